@@ -1,0 +1,14 @@
+"""fastreid_ext: fastreid on today's PyTorch, with rendered and generated persons as training data.
+
+Import this package before anything of fastreid: it repairs the host (:mod:`fastreid_ext.compat`) and registers our data
+sets and models in fastreid's registries. Importing it twice, or in a spawned child, changes nothing.
+"""
+
+from fastreid_ext import compat
+
+compat.prepare()
+compat.repair()
+
+import fastreid_ext.data.datasets  # noqa: E402, F401  registers the data sets
+
+__version__ = "0.1.0"

@@ -1,0 +1,158 @@
+"""Find mistakes in a configuration before any work is done.
+
+fastreid looks names up late (or, for losses, ignores those it does not know), so a typing error
+costs a run.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from fastreid.modeling.heads import REID_HEADS_REGISTRY
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.utils.registry import Registry
+
+# What fastreid's Baseline computes, and its MGN.
+BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
+MGN_LOSSES = ("CrossEntropyLoss", "TripletLoss")
+SAMPLERS = (
+    "TrainingSampler",
+    "NaiveIdentitySampler",
+    "BalancedIdentitySampler",
+    "SetReWeightSampler",
+    "ImbalancedDatasetSampler",
+)
+SCHEDULERS = ("MultiStepLR", "CosineAnnealingLR")
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Raise ValueError with every mistake found in ``cfg``, each with what to do.
+
+    Checks names (with "did you mean"), contradictions between keys and missing weight files. Data
+    is checked later, by the preflight of ``fastreid_ext.data``.
+    """
+    problems = [*_names(cfg), *_ranges(cfg), *_files(cfg), *_device(cfg)]
+    if problems:
+        raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))
+
+
+def unknown_name(key: str, name: str, known: Iterable[str]) -> str:
+    """Say that ``name`` in ``key`` is unknown, with the nearest known name or all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    lowered = [candidate for candidate in known if candidate.lower() == name.lower()]
+    hint = (
+        f"did you mean '{(lowered or near)[0]}'?"
+        if lowered or near
+        else "known: " + ", ".join(known)
+    )
+    return f"unknown name '{name}' in {key}; {hint}"
+
+
+def _names(cfg: CfgNode) -> list[str]:
+    losses = MGN_LOSSES if cfg.MODEL.META_ARCHITECTURE == "MGN" else BASELINE_LOSSES
+    datasets = _registered(DATASET_REGISTRY)
+    table: Sequence[tuple[str, Iterable[str], Iterable[str]]] = (
+        ("MODEL.META_ARCHITECTURE", [cfg.MODEL.META_ARCHITECTURE], _registered(META_ARCH_REGISTRY)),
+        ("MODEL.BACKBONE.NAME", [cfg.MODEL.BACKBONE.NAME], _registered(BACKBONE_REGISTRY)),
+        ("MODEL.HEADS.NAME", [cfg.MODEL.HEADS.NAME], _registered(REID_HEADS_REGISTRY)),
+        ("MODEL.LOSSES.NAME", cfg.MODEL.LOSSES.NAME, losses),
+        ("DATASETS.NAMES", cfg.DATASETS.NAMES, datasets),
+        ("DATASETS.TESTS", cfg.DATASETS.TESTS, datasets),
+        ("DATALOADER.SAMPLER_TRAIN", [cfg.DATALOADER.SAMPLER_TRAIN], SAMPLERS),
+        ("SOLVER.OPT", [cfg.SOLVER.OPT], _optimizers()),
+        ("SOLVER.SCHED", [cfg.SOLVER.SCHED], SCHEDULERS),
+        ("TEST.METRIC", [cfg.TEST.METRIC], ("cosine", "euclidean")),
+        ("DATASETS.PREFLIGHT", [cfg.DATASETS.PREFLIGHT], ("full", "headers", "off")),
+        ("DATASETS.GENERATED.PERSON_IDS", [cfg.DATASETS.GENERATED.PERSON_IDS], ("new", "kept")),
+        (
+            "DATASETS.GENERATED.CAMERA_RULE",
+            [cfg.DATASETS.GENERATED.CAMERA_RULE],
+            ("row", "source", "single", "per_image"),
+        ),
+    )
+    return [
+        unknown_name(key, name, known)
+        for key, names, known in table
+        for name in names
+        if name not in set(known)
+    ]
+
+
+def _registered(registry: Registry) -> list[str]:
+    return list(registry._obj_map)  # fastreid's Registry offers no way to list its names
+
+
+def _optimizers() -> list[str]:
+    return [name for name, value in vars(torch.optim).items() if isinstance(value, type)]
+
+
+def _ranges(cfg: CfgNode) -> list[str]:
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    generated = cfg.DATASETS.GENERATED
+    needs_identities = cfg.DATALOADER.SAMPLER_TRAIN in (
+        "NaiveIdentitySampler",
+        "BalancedIdentitySampler",
+    )
+    rules = (
+        (batch >= 1, f"expected SOLVER.IMS_PER_BATCH of at least 1, got {batch}"),
+        (instances >= 1, f"expected DATALOADER.NUM_INSTANCE of at least 1, got {instances}"),
+        (
+            not needs_identities or instances < 1 or batch % instances == 0,
+            "expected SOLVER.IMS_PER_BATCH to be a multiple of DATALOADER.NUM_INSTANCE, "
+            f"got {batch} and {instances}",
+        ),
+        (
+            0 <= generated.BATCH_SHARE < 1,
+            f"expected DATASETS.GENERATED.BATCH_SHARE in [0, 1), got {generated.BATCH_SHARE}",
+        ),
+        (
+            generated.ROOTS or "GeneratedPersons" not in cfg.DATASETS.NAMES,
+            "DATASETS.NAMES has GeneratedPersons but DATASETS.GENERATED.ROOTS is empty; "
+            "give the folders of the generated sets",
+        ),
+        (
+            bool(cfg.MODEL.LOSSES.NAME),
+            "MODEL.LOSSES.NAME is empty, so nothing would be learned; name at least one loss",
+        ),
+        (cfg.SEED >= -1, f"expected SEED of -1 (none) or >= 0, got {cfg.SEED}"),
+        (
+            cfg.SOLVER.NON_FINITE.MAX_SKIPPED >= 0,
+            f"expected SOLVER.NON_FINITE.MAX_SKIPPED >= 0, got {cfg.SOLVER.NON_FINITE.MAX_SKIPPED}",
+        ),
+        (
+            cfg.SOLVER.LOG_PERIOD >= 1,
+            f"expected SOLVER.LOG_PERIOD >= 1, got {cfg.SOLVER.LOG_PERIOD}",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
+
+
+def _files(cfg: CfgNode) -> list[str]:
+    backbone, problems = cfg.MODEL.BACKBONE, []
+    if backbone.PRETRAIN and not backbone.PRETRAIN_PATH:
+        problems.append(
+            "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty and nothing is "
+            "downloaded at run time; give a local weight file there, or set MODEL.BACKBONE.PRETRAIN "
+            "False to start from random weights"
+        )
+    for key, path in (
+        ("MODEL.BACKBONE.PRETRAIN_PATH", backbone.PRETRAIN_PATH if backbone.PRETRAIN else ""),
+        ("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS),
+    ):
+        if path and not Path(path).expanduser().is_file():
+            problems.append(f"no file at {path} ({key}); give the path of an existing weight file")
+    return problems
+
+
+def _device(cfg: CfgNode) -> list[str]:
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        return [
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE} but torch {torch.__version__} sees no GPU; add "
+            "`MODEL.DEVICE cpu` to the command, or install a CUDA build of torch and try nvidia-smi"
+        ]
+    return []
