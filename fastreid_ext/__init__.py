@@ -1,7 +1,8 @@
 """fastreid_ext: fastreid on today's PyTorch, with rendered and generated persons as training data.
 
-Import this package before anything of fastreid: it repairs the host (:mod:`fastreid_ext.compat`) and registers our data
-sets and models in fastreid's registries. Importing it twice, or in a spawned child, changes nothing.
+Import this package before anything of fastreid: it repairs the host (:mod:`fastreid_ext.compat`)
+and registers our data sets and models in fastreid's registries. Importing it twice, or in a spawned
+child, changes nothing.
 """
 
 from fastreid_ext import compat

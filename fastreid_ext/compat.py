@@ -85,7 +85,7 @@ def _loads(libraries: list[Path]) -> bool:
 
 
 def provide_torch_six() -> None:
-    """Restore ``torch._six``: gone in torch 2.0, imported by the fastreid wheel (not by git head)."""
+    """Restore ``torch._six``: gone in torch 2.0, imported by the wheel (not by git head)."""
     if importlib.util.find_spec("torch._six") is None and "torch._six" not in sys.modules:
         six = types.ModuleType("torch._six")
         six.string_classes = (str, bytes)
@@ -137,7 +137,7 @@ def keep_flat_gradients() -> None:
 
 
 def load_without_cuda() -> None:
-    """Replace ``DataLoaderX``, which always creates a CUDA stream, by a plain loader off the GPU."""
+    """Replace ``DataLoaderX``, which always creates a CUDA stream, by a plain one off the GPU."""
     import fastreid.data.build as build
     import fastreid.data.data_utils as data_utils
 
@@ -239,7 +239,7 @@ def _on_a_copy(preprocess_image: Any) -> Any:
 
 
 def find_regnet_files() -> None:
-    """Resolve RegNet's and EfficientNet's YAML paths from the package, not the working folder."""
+    """Resolve RegNet's and EfficientNet's YAML paths from the package folder."""
     import fastreid
     from fastreid.modeling.backbones.regnet import effnet, regnet
 

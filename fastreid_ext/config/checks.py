@@ -136,9 +136,9 @@ def _files(cfg: CfgNode) -> list[str]:
     backbone, problems = cfg.MODEL.BACKBONE, []
     if backbone.PRETRAIN and not backbone.PRETRAIN_PATH:
         problems.append(
-            "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty and nothing is "
-            "downloaded at run time; give a local weight file there, or set MODEL.BACKBONE.PRETRAIN "
-            "False to start from random weights"
+            "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty; nothing "
+            "is downloaded at run time; give a local weight file there, or set "
+            "MODEL.BACKBONE.PRETRAIN False to start from random weights"
         )
     for key, path in (
         ("MODEL.BACKBONE.PRETRAIN_PATH", backbone.PRETRAIN_PATH if backbone.PRETRAIN else ""),

@@ -11,8 +11,7 @@ from fastreid_ext.config.defaults import add_fastreid_ext_config
 
 
 def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
-    """Return the checked, frozen configuration of a file and of KEY VALUE pairs from the command
-    line.
+    """Return the checked, frozen configuration of a file and of KEY VALUE pairs.
 
     Args:
         config_file: a local YAML file; "" for the defaults alone.
@@ -33,7 +32,7 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     except (KeyError, AssertionError) as error:
         raise ValueError(
             f"{config_file or 'command line'}: {str(error).strip(chr(39))}; "
-            "the keys are fastreid's and those of fastreid_ext/config/defaults.py, given as KEY VALUE pairs"
+            "known keys are fastreid's and those of fastreid_ext/config/defaults.py"
         ) from error
     check_config(cfg)
     cfg.freeze()
@@ -45,7 +44,7 @@ def _check_files(config_file: str) -> None:
     while config_file:
         if "://" in config_file:
             raise ValueError(
-                f"expected a local configuration file, got {config_file}; download and read it first"
+                f"expected a local configuration file, got {config_file}; download it first"
             )
         path = Path(config_file).expanduser()
         if not path.is_file():
