@@ -1,0 +1,1 @@
+import fastreid_ext  # noqa: F401  before anything imports fastreid
