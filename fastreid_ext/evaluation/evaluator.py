@@ -79,10 +79,8 @@ class CountingEvaluator(ReidEvaluator):
 
 
 def _as_results(metrics: RankMetrics) -> OrderedDict[str, float]:
-    results = OrderedDict((f"Rank-{k}", float(metrics.cmc[k - 1]) * 100) for k in (1, 5, 10))
-    results["mAP"] = metrics.mAP * 100
-    results["mINP"] = metrics.mINP * 100
-    results["metric"] = (metrics.mAP + float(metrics.cmc[0])) / 2 * 100
+    results = OrderedDict(metrics.percentages())
+    results["metric"] = (results["mAP"] + results["Rank-1"]) / 2
     return results
 
 

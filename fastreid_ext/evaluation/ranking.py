@@ -49,6 +49,11 @@ class RankMetrics:
     average_precision: NDArray[np.float64]
     num_valid: int
 
+    def percentages(self) -> dict[str, float]:
+        """Return the columns of a Re-ID table, Rank-1, 5, 10, mAP and mINP, in percent."""
+        ranks = {f"Rank-{k}": 100 * float(self.cmc[k - 1]) for k in (1, 5, 10)}
+        return {**ranks, "mAP": 100 * self.mAP, "mINP": 100 * self.mINP}
+
 
 def rank_metrics(
     query_features: Tensor | ArrayLike,

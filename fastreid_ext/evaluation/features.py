@@ -1,0 +1,67 @@
+"""Features of a test set, with the labels and paths they belong to."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from fastreid.evaluation import inference_context
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fastreid_ext.evaluation.ranking import Metric, RankMetrics, rank_metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class TestFeatures:
+    """Features of a test set, queries first.
+
+    Attributes:
+        features: (N, D) float32 on the CPU.
+        pids: (N,) person ids.
+        camids: (N,) camera ids.
+        paths: N image files.
+        num_query: the first ``num_query`` rows are queries, the rest is the gallery.
+    """
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    features: Tensor
+    pids: NDArray[np.int64]
+    camids: NDArray[np.int64]
+    paths: list[str]
+    num_query: int
+
+    def labels(self) -> list[NDArray[np.int64]]:
+        """Return query pids, gallery pids, query camids, gallery camids."""
+        return [part for ids in (self.pids, self.camids) for part in self.split(ids)]
+
+    def split(self, values: Any) -> tuple[Any, Any]:
+        """Return the query part and the gallery part of N values."""
+        return values[: self.num_query], values[self.num_query :]
+
+    def metrics(self, metric: Metric = "cosine") -> RankMetrics:
+        """Rank the gallery for every query."""
+        return rank_metrics(*self.split(self.features), *self.labels(), metric=metric)
+
+
+@torch.no_grad()
+def extract_features(
+    model: nn.Module, loader: Iterable[dict[str, Any]], num_query: int
+) -> TestFeatures:
+    """Run ``model`` in evaluation mode over a test loader of ``fastreid_ext.data``."""
+    features, pids, camids, paths = [], [], [], []
+    with inference_context(model):
+        for batch in loader:
+            features.append(model(batch).float().cpu())
+            pids.append(batch["targets"].cpu())
+            camids.append(batch["camids"].cpu())
+            paths.extend(batch["img_paths"])
+    return TestFeatures(
+        features=torch.cat(features),
+        pids=torch.cat(pids).numpy(),
+        camids=torch.cat(camids).numpy(),
+        paths=paths,
+        num_query=num_query,
+    )

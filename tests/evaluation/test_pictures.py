@@ -1,0 +1,73 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fastreid_ext.evaluation.features import TestFeatures
+from fastreid_ext.evaluation.plots import draw_rank_lists, plot_training
+from fastreid_ext.evaluation.reference_points import chance, colour_histograms
+
+COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
+
+
+@pytest.fixture
+def test_set(tmp_path):
+    """Four people, each of one colour, seen by three cameras; camera 0 asks."""
+    rng = np.random.default_rng(0)
+    paths, pids, camids = [], [], []
+    for camid in range(3):
+        for pid, colour in enumerate(COLOURS):
+            image = np.clip(np.array(colour) + rng.normal(0, 15, (64, 32, 3)), 0, 255)
+            paths.append(str(tmp_path / f"{pid}_{camid}.png"))
+            cv2.imwrite(paths[-1], image.astype(np.uint8))
+            pids.append(pid)
+            camids.append(camid)
+    features = torch.from_numpy(colour_histograms(paths))
+    return TestFeatures(features, np.array(pids), np.array(camids), paths, num_query=4)
+
+
+def test_colour_histograms_find_people_of_one_colour(test_set):
+    metrics = test_set.metrics()
+    assert metrics.cmc[0] == 1
+    assert metrics.mAP > 0.99
+    np.testing.assert_allclose(test_set.features.norm(dim=1), 1, rtol=1e-5)
+
+
+def test_chance_is_the_share_of_matches():
+    """2 of 40 gallery images match: Rank-1 of a random order is 5 % on average."""
+    pids = np.repeat(np.arange(20), 2)
+    metrics = chance(np.arange(20), pids, np.zeros(20), np.ones(40), repeats=40)
+    assert metrics.cmc[0] == pytest.approx(0.05, abs=0.02)
+
+
+def test_colour_histograms_name_the_broken_file(tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ValueError, match=r"expected an image, got .*cut\.jpg"):
+        colour_histograms([tmp_path / "cut.jpg"])
+
+
+def test_rank_lists_frame_right_green_and_wrong_red(test_set, tmp_path):
+    picture = cv2.imread(str(draw_rank_lists(test_set, tmp_path / "ranks.png", queries=4, top=3)))
+    frames = picture[6 + 1, :, ::-1]  # a row of pixels inside the upper frames of the first list
+    middles = [6 + 36, 6 + 72 + 6 + 16 + 6 + 36]  # of the query, of the first match
+    assert tuple(frames[middles[0]]) == (90, 90, 90)
+    assert tuple(frames[middles[1]]) == (46, 160, 67)
+    assert tuple(frames[middles[1] + 2 * 78]) == (207, 34, 46)  # only two matches exist
+
+
+def test_curves_of_a_run(tmp_path):
+    rows = [{"iteration": i, "total_loss": 5 - i / 10, "loss_cls": 2.0} for i in range(20)]
+    rows[9]["Rank-1"] = 40.0
+    (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, rows)))
+    output = plot_training(tmp_path / "metrics.json", tmp_path / "curves.png")
+    assert cv2.imread(str(output)).std() > 10
+
+
+def test_curves_say_what_is_wrong(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected the OUTPUT_DIR of a run"):
+        plot_training(tmp_path / "metrics.json", tmp_path / "curves.png")
+    (tmp_path / "metrics.json").write_text('{"iteration": 1, "total_loss": 2.0}\n{"iterat')
+    with pytest.raises(ValueError, match=r"metrics.json:2: not JSON"):
+        plot_training(tmp_path / "metrics.json", tmp_path / "curves.png")
