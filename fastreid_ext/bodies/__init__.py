@@ -1,0 +1,1 @@
+"""Bodies, cameras, poses and the rasteriser; needs numpy and numba only."""
