@@ -1,0 +1,89 @@
+"""Build the loaders of a run from its configuration."""
+
+import logging
+from collections import Counter
+
+from fastreid.config import CfgNode
+from fastreid.data import samplers as host
+from fastreid.data.transforms import build_transforms
+from fastreid.utils import comm
+
+from fastreid_ext.data.dataset import PersonDataset
+from fastreid_ext.data.loaders import PersonLoader, TrainLoader
+from fastreid_ext.data.samplers import ResumableSampler, Stream, fastreid_stream
+from fastreid_ext.data.sources import TrainingItems, test_items, training_items
+
+logger = logging.getLogger(__name__)
+
+
+def build_train_loader(cfg: CfgNode) -> TrainLoader:
+    """Return the endless training loader of this process.
+
+    Order and augmentation depend on ``loader.seed`` and the iteration only, not on the number of
+    workers. ``loader.seed`` is cfg.SEED, or random (the same on all processes) if that is -1.
+
+    Raises:
+        FileNotFoundError: a data set is missing.
+        ValueError: the images cannot fill the batches the configuration asks for.
+    """
+    training = training_items(cfg)
+    dataset = PersonDataset(training.items, build_transforms(cfg, is_train=True), relabel=True)
+    seed = cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed())
+    world_size = comm.get_world_size()
+    draws = ResumableSampler(
+        _stream(cfg, training), seed, rank=comm.get_rank(), world_size=world_size
+    )
+    _log_summary(training)
+    if cfg.INPUT.RPT.ENABLED:
+        logger.warning(
+            "INPUT.RPT pastes patches that each loader worker has collected, so the run depends on "
+            "DATALOADER.NUM_WORKERS and does not resume exactly; INPUT.REA has neither problem"
+        )
+    return TrainLoader(
+        dataset,
+        draws,
+        world_size=world_size,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        device=_device(cfg),
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, int]:
+    """Return this process's share of a test set, queries first, and the number of queries.
+
+    Raises:
+        FileNotFoundError: the data set is missing.
+        ValueError: it has no queries or no gallery.
+    """
+    items, num_query = test_items(cfg, dataset_name)
+    dataset = PersonDataset(items, build_transforms(cfg, is_train=False), relabel=False)
+    loader = PersonLoader(
+        dataset,
+        host.InferenceSampler(len(dataset)),
+        batch_size=max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1),
+        drop_last=False,
+        num_workers=cfg.TEST.NUM_WORKERS,
+        device=_device(cfg),
+    )
+    return loader, num_query
+
+
+def _stream(cfg: CfgNode, training: TrainingItems) -> Stream:
+    return fastreid_stream(
+        cfg.DATALOADER.SAMPLER_TRAIN,
+        training.items,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+    )
+
+
+def _device(cfg: CfgNode) -> str:
+    is_cuda = cfg.MODEL.DEVICE.startswith("cuda")
+    return f"cuda:{comm.get_local_rank()}" if is_cuda else cfg.MODEL.DEVICE
+
+
+def _log_summary(training: TrainingItems) -> None:
+    persons = len({pid for _, pid, _ in training.items})
+    parts = ", ".join(f"{name} {count}" for name, count in Counter(training.source).items())
+    logger.info("Training on %d images of %d persons: %s", len(training.items), persons, parts)

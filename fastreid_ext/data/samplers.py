@@ -1,0 +1,150 @@
+"""An endless stream of training images that can be repeated and entered anywhere.
+
+The *stream* is what all processes draw together: with N processes, process r gets the draws
+r, r + N, r + 2N, ... Each draw is numbered by its place in the whole stream. The number and the
+run's seed decide the augmentation of the image (:mod:`fastreid_ext.data.dataset`), so neither the
+number of loader workers nor an interruption changes a run.
+
+The order of the images is fastreid's: its own sampler code runs here, on random generators of its
+own. In fastreid it draws from the process-wide ones, which makes its order depend on whatever else
+draws from them, and (``ImbalancedDatasetSampler``) differ between processes.
+"""
+
+import functools
+import itertools
+import types
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from fastreid.data import samplers as host
+from torch.utils.data import Sampler
+
+# (image path, person, camera), as fastreid's samplers expect it.
+Item = tuple[str, str, str]
+# Seed -> endless indices into the items, for all processes together.
+Stream = Callable[[int], Iterator[int]]
+
+
+class Draw(int):
+    """An index into the training items that knows which draw of the run it is.
+
+    Attributes:
+        number: place in the stream of all processes, from 0.
+        seed: seed of the run, >= 0.
+    """
+
+    number: int
+    seed: int
+
+    def __new__(cls, index: int, number: int, seed: int) -> "Draw":
+        """Make an int with the value ``index``."""
+        draw = super().__new__(cls, index)
+        draw.number = number
+        draw.seed = seed
+        return draw
+
+    def __getnewargs__(self) -> tuple[int, int, int]:
+        """Keep number and seed on the way to a loader worker."""
+        return int(self), self.number, self.seed
+
+
+class ResumableSampler(Sampler):
+    """This process's share of a stream, from any draw on.
+
+    Args:
+        stream: the indices for a seed.
+        seed: seed of the run, >= 0; the same on all processes.
+        rank: this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, stream: Stream, seed: int, *, rank: int = 0, world_size: int = 1) -> None:
+        self.seed = seed
+        self._stream = stream
+        self._rank = rank
+        self._world_size = world_size
+        self._skipped = 0
+
+    def skip_to(self, draw: int) -> None:
+        """Let the next iteration begin at a draw.
+
+        Args:
+            draw: draws of the whole stream, over all processes, to leave out: finished iterations
+                times the batch size of all processes together.
+        """
+        if draw < 0:
+            raise ValueError(f"expected a number of draws >= 0, got {draw}")
+        self._skipped = draw
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Yield the draws of this process, without end."""
+        seed = self.seed
+        numbered = enumerate(self._stream(seed))
+        first = self._skipped + self._rank
+        for number, index in itertools.islice(numbered, first, None, self._world_size):
+            yield Draw(index, number, seed)
+
+
+def fastreid_stream(
+    name: str, items: Sequence[Item], *, batch_size: int, instances: int
+) -> Stream:
+    """Return the stream of one of fastreid's samplers, built as fastreid builds it.
+
+    Args:
+        name: value of ``DATALOADER.SAMPLER_TRAIN``.
+        items: the training images.
+        batch_size: images in the batch of one process.
+        instances: images of each person in a batch, ``DATALOADER.NUM_INSTANCE``.
+
+    Raises:
+        ValueError: the sampler is unknown, or cannot work in fastreid 1.4.0.
+    """
+    items = list(items)
+    makers: dict[str, Callable[..., Sampler]] = {
+        "TrainingSampler": functools.partial(host.TrainingSampler, len(items)),
+        "NaiveIdentitySampler": functools.partial(
+            host.NaiveIdentitySampler, items, batch_size, instances
+        ),
+        "BalancedIdentitySampler": functools.partial(
+            host.BalancedIdentitySampler, items, batch_size, instances
+        ),
+        "ImbalancedDatasetSampler": functools.partial(host.ImbalancedDatasetSampler, items),
+    }
+    if name == "SetReWeightSampler":
+        # It collects sum(SET_WEIGHT) * NUM_INSTANCE images, insists on a larger batch, and starts
+        # anew when it has not filled it.
+        raise ValueError(
+            "DATALOADER.SAMPLER_TRAIN SetReWeightSampler never fills a batch in fastreid 1.4.0; "
+            "use NaiveIdentitySampler, or DATASETS.GENERATED.BATCH_SHARE to weigh two sources"
+        )
+    if name not in makers:
+        raise ValueError(
+            f"unknown DATALOADER.SAMPLER_TRAIN '{name}'; known: {', '.join(sorted(makers))}"
+        )
+    return lambda seed: _indices_on_private_generators(makers[name](seed=seed), seed)
+
+
+def _indices_on_private_generators(sampler: Sampler, seed: int) -> Iterator[int]:
+    """Run the generator method of a fastreid sampler with ``np.random`` and torch of its own.
+
+    Same code, other globals. Swapping the state of the process-wide generator around each draw
+    would take longer (0.15 ms) and would not be safe beside a second thread.
+    """
+    numpy = types.ModuleType("numpy")
+    numpy.__dict__.update(vars(np))
+    # The class behind np.random's functions, so the numbers are those of np.random.seed(seed).
+    numpy.random = np.random.RandomState(seed)  # noqa: NPY002
+    generator = torch.Generator().manual_seed(seed)
+    private_torch = types.SimpleNamespace(
+        multinomial=functools.partial(torch.multinomial, generator=generator)
+    )
+    method = type(sampler)._infinite_indices
+    private = types.FunctionType(
+        method.__code__,
+        {**method.__globals__, "np": numpy, "torch": private_torch},
+        method.__name__,
+        method.__defaults__,
+        method.__closure__,
+    )
+    return private(sampler)

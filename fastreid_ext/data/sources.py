@@ -1,0 +1,141 @@
+"""Open the data sets a configuration names, in a fixed order and with clear errors."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from fastreid_ext.data.samplers import Item
+
+logger = logging.getLogger(__name__)
+
+GENERATED = "GeneratedPersons"
+
+# What fastreid's classes look for below DATASETS.ROOT, for the error when it is missing.
+EXPECTED_FOLDERS = {
+    "Market1501": "Market-1501-v15.09.15/{bounding_box_train,query,bounding_box_test}/*.jpg",
+    "DukeMTMC": "DukeMTMC-reID/{bounding_box_train,query,bounding_box_test}/*.jpg",
+    "MSMT17": "MSMT17_V1/{train,test} or MSMT17_V2/{mask_train_v2,mask_test_v2}, and list_*.txt",
+    "CUHK03": "cuhk03/cuhk03_release/cuhk-03.mat and "
+    "cuhk03/cuhk03_new_protocol_config_{detected,labeled}.mat",
+}
+
+
+@dataclass
+class TrainingItems:
+    """Training images of several data sets, one after the other.
+
+    ``is_generated`` and ``source`` (the name in DATASETS.NAMES) stand beside each item because
+    fastreid's samplers need items of exactly three fields.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    is_generated: list[bool] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
+
+
+def dataset_root(cfg: CfgNode) -> str:
+    """Folder that holds the data sets: DATASETS.ROOT, else FASTREID_DATASETS, else ./datasets."""
+    return os.path.expanduser(cfg.DATASETS.ROOT or os.getenv("FASTREID_DATASETS", "datasets"))
+
+
+def training_items(cfg: CfgNode) -> TrainingItems:
+    """Return the training images of all of DATASETS.NAMES, each set sorted by path.
+
+    Raises:
+        FileNotFoundError: a data set is not there; the message names the folder expected.
+        ValueError: a data set has no training images, or a generated set is damaged.
+    """
+    together = TrainingItems()
+    for name in cfg.DATASETS.NAMES:
+        dataset = open_dataset(cfg, name, combineall=cfg.DATASETS.COMBINEALL)
+        with _explained(name, cfg):
+            items = sorted(dataset.train)
+        if not items:
+            raise ValueError(
+                f"data set {name} below {dataset_root(cfg)} has no training images; "
+                f"expected {expected_folder(name, cfg)}"
+            )
+        together.items += [(str(path), str(pid), str(camid)) for path, pid, camid in items]
+        together.is_generated += [name == GENERATED] * len(items)
+        together.source += [name] * len(items)
+    return together
+
+
+def test_items(cfg: CfgNode, name: str) -> tuple[list[tuple[str, int, int]], int]:
+    """Return the images of a test set, queries first, and the number of queries.
+
+    Raises:
+        FileNotFoundError: the data set is not there.
+        ValueError: it has no queries or no gallery.
+    """
+    dataset = open_dataset(cfg, name)
+    with _explained(name, cfg):
+        query, gallery = (
+            [(str(path), int(pid), int(camid)) for path, pid, camid in sorted(split)]
+            for split in (dataset.query, dataset.gallery)
+        )
+    if not query or not gallery:
+        raise ValueError(
+            f"expected queries and a gallery in data set {name}, got {len(query)} and "
+            f"{len(gallery)} images; expected {expected_folder(name, cfg)}, or take the set out "
+            "of DATASETS.TESTS"
+        )
+    return query + gallery, len(query)
+
+
+def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
+    """Return the data set registered under ``name``.
+
+    Raises:
+        KeyError: no such name is registered.
+        FileNotFoundError: its files are missing.
+    """
+    if name == GENERATED:
+        generated = cfg.DATASETS.GENERATED
+        kwargs |= {
+            "roots": list(generated.ROOTS),
+            "person_ids": generated.PERSON_IDS,
+            "camera_rule": generated.CAMERA_RULE,
+            "max_per_identity": generated.MAX_PER_IDENTITY,
+        }
+    with _explained(name, cfg):
+        return DATASET_REGISTRY.get(name)(root=dataset_root(cfg), **kwargs)
+
+
+def expected_folder(name: str, cfg: CfgNode) -> str:
+    """Say where the files of a data set are looked for."""
+    cls = DATASET_REGISTRY.get(name)
+    below = next((EXPECTED_FOLDERS[base.__name__] for base in cls.__mro__
+                  if base.__name__ in EXPECTED_FOLDERS), cls.dataset_dir)
+    return str(Path(dataset_root(cfg)) / below)
+
+
+@contextmanager
+def _explained(name: str, cfg: CfgNode) -> Iterator[None]:
+    """Turn what fastreid's classes raise for missing files into one clear error."""
+    try:
+        with warnings.catch_warnings():
+            # "The current data structure is deprecated": a missing Market-1501 folder.
+            warnings.simplefilter("ignore")
+            yield
+    except (RuntimeError, AssertionError, OSError) as error:
+        if not _is_of_host(name):
+            raise
+        raise FileNotFoundError(
+            f"data set {name} is not complete: expected {expected_folder(name, cfg)}, got: {error}; "
+            "put it there, or name the folder that holds it in DATASETS.ROOT "
+            "(or in the environment's FASTREID_DATASETS)"
+        ) from error
+
+
+def _is_of_host(name: str) -> bool:
+    return DATASET_REGISTRY.get(name).__init__.__module__.startswith("fastreid.")
