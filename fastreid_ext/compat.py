@@ -31,6 +31,7 @@ TESTED_FASTREID = "1.4.0"
 # Modules whose import fails or binds broken names on a current stack unless `prepare` ran first.
 _NEEDS_PREPARE = ("fastreid.data.build", "fastreid.evaluation.testing", "fastreid.engine.defaults")
 
+_prepared = False
 _kept_libraries: list[
     torch.library.Library
 ] = []  # a Library unregisters its schemas when collected
@@ -39,7 +40,7 @@ _kept_libraries: list[
 def require_fastreid() -> None:
     """Raise ImportError, saying what to type, if fastreid is missing or was imported too early."""
     early = [name for name in _NEEDS_PREPARE if name in sys.modules]
-    if early and not getattr(torch, "_fastreid_ext_prepared", False):
+    if early and not _prepared:
         raise ImportError(
             "expected `import fastreid_ext` before fastreid, but "
             f"{early[0]} is already imported; put it first in your script"
@@ -279,11 +280,12 @@ def refuse_downloads() -> None:
 
 def prepare() -> None:
     """Everything that must happen before ``import fastreid``."""
+    global _prepared
     require_fastreid()
     provide_torchvision_ops()
     provide_torch_six()
     provide_collections_mapping()
-    torch._fastreid_ext_prepared = True
+    _prepared = True
 
 
 def repair() -> None:

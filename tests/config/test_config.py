@@ -1,0 +1,96 @@
+import re
+
+import pytest
+import torch
+from fastreid.config import get_cfg
+
+from fastreid_ext.config import add_fastreid_ext_config, check_config, load_config
+
+CPU = ["MODEL.DEVICE", "cpu"]
+
+
+def test_keys_are_added_beside_the_hosts():
+    cfg = get_cfg()
+    add_fastreid_ext_config(cfg)
+    assert cfg.SEED == -1
+    assert cfg.DATASETS.GENERATED.CAMERA_RULE == "row"
+    assert cfg.DATASETS.NAMES == ("Market1501",)
+
+
+def test_defaults_are_valid_and_frozen():
+    assert load_config("", CPU).is_frozen()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("MODEL.LOSSES.NAME", ("TripletLos",), "did you mean 'TripletLoss'"),
+        ("MODEL.LOSSES.NAME", ("triplet_loss",), "did you mean 'TripletLoss'"),
+        ("MODEL.BACKBONE.NAME", "build_resnest_backbon", "did you mean 'build_resnest_backbone'"),
+        ("DATASETS.NAMES", ("Market501",), "did you mean 'Market1501'"),
+        ("DATASETS.TESTS", ("RenderedCampos",), "did you mean 'RenderedCampus'"),
+        ("MODEL.META_ARCHITECTURE", "baseline", "did you mean 'Baseline'"),
+        ("MODEL.HEADS.NAME", "EmbedingHead", "did you mean 'EmbeddingHead'"),
+        ("DATALOADER.SAMPLER_TRAIN", "NaiveSampler", "did you mean 'NaiveIdentitySampler'"),
+        ("SOLVER.OPT", "Adm", "did you mean 'Adam'"),
+        ("SOLVER.SCHED", "StepLR", "did you mean 'MultiStepLR'"),
+        ("TEST.METRIC", "cosin", "did you mean 'cosine'"),
+        ("DATASETS.GENERATED.CAMERA_RULE", "xyz", "known: per_image, row, single, source"),
+        ("DATASETS.GENERATED.BATCH_SHARE", 1.0, "expected DATASETS.GENERATED.BATCH_SHARE in"),
+        ("DATASETS.NAMES", ("GeneratedPersons",), "DATASETS.GENERATED.ROOTS is empty"),
+        ("DATALOADER.NUM_INSTANCE", 0, "NUM_INSTANCE of at least 1, got 0"),
+        ("MODEL.LOSSES.NAME", (), "nothing would be learned"),
+        ("SEED", -2, "expected SEED of -1"),
+        ("SOLVER.LOG_PERIOD", 0, "expected SOLVER.LOG_PERIOD >= 1"),
+        ("SOLVER.NON_FINITE.MAX_SKIPPED", -1, "expected SOLVER.NON_FINITE.MAX_SKIPPED"),
+        ("MODEL.WEIGHTS", "nowhere.pth", "no file at nowhere.pth (MODEL.WEIGHTS)"),
+        ("MODEL.BACKBONE.PRETRAIN", True, "PRETRAIN_PATH is empty; nothing is downloaded"),
+    ],
+)
+def test_mistakes_are_named_with_what_to_do(key, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_config("", [*CPU, key, value])
+
+
+def test_all_mistakes_come_at_once():
+    cfg = get_cfg()
+    add_fastreid_ext_config(cfg)
+    cfg.merge_from_list([*CPU, "SOLVER.OPT", "Adm", "TEST.METRIC", "cosin"])
+    with pytest.raises(ValueError, match=r"(?s)SOLVER.OPT.*TEST.METRIC"):
+        check_config(cfg)
+
+
+def test_batch_must_divide_into_instances():
+    overrides = ["DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler", "SOLVER.IMS_PER_BATCH", 30]
+    with pytest.raises(ValueError, match=r"multiple of DATALOADER\.NUM_INSTANCE, got 30 and 4"):
+        load_config("", [*CPU, *overrides])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_says_so():
+    with pytest.raises(ValueError, match=r"sees no GPU; add `MODEL\.DEVICE cpu`"):
+        load_config("", ["MODEL.DEVICE", "cuda"])
+
+
+def test_files_are_local_plain_and_known(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no configuration file at .*missing\.yml"):
+        load_config(tmp_path / "missing.yml")
+    with pytest.raises(ValueError, match="expected a local configuration file, got https://"):
+        load_config("https://example.org/config.yml")
+    files = {
+        "remote.yml": ("_BASE_: http://example.org/base.yml", "expected a local configuration"),
+        "unsafe.yml": ("SEED: !!python/object/apply:os.getpid []", "expected plain YAML"),
+        "list.yml": ("- 1", "expected KEY: VALUE lines, got list"),
+        "key.yml": ("MODEL: {BACKBON: 1}", "MODEL.BACKBON"),
+    }
+    for name, (content, message) in files.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ValueError, match=message):
+            load_config(tmp_path / name, CPU)
+
+
+def test_base_files_are_merged(tmp_path):
+    (tmp_path / "base.yml").write_text("SEED: 3\nMODEL: {DEVICE: cpu}")
+    (tmp_path / "child.yml").write_text("_BASE_: base.yml\nSOLVER: {MAX_EPOCH: 7}")
+    cfg = load_config(tmp_path / "child.yml", ["SOLVER.OPT", "SGD"])
+    assert (cfg.SEED, cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.OPT) == (3, 7, "SGD")

@@ -1,0 +1,63 @@
+"""Every configuration file loads; every recipe builds, steps and evaluates."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from fastreid.modeling import build_model
+
+from fastreid_ext.config import load_config
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+FILES = sorted(CONFIGS.rglob("*.yml"))
+BASES = sorted(CONFIGS.glob("Base-*.yml"))
+CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_loads(path):
+    cfg = load_config(path, CPU)
+    assert cfg.MODEL.META_ARCHITECTURE in {"Baseline", "MGN"}
+    if path.parent != CONFIGS or path.stem == "demo":
+        assert cfg.OUTPUT_DIR != "logs/", f"{path}: runs of different recipes would share a folder"
+
+
+def test_recipes_have_the_published_values():
+    """Spot checks against the papers and fastreid's model zoo."""
+    recipes = {path.stem.removeprefix("Base-"): load_config(path, CPU) for path in BASES}
+    assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN"}
+    bagtricks, agw, sbs, mgn = (recipes[name] for name in ("bagtricks", "AGW", "SBS", "MGN"))
+    assert (bagtricks.SOLVER.BASE_LR, bagtricks.SOLVER.STEPS) == (3.5e-4, [40, 90])
+    assert bagtricks.MODEL.LOSSES.TRI.MARGIN == 0.3
+    assert bagtricks.MODEL.BACKBONE.LAST_STRIDE == 1
+    assert agw.MODEL.HEADS.POOL_LAYER == "GeneralizedMeanPooling"
+    assert agw.MODEL.BACKBONE.WITH_NL
+    assert not agw.MODEL.LOSSES.TRI.HARD_MINING
+    assert (sbs.INPUT.SIZE_TRAIN, sbs.SOLVER.SCHED) == ([384, 128], "CosineAnnealingLR")
+    assert (mgn.MODEL.META_ARCHITECTURE, mgn.MODEL.HEADS.EMBEDDING_DIM) == ("MGN", 256)
+
+
+@pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
+def test_recipe_steps_and_gives_features(path):
+    cfg = load_config(path, [*CPU, "MODEL.HEADS.NUM_CLASSES", 4]).clone()
+    torch.manual_seed(0)
+    model = build_model(cfg).train()
+    batch = {
+        "images": torch.rand(4, 3, 96, 32) * 255,
+        "targets": torch.tensor([0, 0, 1, 1]),
+        "camids": torch.zeros(4, dtype=torch.long),
+    }
+    with torch.enable_grad():
+        from fastreid.utils.events import EventStorage
+
+        with EventStorage():
+            losses = model(batch)
+    sum(losses.values()).backward()
+    assert {name.split("_")[1] for name in losses} == {"cls", "triplet"}
+    gradients = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert sum(gradient.abs().sum() > 0 for gradient in gradients) > 100
+    with torch.no_grad():
+        features = model.eval()(batch)
+    assert features.shape[0] == 4
+    assert torch.isfinite(features).all()

@@ -1,0 +1,234 @@
+"""What fastreid_ext.compat relies on in fastreid 1.4.0, and that each repair works.
+
+Every repair has a test of its cause in the host (it fails when the host has changed; then the
+repair can go) and of the repaired behaviour.
+"""
+
+import collections
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fastreid
+import pytest
+import torch
+import torchvision
+from fastreid.config import get_cfg
+from fastreid.data import build as data_build
+from fastreid.data.transforms import build_transforms
+from fastreid.evaluation import ReidEvaluator
+from fastreid.modeling import build_model
+from fastreid.solver import build_optimizer
+from fastreid.utils.compute_dist import build_dist
+from PIL import Image
+from torch import nn
+
+from fastreid_ext import compat
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def run_python(code, *, paths=(), flags=()):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, paths), str(REPOSITORY)])}
+    return subprocess.run(
+        [sys.executable, *flags, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# --- imports
+
+
+def test_host_fails_without_us_and_says_nothing_useful():
+    """The day this passes without fastreid_ext, `prepare` can lose repairs."""
+    result = run_python("import fastreid.engine")
+    assert result.returncode == 1
+    assert "Error" in result.stderr
+
+
+def test_late_import_says_to_import_us_first():
+    code = """
+import collections, collections.abc, sys, types
+collections.Mapping = collections.abc.Mapping
+import torch
+six = types.ModuleType("torch._six"); six.string_classes = (str, bytes)
+sys.modules["torch._six"] = six
+if torch.version.cuda is None:
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(name + "(Tensor a, Tensor b, float c) -> Tensor")
+import fastreid.evaluation.testing
+import fastreid_ext
+"""
+    result = run_python(code)
+    assert result.returncode == 1
+    assert "expected `import fastreid_ext` before fastreid" in result.stderr
+    assert "put it first in your script" in result.stderr
+
+
+def test_missing_fastreid_says_what_to_type(tmp_path):
+    """Run in an environment that holds every installed package except fastreid."""
+    for folder in filter(os.path.isdir, sys.path):
+        if "site-packages" in folder:
+            for entry in Path(folder).iterdir():
+                if not entry.name.startswith("fastreid") and not (tmp_path / entry.name).exists():
+                    (tmp_path / entry.name).symlink_to(entry)
+    result = run_python("import fastreid_ext", paths=[tmp_path], flags=["-S"])
+    assert result.returncode == 1
+    assert "pip install --no-deps fastreid==1.4.0" in result.stderr
+
+
+def test_configuration_may_be_imported_first():
+    """Import sorters put `fastreid.config` before `fastreid_ext`, so that order must work."""
+    result = run_python("from fastreid.config import get_cfg; import fastreid_ext; print('fine')")
+    assert result.stdout.strip() == "fine", result.stderr
+
+
+def test_repairs_twice_changes_nothing():
+    before = (build_optimizer, data_build.DataLoaderX)
+    compat.prepare()
+    compat.repair()
+    from fastreid.solver import build_optimizer as after
+
+    assert after is before[0]
+    assert data_build.DataLoaderX is before[1]
+
+
+def test_old_names_are_back():
+    from torch._six import string_classes
+
+    assert issubclass(dict, collections.Mapping)
+    assert isinstance("text", string_classes)
+    assert torchvision.transforms.ToTensor()(Image.new("RGB", (2, 3))).shape == (3, 3, 2)
+
+
+TRAPS = [
+    ("provide_torch_six", "data/build.py", "from torch._six import"),
+    ("provide_collections_mapping", "data/build.py", "from collections import Mapping"),
+    ("provide_collections_mapping", "evaluation/testing.py", "from collections import Mapping"),
+    ("keep_flat_gradients", "engine/train_loop.py", "self.optimizer.zero_grad()"),
+    ("load_without_cuda", "data/data_utils.py", "self.stream = torch.cuda.Stream("),
+    ("evaluate_without_compiler", "evaluation/rank_cylib/__init__.py", "sys.exit(1)"),
+    ("accept_old_affine_arguments", "data/transforms/build.py", "resample=False"),
+    ("rerank_on_the_cpu", "utils/compute_dist.py", "search_option=0)"),
+    ("normalise_out_of_place", "modeling/meta_arch/baseline.py", "images.sub_("),
+    ("normalise_out_of_place", "modeling/meta_arch/mgn.py", "images.sub_("),
+    ("find_regnet_files", "modeling/backbones/regnet/regnet.py", "'fastreid/modeling/backbones"),
+    ("refuse_downloads", "modeling/backbones/resnet.py", "gdown.download("),
+]
+
+
+@pytest.mark.parametrize(("repair", "file", "cause"), TRAPS)
+def test_host_still_has_the_trap(repair, file, cause):
+    """When this fails the host has changed: look whether compat can lose the repair."""
+    assert callable(getattr(compat, repair))
+    assert cause in (Path(fastreid.__file__).parent / file).read_text()
+
+
+# --- learning
+
+
+def tiny_cfg(*overrides):
+    cfg = get_cfg()
+    cfg.merge_from_list(
+        [
+            *("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.FEAT_DIM", 512),
+            *("MODEL.HEADS.NUM_CLASSES", 4, "MODEL.HEADS.WITH_BNNECK", True),
+            *("INPUT.SIZE_TRAIN", [64, 32], *overrides),
+        ]
+    )
+    return cfg
+
+
+def learned(optimizer, model):
+    """Whether two steps of a plain training loop move the parameters."""
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.ones(2, 3)).square().sum().backward()
+        optimizer.step()
+    return any(
+        not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)
+    )
+
+
+def test_host_learns_nothing_when_gradients_are_dropped():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4))
+    optimizer, _ = build_optimizer(get_cfg(), model)
+    optimizer.zero_grad = functools.partial(type(optimizer).zero_grad, optimizer)  # unrepaired
+    assert not learned(optimizer, model)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
+def test_parameters_move_with_the_repair(name):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4))
+    cfg = get_cfg()
+    cfg.SOLVER.OPT = name
+    optimizer, flat = build_optimizer(cfg, model)
+    assert learned(optimizer, model)
+    assert flat.buffer_is_valid()
+
+
+# --- running
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the repair is for machines without a GPU")
+def test_loader_works_without_cuda():
+    data = [{"images": torch.ones(3) * i, "targets": i} for i in range(5)]
+    loader = data_build.DataLoaderX(
+        0, dataset=data, batch_size=2, pin_memory=True, collate_fn=data_build.fast_batch_collator
+    )
+    assert [batch["targets"].tolist() for batch in loader] == [[0, 1], [2, 3], [4]]
+
+
+def test_evaluator_compiles_nothing(monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no make, no compiler
+    ReidEvaluator(get_cfg(), num_query=1)
+
+
+def test_affine_augmentation_runs():
+    cfg = tiny_cfg("INPUT.AFFINE.ENABLED", True)
+    image = build_transforms(cfg, is_train=True)(Image.new("RGB", (32, 64), "red"))
+    assert image.shape == (3, 64, 32)
+
+
+def test_reranking_distance_runs_on_the_cpu():
+    features = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+    distance = build_dist(features[:10], features[10:], metric="jaccard", k1=6, k2=3)
+    assert distance.shape == (10, 20)
+    assert 0 <= distance.min() <= distance.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("architecture", "depth", "dim"), [("Baseline", "18x", 512), ("MGN", "50x", 2048)]
+)
+def test_forward_leaves_the_batch_alone(architecture, depth, dim):
+    """fastreid normalises in place, so flip test-time augmentation would normalise twice."""
+    cfg = tiny_cfg("MODEL.META_ARCHITECTURE", architecture)
+    cfg.merge_from_list(["MODEL.BACKBONE.DEPTH", depth, "MODEL.BACKBONE.FEAT_DIM", dim])
+    model = build_model(cfg).eval()
+    images = torch.rand(2, 3, 96, 32) * 255
+    batch, original = {"images": images}, images.clone()
+    with torch.no_grad():
+        first, second = model(batch), model(batch)
+    assert torch.equal(images, original)
+    assert torch.equal(first, second)
+
+
+def test_regnet_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = tiny_cfg("MODEL.BACKBONE.NAME", "build_regnet_backbone", "MODEL.BACKBONE.DEPTH", "400x")
+    cfg.MODEL.BACKBONE.FEAT_DIM = 384
+    assert build_model(cfg).eval()({"images": torch.rand(2, 3, 64, 32)}).shape == (2, 384)
+
+
+def test_pretrain_without_a_file_is_refused_not_downloaded():
+    with pytest.raises(ValueError, match=r"PRETRAIN_PATH is empty .* give a local file"):
+        build_model(tiny_cfg("MODEL.BACKBONE.PRETRAIN", True))

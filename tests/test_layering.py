@@ -1,0 +1,55 @@
+"""The import law of ARCHITECTURE.md, as a test."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "fastreid_ext"
+
+ALLOWED = {
+    "compat": set(),
+    "manifest": set(),
+    "config": {"compat"},
+    "bodies": set(),
+    "rendered": {"bodies", "manifest"},
+    "data": {"config", "manifest"},
+    "evaluation": {"config", "data"},
+    "engine": {"compat", "config", "data", "evaluation"},
+    "__init__": {"compat", "data"},
+}
+# Offline code runs without fastreid, so that images can be made in another environment.
+WITHOUT_FASTREID = {"manifest", "bodies", "rendered"}
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(source):
+    return source.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_modules(source):
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source}: write imports in full"
+            yield node.module
+            if node.module == "fastreid_ext":
+                yield from (f"fastreid_ext.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_point_down(source):
+    layer = layer_of(source)
+    for module in imported_modules(source):
+        package, *rest = module.split(".")
+        if package == "fastreid_ext" and rest:
+            assert rest[0] in ALLOWED[layer] | {layer}, f"{layer} must not import {rest[0]}"
+        if package in ("fastreid", "torch"):
+            assert layer not in WITHOUT_FASTREID, f"{layer} must not import {package}"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_is_a_drawer(source):
+    assert source.stem not in {"utils", "util", "common", "helpers", "helper", "misc", "core"}
