@@ -154,7 +154,7 @@ def _as_mesh(points: np.ndarray, faces: np.ndarray, name: str) -> tuple[np.ndarr
 
 
 @njit(cache=True, error_model="numpy")
-def _draw(projected, faces, face_offset, cull, near, face_id, barycentric, depth):  # noqa: ANN001, ANN202, PLR0913
+def _draw(projected, faces, face_offset, cull, near, face_id, barycentric, depth):  # noqa: ANN001, ANN202
     height, width = face_id.shape
     for f in range(faces.shape[0]):
         a, b, c = projected[faces[f, 0]], projected[faces[f, 1]], projected[faces[f, 2]]
@@ -202,7 +202,7 @@ def _draw(projected, faces, face_offset, cull, near, face_id, barycentric, depth
 
 
 @njit(cache=True, error_model="numpy")
-def _interpolate(face_id, barycentric, faces, values, face_offset, out):  # noqa: ANN001, ANN202, PLR0913
+def _interpolate(face_id, barycentric, faces, values, face_offset, out):  # noqa: ANN001, ANN202
     height, width = face_id.shape
     channels = values.shape[1]
     for y in range(height):
