@@ -9,9 +9,11 @@ from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
 from fastreid_ext.data.dataset import PersonDataset
+from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, batch_problems
 from fastreid_ext.data.loaders import PersonLoader, TrainLoader
+from fastreid_ext.data.mixing import MixedBatches
 from fastreid_ext.data.samplers import ResumableSampler, Stream, fastreid_stream
-from fastreid_ext.data.sources import TrainingItems, test_items, training_items
+from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +32,8 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     dataset = PersonDataset(training.items, build_transforms(cfg, is_train=True), relabel=True)
     seed = cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed())
     world_size = comm.get_world_size()
-    draws = ResumableSampler(
-        _stream(cfg, training), seed, rank=comm.get_rank(), world_size=world_size
-    )
+    stream = _stream(cfg, training, world_size)
+    draws = ResumableSampler(stream, seed, rank=comm.get_rank(), world_size=world_size)
     _log_summary(training)
     if cfg.INPUT.RPT.ENABLED:
         logger.warning(
@@ -56,7 +57,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, in
         FileNotFoundError: the data set is missing.
         ValueError: it has no queries or no gallery.
     """
-    items, num_query = test_items(cfg, dataset_name)
+    items, num_query = query_and_gallery(cfg, dataset_name)
     dataset = PersonDataset(items, build_transforms(cfg, is_train=False), relabel=False)
     loader = PersonLoader(
         dataset,
@@ -69,12 +70,52 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, in
     return loader, num_query
 
 
-def _stream(cfg: CfgNode, training: TrainingItems) -> Stream:
+def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
+    """Return why ``world_size`` processes could not fill their batches, each with what to do."""
+    problems = batch_problems(
+        cfg.DATALOADER.SAMPLER_TRAIN,
+        [pid for _, pid, _ in training.items],
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+        world_size=world_size,
+    )
+    if cfg.DATASETS.GENERATED.BATCH_SHARE > 0 and not problems:
+        problems += _mixed_batches(cfg, training, world_size).problems()
+    return problems
+
+
+def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
+    """Choose the order of the images; ValueError if a sampler could not fill its batches."""
+    problems = sampling_problems(cfg, training, world_size)
+    if problems:
+        raise ValueError("; ".join(problems))
+    if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
+        return _mixed_batches(cfg, training, world_size)
     return fastreid_stream(
         cfg.DATALOADER.SAMPLER_TRAIN,
         training.items,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         instances=cfg.DATALOADER.NUM_INSTANCE,
+    )
+
+
+def _mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:
+    generated, sampler = cfg.DATASETS.GENERATED, cfg.DATALOADER.SAMPLER_TRAIN
+    has_persons = sampler in IDENTITY_SAMPLERS
+    if not has_persons and sampler != "TrainingSampler":
+        raise ValueError(
+            f"DATASETS.GENERATED.BATCH_SHARE {generated.BATCH_SHARE:g} decides what a batch holds, "
+            f"and so does DATALOADER.SAMPLER_TRAIN {sampler}; use NaiveIdentitySampler (batches of "
+            "persons) or TrainingSampler (of single images), or set the share to 0"
+        )
+    return MixedBatches(
+        [pid for _, pid, _ in training.items] if has_persons else range(len(training.items)),
+        training.is_generated,
+        share=generated.BATCH_SHARE,
+        within_persons=has_persons and generated.PERSON_IDS == "kept",
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
+        instances=cfg.DATALOADER.NUM_INSTANCE if has_persons else 1,
+        world_size=world_size,
     )
 
 

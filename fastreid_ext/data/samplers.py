@@ -86,9 +86,7 @@ class ResumableSampler(Sampler):
             yield Draw(index, number, seed)
 
 
-def fastreid_stream(
-    name: str, items: Sequence[Item], *, batch_size: int, instances: int
-) -> Stream:
+def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instances: int) -> Stream:
     """Return the stream of one of fastreid's samplers, built as fastreid builds it.
 
     Args:

@@ -70,7 +70,7 @@ def training_items(cfg: CfgNode) -> TrainingItems:
     return together
 
 
-def test_items(cfg: CfgNode, name: str) -> tuple[list[tuple[str, int, int]], int]:
+def query_and_gallery(cfg: CfgNode, name: str) -> tuple[list[tuple[str, int, int]], int]:
     """Return the images of a test set, queries first, and the number of queries.
 
     Raises:
@@ -114,8 +114,14 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
 def expected_folder(name: str, cfg: CfgNode) -> str:
     """Say where the files of a data set are looked for."""
     cls = DATASET_REGISTRY.get(name)
-    below = next((EXPECTED_FOLDERS[base.__name__] for base in cls.__mro__
-                  if base.__name__ in EXPECTED_FOLDERS), cls.dataset_dir)
+    below = next(
+        (
+            EXPECTED_FOLDERS[base.__name__]
+            for base in cls.__mro__
+            if base.__name__ in EXPECTED_FOLDERS
+        ),
+        cls.dataset_dir,
+    )
     return str(Path(dataset_root(cfg)) / below)
 
 

@@ -1,0 +1,74 @@
+"""Can the sampler fill its batches? fastreid's run for ever, without a message, when it cannot."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
+
+
+def batch_problems(
+    sampler: str, pids: Iterable[str], *, batch_size: int, instances: int, world_size: int
+) -> list[str]:
+    """Return why batches cannot be filled, each with what to do; nothing if they can.
+
+    Args:
+        sampler: value of ``DATALOADER.SAMPLER_TRAIN``.
+        pids: the person of each training image.
+        batch_size: images in the batch of all processes together, ``SOLVER.IMS_PER_BATCH``.
+        instances: images of a person in a batch, ``DATALOADER.NUM_INSTANCE``.
+        world_size: number of processes.
+    """
+    images = Counter(pids)
+    if batch_size % world_size:
+        return [
+            f"expected SOLVER.IMS_PER_BATCH to be a multiple of the {world_size} processes, got "
+            f"{batch_size}; use {_multiple_near(batch_size, world_size)}"
+        ]
+    problems = []
+    if batch_size > images.total():
+        problems.append(
+            f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.total()} training "
+            "images, so an epoch has no iteration; lower it or add images"
+        )
+    if sampler in IDENTITY_SAMPLERS:
+        problems += _identity_problems(sampler, images, batch_size, instances, world_size)
+    return problems
+
+
+def _identity_problems(
+    sampler: str, images: Counter[str], batch_size: int, instances: int, world_size: int
+) -> list[str]:
+    per_process = batch_size // world_size
+    if per_process % instances:
+        step = instances * world_size
+        return [
+            f"expected a batch of whole persons in each of {world_size} processes, got "
+            f"SOLVER.IMS_PER_BATCH {batch_size} / {world_size} = {per_process} images and "
+            f"DATALOADER.NUM_INSTANCE {instances}; "
+            f"use SOLVER.IMS_PER_BATCH {_multiple_near(batch_size, step)}"
+        ]
+    persons = per_process // instances  # P of each process
+    if sampler == "BalancedIdentitySampler":
+        is_enough = len(images) >= persons * world_size
+    else:
+        # It takes `persons` distinct persons at a time, each as often as it has `instances` images
+        # left (at least once), `world_size` times over.
+        rounds = (max(count // instances, 1) for count in images.values())
+        is_enough = sum(min(left, world_size) for left in rounds) >= persons * world_size
+    if is_enough:
+        return []
+    fits = len(images) // world_size * world_size * instances
+    if not fits:
+        advice = f"train on fewer than {world_size} processes, or add persons"
+    else:
+        advice = (
+            f"lower SOLVER.IMS_PER_BATCH to {fits}, raise DATALOADER.NUM_INSTANCE, or add persons"
+        )
+    return [
+        f"a batch needs {persons * world_size} different persons (SOLVER.IMS_PER_BATCH "
+        f"{batch_size} / DATALOADER.NUM_INSTANCE {instances}) but there are {len(images)}; {advice}"
+    ]
+
+
+def _multiple_near(value: int, step: int) -> int:
+    return max(value // step, 1) * step
