@@ -2,7 +2,7 @@
 #   PYTHON=python3.11   interpreter for the virtual environment
 #   VENV=.venv          where to create it
 #   TORCH=pinned        "installed": keep the torch (for example a CUDA build) PYTHON already has
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 TORCH ?= pinned
 DEMO_DIR ?= demo
@@ -17,7 +17,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: help install demo test test-all lint format bench clean
+.PHONY: help install demo test test-slow test-all lint format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -37,8 +37,10 @@ demo: $(STAMP)  ## Render persons, train, evaluate, show: results in demo/ (abou
 test: $(STAMP)  ## Run the tests that finish in minutes
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(STAMP)  ## Run every test
-	$(BIN)/python -m pytest
+test-slow: $(STAMP)  ## Run the other tests
+	$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow  ## Run every test
 
 lint: $(STAMP)  ## Check style and formatting
 	$(BIN)/ruff check .
