@@ -1,0 +1,195 @@
+"""Checkpoints that are whole or absent, and that refuse to load what does not fit.
+
+Same files and names as fastreid's ``Checkpointer`` (``model_0004.pth``, ``model_best.pth``,
+``model_final.pth``, ``last_checkpoint``), readable with ``torch.load(weights_only=True)``.
+"""
+
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.utils.checkpoint import Checkpointer, _strip_prefix_if_present
+
+from fastreid_ext.engine.atomic import atomic_write, atomic_write_text
+from fastreid_ext.engine.matching import Matching, match
+
+logger = logging.getLogger(__name__)
+
+TAG = "last_checkpoint"  # file that names the checkpoint to resume from
+
+
+class AtomicCheckpointer(Checkpointer):
+    """fastreid's checkpointer with atomic writing and strict reading.
+
+    Args:
+        model: the model, wrapped by DDP or not.
+        save_dir: folder of the checkpoints.
+        min_matched: share in [0, 1] of the model's tensors that a file given as ``MODEL.WEIGHTS``
+            must hold. Resuming always needs all of them.
+        save_to_disk: False on all processes but one.
+        checkpointables: objects with ``state_dict`` and ``load_state_dict``.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        save_dir: str = "",
+        *,
+        min_matched: float = 0.9,
+        save_to_disk: bool = True,
+        **checkpointables: Any,
+    ) -> None:
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.min_matched = min_matched
+        self.logger = logger
+
+    def save(self, name: str, *, tag: bool = True, **extra: Any) -> None:
+        """Write ``<name>.pth``; afterwards, if ``tag``, make it the one to resume from.
+
+        Raises:
+            FloatingPointError: a weight is NaN or infinite; nothing is written.
+            OSError: the file could not be written; earlier checkpoints are as they were.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        weights = self.model.state_dict()
+        self._refuse_non_finite(weights)
+        states = {key: item.state_dict() for key, item in self.checkpointables.items()}
+        path = Path(self.save_dir) / f"{name}.pth"
+        self.logger.info("Saving checkpoint to %s", path)
+        try:
+            with atomic_write(path) as file:
+                torch.save({"model": weights, **states, **extra}, file)
+            if tag:
+                atomic_write_text(path.with_name(TAG), path.name)
+        except (OSError, RuntimeError) as error:  # torch wraps the OSError of a full disk
+            raise self._could_not_save(path, error) from error
+
+    def resume(self) -> dict[str, Any]:
+        """Load everything from the checkpoint that ``last_checkpoint`` names.
+
+        Returns:
+            What the file holds beside the model and the checkpointables.
+
+        Raises:
+            ValueError: the file is damaged or of another model.
+        """
+        path = self.get_checkpoint_file()
+        return self._load(path, list(self.checkpointables), min_matched=1.0)
+
+    def load(self, path: str, checkpointables: Sequence[str] | None = None) -> dict[str, Any]:
+        """Load weights (and the named checkpointables, None = all) from a file; "" loads nothing.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or fewer than ``min_matched`` of the tensors match.
+        """
+        if not path:
+            self.logger.info("MODEL.WEIGHTS is empty: the model starts as it was built")
+            return {}
+        keys = list(self.checkpointables) if checkpointables is None else list(checkpointables)
+        return self._load(path, keys, min_matched=self.min_matched)
+
+    def _load(self, path: str, keys: list[str], *, min_matched: float) -> dict[str, Any]:
+        checkpoint = read_checkpoint(path)
+        matching = self._load_weights(path, checkpoint.pop("model"), min_matched)
+        self.logger.info("Loaded weights from %s: %s", path, matching)
+        for key in keys:
+            if key not in checkpoint:
+                self.logger.warning("%s holds no %s: it starts anew", path, key)
+                continue
+            try:
+                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+            except (ValueError, KeyError, RuntimeError) as error:
+                raise ValueError(
+                    f"the {key} of {path} does not fit this run ({error}); were SOLVER keys or "
+                    "MODEL.FREEZE_LAYERS changed? Put them back, or give the file as "
+                    "MODEL.WEIGHTS to a new run without --resume"
+                ) from error
+        return checkpoint
+
+    def _load_weights(
+        self, path: str, weights: dict[str, torch.Tensor], min_matched: float
+    ) -> Matching:
+        self._convert_ndarray_to_tensor(weights)
+        _strip_prefix_if_present(weights, "module.")
+        matching = match(self.model.state_dict(), weights)
+        is_resume = min_matched == 1.0
+        if matching.share < min_matched or (is_resume and matching.classifiers):
+            raise ValueError(
+                f"{path} is not a checkpoint of this model: expected at least {min_matched:.0%} of "
+                f"the model's tensors in it, got {matching.share:.0%}: {matching}. Check the MODEL "
+                "keys of the configuration, or choose another file"
+            )
+        fitting = {name: weights[name] for name in matching.matched}
+        self.model.load_state_dict(fitting, strict=False)
+        return matching
+
+    def _refuse_non_finite(self, weights: Mapping[str, torch.Tensor]) -> None:
+        bad = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+        if bad:
+            raise FloatingPointError(
+                f"{len(bad)} tensors of the model hold NaN or infinite values ({', '.join(bad[:4])}"
+                f"); no checkpoint written, the last good one is {self._last_good()}; lower "
+                "SOLVER.BASE_LR, clip gradients, or turn SOLVER.AMP off"
+            )
+
+    def _could_not_save(self, path: Path, error: Exception) -> OSError:
+        reason = error if isinstance(error, OSError) else error.__context__ or error
+        free = shutil.disk_usage(path.parent).free / 2**20
+        message = (
+            f"could not write checkpoint {path}: {getattr(reason, 'strerror', None) or reason} "
+            f"({free:.0f} MiB free on that disk). The earlier checkpoint is whole: "
+            f"{self._last_good()}. Free space, then continue with --resume"
+        )
+        number = getattr(reason, "errno", None)
+        return OSError(number, message) if number else OSError(message)
+
+    def _last_good(self) -> str:
+        return self.get_checkpoint_file() if self.has_checkpoint() else "none yet"
+
+
+def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, without running code from the file.
+
+    Args:
+        path: a file written by fastreid or by us, whose key ``model`` holds the weights.
+        lazily: map the file instead of reading it, to look at small things in it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is cut off, is no checkpoint, or lacks the key ``model``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; give an existing file in MODEL.WEIGHTS")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily or None)
+    except Exception as error:  # torch raises five kinds of error for damaged files
+        raise ValueError(
+            f"cannot read checkpoint {path} ({os.path.getsize(path)} bytes): "
+            f"{str(error).splitlines()[0]}. Is it cut off, or not written by torch.save? Whole "
+            f"checkpoints in that folder: {_others(path)}"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
+        found = sorted(map(str, checkpoint))[:6] if isinstance(checkpoint, dict) else checkpoint
+        raise ValueError(
+            f"expected a checkpoint with the weights under the key 'model' in {path}, got "
+            f"{found if isinstance(found, list) else type(found).__name__}; weights of a backbone "
+            "alone belong in MODEL.BACKBONE.PRETRAIN_PATH"
+        )
+    return checkpoint
+
+
+def _others(path: Path) -> str:
+    """Name the checkpoints beside ``path`` that end like a whole file, newest first."""
+    others = [
+        other for other in path.parent.glob("*.pth") if other != path and zipfile.is_zipfile(other)
+    ]
+    others.sort(key=lambda other: other.stat().st_mtime, reverse=True)
+    return ", ".join(other.name for other in others) or "none"

@@ -1,0 +1,75 @@
+"""Train or evaluate a configuration in this process: what tools and the demo call."""
+
+import time
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.modeling.meta_arch import build_model
+from fastreid.utils import comm
+
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer
+from fastreid_ext.engine.results import Results, by_test_set, write_result
+from fastreid_ext.engine.setup import prepare_run
+from fastreid_ext.engine.trainer import Trainer
+
+
+def train(cfg: CfgNode, resume: bool = False) -> Results:
+    """Train as the configuration says and write ``result.json`` into its ``OUTPUT_DIR``.
+
+    Args:
+        cfg: checked configuration, see ``fastreid_ext.config.load_config``.
+        resume: continue from the last checkpoint in ``OUTPUT_DIR`` if there is one.
+
+    Returns:
+        Percentages by test set and metric, of the last evaluation; {} where nothing is evaluated
+        and on all processes but the main one.
+    """
+    began = time.perf_counter()
+    cfg = prepare_run(cfg, resume=resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume)
+    results = by_test_set(cfg, trainer.train())
+    if comm.is_main_process():
+        write_result(cfg, results, _timings(trainer, began))
+    return results
+
+
+def evaluate(cfg: CfgNode) -> Results:
+    """Evaluate ``MODEL.WEIGHTS`` on ``DATASETS.TESTS`` and write ``result.json``.
+
+    Returns:
+        As :func:`train`.
+
+    Raises:
+        ValueError: ``MODEL.WEIGHTS`` is empty.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError(
+            "expected a checkpoint to evaluate in MODEL.WEIGHTS, got none; add e.g. "
+            f"MODEL.WEIGHTS {cfg.OUTPUT_DIR.rstrip('/')}/model_final.pth"
+        )
+    began = time.perf_counter()
+    cfg = prepare_run(cfg, eval_only=True)
+    model_cfg = cfg.clone()
+    model_cfg.defrost()
+    model_cfg.MODEL.BACKBONE.PRETRAIN = False  # the checkpoint holds the backbone
+    model = build_model(model_cfg)
+    AtomicCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    results = by_test_set(cfg, Trainer.test(cfg, model))
+    if comm.is_main_process():
+        write_result(cfg, results, {"total_seconds": time.perf_counter() - began})
+    return results
+
+
+def _timings(trainer: Trainer, began: float) -> dict[str, float]:
+    timings = {
+        "total_seconds": time.perf_counter() - began,
+        "iterations": trainer.max_iter - trainer.start_epoch * trainer.iters_per_epoch,
+    }
+    if hasattr(trainer, "storage") and "time" in trainer.storage.histories():
+        seconds = trainer.storage.history("time").median(trainer.max_iter)
+        timings["seconds_per_iteration"] = seconds
+        timings["images_per_second"] = trainer.cfg.SOLVER.IMS_PER_BATCH / seconds
+    if torch.cuda.is_available():
+        timings["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return timings

@@ -1,0 +1,82 @@
+"""From the command line to a prepared process: arguments, folder, log, seed, flags of cuDNN."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.engine import default_argument_parser
+from fastreid.utils import comm
+from fastreid.utils.collect_env import collect_env_info
+from fastreid.utils.env import seed_all_rng
+from fastreid.utils.logger import setup_logger
+
+from fastreid_ext.engine.atomic import atomic_write_text
+from fastreid_ext.engine.checkpoint import TAG, read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Return fastreid's parser; the port of spawned processes is a free one, not a fixed one."""
+    parser = default_argument_parser()
+    parser.set_defaults(dist_url="auto")
+    return parser
+
+
+def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) -> CfgNode:
+    """Open the log, fix the seed and the flags of cuDNN, and keep the configuration.
+
+    With ``SEED: -1`` a seed is drawn (or, when resuming, taken from the checkpoint), so that every
+    run can be repeated from its ``config.yaml``. With a seed given, cuDNN is restricted to
+    deterministic algorithms unless ``CUDNN_BENCHMARK`` asks for the fastest. Equal runs are
+    promised on the CPU; on a GPU some backward passes add in no fixed order.
+
+    Returns:
+        The frozen configuration with the seed in it.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    _open_logs(folder)
+    is_seeded = cfg.SEED >= 0
+    cfg = _with_seed(cfg, resume)
+    logger.info("process %d of %d, seed %d", comm.get_rank(), comm.get_world_size(), cfg.SEED)
+    logger.info("environment:\n%s", collect_env_info())
+    if comm.is_main_process():
+        logger.info("configuration:\n%s", cfg)
+        atomic_write_text(folder / "config.yaml", cfg.dump())
+    seed_all_rng(cfg.SEED + comm.get_rank())  # processes must differ in dropout and the like
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
+    torch.backends.cudnn.deterministic = is_seeded and not cfg.CUDNN_BENCHMARK
+    return cfg
+
+
+def _open_logs(folder: Path) -> None:
+    """Log to the console and to ``folder``, also when an earlier run of this process did so."""
+    setup_logger.cache_clear()
+    for name in ("fastreid", "fastreid_ext"):
+        logging.getLogger(name).handlers.clear()
+        setup_logger(str(folder), distributed_rank=comm.get_rank(), name=name)
+
+
+def _with_seed(cfg: CfgNode, resume: bool) -> CfgNode:
+    if cfg.SEED >= 0:
+        return cfg
+    seed = _seed_of_checkpoint(Path(cfg.OUTPUT_DIR)) if resume else None
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0] % 2**31)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SEED = comm.all_gather(seed)[0]
+    cfg.freeze()
+    return cfg
+
+
+def _seed_of_checkpoint(folder: Path) -> int | None:
+    tag = folder / TAG
+    if not tag.exists():
+        return None
+    checkpoint = read_checkpoint(folder / tag.read_text().strip(), lazily=True)
+    return checkpoint.get("run", {}).get("seed")

@@ -1,0 +1,256 @@
+"""The one trainer: fastreid's ``DefaultTrainer`` on CPU and CUDA, in one process or many.
+
+Every method of the package trains with this class; what differs between methods lies in the
+meta-architecture, the losses and the data.
+"""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fastreid.config import CfgNode
+from fastreid.engine import DefaultTrainer, hooks
+from fastreid.utils import comm
+from fastreid.utils.events import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+)
+from fastreid.utils.precision_bn import get_bn_modules
+from torch import nn
+
+from fastreid_ext.data.build import build_test_loader, build_train_loader
+from fastreid_ext.engine.checkpoint import AtomicCheckpointer
+from fastreid_ext.engine.hooks import (
+    LearningSentinel,
+    PeriodicCheckpoints,
+    PeriodicEvaluation,
+    PeriodicWriting,
+)
+from fastreid_ext.engine.launch import wrap_for_processes
+from fastreid_ext.engine.metrics_file import METRICS_FILE, prepare_folder
+from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
+from fastreid_ext.engine.schedule import iterations_per_epoch
+from fastreid_ext.engine.step import TrainingStep
+from fastreid_ext.evaluation.evaluator import CountingEvaluator
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Build everything a configuration asks for, and train.
+
+    Call :meth:`resume_or_load` before :meth:`train`.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build loader, model, optimizer and hooks from a checked configuration."""
+        # fastreid's own constructor fixes the step, DDP's device_ids and the checkpointer.
+        super(DefaultTrainer, self).__init__()
+        data_loader = self.build_train_loader(cfg)
+        self.iters_per_epoch = iterations_per_epoch(cfg, len(data_loader.dataset))
+        self.cfg = cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
+        model = self.build_model(cfg)
+        optimizer, param_wrapper = self.build_optimizer(cfg, model)
+        self._trainer = TrainingStep(
+            wrap_for_processes(model),
+            data_loader,
+            optimizer,
+            param_wrapper,
+            mixed_precision=cfg.SOLVER.AMP.ENABLED,
+            max_skipped=cfg.SOLVER.NON_FINITE.MAX_SKIPPED,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer, self.iters_per_epoch)
+        self.checkpointer = self._build_checkpointer()
+        self.start_epoch = 0
+        self.max_epoch = cfg.SOLVER.MAX_EPOCH
+        self.max_iter = self.max_epoch * self.iters_per_epoch
+        # Read by fastreid's LRScheduler hook.
+        self.warmup_iters = cfg.SOLVER.WARMUP_ITERS
+        self.delay_epochs = cfg.SOLVER.DELAY_EPOCHS
+        self.step_applied = True
+        self._random_state: Mapping[str, Any] | None = None
+        self._last_eval_results: dict[str, Any] = {}
+        self.register_hooks(self.build_hooks())
+
+    def train(self) -> dict[str, Any]:
+        """Train from the current epoch to the last.
+
+        Returns:
+            fastreid's results of the last evaluation on the main process; {} elsewhere and where
+            nothing is evaluated.
+
+        Raises:
+            FloatingPointError: too many losses were not finite.
+            OSError: a checkpoint could not be written; earlier ones are whole.
+            RuntimeError: the first steps show that nothing is learned.
+        """
+        if self.start_epoch >= self.max_epoch:
+            logger.warning(
+                "nothing to train: %d epochs are done, SOLVER.MAX_EPOCH is %d",
+                self.start_epoch,
+                self.max_epoch,
+            )
+            return self.test(self.cfg, self.model) if self._evaluates() else {}
+        try:
+            super(DefaultTrainer, self).train(
+                self.start_epoch, self.max_epoch, self.iters_per_epoch
+            )
+        except KeyboardInterrupt:
+            logger.warning(
+                "interrupted at iteration %d; continue with --resume from %s",
+                self.iter,
+                self.checkpointer.get_checkpoint_file() or "the beginning (no checkpoint yet)",
+            )
+            raise
+        return self._last_eval_results
+
+    def before_train(self) -> None:
+        """Open files and start the loader where the run stands."""
+        if comm.is_main_process():
+            prepare_folder(Path(self.cfg.OUTPUT_DIR), self.start_iter)
+        super().before_train()
+        self.data_loader.start_at(self.start_iter)
+        self._trainer.start()
+        if self._random_state is not None:
+            # Last: opening files and starting the loader draw from the generators.
+            restore_random_state(self._random_state)
+
+    def run_step(self) -> None:
+        """Run one step; see :class:`fastreid_ext.engine.step.TrainingStep`."""
+        self.step_applied = self._trainer.run(self.iter)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from the last checkpoint, or load ``MODEL.WEIGHTS`` into a new run.
+
+        Args:
+            resume: continue if there is a checkpoint in ``OUTPUT_DIR``; else start anew.
+        """
+        if not (resume and self.checkpointer.has_checkpoint()):
+            if resume:
+                logger.warning("no checkpoint in %s: a new run begins", self.cfg.OUTPUT_DIR)
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+            return
+        extra = self.checkpointer.resume()
+        self.start_epoch = extra.get("epoch", -1) + 1
+        self._checkpoints.best_metric = extra.get("best_metric", -1.0)
+        self._trainer.non_finite.skipped = extra.get("skipped_steps", 0)
+        self._identity().warn_about_differences(extra.get("run"))
+        states = extra.get("random_states", [])
+        if comm.get_rank() < len(states):
+            self._random_state = states[comm.get_rank()]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside tensors and random states."""
+        return {
+            "epoch": self.epoch,
+            "iteration": self.iter,
+            "skipped_steps": self._trainer.non_finite.skipped,
+            "run": dataclasses.asdict(self._identity()),
+        }
+
+    def build_hooks(self) -> list[hooks.HookBase]:
+        """Return fastreid's hooks for time, learning rate, precise BN and freezing, and ours."""
+        cfg = self.cfg
+        self._checkpoints = PeriodicCheckpoints(
+            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, self._metric_name()
+        )
+        built = [hooks.IterationTimer(), hooks.LRScheduler(self.optimizer, self.scheduler)]
+        built.append(LearningSentinel(cfg.SOLVER.SENTINEL_STEPS, cfg.SOLVER.FREEZE_ITERS))
+        if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model):
+            built.append(self._precise_bn())
+        if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:
+            built.append(
+                hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
+            )
+        if self._evaluates():
+            built.append(PeriodicEvaluation(cfg.TEST.EVAL_PERIOD, self._evaluate))
+        if comm.is_main_process():
+            built.append(PeriodicWriting(self.build_writers, cfg.SOLVER.LOG_PERIOD))
+        # After the writers: metrics that a crash leaves behind a checkpoint are trimmed on resume.
+        return [*built, self._checkpoints]
+
+    def build_writers(self) -> list[EventWriter]:
+        """Return writers for the console (with ETA), ``metrics.json`` and TensorBoard."""
+        folder = self.cfg.OUTPUT_DIR
+        purge = {"purge_step": self.start_iter} if self.start_iter else {}
+        return [
+            CommonMetricPrinter(self.max_iter),
+            JSONWriter(str(Path(folder) / METRICS_FILE)),
+            TensorboardXWriter(folder, **purge),
+        ]
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Any:
+        """Return the endless, resumable loader of :mod:`fastreid_ext.data`."""
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> tuple[Any, int]:
+        """Return the loader of a test set and its number of queries."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None
+    ) -> tuple[Any, CountingEvaluator]:
+        """Return loader and evaluator of a test set."""
+        data_loader, num_query = cls.build_test_loader(cfg, dataset_name)
+        return data_loader, CountingEvaluator(cfg, num_query, output_dir)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
+        """Evaluate as fastreid does, leaving every module in the mode it was in.
+
+        fastreid puts the whole model back into training mode, frozen layers included.
+        """
+        with _modes_kept(model):
+            return super().test(cfg, model)
+
+    def _evaluate(self) -> dict[str, Any]:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+    def _evaluates(self) -> bool:
+        return self.cfg.TEST.EVAL_PERIOD > 0 and len(self.cfg.DATASETS.TESTS) > 0
+
+    def _metric_name(self) -> str:
+        tests = self.cfg.DATASETS.TESTS
+        return f"{tests[0]}/metric" if len(tests) > 1 else "metric"
+
+    def _identity(self) -> RunIdentity:
+        return RunIdentity.of(self.cfg, self.iters_per_epoch)
+
+    def _build_checkpointer(self) -> AtomicCheckpointer:
+        items = {"optimizer": self.optimizer, **self.scheduler}
+        if self.grad_scaler is not None:
+            items["grad_scaler"] = self.grad_scaler
+        if FreezeCounter.exists_in(self.optimizer):
+            items["freeze_counter"] = FreezeCounter(self.optimizer)
+        return AtomicCheckpointer(
+            self.model, self.cfg.OUTPUT_DIR, save_to_disk=comm.is_main_process(), **items
+        )
+
+    def _precise_bn(self) -> hooks.PreciseBN:
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        cfg.DATASETS.NAMES = (cfg.TEST.PRECISE_BN.DATASET,)
+        return hooks.PreciseBN(
+            self.model, self.build_train_loader(cfg), cfg.TEST.PRECISE_BN.NUM_ITER
+        )
+
+
+@contextlib.contextmanager
+def _modes_kept(model: nn.Module) -> Iterator[None]:
+    """Put every module back into the mode, training or eval, it has now."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,66 @@
+"""Our step equals fastreid's, bit by bit."""
+
+import copy
+
+import pytest
+import torch
+from fastreid.engine.train_loop import SimpleTrainer
+from fastreid.modeling.meta_arch import build_model
+from fastreid.solver import build_optimizer
+from fastreid.utils.events import EventStorage
+
+from fastreid_ext.engine.step import TrainingStep
+
+from .tiny import batches, started
+
+
+@pytest.fixture
+def tiny_model(make_cfg):
+    cfg = make_cfg(MODEL__HEADS__NUM_CLASSES=8)
+    torch.manual_seed(0)
+    return cfg, build_model(cfg)
+
+
+def test_three_steps_equal_fastreids_bit_by_bit(tiny_model):
+    cfg, model = tiny_model
+    results = []
+    for make in (
+        lambda *parts: SimpleTrainer(*parts).run_step,
+        lambda *parts: started(TrainingStep(*parts, mixed_precision=False, max_skipped=2)),
+    ):
+        twin = copy.deepcopy(model)
+        run = make(twin, batches(3), *build_optimizer(cfg, twin))
+        with EventStorage() as storage:
+            for _ in range(3):
+                run()
+        losses = {name: storage.history(name).values() for name in ("total_loss", "loss_triplet")}
+        results.append((twin.state_dict(), losses))
+    (theirs, their_losses), (ours, our_losses) = results
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    assert any(not torch.equal(ours[name], value) for name, value in model.state_dict().items())
+    assert our_losses == their_losses
+
+
+def test_bfloat16_on_the_cpu_lowers_the_loss_without_a_scaler(tiny_model):
+    cfg, model = tiny_model
+    batch = batches(1)[0]
+    step = TrainingStep(
+        model, [batch] * 12, *build_optimizer(cfg, model), mixed_precision=True, max_skipped=0
+    )
+    assert step.grad_scaler is None
+    with EventStorage() as storage:
+        run = started(step)
+        for _ in range(12):
+            run()
+    losses = [value for value, _ in storage.history("total_loss").values()]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_says_that_the_model_is_in_eval_mode(tiny_model):
+    cfg, model = tiny_model
+    step = TrainingStep(
+        model, batches(1), *build_optimizer(cfg, model), mixed_precision=False, max_skipped=0
+    )
+    model.eval()
+    with pytest.raises(RuntimeError, match="expected the model in training mode"):
+        started(step)()

@@ -1,0 +1,61 @@
+"""What the tests of the engine train: a tiny run on a tiny Market-1501 tree, and drawn batches."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fastreid_ext.engine.step import TrainingStep
+
+# 48 images in batches of 8 (4 identities x 2): 6 iterations an epoch.
+TINY = {
+    "SEED": 7,
+    "MODEL.DEVICE": "cpu",
+    "MODEL.BACKBONE.DEPTH": "18x",
+    "MODEL.BACKBONE.FEAT_DIM": 512,
+    "MODEL.HEADS.WITH_BNNECK": True,
+    "MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss"),
+    "INPUT.SIZE_TRAIN": [64, 32],
+    "INPUT.SIZE_TEST": [64, 32],
+    "INPUT.FLIP.ENABLED": True,
+    "INPUT.REA.ENABLED": True,
+    "DATASETS.NAMES": ("Market1501",),
+    "DATASETS.TESTS": ("Market1501",),
+    "DATALOADER.SAMPLER_TRAIN": "NaiveIdentitySampler",
+    "DATALOADER.NUM_INSTANCE": 2,
+    "DATALOADER.NUM_WORKERS": 2,
+    "SOLVER.IMS_PER_BATCH": 8,
+    "SOLVER.MAX_EPOCH": 2,
+    "SOLVER.WARMUP_ITERS": 4,
+    "SOLVER.CHECKPOINT_PERIOD": 1,
+    "SOLVER.LOG_PERIOD": 2,
+    "TEST.EVAL_PERIOD": 0,
+    "TEST.IMS_PER_BATCH": 8,
+    "TEST.NUM_WORKERS": 0,
+}
+
+
+def overrides(root: Path, output: Path, **changes: object) -> list[str]:
+    """Return KEY VALUE pairs of the tiny run; ``changes`` are named like SOLVER__MAX_EPOCH."""
+    keys = {**TINY, "DATASETS.ROOT": str(root), "OUTPUT_DIR": str(output)}
+    keys.update({name.replace("__", "."): value for name, value in changes.items()})
+    return [str(part) for pair in keys.items() for part in pair]
+
+
+def batches(count: int) -> list[dict]:
+    generator = torch.Generator().manual_seed(3)
+    return [
+        {
+            "images": torch.rand((8, 3, 64, 32), generator=generator) * 255,
+            "targets": torch.arange(8) // 2,
+            "camids": torch.zeros(8, dtype=torch.long),
+            "img_paths": [f"{index}.jpg" for index in range(8)],
+        }
+        for _ in range(count)
+    ]
+
+
+def started(step: TrainingStep) -> Callable[[], bool]:
+    """Start a step and return a function that runs it."""
+    step.start()
+    return lambda: step.run(0)
