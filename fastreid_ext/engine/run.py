@@ -1,11 +1,13 @@
 """Train or evaluate a configuration in this process: what tools and the demo call."""
 
 import time
+from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
+from torch import nn
 
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.results import Results, by_test_set, write_result
@@ -50,15 +52,26 @@ def evaluate(cfg: CfgNode) -> Results:
         )
     began = time.perf_counter()
     cfg = prepare_run(cfg, eval_only=True)
-    model_cfg = cfg.clone()
-    model_cfg.defrost()
-    model_cfg.MODEL.BACKBONE.PRETRAIN = False  # the checkpoint holds the backbone
-    model = build_model(model_cfg)
-    AtomicCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    model = load_model(cfg, cfg.MODEL.WEIGHTS)
     results = by_test_set(cfg, Trainer.test(cfg, model))
     if comm.is_main_process():
         write_result(cfg, results, {"total_seconds": time.perf_counter() - began})
     return results
+
+
+def load_model(cfg: CfgNode, weights: str | Path) -> nn.Module:
+    """Build the model of a configuration with the weights of a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        ValueError: it is damaged or of another model.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.PRETRAIN = False  # the checkpoint holds the backbone
+    model = build_model(cfg)
+    AtomicCheckpointer(model).load(str(weights))
+    return model
 
 
 def _timings(trainer: Trainer, began: float) -> dict[str, float]:
