@@ -74,11 +74,17 @@ def walking(phase: float, speed: float, rng: np.random.Generator) -> np.ndarray:
 _ARMS_OF_STANDING = {
     "relaxed": {"shoulders": (2, 0, -76), "elbows": (8, -14, 0), "hands": (0, 0, -12)},
     "leaning": {"shoulders": (4, 0, -74), "elbows": (5, -10, 0), "hands": (0, 0, -12)},
-    "hands_in_pockets": {"shoulders": (18, 0, -68), "elbows": (40, -48, 0), "wrists": (-20, 0, -5)},
-    "hands_on_hips": {"shoulders": (22, 0, -48), "elbows": (58, -92, 0), "wrists": (0, 0, -25)},
-    "arms_crossed": {"shoulders": (-22, 0, -72), "elbows": (62, -100, 0), "wrists": (0, 0, -10)},
-    "hands_behind": {"shoulders": (36, 0, -70), "elbows": (72, -40, 0), "wrists": (0, 0, -10)},
-}
+    "hands_in_pockets": {"shoulders": (22, 6, -70), "elbows": (34, -63, 0), "wrists": (-32, 4, 12)},
+    "hands_on_hips": {"shoulders": (23, 3, -50), "elbows": (56, -90, 2), "wrists": (-3, -20, 32)},
+    "arms_crossed": {
+        "left_shoulder": (-17, -3, -86), "right_shoulder": (-24, -3, -84),
+        "left_elbow": (63, -100, 0), "right_elbow": (60, -88, 0), "wrists": (-10, 0, -25),
+    },
+    "hands_behind": {
+        "shoulders": (24, -13, -81), "left_elbow": (81, -47, 0), "right_elbow": (78, -36, 0),
+        "wrists": (0, -10, 10),
+    },
+}  # fmt: skip
 
 
 def standing(rng: np.random.Generator, variant: str | None = None) -> np.ndarray:
@@ -110,12 +116,22 @@ def standing(rng: np.random.Generator, variant: str | None = None) -> np.ndarray
 # Arm of the left side, and of the other side where the task takes both.
 _TASK_ARMS = {
     "bag": {"shoulder": (2, 0, -77), "elbow": (5, -6, 0), "wrist": (0, 0, 0), "hand": (0, 0, -65)},
-    "suitcase": {"shoulder": (32, 0, -70), "elbow": (0, -6, 0), "wrist": (-30, 0, 0), "hand": (0, 0, -65)},
-    "backpack": {"shoulder": (14, 0, -72), "elbow": (12, -128, 0), "wrist": (0, 0, -20), "hand": (0, 0, -55)},
-    "shoulder_bag": {"shoulder": (14, 0, -70), "elbow": (8, -128, 0), "wrist": (0, 0, -20), "hand": (0, 0, -55)},
-    "box": {"shoulder": (-12, 0, -74), "elbow": (12, -80, 0), "wrist": (-35, 0, 0), "hand": (0, 0, -15)},
-    "texting": {"shoulder": (-10, 0, -76), "elbow": (38, -100, 0), "wrist": (60, 0, 0), "hand": (0, 0, -40)},
-    "calling": {"shoulder": (-20, 0, -52), "elbow": (10, -138, 0), "wrist": (0, 0, -10), "hand": (0, 0, -30)},
+    "suitcase": {
+        "shoulder": (32, 0, -70), "elbow": (0, -6, 0), "wrist": (-30, 0, 0), "hand": (0, 0, -65),
+    },
+    "backpack": {
+        "shoulder": (13, 5, -72), "elbow": (18, -131, 0), "wrist": (-30, 0, -45), "hand": (0, 0, -60),
+    },
+    "shoulder_bag": {
+        "shoulder": (13, 4, -72), "elbow": (19, -132, 0), "wrist": (-35, 0, -45), "hand": (0, 0, -60),
+    },
+    "box": {"shoulder": (-4, -7, -82), "elbow": (19, -69, 0), "wrist": (-9, -20, 10), "hand": (0, 0, -10)},
+    "texting": {
+        "shoulder": (-9, 0, -80), "elbow": (30, -108, 0), "wrist": (-60, 8, -15), "hand": (0, 0, -35),
+    },
+    "calling": {
+        "shoulder": (-79, -9, -78), "elbow": (22, -136, 0), "wrist": (0, 12, 15), "hand": (0, 0, -35),
+    },
 }  # fmt: skip
 _BOTH_ARMS = ("backpack", "box")
 
@@ -167,7 +183,7 @@ def looking_aside(base: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def sitting(rng: np.random.Generator) -> np.ndarray:
-    """Somebody on a chair, hands on the thighs; the seat is about 0.45 m below the pelvis of nobody: ground it."""
+    """Somebody on a chair, hands on the thighs (no chair is drawn)."""
     lean, spread = rng.uniform(-4, 8), rng.uniform(2, 12)
     table = angle_table(
         pelvis=(-6 + lean, 0, 0), spine1=(6, 0, 0), spine2=(4, 0, 0), head=(rng.uniform(-5, 15), 0, 0),
