@@ -1,0 +1,39 @@
+"""Plain English captions of a picture, from its ground truth."""
+
+from fastreid_ext.rendered.cloth import Cloth
+from fastreid_ext.rendered.identities import Identity
+
+_VIEWS = ((45.0, "front view"), (135.0, "side view"), (181.0, "back view"))
+_ACTIONS = {"walking": "walking", "standing": "standing", "carrying": "carrying something", "phone": "using a phone"}
+
+
+def _phrase(surface: Cloth, noun: str) -> str:
+    if not surface.second_colour:
+        return f"{surface.colour} {noun}"
+    words = {"horizontal stripes": "striped", "vertical stripes": "pin-striped", "checks": "checked"}
+    pattern = words.get(surface.pattern, surface.pattern)
+    return f"{pattern} {surface.colour} and {surface.second_colour} {noun}"
+
+
+def view_name(azimuth_deg: float) -> str:
+    """Words for the angle between the body's front and the camera, degrees in [-180, 180]."""
+    return next(name for limit, name in _VIEWS if abs(azimuth_deg) <= limit)
+
+
+def caption(identity: Identity, bag_kind: str, pose_name: str, azimuth_deg: float) -> str:
+    """One sentence, for example ``a woman with long black hair in a red coat ...``."""
+    outfit = identity.outfit
+    who = "woman" if identity.feminine else "man"
+    hair = "no hair" if identity.hair_style == "bald" else f"{identity.hair_style} {identity.hair.colour} hair"
+    worn = [f"a {_phrase(outfit.upper, outfit.upper_kind)}"]
+    if outfit.lower_kind != "bare legs":
+        worn.append(_phrase(outfit.lower, outfit.lower_kind))
+    worn.append(_phrase(outfit.shoes, outfit.shoe_kind if outfit.shoe_kind != "leather shoes" else "shoes"))
+    if outfit.headwear_kind != "none":
+        worn.append(f"a {_phrase(outfit.headwear, outfit.headwear_kind)}")
+    if outfit.scarf is not None:
+        worn.append(f"a {outfit.scarf.colour} scarf")
+    text = f"a {who} with {hair} wearing {', '.join(worn[:-1])} and {worn[-1]}"
+    if bag_kind != "none":
+        text += f", with a {_phrase(outfit.bag, bag_kind)}"
+    return f"{text}, {_ACTIONS.get(pose_name, pose_name)}, {view_name(azimuth_deg)}"

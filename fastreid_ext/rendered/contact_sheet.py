@@ -1,0 +1,37 @@
+"""Contact sheet: identities in rows, cameras in columns, as one PNG to look at."""
+
+import cv2
+import numpy as np
+
+_GAP = 2  # pixels between pictures
+_GROUND = 24  # grey of the empty sheet
+
+
+def contact_sheet(pictures: list[list[np.ndarray | None]], scale: int = 1) -> np.ndarray:
+    """(H, W, 3) uint8 sheet of equally large pictures; ``None`` leaves a gap.
+
+    Args:
+        pictures: rows of (h, w, 3) uint8 RGB.
+        scale: each pixel becomes ``scale`` x ``scale`` pixels.
+    """
+    height, width = next(p for row in pictures for p in row if p is not None).shape[:2]
+    rows, columns = len(pictures), max(len(row) for row in pictures)
+    sheet = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _GROUND, np.uint8)
+    for r, row in enumerate(pictures):
+        for c, picture in enumerate(row):
+            if picture is not None:
+                top, left = _GAP + r * (height + _GAP), _GAP + c * (width + _GAP)
+                sheet[top : top + height, left : left + width] = picture
+    return np.repeat(np.repeat(sheet, scale, axis=0), scale, axis=1)
+
+
+def encode_png(sheet: np.ndarray) -> bytes:
+    """PNG bytes of an RGB sheet."""
+    done, data = cv2.imencode(".png", sheet[..., ::-1])
+    assert done, "PNG encoding of a uint8 picture cannot fail"
+    return data.tobytes()
+
+
+def decode(jpeg: bytes) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of JPEG bytes."""
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]

@@ -1,0 +1,36 @@
+"""Small deterministic noise for textures, compiled; the same on every machine because it is integer hashing.
+
+Coordinates are in texture cells. Values are in [0, 1].
+"""
+
+import math
+
+from numba import njit
+
+
+@njit(cache=True, inline="always")
+def cell(i: int, j: int, salt: int) -> float:
+    """One value per integer cell."""
+    h = (i * 374761393 + j * 668265263 + salt * 2147483647) & 0xFFFFFFFF
+    h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
+    h = ((h ^ (h >> 16)) * 2246822519) & 0xFFFFFFFF
+    return ((h ^ (h >> 15)) & 0xFFFF) / 65535.0
+
+
+@njit(cache=True)
+def smooth(u: float, v: float, salt: int) -> float:
+    """Value noise: smooth interpolation of :func:`cell`."""
+    i, j = math.floor(u), math.floor(v)
+    a, b = u - i, v - j
+    a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
+    i, j = int(i), int(j)
+    low = cell(i, j, salt) * (1 - a) + cell(i + 1, j, salt) * a
+    high = cell(i, j + 1, salt) * (1 - a) + cell(i + 1, j + 1, salt) * a
+    return low * (1 - b) + high * b
+
+
+@njit(cache=True)
+def cloudy(u: float, v: float, salt: int) -> float:
+    """Three octaves of :func:`smooth`; stains, leaves, worn asphalt."""
+    coarse = smooth(u, v, salt) * 0.5 + smooth(u * 2.1, v * 2.1, salt + 1) * 0.3
+    return coarse + smooth(u * 4.3, v * 4.3, salt + 2) * 0.2

@@ -1,0 +1,158 @@
+"""One picture: pose, rasterise, cast shadows, shade, and put the person into the camera's scene.
+
+Everything happens in the crop, at twice the picture's resolution; the sensor (:mod:`camera_effects`) comes after.
+Letters: H x W pixels of the crop.
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from fastreid_ext.bodies.render import Buffers, rasterize, vertex_normals
+from fastreid_ext.rendered.dressing import DressedBody
+from fastreid_ext.rendered.posing import stand
+from fastreid_ext.rendered.shading import LIGHT_MAP, shade_person, shade_scene
+from fastreid_ext.rendered.shots import Shot
+from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View
+
+OVERSAMPLING = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendering:
+    """Radiance (H, W, 4) float32 linear and what is true about it."""
+
+    radiance: np.ndarray
+    box: tuple[float, float, float, float]  # left, top, width, height in frame pixels
+    joints: np.ndarray  # (24, 3) world metres
+    visible: float  # share of the person's silhouette that nothing in front hides, in [0, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Actor:
+    dressed: DressedBody
+    vertices: np.ndarray
+    joints: np.ndarray
+
+
+def _project(view: View, points: np.ndarray) -> np.ndarray:
+    """Frame x, frame y, depth (N, 3) float32."""
+    inside = (points - view.position.astype(np.float32)) @ view.rotation.T.astype(np.float32)
+    scale = view.focal / inside[:, 2]
+    inside[:, 0] = inside[:, 0] * scale + FRAME_WIDTH / 2
+    inside[:, 1] = inside[:, 1] * scale + FRAME_HEIGHT / 2
+    return inside
+
+
+def _box(projected: np.ndarray, shot: Shot) -> tuple[float, float, float, float]:
+    low, high = projected[:, :2].min(axis=0), projected[:, :2].max(axis=0)
+    tall = float(high[1] - low[1])
+    height = tall * shot.box_scale
+    width = height * shot.box_aspect
+    x, y = (low + high) / 2 + tall * np.asarray(shot.box_shift)
+    return float(x - width / 2), float(y - height / 2), width, height
+
+
+def _crop(frame: np.ndarray, box: tuple, height: int, width: int, flags: int) -> np.ndarray:
+    """The box of a frame, resampled to (height, width); beyond the frame its border repeats."""
+    across, down = width / box[2], height / box[3]
+    matrix = np.array([[across, 0, -box[0] * across + 0.5 * across - 0.5], [0, down, -box[1] * down + 0.5 * down - 0.5]])
+    return cv2.warpAffine(frame, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _light_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Depth seen from the sun (L, L) and the frame (4, 3) that :func:`shading.lit` uses."""
+    right = np.cross([0.0, 1.0, 0.0], sun)
+    right /= np.linalg.norm(right)
+    down = np.cross(right, sun)
+    axes = np.stack([right, down, sun])
+    seen = [actor.vertices @ axes.T.astype(np.float32) for actor in actors]
+    low = np.min([s.min(axis=0) for s in seen], axis=0)
+    high = np.max([s.max(axis=0) for s in seen], axis=0)
+    scale = (LIGHT_MAP - 4) / float(max(high[0] - low[0], high[1] - low[1]))
+    offset = low[:2] - 2 / scale
+    buffers = Buffers.empty(LIGHT_MAP, LIGHT_MAP)
+    for actor, points in zip(actors, seen, strict=True):
+        points[:, 0] = (points[:, 0] - offset[0]) * scale
+        points[:, 1] = (points[:, 1] - offset[1]) * scale
+        points[:, 2] = 50.0 - points[:, 2]
+        rasterize(points, actor.dressed.faces, LIGHT_MAP, LIGHT_MAP, buffers=buffers)
+    return buffers.depth, np.vstack([axes, [offset[0], offset[1], scale]])
+
+
+def _occlusion(buffers: Buffers) -> np.ndarray:
+    """Ambient occlusion (H, W) float32 in [0.5, 1]: spots deeper than their surroundings get less sky."""
+    mask = buffers.mask.astype(np.float32)
+    depth = np.where(buffers.mask, buffers.depth, 0).astype(np.float32)
+    reach = (mask.shape[0] // 20) | 1
+    around = cv2.blur(depth, (reach, reach)) / np.maximum(cv2.blur(mask, (reach, reach)), 1e-3)
+    return np.clip(1.0 - 4.5 * np.maximum(depth - around, 0.0), 0.45, 1.0)
+
+
+def _actors(dressed: DressedBody, others: list[DressedBody], shot: Shot) -> list[_Actor]:
+    actors = [_Actor(dressed, *stand(dressed, shot.pose, shot.yaw, shot.x, shot.z))]
+    if shot.companion >= 0:
+        across, behind, yaw = shot.companion_place
+        other = others[shot.companion]
+        if shot.z + behind > 2.5:
+            actors.append(_Actor(other, *stand(other, shot.companion_pose, yaw, shot.x + across, shot.z + behind)))
+    return actors
+
+
+def _rasterize(view: View, actors: list[_Actor], box: tuple, height: int, width: int) -> tuple[Buffers, int]:
+    """Buffers of all actors in the crop, and how many pixels the first alone would cover."""
+    buffers, offset, alone = Buffers.empty(height, width), 0, 0
+    for number, actor in enumerate(actors):
+        projected = _project(view, actor.vertices)
+        projected[:, 0] = (projected[:, 0] - box[0]) * (width / box[2])
+        projected[:, 1] = (projected[:, 1] - box[1]) * (height / box[3])
+        rasterize(projected, actor.dressed.faces, height, width, buffers=buffers, face_offset=offset)
+        if number == 0:
+            alone = int(buffers.mask.sum())
+        offset += len(actor.dressed.faces)
+    return buffers, alone
+
+
+def rule_starts(dressed: DressedBody) -> np.ndarray:
+    """First rule of each zone, and the end (zones + 1,)."""
+    zones = int(dressed.face_zone.max()) + 1
+    return np.searchsorted(dressed.rules[:, 0], np.arange(zones + 1)).astype(np.int64)
+
+
+def render(
+    view: View, dressed: DressedBody, others: list[DressedBody], shot: Shot, height: int, width: int
+) -> Rendering:
+    """Radiance of the crop, (height, width) times ``OVERSAMPLING``, before the sensor."""
+    tall, wide = height * OVERSAMPLING, width * OVERSAMPLING
+    actors = _actors(dressed, others, shot)
+    box = _box(_project(view, actors[0].vertices), shot)
+    buffers, alone = _rasterize(view, actors, box, tall, wide)
+    ambient = _crop(view.ambient, box, tall, wide, cv2.INTER_LINEAR)
+    sunlit = _crop(view.sunlit, box, tall, wide, cv2.INTER_LINEAR)
+    scene_depth = _crop(view.depth, box, tall, wide, cv2.INTER_NEAREST)
+    headlight = view.spec.infrared
+    light_map, light_frame = np.full((1, 1), np.inf, np.float32), np.ones((4, 3))
+    if not headlight and shot.sun > 0.05:
+        light_map, light_frame = _light_map(actors, view.sun)
+    feet = np.concatenate([actor.joints[[7, 8, 10, 11]][:, [0, 2]] for actor in actors])
+    affine = np.array([box[2] / wide, box[0], box[3] / tall, box[1]])
+    radiance = np.empty((tall, wide, 4), np.float32)
+    shade_scene(
+        ambient, sunlit, scene_depth, view.position, view.rotation, affine, view.focal,
+        np.array([FRAME_WIDTH / 2, FRAME_HEIGHT / 2]), shot.sun, shot.fill, feet, headlight, light_map, light_frame, radiance,
+    )  # fmt: skip
+    occlusion, offset, seen = _occlusion(buffers), 0, []
+    for actor in actors:
+        person = actor.dressed
+        normals = vertex_normals(actor.vertices, person.faces)
+        seen.append(
+            shade_person(
+                buffers.face_id, buffers.barycentric, buffers.depth, scene_depth, occlusion, offset,
+                person.faces, person.face_zone, actor.vertices, normals, person.coordinates, person.rules,
+                rule_starts(person), person.surfaces, person.salt, view.position, view.sun, shot.sun, shot.fill,
+                view.overhead, view.bounce, headlight, light_map, light_frame, radiance,
+            )
+        )  # fmt: skip
+        offset += len(person.faces)
+    return Rendering(radiance, box, actors[0].joints, seen[0] / max(alone, 1))

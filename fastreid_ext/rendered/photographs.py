@@ -1,0 +1,105 @@
+"""All pictures of one identity, as JPEG bytes with their ground truth."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastreid_ext.rendered.camera_effects import encode, expose
+from fastreid_ext.rendered.captions import caption
+from fastreid_ext.rendered.dressing import DressedBody, dress, free_body
+from fastreid_ext.rendered.identities import Identity, draw_identity, stream
+from fastreid_ext.rendered.person_renderer import Rendering, render
+from fastreid_ext.rendered.plan import PlannedIdentity, PlannedImage, Settings
+from fastreid_ext.rendered.shots import Shot, draw_shot
+from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View, view
+
+PASSERS_BY = 12  # people of the domain who have no identity but walk through others' pictures
+_FIRST_PASSER_BY = 10**8
+_LEAST_VISIBLE = 0.55  # a shot that hides more of the person than this allows is drawn again
+_ATTEMPTS = 4
+
+
+@functools.lru_cache(maxsize=2)
+def passers_by(seed: int, domain: str) -> list[DressedBody]:
+    """The crowd of a domain, dressed; part of every worker, the same in all."""
+    body, _ = free_body()
+    crowd = [draw_identity(body, seed, domain, _FIRST_PASSER_BY + k, _FIRST_PASSER_BY) for k in range(PASSERS_BY)]
+    return [dress(person, person.outfit.bag_kind, seed, domain) for person in crowd]
+
+
+def _photograph(
+    settings: Settings, place: View, dressed: DressedBody, bag_kind: str, rng: np.random.Generator
+) -> tuple[np.ndarray, Rendering, Shot]:
+    others = passers_by(settings.seed, settings.domain)
+    for _ in range(_ATTEMPTS):
+        shot = draw_shot(place, bag_kind, len(others), rng)
+        rendering = render(place, dressed, others, shot, settings.height, settings.width)
+        if rendering.visible >= _LEAST_VISIBLE:
+            break
+    picture = expose(rendering.radiance, rendering.box, place.spec, shot, settings.height, settings.width, rng)
+    return picture, rendering, shot
+
+
+def photographs(settings: Settings, planned: PlannedIdentity) -> Iterator[tuple[PlannedImage, bytes, dict]]:
+    """Picture by picture: its plan, its JPEG bytes and its row of ``annotations.jsonl``."""
+    body, _ = free_body()
+    seed, domain = settings.seed, settings.domain
+    identity = draw_identity(body, seed, domain, planned.person_id, planned.first_of_split)
+    wardrobe: dict[str, DressedBody] = {}
+    for image in planned.images:
+        rng = stream(seed, domain, planned.person_id, image.index)
+        bag_kind = identity.outfit.bag_kind
+        if identity.puts_bag_down and rng.random() < 0.35:
+            bag_kind = "none"
+        if bag_kind not in wardrobe:
+            wardrobe[bag_kind] = dress(identity, bag_kind, seed, domain)
+        place = view(domain, image.camera)
+        picture, rendering, shot = _photograph(settings, place, wardrobe[bag_kind], bag_kind, rng)
+        yield image, encode(picture, place.spec.quality), _row(image, identity, bag_kind, place, rendering, shot)
+
+
+def _rounded(values: np.ndarray | tuple, digits: int = 4) -> list:
+    return np.asarray(values, dtype=np.float64).round(digits).tolist()
+
+
+def _row(
+    image: PlannedImage, identity: Identity, bag_kind: str, place: View, rendering: Rendering, shot: Shot
+) -> dict:
+    """Ground truth of one picture; every number in the units of :mod:`shots` and :mod:`views`."""
+    azimuth = shot.azimuth_deg()
+    attributes = dataclasses.asdict(identity)
+    for key in ("person_id", "betas"):
+        attributes.pop(key)
+    return {
+        "file": image.file,
+        "pid": identity.person_id,
+        "camera": image.camera + 1,
+        "modality": "infrared" if place.spec.infrared else "visible",
+        "caption": caption(identity, bag_kind, shot.stance, azimuth),
+        "viewpoint": {"azimuth_deg": round(azimuth, 2), "elevation_deg": round(shot.elevation_deg(place.spec.height), 2)},
+        "occlusion": round(1.0 - rendering.visible, 4),
+        "carried": bag_kind,
+        "pose_name": shot.stance,
+        "pose": _rounded(shot.pose),
+        "place": {"x": round(shot.x, 4), "z": round(shot.z, 4), "yaw_rad": round(shot.yaw, 4)},
+        "joints": _rounded(rendering.joints),
+        "betas": list(identity.betas),
+        "camera_parameters": {
+            "position": _rounded(place.position),
+            "rotation": _rounded(place.rotation, 6),
+            "focal_px": round(place.focal, 3),
+            "frame": [FRAME_HEIGHT, FRAME_WIDTH],
+            "box": _rounded(rendering.box, 2),
+        },
+        "light": {
+            "direction": _rounded(place.sun),
+            "sun": round(shot.sun, 4),
+            "fill": round(shot.fill * place.spec.fill, 4),
+            "exposure": round(shot.exposure * place.spec.exposure, 4),
+            "gains": _rounded(shot.gains * np.array(place.spec.gains)),
+        },
+        "companion": shot.companion >= 0,
+        "attributes": attributes,
+    }

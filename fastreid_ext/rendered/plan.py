@@ -1,0 +1,112 @@
+"""The plan: which pictures exist, in which folder and under which name, before any is rendered.
+
+Market-1501's layout: ``bounding_box_train``, ``query``, ``bounding_box_test``; ``0007_c3s1_000011_00.jpg`` is person 7 at
+camera 3. As there, a test identity gives one query per camera and the rest is gallery; in RenderedVI every infrared test
+picture is a query and every visible one is gallery.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from fastreid_ext.rendered.domains import camera_specs
+from fastreid_ext.rendered.identities import stream
+
+TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
+FOLDERS = (TRAIN, QUERY, GALLERY)
+_PLAN_STREAM = 2**31 - 3
+_FEWEST_IMAGES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What one rendered data set is made from; equal settings give equal bytes."""
+
+    domain: str
+    train_identities: int
+    test_identities: int
+    images_per_identity: int
+    seed: int
+    height: int = 128
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        camera_specs(self.domain)
+        if self.train_identities < 0 or self.test_identities < 0 or self.train_identities + self.test_identities < 1:
+            raise ValueError(
+                f"expected numbers of identities >= 0 and at least one in all, got {self.train_identities} for training and "
+                f"{self.test_identities} for test; raise one of them"
+            )
+        if self.images_per_identity < _FEWEST_IMAGES:
+            raise ValueError(
+                f"expected images_per_identity >= {_FEWEST_IMAGES} (two cameras with a query and a gallery picture each), "
+                f"got {self.images_per_identity}"
+            )
+        if self.seed < 0:
+            raise ValueError(f"expected a seed >= 0, got {self.seed}")
+        if not (32 <= self.height <= 1024 and 16 <= self.width <= 1024):
+            raise ValueError(
+                f"expected a size between 32x16 and 1024x1024 (height x width), got {self.height}x{self.width}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedImage:
+    """One picture: ``index`` seeds it, ``camera`` counts from 0, ``file`` is relative to the domain's folder."""
+
+    index: int
+    camera: int
+    file: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedIdentity:
+    """One identity, the unit of work."""
+
+    person_id: int
+    first_of_split: int
+    images: tuple[PlannedImage, ...]
+
+
+def _cameras_seen(settings: Settings, rng: np.random.Generator) -> list[int]:
+    """Cameras (from 0) an identity passes: as many as its pictures allow, or one or two fewer."""
+    infrared = [number for number, spec in enumerate(camera_specs(settings.domain)) if spec.infrared]
+    most = min(6, settings.images_per_identity // 2)
+    count = max(2, most - int(rng.choice(3, p=[0.6, 0.25, 0.15])))
+    order = rng.permutation(6).tolist()
+    if infrared:  # one infrared camera for every two visible ones, at least one of each
+        kinds = [[c for c in order if c in infrared], [c for c in order if c not in infrared]]
+        dark = max(1, min(len(infrared), round(count / 3)))
+        order = kinds[0][:dark] + kinds[1]
+    return sorted(order[:count])
+
+
+def _folder(train: bool, infrared_domain: bool, infrared: bool, first_at_camera: bool) -> str:
+    if train:
+        return TRAIN
+    is_query = infrared if infrared_domain else first_at_camera
+    return QUERY if is_query else GALLERY
+
+
+def plan_identity(settings: Settings, person_id: int) -> PlannedIdentity:
+    """Cameras, folders and names of one identity's pictures."""
+    rng = stream(settings.seed, settings.domain, person_id, _PLAN_STREAM)
+    specs = camera_specs(settings.domain)
+    infrared_domain = any(spec.infrared for spec in specs)
+    train = person_id <= settings.train_identities
+    cameras = _cameras_seen(settings, rng)
+    at_camera = [cameras[k % len(cameras)] for k in range(settings.images_per_identity)]
+    query_at = {camera: int(rng.integers(at_camera.count(camera))) for camera in cameras}
+    images, seen = [], dict.fromkeys(cameras, 0)
+    for index, camera in enumerate(at_camera):
+        folder = _folder(train, infrared_domain, specs[camera].infrared, seen[camera] == query_at[camera])
+        seen[camera] += 1
+        file = f"{folder}/{person_id:04d}_c{camera + 1}s1_{index + 1:06d}_00.jpg"
+        images.append(PlannedImage(index, camera, file))
+    return PlannedIdentity(person_id, 1 if train else settings.train_identities + 1, tuple(images))
+
+
+def plan_domain(settings: Settings) -> list[PlannedIdentity]:
+    """Every identity of the data set: training ids first, then test ids."""
+    count = settings.train_identities + settings.test_identities
+    return [plan_identity(settings, person_id) for person_id in range(1, count + 1)]

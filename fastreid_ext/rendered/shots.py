@@ -1,0 +1,93 @@
+"""Shots: everything random about one picture, drawn in one place before anything is rendered."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from fastreid_ext.rendered.stances import draw_stance
+from fastreid_ext.rendered.views import FRAME_WIDTH, View
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """One person in front of one camera. Metres and radians unless said; factors multiply the camera's own value."""
+
+    x: float
+    z: float
+    yaw: float  # 0 faces away from the camera's forward axis, along +z
+    stance: str
+    pose: np.ndarray  # (24, 3) axis-angle
+    sun: float  # strength of the direct light
+    fill: float
+    exposure: float
+    gains: np.ndarray  # (3,)
+    box_scale: float  # crop height in person heights
+    box_aspect: float  # crop width in crop heights
+    box_shift: tuple[float, float]  # of the crop's centre, in person heights: right, down
+    sharpness: float  # picture pixels of the sensor, relative to the camera's usual
+    motion: float  # radians, direction of motion blur
+    motion_length: float  # native pixels
+    companion: int  # index of the other pedestrian, -1 for none
+    companion_place: tuple[float, float, float]  # x, z relative to the person, yaw
+    companion_pose: np.ndarray
+
+    def azimuth_deg(self) -> float:
+        """Where the camera stands as the body sees it: 0 in front, 90 on its left, in (-180, 180]."""
+        towards = math.degrees(math.atan2(-self.x, -self.z) - self.yaw)
+        return -((-towards + 180.0) % 360.0 - 180.0)
+
+    def elevation_deg(self, camera_height: float) -> float:
+        """How far the camera looks down on the middle of the body."""
+        return math.degrees(math.atan2(camera_height - 0.9, math.hypot(self.x, self.z)))
+
+
+def _lighting(view: View, rng: np.random.Generator) -> dict:
+    """Weather and drift: now and then a cloud takes most of the sun and leaves more sky light."""
+    cloud = rng.random() < 0.22 and not view.spec.infrared
+    return {
+        "sun": view.spec.sun[2] * float(rng.uniform(0.1, 0.35) if cloud else rng.uniform(0.8, 1.12)),
+        "fill": float(rng.uniform(1.05, 1.3) if cloud else rng.uniform(0.88, 1.12)),
+        "exposure": float(np.exp(rng.normal(0.0, 0.13))),
+        "gains": np.exp(rng.normal(0.0, 0.025, 3)),
+    }
+
+
+def _framing(rng: np.random.Generator) -> dict:
+    """A detector's box: a little loose, a little off; one in twelve cuts head or feet off."""
+    down = rng.normal(0.0, 0.018)
+    if rng.random() < 0.08:
+        down = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.1, 0.2)
+    return {
+        "box_scale": float(rng.uniform(1.03, 1.2)),
+        "box_aspect": float(rng.uniform(0.4, 0.5)),
+        "box_shift": (float(rng.normal(0.0, 0.025)), float(down)),
+    }
+
+
+def draw_shot(view: View, bag_kind: str, companions: int, rng: np.random.Generator) -> Shot:
+    """A shot of somebody carrying ``bag_kind``; ``companions`` is how many other pedestrians there are to pick from."""
+    spec = view.spec
+    z = float(rng.uniform(spec.near, spec.far))
+    reach = min(0.36 * z * FRAME_WIDTH / view.focal, 3.0)
+    stance, pose = draw_stance(bag_kind, rng)
+    heading = math.radians(spec.heading + rng.normal(0.0, spec.spread))
+    meets = companions > 0 and rng.random() < 0.3
+    in_front = rng.random() < 0.3
+    gap = rng.uniform(0.5, 1.3) if in_front else rng.uniform(0.7, 3.5)
+    aside = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.3, 0.75)
+    return Shot(
+        x=float(rng.uniform(-reach, reach)),
+        z=z,
+        yaw=math.pi - heading,
+        stance=stance,
+        pose=pose,
+        **_lighting(view, rng),
+        **_framing(rng),
+        sharpness=float(rng.uniform(0.8, 1.2)),
+        motion=float(rng.uniform(0, math.pi)),
+        motion_length=float(rng.uniform(1.5, 4.0)) if rng.random() < 0.15 else 0.0,
+        companion=int(rng.integers(companions)) if meets else -1,
+        companion_place=(aside, -gap if in_front else gap, float(rng.uniform(0, 2 * math.pi))),
+        companion_pose=draw_stance("none", rng)[1] if meets else pose,
+    )

@@ -1,0 +1,35 @@
+"""Stances: what somebody does in a picture, given what they carry."""
+
+import numpy as np
+
+from fastreid_ext.bodies import poses
+from fastreid_ext.rendered import palettes
+
+_STANCES = {"walking": 0.72, "standing": 0.16, "phone": 0.12}
+# Bag -> (kind of carrying, side, how often the arm shows it).
+_HOLD = {
+    "handbag": ("bag", "right", 1.0),
+    "shopping bag": ("bag", "right", 1.0),
+    "suitcase": ("suitcase", "left", 1.0),
+    "shoulder bag": ("shoulder_bag", "left", 0.25),
+    "backpack": ("backpack", "left", 0.15),
+}
+
+
+def draw_stance(bag_kind: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:
+    """Name of the stance and pose (24, 3) axis-angle, facing +z."""
+    stance = palettes.draw(_STANCES, rng)
+    if stance == "standing" or (stance == "phone" and rng.random() < 0.5):
+        pose = poses.standing(rng, "relaxed" if bag_kind != "none" else None)
+    else:
+        pose = poses.walking(float(rng.random()), float(rng.uniform(0.6, 1.7)), rng)
+    if stance == "phone":
+        pose = poses.phone(pose, "texting" if rng.random() < 0.6 else "calling", rng, "left" if bag_kind in ("handbag", "shopping bag") else "right")
+    hold, side, share = _HOLD.get(bag_kind, ("", "", 0.0))
+    if rng.random() < share:
+        pose = poses.carrying(pose, hold, rng, side)
+        if stance == "standing":
+            stance = "carrying"
+    if rng.random() < 0.2 and stance != "phone":
+        pose = poses.looking_aside(pose, float(rng.uniform(-55, 55)))
+    return stance, pose

@@ -1,0 +1,201 @@
+"""Render a domain to disk: workers, resume, atomic files.
+
+One identity is the unit of work. Its pictures are rendered into ``.work/<pid>.partial``, moved into the data set's
+folders, and only then is ``.work/<pid>.jsonl`` put in place; so a run killed at any moment is finished by running it
+again, and the bytes do not depend on how often it was killed or how many workers there were.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import platform
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numba
+import numpy as np
+from tqdm import tqdm
+
+from fastreid_ext.rendered.contact_sheet import contact_sheet, decode, encode_png
+from fastreid_ext.rendered.photographs import photographs
+from fastreid_ext.rendered.plan import FOLDERS, PlannedIdentity, Settings, plan_domain
+
+SCHEMA = 1  # raise when the same settings would give other pictures or other annotations
+_SHEET_IDENTITIES = 10
+_log = logging.getLogger(__name__)
+
+
+def render_domain(
+    domain: str,
+    root: Path,
+    *,
+    train_identities: int,
+    test_identities: int,
+    images_per_identity: int,
+    seed: int,
+    workers: int = 1,
+    height: int = 128,
+    width: int = 64,
+) -> Path:
+    """Render one domain into ``root/domain``, or finish what an earlier run left.
+
+    Args:
+        domain: RenderedCampus, RenderedMall, RenderedStation, RenderedStreet or RenderedVI.
+        root: folder of data sets.
+        train_identities: persons 1 to this number are for training.
+        test_identities: the persons after them are for test.
+        images_per_identity: pictures of each person, over up to six cameras; at least 4.
+        seed: >= 0; another seed gives other people.
+        workers: processes; 1 renders in this one.
+        height, width: of the pictures, in pixels.
+
+    Returns:
+        The domain's folder.
+    """
+    settings = Settings(domain, train_identities, test_identities, images_per_identity, seed, height, width)
+    if workers < 1:
+        raise ValueError(f"expected workers >= 1, got {workers}")
+    folder = Path(root) / domain
+    if _finished(folder, settings):
+        _log.info("%s is complete; nothing to render", folder)
+        return folder
+    work = folder / ".work"
+    for name in (*FOLDERS, ".work"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    _write(work / "settings.json", _as_json(settings))
+    planned = plan_domain(settings)
+    pending = [identity for identity in planned if not _rows_file(work, identity).exists()]
+    total = len(planned) * images_per_identity
+    done = total - len(pending) * images_per_identity
+    with tqdm(total=total, initial=done, desc=domain, unit="image", smoothing=0.1) as bar:
+        for count in _render_all(settings, folder, pending, workers):
+            bar.update(count)
+    _assemble(settings, folder, planned)
+    return folder
+
+
+def _as_json(settings: Settings) -> bytes:
+    return json.dumps({"schema": SCHEMA, **dataclasses.asdict(settings)}, indent=2).encode()
+
+
+def _finished(folder: Path, settings: Settings) -> bool:
+    """Whether the folder holds this very data set; raises if it holds, or was to hold, another."""
+    wanted = json.loads(_as_json(settings))
+    for name in ("dataset.json", ".work/settings.json"):
+        if not (folder / name).exists():
+            continue
+        found = json.loads((folder / name).read_text())
+        found = found.get("settings", found)
+        if found != wanted:
+            differing = ", ".join(
+                f"{key} {found.get(key)} there and {wanted.get(key)} here"
+                for key in sorted(wanted | found)
+                if found.get(key) != wanted.get(key)
+            )
+            raise ValueError(
+                f"expected {folder} to be empty or from the same settings, got another data set ({differing}); "
+                "remove the folder, choose another root, or repeat its settings"
+            )
+        if name == "dataset.json":
+            return True
+    if not (folder / ".work").exists() and any((folder / name).exists() for name in FOLDERS):
+        raise ValueError(
+            f"expected {folder} to be empty or begun by this renderer, got picture folders without dataset.json; "
+            "remove them or choose another root"
+        )
+    return False
+
+
+def _rows_file(work: Path, identity: PlannedIdentity) -> Path:
+    return work / f"{identity.person_id:04d}.jsonl"
+
+
+def _render_all(settings: Settings, folder: Path, pending: list[PlannedIdentity], workers: int) -> Iterator[int]:
+    """Render every pending identity; yields the number of pictures of each as it is finished."""
+    if workers == 1 or len(pending) < 2:
+        for identity in pending:
+            yield _render_identity(settings, folder, identity)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
+        jobs = [pool.submit(_render_identity, settings, folder, identity) for identity in pending]
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                yield job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _end_with_parent() -> None:
+    """In a worker: stop when the parent is gone, even if it was killed and could not say so."""
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _render_identity(settings: Settings, folder: Path, identity: PlannedIdentity) -> int:
+    """Render one identity and move it in place; returns the number of its pictures."""
+    work = folder / ".work"
+    partial = work / f"{identity.person_id:04d}.partial"
+    partial.mkdir(exist_ok=True)
+    rows = []
+    for image, jpeg, row in photographs(settings, identity):
+        (partial / Path(image.file).name).write_bytes(jpeg)
+        rows.append(json.dumps({**row, "sha256": hashlib.sha256(jpeg).hexdigest()}))
+    for image in identity.images:
+        os.replace(partial / Path(image.file).name, folder / image.file)
+    _write(_rows_file(work, identity), ("\n".join(rows) + "\n").encode())
+    partial.rmdir()
+    return len(rows)
+
+
+def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) -> None:
+    """Join the identities' rows, draw the contact sheet, write dataset.json last, and drop the work folder."""
+    work = folder / ".work"
+    _write(folder / "annotations.jsonl", b"".join(_rows_file(work, identity).read_bytes() for identity in planned))
+    rows = [_sheet_row(folder, identity) for identity in planned[:: max(len(planned) // _SHEET_IDENTITIES, 1)]]
+    _write(folder / "contact_sheet.png", encode_png(contact_sheet(rows[:_SHEET_IDENTITIES])))
+    files = [image.file for identity in planned for image in identity.images]
+    description = {
+        "generator": "fastreid_ext.rendered",
+        "settings": json.loads(_as_json(settings)),
+        "config_hash": hashlib.sha256(_as_json(settings)).hexdigest(),
+        "identities": {"train": settings.train_identities, "test": settings.test_identities},
+        "images": {name: sum(file.startswith(f"{name}/") for file in files) for name in FOLDERS},
+        "versions": {
+            "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__, "opencv": cv2.__version__,
+        },
+    }  # fmt: skip
+    _write(folder / "dataset.json", (json.dumps(description, indent=2) + "\n").encode())
+    shutil.rmtree(work)
+
+
+def _sheet_row(folder: Path, identity: PlannedIdentity) -> list[np.ndarray | None]:
+    row: list[np.ndarray | None] = [None] * 6
+    for image in reversed(identity.images):
+        row[image.camera] = decode((folder / image.file).read_bytes())
+    return row
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,59 @@
+"""Render the person re-identification benchmark: ``python tools/render_persons.py --domain RenderedCampus --root datasets``.
+
+Deterministic for a seed, whatever the number of workers; run it again to finish a run that was interrupted.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from fastreid_ext.rendered.domains import DOMAINS
+from fastreid_ext.rendered.preview import preview
+from fastreid_ext.rendered.writer import render_domain
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """``128x64`` as (128, 64), height first."""
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 128x64, got {text!r}")
+    return int(height), int(width)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--domain", default="all", choices=["all", *DOMAINS], help="which data set (default: all five)")
+    parser.add_argument(
+        "--root", type=Path, default=Path(os.environ.get("FASTREID_DATASETS", "datasets")), help="folder of data sets"
+    )
+    parser.add_argument("--train-identities", type=int, default=300, help="people to train on (default 300)")
+    parser.add_argument("--test-identities", type=int, default=150, help="other people to test on (default 150)")
+    parser.add_argument("--images-per-identity", type=int, default=16, help="pictures of each (default 16)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other people (default 0)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--size", type=picture_size, default=(128, 64), help="HEIGHTxWIDTH (default 128x64)")
+    parser.add_argument("--preview", type=Path, help="only draw a few people of each domain into this PNG")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parse, render, say where."""
+    arguments = parse_arguments()
+    domains = list(DOMAINS) if arguments.domain == "all" else [arguments.domain]
+    height, width = arguments.size
+    if arguments.preview:
+        preview(domains, arguments.preview, seed=arguments.seed, height=height, width=width)
+        print(f"preview of {', '.join(domains)}: {arguments.preview}")
+        return
+    for domain in domains:
+        folder = render_domain(
+            domain, arguments.root, train_identities=arguments.train_identities,
+            test_identities=arguments.test_identities, images_per_identity=arguments.images_per_identity,
+            seed=arguments.seed, workers=arguments.workers, height=height, width=width,
+        )  # fmt: skip
+        print(f"{domain}: {folder}, look at {folder / 'contact_sheet.png'}")
+
+
+if __name__ == "__main__":
+    main()
