@@ -79,9 +79,16 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
         instances=cfg.DATALOADER.NUM_INSTANCE,
         world_size=world_size,
     )
-    if cfg.DATASETS.GENERATED.BATCH_SHARE > 0 and not problems:
-        problems += _mixed_batches(cfg, training, world_size).problems()
-    return problems
+    share, sampler = cfg.DATASETS.GENERATED.BATCH_SHARE, cfg.DATALOADER.SAMPLER_TRAIN
+    if not share or problems:
+        return problems
+    if sampler not in (*IDENTITY_SAMPLERS, "TrainingSampler"):
+        return [
+            f"DATASETS.GENERATED.BATCH_SHARE {share:g} decides what a batch holds, and so does "
+            f"DATALOADER.SAMPLER_TRAIN {sampler}; use NaiveIdentitySampler (batches of persons) or "
+            "TrainingSampler (of single images), or set the share to 0"
+        ]
+    return _mixed_batches(cfg, training, world_size).problems()
 
 
 def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
@@ -100,14 +107,8 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
 
 
 def _mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:
-    generated, sampler = cfg.DATASETS.GENERATED, cfg.DATALOADER.SAMPLER_TRAIN
-    has_persons = sampler in IDENTITY_SAMPLERS
-    if not has_persons and sampler != "TrainingSampler":
-        raise ValueError(
-            f"DATASETS.GENERATED.BATCH_SHARE {generated.BATCH_SHARE:g} decides what a batch holds, "
-            f"and so does DATALOADER.SAMPLER_TRAIN {sampler}; use NaiveIdentitySampler (batches of "
-            "persons) or TrainingSampler (of single images), or set the share to 0"
-        )
+    has_persons = cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS
+    generated = cfg.DATASETS.GENERATED
     return MixedBatches(
         [pid for _, pid, _ in training.items] if has_persons else range(len(training.items)),
         training.is_generated,

@@ -69,10 +69,11 @@ def read_rgb(path: str | os.PathLike) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            image.load()
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return image.convert("RGB")
+            return image if image.mode == "RGB" else image.convert("RGB")
     # Pillow raises SyntaxError, ValueError, struct.error and more for damaged files.
     except Exception as error:
         raise OSError(

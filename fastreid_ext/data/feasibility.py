@@ -18,6 +18,13 @@ def batch_problems(
         instances: images of a person in a batch, ``DATALOADER.NUM_INSTANCE``.
         world_size: number of processes.
     """
+    if sampler == "SetReWeightSampler":
+        # It collects sum(SET_WEIGHT) * NUM_INSTANCE images, insists on a larger batch, and starts
+        # anew when it has not filled it.
+        return [
+            "DATALOADER.SAMPLER_TRAIN SetReWeightSampler never fills a batch in fastreid 1.4.0; "
+            "use NaiveIdentitySampler, or DATASETS.GENERATED.BATCH_SHARE to weigh two sources"
+        ]
     images = Counter(pids)
     if batch_size % world_size:
         return [

@@ -96,7 +96,7 @@ def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instan
         instances: images of each person in a batch, ``DATALOADER.NUM_INSTANCE``.
 
     Raises:
-        ValueError: the sampler is unknown, or cannot work in fastreid 1.4.0.
+        ValueError: the sampler is unknown.
     """
     items = list(items)
     makers: dict[str, Callable[..., Sampler]] = {
@@ -109,13 +109,6 @@ def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instan
         ),
         "ImbalancedDatasetSampler": functools.partial(host.ImbalancedDatasetSampler, items),
     }
-    if name == "SetReWeightSampler":
-        # It collects sum(SET_WEIGHT) * NUM_INSTANCE images, insists on a larger batch, and starts
-        # anew when it has not filled it.
-        raise ValueError(
-            "DATALOADER.SAMPLER_TRAIN SetReWeightSampler never fills a batch in fastreid 1.4.0; "
-            "use NaiveIdentitySampler, or DATASETS.GENERATED.BATCH_SHARE to weigh two sources"
-        )
     if name not in makers:
         raise ValueError(
             f"unknown DATALOADER.SAMPLER_TRAIN '{name}'; known: {', '.join(sorted(makers))}"
@@ -132,7 +125,7 @@ def _indices_on_private_generators(sampler: Sampler, seed: int) -> Iterator[int]
     numpy = types.ModuleType("numpy")
     numpy.__dict__.update(vars(np))
     # The class behind np.random's functions, so the numbers are those of np.random.seed(seed).
-    numpy.random = np.random.RandomState(seed)  # noqa: NPY002
+    numpy.random = np.random.RandomState(seed)
     generator = torch.Generator().manual_seed(seed)
     private_torch = types.SimpleNamespace(
         multinomial=functools.partial(torch.multinomial, generator=generator)

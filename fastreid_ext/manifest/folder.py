@@ -1,0 +1,207 @@
+"""Folders of generated images: write, read, verify."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fastreid_ext.manifest.record import (
+    IMAGE_SUFFIXES,
+    GeneratedImage,
+    GeneratedSet,
+    from_json,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A generated image and where it is written down.
+
+    Attributes:
+        image: the record.
+        manifest: the jsonl file.
+        line: its line there, from 1.
+    """
+
+    image: GeneratedImage
+    manifest: Path
+    line: int
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        return self.manifest.parent / self.image.file_name
+
+    @property
+    def where(self) -> str:
+        """``file:line``, for errors."""
+        return f"{self.manifest}:{self.line}"
+
+
+def write_identity(folder: str | Path, images: Iterable[GeneratedImage]) -> None:
+    """Write the rows of one identity, whose image files are already in ``folder``.
+
+    ``metadata.jsonl`` is written last and atomically, so an interrupted identity has none.
+
+    Raises:
+        ValueError: two persons, or a file twice.
+    """
+    folder, images = Path(folder), list(images)
+    rows = [Row(image, folder / "metadata.jsonl", n) for n, image in enumerate(images, start=1)]
+    _check_identity(rows)
+    failed = [image for image in images if image.status == "failed"]
+    for name, part in (
+        ("failures.jsonl", failed),
+        ("metadata.jsonl", [image for image in images if image.status != "failed"]),
+    ):
+        if part or name == "metadata.jsonl":
+            lines = (json.dumps(dataclasses.asdict(image), allow_nan=False) for image in part)
+            _write_atomically(folder / name, "".join(line + "\n" for line in lines))
+
+
+def read_identity(folder: str | Path) -> list[Row]:
+    """Read the rows of one identity, those of failed images last.
+
+    Raises:
+        FileNotFoundError: there is no ``metadata.jsonl``.
+        ValueError: a row is damaged or wrong; the message begins with ``file:line``.
+    """
+    manifest = Path(folder) / "metadata.jsonl"
+    if not manifest.is_file():
+        raise FileNotFoundError(f"no manifest at {manifest}; run the generator for this identity")
+    rows = list(_read_rows(manifest))
+    if (failures := manifest.with_name("failures.jsonl")).is_file():
+        rows += _read_rows(failures)
+    _check_identity(rows)
+    return rows
+
+
+def write_set(root: str | Path, generated: GeneratedSet) -> None:
+    """Write ``dataset.json``, when all identities are there."""
+    text = json.dumps(dataclasses.asdict(generated), indent=2, allow_nan=False)
+    _write_atomically(Path(root) / "dataset.json", text + "\n")
+
+
+def read_set(root: str | Path) -> tuple[GeneratedSet, list[Row]]:
+    """Read ``dataset.json`` and the rows of all finished identities, sorted by folder name.
+
+    Raises:
+        FileNotFoundError: ``root`` is no generated set.
+        ValueError: a file is damaged or wrong, or two folders hold the same person.
+    """
+    description = Path(root) / "dataset.json"
+    if not description.is_file():
+        raise FileNotFoundError(
+            f"no generated set at {root}: expected {description}, which the generator writes last; "
+            "give the folder that holds it, or let the generator finish"
+        )
+    generated = from_json(GeneratedSet, description.read_text(encoding="utf-8"), str(description))
+    rows: list[Row] = []
+    persons: dict[tuple[str, int], Path] = {}
+    for manifest in sorted(Path(root).glob("*/metadata.jsonl")):
+        own = read_identity(manifest.parent)
+        rows += own
+        for row in own[:1]:
+            person = row.image.source_dataset, row.image.person_id
+            if person in persons:
+                raise ValueError(
+                    f"{row.where}: person {person[1]} of '{person[0]}' is also in "
+                    f"{persons[person]}; keep one folder for each person"
+                )
+            persons[person] = manifest.parent
+    return generated, rows
+
+
+def verify_set(root: str | Path) -> list[str]:
+    """Compare a set with its files; returns what is wrong, one line each.
+
+    Looks for missing and changed image files, images without a row, unfinished identities, counts
+    that differ from ``dataset.json``, and rows that ``datasets`` could not put in one table.
+
+    Raises:
+        FileNotFoundError: ``root`` is no generated set.
+        ValueError: a row or ``dataset.json`` is damaged.
+    """
+    generated, rows = read_set(root)
+    problems = [problem for row in rows if (problem := _file_problem(row))]
+    known = {row.path for row in rows}
+    for folder in sorted(path for path in Path(root).iterdir() if path.is_dir()):
+        if not (folder / "metadata.jsonl").is_file():
+            problems.append(f"{folder}: no metadata.jsonl, the identity is not finished")
+            continue
+        files = (path for path in sorted(folder.rglob("*")) if path.suffix in IMAGE_SUFFIXES)
+        problems += [f"{path}: image without a row" for path in files if path not in known]
+    counts = dict(Counter(row.image.status for row in rows))
+    if counts != {status: n for status, n in generated.counts.items() if n}:
+        problems.append(f"dataset.json counts {dict(generated.counts)}, the rows are {counts}")
+    return problems + _column_problems(rows)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _check_identity(rows: list[Row]) -> None:
+    seen: dict[str, int] = {}
+    for row in rows:
+        image, first = row.image, rows[0].image
+        if (image.source_dataset, image.person_id) != (first.source_dataset, first.person_id):
+            raise ValueError(
+                f"{row.where}: expected person {first.person_id} of '{first.source_dataset}' as in "
+                f"the first row, got {image.person_id} of '{image.source_dataset}'; "
+                "write each person to a folder of its own"
+            )
+        if image.file_name in seen:
+            raise ValueError(
+                f"{row.where}: file_name '{image.file_name}' is already in line "
+                f"{seen[image.file_name]}; give each image one row"
+            )
+        seen[image.file_name] = row.line
+
+
+def _file_problem(row: Row) -> str | None:
+    if row.image.status == "failed":
+        return None
+    if not row.path.is_file():
+        return f"{row.where}: {row.path} is missing"
+    if sha256_of(row.path) != row.image.sha256:
+        return f"{row.where}: {row.path} has another sha256 than the row; was it changed?"
+    return None
+
+
+def _column_problems(rows: list[Row]) -> list[str]:
+    problems = []
+    for name in ("scores", "conditions"):
+        with_file = (row for row in rows if row.image.status != "failed")
+        keys = {tuple(sorted(getattr(row.image, name))): row.where for row in with_file}
+        if len(keys) > 1:
+            listed = "; ".join(f"{list(key)} ({where})" for key, where in keys.items())
+            problems.append(f"{name} has different keys: {listed}; `datasets` cannot join them")
+    return problems
+
+
+def _read_rows(manifest: Path) -> Iterator[Row]:
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        yield Row(from_json(GeneratedImage, line, f"{manifest}:{number}"), manifest, number)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Replace ``path`` by a whole file or leave it as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)  # mkstemp makes files only their owner can read
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise

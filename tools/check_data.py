@@ -1,0 +1,34 @@
+"""Check the data of a configuration without training; exits with 1 and the reasons if unusable.
+
+python tools/check_data.py --config-file configs/smoke/bagtricks.yml DATASETS.ROOT datasets
+"""
+
+import argparse
+import logging
+import sys
+
+import fastreid_ext  # noqa: F401  before anything of fastreid
+from fastreid_ext.config import load_config
+from fastreid_ext.data.preflight import preflight
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config-file", default="", help="local YAML file")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes the training will have")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Data is looked at on the CPU, whatever trains on it later.
+    cfg = load_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
+    report = preflight(cfg, world_size=args.num_gpus)
+    print(report)
+    print(
+        f"{'ok' if report.ok else 'not usable'}: {len(report.problems)} problems, "
+        f"{len(report.warnings)} warnings"
+    )
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
