@@ -150,7 +150,7 @@ def skeleton_map(body: PosedBody, camera: Camera, thickness_px: int | None = Non
             )
     for i in np.flatnonzero(seen):
         colour = [round(255 * c) for c in OPENPOSE_COLOURS[i]]
-        radius = thickness << _SUBPIXEL_BITS
+        radius = max(1, round(0.7 * thickness * 2**_SUBPIXEL_BITS))
         cv2.circle(image, fixed[i].tolist(), radius, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
     return image.astype(np.float32) / 255
 
