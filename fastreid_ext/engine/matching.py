@@ -39,16 +39,15 @@ class Matching:
         return len(self.matched) / expected if expected else 1.0
 
     def __str__(self) -> str:
-        return "; ".join(
-            f"{len(names)} {kind}{_first(names)}"
+        return f"{len(self.matched)} matched" + "".join(
+            f"; {len(names)} {kind}{_first(names)}"
             for kind, names in (
-                ("matched", self.matched),
                 ("missing", self.missing),
                 ("unexpected", self.unexpected),
                 ("reshaped", self.reshaped),
                 ("classifiers of another number of classes", self.classifiers),
             )
-            if names or kind == "matched"
+            if names
         )
 
 
@@ -78,4 +77,4 @@ def match(model: Mapping[str, torch.Tensor], checkpoint: Mapping[str, torch.Tens
 
 def _first(names: list[str], count: int = 4) -> str:
     """Show a few names; a list of hundreds helps nobody."""
-    return f" ({', '.join(names[:count])}{', ...' if len(names) > count else ''})" if names else ""
+    return f" ({', '.join(names[:count])}{', ...' if len(names) > count else ''})"

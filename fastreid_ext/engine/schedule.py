@@ -6,18 +6,17 @@ from fastreid.config import CfgNode
 
 
 def iterations_per_epoch(cfg: CfgNode, images: int) -> int:
-    """Return the number of whole batches in the training images; check that schedules fit.
+    """Return the number of whole batches in the training images; check that the schedule fits.
+
+    Args:
+        cfg: the configuration.
+        images: training images, at least one batch (the loader sees to that).
 
     Raises:
-        ValueError: less than one batch, or no epoch left for the schedule after warm-up.
+        ValueError: no epoch is left for the schedule after warm-up.
     """
     batch, solver = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER
     iterations = images // batch
-    if iterations == 0:
-        raise ValueError(
-            f"expected at least one batch of SOLVER.IMS_PER_BATCH = {batch} images, got {images} "
-            "training images; lower SOLVER.IMS_PER_BATCH"
-        )
     before = max(math.ceil(solver.WARMUP_ITERS / iterations), solver.DELAY_EPOCHS)
     if solver.SCHED == "CosineAnnealingLR" and before >= solver.MAX_EPOCH:
         raise ValueError(

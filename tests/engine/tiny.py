@@ -11,8 +11,10 @@ from fastreid_ext.engine.step import TrainingStep
 TINY = {
     "SEED": 7,
     "MODEL.DEVICE": "cpu",
-    "MODEL.BACKBONE.DEPTH": "18x",
-    "MODEL.BACKBONE.FEAT_DIM": 512,
+    # 0.14 M parameters: 0.1 s a step, 2 MB a checkpoint.
+    "MODEL.BACKBONE.NAME": "build_osnet_backbone",
+    "MODEL.BACKBONE.DEPTH": "x0_25",
+    "MODEL.BACKBONE.FEAT_DIM": 128,
     "MODEL.HEADS.WITH_BNNECK": True,
     "MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss"),
     "INPUT.SIZE_TRAIN": [64, 32],
