@@ -11,7 +11,7 @@ import numpy as np
 
 from fastreid_ext.bodies.render import Buffers, rasterize, vertex_normals
 from fastreid_ext.rendered.dressing import DressedBody
-from fastreid_ext.rendered.posing import stand
+from fastreid_ext.rendered.posing import bounds, project, stand
 from fastreid_ext.rendered.shading import LIGHT_MAP, shade_person, shade_scene
 from fastreid_ext.rendered.shots import Shot
 from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View
@@ -38,15 +38,11 @@ class _Actor:
 
 def _project(view: View, points: np.ndarray) -> np.ndarray:
     """Frame x, frame y, depth (N, 3) float32."""
-    inside = (points - view.position.astype(np.float32)) @ view.rotation.T.astype(np.float32)
-    scale = view.focal / inside[:, 2]
-    inside[:, 0] = inside[:, 0] * scale + FRAME_WIDTH / 2
-    inside[:, 1] = inside[:, 1] * scale + FRAME_HEIGHT / 2
-    return inside
+    return project(points, view.position, view.rotation, view.focal, FRAME_WIDTH / 2, FRAME_HEIGHT / 2)
 
 
 def _box(projected: np.ndarray, shot: Shot) -> tuple[float, float, float, float]:
-    low, high = projected[:, :2].min(axis=0), projected[:, :2].max(axis=0)
+    low, high = (corner[:2] for corner in bounds(projected))
     tall = float(high[1] - low[1])
     height = tall * shot.box_scale
     width = height * shot.box_aspect
@@ -68,8 +64,8 @@ def _light_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.nd
     down = np.cross(right, sun)
     axes = np.stack([right, down, sun])
     seen = [actor.vertices @ axes.T.astype(np.float32) for actor in actors]
-    low = np.min([s.min(axis=0) for s in seen], axis=0)
-    high = np.max([s.max(axis=0) for s in seen], axis=0)
+    corners = np.array([bounds(points) for points in seen])
+    low, high = corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)
     scale = (LIGHT_MAP - 4) / float(max(high[0] - low[0], high[1] - low[1]))
     offset = low[:2] - 2 / scale
     buffers = Buffers.empty(LIGHT_MAP, LIGHT_MAP)
@@ -100,11 +96,12 @@ def _actors(dressed: DressedBody, others: list[DressedBody], shot: Shot) -> list
     return actors
 
 
-def _rasterize(view: View, actors: list[_Actor], box: tuple, height: int, width: int) -> tuple[Buffers, int]:
+def _rasterize(
+    actors: list[_Actor], in_frame: list[np.ndarray], box: tuple, height: int, width: int
+) -> tuple[Buffers, int]:
     """Buffers of all actors in the crop, and how many pixels the first alone would cover."""
     buffers, offset, alone = Buffers.empty(height, width), 0, 0
-    for number, actor in enumerate(actors):
-        projected = _project(view, actor.vertices)
+    for number, (actor, projected) in enumerate(zip(actors, in_frame, strict=True)):
         projected[:, 0] = (projected[:, 0] - box[0]) * (width / box[2])
         projected[:, 1] = (projected[:, 1] - box[1]) * (height / box[3])
         rasterize(projected, actor.dressed.faces, height, width, buffers=buffers, face_offset=offset)
@@ -126,8 +123,9 @@ def render(
     """Radiance of the crop, (height, width) times ``OVERSAMPLING``, before the sensor."""
     tall, wide = height * OVERSAMPLING, width * OVERSAMPLING
     actors = _actors(dressed, others, shot)
-    box = _box(_project(view, actors[0].vertices), shot)
-    buffers, alone = _rasterize(view, actors, box, tall, wide)
+    in_frame = [_project(view, actor.vertices) for actor in actors]
+    box = _box(in_frame[0], shot)
+    buffers, alone = _rasterize(actors, in_frame, box, tall, wide)
     ambient = _crop(view.ambient, box, tall, wide, cv2.INTER_LINEAR)
     sunlit = _crop(view.sunlit, box, tall, wide, cv2.INTER_LINEAR)
     scene_depth = _crop(view.depth, box, tall, wide, cv2.INTER_NEAREST)
@@ -139,7 +137,7 @@ def render(
     affine = np.array([box[2] / wide, box[0], box[3] / tall, box[1]])
     radiance = np.empty((tall, wide, 4), np.float32)
     shade_scene(
-        ambient, sunlit, scene_depth, view.position, view.rotation, affine, view.focal,
+        ambient, sunlit, scene_depth, buffers.depth, view.position, view.rotation, affine, view.focal,
         np.array([FRAME_WIDTH / 2, FRAME_HEIGHT / 2]), shot.sun, shot.fill, feet, headlight, light_map, light_frame, radiance,
     )  # fmt: skip
     occlusion, offset, seen = _occlusion(buffers), 0, []

@@ -47,6 +47,8 @@ def photographs(settings: Settings, planned: PlannedIdentity) -> Iterator[tuple[
     body, _ = free_body()
     seed, domain = settings.seed, settings.domain
     identity = draw_identity(body, seed, domain, planned.person_id, planned.first_of_split)
+    attributes = dataclasses.asdict(identity)
+    del attributes["person_id"], attributes["betas"]
     wardrobe: dict[str, DressedBody] = {}
     for image in planned.images:
         rng = stream(seed, domain, planned.person_id, image.index)
@@ -57,7 +59,8 @@ def photographs(settings: Settings, planned: PlannedIdentity) -> Iterator[tuple[
             wardrobe[bag_kind] = dress(identity, bag_kind, seed, domain)
         place = view(domain, image.camera)
         picture, rendering, shot = _photograph(settings, place, wardrobe[bag_kind], bag_kind, rng)
-        yield image, encode(picture, place.spec.quality), _row(image, identity, bag_kind, place, rendering, shot)
+        row = _row(image, identity, bag_kind, place, rendering, shot)
+        yield image, encode(picture, place.spec.quality), {**row, "attributes": attributes}
 
 
 def _rounded(values: np.ndarray | tuple, digits: int = 4) -> list:
@@ -69,9 +72,6 @@ def _row(
 ) -> dict:
     """Ground truth of one picture; every number in the units of :mod:`shots` and :mod:`views`."""
     azimuth = shot.azimuth_deg()
-    attributes = dataclasses.asdict(identity)
-    for key in ("person_id", "betas"):
-        attributes.pop(key)
     return {
         "file": image.file,
         "pid": identity.person_id,
@@ -101,5 +101,4 @@ def _row(
             "gains": _rounded(shot.gains * np.array(place.spec.gains)),
         },
         "companion": shot.companion >= 0,
-        "attributes": attributes,
     }

@@ -59,6 +59,33 @@ def _skin(rest, transforms, influences, shares):  # noqa: ANN001, ANN202
     return out
 
 
+@njit(cache=True, error_model="numpy")
+def project(points, position, rotation, focal, middle_x, middle_y):  # noqa: ANN001, ANN201
+    """Frame x, frame y and depth (N, 3) float32 of world points (N, 3)."""
+    out = np.empty_like(points)
+    for v in range(points.shape[0]):
+        x, y, z = points[v, 0] - position[0], points[v, 1] - position[1], points[v, 2] - position[2]
+        depth = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z
+        scale = focal / depth
+        out[v, 0] = (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z) * scale + middle_x
+        out[v, 1] = (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z) * scale + middle_y
+        out[v, 2] = depth
+    return out
+
+
+@njit(cache=True)
+def bounds(points):  # noqa: ANN001, ANN201
+    """Lowest and highest corner (2, 3) of points (N, 3); numpy's reduction along the short axis is slow."""
+    out = np.empty((2, 3))
+    for a in range(3):
+        out[0, a], out[1, a] = points[0, a], points[0, a]
+    for v in range(points.shape[0]):
+        for a in range(3):
+            out[0, a] = min(out[0, a], points[v, a])
+            out[1, a] = max(out[1, a], points[v, a])
+    return out
+
+
 def stand(dressed: DressedBody, pose: np.ndarray, yaw: float, x: float, z: float) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (N, 3) float32 and joints (24, 3) of the person standing at (x, z) on the ground.
 
@@ -81,6 +108,6 @@ def stand(dressed: DressedBody, pose: np.ndarray, yaw: float, x: float, z: float
         anchored[anchor, :, :3] = turn
         anchored[anchor, :, 3] = target - turn @ origin
     vertices = _skin(dressed.vertices, anchored, dressed.influences, dressed.shares)
-    offset = np.array([x, -vertices[:, 1].min(), z])
+    offset = np.array([x, -bounds(vertices)[0, 1], z])
     vertices += offset.astype(np.float32)
     return vertices, placed + offset

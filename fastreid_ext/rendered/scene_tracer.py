@@ -25,12 +25,12 @@ def lamp_falloff(depth: float) -> float:
     return min(36.0 / (depth * depth), 2.2)
 
 
-@njit(cache=True)
-def _hit_box(o, d, c, h):
+@njit(cache=True, fastmath=True, inline="always")
+def _hit_box(o, d, row):  # noqa: ANN001, ANN202
     near, far, axis = -_FAR, _FAR, 0
     for k in range(3):
         inverse = 1.0 / d[k] if abs(d[k]) > 1e-9 else 1e9
-        a, b = (c[k] - h[k] - o[k]) * inverse, (c[k] + h[k] - o[k]) * inverse
+        a, b = (row[k] - row[3 + k] - o[k]) * inverse, (row[k] + row[3 + k] - o[k]) * inverse
         if a > b:
             a, b = b, a
         if a > near:
@@ -39,14 +39,14 @@ def _hit_box(o, d, c, h):
     return (near if near < far and near > 1e-3 else _FAR), axis
 
 
-@njit(cache=True)
-def _hit_round(o, d, c, h, upright):
+@njit(cache=True, fastmath=True, inline="always")
+def _hit_round(o, d, row, upright):  # noqa: ANN001, ANN202
     """Ellipsoid, or upright cylinder without caps seen from outside."""
     a = b = q = 0.0
     for k in range(3):
         if upright and k == 1:
             continue
-        x, y = (o[k] - c[k]) / h[k], d[k] / h[k]
+        x, y = (o[k] - row[k]) / row[3 + k], d[k] / row[3 + k]
         a += y * y
         b += x * y
         q += x * x
@@ -54,21 +54,21 @@ def _hit_round(o, d, c, h, upright):
     if root <= 0.0 or a < 1e-12:
         return _FAR
     t = (-b - math.sqrt(root)) / a
-    if t <= 1e-3 or (upright and abs(o[1] + t * d[1] - c[1]) > h[1]):
+    if t <= 1e-3 or (upright and abs(o[1] + t * d[1] - row[1]) > row[4]):
         return _FAR
     return t
 
 
-@njit(cache=True)
-def nearest(o, d, kinds, boxes):
+@njit(cache=True, fastmath=True)
+def nearest(o, d, kinds, boxes):  # noqa: ANN001, ANN201
     """Distance along ``d``, primitive index (-1 none) and box axis of the first hit."""
     best, which, axis = _FAR, -1, 0
     for i in range(kinds.shape[0]):
         side = 0
         if kinds[i] == BOX:
-            t, side = _hit_box(o, d, boxes[i, 0], boxes[i, 1])
+            t, side = _hit_box(o, d, boxes[i])
         else:
-            t = _hit_round(o, d, boxes[i, 0], boxes[i, 1], kinds[i] == CYLINDER)
+            t = _hit_round(o, d, boxes[i], kinds[i] == CYLINDER)
         if t < best:
             best, which, axis = t, i, side
     return best, which, axis
@@ -110,18 +110,17 @@ def _mix(texture, scale, u, v, salt):
     return 0.0, dirt
 
 
-@njit(cache=True)
-def _closeness(p, kinds, boxes, skip):
+@njit(cache=True, fastmath=True)
+def _closeness(p, kinds, boxes, skip):  # noqa: ANN001, ANN202
     """Ambient occlusion by furniture and walls standing near a point; 1 = open."""
     light = 1.0
     for i in range(kinds.shape[0]):
-        if i == skip:
-            continue
         gap = 0.0
         for k in range(3):
-            beyond = max(abs(p[k] - boxes[i, 0, k]) - boxes[i, 1, k], 0.0)
+            beyond = max(abs(p[k] - boxes[i, k]) - boxes[i, 3 + k], 0.0)
             gap += beyond * beyond
-        light *= 1.0 - 0.38 * math.exp(-math.sqrt(gap) / 0.35)
+        if gap < 2.0 and i != skip:
+            light *= 1.0 - 0.38 * math.exp(-math.sqrt(gap) / 0.35)
     return light
 
 
@@ -133,7 +132,7 @@ def trace(position, rotation, focal, kinds, boxes, surfaces, faces, sky, sun, bo
         position: (3,) camera centre.
         rotation: (3, 3) rows right, down, forward.
         focal: pixels.
-        kinds, boxes: (K,) and (K, 2, 3) centre and half size.
+        kinds, boxes: (K,) and (K, 6) centre and half size.
         surfaces: (S, 10) r, g, b, second r, g, b, NIR, second NIR, texture, scale.
         faces: (K + 1,) surface of each primitive; the last is the ground.
         sky: (2, 4) radiance at the horizon and overhead.
@@ -174,12 +173,12 @@ def trace(position, rotation, focal, kinds, boxes, surfaces, faces, sky, sun, bo
             else:
                 length = 1e-9
                 for k in range(3):
-                    n[k] = (p[k] - boxes[which, 0, k]) / boxes[which, 1, k] ** 2
+                    n[k] = (p[k] - boxes[which, k]) / boxes[which, 3 + k] ** 2
                     if kinds[which] == CYLINDER and k == 1:
                         n[k] = 0.0
                     length += n[k] * n[k]
                 n /= math.sqrt(length)
-                u, v = math.atan2(n[0], n[2]) * boxes[which, 1, 0] + p[0] * 0.3, p[1]
+                u, v = math.atan2(n[0], n[2]) * boxes[which, 3] + p[0] * 0.3, p[1]
             surface = surfaces[faces[which if which >= 0 else kinds.shape[0]]]
             share, tone = _mix(int(surface[8]), surface[9], u, v, salt)
             open_sky = _closeness(p, kinds, boxes, which) * (0.62 + 0.38 * min(p[1] / 0.4, 1.0) if n[1] < 0.5 else 1.0)

@@ -61,13 +61,13 @@ class Scene:
         self.names.append(surface)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """kinds (K,), boxes (K, 2, 3), surfaces (S, 10), faces (K + 1,) for :func:`scene_tracer.trace`."""
+        """kinds (K,), boxes (K, 6), surfaces (S, 10), faces (K + 1,) for :func:`scene_tracer.trace`."""
         table = [
             [*to_linear(first), *to_linear(second), nir, second_nir, TEXTURES.index(texture), scale]
             for first, second, nir, second_nir, texture, scale in SURFACES.values()
         ]
         faces = [_NAMES.index(name) for name in [*self.names, self.ground]]
-        boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 2, 3)
+        boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 6)
         return np.array(self.kinds, np.int64), boxes, np.array(table), np.array(faces, np.int64)
 
 

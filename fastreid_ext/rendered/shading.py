@@ -32,7 +32,7 @@ def surface_at(rules, starts, zone, p, q, r):  # noqa: ANN001, ANN201
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True)
 def pattern_at(surface, p, q, r, salt):  # noqa: ANN001, ANN201
     """Share of the second colour in [0, 1] and a brightness factor at rest coordinates in metres."""
     kind, period, phase, duty = int(surface[8]), surface[9], surface[10], surface[13]
@@ -62,7 +62,7 @@ def pattern_at(surface, p, q, r, salt):  # noqa: ANN001, ANN201
     return share, tone * (1.0 + weave * grain + (0.16 + 0.8 * weave) * shade)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True)
 def lit(light_map, frame, x, y, z):  # noqa: ANN001, ANN201
     """Share of the sun that reaches a point, 0 to 1: four looks into the shadow map.
 
@@ -72,6 +72,8 @@ def lit(light_map, frame, x, y, z):  # noqa: ANN001, ANN201
     v = (frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z - frame[3, 1]) * frame[3, 2]
     w = 50.0 - (frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z)
     size = light_map.shape[0]
+    if not (-1.0 < u < size + 1.0 and -1.0 < v < size + 1.0):
+        return 1.0
     open_share = 1.0
     for k in range(4):
         i, j = int(math.floor(v - 0.5 + (k >> 1))), int(math.floor(u - 0.5 + (k & 1)))
@@ -80,7 +82,7 @@ def lit(light_map, frame, x, y, z):  # noqa: ANN001, ANN201
     return open_share
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def shade_person(
     face_id, barycentric, depth, scene_depth, occlusion, offset,
     faces, face_zone, vertices, normals, coordinates, rules, starts, surfaces, salt,
@@ -141,35 +143,38 @@ def shade_person(
     return written
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath=True)
 def shade_scene(
-    ambient, sunlit, scene_depth, eye, rotation, affine, focal, centre,
+    ambient, sunlit, scene_depth, person_depth, eye, rotation, affine, focal, centre,
     sun_strength, fill, feet, headlight, light_map, light_frame, out,
 ):  # noqa: ANN001, ANN201, PLR0913
     """Write the scene's radiance into ``out`` (H, W, 4), with the shadow of the people and the dark under their feet.
 
     Args:
         ambient, sunlit, scene_depth: the view's frames cut to the crop, (H, W, 4), (H, W, 4), (H, W).
+        person_depth: (H, W); pixels nearer than the scene are left to :func:`shade_person`.
         affine: (4,) frame x = affine[0] * column + affine[1], frame y = affine[2] * row + affine[3].
         feet: (K, 2) x and z of feet on the ground.
     """
+    shadows = not headlight and light_map.shape[0] > 1
     for row in range(out.shape[0]):
         b = (affine[2] * (row + 0.5) + affine[3] - centre[1]) / focal
         for column in range(out.shape[1]):
-            a = (affine[0] * (column + 0.5) + affine[1] - centre[0]) / focal
             t = scene_depth[row, column]
-            sun, near = 0.0 if headlight else sun_strength, 1.0
-            if headlight:
-                sun = sun_strength
+            if person_depth[row, column] <= t:
+                continue
+            sun, near = sun_strength, 1.0
             if t < 1e6:
+                a = (affine[0] * (column + 0.5) + affine[1] - centre[0]) / focal
                 x = eye[0] + t * (rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0])
                 y = eye[1] + t * (rotation[0, 1] * a + rotation[1, 1] * b + rotation[2, 1])
                 z = eye[2] + t * (rotation[0, 2] * a + rotation[1, 2] * b + rotation[2, 2])
-                if not headlight and sun_strength > 0:
-                    sun = sun_strength * lit(light_map, light_frame, x, y, z)
+                if shadows:
+                    sun *= lit(light_map, light_frame, x, y, z)
                 if y < 0.3:
                     for k in range(feet.shape[0]):
                         gap = (x - feet[k, 0]) ** 2 + (z - feet[k, 1]) ** 2
-                        near *= 1.0 - 0.55 * math.exp(-gap / 0.03) - 0.16 * math.exp(-gap / 0.2)
+                        if gap < 1.0:
+                            near *= 1.0 - 0.55 / (1.0 + gap / 0.02) ** 2 - 0.16 / (1.0 + gap / 0.12) ** 2
             for d in range(4):
                 out[row, column, d] = ambient[row, column, d] * fill * near + sunlit[row, column, d] * sun
