@@ -1,0 +1,108 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from fastreid.data.build import fast_batch_collator
+from PIL import Image
+
+from fastreid_ext.data.dataset import PersonDataset, collate, random_numbers_of, read_rgb
+from fastreid_ext.data.samplers import Draw
+
+from .conftest import write_image
+
+
+def numbers():
+    return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
+
+
+def numbers_of(number, seed=1):
+    with random_numbers_of(Draw(0, number, seed)):
+        return numbers()
+
+
+def test_random_numbers_depend_on_seed_and_draw_only():
+    random.seed(0)
+    first = numbers_of(5)
+    np.random.seed(9)  # noqa: NPY002
+    assert numbers_of(5) == first
+    others = [numbers_of(6), numbers_of(5, seed=2)]
+    assert all(a != b for other in others for a, b in zip(first, other, strict=True))
+
+
+def test_main_process_gets_its_random_state_back():
+    for seeded in (random.seed, np.random.seed, torch.manual_seed):  # noqa: NPY002
+        seeded(3)
+    np.random.normal()  # noqa: NPY002  keeps a second value for the next call
+    expected = (*numbers(), np.random.normal())  # noqa: NPY002
+    for seeded in (random.seed, np.random.seed, torch.manual_seed):  # noqa: NPY002
+        seeded(3)
+    np.random.normal()  # noqa: NPY002
+    numbers_of(1)
+    with pytest.raises(RuntimeError, match="transform"), random_numbers_of(Draw(0, 2, 1)):
+        raise RuntimeError("in a transform")
+    assert (*numbers(), np.random.normal()) == expected  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("RGB", "png"), ("L", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("CMYK", "jpg")],
+)
+def test_every_file_mode_becomes_rgb(tmp_path, mode, suffix):
+    path = write_image(tmp_path / f"image.{suffix}", mode=mode)
+    image = read_rgb(path)
+    assert (image.mode, image.size) == ("RGB", (16, 32))
+    with Image.open(path) as original:
+        assert np.array_equal(np.asarray(image), np.asarray(original.convert("RGB")))
+
+
+def test_16_bit_grey_keeps_its_brightness(tmp_path):
+    Image.fromarray(np.full((4, 4), 0x8040, np.uint16)).save(tmp_path / "grey.png")
+    assert np.asarray(read_rgb(tmp_path / "grey.png")).tolist() == [[[0x80] * 3] * 4] * 4
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    image = Image.new("RGB", (16, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_rgb(tmp_path / "turned.jpg").size == (32, 16)
+
+
+def test_unreadable_image_is_named(tmp_path):
+    path = write_image(tmp_path / "cut.jpg", size=(64, 128))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(OSError, match=r"cannot read image .*cut\.jpg: .*truncated.*check_data"):
+        read_rgb(path)
+    with pytest.raises(OSError, match=r"cannot read image .*none\.jpg: .*No such file"):
+        read_rgb(tmp_path / "none.jpg")
+
+
+def test_items_become_python_ints(tmp_path):
+    path = str(write_image(tmp_path / "a.jpg"))
+    items = [(path, "m_7", "m_1"), (path, "m_10", "m_0")]
+    sample = PersonDataset(items, np.asarray, relabel=True)[1]
+    assert (sample["targets"], sample["camids"], sample["img_paths"]) == (0, 0, path)
+    sample = PersonDataset([(path, np.int64(7), np.int64(2))], np.asarray, relabel=False)[0]
+    assert (sample["targets"], sample["camids"]) == (7, 2)
+    assert type(sample["targets"]) is type(sample["camids"]) is int
+
+
+def test_collate_equals_fastreids():
+    samples = [
+        {"images": torch.rand(3, 4, 2), "targets": i, "x": {"y": i / 3}, "img_paths": str(i)}
+        for i in range(5)
+    ]
+    ours, theirs = collate(samples), fast_batch_collator(samples)
+    assert torch.equal(ours["images"], theirs["images"])
+    assert torch.equal(ours["targets"], theirs["targets"])
+    assert ours["targets"].dtype == theirs["targets"].dtype
+    assert torch.equal(ours["x"]["y"], theirs["x"]["y"])
+    assert ours["img_paths"] == theirs["img_paths"]
+
+
+@pytest.mark.parametrize("value", [np.int64(3), [1, 2], None])
+def test_collate_refuses_what_fastreid_loses(value):
+    assert fast_batch_collator([value]) is None
+    with pytest.raises(TypeError, match=r"expected tensors, ints, .* convert numpy values"):
+        collate([value])

@@ -1,0 +1,101 @@
+import itertools
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from fastreid.data import samplers as host
+
+from fastreid_ext.data.samplers import Draw, ResumableSampler, fastreid_stream
+
+ITEMS = [(f"{i}.jpg", f"p{i // 5}", f"c{i % 3}") for i in range(60)]
+NAMES = (
+    "TrainingSampler",
+    "NaiveIdentitySampler",
+    "BalancedIdentitySampler",
+    "ImbalancedDatasetSampler",
+)
+
+
+def stream_of(name):
+    return fastreid_stream(name, ITEMS, batch_size=8, instances=4)
+
+
+def take(iterable, count):
+    return list(itertools.islice(iterable, count))
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_order_is_the_one_of_fastreid_for_the_same_seed(name):
+    theirs = {
+        "TrainingSampler": lambda: host.TrainingSampler(len(ITEMS), seed=3),
+        "NaiveIdentitySampler": lambda: host.NaiveIdentitySampler(ITEMS, 8, 4, seed=3),
+        "BalancedIdentitySampler": lambda: host.BalancedIdentitySampler(ITEMS, 8, 4, seed=3),
+    }[name]()
+    assert take(stream_of(name)(3), 200) == take(theirs, 200)
+
+
+def test_imbalanced_sampler_evens_persons_out():
+    items = [("a", "rare", "c")] + [("b", "common", "c")] * 9
+    stream = fastreid_stream("ImbalancedDatasetSampler", items, batch_size=4, instances=1)
+    rare = sum(index == 0 for index in take(stream(0), 4000))
+    assert 1850 < rare < 2150  # half, with a standard deviation of 32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_process_wide_generators_neither_matter_nor_change(name):
+    expected = take(stream_of(name)(3), 50)
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
+        stream = stream_of(name)(3)
+        drawn = []
+        for _ in range(50):
+            drawn.append(next(stream))
+            np.random.random()  # noqa: NPY002  somebody else draws in between
+            np.random.seed(seed)  # noqa: NPY002
+        assert drawn == expected
+        assert random.getstate() == before[0]
+        assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+        assert torch.equal(torch.get_rng_state(), before[2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("start", [1, 8, 61, 160])
+def test_skipping_gives_the_tail_of_the_whole_run(name, start):
+    whole = take(ResumableSampler(stream_of(name), 5), 200)
+    resumed = ResumableSampler(stream_of(name), 5)
+    resumed.skip_to(start)
+    tail = take(resumed, 200 - start)
+    assert tail == whole[start:]
+    assert [draw.number for draw in tail] == list(range(start, 200))
+
+
+def test_processes_share_the_stream_out():
+    alone = take(ResumableSampler(stream_of("NaiveIdentitySampler"), 5), 40)
+    shares = [
+        take(ResumableSampler(stream_of("NaiveIdentitySampler"), 5, rank=r, world_size=2), 20)
+        for r in (0, 1)
+    ]
+    assert shares == [alone[0::2], alone[1::2]]
+    assert [draw.number for draw in shares[1]] == list(range(1, 40, 2))
+
+
+def test_seed_changes_the_order():
+    assert take(stream_of("TrainingSampler")(1), 60) != take(stream_of("TrainingSampler")(2), 60)
+
+
+def test_draw_is_an_index_and_survives_the_way_to_a_worker():
+    draw = pickle.loads(pickle.dumps(Draw(4, number=123, seed=9)))
+    assert "abcde"[draw] == "e"
+    assert (draw, draw.number, draw.seed) == (4, 123, 9)
+
+
+def test_refuses_negative_draws_and_unknown_names():
+    with pytest.raises(ValueError, match="expected a number of draws >= 0, got -1"):
+        ResumableSampler(stream_of("TrainingSampler"), 1).skip_to(-1)
+    with pytest.raises(ValueError, match="unknown DATALOADER.SAMPLER_TRAIN 'Other'; known: Bal"):
+        stream_of("Other")
