@@ -100,7 +100,7 @@ def _shoulder_bag(figure: Figure) -> list[Piece]:
 def _hanging(figure: Figure, half: tuple, strap: float) -> list[Piece]:
     hand = figure.joints[bc.RIGHT_HAND]
     bag = blob((hand[0], hand[1] - strap - half[1], hand[2]), half, 6.0)
-    handle = blob((hand[0], hand[1] - strap / 2, hand[2]), (0.012, strap / 2 + 0.02, half[2] * 0.55), 3.0)
+    handle = blob((hand[0], hand[1] - strap / 2, hand[2]), (0.008, strap / 2 + 0.02, half[2] * 0.3), 3.0)
     shares = {RIGHT_HAND_ANCHOR: 1.0}
     return [rigid(bag, shares, "bag"), rigid(handle, shares, "bag")]
 

@@ -58,14 +58,14 @@ def _torso_ease(figure: Figure, outfit: Outfit, folds: np.ndarray) -> np.ndarray
     q = figure.coordinates[:, 1]
     covered = (figure.zone == bc.TORSO) & (q > 0.01) & (q < waist_along(figure) + 0.02)
     hang = np.clip((q - 0.12) / 0.25, 0.0, 1.0)
-    return covered * (outfit.thickness + hang * 0.8 * outfit.ease + folds * (0.003 + 0.12 * outfit.ease))
+    return covered * (outfit.thickness + hang * 0.5 * outfit.ease + folds * (0.003 + 0.1 * outfit.ease))
 
 
 def _sleeve_ease(figure: Figure, outfit: Outfit, folds: np.ndarray) -> np.ndarray:
     share = figure.coordinates[:, 1] / figure.arm_length
     covered = (figure.zone == bc.ARM) & (share < outfit.sleeve)
-    wide = 0.9 * outfit.ease * (0.35 + 0.65 * np.clip(share / 0.4, 0, 1)) * np.where(share > 0.93, 0.4, 1.0)
-    return covered * (outfit.thickness + wide + folds * (0.003 + 0.15 * outfit.ease))
+    wide = 0.45 * outfit.ease * (0.35 + 0.65 * np.clip(share / 0.4, 0, 1)) * np.where(share > 0.93, 0.4, 1.0)
+    return covered * (outfit.thickness + wide + folds * (0.003 + 0.1 * outfit.ease))
 
 
 def _trouser_ease(figure: Figure, outfit: Outfit, folds: np.ndarray) -> np.ndarray:
@@ -75,8 +75,8 @@ def _trouser_ease(figure: Figure, outfit: Outfit, folds: np.ndarray) -> np.ndarr
     share = figure.coordinates[:, 1] / figure.leg_length
     legs = (figure.zone == bc.LEG) & (share < outfit.leg)
     hips = (figure.zone == bc.TORSO) & (figure.coordinates[:, 1] >= waist_along(figure) + 0.02)
-    wide = outfit.leg_ease * (0.25 + 0.75 * np.clip(share / 0.9, 0, 1))
-    ripple = folds * min(0.0025 + 0.12 * outfit.leg_ease, 0.008)
+    wide = outfit.leg_ease * (0.25 + 0.75 * np.clip(share / 0.6, 0, 1))
+    ripple = folds * min(0.002 + 0.1 * outfit.leg_ease, 0.005)
     return legs * (0.006 + wide + ripple) + hips * (0.004 + 0.2 * outfit.leg_ease)
 
 

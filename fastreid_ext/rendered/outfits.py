@@ -63,11 +63,11 @@ UPPERS: dict[str, UpperKind] = {
     "dress": UpperKind({"cotton": 2, "polyester": 1, "linen": 1}, (0.0, 0.5), (0.34, 0.72), (0.005, 0.008), (0.0, 0.03), {"round": 1, "v": 1}, {"plain": 3, "speckled": 1.5, "horizontal stripes": 0.6, "checks": 0.5, "colour block": 0.8}),
 }
 LOWERS: dict[str, LowerKind] = {
-    "jeans": LowerKind({"denim": 1}, (0.94, 1.0), (0.004, 0.028), _PLAIN),
-    "trousers": LowerKind({"cotton": 2, "polyester": 2, "wool": 1}, (0.96, 1.03), (0.015, 0.04), {"plain": 8, "checks": 0.5, "vertical stripes": 0.4}),
-    "wide trousers": LowerKind({"linen": 1, "polyester": 1, "cotton": 1}, (0.95, 1.04), (0.05, 0.085), _PLAIN),
+    "jeans": LowerKind({"denim": 1}, (0.94, 1.0), (0.003, 0.018), _PLAIN),
+    "trousers": LowerKind({"cotton": 2, "polyester": 2, "wool": 1}, (0.96, 1.03), (0.01, 0.028), {"plain": 8, "checks": 0.5, "vertical stripes": 0.4}),
+    "wide trousers": LowerKind({"linen": 1, "polyester": 1, "cotton": 1}, (0.95, 1.04), (0.034, 0.055), _PLAIN),
     "leggings": LowerKind({"polyester": 1}, (0.8, 0.98), (0.0, 0.004), _PLAIN),
-    "shorts": LowerKind({"cotton": 2, "denim": 1, "polyester": 1}, (0.26, 0.52), (0.02, 0.055), {"plain": 6, "checks": 0.6}),
+    "shorts": LowerKind({"cotton": 2, "denim": 1, "polyester": 1}, (0.26, 0.52), (0.012, 0.035), {"plain": 6, "checks": 0.6}),
     "skirt": LowerKind({"cotton": 1, "denim": 1, "polyester": 1}, (0.3, 0.52), (0.0, 0.05), {"plain": 5, "checks": 1, "speckled": 0.5}, True),
     "long skirt": LowerKind({"linen": 1, "polyester": 1}, (0.62, 0.92), (0.0, 0.05), {"plain": 4, "vertical stripes": 0.5, "speckled": 0.8}, True),
 }

@@ -36,11 +36,13 @@ def waist_along(figure: Figure) -> float:
 
 def _upper_rules(figure: Figure, outfit: Outfit) -> list[list[float]]:
     waist = waist_along(figure)
+    hips = figure.torso_length + min(outfit.hem - 0.05, 0.1)  # above, whatever shows through the hem has its colour
     arm, neckline = figure.arm_length, {"round": 0.055, "v": 0.13, "shirt": 0.05, "lapel": 0.24}.get(outfit.collar, 0.0)
     under = "inner" if outfit.collar in ("lapel", "shirt") and outfit.upper_kind not in ("polo", "dress") else "skin"
     rules = [
         rule(bc.TORSO, "upper"),
-        rule(bc.TORSO, "skin", (-_ALL, 0.005)),
+        rule(bc.TORSO, "skin", (-_ALL, 0.004), (0.0, 0.0, 0.085, 0.085)),
+        rule(bc.TORSO, "skin", (-_ALL, -0.03)),
         rule(bc.ARM, "upper", (-_ALL, outfit.sleeve * arm) if outfit.sleeve else (-_ALL, 0.0)),
     ]
     if outfit.upper_kind == "tank top" or outfit.sleeve < 0.08:
@@ -53,7 +55,7 @@ def _upper_rules(figure: Figure, outfit: Outfit) -> list[list[float]]:
         rules.append(rule(bc.TORSO, "print", (0.14, 0.3), (0.0, 0.0, 0.12, 0.11), FRONT))
     if outfit.opening:
         rules.append(rule(bc.TORSO, "inner", (0.0, waist + 0.1), (0.0, 0.0, 0.045, outfit.opening), FRONT))
-    rules.append(rule(bc.TORSO, "lower" if outfit.lower_kind != "bare legs" else "upper", (waist, _ALL)))
+    rules.append(rule(bc.TORSO, "lower" if outfit.lower_kind != "bare legs" else "upper", (hips, _ALL)))
     return rules
 
 

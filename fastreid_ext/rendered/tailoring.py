@@ -86,7 +86,7 @@ def garment_pieces(figure: Figure, outfit: Outfit) -> list[Piece]:
     long_cut = outfit.upper_kind in ("coat", "dress")
     flare = 0.16 if outfit.upper_kind == "dress" else 0.1
     pieces.append(
-        _hanging_tube(figure, outfit.hem, outfit.thickness + 0.5 * outfit.ease, flare if long_cut else 0.05, "upper")
+        _hanging_tube(figure, outfit.hem, outfit.thickness + 0.004 + 0.35 * outfit.ease, flare if long_cut else 0.05, "upper")
     )
     if outfit.lower_kind in LOWERS and LOWERS[outfit.lower_kind].skirt:
         length = outfit.leg * figure.leg_length
