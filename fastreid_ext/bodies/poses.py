@@ -74,8 +74,8 @@ def walking(phase: float, speed: float, rng: np.random.Generator) -> np.ndarray:
 _ARMS_OF_STANDING = {
     "relaxed": {"shoulders": (2, 0, -76), "elbows": (8, -14, 0), "hands": (0, 0, -12)},
     "leaning": {"shoulders": (4, 0, -74), "elbows": (5, -10, 0), "hands": (0, 0, -12)},
-    "hands_in_pockets": {"shoulders": (22, 6, -70), "elbows": (34, -63, 0), "wrists": (-32, 4, 12)},
-    "hands_on_hips": {"shoulders": (23, 3, -50), "elbows": (56, -90, 2), "wrists": (-3, -20, 32)},
+    "hands_in_pockets": {"shoulders": (22, 6, -66), "elbows": (34, -63, 0), "wrists": (-32, 4, 12)},
+    "hands_on_hips": {"shoulders": (23, 3, -46), "elbows": (56, -82, 2), "wrists": (-3, -20, 44)},
     "arms_crossed": {
         "left_shoulder": (-17, -3, -86), "right_shoulder": (-24, -3, -84),
         "left_elbow": (63, -100, 0), "right_elbow": (60, -88, 0), "wrists": (-10, 0, -25),
@@ -120,10 +120,10 @@ _TASK_ARMS = {
         "shoulder": (32, 0, -70), "elbow": (0, -6, 0), "wrist": (-30, 0, 0), "hand": (0, 0, -65),
     },
     "backpack": {
-        "shoulder": (13, 5, -72), "elbow": (18, -131, 0), "wrist": (-30, 0, -45), "hand": (0, 0, -60),
+        "shoulder": (0, 5, -72), "elbow": (18, -131, 0), "wrist": (-30, 0, -28), "hand": (0, 0, -50),
     },
     "shoulder_bag": {
-        "shoulder": (13, 4, -72), "elbow": (19, -132, 0), "wrist": (-35, 0, -45), "hand": (0, 0, -60),
+        "shoulder": (2, 4, -72), "elbow": (19, -132, 0), "wrist": (-35, 0, -28), "hand": (0, 0, -50),
     },
     "box": {"shoulder": (-4, -7, -82), "elbow": (19, -69, 0), "wrist": (-9, -20, 10), "hand": (0, 0, -10)},
     "texting": {
