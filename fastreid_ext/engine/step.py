@@ -70,6 +70,13 @@ class TrainingStep:
         """Start drawing batches."""
         self._batches = iter(self.data_loader)
 
+    def stop(self) -> None:
+        """End the loader's workers now; the garbage collector may wait 5 s for each of them."""
+        close = getattr(self._batches, "close", None)
+        self._batches = None
+        if close is not None:
+            close()
+
     def run(self, iteration: int) -> bool:
         """Run one step and write its metrics to fastreid's event storage.
 

@@ -120,6 +120,11 @@ class Trainer(DefaultTrainer):
             # Last: opening files and starting the loader draw from the generators.
             restore_random_state(self._random_state)
 
+    def after_train(self) -> None:
+        """Close files and end the loader, also after an error."""
+        super().after_train()
+        self._trainer.stop()
+
     def run_step(self) -> None:
         """Run one step; see :class:`fastreid_ext.engine.step.TrainingStep`."""
         self.step_applied = self._trainer.run(self.iter)

