@@ -14,7 +14,9 @@ import numpy as np
 from fastreid_ext.bodies.body_model import BodyModel
 
 HEAD, HAIR, TORSO, ARM, HAND, LEG, FOOT = range(7)
-BODY_ZONES = 7
+# Faces whose corners lie in two zones have no sensible coordinates; they get a zone, and one surface, of their own.
+SEAMS = {(TORSO, ARM): 7, (ARM, HAND): 8, (TORSO, LEG): 9, (LEG, FOOT): 10, (HEAD, HAIR): 11, (HEAD, TORSO): 12, (HAIR, TORSO): 12}
+BODY_ZONES = 13
 (PELVIS, LEFT_HIP, RIGHT_HIP, SPINE1, LEFT_KNEE, RIGHT_KNEE, SPINE2, LEFT_ANKLE, RIGHT_ANKLE, SPINE3, LEFT_FOOT, RIGHT_FOOT,
  NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD_JOINT, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST,
  RIGHT_WRIST, LEFT_HAND, RIGHT_HAND) = range(24)  # fmt: skip
@@ -62,6 +64,15 @@ def zones_of(part: np.ndarray, part_names: tuple[str, ...]) -> np.ndarray:
     """Zone (V,) of every vertex from its body part."""
     table = [_ZONE_OF_PART[name.removeprefix("left_").removeprefix("right_")] for name in part_names]
     return np.array(table)[part]
+
+
+def face_zones(zone: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Zone (F,) of every face: that of its corners, or the seam's where they differ."""
+    corners = np.sort(zone[faces], axis=1)
+    table = np.tile(np.arange(LEG + 2), (LEG + 2, 1)).T.copy()
+    for (first, second), seam in SEAMS.items():
+        table[min(first, second), max(first, second)] = seam
+    return table[corners[:, 0], corners[:, 2]]
 
 
 def measure(body: BodyModel, betas: np.ndarray, zone: np.ndarray) -> Figure:

@@ -14,7 +14,7 @@ from fastreid_ext.bodies.parts import PART_NAMES
 from fastreid_ext.bodies.render import vertex_normals
 from fastreid_ext.rendered import accessories, cloth
 from fastreid_ext.rendered import body_coordinates as bc
-from fastreid_ext.rendered.body_coordinates import Figure, measure, zones_of
+from fastreid_ext.rendered.body_coordinates import Figure, face_zones, measure, zones_of
 from fastreid_ext.rendered.identities import Identity, stream
 from fastreid_ext.rendered.outfits import LOWERS, Outfit
 from fastreid_ext.rendered.pieces import ANCHORS, JOINTS, Piece
@@ -116,12 +116,6 @@ def _surface_table(identity: Identity) -> np.ndarray:
     return np.array([worn[name].row() for name in SURFACES], dtype=np.float32)
 
 
-def _face_zones(figure: Figure) -> np.ndarray:
-    """A face belongs to the zone most of its corners share; hands win over arms at the wrist and so on by number."""
-    corners = np.sort(figure.zone[figure.faces], axis=1)
-    return corners[:, 1]
-
-
 def dress(identity: Identity, bag_kind: str, seed: int, domain: str) -> DressedBody:
     """Geometry and surfaces of ``identity`` carrying ``bag_kind``; the same for equal arguments."""
     body, zone = free_body()
@@ -136,7 +130,7 @@ def dress(identity: Identity, bag_kind: str, seed: int, domain: str) -> DressedB
     ]
     vertices, faces = [displaced(figure, identity, phases)], [figure.faces]
     weights = [np.pad(figure.weights, ((0, 0), (0, ANCHORS)))]
-    coordinates, zones = [figure.coordinates], [_face_zones(figure)]
+    coordinates, zones = [figure.coordinates], [face_zones(figure.zone, figure.faces)]
     rules = [seam_rules(figure, identity, bag_kind)]
     count = len(figure.vertices)
     for number, piece in enumerate(pieces):

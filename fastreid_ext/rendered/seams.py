@@ -107,6 +107,22 @@ def _strap_rules(figure: Figure, kind: str) -> list[list[float]]:
     return []
 
 
+def _joining_rules(identity: Identity) -> list[list[float]]:
+    """Surfaces of the faces between two zones, in the order of ``body_coordinates.SEAMS``."""
+    outfit = identity.outfit
+    hair = "skin" if identity.hair_style == "bald" else "hair"
+    hips = "upper" if outfit.lower_kind == "bare legs" else "lower"
+    surfaces = (
+        "upper" if outfit.sleeve > 0.08 else "skin",
+        "upper" if outfit.sleeve > 0.97 else "skin",
+        hips,
+        "skin" if outfit.shoe_kind == "sandals" else "shoes",
+        hair if outfit.headwear_kind == "none" else "headwear",
+        "headwear" if outfit.headwear_kind == "headscarf" else "skin",
+    )
+    return [rule(bc.FOOT + 1 + number, surface) for number, surface in enumerate(surfaces)]
+
+
 def seam_rules(figure: Figure, identity: Identity, bag_kind: str) -> np.ndarray:
     """Rules (R, 10) sorted by zone, in the order the shader tries them."""
     outfit = identity.outfit
@@ -117,6 +133,7 @@ def seam_rules(figure: Figure, identity: Identity, bag_kind: str) -> np.ndarray:
         rule(bc.ARM, "skin", (outfit.sleeve * figure.arm_length, _ALL)),
         rule(bc.HAND, "skin"),
         *_leg_rules(figure, outfit),
+        *_joining_rules(identity),
     ]
     table = np.array(rules)
     return table[np.argsort(table[:, 0], kind="stable")]
