@@ -66,5 +66,5 @@ class _Reasons(Dataset):
         except OSError as error:
             reason = error.__cause__ or error
             # Pillow puts the path into some of its messages.
-            return str(reason).replace(repr(path), "it") or type(reason).__name__
+            return str(reason).replace(f" {path!r}", "") or type(reason).__name__
         return ""

@@ -114,12 +114,13 @@ def _check_duplicates(training: TrainingItems, report: PreflightReport) -> None:
     persons: dict[str, set[str]] = {}
     for path, pid, _ in training.items:
         persons.setdefault(os.path.abspath(path), set()).add(pid)
-    for path, pids in persons.items():
-        if len(pids) > 1:
-            report.problems.append(
-                f"{path} is an image of {len(pids)} persons ({', '.join(sorted(pids))}); is a "
-                "generated set listed twice in DATASETS.GENERATED.ROOTS? Keep one"
-            )
+    shared = [path for path, pids in persons.items() if len(pids) > 1]
+    if shared:
+        pids = ", ".join(sorted(persons[shared[0]]))
+        report.problems.append(
+            f"{len(shared)} images are listed under several persons (e.g. {shared[0]} as {pids}); "
+            "is a generated set listed twice in DATASETS.GENERATED.ROOTS? Keep one"
+        )
     repeated = len(training.items) - len(persons)
     if repeated:
         report.warnings.append(

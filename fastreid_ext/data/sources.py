@@ -114,14 +114,8 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
 def expected_folder(name: str, cfg: CfgNode) -> str:
     """Say where the files of a data set are looked for."""
     cls = DATASET_REGISTRY.get(name)
-    below = next(
-        (
-            EXPECTED_FOLDERS[base.__name__]
-            for base in cls.__mro__
-            if base.__name__ in EXPECTED_FOLDERS
-        ),
-        cls.dataset_dir,
-    )
+    known = [base.__name__ for base in cls.__mro__ if base.__name__ in EXPECTED_FOLDERS]
+    below = EXPECTED_FOLDERS[known[0]] if known else getattr(cls, "dataset_dir", "")
     return str(Path(dataset_root(cfg)) / below)
 
 

@@ -59,8 +59,15 @@ def write_identity(folder: str | Path, images: Iterable[GeneratedImage]) -> None
         ("metadata.jsonl", [image for image in images if image.status != "failed"]),
     ):
         if part or name == "metadata.jsonl":
-            lines = (json.dumps(dataclasses.asdict(image), allow_nan=False) for image in part)
-            _write_atomically(folder / name, "".join(line + "\n" for line in lines))
+            _write_atomically(folder / name, "".join(_line(image) for image in part))
+
+
+def _line(image: GeneratedImage) -> str:
+    values = dataclasses.asdict(image)
+    # 7 and 7.5 in one column would be two types.
+    values["guidance"] = float(image.guidance)
+    values["scores"] = {name: float(score) for name, score in image.scores.items()}
+    return json.dumps(values, allow_nan=False) + "\n"
 
 
 def read_identity(folder: str | Path) -> list[Row]:

@@ -58,6 +58,8 @@ def small_config(root: Path, **changes):
         "INPUT.REA.ENABLED": True,
         "INPUT.CJ.ENABLED": True,
         "INPUT.AUGMIX.ENABLED": True,
+        "INPUT.AUTOAUG.ENABLED": True,
+        "INPUT.AUTOAUG.PROB": 0.5,
         "DATASETS.ROOT": str(root),
         "DATASETS.NAMES": ("Market1501",),
         "DATASETS.TESTS": ("Market1501",),

@@ -130,8 +130,10 @@ def test_batches_arrive_on_the_gpu_and_equal_those_on_the_cpu(make_cfg, whole_ru
     cfg = make_cfg(MODEL__DEVICE="cuda", DATALOADER__NUM_WORKERS=2)
     batches = drawn(build_train_loader(cfg), 8)
     assert all(batch["images"].is_cuda and batch["targets"].is_cuda for batch in batches)
-    assert_same([{**b, "images": b["images"].cpu(), "targets": b["targets"].cpu()}
-                 for b in batches], whole_run)
+    assert_same(
+        [{**b, "images": b["images"].cpu(), "targets": b["targets"].cpu()} for b in batches],
+        whole_run,
+    )
 
 
 @pytest.mark.gpu

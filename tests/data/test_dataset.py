@@ -31,11 +31,11 @@ def test_random_numbers_depend_on_seed_and_draw_only():
 
 
 def test_main_process_gets_its_random_state_back():
-    for seeded in (random.seed, np.random.seed, torch.manual_seed):  # noqa: NPY002
+    for seeded in (random.seed, np.random.seed, torch.manual_seed):
         seeded(3)
     np.random.normal()  # noqa: NPY002  keeps a second value for the next call
     expected = (*numbers(), np.random.normal())  # noqa: NPY002
-    for seeded in (random.seed, np.random.seed, torch.manual_seed):  # noqa: NPY002
+    for seeded in (random.seed, np.random.seed, torch.manual_seed):
         seeded(3)
     np.random.normal()  # noqa: NPY002
     numbers_of(1)

@@ -97,5 +97,5 @@ def test_draw_is_an_index_and_survives_the_way_to_a_worker():
 def test_refuses_negative_draws_and_unknown_names():
     with pytest.raises(ValueError, match="expected a number of draws >= 0, got -1"):
         ResumableSampler(stream_of("TrainingSampler"), 1).skip_to(-1)
-    with pytest.raises(ValueError, match="unknown DATALOADER.SAMPLER_TRAIN 'Other'; known: Bal"):
+    with pytest.raises(ValueError, match=r"unknown DATALOADER.SAMPLER_TRAIN 'Other'; known: Bal"):
         stream_of("Other")

@@ -1,0 +1,88 @@
+import itertools
+import signal
+
+import pytest
+from fastreid.data import samplers as host
+
+from fastreid_ext.data.feasibility import batch_problems
+
+
+def problems(counts, sampler="NaiveIdentitySampler", batch_size=8, instances=2, world_size=1):
+    pids = [f"p{person}" for person, count in enumerate(counts) for _ in range(count)]
+    return batch_problems(
+        sampler, pids, batch_size=batch_size, instances=instances, world_size=world_size
+    )
+
+
+def fills_a_batch(sampler, counts, batch_size, instances, world_size):
+    """Whether fastreid's sampler fills a batch within 0.3 s; it takes microseconds if it can."""
+    items = [("", f"p{p:02d}", f"c{i % 2}") for p, n in enumerate(counts) for i in range(n)]
+    host_sampler = getattr(host, sampler)(items, batch_size // world_size, instances, seed=0)
+    host_sampler._world_size, host_sampler.batch_size = world_size, batch_size
+
+    def stop(*_):
+        raise TimeoutError
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        return len(list(itertools.islice(host_sampler._infinite_indices(), batch_size))) > 0
+    except TimeoutError:
+        return False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.parametrize("sampler", ["NaiveIdentitySampler", "BalancedIdentitySampler"])
+@pytest.mark.parametrize(
+    ("counts", "world_size"),
+    [
+        ([2] * 4, 1),
+        ([3] * 3, 1),
+        ([1, 1, 9, 9], 1),  # one image each: copies
+        ([4] * 2, 2),  # both persons twice, one batch for each process
+        ([2] * 3, 2),  # three takes of two persons cannot make two batches
+        ([4, 2, 2], 2),
+        ([9] + [1] * 2, 2),
+        ([2] * 4, 2),
+    ],
+)
+def test_answer_is_what_fastreid_does(sampler, counts, world_size):
+    counts = [max(count, 8) for count in counts] if sum(counts) < 8 else counts
+    found = problems(counts, sampler, world_size=world_size)
+    assert (not found) == fills_a_batch(sampler, counts, 8, 2, world_size)
+
+
+def test_says_how_large_the_batch_may_be():
+    text = "needs 4 different persons .* there are 3; lower SOLVER.IMS_PER_BATCH to 6, raise"
+    with pytest.raises(AssertionError, match=text):
+        assert not problems([5] * 3)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({"batch_size": 7}, r"whole persons .* got SOLVER.IMS_PER_BATCH 7 / 1 = 7 .*_BATCH 6"),
+        ({"batch_size": 12, "world_size": 4}, r"12 / 4 = 3 images .* use SOLVER.IMS_PER_BATCH 8"),
+        ({"batch_size": 7, "world_size": 2}, r"a multiple of the 2 processes, got 7; use 6"),
+        ({"batch_size": 64}, r"only 40 training images, so an epoch has no iteration"),
+        ({"sampler": "SetReWeightSampler"}, r"never fills a batch in fastreid 1.4.0; use Naive"),
+    ],
+)
+def test_each_problem_says_what_to_do(kwargs, expected):
+    import re
+
+    assert re.search(expected, " ".join(problems([5] * 8, **kwargs)))
+
+
+@pytest.mark.parametrize("sampler", ["TrainingSampler", "ImbalancedDatasetSampler"])
+def test_samplers_of_single_images_need_no_persons(sampler):
+    assert problems([9], sampler, batch_size=9) == []
+
+
+def test_set_reweight_sampler_never_fills_a_batch_in_fastreid():
+    # The reason for refusing it: its own assertion wants a batch larger than what it collects.
+    items = [("", f"p{i // 4}", i // 4 % 2) for i in range(32)]
+    with pytest.raises(AssertionError, match="Batch size must be divisible"):
+        host.SetReWeightSampler(items, 8, 2, [2, 2], seed=0)

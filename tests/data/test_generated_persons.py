@@ -1,0 +1,180 @@
+import itertools
+import json
+from collections import Counter
+
+import pytest
+
+from fastreid_ext.data.build import build_train_loader
+from fastreid_ext.data.sources import training_items
+from fastreid_ext.manifest import GeneratedImage, GeneratedSet, sha256_of, write_identity, write_set
+
+from .conftest import write_image
+
+
+def write_generated(root, persons, images=4, source="Market1501", **changes):
+    """A generated set: ``images`` ok ones of each person, then a rejected and a failed one."""
+    for person in persons:
+        folder = root / f"{source.lower()}_{person:04d}"
+        rows = []
+        for index in range(images + 2):
+            status = "ok" if index < images else ("rejected", "failed")[index - images]
+            name = f"{index:04d}.jpg"
+            file = write_image(folder / name, seed=index) if status != "failed" else None
+            values = {
+                "file_name": name,
+                "source_dataset": source,
+                "person_id": person,
+                "seed": index,
+                "model_ids": ("tiny@1",),
+                "status": status,
+                "reason": "" if status == "ok" else "a test",
+                "sha256": sha256_of(file) if file else "",
+                "camera_id": index % 3,
+                "source_camera_id": 1,
+            }
+            rows.append(GeneratedImage(**values | changes))
+        write_identity(folder, rows)
+    write_set(root, GeneratedSet(generator="tests 1.0"))
+    return root
+
+
+def items_of(make_cfg, *roots, names=("GeneratedPersons",), **changes):
+    keys = {f"DATASETS__GENERATED__{name}": value for name, value in changes.items()}
+    cfg = make_cfg(
+        DATASETS__NAMES=names, DATASETS__GENERATED__ROOTS=[str(root) for root in roots], **keys
+    )
+    return training_items(cfg)
+
+
+def persons_of(training):
+    return Counter(pid for _, pid, _ in training.items)
+
+
+def test_new_persons_are_distinct_in_each_set_and_only_ok_rows_count(make_cfg, tmp_path):
+    first = write_generated(tmp_path / "a", [1, 2])
+    second = write_generated(tmp_path / "b", [1])
+    training = items_of(make_cfg, first, second, PERSON_IDS="new")
+    assert persons_of(training) == {
+        "generated0_market1501_0001": 4,
+        "generated0_market1501_0002": 4,
+        "generated1_market1501_0001": 4,
+    }
+    assert all(training.is_generated)
+    assert {len(item) for item in training.items} == {3}
+
+
+def test_kept_persons_join_those_of_the_real_set(make_cfg, tmp_path):
+    generated = write_generated(tmp_path, [1, 2])
+    names = ("Market1501", "GeneratedPersons")
+    training = items_of(make_cfg, generated, names=names, PERSON_IDS="kept")
+    counts = persons_of(training)
+    assert len(counts) == 8
+    assert (counts["market1501_1"], counts["market1501_2"], counts["market1501_3"]) == (8, 8, 4)
+    assert sum(training.is_generated) == 8
+
+
+@pytest.mark.parametrize(
+    ("rule", "cameras"),
+    [
+        ("row", ["generated0_0", "generated0_1", "generated0_2", "generated0_0"]),
+        ("source", ["market1501_1"] * 4),
+        ("single", ["generated0"] * 4),
+        ("per_image", [f"generated0_market1501_0001/000{i}.jpg" for i in range(4)]),
+    ],
+)
+def test_camera_rules(make_cfg, tmp_path, rule, cameras):
+    training = items_of(make_cfg, write_generated(tmp_path, [1]), CAMERA_RULE=rule)
+    assert [camera for _, _, camera in training.items] == cameras
+
+
+@pytest.mark.parametrize(("rule", "key"), [("row", "camera_id"), ("source", "source_camera_id")])
+def test_row_without_the_camera_a_rule_needs_is_named(make_cfg, tmp_path, rule, key):
+    generated = write_generated(tmp_path, [1], **{key: -1})
+    text = rf"metadata\.jsonl:1: expected {key} >= 0 for .*CAMERA_RULE {rule}, .*e\.g\. single"
+    with pytest.raises(ValueError, match=text):
+        items_of(make_cfg, generated, CAMERA_RULE=rule)
+
+
+def test_kept_person_of_an_unknown_set_is_named(make_cfg, tmp_path):
+    generated = write_generated(tmp_path, [1], source="Markt")
+    text = r"metadata\.jsonl:1: source_dataset 'Markt' is no registered data set, .*PERSON_IDS kept"
+    with pytest.raises(ValueError, match=text):
+        items_of(make_cfg, generated, PERSON_IDS="kept")
+
+
+def test_cap_counts_over_all_sets_and_repeats(make_cfg, tmp_path):
+    first = write_generated(tmp_path / "a", [1, 2], images=6)
+    second = write_generated(tmp_path / "b", [2], images=6)
+    options = {"PERSON_IDS": "kept", "MAX_PER_IDENTITY": 3}
+    training = items_of(make_cfg, first, second, **options)
+    assert persons_of(training) == {"market1501_1": 3, "market1501_2": 3}
+    assert items_of(make_cfg, first, second, **options) == training
+
+
+def test_capped_choice_does_not_depend_on_the_place_of_the_set(make_cfg, tmp_path):
+    chosen = []
+    for place in ("here", "elsewhere"):
+        generated = write_generated(tmp_path / place, [1], images=9)
+        training = items_of(make_cfg, generated, MAX_PER_IDENTITY=4)
+        chosen.append([path.rsplit("/", 1)[1] for path, _, _ in training.items])
+    assert chosen[0] == chosen[1]
+
+
+def test_broken_row_stops_the_run_with_file_and_line(make_cfg, tmp_path):
+    generated = write_generated(tmp_path, [1])
+    manifest = generated / "market1501_0001" / "metadata.jsonl"
+    lines = manifest.read_text().splitlines()
+    lines[2] = json.dumps(json.loads(lines[2]) | {"sead": 1})
+    manifest.write_text("\n".join(lines))
+    text = r"market1501_0001/metadata\.jsonl:3: unknown keys \['sead'\]; did you mean 'seed'\?"
+    with pytest.raises(ValueError, match=text):
+        items_of(make_cfg, generated)
+
+
+def test_folder_without_a_set_is_named(make_cfg, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no generated set at .*nowhere"):
+        items_of(make_cfg, tmp_path / "nowhere")
+
+
+def test_relative_folder_is_also_looked_for_below_the_root(make_cfg, tmp_path):
+    write_generated(tmp_path / "made", [1])
+    cfg = make_cfg(
+        tmp_path, DATASETS__NAMES=("GeneratedPersons",), DATASETS__GENERATED__ROOTS=["made"]
+    )
+    assert len(training_items(cfg).items) == 4
+
+
+@pytest.mark.parametrize("person_ids", ["kept", "new"])
+def test_batches_of_a_mixed_run_have_the_share(make_cfg, tmp_path, person_ids):
+    cfg = make_cfg(
+        DATASETS__NAMES=("Market1501", "GeneratedPersons"),
+        DATASETS__GENERATED__ROOTS=[str(write_generated(tmp_path, range(1, 9)))],
+        DATASETS__GENERATED__PERSON_IDS=person_ids,
+        DATASETS__GENERATED__BATCH_SHARE=0.5,
+    )
+    loader = build_train_loader(cfg)
+    assert loader.dataset.num_classes == {"kept": 8, "new": 16}[person_ids]
+    for batch in itertools.islice(loader, 10):
+        assert sum(str(tmp_path) in path for path in batch["img_paths"]) == 4
+        assert sorted(Counter(batch["targets"].tolist()).values()) == [2] * 4
+
+
+def test_share_with_a_sampler_that_has_its_own_is_refused(make_cfg, tmp_path):
+    cfg = make_cfg(
+        DATASETS__NAMES=("Market1501", "GeneratedPersons"),
+        DATASETS__GENERATED__ROOTS=[str(write_generated(tmp_path, [1]))],
+        DATASETS__GENERATED__BATCH_SHARE=0.5,
+        DATALOADER__SAMPLER_TRAIN="ImbalancedDatasetSampler",
+    )
+    with pytest.raises(ValueError, match=r"BATCH_SHARE 0.5 decides what a batch holds, and so doe"):
+        build_train_loader(cfg)
+
+
+@pytest.mark.parametrize("sampler", ["TrainingSampler", "BalancedIdentitySampler"])
+def test_generated_items_fit_all_samplers(make_cfg, tmp_path, sampler):
+    cfg = make_cfg(
+        DATASETS__NAMES=("Market1501", "GeneratedPersons"),
+        DATASETS__GENERATED__ROOTS=[str(write_generated(tmp_path, range(1, 9)))],
+        DATALOADER__SAMPLER_TRAIN=sampler,
+    )
+    assert next(iter(build_train_loader(cfg)))["images"].shape == (8, 3, 32, 16)

@@ -1,0 +1,127 @@
+import itertools
+from collections import Counter
+
+import pytest
+
+from fastreid_ext.data.mixing import MixedBatches
+
+
+def pool(real, generated):
+    """Pids and kinds: ``{person: number of images}`` of each kind."""
+    pids = [p for part in (real, generated) for p, n in part.items() for _ in range(n)]
+    kinds = [False] * sum(real.values()) + [True] * sum(generated.values())
+    return pids, kinds
+
+
+def mixed(real, generated, **kwargs):
+    pids, kinds = pool(real, generated)
+    options = {"share": 0.5, "within_persons": True, "batch_size": 16, "instances": 4} | kwargs
+    return MixedBatches(pids, kinds, **options), pids, kinds
+
+
+def batches(stream, size, count, seed=0):
+    draws = stream(seed)
+    return [list(itertools.islice(draws, size)) for _ in range(count)]
+
+
+def ids(prefix, count, images=6):
+    return {f"{prefix}{i}": images for i in range(count)}
+
+
+@pytest.mark.parametrize(("share", "generated"), [(0.25, 4), (0.5, 8), (0.3, 5), (0.75, 12)])
+def test_within_persons_each_batch_has_exactly_the_share(share, generated):
+    stream, pids, kinds = mixed(ids("p", 10), ids("p", 10), share=share)
+    for batch in batches(stream, 16, 40):
+        assert sum(kinds[i] for i in batch) == generated
+        persons = Counter(pids[i] for i in batch)
+        assert list(persons.values()) == [4] * 4
+        per_person = Counter(pids[i] for i in batch if kinds[i])
+        counts = [per_person[person] for person in persons]
+        assert max(counts) - min(counts) <= 1
+        assert len(set(batch)) == 16  # enough images, so none twice
+
+
+def test_within_persons_those_with_one_kind_give_only_that():
+    stream, pids, kinds = mixed(ids("real", 4) | ids("both", 4), ids("both", 4) | ids("made", 2))
+    for batch in batches(stream, 16, 40):
+        per_person = Counter(pids[i] for i in batch if kinds[i])
+        for person in {pids[i] for i in batch}:
+            expected = {"real": 0, "both": 2, "made": 4}[person.rstrip("0123456789")]
+            assert per_person[person] == expected
+
+
+@pytest.mark.parametrize(("share", "persons"), [(0.25, 1), (0.5, 2), (0.7, 3)])
+def test_between_persons_each_batch_has_exactly_the_share(share, persons):
+    stream, pids, kinds = mixed(ids("p", 10), ids("g", 6), share=share, within_persons=False)
+    for batch in batches(stream, 16, 40):
+        assert sum(kinds[i] for i in batch) == persons * 4
+        assert list(Counter(pids[i] for i in batch).values()) == [4] * 4
+
+
+def test_single_images_without_persons():
+    pids, kinds = pool(ids("p", 10), ids("g", 3))
+    stream = MixedBatches(
+        range(len(pids)), kinds, share=0.3, within_persons=False, batch_size=10, instances=1
+    )
+    for batch in batches(stream, 10, 20):
+        assert sum(kinds[i] for i in batch) == 3
+        assert len(set(batch)) == 10
+
+
+@pytest.mark.parametrize("within_persons", [True, False])
+def test_each_process_gets_whole_persons_and_the_share(within_persons):
+    names = ("p", "p") if within_persons else ("p", "g")
+    stream, pids, kinds = mixed(
+        ids(names[0], 12), ids(names[1], 12), within_persons=within_persons, world_size=2
+    )
+    for batch in batches(stream, 32, 20):
+        assert max(Counter(pids[i] for i in batch).values()) == 4  # nobody in both processes
+        for rank in (0, 1):
+            share = batch[rank::2]
+            assert sum(kinds[i] for i in share) == 8
+            assert list(Counter(pids[i] for i in share).values()) == [4] * 4
+
+
+def test_all_persons_and_images_come_equally_often():
+    stream, pids, _ = mixed(ids("p", 8), ids("p", 8))
+    drawn = [i for batch in batches(stream, 16, 48) for i in batch]  # 24 times through 8 persons
+    assert set(Counter(pids[i] for i in drawn).values()) == {96}
+    images = Counter(drawn)
+    assert len(images) == 96
+    assert max(images.values()) - min(images.values()) <= 2
+
+
+def test_few_images_repeat_only_when_all_have_come():
+    stream, pids, _ = mixed(ids("p", 4, images=1), ids("p", 4, images=3), share=0.5)
+    for batch in batches(stream, 16, 10):
+        for person in {pids[i] for i in batch}:
+            own = Counter(i for i in batch if pids[i] == person)
+            assert sorted(own.values()) == [1, 1, 2]  # the one real image twice
+
+
+def test_seed_decides_the_order():
+    stream, _, _ = mixed(ids("p", 8), ids("p", 8))
+    assert batches(stream, 16, 5, seed=1) == batches(stream, 16, 5, seed=1)
+    assert batches(stream, 16, 5, seed=1) != batches(stream, 16, 5, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "kwargs", "text"),
+    [
+        (8, 0, {}, "there are no generated ones; add a generated set"),
+        (0, 8, {}, "there are no real ones"),
+        (8, 8, {"share": 0.01}, "0.01 of the 16 images in a batch rounds to 0, .* between 0.0625"),
+        (8, 8, {"share": 0.1, "within_persons": False}, "of the 4 persons in a batch rounds to 0"),
+        (8, 1, {"within_persons": False}, "puts 2 generated persons into a batch but there are 1"),
+        (3, 9, {"within_persons": False, "world_size": 2}, "puts 4 real persons .* there are 3"),
+    ],
+)
+def test_impossible_share_is_explained(real, generated, kwargs, text):
+    prefix = "p" if kwargs.get("within_persons", True) else "g"
+    stream, _, _ = mixed(ids("p", real), ids(prefix, generated), **kwargs)
+    with pytest.raises(AssertionError, match=text):
+        assert not stream.problems()
+
+
+def test_possible_share_has_no_problems():
+    assert mixed(ids("p", 8), ids("p", 8))[0].problems() == []

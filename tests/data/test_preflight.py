@@ -1,0 +1,195 @@
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastreid_ext.data.image_check import unreadable_images
+from fastreid_ext.data.preflight import preflight
+
+from .conftest import write_image, write_market, write_split
+from .test_generated_persons import write_generated
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "check_data.py"
+
+
+@pytest.fixture
+def market(tmp_path):
+    """A Market-1501 tree that a test may spoil; the folder with the splits."""
+    return write_market(tmp_path / "Market-1501-v15.09.15")
+
+
+def found(texts, *patterns):
+    """Whether there is exactly one text for each pattern, in order."""
+    assert len(texts) == len(patterns), texts
+    return all(re.search(pattern, text) for pattern, text in zip(patterns, texts, strict=True))
+
+
+def test_good_data_has_a_table_and_no_problems(make_cfg):
+    report = preflight(make_cfg())
+    assert report.ok
+    assert report.warnings == []
+    assert report.rows == [
+        ("Market1501", "train", 32, 8, "4 / 4 / 4", 0, 2),
+        ("Market1501", "query", 6, 3, "2 / 2 / 2", 0, 2),
+        ("Market1501", "gallery", 12, 3, "4 / 4 / 4", 0, 2),
+    ]
+    assert re.search(r"\| Market1501 +\| train +\| 32 ", str(report))
+    report.raise_if_not_ok()
+
+
+def spoil_three(market):
+    train = sorted((market / "bounding_box_train").iterdir())
+    large = write_image(market / "large.jpg", size=(64, 128))
+    train[3].write_bytes(large.read_bytes()[:1500])
+    large.unlink()
+    train[10].write_bytes(b"")
+    (gallery := sorted((market / "bounding_box_test").iterdir())[0]).write_bytes(b"no image" * 9)
+    return train[3], train[10], gallery
+
+
+def test_all_corrupt_images_among_many_are_named(make_cfg, market, tmp_path):
+    cut, empty, text = spoil_three(market)
+    report = preflight(make_cfg(tmp_path))
+    assert found(
+        report.problems,
+        rf"{cut} cannot be read: image file is truncated.*; restore or remove it",
+        rf"{empty} cannot be read: cannot identify image file",
+        rf"{text} cannot be read: cannot identify image file",
+    )
+    with pytest.raises(ValueError, match=r"the data cannot be used:\n  - .*\n  - .*\n  - .*"):
+        report.raise_if_not_ok()
+
+
+def test_headers_do_not_show_a_cut_image_and_off_shows_nothing(make_cfg, market, tmp_path):
+    _, empty, text = spoil_three(market)
+    report = preflight(make_cfg(tmp_path, DATASETS__PREFLIGHT="headers"))
+    assert found(report.problems, str(empty), str(text))
+    assert preflight(make_cfg(tmp_path, DATASETS__PREFLIGHT="off")).ok
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_result_does_not_depend_on_processes(market, workers):
+    spoiled = {str(path) for path in spoil_three(market)}
+    paths = sorted(str(path) for path in market.rglob("*.jpg"))
+    broken = unreadable_images(paths, decode=True, workers=workers)
+    assert {path for path, _ in broken} == spoiled
+    assert [path for path, _ in broken] == sorted(spoiled)
+
+
+def test_many_broken_images_are_counted(make_cfg, market, tmp_path):
+    write_split(market / "bounding_box_train", range(20, 40))
+    for path in (market / "bounding_box_train").iterdir():
+        path.write_bytes(b"")
+    report = preflight(make_cfg(tmp_path))
+    assert len(report.problems) == 51
+    assert report.problems[-1] == "and 62 more of 130 images"
+
+
+def test_missing_sets_are_all_reported(make_cfg, tmp_path):
+    report = preflight(make_cfg(tmp_path, DATASETS__TESTS=("MSMT17", "RenderedMall")))
+    assert found(
+        report.problems, "Market1501 is not compl", "MSMT17 is not", "no data set Rendered"
+    )
+    assert report.rows == []
+
+
+def test_one_image_persons_are_counted(make_cfg, market, tmp_path):
+    write_split(market / "bounding_box_train", [20, 21], cameras=(1,), images=1)
+    report = preflight(make_cfg(tmp_path))
+    assert report.ok
+    assert found(report.warnings, r"2 of 10 persons have one training image: .* are copies of it")
+    assert report.rows[0][4:6] == ("1 / 4 / 4", 2)
+
+
+def test_batch_too_large_for_the_persons(make_cfg):
+    report = preflight(make_cfg(SOLVER__IMS_PER_BATCH=20))
+    assert found(report.problems, r"needs 10 different persons .* lower SOLVER.IMS_PER_BATCH to 16")
+
+
+def test_number_of_processes_counts(make_cfg):
+    assert preflight(make_cfg(), world_size=4).ok
+    report = preflight(make_cfg(), world_size=8)
+    assert found(report.problems, r"expected a batch of whole persons in each of 8 processes")
+
+
+def test_persons_in_training_and_test(make_cfg, market, tmp_path):
+    write_split(market / "bounding_box_train", [9, 10])
+    report = preflight(make_cfg(tmp_path))
+    text = r"2 persons and 0 images of the test of Market1501 are also in training \(e.g. market15"
+    assert found(report.problems, text)
+    combined = preflight(make_cfg(tmp_path, DATASETS__COMBINEALL=True))
+    assert combined.ok
+    assert found(combined.warnings, r"and 18 images .* as DATASETS.COMBINEALL asks")
+
+
+def test_queries_without_a_match(make_cfg, market, tmp_path):
+    write_split(market / "query", [30], cameras=(1,), images=1)
+    report = preflight(make_cfg(tmp_path))
+    assert report.ok
+    assert found(report.warnings, r"1 of 7 queries of Market1501 have no image of their person")
+    shutil.rmtree(market / "bounding_box_test")
+    write_split(market / "bounding_box_test", [40])
+    report = preflight(make_cfg(tmp_path))
+    assert found(report.problems, r"none of the 7 queries of Market1501 has its person in the gal")
+
+
+def test_query_from_the_same_camera_is_no_match(make_cfg, market, tmp_path):
+    for path in (market / "bounding_box_test").glob("0009_c2*"):
+        path.unlink()
+    assert found(preflight(make_cfg(tmp_path)).warnings, r"1 of 6 queries")
+
+
+def test_set_listed_twice(make_cfg, tmp_path):
+    generated = str(write_generated(tmp_path, range(1, 9)))
+    keys = {
+        "DATASETS__NAMES": ("GeneratedPersons",),
+        "DATASETS__GENERATED__ROOTS": [generated, generated],
+    }
+    report = preflight(make_cfg(**keys))
+    text = (
+        r"32 images .* several persons \(e.g. .*0000.jpg as generated0_market1501_0001, generated1"
+    )
+    assert found(report.problems, text)
+    report = preflight(make_cfg(**keys, DATASETS__GENERATED__PERSON_IDS="kept"))
+    assert found(report.warnings, r"32 training images are listed more than once")
+
+
+def test_impossible_share_is_a_problem(make_cfg):
+    report = preflight(make_cfg(DATASETS__GENERATED__BATCH_SHARE=0.5))
+    assert found(report.problems, "there are no generated ones; add a generated set")
+
+
+@pytest.fixture
+def run_tool(monkeypatch, capsys):
+    """Run the tool as its command line does; returns exit status and output."""
+
+    def run(root):
+        keys = {
+            "DATASETS.ROOT": root,
+            "DATASETS.NAMES": "('Market1501',)",
+            "DATASETS.TESTS": "('Market1501',)",
+            "DATALOADER.SAMPLER_TRAIN": "NaiveIdentitySampler",
+            "DATALOADER.NUM_INSTANCE": 2,
+            "SOLVER.IMS_PER_BATCH": 8,
+        }
+        pairs = [str(part) for pair in keys.items() for part in pair]
+        monkeypatch.setattr(sys, "argv", ["check_data.py", *pairs])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        return stopped.value.code, capsys.readouterr().out
+
+    return run
+
+
+def test_tool_exits_with_the_reason(run_tool, market, tmp_path):
+    status, output = run_tool(tmp_path)
+    assert status == 0
+    assert output.endswith("ok: 0 problems, 0 warnings\n")
+    spoiled = spoil_three(market)
+    status, output = run_tool(tmp_path)
+    assert status == 2
+    assert all(str(path) in output for path in spoiled)
+    assert output.endswith("not usable: 3 problems, 0 warnings\n")
