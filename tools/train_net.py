@@ -14,14 +14,18 @@ import sys
 
 import fastreid_ext  # noqa: F401  at module level, so that spawned processes repair fastreid too
 from fastreid_ext.config import load_config
-from fastreid_ext.engine import evaluate, train
+from fastreid_ext.engine import UnfitDataError, evaluate, train
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.setup import argument_parser
 
 
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
-    results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
+    try:
+        results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
+    except UnfitDataError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     for name, metrics in results.items():
         line = "  ".join(f"{key} {value:.2f}" for key, value in metrics.items())
         print(f"{name}: {line}  ({cfg.OUTPUT_DIR})")

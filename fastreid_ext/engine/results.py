@@ -1,4 +1,4 @@
-"""One ``result.json`` per run, from which tables and plots are drawn."""
+"""One JSON file per run, from which tables and plots are drawn."""
 
 import importlib.metadata
 import json
@@ -15,7 +15,8 @@ from fastreid.config import CfgNode
 import fastreid_ext
 from fastreid_ext.engine.atomic import atomic_write_text
 
-RESULT_FILE = "result.json"
+RESULT_FILE = "result.json"  # of a training run
+EVALUATION_FILE = "evaluation.json"  # of --eval-only, so that it does not replace the former
 _PACKAGES = ("torch", "torchvision", "numpy", "fastreid", "Pillow")
 
 Results = dict[str, dict[str, float]]  # metrics by test set
@@ -32,15 +33,16 @@ def by_test_set(cfg: CfgNode, results: Mapping[str, Any]) -> Results:
     }
 
 
-def write_result(cfg: CfgNode, results: Results, timings: Mapping[str, float]) -> Path:
-    """Write ``OUTPUT_DIR/result.json`` atomically.
+def write_result(cfg: CfgNode, results: Results, timings: Mapping[str, float], name: str) -> Path:
+    """Write ``OUTPUT_DIR/<name>`` atomically.
 
     Args:
         cfg: the configuration with the seed used.
         results: percentages by test set and metric.
         timings: seconds, or images per second, by name.
+        name: file name.
     """
-    path = Path(cfg.OUTPUT_DIR) / RESULT_FILE
+    path = Path(cfg.OUTPUT_DIR) / name
     content = {
         "metrics": results,
         "timings": dict(timings),

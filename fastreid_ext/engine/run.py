@@ -1,5 +1,6 @@
 """Train or evaluate a configuration in this process: what tools and the demo call."""
 
+import logging
 import time
 from pathlib import Path
 
@@ -9,10 +10,23 @@ from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from torch import nn
 
+from fastreid_ext.data.preflight import preflight
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
-from fastreid_ext.engine.results import Results, by_test_set, write_result
+from fastreid_ext.engine.results import (
+    EVALUATION_FILE,
+    RESULT_FILE,
+    Results,
+    by_test_set,
+    write_result,
+)
 from fastreid_ext.engine.setup import prepare_run
 from fastreid_ext.engine.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class UnfitDataError(ValueError):
+    """The preflight found data that cannot be trained on."""
 
 
 def train(cfg: CfgNode, resume: bool = False) -> Results:
@@ -25,19 +39,23 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
     Returns:
         Percentages by test set and metric, of the last evaluation; {} where nothing is evaluated
         and on all processes but the main one.
+
+    Raises:
+        UnfitDataError: images, identities or batches are not fit for training.
     """
     began = time.perf_counter()
     cfg = prepare_run(cfg, resume=resume)
+    _check_data(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume)
     results = by_test_set(cfg, trainer.train())
     if comm.is_main_process():
-        write_result(cfg, results, _timings(trainer, began))
+        write_result(cfg, results, _timings(trainer, began), RESULT_FILE)
     return results
 
 
 def evaluate(cfg: CfgNode) -> Results:
-    """Evaluate ``MODEL.WEIGHTS`` on ``DATASETS.TESTS`` and write ``result.json``.
+    """Evaluate ``MODEL.WEIGHTS`` on ``DATASETS.TESTS`` and write ``evaluation.json``.
 
     Returns:
         As :func:`train`.
@@ -55,7 +73,8 @@ def evaluate(cfg: CfgNode) -> Results:
     model = load_model(cfg, cfg.MODEL.WEIGHTS)
     results = by_test_set(cfg, Trainer.test(cfg, model))
     if comm.is_main_process():
-        write_result(cfg, results, {"total_seconds": time.perf_counter() - began})
+        timings = {"total_seconds": time.perf_counter() - began}
+        write_result(cfg, results, timings, EVALUATION_FILE)
     return results
 
 
@@ -72,6 +91,18 @@ def load_model(cfg: CfgNode, weights: str | Path) -> nn.Module:
     model = build_model(cfg)
     AtomicCheckpointer(model).load(str(weights))
     return model
+
+
+def _check_data(cfg: CfgNode) -> None:
+    """Run the preflight on the main process; all processes go on or stop together."""
+    problems: list[str] = []
+    if comm.is_main_process():
+        report = preflight(cfg)
+        problems = report.problems
+        logger.log(logging.ERROR if problems else logging.INFO, "preflight:\n%s", report)
+    problems = comm.all_gather(problems)[0]
+    if problems:
+        raise UnfitDataError("the data are not fit for training:\n  " + "\n  ".join(problems))
 
 
 def _timings(trainer: Trainer, began: float) -> dict[str, float]:

@@ -46,7 +46,8 @@ def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) 
     logger.info("environment:\n%s", collect_env_info())
     if comm.is_main_process():
         logger.info("configuration:\n%s", cfg)
-        atomic_write_text(folder / "config.yaml", cfg.dump())
+        if not eval_only:  # it belongs to the training run of this folder
+            atomic_write_text(folder / "config.yaml", cfg.dump())
     seed_all_rng(cfg.SEED + comm.get_rank())  # processes must differ in dropout and the like
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
     torch.backends.cudnn.deterministic = is_seeded and not cfg.CUDNN_BENCHMARK

@@ -4,10 +4,9 @@ Every method of the package trains with this class; what differs between methods
 meta-architecture, the losses and the data.
 """
 
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from fastreid_ext.engine.hooks import (
 )
 from fastreid_ext.engine.launch import wrap_for_processes
 from fastreid_ext.engine.metrics_file import METRICS_FILE, prepare_folder
+from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
 from fastreid_ext.engine.schedule import iterations_per_epoch
 from fastreid_ext.engine.step import TrainingStep
@@ -213,7 +213,7 @@ class Trainer(DefaultTrainer):
 
         fastreid puts the whole model back into training mode, frozen layers included.
         """
-        with _modes_kept(model):
+        with modes_kept(model):
             return super().test(cfg, model)
 
     def _evaluate(self) -> dict[str, Any]:
@@ -248,14 +248,3 @@ class Trainer(DefaultTrainer):
         return hooks.PreciseBN(
             self.model, self.build_train_loader(cfg), cfg.TEST.PRECISE_BN.NUM_ITER
         )
-
-
-@contextlib.contextmanager
-def _modes_kept(model: nn.Module) -> Iterator[None]:
-    """Put every module back into the mode, training or eval, it has now."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
