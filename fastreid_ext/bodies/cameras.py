@@ -1,9 +1,11 @@
 """Pinhole cameras: where a point of the world falls in the image.
 
-World: metres, y up; a body stands facing +z and its left is +x. Camera: x right, y down, z forward (the depth).
-Image: x to the right and y down from the top left corner, in pixels; the centre of the first pixel is (0.5, 0.5).
-Angles in this module are degrees: azimuth 0 sees the body's front, 90 its left side, 180 its back; elevation is
-positive when the camera looks down from above. Letters: N points.
+World: metres, y up; a body stands facing +z and its left is +x. Camera: x right, y down, z forward
+(the depth).
+Image: x to the right and y down from the top left corner, in pixels; the centre of the first pixel
+is (0.5, 0.5).
+Angles in this module are degrees: azimuth 0 sees the body's front, 90 its left side, 180 its back;
+elevation is positive when the camera looks down from above. Letters: N points.
 """
 
 import dataclasses
@@ -25,8 +27,9 @@ def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
     right = np.cross(forward, _UP)
     if distance == 0 or np.linalg.norm(right) < 1e-6 * distance:
         raise ValueError(
-            f"expected a target beside the camera's vertical line, got position {list(position)} and target "
-            f"{list(target)}; move one of them sideways by a little (the horizon is undefined straight above)"
+            f"expected a target beside the camera's vertical line, "
+            f"got position {list(position)} and target {list(target)}; move one of them sideways "
+            "by a little (the horizon is undefined straight above)"
         )
     forward = forward / distance
     right = right / np.linalg.norm(right)
@@ -35,7 +38,7 @@ def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A pinhole camera with square pixels, its principal point in the image centre and a level horizon.
+    """A pinhole camera with square pixels and a level horizon, centred on its target.
 
     Attributes:
         position: (x, y, z) metres.
@@ -54,7 +57,8 @@ class Camera:
     def __post_init__(self) -> None:
         if self.focal_px <= 0 or self.height <= 0 or self.width <= 0:
             raise ValueError(
-                f"expected positive focal_px, height and width, got {self.focal_px}, {self.height}, {self.width}"
+                f"expected positive focal_px, height and width, got {self.focal_px}, "
+                f"{self.height}, {self.width}"
             )
         look_at(self.position, self.target)
 
@@ -70,8 +74,9 @@ class Camera:
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixel x, pixel y and depth in metres, (N, 3) float32, of world points (N, 3).
 
-        A point behind the camera has a depth <= 0; its pixel is not meaningful (depths within 1 um of zero are
-        moved there to avoid dividing by zero), and :func:`~fastreid_ext.bodies.render.rasterize` drops it.
+        A point behind the camera has a depth <= 0; its pixel is not meaningful (depths within 1 um
+        of zero are moved there to avoid dividing by zero), and
+        :func:`~fastreid_ext.bodies.render.rasterize` drops it.
         """
         in_camera = self.to_camera(points)
         depth = in_camera[:, 2]
@@ -106,7 +111,8 @@ def from_viewpoint(
     """
     if not -90 < elevation_deg < 90 or distance_m <= 0:
         raise ValueError(
-            f"expected elevation_deg in (-90, 90) and distance_m > 0, got {elevation_deg} and {distance_m}"
+            f"expected elevation_deg in (-90, 90) and distance_m > 0, "
+            f"got {elevation_deg} and {distance_m}"
         )
     elevation, azimuth = np.deg2rad(elevation_deg), np.deg2rad(azimuth_deg)
     level = np.cos(elevation)

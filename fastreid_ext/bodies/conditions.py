@@ -1,13 +1,15 @@
 """Images that describe a rendered body to a generator: depth, normals, skeleton, parts, colours.
 
-All are in camera space and aligned with the image (row-major, pixel centres at .5); where there is no body they are
-0 (the part map: -1). Values are float32 in [0, 1]; :func:`as_uint8` makes them writable as PNG.
+All are in camera space and aligned with the image (row-major, pixel centres at .5); where there is
+no body they are 0 (the part map: -1). Values are float32 in [0, 1]; :func:`as_uint8` makes them
+writable as PNG.
 
 - Depth: 1 at the nearest surface and 0.1 at the furthest, linear in metres between.
-- Normals: red is x to the image's right, green is y up, blue is z towards the camera, each (n + 1) / 2; a surface
-  that faces the camera is (0.5, 0.5, 1).
-- Skeleton: OpenPose's 18 points and 17 limbs in its colours (18 hues, 20 degrees apart), limbs at 0.6 brightness;
-  nearer limbs over farther ones, hidden ones too. The right side of the body is the person's own.
+- Normals: red is x to the image's right, green is y up, blue is z towards the camera, each (n + 1)
+  / 2; a surface that faces the camera is (0.5, 0.5, 1).
+- Skeleton: OpenPose's 18 points and 17 limbs in its colours (18 hues, 20 degrees apart), limbs at
+  0.6 brightness; nearer limbs over farther ones, hidden ones too. The right side of the body is the
+  person's own.
 - Parts: the part of the face corner nearest to the pixel, an index into PART_NAMES.
 
 Letters: V vertices, F faces, H height, W width.
@@ -27,13 +29,16 @@ _FURTHEST = 0.1  # so that the far side of a body differs from the background
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 pixel
 
 OPENPOSE_NAMES = (
-    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
-    "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye",
+    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
+    "left_wrist",
+    "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye",
+    "left_eye",
     "right_ear", "left_ear",
 )  # fmt: skip
 OPENPOSE_COLOURS = tuple(colorsys.hsv_to_rgb(i / 18, 1.0, 1.0) for i in range(18))
 _LIMBS = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12),
+    (12, 13),
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
 # Places of the face in metres from the head joint, in T-pose, of the mean free body.
@@ -46,13 +51,16 @@ _FACE_POINTS = {
 }
 
 
-def depth_map(buffers: Buffers, near_m: float | None = None, far_m: float | None = None) -> np.ndarray:
+def depth_map(
+    buffers: Buffers, near_m: float | None = None, far_m: float | None = None
+) -> np.ndarray:
     """Depth (H, W) in [0, 1]; see the module docstring.
 
     Args:
         buffers: from :func:`~fastreid_ext.bodies.render.rasterize`.
         near_m: metres that become 1; None takes the nearest surface seen.
-        far_m: metres that become 0.1; None takes the furthest surface seen. Depths outside are clipped.
+        far_m: metres that become 0.1; None takes the furthest surface seen. Depths outside are
+            clipped.
     """
     result = np.zeros(buffers.depth.shape, dtype=np.float32)
     seen = buffers.mask
@@ -68,7 +76,9 @@ def depth_map(buffers: Buffers, near_m: float | None = None, far_m: float | None
     return result
 
 
-def normal_map(buffers: Buffers, vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> np.ndarray:
+def normal_map(
+    buffers: Buffers, vertices: np.ndarray, faces: np.ndarray, camera: Camera
+) -> np.ndarray:
     """Smooth camera-space normals (H, W, 3) in [0, 1]; see the module docstring.
 
     Args:
@@ -88,7 +98,8 @@ def part_map(buffers: Buffers, faces: np.ndarray, part: np.ndarray) -> np.ndarra
     """Part seen at each pixel, (H, W) int8 index into PART_NAMES, -1 where there is none.
 
     Args:
-        buffers: from rasterising ``faces`` with face offset 0; other meshes' pixels count as nothing.
+        buffers: from rasterising ``faces`` with face offset 0; other meshes' pixels count as
+            nothing.
         faces: (F, 3).
         part: (V,) from :class:`~fastreid_ext.bodies.body_model.BodyModel`.
     """
@@ -105,9 +116,10 @@ def colour_map(buffers: Buffers, faces: np.ndarray, colours: np.ndarray) -> np.n
 
 
 def openpose_points(body: PosedBody) -> np.ndarray:
-    """OpenPose's 18 points (18, 3) of a posed body in the world, in :data:`OPENPOSE_NAMES` order, metres.
+    """OpenPose's 18 points (18, 3) of a posed body in the world, in metres.
 
-    The face's five points sit at fixed offsets from the head joint; the neck is midway between the shoulders.
+    Their order is :data:`OPENPOSE_NAMES`. The face's five points sit at fixed offsets from the
+    head joint; the neck is midway between the shoulders.
     """
     shoulders = [joint_index("left_shoulder"), joint_index("right_shoulder")]
     head = joint_index("head")
@@ -146,7 +158,13 @@ def skeleton_map(body: PosedBody, camera: Camera, thickness_px: int | None = Non
         if seen[a] and seen[b]:
             colour = [round(255 * 0.6 * c) for c in OPENPOSE_COLOURS[i]]
             cv2.line(
-                image, fixed[a].tolist(), fixed[b].tolist(), colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS
+                image,
+                fixed[a].tolist(),
+                fixed[b].tolist(),
+                colour,
+                thickness,
+                cv2.LINE_AA,
+                _SUBPIXEL_BITS,
             )
     for i in np.flatnonzero(seen):
         colour = [round(255 * c) for c in OPENPOSE_COLOURS[i]]

@@ -1,13 +1,15 @@
 """Joint angles in degrees, as people speak of them, and their conversion to SMPL's axis-angle.
 
-A table of angles is (24, 3): x, y, z per joint, in degrees, meaning the rotation Rx Ry Rz relative to the parent
-(z is applied first) about axes that, in T-pose, are x to the body's left, y up, z forward. Angles of right-side
-joints are written as for the left side and mirrored when converted, so equal numbers give a symmetric pose:
+A table of angles is (24, 3): x, y, z per joint, in degrees, meaning the rotation Rx Ry Rz relative
+to the parent (z is applied first) about axes that, in T-pose, are x to the body's left, y up, z
+forward. Angles of right-side joints are written as for the left side and mirrored when converted,
+so equal numbers give a symmetric pose:
 
     hip       x < 0 lifts the thigh forward, z > 0 spreads it outwards
     knee      x > 0 bends
     ankle     x > 0 points the toes down
-    shoulder  z < 0 lowers the arm (-90 hangs), z > 0 raises it; then y < 0 brings a level arm forward;
+    shoulder  z < 0 lowers the arm (-90 hangs), z > 0 raises it; then y < 0 brings a level arm
+    forward;
               then x < 0 swings a hanging arm forward
     elbow     y < 0 bends; x > 0 turns the bent forearm of a hanging arm towards the middle
     wrist     x turns the hand about the forearm, z < 0 bends it towards the palm
@@ -93,9 +95,7 @@ def mirrored(table: np.ndarray) -> np.ndarray:
 
 def limits_table() -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest angles, (24, 3) degrees each."""
-    of_joint = [
-        LIMITS[name.removeprefix("left_").removeprefix("right_")] for name in JOINT_NAMES
-    ]
+    of_joint = [LIMITS[name.removeprefix("left_").removeprefix("right_")] for name in JOINT_NAMES]
     limits = np.array(of_joint, dtype=float)
     return limits[..., 0], limits[..., 1]
 

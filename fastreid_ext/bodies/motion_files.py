@@ -19,10 +19,11 @@ class Motion:
     """A captured motion.
 
     Attributes:
-        poses: (T, 24, 3) axis-angle in radians; the two hand joints are 0 (fingers are not carried over).
+        poses: (T, 24, 3) axis-angle in radians; the two hand joints are 0 (fingers are not carried
+            over).
         betas: (10,) shape coefficients, of SMPL's shape space and not of the free body's.
-        translations: (T, 3) metres. They place the body of the file; put another body on the ground with
-            :func:`~fastreid_ext.bodies.poses.on_ground`.
+        translations: (T, 3) metres. They place the body of the file; put another body on the ground
+            with :func:`~fastreid_ext.bodies.poses.on_ground`.
         frame_rate: frames per second.
     """
 
@@ -36,21 +37,25 @@ def load_motion(path: str | Path, *, z_up: bool = True) -> Motion:
     """Read an AMASS-style file.
 
     Args:
-        path: ``.npz`` with ``poses`` (T, 72, 156 or 165), ``trans`` (T, 3), ``betas`` (10 or more) and
-            ``mocap_framerate`` or ``mocap_frame_rate``.
+        path: ``.npz`` with ``poses`` (T, 72, 156 or 165), ``trans`` (T, 3), ``betas`` (10 or more)
+            and ``mocap_framerate`` or ``mocap_frame_rate``.
         z_up: whether the file's vertical axis is z (AMASS) and is turned to y.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no motion file at {path}; AMASS files come from https://amass.is.tue.mpg.de")
+        raise FileNotFoundError(
+            f"no motion file at {path}; AMASS files come from https://amass.is.tue.mpg.de"
+        )
     with np.load(path, allow_pickle=False) as file:
         missing = [key for key in ("poses", "trans", "betas") if key not in file]
         if missing:
             raise ValueError(
-                f"{path}: expected the keys poses, trans and betas of AMASS, missing {missing}; AMASS's shape.npz "
-                "files hold no motion"
+                f"{path}: expected the keys poses, trans and betas of AMASS, "
+                f"missing {missing}; AMASS's shape.npz files hold no motion"
             )
-        poses, translations, betas = (np.asarray(file[k], dtype=np.float64) for k in ("poses", "trans", "betas"))
+        poses, translations, betas = (
+            np.asarray(file[k], dtype=np.float64) for k in ("poses", "trans", "betas")
+        )
         rates = [float(file[key]) for key in ("mocap_framerate", "mocap_frame_rate") if key in file]
     _check(path, poses, translations, betas, rates)
     body = poses[:, :66].reshape(-1, 22, 3).copy()
@@ -72,7 +77,11 @@ def _check(
     if betas.ndim != 1 or len(betas) < 10:
         raise ValueError(f"{path}: expected at least 10 betas, got {betas.shape}")
     if not rates:
-        raise ValueError(f"{path}: expected mocap_framerate or mocap_frame_rate, got neither; add it to the file")
+        raise ValueError(
+            f"{path}: expected mocap_framerate or mocap_frame_rate, got neither; add it to the file"
+        )
     for name, values in (("poses", poses), ("trans", translations), ("betas", betas)):
         if not np.isfinite(values).all():
-            raise ValueError(f"{path}: expected finite {name}, got NaN or infinity; is the file damaged?")
+            raise ValueError(
+                f"{path}: expected finite {name}, got NaN or infinity; is the file damaged?"
+            )

@@ -7,7 +7,8 @@ import numpy as np
 
 JOINT_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle",
-    "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head",
+    "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar",
+    "head",
     "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
     "left_hand", "right_hand",
 )  # fmt: skip
@@ -46,7 +47,8 @@ def assign_parts(template: np.ndarray, weights: np.ndarray, joints: np.ndarray) 
 
     The hips reach up to the waist (the joint ``spine1``) and down to where the thighs begin.
 
-    Eyes are not told apart here (SMPL-format files do not mark them); the shipped body marks its own.
+    Eyes are not told apart here (SMPL-format files do not mark them); the shipped body marks its
+    own.
 
     Args:
         template: (V, 3) metres, in T-pose.
@@ -69,7 +71,7 @@ def assign_parts(template: np.ndarray, weights: np.ndarray, joints: np.ndarray) 
 
 
 def _divide_head(points: np.ndarray) -> np.ndarray:
-    """Hair cap, face or the rest of the head (ears, jaw), by the place in the head's bounding box."""
+    """Hair cap, face or the rest of the head (ears, jaw), by the place in the head's box."""
     low, high = points.min(axis=0), points.max(axis=0)
     x, y, z = ((points - low) / (high - low)).T  # 0..1: right to left, chin to crown, nape to nose
     hairline = np.interp(z, [0.0, 0.35, 0.62, 0.78, 1.0], [0.12, 0.42, 0.62, 0.80, 0.95])

@@ -1,75 +1,32 @@
 """Poses of people in the street: walking, standing, carrying, on the phone, looking aside, sitting.
 
-Every function returns a pose (24, 3) of axis-angle vectors in radians in SMPL's joint order; the person faces +z
-(:func:`facing` turns it). Angles inside are degrees, with the meaning given in
+Every function returns a pose (24, 3) of axis-angle vectors in radians in SMPL's joint order; the
+person faces +z (:func:`facing` turns it). Angles inside are degrees, with the meaning given in
 :mod:`~fastreid_ext.bodies.joint_angles`. All randomness comes from the generator passed in.
 """
 
 import dataclasses
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from fastreid_ext.bodies.body_model import PosedBody
+from fastreid_ext.bodies.gait import SPEEDS as SPEEDS
+from fastreid_ext.bodies.gait import walking as walking
 from fastreid_ext.bodies.joint_angles import angle_table, to_axis_angle
 from fastreid_ext.bodies.parts import joint_index
 
-SPEEDS = (0.4, 2.2)  # metres per second that the gait covers: a stroll to a hurried walk
 SIDES = ("left", "right")
 CARRYING = ("bag", "suitcase", "backpack", "shoulder_bag", "box")
 PHONE = ("texting", "calling")
-STANDING = ("relaxed", "leaning", "hands_in_pockets", "hands_on_hips", "arms_crossed", "hands_behind")
-
-# Degrees at 0, 10, ..., 100 % of the gait cycle of one leg (0 = its heel touches the ground) at 1.3 m/s; rounded
-# from the textbook curves of normal gait (hip and knee flexion, ankle plantar flexion, toes bent upwards).
-_CYCLE = np.linspace(0, 1, 11)
-_HIP, _KNEE, _ANKLE, _TOES = (
-    CubicSpline(_CYCLE, degrees, bc_type="periodic")
-    for degrees in (
-        (30, 26, 18, 7, -3, -10, -4, 13, 26, 32, 30),
-        (4, 17, 15, 8, 6, 13, 38, 60, 50, 18, 4),
-        (1, 6, -3, -7, -11, -6, 17, 8, 0, -2, 1),
-        (-8, -2, 0, 0, -6, -22, -20, -4, -2, -8, -8),
-    )
+STANDING = (
+    "relaxed",
+    "leaning",
+    "hands_in_pockets",
+    "hands_on_hips",
+    "arms_crossed",
+    "hands_behind",
 )
-_STEP_INWARDS = -3.0  # degrees of the hips: people set their feet nearer the middle than their hip joints
-
-
-def walking(phase: float, speed: float, rng: np.random.Generator) -> np.ndarray:
-    """One moment of a walk.
-
-    Args:
-        phase: share of the gait cycle in [0, 1); at 0 the left heel touches the ground, at 0.5 the right.
-        speed: metres per second, within :data:`SPEEDS`.
-        rng: draws the walker's manner (arm swing, bend of the elbows, lean).
-    """
-    if not SPEEDS[0] <= speed <= SPEEDS[1]:
-        raise ValueError(f"expected a walking speed within {SPEEDS} m/s, got {speed}")
-    amount = (speed / 1.3) ** 0.6  # of the joints' excursions, 1 at a normal walk
-    left_forward = np.cos(2 * np.pi * phase)  # 1 when the left leg leads
-    arm_swing = 20.0 * amount * rng.uniform(0.6, 1.2)
-    lowered, bend = -rng.uniform(73, 79), rng.uniform(8, 25)
-    sway, lean = 2.0 * np.sin(2 * np.pi * phase), rng.uniform(0, 4) * amount
-    degrees = {
-        "pelvis": (lean / 2, -4.0 * amount * left_forward, -sway),
-        "spine1": (lean / 2, 3.0 * amount * left_forward, sway / 2),
-        "spine2": (0.0, 3.0 * amount * left_forward, sway / 2),
-        "spine3": (0.0, 2.0 * amount * left_forward, 0.0),
-        "head": (rng.uniform(-3, 8), -4.0 * amount * left_forward, 0.0),
-    }
-    for side, leg_phase in (("left", phase % 1.0), ("right", (phase + 0.5) % 1.0)):
-        lean_in = sway if side == "left" else -sway
-        degrees[f"{side}_hip"] = (-amount * float(_HIP(leg_phase)), -4.0, _STEP_INWARDS + lean_in)
-        degrees[f"{side}_knee"] = (max(0.0, amount * float(_KNEE(leg_phase))), 0.0, 0.0)
-        degrees[f"{side}_ankle"] = (amount * float(_ANKLE(leg_phase)), 0.0, 0.0)
-        degrees[f"{side}_foot"] = (amount * float(_TOES(leg_phase)), 0.0, 0.0)
-        forward = arm_swing * np.cos(2 * np.pi * (leg_phase + 0.5))  # against the leg of the same side
-        degrees[f"{side}_shoulder"] = (2.0 - forward, 0.0, lowered)
-        degrees[f"{side}_elbow"] = (8.0, -bend - max(0.0, 0.6 * forward), 0.0)
-        degrees[f"{side}_hand"] = (0.0, 0.0, -12.0)
-    return to_axis_angle(angle_table(**degrees))
-
 
 _ARMS_OF_STANDING = {
     "relaxed": {"shoulders": (2, 0, -76), "elbows": (8, -14, 0), "hands": (0, 0, -12)},
@@ -99,13 +56,16 @@ def standing(rng: np.random.Generator, variant: str | None = None) -> np.ndarray
     spread, turned_out = rng.uniform(-3, 2), rng.uniform(-2, 6)
     degrees = {
         "hips": (-1.0, turned_out, spread), "knees": (2.0, 0.0, 0.0), "ankles": (-1.0, 0.0, 0.0),
-        "spine1": (rng.uniform(-2, 3), 0.0, 0.0), "spine3": (rng.uniform(0, 4), rng.uniform(-4, 4), 0.0),
+        "spine1": (rng.uniform(-2, 3), 0.0, 0.0),
+        "spine3": (rng.uniform(0, 4), rng.uniform(-4, 4), 0.0),
         "head": (rng.uniform(-4, 10), rng.uniform(-15, 15), rng.uniform(-3, 3)),
     }  # fmt: skip
     if variant == "leaning":  # hip dropped on the side of the bent knee, spine bent back above it
         degrees |= {
-            "pelvis": (0, 0, -5), "left_hip": (-1, turned_out, -4), "right_hip": (-16, turned_out, 6),
-            "right_knee": (28, 0, 0), "right_ankle": (-12, 0, 0), "spine1": (0, 0, 5), "spine3": (2, 0, 2),
+            "pelvis": (0, 0, -5), "left_hip": (-1, turned_out, -4),
+            "right_hip": (-16, turned_out, 6),
+            "right_knee": (28, 0, 0), "right_ankle": (-12, 0, 0), "spine1": (0, 0, 5),
+            "spine3": (2, 0, 2),
         }  # fmt: skip
     table = angle_table(**degrees, **_ARMS_OF_STANDING[variant])
     arms = [joint_index(f"{side}_{j}") for side in SIDES for j in ("shoulder", "elbow", "wrist")]
@@ -120,29 +80,39 @@ _TASK_ARMS = {
         "shoulder": (32, 0, -70), "elbow": (0, -6, 0), "wrist": (-30, 0, 0), "hand": (0, 0, -65),
     },
     "backpack": {
-        "shoulder": (0, 5, -72), "elbow": (18, -131, 0), "wrist": (-30, 0, -28), "hand": (0, 0, -50),
+        "shoulder": (0, 5, -72), "elbow": (18, -131, 0), "wrist": (-30, 0, -28),
+        "hand": (0, 0, -50),
     },
     "shoulder_bag": {
-        "shoulder": (2, 4, -72), "elbow": (19, -132, 0), "wrist": (-35, 0, -28), "hand": (0, 0, -50),
+        "shoulder": (2, 4, -72), "elbow": (19, -132, 0), "wrist": (-35, 0, -28),
+        "hand": (0, 0, -50),
     },
-    "box": {"shoulder": (-4, -7, -82), "elbow": (19, -69, 0), "wrist": (-9, -20, 10), "hand": (0, 0, -10)},
+    "box": {
+        "shoulder": (-4, -7, -82), "elbow": (19, -69, 0), "wrist": (-9, -20, 10),
+        "hand": (0, 0, -10),
+    },
     "texting": {
-        "shoulder": (-9, 0, -80), "elbow": (30, -108, 0), "wrist": (-60, 8, -15), "hand": (0, 0, -35),
+        "shoulder": (-9, 0, -80), "elbow": (30, -108, 0), "wrist": (-60, 8, -15),
+        "hand": (0, 0, -35),
     },
     "calling": {
-        "shoulder": (-79, -9, -78), "elbow": (22, -136, 0), "wrist": (0, 12, 15), "hand": (0, 0, -35),
+        "shoulder": (-79, -9, -78), "elbow": (22, -136, 0), "wrist": (0, 12, 15),
+        "hand": (0, 0, -35),
     },
 }  # fmt: skip
 _BOTH_ARMS = ("backpack", "box")
 
 
-def carrying(base: np.ndarray, kind: str, rng: np.random.Generator, side: str = "right") -> np.ndarray:
+def carrying(
+    base: np.ndarray, kind: str, rng: np.random.Generator, side: str = "right"
+) -> np.ndarray:
     """``base`` (walking or standing) with the arm, or both arms, holding something.
 
     Args:
         base: pose (24, 3); legs, trunk and the free arm are kept.
-        kind: one of :data:`CARRYING`: a bag in a hanging hand, a suitcase pulled behind, both hands on the
-            straps of a backpack, one hand on the strap of a shoulder bag, a box before the belly.
+        kind: one of :data:`CARRYING`: a bag in a hanging hand, a suitcase pulled behind, both hands
+            on the straps of a backpack, one hand on the strap of a shoulder bag, a box before the
+            belly.
         rng: draws a few degrees of manner.
         side: ``left`` or ``right``, the arm that carries; both for ``backpack`` and ``box``.
     """
@@ -170,9 +140,11 @@ def phone(base: np.ndarray, kind: str, rng: np.random.Generator, side: str = "ri
 
 
 def looking_aside(base: np.ndarray, degrees: float) -> np.ndarray:
-    """``base`` with the head turned by ``degrees`` in [-70, 70]; positive looks to the person's left."""
+    """``base`` with the head turned by ``degrees`` in [-70, 70]; positive looks left."""
     if not -70 <= degrees <= 70:
-        raise ValueError(f"expected a head turn within 70 degrees, got {degrees}; turn the body with facing()")
+        raise ValueError(
+            f"expected a head turn within 70 degrees, got {degrees}; turn the body with facing()"
+        )
     pose = base.copy()
     turned = angle_table(neck=(0, 0.4 * degrees, 0), head=(0, 0.6 * degrees, 0))
     for name in ("neck", "head"):
@@ -186,7 +158,8 @@ def sitting(rng: np.random.Generator) -> np.ndarray:
     """Somebody on a chair, hands on the thighs (no chair is drawn)."""
     lean, spread = rng.uniform(-4, 8), rng.uniform(2, 12)
     table = angle_table(
-        pelvis=(-6 + lean, 0, 0), spine1=(6, 0, 0), spine2=(4, 0, 0), head=(rng.uniform(-5, 15), 0, 0),
+        pelvis=(-6 + lean, 0, 0), spine1=(6, 0, 0), spine2=(4, 0, 0), head=(rng.uniform(-5, 15), 0,
+        0),
         hips=(-84 - lean, 0, spread), knees=(rng.uniform(80, 95), 0, 0), ankles=(0, 0, 0),
         shoulders=(-24, 0, -74), elbows=(18, -52, 0), wrists=(20, 0, 10), hands=(0, 0, -15),
     )  # fmt: skip
@@ -202,13 +175,16 @@ def facing(pose: np.ndarray, heading_deg: float) -> np.ndarray:
 
 
 def on_ground(body: PosedBody, x: float = 0.0, z: float = 0.0) -> PosedBody:
-    """``body`` moved so that its lowest vertex touches y = 0 and its pelvis stands above (x, z), in metres."""
+    """``body`` moved so that its lowest vertex is at y = 0 and its pelvis above (x, z), metres."""
     pelvis = body.joints[0]
     shift = np.array([x - pelvis[0], -body.vertices[:, 1].min(), z - pelvis[2]], dtype=np.float32)
     transforms = body.joint_transforms.copy()
     transforms[:, :3, 3] += shift
     return dataclasses.replace(
-        body, vertices=body.vertices + shift, joints=body.joints + shift, joint_transforms=transforms
+        body,
+        vertices=body.vertices + shift,
+        joints=body.joints + shift,
+        joint_transforms=transforms,
     )
 
 
@@ -216,7 +192,9 @@ def _with_arm(base: np.ndarray, task: str, rng: np.random.Generator, side: str) 
     _check_choice(side, SIDES, "side")
     pose = base.copy()
     for used in SIDES if task in _BOTH_ARMS else (side,):
-        degrees = {f"{used}_{j}": np.array(a) + rng.normal(0, 1.5, 3) for j, a in _TASK_ARMS[task].items()}
+        degrees = {
+            f"{used}_{j}": np.array(a) + rng.normal(0, 1.5, 3) for j, a in _TASK_ARMS[task].items()
+        }
         rows = [joint_index(name) for name in degrees]
         pose[rows] = to_axis_angle(angle_table(**degrees))[rows]
     return pose

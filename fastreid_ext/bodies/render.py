@@ -1,8 +1,9 @@
-"""A z-buffer rasteriser for triangle meshes: which face each pixel sees, where on it, and how far away.
+"""A z-buffer rasteriser for triangle meshes: what each pixel sees, where on it, how far away.
 
-Pixels: row-major, centres at .5. Depth: camera z in metres, smaller is nearer. A pixel belongs to a triangle when
-its centre lies inside or on the edge; of two surfaces the nearer wins, of equal ones the one drawn first.
-Triangles with a corner at or before the near plane are dropped whole, not cut: keep the camera outside the body.
+Pixels: row-major, centres at .5. Depth: camera z in metres, smaller is nearer. A pixel belongs to a
+triangle when its centre lies inside or on the edge; of two surfaces the nearer wins, of equal ones
+the one drawn first. Triangles with a corner at or before the near plane are dropped whole, not cut:
+keep the camera outside the body.
 Letters: V vertices, F faces, H height, W width, C channels.
 """
 
@@ -19,9 +20,10 @@ class Buffers:
     """What the rasteriser found, per pixel.
 
     Attributes:
-        face_id: (H, W) int32, the face's number plus the mesh's ``face_offset``; -1 where there is nothing.
-        barycentric: (H, W, 3) float32 in [0, 1], shares of the face's corners on the surface (corrected for
-            perspective), 0 where there is nothing.
+        face_id: (H, W) int32, the face's number plus the mesh's ``face_offset``; -1 where there is
+            nothing.
+        barycentric: (H, W, 3) float32 in [0, 1], shares of the face's corners on the surface
+            (corrected for perspective), 0 where there is nothing.
         depth: (H, W) float32 metres, inf where there is nothing.
     """
 
@@ -56,7 +58,8 @@ def rasterize(
 ) -> Buffers:
     """Draw a mesh into new buffers, or on top of what ``buffers`` already hold.
 
-    To composite meshes, draw each into the same buffers with ``face_offset`` = number of faces drawn before it.
+    To composite meshes, draw each into the same buffers with ``face_offset`` = number of faces
+    drawn before it.
 
     Args:
         projected: (V, 3) pixel x, pixel y, depth in metres, from :meth:`Camera.project`.
@@ -65,7 +68,8 @@ def rasterize(
         width: image width in pixels.
         buffers: drawn into, in place, when given.
         face_offset: added to this mesh's face numbers.
-        cull_back_faces: skip faces seen from behind; faster, right for closed meshes, wrong for cloth.
+        cull_back_faces: skip faces seen from behind; faster, right for closed meshes, wrong for
+            cloth.
 
     Returns:
         ``buffers``, or new ones.
@@ -138,7 +142,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _as_mesh(points: np.ndarray, faces: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both as contiguous float32 and int32, after the checks that keep the compiled code in bounds."""
+    """Both as contiguous float32 and int32, checked so that compiled code stays in bounds."""
     points = np.ascontiguousarray(points, dtype=np.float32)
     faces = np.ascontiguousarray(faces, dtype=np.int32)
     if points.ndim != 2 or points.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
@@ -179,7 +183,8 @@ def _draw(projected, faces, face_offset, cull, near, face_id, barycentric, depth
         if right < left or bottom < top:
             continue
         scale = 1.0 / area
-        # Screen-space shares of the corners are linear in the pixel: value at the first pixel and two slopes.
+        # Screen-space shares of the corners are linear in the pixel: value at the first pixel and
+        # two slopes.
         a_dx, a_dy = (by - cy) * scale, (cx - bx) * scale
         b_dx, b_dy = (cy - ay) * scale, (ax - cx) * scale
         ia, ib, ic = 1.0 / float(a[2]), 1.0 / float(b[2]), 1.0 / float(c[2])

@@ -167,7 +167,10 @@ class TestFreeBody:
 
     def test_stands_in_t_pose_arms_level_facing_forward(self, body):
         joints = body.joint_regressor @ body.template
-        at = {n: joints[joint_index(n)] for n in ("left_shoulder", "left_wrist", "left_ankle", "left_foot")}
+        at = {
+            n: joints[joint_index(n)]
+            for n in ("left_shoulder", "left_wrist", "left_ankle", "left_foot")
+        }
         arm = at["left_wrist"] - at["left_shoulder"]
         assert arm[0] > 0.4
         assert np.abs(arm[1:]).max() < 0.02
@@ -185,7 +188,16 @@ class TestFreeBody:
     def test_every_part_is_there_in_its_place(self, body):
         assert set(np.unique(body.part)) == set(range(len(PART_NAMES)))
         height = {n: body.template[body.part == i][:, 1].mean() for i, n in enumerate(PART_NAMES)}
-        order = ["left_foot", "left_shin", "left_thigh", "hips", "torso", "neck", "face", "hair_cap"]
+        order = [
+            "left_foot",
+            "left_shin",
+            "left_thigh",
+            "hips",
+            "torso",
+            "neck",
+            "face",
+            "hair_cap",
+        ]
         assert sorted(order, key=height.__getitem__) == order
 
     def test_faces_point_outwards(self, body):
@@ -199,7 +211,10 @@ class TestFreeBody:
             shape = body.shaped(sign * np.eye(10)[k])
             assert 1.45 < np.ptp(shape[:, 1]) < 2.0
             joints = body.joint_regressor @ shape
-            assert np.linalg.norm(joints[joint_index("left_knee")] - joints[joint_index("left_hip")]) > 0.3
+            assert (
+                np.linalg.norm(joints[joint_index("left_knee")] - joints[joint_index("left_hip")])
+                > 0.3
+            )
 
     def test_first_direction_raises_the_crown(self, body):
         heights = [np.ptp(body.shaped(b * np.eye(10)[0])[:, 1]) for b in (-2, 0, 2)]
@@ -208,7 +223,9 @@ class TestFreeBody:
     def test_drawn_men_are_taller_than_drawn_women(self, body):
         rng = np.random.default_rng(0)
         heights = {
-            gender: np.mean([np.ptp(body.shaped(body.draw_betas(rng, gender))[:, 1]) for _ in range(100)])
+            gender: np.mean(
+                [np.ptp(body.shaped(body.draw_betas(rng, gender))[:, 1]) for _ in range(100)]
+            )
             for gender in ("man", "woman")
         }
         assert 1.72 < heights["man"] < 1.84

@@ -14,7 +14,9 @@ def test_the_target_falls_on_the_image_centre():
 
 def test_one_metre_at_two_metres_is_half_the_focal_length():
     up = FRONT.project(np.array([[0.0, 1, 0]]))[0]
-    np.testing.assert_allclose(up, [30, 40 - 50, 2], atol=1e-5)  # up in the world is up in the image
+    np.testing.assert_allclose(
+        up, [30, 40 - 50, 2], atol=1e-5
+    )  # up in the world is up in the image
 
 
 def test_from_the_front_the_left_side_is_on_the_right_of_the_image():
@@ -59,7 +61,10 @@ def test_points_behind_the_camera_have_negative_depth_and_stay_finite():
         (lambda: look_at((0, 5, 0), (0, 0, 0)), "horizon is undefined"),
         (lambda: look_at((1, 1, 1), (1, 1, 1)), "expected a target beside"),
         (lambda: Camera((0, 0, 1), (0, 0, 0), 0.0, 8, 8), "expected positive focal_px"),
-        (lambda: from_viewpoint(90, 0, 1, focal_px=1, height=1, width=1), r"elevation_deg in \(-90, 90\)"),
+        (
+            lambda: from_viewpoint(90, 0, 1, focal_px=1, height=1, width=1),
+            r"elevation_deg in \(-90, 90\)",
+        ),
         (lambda: from_viewpoint(0, 0, 0, focal_px=1, height=1, width=1), "distance_m > 0"),
     ],
 )

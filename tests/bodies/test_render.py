@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fastreid_ext.bodies.cameras import Camera, from_viewpoint
-from fastreid_ext.bodies.poses import facing, on_ground, standing, walking
 from fastreid_ext.bodies.pose_bank import bank_pose
+from fastreid_ext.bodies.poses import facing, on_ground, standing, walking
 from fastreid_ext.bodies.render import Buffers, interpolate, rasterize, vertex_normals
 
 # Right-angled triangle with legs of 4 pixels at the image's top left corner, all at 2 m.
@@ -15,7 +15,8 @@ ONE_FACE = np.int32([[0, 1, 2]])
 
 def test_one_triangle_by_hand():
     seen = rasterize(TRIANGLE, ONE_FACE, 5, 6)
-    # Pixel (row, column) has its centre at (column + .5, row + .5); inside when the two sum to at most 4.
+    # Pixel (row, column) has its centre at (column + .5, row + .5); inside when the two sum to at
+    # most 4.
     expected = np.zeros((5, 6), bool)
     for row, columns in enumerate((4, 3, 2, 1, 0)):
         expected[row, :columns] = True
@@ -28,8 +29,8 @@ def test_one_triangle_by_hand():
 
 
 def test_barycentrics_are_corrected_for_perspective():
-    # A slanted edge from 1 m to 3 m. Halfway in the image, 1/depth is the mean of 1 and 1/3: depth 1.5 m,
-    # a quarter of the way along the surface.
+    # A slanted edge from 1 m to 3 m. Halfway in the image, 1/depth is the mean of 1 and 1/3: depth
+    # 1.5 m, a quarter of the way along the surface.
     strip = np.float32([[0, -10, 1], [0, 20, 1], [9, -10, 3], [9, 20, 3]])
     seen = rasterize(strip, np.int32([[0, 1, 2], [2, 1, 3]]), 1, 9)
     assert seen.depth[0, 4] == pytest.approx(1.5, abs=1e-6)
@@ -71,7 +72,8 @@ def test_partly_outside_the_image_is_clipped_to_it():
 
 
 def test_back_faces_are_drawn_unless_culled():
-    # Corners in image order top left, bottom left, right: counter-clockwise for a viewer whose y points up.
+    # Corners in image order top left, bottom left, right: counter-clockwise for a viewer whose y
+    # points up.
     assert rasterize(TRIANGLE, ONE_FACE, 5, 6, cull_back_faces=True).mask.any()
     turned = ONE_FACE[:, ::-1]
     assert rasterize(TRIANGLE, turned, 5, 6).mask.any()
@@ -79,11 +81,20 @@ def test_back_faces_are_drawn_unless_culled():
 
 
 def test_shared_edges_leave_no_holes_and_no_double_pixels(rng):
-    grid = np.stack(np.meshgrid(np.arange(9), np.arange(9), indexing="xy"), axis=-1).reshape(-1, 2) * 5.0
+    grid = (
+        np.stack(np.meshgrid(np.arange(9), np.arange(9), indexing="xy"), axis=-1).reshape(-1, 2)
+        * 5.0
+    )
     inner = (grid > 0).all(axis=1) & (grid < 40).all(axis=1)
     grid[inner] += rng.uniform(-1.5, 1.5, (inner.sum(), 2))
     points = np.column_stack([grid, rng.uniform(1, 3, len(grid))]).astype(np.float32)
-    quads = np.array([[r * 9 + c, r * 9 + 9 + c, r * 9 + 10 + c, r * 9 + 1 + c] for r in range(8) for c in range(8)])
+    quads = np.array(
+        [
+            [r * 9 + c, r * 9 + 9 + c, r * 9 + 10 + c, r * 9 + 1 + c]
+            for r in range(8)
+            for c in range(8)
+        ]
+    )
     faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     assert rasterize(points, faces, 40, 40).mask.all()
 
@@ -148,7 +159,9 @@ def cast_rays(camera: Camera, vertices: np.ndarray, faces: np.ndarray) -> np.nda
     x = (np.arange(camera.width) + 0.5 - camera.width / 2) / camera.focal_px
     y = (np.arange(camera.height) + 0.5 - camera.height / 2) / camera.focal_px
     in_camera = np.stack([*np.meshgrid(x, y), np.ones((camera.height, camera.width))], axis=-1)
-    rays = (in_camera.reshape(-1, 3) @ camera.rotation).astype(np.float32)  # camera z = 1: distance = depth
+    rays = (in_camera.reshape(-1, 3) @ camera.rotation).astype(
+        np.float32
+    )  # camera z = 1: distance = depth
     start = np.broadcast_to(np.float32(camera.position), rays.shape).copy()
     hit = scene.run(start, rays, query="DISTANCE")
     return np.where(hit < 1e30, hit, np.inf).reshape(camera.height, camera.width)
