@@ -88,7 +88,7 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
             f"DATALOADER.SAMPLER_TRAIN {sampler}; use NaiveIdentitySampler (batches of persons) or "
             "TrainingSampler (of single images), or set the share to 0"
         ]
-    return _mixed_batches(cfg, training, world_size).problems()
+    return mixed_batches(cfg, training, world_size).problems()
 
 
 def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
@@ -97,7 +97,7 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
     if problems:
         raise ValueError("; ".join(problems))
     if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
-        return _mixed_batches(cfg, training, world_size)
+        return mixed_batches(cfg, training, world_size)
     return fastreid_stream(
         cfg.DATALOADER.SAMPLER_TRAIN,
         training.items,
@@ -106,7 +106,8 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
     )
 
 
-def _mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:
+def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:
+    """Return the stream that keeps ``DATASETS.GENERATED.BATCH_SHARE``."""
     has_persons = cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS
     generated = cfg.DATASETS.GENERATED
     return MixedBatches(

@@ -90,6 +90,10 @@ class MixedBatches:
             if wanted * self.world_size > there
         ]
 
+    def persons_of_one_kind(self) -> int:
+        """Return how many persons have real images only or generated ones only."""
+        return sum(not all(own) for own in self._images.values())
+
     def __call__(self, seed: int) -> Iterator[int]:
         """Yield indices without end, those of the processes in turn."""
         rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.utils import comm
 from tabulate import tabulate
 
-from fastreid_ext.data.build import sampling_problems
+from fastreid_ext.data.build import mixed_batches, sampling_problems
 from fastreid_ext.data.image_check import unreadable_images
 from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
 
@@ -87,6 +87,7 @@ def _check_training(cfg: CfgNode, world_size: int, report: PreflightReport) -> T
         report.rows.append(_row(name, "train", own))
     report.problems += sampling_problems(cfg, training, world_size)
     _check_singles(cfg, training, report)
+    _check_share(cfg, training, report)
     _check_duplicates(training, report)
     return training
 
@@ -107,6 +108,18 @@ def _check_singles(cfg: CfgNode, training: TrainingItems, report: PreflightRepor
             f"{single} of {len(counts)} persons have one training image: their "
             f"DATALOADER.NUM_INSTANCE {instances} images in a batch are copies of it, so a triplet "
             "loss has no true positive there; leave these persons out or add images"
+        )
+
+
+def _check_share(cfg: CfgNode, training: TrainingItems, report: PreflightReport) -> None:
+    mixed = mixed_batches(cfg, training, world_size=1)
+    if not cfg.DATASETS.GENERATED.BATCH_SHARE or not mixed.within_persons:
+        return
+    if one_kind := mixed.persons_of_one_kind():
+        report.warnings.append(
+            f"{one_kind} of {len({pid for _, pid, _ in training.items})} persons have real images "
+            "only or generated ones only and give just those, so batches with them do not have the "
+            f"DATASETS.GENERATED.BATCH_SHARE of {cfg.DATASETS.GENERATED.BATCH_SHARE:g}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,7 +99,15 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
     Raises:
         KeyError: no such name is registered.
         FileNotFoundError: its files are missing.
+        ValueError: fastreid would read persons and cameras off the folder's name.
     """
+    root = dataset_root(cfg)
+    if _is_of_host(name) and re.search(r"[-\d]_c\d", root):
+        # Its pattern for 0001_c1s1_000001_00.jpg is searched in the whole path.
+        raise ValueError(
+            f"DATASETS.ROOT {root} has a part like '1_c1', which fastreid takes for person and "
+            f"camera of every image of {name}; rename the folder or go through a symbolic link"
+        )
     if name == GENERATED:
         generated = cfg.DATASETS.GENERATED
         kwargs |= {
@@ -108,7 +117,7 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
             "max_per_identity": generated.MAX_PER_IDENTITY,
         }
     with _explained(name, cfg):
-        return DATASET_REGISTRY.get(name)(root=dataset_root(cfg), **kwargs)
+        return DATASET_REGISTRY.get(name)(root=root, **kwargs)
 
 
 def expected_folder(name: str, cfg: CfgNode) -> str:

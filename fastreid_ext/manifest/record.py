@@ -77,7 +77,7 @@ class GeneratedSet:
         base_models: models it started from, "<id>@<revision>".
         config_hash: of the generator's configuration.
         package_versions: package -> version.
-        counts: status -> number of rows.
+        counts: status -> number of rows; {} if not counted.
         schema_version: of these files.
     """
 

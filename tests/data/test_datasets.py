@@ -40,7 +40,10 @@ def test_png_junk_and_two_digit_cameras(tmp_path):
 @pytest.mark.parametrize("name", RENDERED)
 def test_missing_rendered_domain_says_how_to_make_it(make_cfg, tmp_path, name):
     cfg = make_cfg(tmp_path, DATASETS__NAMES=(name,))
-    text = f"expected the folder .*{name}/bounding_box_train; .*tools/render_persons.py .*{name}"
+    text = (
+        f"expected the folder .*{name}/bounding_box_train; make it with: "
+        f"python tools/render_persons.py --domain {name} --root {tmp_path}"
+    )
     with pytest.raises(FileNotFoundError, match=text):
         training_items(cfg)
 
@@ -87,6 +90,14 @@ def test_half_a_market_is_explained(make_cfg, tmp_path):
     (folder / "query").rename(folder / "queries")
     with pytest.raises(FileNotFoundError, match=r'Market1501 is not complete: .*query" is not fou'):
         training_items(make_cfg(tmp_path))
+
+
+def test_root_that_fastreid_would_take_for_a_person_is_refused(make_cfg, tmp_path):
+    write_market(tmp_path / "run-3_c2" / "Market-1501-v15.09.15")
+    with pytest.raises(
+        ValueError, match=r"has a part like '1_c1', which fastreid takes for person"
+    ):
+        training_items(make_cfg(tmp_path / "run-3_c2"))
 
 
 def test_set_without_queries_is_no_test_set(make_cfg, tmp_path):

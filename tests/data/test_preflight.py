@@ -157,6 +157,18 @@ def test_set_listed_twice(make_cfg, tmp_path):
     assert found(report.warnings, r"32 training images are listed more than once")
 
 
+def test_persons_of_one_kind_change_the_share(make_cfg, tmp_path):
+    cfg = make_cfg(
+        DATASETS__NAMES=("Market1501", "GeneratedPersons"),
+        DATASETS__GENERATED__ROOTS=[str(write_generated(tmp_path, range(1, 4)))],
+        DATASETS__GENERATED__PERSON_IDS="kept",
+        DATASETS__GENERATED__BATCH_SHARE=0.5,
+    )
+    report = preflight(cfg)
+    assert report.ok
+    assert found(report.warnings, r"5 of 8 persons have real images only or generated ones only")
+
+
 def test_impossible_share_is_a_problem(make_cfg):
     report = preflight(make_cfg(DATASETS__GENERATED__BATCH_SHARE=0.5))
     assert found(report.problems, "there are no generated ones; add a generated set")
@@ -166,7 +178,7 @@ def test_impossible_share_is_a_problem(make_cfg):
 def run_tool(monkeypatch, capsys):
     """Run the tool as its command line does; returns exit status and output."""
 
-    def run(root):
+    def run(root, *flags, **changes):
         keys = {
             "DATASETS.ROOT": root,
             "DATASETS.NAMES": "('Market1501',)",
@@ -175,8 +187,9 @@ def run_tool(monkeypatch, capsys):
             "DATALOADER.NUM_INSTANCE": 2,
             "SOLVER.IMS_PER_BATCH": 8,
         }
+        keys |= {name.replace("__", "."): value for name, value in changes.items()}
         pairs = [str(part) for pair in keys.items() for part in pair]
-        monkeypatch.setattr(sys, "argv", ["check_data.py", *pairs])
+        monkeypatch.setattr(sys, "argv", ["check_data.py", *flags, *pairs])
         with pytest.raises(SystemExit) as stopped:
             runpy.run_path(str(TOOL), run_name="__main__")
         return stopped.value.code, capsys.readouterr().out
@@ -193,3 +206,14 @@ def test_tool_exits_with_the_reason(run_tool, market, tmp_path):
     assert status == 2
     assert all(str(path) in output for path in spoiled)
     assert output.endswith("not usable: 3 problems, 0 warnings\n")
+
+
+def test_tool_compares_generated_images_with_their_rows(run_tool, market, tmp_path):
+    generated = write_generated(tmp_path / "made", range(1, 5))
+    names = "('Market1501', 'GeneratedPersons')"
+    changes = {"DATASETS__NAMES": names, "DATASETS__GENERATED__ROOTS": "['made']"}
+    assert run_tool(tmp_path, "--hashes", **changes)[0] == 0
+    changed = write_image(generated / "market1501_0002" / "0001.jpg", seed=99)
+    status, output = run_tool(tmp_path, "--hashes", **changes)
+    assert status == 2
+    assert f"metadata.jsonl:2: {changed} has another sha256 than the row; was it ch" in output
