@@ -1,6 +1,7 @@
-"""Render the person re-identification benchmark: ``python tools/render_persons.py --domain RenderedCampus --root datasets``.
+"""Render the person benchmark: ``python tools/render_persons.py --domain RenderedCampus``.
 
-Deterministic for a seed, whatever the number of workers; run it again to finish a run that was interrupted.
+Deterministic for a seed, whatever the number of workers; run it again to finish a run that was
+interrupted.
 """
 
 import argparse
@@ -22,18 +23,42 @@ def picture_size(text: str) -> tuple[int, int]:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--domain", default="all", choices=["all", *DOMAINS], help="which data set (default: all five)")
-    parser.add_argument(
-        "--root", type=Path, default=Path(os.environ.get("FASTREID_DATASETS", "datasets")), help="folder of data sets"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--train-identities", type=int, default=300, help="people to train on (default 300)")
-    parser.add_argument("--test-identities", type=int, default=150, help="other people to test on (default 150)")
-    parser.add_argument("--images-per-identity", type=int, default=16, help="pictures of each (default 16)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other people (default 0)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
-    parser.add_argument("--size", type=picture_size, default=(128, 64), help="HEIGHTxWIDTH (default 128x64)")
-    parser.add_argument("--preview", type=Path, help="only draw a few people of each domain into this PNG")
+    parser.add_argument(
+        "--domain",
+        default="all",
+        choices=["all", *DOMAINS],
+        help="which data set (default: all five)",
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(os.environ.get("FASTREID_DATASETS", "datasets")),
+        help="folder of data sets",
+    )
+    parser.add_argument(
+        "--train-identities", type=int, default=300, help="people to train on (default 300)"
+    )
+    parser.add_argument(
+        "--test-identities", type=int, default=150, help="other people to test on (default 150)"
+    )
+    parser.add_argument(
+        "--images-per-identity", type=int, default=16, help="pictures of each (default 16)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="another seed gives other people (default 0)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--size", type=picture_size, default=(128, 64), help="HEIGHTxWIDTH (default 128x64)"
+    )
+    parser.add_argument(
+        "--preview", type=Path, help="only draw a few people of each domain into this PNG"
+    )
     return parser.parse_args()
 
 
@@ -48,10 +73,16 @@ def main() -> None:
         return
     for domain in domains:
         folder = render_domain(
-            domain, arguments.root, train_identities=arguments.train_identities,
-            test_identities=arguments.test_identities, images_per_identity=arguments.images_per_identity,
-            seed=arguments.seed, workers=arguments.workers, height=height, width=width,
-        )  # fmt: skip
+            domain,
+            arguments.root,
+            train_identities=arguments.train_identities,
+            test_identities=arguments.test_identities,
+            images_per_identity=arguments.images_per_identity,
+            seed=arguments.seed,
+            workers=arguments.workers,
+            height=height,
+            width=width,
+        )
         print(f"{domain}: {folder}, look at {folder / 'contact_sheet.png'}")
 
 

@@ -6,11 +6,28 @@ from fastreid_ext.rendered import body_coordinates as bc
 from fastreid_ext.rendered.body_coordinates import Figure
 from fastreid_ext.rendered.identities import Identity
 from fastreid_ext.rendered.pieces import (
-    GROUND_ANCHOR, LEFT_HAND_ANCHOR, RIGHT_HAND_ANCHOR, Piece, blob, bound, grid_faces, rigid, tube,
+    GROUND_ANCHOR,
+    LEFT_HAND_ANCHOR,
+    RIGHT_HAND_ANCHOR,
+    Piece,
+    blob,
+    bound,
+    grid_faces,
+    rigid,
+    tube,
 )  # fmt: skip
 
-# Hair style -> (thickness of the cap in metres, length of the fall below the crown in head heights, 0 = none).
-HAIR = {"bald": (0.0, 0), "cropped": (0.005, 0), "short": (0.016, 0), "bun": (0.01, 0), "ponytail": (0.01, 0), "bob": (0.022, 1.05), "long": (0.02, 1.9)}
+# Hair style -> (thickness of the cap in metres, length of the fall below the crown in head heights,
+# 0 = none).
+HAIR = {
+    "bald": (0.0, 0),
+    "cropped": (0.005, 0),
+    "short": (0.016, 0),
+    "bun": (0.01, 0),
+    "ponytail": (0.01, 0),
+    "bob": (0.022, 1.05),
+    "long": (0.02, 1.9),
+}
 _BRIM = {"cap": (0.0, 0.1), "hat": (0.075, 0.075)}
 
 
@@ -20,7 +37,7 @@ def _head_box(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fall(figure: Figure, length: float, thickness: float, surface: str, opening: float) -> Piece:
-    """A curtain round the back and sides of the head, from ear height down; ``opening`` is the half angle in front."""
+    """A curtain round the head from ear height down; ``opening``: half angle free in front."""
     low, high = _head_box(figure)
     height, middle = figure.head_height, (low + high) / 2
     angle = np.linspace(opening, 2 * np.pi - opening, 15)
@@ -30,7 +47,12 @@ def _fall(figure: Figure, length: float, thickness: float, surface: str, opening
         below = max(low[1] + 0.03 - level, 0.0)  # past the neck it lies on the back
         narrow = 1 - 0.25 * k / 7
         x = (high[0] - middle[0] + 0.6 * thickness) * narrow * np.sin(angle)
-        z = middle[2] - 0.012 + ((high[2] - low[2]) * 0.42 + thickness) * np.cos(angle) - min(0.35 * below, 0.07)
+        z = (
+            middle[2]
+            - 0.012
+            + ((high[2] - low[2]) * 0.42 + thickness) * np.cos(angle)
+            - min(0.35 * below, 0.07)
+        )
         rows.append(np.stack([x, np.full_like(x, level), z], axis=1))
     vertices = np.concatenate(rows)
     weights = bound(vertices, {})
@@ -39,7 +61,9 @@ def _fall(figure: Figure, length: float, thickness: float, surface: str, opening
     weights[:, bc.NECK] = 0.4 * down
     weights[:, bc.SPINE3] = 0.6 * down
     coordinates = np.stack([vertices[:, 0], high[1] - vertices[:, 1], vertices[:, 2]], axis=1)
-    return Piece(vertices, grid_faces(len(levels), len(angle), False), weights, coordinates, surface)
+    return Piece(
+        vertices, grid_faces(len(levels), len(angle), False), weights, coordinates, surface
+    )
 
 
 def hair_pieces(figure: Figure, identity: Identity) -> list[Piece]:
@@ -50,13 +74,25 @@ def hair_pieces(figure: Figure, identity: Identity) -> list[Piece]:
     if identity.outfit.headwear_kind == "headscarf":
         return [_fall(figure, 1.45, 0.03, "headwear", 0.55)]
     if identity.hair_style == "bun":
-        return [rigid(blob((0, high[1] - 0.16 * height, low[2] - 0.005), (0.042, 0.042, 0.042)), on_head, "hair")]
+        return [
+            rigid(
+                blob((0, high[1] - 0.16 * height, low[2] - 0.005), (0.042, 0.042, 0.042)),
+                on_head,
+                "hair",
+            )
+        ]
     if identity.hair_style == "ponytail":
         levels = np.linspace(high[1] - 0.2 * height, high[1] - 1.35 * height, 7)
         drift = low[2] - 0.03 - 0.02 * np.sin(np.linspace(0, np.pi, 7))
         centres = np.stack([0 * levels, levels, drift], axis=1)
         radius = 0.03 * np.sqrt(np.sin(np.linspace(0.35, 2.9, 7)))
-        return [rigid(tube(centres, np.stack([radius, radius], 1), 8), {bc.HEAD_JOINT: 0.75, bc.SPINE3: 0.25}, "hair")]
+        return [
+            rigid(
+                tube(centres, np.stack([radius, radius], 1), 8),
+                {bc.HEAD_JOINT: 0.75, bc.SPINE3: 0.25},
+                "hair",
+            )
+        ]
     thickness, length = HAIR[identity.hair_style]
     if length:
         fringe = 1.15 if identity.hair_style == "bob" else 1.25
@@ -94,24 +130,36 @@ def _backpack(figure: Figure) -> list[Piece]:
 def _shoulder_bag(figure: Figure) -> list[Piece]:
     pelvis = figure.joints[bc.PELVIS]
     side = np.abs(figure.vertices[figure.zone == bc.TORSO, 0]).max()
-    return [rigid(blob((side + 0.03, pelvis[1] - 0.06, pelvis[2]), (0.06, 0.12, 0.15), 5.0), {bc.PELVIS: 1.0}, "bag")]
+    return [
+        rigid(
+            blob((side + 0.03, pelvis[1] - 0.06, pelvis[2]), (0.06, 0.12, 0.15), 5.0),
+            {bc.PELVIS: 1.0},
+            "bag",
+        )
+    ]
 
 
 def _hanging(figure: Figure, half: tuple, strap: float) -> list[Piece]:
     hand = figure.joints[bc.RIGHT_HAND]
     bag = blob((hand[0], hand[1] - strap - half[1], hand[2]), half, 6.0)
-    handle = blob((hand[0], hand[1] - strap / 2, hand[2]), (0.008, strap / 2 + 0.02, half[2] * 0.3), 3.0)
+    handle = blob(
+        (hand[0], hand[1] - strap / 2, hand[2]), (0.008, strap / 2 + 0.02, half[2] * 0.3), 3.0
+    )
     shares = {RIGHT_HAND_ANCHOR: 1.0}
     return [rigid(bag, shares, "bag"), rigid(handle, shares, "bag")]
 
 
 def _suitcase(figure: Figure) -> list[Piece]:
-    """Stands on the ground beside and a little behind the left hand; x and z are relative to that hand."""
+    """Stands on the ground behind the left hand; x and z are relative to that hand."""
     case = blob((0.03, 0.33, -0.22), (0.2, 0.27, 0.13), 6.0)
     handle = blob((0.03, 0.72, -0.16), (0.09, 0.15, 0.012), 6.0)
     wheels = blob((0.03, 0.03, -0.22), (0.18, 0.035, 0.11), 6.0)
     shares = {GROUND_ANCHOR: 1.0}
-    return [rigid(case, shares, "bag"), rigid(handle, shares, "dark"), rigid(wheels, shares, "dark")]
+    return [
+        rigid(case, shares, "bag"),
+        rigid(handle, shares, "dark"),
+        rigid(wheels, shares, "dark"),
+    ]
 
 
 def bag_pieces(figure: Figure, kind: str) -> list[Piece]:
@@ -127,4 +175,8 @@ def bag_pieces(figure: Figure, kind: str) -> list[Piece]:
     return _suitcase(figure) if kind == "suitcase" else []
 
 
-HAND_OF_ANCHOR = {LEFT_HAND_ANCHOR: bc.LEFT_HAND, RIGHT_HAND_ANCHOR: bc.RIGHT_HAND, GROUND_ANCHOR: bc.LEFT_HAND}
+HAND_OF_ANCHOR = {
+    LEFT_HAND_ANCHOR: bc.LEFT_HAND,
+    RIGHT_HAND_ANCHOR: bc.RIGHT_HAND,
+    GROUND_ANCHOR: bc.LEFT_HAND,
+}

@@ -1,10 +1,11 @@
-"""Where each body vertex lies in tailor's terms: zone, and metres across, along and front-back in that zone.
+"""Where each body vertex lies in tailor's terms.
 
-Zones and the meaning of (across p, along q, depth r), in metres of the rest pose:
+A zone, and metres across (p), along (q) and front-back (r) in that zone, of the rest pose:
 HEAD and HAIR: p sideways, q down from the crown, r forward of the head's middle.
 TORSO (with neck and hips): p sideways, q down from the neck joint, r forward of the spine.
 ARM: p forward, q outward from the shoulder joint, r upward. HAND: the same.
-LEG: p away from the body's middle, q down from the hip joint, r forward. FOOT: q up from the sole, r forward of the ankle.
+LEG: p away from the body's middle, q down from the hip joint, r forward.
+FOOT: q up from the sole, r forward of the ankle.
 """
 
 import dataclasses
@@ -14,16 +15,28 @@ import numpy as np
 from fastreid_ext.bodies.body_model import BodyModel
 
 HEAD, HAIR, TORSO, ARM, HAND, LEG, FOOT = range(7)
-# Faces whose corners lie in two zones have no sensible coordinates; they get a zone, and one surface, of their own.
-SEAMS = {(TORSO, ARM): 7, (ARM, HAND): 8, (TORSO, LEG): 9, (LEG, FOOT): 10, (HEAD, HAIR): 11, (HEAD, TORSO): 12, (HAIR, TORSO): 12}
+# Faces whose corners lie in two zones have no sensible coordinates; they get a zone, and one
+# surface, of their own.
+SEAMS = {
+    (TORSO, ARM): 7,
+    (ARM, HAND): 8,
+    (TORSO, LEG): 9,
+    (LEG, FOOT): 10,
+    (HEAD, HAIR): 11,
+    (HEAD, TORSO): 12,
+    (HAIR, TORSO): 12,
+}
 BODY_ZONES = 13
-(PELVIS, LEFT_HIP, RIGHT_HIP, SPINE1, LEFT_KNEE, RIGHT_KNEE, SPINE2, LEFT_ANKLE, RIGHT_ANKLE, SPINE3, LEFT_FOOT, RIGHT_FOOT,
- NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD_JOINT, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST,
- RIGHT_WRIST, LEFT_HAND, RIGHT_HAND) = range(24)  # fmt: skip
+(
+    PELVIS, LEFT_HIP, RIGHT_HIP, SPINE1, LEFT_KNEE, RIGHT_KNEE, SPINE2, LEFT_ANKLE, RIGHT_ANKLE,
+    SPINE3, LEFT_FOOT, RIGHT_FOOT, NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD_JOINT, LEFT_SHOULDER,
+    RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST, LEFT_HAND, RIGHT_HAND,
+) = range(24)  # fmt: skip
 
 _ZONE_OF_PART = {
-    "head": HEAD, "face": HEAD, "eyes": HEAD, "hair_cap": HAIR, "neck": TORSO, "torso": TORSO, "hips": TORSO,
-    "upper_arm": ARM, "forearm": ARM, "hand": HAND, "thigh": LEG, "shin": LEG, "foot": FOOT,
+    "head": HEAD, "face": HEAD, "eyes": HEAD, "hair_cap": HAIR, "neck": TORSO, "torso": TORSO,
+    "hips": TORSO, "upper_arm": ARM, "forearm": ARM, "hand": HAND, "thigh": LEG, "shin": LEG,
+    "foot": FOOT,
 }  # fmt: skip
 
 
@@ -62,7 +75,9 @@ class Figure:
 
 def zones_of(part: np.ndarray, part_names: tuple[str, ...]) -> np.ndarray:
     """Zone (V,) of every vertex from its body part."""
-    table = [_ZONE_OF_PART[name.removeprefix("left_").removeprefix("right_")] for name in part_names]
+    table = [
+        _ZONE_OF_PART[name.removeprefix("left_").removeprefix("right_")] for name in part_names
+    ]
     return np.array(table)[part]
 
 
@@ -86,7 +101,12 @@ def measure(body: BodyModel, betas: np.ndarray, zone: np.ndarray) -> Figure:
     top = vertices[head, 1].max()
     coordinates[head] = _frame(vertices[head], (middle[0], top, middle[2]), (0, 1, 2), (1, -1, 1))
     torso = zone == TORSO
-    coordinates[torso] = _frame(vertices[torso], joints[NECK] * (1, 1, 0) + joints[SPINE2] * (0, 0, 1), (0, 1, 2), (1, -1, 1))
+    coordinates[torso] = _frame(
+        vertices[torso],
+        joints[NECK] * (1, 1, 0) + joints[SPINE2] * (0, 0, 1),
+        (0, 1, 2),
+        (1, -1, 1),
+    )
     for s, sign in ((0, 1), (1, -1)):
         arm = ((zone == ARM) | (zone == HAND)) & (side == s)
         coordinates[arm] = _frame(vertices[arm], joints[LEFT_SHOULDER + s], (2, 0, 1), (1, sign, 1))

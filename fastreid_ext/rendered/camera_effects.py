@@ -33,7 +33,7 @@ def _motion_kernel(length: float, angle: float) -> np.ndarray:
 
 
 def _tone(linear: np.ndarray, spec: CameraSpec) -> np.ndarray:
-    """Display values about [0, 1] of linear (H, W, 3): soft shoulder, gamma, contrast, saturation."""
+    """Display values about [0, 1] of linear (H, W, 3): shoulder, gamma, contrast, saturation."""
     value = np.maximum(linear, 0.0)
     value = np.where(value > 0.7, 0.7 + 0.3 * np.tanh((value - 0.7) / 0.3), value)
     value = cv2.pow(value.astype(np.float32), 1.0 / spec.gamma)
@@ -45,7 +45,13 @@ def _tone(linear: np.ndarray, spec: CameraSpec) -> np.ndarray:
 
 
 def expose(
-    radiance: np.ndarray, box: tuple, spec: CameraSpec, shot: Shot, height: int, width: int, rng: np.random.Generator
+    radiance: np.ndarray,
+    box: tuple,
+    spec: CameraSpec,
+    shot: Shot,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """The picture (height, width, 3) uint8 the camera stores, before JPEG.
 
@@ -54,7 +60,8 @@ def expose(
         box: the crop in frame pixels.
         spec: the camera.
         shot: drift of exposure and gains, sharpness, motion blur.
-        height, width: of the picture.
+        height: of the picture.
+        width: of the picture.
         rng: for the noise alone.
     """
     share = min(spec.native * shot.sharpness / _USUAL_HEIGHT, 1.0)
@@ -66,7 +73,9 @@ def expose(
     light = cv2.resize(np.ascontiguousarray(light), native, interpolation=cv2.INTER_AREA)
     light *= (_vignette(box, native[1], native[0]) * (spec.exposure * shot.exposure))[..., None]
     if shot.motion_length:
-        light = cv2.filter2D(light, -1, _motion_kernel(shot.motion_length * height / _USUAL_HEIGHT, shot.motion))
+        light = cv2.filter2D(
+            light, -1, _motion_kernel(shot.motion_length * height / _USUAL_HEIGHT, shot.motion)
+        )
     sigma = spec.blur * share * height / _USUAL_HEIGHT
     value = cv2.GaussianBlur(_tone(light, spec), (0, 0), max(sigma, 0.3)).astype(np.float32)
     grain = rng.standard_normal(value.shape[:2] if spec.infrared else value.shape, dtype=np.float32)

@@ -4,13 +4,22 @@ from fastreid_ext.rendered.cloth import Cloth
 from fastreid_ext.rendered.identities import Identity
 
 _VIEWS = ((45.0, "front view"), (135.0, "side view"), (181.0, "back view"))
-_ACTIONS = {"walking": "walking", "standing": "standing", "carrying": "carrying something", "phone": "using a phone"}
+_ACTIONS = {
+    "walking": "walking",
+    "standing": "standing",
+    "carrying": "carrying something",
+    "phone": "using a phone",
+}
 
 
 def _phrase(surface: Cloth, noun: str) -> str:
     if not surface.second_colour:
         return f"{surface.colour} {noun}"
-    words = {"horizontal stripes": "striped", "vertical stripes": "pin-striped", "checks": "checked"}
+    words = {
+        "horizontal stripes": "striped",
+        "vertical stripes": "pin-striped",
+        "checks": "checked",
+    }
     pattern = words.get(surface.pattern, surface.pattern)
     return f"{pattern} {surface.colour} and {surface.second_colour} {noun}"
 
@@ -24,11 +33,17 @@ def caption(identity: Identity, bag_kind: str, pose_name: str, azimuth_deg: floa
     """One sentence, for example ``a woman with long black hair in a red coat ...``."""
     outfit = identity.outfit
     who = "woman" if identity.feminine else "man"
-    hair = "no hair" if identity.hair_style == "bald" else f"{identity.hair_style} {identity.hair.colour} hair"
+    hair = (
+        "no hair"
+        if identity.hair_style == "bald"
+        else f"{identity.hair_style} {identity.hair.colour} hair"
+    )
     worn = [f"a {_phrase(outfit.upper, outfit.upper_kind)}"]
     if outfit.lower_kind != "bare legs":
         worn.append(_phrase(outfit.lower, outfit.lower_kind))
-    worn.append(_phrase(outfit.shoes, outfit.shoe_kind if outfit.shoe_kind != "leather shoes" else "shoes"))
+    worn.append(
+        _phrase(outfit.shoes, outfit.shoe_kind if outfit.shoe_kind != "leather shoes" else "shoes")
+    )
     if outfit.headwear_kind != "none":
         worn.append(f"a {_phrase(outfit.headwear, outfit.headwear_kind)}")
     if outfit.scarf is not None:

@@ -1,7 +1,8 @@
 """Cloth: the surface of one garment, and the table of numbers the shader reads.
 
-Infrared reflectance (NIR, about 850 nm) belongs to the fabric, not to the dye: it is drawn from the fabric's range
-independently of the visible colour, which is what makes visible-infrared matching hard.
+Infrared reflectance (NIR, about 850 nm) belongs to the fabric, not to the dye: it is drawn from the
+fabric's range independently of the visible colour, which is what makes visible-infrared matching
+hard.
 """
 
 import dataclasses
@@ -23,14 +24,22 @@ FABRICS: dict[str, tuple[float, float, float, float]] = {
     "skin": (0.46, 0.60, 0.05, 0.02),
     "hair": (0.10, 0.34, 0.12, 0.14),
 }
-PATTERNS = ("plain", "horizontal stripes", "vertical stripes", "checks", "colour block", "speckled", "quilted")
+PATTERNS = (
+    "plain",
+    "horizontal stripes",
+    "vertical stripes",
+    "checks",
+    "colour block",
+    "speckled",
+    "quilted",
+)
 
 TABLE_COLUMNS = 14  # rgb, second rgb, nir, second nir, pattern, period, phase, gloss, weave, duty
 
 
 @dataclasses.dataclass(frozen=True)
 class Cloth:
-    """One surface. Reflectances are linear in [0, 1]; ``period`` and ``phase`` in metres of rest space."""
+    """One surface. Reflectances are linear in [0, 1]; ``period`` and ``phase`` are metres."""
 
     fabric: str
     colour: str

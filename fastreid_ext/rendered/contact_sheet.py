@@ -16,7 +16,9 @@ def contact_sheet(pictures: list[list[np.ndarray | None]], scale: int = 1) -> np
     """
     height, width = next(p for row in pictures for p in row if p is not None).shape[:2]
     rows, columns = len(pictures), max(len(row) for row in pictures)
-    sheet = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _GROUND, np.uint8)
+    sheet = np.full(
+        (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _GROUND, np.uint8
+    )
     for r, row in enumerate(pictures):
         for c, picture in enumerate(row):
             if picture is not None:

@@ -1,7 +1,7 @@
-"""Dress a figure: displace the skin where cloth covers it, sew the pieces on, and collect what the shader needs.
+"""Dress a figure: displace the skin under cloth, sew the pieces on, collect the shader's tables.
 
-Done once per identity and bag; posing and drawing then touch plain arrays only. Letters: N vertices and M faces of the
-dressed mesh, S surfaces, R seam rules.
+Done once per identity and bag; posing and drawing then touch plain arrays only.
+Letters: N vertices and M faces of the dressed mesh, S surfaces, R seam rules, V body vertices.
 """
 
 import dataclasses
@@ -15,8 +15,9 @@ from fastreid_ext.bodies.render import vertex_normals
 from fastreid_ext.rendered import accessories, cloth
 from fastreid_ext.rendered import body_coordinates as bc
 from fastreid_ext.rendered.body_coordinates import Figure, face_zones, measure, zones_of
+from fastreid_ext.rendered.garments import LOWERS
 from fastreid_ext.rendered.identities import Identity, stream
-from fastreid_ext.rendered.outfits import LOWERS, Outfit
+from fastreid_ext.rendered.outfits import Outfit
 from fastreid_ext.rendered.pieces import ANCHORS, JOINTS, Piece
 from fastreid_ext.rendered.seams import SURFACES, rule, seam_rules, waist_along
 from fastreid_ext.rendered.tailoring import garment_pieces
@@ -58,13 +59,20 @@ def _torso_ease(figure: Figure, outfit: Outfit, folds: np.ndarray) -> np.ndarray
     q = figure.coordinates[:, 1]
     covered = (figure.zone == bc.TORSO) & (q > 0.01) & (q < waist_along(figure) + 0.02)
     hang = np.clip((q - 0.12) / 0.25, 0.0, 1.0)
-    return covered * (outfit.thickness + hang * 0.5 * outfit.ease + folds * (0.003 + 0.1 * outfit.ease))
+    return covered * (
+        outfit.thickness + hang * 0.5 * outfit.ease + folds * (0.003 + 0.1 * outfit.ease)
+    )
 
 
 def _sleeve_ease(figure: Figure, outfit: Outfit, folds: np.ndarray) -> np.ndarray:
     share = figure.coordinates[:, 1] / figure.arm_length
     covered = (figure.zone == bc.ARM) & (share < outfit.sleeve)
-    wide = 0.45 * outfit.ease * (0.35 + 0.65 * np.clip(share / 0.4, 0, 1)) * np.where(share > 0.93, 0.4, 1.0)
+    wide = (
+        0.45
+        * outfit.ease
+        * (0.35 + 0.65 * np.clip(share / 0.4, 0, 1))
+        * np.where(share > 0.93, 0.4, 1.0)
+    )
     return covered * (outfit.thickness + wide + folds * (0.003 + 0.1 * outfit.ease))
 
 
@@ -89,7 +97,11 @@ def _head_and_feet(figure: Figure, identity: Identity, folds: np.ndarray) -> np.
     shoe = 0.0 if identity.outfit.shoe_kind == "sandals" else 0.009
     feet = (figure.zone == bc.FOOT) * shoe
     if identity.outfit.shoe_kind == "boots":
-        feet = feet + ((figure.zone == bc.LEG) & (figure.coordinates[:, 1] > 0.68 * figure.leg_length)) * 0.012
+        feet = (
+            feet
+            + ((figure.zone == bc.LEG) & (figure.coordinates[:, 1] > 0.68 * figure.leg_length))
+            * 0.012
+        )
     return scalp + feet
 
 
@@ -98,7 +110,9 @@ def displaced(figure: Figure, identity: Identity, phases: np.ndarray) -> np.ndar
     folds = _wrinkles(figure.coordinates, phases)
     outfit = identity.outfit
     upper = np.maximum(_torso_ease(figure, outfit, folds), _sleeve_ease(figure, outfit, folds))
-    amount = np.maximum(upper, _trouser_ease(figure, outfit, folds)) + _head_and_feet(figure, identity, folds)
+    amount = np.maximum(upper, _trouser_ease(figure, outfit, folds)) + _head_and_feet(
+        figure, identity, folds
+    )
     normals = vertex_normals(figure.vertices, figure.faces).astype(np.float64)
     return figure.vertices + normals * amount[:, None]
 
@@ -107,11 +121,18 @@ def _surface_table(identity: Identity) -> np.ndarray:
     outfit = identity.outfit
     dark = cloth.Cloth(fabric="rubber", colour="black", rgb=(0.012, 0.011, 0.012), nir=0.08)
     red, green, blue = identity.skin.rgb
-    lips = cloth.Cloth(fabric="skin", colour="", rgb=(red * 0.75, green * 0.5, blue * 0.5), nir=identity.skin.nir * 0.9)
+    lips = cloth.Cloth(
+        fabric="skin",
+        colour="",
+        rgb=(red * 0.75, green * 0.5, blue * 0.5),
+        nir=identity.skin.nir * 0.9,
+    )
     worn = {
         "skin": identity.skin, "hair": identity.hair, "upper": outfit.upper, "inner": outfit.inner,
-        "print": outfit.print_cloth, "lower": outfit.lower, "shoes": outfit.shoes, "sole": outfit.sole,
-        "bag": outfit.bag, "headwear": outfit.headwear, "scarf": outfit.scarf or dark, "dark": dark, "lips": lips,
+        "print": outfit.print_cloth, "lower": outfit.lower, "shoes": outfit.shoes,
+        "sole": outfit.sole,
+        "bag": outfit.bag, "headwear": outfit.headwear, "scarf": outfit.scarf or dark,
+        "dark": dark, "lips": lips,
     }  # fmt: skip
     return np.array([worn[name].row() for name in SURFACES], dtype=np.float32)
 
@@ -140,7 +161,14 @@ def dress(identity: Identity, bag_kind: str, seed: int, domain: str) -> DressedB
         weights.append(piece.weights)
         coordinates.append(piece.coordinates)
         zones.append(np.full(len(piece.faces), own_zone))
-        rules.append(np.array([rule(own_zone, piece.surface), *_piece_rules(own_zone, piece, identity.outfit, figure)]))
+        rules.append(
+            np.array(
+                [
+                    rule(own_zone, piece.surface),
+                    *_piece_rules(own_zone, piece, identity.outfit, figure),
+                ]
+            )
+        )
         count += len(piece.vertices)
     all_weights = np.concatenate(weights)
     strongest = np.argsort(-all_weights, axis=1, kind="stable")[:, :_INFLUENCES]
@@ -161,10 +189,17 @@ def dress(identity: Identity, bag_kind: str, seed: int, domain: str) -> DressedB
 
 def _piece_rules(zone: int, piece: Piece, outfit: Outfit, figure: Figure) -> list[list[float]]:
     """An open coat stays open below the waist."""
-    if piece.surface != "upper" or not outfit.opening or piece.coordinates[:, 1].max() < figure.torso_length:
+    if (
+        piece.surface != "upper"
+        or not outfit.opening
+        or piece.coordinates[:, 1].max() < figure.torso_length
+    ):
         return []
     under = "lower" if outfit.lower_kind != "bare legs" else "skin"
     waist = waist_along(figure)
     bottom = figure.torso_length + outfit.hem
     strip = (0.0, 0.0, outfit.opening, outfit.opening * 1.4)
-    return [rule(zone, "inner", (-9.0, waist + 0.06), strip, 1.0), rule(zone, under, (waist + 0.06, bottom + 1), strip, 1.0)]
+    return [
+        rule(zone, "inner", (-9.0, waist + 0.06), strip, 1.0),
+        rule(zone, under, (waist + 0.06, bottom + 1), strip, 1.0),
+    ]

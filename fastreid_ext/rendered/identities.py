@@ -1,7 +1,8 @@
-"""Identities: body, skin, hair and outfit of one person, drawn from (seed, domain, person id) alone.
+"""Identities: body, skin, hair and outfit of one person.
 
-Every fourth identity is a look-alike of the one before it: same garments and colours, different details. Pairs never cross
-the border between train and test, because the caller names the first person id of each split.
+Drawn from (seed, domain, person id) alone. Every fourth identity is a look-alike of the one before
+it: same garments and colours, different details. Pairs never cross the border between train and
+test, because the caller names the first person id of each split.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ MASCULINE_HAIR = {"short": 6, "cropped": 2.5, "bald": 0.8, "long": 0.4, "bob": 0
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """One person. ``betas`` are the ten shape coefficients of the body model, about N(0, 1) each."""
+    """One person. ``betas``: the ten shape coefficients of the body model, about N(0, 1)."""
 
     person_id: int
     betas: tuple[float, ...]
@@ -38,12 +39,16 @@ class Identity:
     look_alike_of: int | None
 
 
-def stream(seed: int, domain: str, person_id: int, index: int = _IDENTITY_STREAM) -> np.random.Generator:
-    """The generator of one image (or, without ``index``, of one identity); needs no other draw before it."""
+def stream(
+    seed: int, domain: str, person_id: int, index: int = _IDENTITY_STREAM
+) -> np.random.Generator:
+    """The generator of one image or, without ``index``, of one identity."""
     return np.random.default_rng([seed, zlib.crc32(domain.encode()), person_id, index])
 
 
-def draw_identity(body: BodyModel, seed: int, domain: str, person_id: int, first_of_split: int) -> Identity:
+def draw_identity(
+    body: BodyModel, seed: int, domain: str, person_id: int, first_of_split: int
+) -> Identity:
     """The person with this id; the same whoever else is rendered.
 
     Args:
@@ -51,7 +56,8 @@ def draw_identity(body: BodyModel, seed: int, domain: str, person_id: int, first
         seed: non-negative run seed.
         domain: a key of ``SEASONS``.
         person_id: >= 1.
-        first_of_split: lowest person id of the split it belongs to (look-alikes stay inside a split).
+        first_of_split: lowest person id of the split it belongs to (look-alikes stay inside a
+            split).
     """
     rng = stream(seed, domain, person_id)
     own = _draw_person(body, domain, person_id, rng)
@@ -69,7 +75,9 @@ def draw_identity(body: BodyModel, seed: int, domain: str, person_id: int, first
     )
 
 
-def _draw_person(body: BodyModel, domain: str, person_id: int, rng: np.random.Generator) -> Identity:
+def _draw_person(
+    body: BodyModel, domain: str, person_id: int, rng: np.random.Generator
+) -> Identity:
     feminine = bool(rng.random() < 0.48)
     tone = int(rng.choice(len(palettes.SKIN_TONES), p=[0.2, 0.28, 0.22, 0.12, 0.1, 0.08]))
     hair_colours = {"black": 5, "dark brown": 4, "brown": 2}
@@ -81,9 +89,13 @@ def _draw_person(body: BodyModel, domain: str, person_id: int, rng: np.random.Ge
         betas=_draw_betas(body, feminine, rng),
         feminine=feminine,
         skin_tone=tone,
-        skin=cloth.plain("skin", f"tone {tone}", palettes.vary(palettes.SKIN_TONES[tone], 6.0, rng), rng),
+        skin=cloth.plain(
+            "skin", f"tone {tone}", palettes.vary(palettes.SKIN_TONES[tone], 6.0, rng), rng
+        ),
         hair_style=palettes.draw(FEMININE_HAIR if feminine else MASCULINE_HAIR, rng),
-        hair=cloth.plain("hair", hair_colour, palettes.vary(palettes.HAIR_COLOURS[hair_colour], 4.0, rng), rng),
+        hair=cloth.plain(
+            "hair", hair_colour, palettes.vary(palettes.HAIR_COLOURS[hair_colour], 4.0, rng), rng
+        ),
         beard=not feminine and bool(rng.random() < 0.3),
         outfit=outfits.draw_outfit(SEASONS[domain], feminine, rng),
         puts_bag_down=bool(rng.random() < 0.2),

@@ -1,6 +1,7 @@
-"""Small deterministic noise for textures, compiled; the same on every machine because it is integer hashing.
+"""Small deterministic noise for textures, compiled.
 
-Coordinates are in texture cells. Values are in [0, 1].
+The same on every machine because it is integer hashing. Coordinates are in texture cells, values in
+[0, 1].
 """
 
 import math

@@ -1,7 +1,7 @@
 """Named clothing, skin and hair colours, and conversion between sRGB bytes and linear reflectance.
 
-A colour name is a word for captions; the reflectance of one garment is that name's centre with a small random shift, so
-two "navy" jackets are rarely the same navy.
+A colour name is a word for captions; the reflectance of one garment is that name's centre with a
+small random shift, so two "navy" jackets are rarely the same navy.
 """
 
 import numpy as np
@@ -35,7 +35,14 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 
 # sRGB bytes from light to dark; the tone index doubles as the attribute in the annotations.
-SKIN_TONES = ((236, 198, 172), (222, 176, 144), (198, 146, 112), (166, 114, 82), (122, 80, 58), (84, 56, 44))
+SKIN_TONES = (
+    (236, 198, 172),
+    (222, 176, 144),
+    (198, 146, 112),
+    (166, 114, 82),
+    (122, 80, 58),
+    (84, 56, 44),
+)
 HAIR_COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (28, 25, 25),
     "dark brown": (52, 38, 30),
@@ -56,13 +63,13 @@ def to_linear(srgb: np.ndarray | tuple[int, int, int]) -> np.ndarray:
 
 
 def to_bytes(linear: np.ndarray | Colour) -> np.ndarray:
-    """sRGB bytes, float in [0, 255], of linear values in [0, 1]; any shape."""
+    """SRGB bytes, float in [0, 255], of linear values in [0, 1]; any shape."""
     value = np.clip(np.asarray(linear, dtype=np.float64), 0.0, 1.0)
     return 255.0 * np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055)
 
 
 def vary(srgb: tuple[int, int, int], spread: float, rng: np.random.Generator) -> Colour:
-    """Linear reflectance near ``srgb``: brightness shifts by about ``spread`` bytes, each channel by a third of it."""
+    """Linear reflectance near ``srgb``: brightness shifts by about ``spread`` bytes."""
     shifted = np.asarray(srgb) + rng.normal(0.0, spread) + rng.normal(0.0, spread / 3, 3)
     red, green, blue = to_linear(np.clip(shifted, 14, 238)).round(5).tolist()
     return red, green, blue

@@ -1,6 +1,7 @@
 """One picture: pose, rasterise, cast shadows, shade, and put the person into the camera's scene.
 
-Everything happens in the crop, at twice the picture's resolution; the sensor (:mod:`camera_effects`) comes after.
+Everything happens in the crop, at twice the picture's resolution; the sensor
+(:mod:`camera_effects`) comes after.
 Letters: H x W pixels of the crop.
 """
 
@@ -38,7 +39,9 @@ class _Actor:
 
 def _project(view: View, points: np.ndarray) -> np.ndarray:
     """Frame x, frame y, depth (N, 3) float32."""
-    return project(points, view.position, view.rotation, view.focal, FRAME_WIDTH / 2, FRAME_HEIGHT / 2)
+    return project(
+        points, view.position, view.rotation, view.focal, FRAME_WIDTH / 2, FRAME_HEIGHT / 2
+    )
 
 
 def _box(projected: np.ndarray, shot: Shot) -> tuple[float, float, float, float]:
@@ -53,8 +56,15 @@ def _box(projected: np.ndarray, shot: Shot) -> tuple[float, float, float, float]
 def _crop(frame: np.ndarray, box: tuple, height: int, width: int, flags: int) -> np.ndarray:
     """The box of a frame, resampled to (height, width); beyond the frame its border repeats."""
     across, down = width / box[2], height / box[3]
-    matrix = np.array([[across, 0, -box[0] * across + 0.5 * across - 0.5], [0, down, -box[1] * down + 0.5 * down - 0.5]])
-    return cv2.warpAffine(frame, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    matrix = np.array(
+        [
+            [across, 0, -box[0] * across + 0.5 * across - 0.5],
+            [0, down, -box[1] * down + 0.5 * down - 0.5],
+        ]
+    )
+    return cv2.warpAffine(
+        frame, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def _light_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +88,7 @@ def _light_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _occlusion(buffers: Buffers) -> np.ndarray:
-    """Ambient occlusion (H, W) float32 in [0.5, 1]: spots deeper than their surroundings get less sky."""
+    """Share of sky light (H, W) float32: spots deeper than their surroundings get less."""
     mask = buffers.mask.astype(np.float32)
     depth = np.where(buffers.mask, buffers.depth, 0).astype(np.float32)
     reach = (mask.shape[0] // 20) | 1
@@ -92,7 +102,11 @@ def _actors(dressed: DressedBody, others: list[DressedBody], shot: Shot) -> list
         across, behind, yaw = shot.companion_place
         other = others[shot.companion]
         if shot.z + behind > 2.5:
-            actors.append(_Actor(other, *stand(other, shot.companion_pose, yaw, shot.x + across, shot.z + behind)))
+            actors.append(
+                _Actor(
+                    other, *stand(other, shot.companion_pose, yaw, shot.x + across, shot.z + behind)
+                )
+            )
     return actors
 
 
@@ -104,7 +118,9 @@ def _rasterize(
     for number, (actor, projected) in enumerate(zip(actors, in_frame, strict=True)):
         projected[:, 0] = (projected[:, 0] - box[0]) * (width / box[2])
         projected[:, 1] = (projected[:, 1] - box[1]) * (height / box[3])
-        rasterize(projected, actor.dressed.faces, height, width, buffers=buffers, face_offset=offset)
+        rasterize(
+            projected, actor.dressed.faces, height, width, buffers=buffers, face_offset=offset
+        )
         if number == 0:
             alone = int(buffers.mask.sum())
         offset += len(actor.dressed.faces)
@@ -137,20 +153,55 @@ def render(
     affine = np.array([box[2] / wide, box[0], box[3] / tall, box[1]])
     radiance = np.empty((tall, wide, 4), np.float32)
     shade_scene(
-        ambient, sunlit, scene_depth, buffers.depth, view.position, view.rotation, affine, view.focal,
-        np.array([FRAME_WIDTH / 2, FRAME_HEIGHT / 2]), shot.sun, shot.fill, feet, headlight, light_map, light_frame, radiance,
-    )  # fmt: skip
+        ambient,
+        sunlit,
+        scene_depth,
+        buffers.depth,
+        view.position,
+        view.rotation,
+        affine,
+        view.focal,
+        np.array([FRAME_WIDTH / 2, FRAME_HEIGHT / 2]),
+        shot.sun,
+        shot.fill,
+        feet,
+        headlight,
+        light_map,
+        light_frame,
+        radiance,
+    )
     occlusion, offset, seen = _occlusion(buffers), 0, []
     for actor in actors:
         person = actor.dressed
         normals = vertex_normals(actor.vertices, person.faces)
         seen.append(
             shade_person(
-                buffers.face_id, buffers.barycentric, buffers.depth, scene_depth, occlusion, offset,
-                person.faces, person.face_zone, actor.vertices, normals, person.coordinates, person.rules,
-                rule_starts(person), person.surfaces, person.salt, view.position, view.sun, shot.sun, shot.fill,
-                view.overhead, view.bounce, headlight, light_map, light_frame, radiance,
+                buffers.face_id,
+                buffers.barycentric,
+                buffers.depth,
+                scene_depth,
+                occlusion,
+                offset,
+                person.faces,
+                person.face_zone,
+                actor.vertices,
+                normals,
+                person.coordinates,
+                person.rules,
+                rule_starts(person),
+                person.surfaces,
+                person.salt,
+                view.position,
+                view.sun,
+                shot.sun,
+                shot.fill,
+                view.overhead,
+                view.bounce,
+                headlight,
+                light_map,
+                light_frame,
+                radiance,
             )
-        )  # fmt: skip
+        )
         offset += len(person.faces)
     return Rendering(radiance, box, actors[0].joints, seen[0] / max(alone, 1))

@@ -25,7 +25,10 @@ _ATTEMPTS = 4
 def passers_by(seed: int, domain: str) -> list[DressedBody]:
     """The crowd of a domain, dressed; part of every worker, the same in all."""
     body, _ = free_body()
-    crowd = [draw_identity(body, seed, domain, _FIRST_PASSER_BY + k, _FIRST_PASSER_BY) for k in range(PASSERS_BY)]
+    crowd = [
+        draw_identity(body, seed, domain, _FIRST_PASSER_BY + k, _FIRST_PASSER_BY)
+        for k in range(PASSERS_BY)
+    ]
     return [dress(person, person.outfit.bag_kind, seed, domain) for person in crowd]
 
 
@@ -38,11 +41,15 @@ def _photograph(
         rendering = render(place, dressed, others, shot, settings.height, settings.width)
         if rendering.visible >= _LEAST_VISIBLE:
             break
-    picture = expose(rendering.radiance, rendering.box, place.spec, shot, settings.height, settings.width, rng)
+    picture = expose(
+        rendering.radiance, rendering.box, place.spec, shot, settings.height, settings.width, rng
+    )
     return picture, rendering, shot
 
 
-def photographs(settings: Settings, planned: PlannedIdentity) -> Iterator[tuple[PlannedImage, bytes, dict]]:
+def photographs(
+    settings: Settings, planned: PlannedIdentity
+) -> Iterator[tuple[PlannedImage, bytes, dict]]:
     """Picture by picture: its plan, its JPEG bytes and its row of ``annotations.jsonl``."""
     body, _ = free_body()
     seed, domain = settings.seed, settings.domain
@@ -68,7 +75,12 @@ def _rounded(values: np.ndarray | tuple, digits: int = 4) -> list:
 
 
 def _row(
-    image: PlannedImage, identity: Identity, bag_kind: str, place: View, rendering: Rendering, shot: Shot
+    image: PlannedImage,
+    identity: Identity,
+    bag_kind: str,
+    place: View,
+    rendering: Rendering,
+    shot: Shot,
 ) -> dict:
     """Ground truth of one picture; every number in the units of :mod:`shots` and :mod:`views`."""
     azimuth = shot.azimuth_deg()
@@ -78,7 +90,10 @@ def _row(
         "camera": image.camera + 1,
         "modality": "infrared" if place.spec.infrared else "visible",
         "caption": caption(identity, bag_kind, shot.stance, azimuth),
-        "viewpoint": {"azimuth_deg": round(azimuth, 2), "elevation_deg": round(shot.elevation_deg(place.spec.height), 2)},
+        "viewpoint": {
+            "azimuth_deg": round(azimuth, 2),
+            "elevation_deg": round(shot.elevation_deg(place.spec.height), 2),
+        },
         "occlusion": round(1.0 - rendering.visible, 4),
         "carried": bag_kind,
         "pose_name": shot.stance,

@@ -1,8 +1,8 @@
 """Pieces: small meshes worn on top of the body (hem, hair, bag, brim), in the body's rest pose.
 
-A piece is skinned like the body: ``weights`` (N, J) with J = 24 body joints + the hanging anchors of ``ANCHORS``, whose
-transforms follow a joint's position but stay upright (a shopping bag hangs down whatever the wrist does).
-Rest pose: T-pose, metres, y up, facing +z, +x to the body's left.
+A piece is skinned like the body: ``weights`` (N, J) with J = 24 body joints + the hanging anchors
+of ``ANCHORS``, whose transforms follow a joint's position but stay upright (a shopping bag hangs
+down whatever the wrist does). Rest pose: T-pose, metres, y up, facing +z, +x to the body's left.
 """
 
 import dataclasses
@@ -34,14 +34,20 @@ def bound(vertices: np.ndarray, shares: dict[int, float]) -> np.ndarray:
 
 
 def grid_faces(rows: int, columns: int, closed: bool) -> np.ndarray:
-    """Triangles of a grid of vertices, row by row; ``closed`` joins the last column to the first."""
-    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
+    """Triangles of a grid of vertices; ``closed`` joins the last column to the first."""
+    i, j = np.meshgrid(
+        np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij"
+    )
     k = (j + 1) % columns
     a, b, c, d = i * columns + j, i * columns + k, (i + 1) * columns + j, (i + 1) * columns + k
-    return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
+    return np.concatenate(
+        [np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]
+    )
 
 
-def tube(centres: np.ndarray, radii: np.ndarray, columns: int, power: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+def tube(
+    centres: np.ndarray, radii: np.ndarray, columns: int, power: float = 2.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Level rings around ``centres`` (K, 3) with half axes ``radii`` (K, 2: x, z), top ring first.
 
     ``power`` 2 gives ellipses, more gives rounded rectangles.
@@ -56,7 +62,9 @@ def tube(centres: np.ndarray, radii: np.ndarray, columns: int, power: float = 2.
     return (rings + centres[:, None]).reshape(-1, 3), grid_faces(len(centres), columns, True)
 
 
-def blob(centre: np.ndarray, half: tuple, power: float = 2.0, rows: int = 7) -> tuple[np.ndarray, np.ndarray]:
+def blob(
+    centre: np.ndarray, half: tuple, power: float = 2.0, rows: int = 7
+) -> tuple[np.ndarray, np.ndarray]:
     """Closed ellipsoid (``power`` 2) or rounded box (4 and more) of half size ``half``."""
     polar = np.linspace(0, np.pi, rows)
     height = np.sign(np.cos(polar)) * np.abs(np.cos(polar)) ** (2 / power)
@@ -69,5 +77,7 @@ def rigid(mesh: tuple[np.ndarray, np.ndarray], shares: dict[int, float], surface
     """A piece that moves as one; its pattern runs down from its top."""
     vertices, faces = mesh
     top, middle = vertices[:, 1].max(), vertices.mean(axis=0)
-    coordinates = np.stack([vertices[:, 0] - middle[0], top - vertices[:, 1], vertices[:, 2] - middle[2]], axis=1)
+    coordinates = np.stack(
+        [vertices[:, 0] - middle[0], top - vertices[:, 1], vertices[:, 2] - middle[2]], axis=1
+    )
     return Piece(vertices, faces, bound(vertices, shares), coordinates, surface)

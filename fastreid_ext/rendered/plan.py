@@ -1,8 +1,9 @@
 """The plan: which pictures exist, in which folder and under which name, before any is rendered.
 
-Market-1501's layout: ``bounding_box_train``, ``query``, ``bounding_box_test``; ``0007_c3s1_000011_00.jpg`` is person 7 at
-camera 3. As there, a test identity gives one query per camera and the rest is gallery; in RenderedVI every infrared test
-picture is a query and every visible one is gallery.
+Market-1501's layout: ``bounding_box_train``, ``query``, ``bounding_box_test``;
+``0007_c3s1_000011_00.jpg`` is person 7 at camera 3. As there, a test identity gives one query per
+camera and the rest is gallery; in RenderedVI every infrared test picture is a query and every
+visible one is gallery.
 """
 
 import dataclasses
@@ -32,27 +33,34 @@ class Settings:
 
     def __post_init__(self) -> None:
         camera_specs(self.domain)
-        if self.train_identities < 0 or self.test_identities < 0 or self.train_identities + self.test_identities < 1:
+        if (
+            self.train_identities < 0
+            or self.test_identities < 0
+            or self.train_identities + self.test_identities < 1
+        ):
             raise ValueError(
-                f"expected numbers of identities >= 0 and at least one in all, got {self.train_identities} for training and "
+                f"expected numbers of identities >= 0 and at least one in all, "
+                f"got {self.train_identities} for training and "
                 f"{self.test_identities} for test; raise one of them"
             )
         if self.images_per_identity < _FEWEST_IMAGES:
             raise ValueError(
-                f"expected images_per_identity >= {_FEWEST_IMAGES} (two cameras with a query and a gallery picture each), "
+                f"expected images_per_identity >= {_FEWEST_IMAGES} "
+                "(two cameras with a query and a gallery picture each), "
                 f"got {self.images_per_identity}"
             )
         if self.seed < 0:
             raise ValueError(f"expected a seed >= 0, got {self.seed}")
         if not (32 <= self.height <= 1024 and 16 <= self.width <= 1024):
             raise ValueError(
-                f"expected a size between 32x16 and 1024x1024 (height x width), got {self.height}x{self.width}"
+                f"expected a size between 32x16 and 1024x1024 (height x width), "
+                f"got {self.height}x{self.width}"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class PlannedImage:
-    """One picture: ``index`` seeds it, ``camera`` counts from 0, ``file`` is relative to the domain's folder."""
+    """One picture: ``index`` seeds it, ``camera`` counts from 0, ``file`` within the domain."""
 
     index: int
     camera: int
@@ -70,7 +78,9 @@ class PlannedIdentity:
 
 def _cameras_seen(settings: Settings, rng: np.random.Generator) -> list[int]:
     """Cameras (from 0) an identity passes: as many as its pictures allow, or one or two fewer."""
-    infrared = [number for number, spec in enumerate(camera_specs(settings.domain)) if spec.infrared]
+    infrared = [
+        number for number, spec in enumerate(camera_specs(settings.domain)) if spec.infrared
+    ]
     most = min(6, settings.images_per_identity // 2)
     count = max(2, most - int(rng.choice(3, p=[0.6, 0.25, 0.15])))
     order = rng.permutation(6).tolist()
@@ -99,7 +109,9 @@ def plan_identity(settings: Settings, person_id: int) -> PlannedIdentity:
     query_at = {camera: int(rng.integers(at_camera.count(camera))) for camera in cameras}
     images, seen = [], dict.fromkeys(cameras, 0)
     for index, camera in enumerate(at_camera):
-        folder = _folder(train, infrared_domain, specs[camera].infrared, seen[camera] == query_at[camera])
+        folder = _folder(
+            train, infrared_domain, specs[camera].infrared, seen[camera] == query_at[camera]
+        )
         seen[camera] += 1
         file = f"{folder}/{person_id:04d}_c{camera + 1}s1_{index + 1:06d}_00.jpg"
         images.append(PlannedImage(index, camera, file))

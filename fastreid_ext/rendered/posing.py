@@ -1,4 +1,4 @@
-"""Move a dressed body into the world: forward kinematics, anchors of hanging things, skinning, feet on the ground."""
+"""Move a dressed body into the world: joints, hanging things, skinning, feet on the ground."""
 
 import math
 
@@ -67,15 +67,19 @@ def project(points, position, rotation, focal, middle_x, middle_y):  # noqa: ANN
         x, y, z = points[v, 0] - position[0], points[v, 1] - position[1], points[v, 2] - position[2]
         depth = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z
         scale = focal / depth
-        out[v, 0] = (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z) * scale + middle_x
-        out[v, 1] = (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z) * scale + middle_y
+        out[v, 0] = (
+            rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z
+        ) * scale + middle_x
+        out[v, 1] = (
+            rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z
+        ) * scale + middle_y
         out[v, 2] = depth
     return out
 
 
 @njit(cache=True)
 def bounds(points):  # noqa: ANN001, ANN201
-    """Lowest and highest corner (2, 3) of points (N, 3); numpy's reduction along the short axis is slow."""
+    """Lowest and highest corner (2, 3) of points (N, 3); numpy is slow along the short axis."""
     out = np.empty((2, 3))
     for a in range(3):
         out[0, a], out[1, a] = points[0, a], points[0, a]
@@ -86,19 +90,24 @@ def bounds(points):  # noqa: ANN001, ANN201
     return out
 
 
-def stand(dressed: DressedBody, pose: np.ndarray, yaw: float, x: float, z: float) -> tuple[np.ndarray, np.ndarray]:
+def stand(
+    dressed: DressedBody, pose: np.ndarray, yaw: float, x: float, z: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (N, 3) float32 and joints (24, 3) of the person standing at (x, z) on the ground.
 
     Args:
         dressed: the person.
         pose: (24, 3) axis-angle in radians.
         yaw: radians about the vertical; 0 faces +z.
-        x, z: metres, where the pelvis is.
+        x: metres, where the pelvis is.
+        z: likewise.
     """
     transforms, placed = _transforms(dressed.joints, _PARENTS, rotation_matrices(pose), yaw)
     anchored = np.zeros((JOINTS + ANCHORS, 3, 4))
     anchored[:JOINTS] = transforms
-    turn = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
+    turn = np.array(
+        [[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]]
+    )
     ground = placed[:, 1].min() - _SOLE_BELOW_JOINTS
     for anchor, hand in HAND_OF_ANCHOR.items():
         origin, target = dressed.joints[hand].copy(), placed[hand].copy()

@@ -10,7 +10,14 @@ _CAMERAS = 6
 
 
 def preview(
-    domains: list[str], path: Path, *, seed: int, height: int = 128, width: int = 64, identities: int = 4, scale: int = 1
+    domains: list[str],
+    path: Path,
+    *,
+    seed: int,
+    height: int = 128,
+    width: int = 64,
+    identities: int = 4,
+    scale: int = 1,
 ) -> None:
     """Write a PNG with ``identities`` rows of each domain, two pictures per camera.
 
@@ -18,7 +25,8 @@ def preview(
         domains: names of domains.
         path: of the PNG.
         seed: of the people.
-        height, width: of one picture in pixels.
+        height: of one picture in pixels.
+        width: likewise.
         identities: rows per domain; the fourth is a look-alike of the third.
         scale: enlargement of each pixel.
     """

@@ -1,12 +1,14 @@
 """Trace the still scene of one camera: radiance under ambient light, under the sun, and depth.
 
-World: metres, y up, ground at y = 0; the camera looks along its forward row. Primitives are axis-aligned boxes, upright
-cylinders and ellipsoids: enough for walls, cars, benches, bins, poles, columns, trees at surveillance resolution.
-Keeping ambient and sun apart lets every picture choose its own weather for the price of a multiplication.
+World: metres, y up, ground at y = 0; the camera looks along its forward row. Primitives are
+axis-aligned boxes, upright cylinders and ellipsoids: enough for walls, cars, benches, bins, poles,
+columns, trees at surveillance resolution. Keeping ambient and sun apart lets every picture choose
+its own weather for the price of a multiplication.
 
 Letters: K primitives, H x W frame.
 """
 
+# ruff: noqa: ANN001, ANN201, ANN202, RUF046, D417 (numba types arguments and makes floor a float)
 import math
 
 import numpy as np
@@ -15,7 +17,18 @@ from numba import njit
 from fastreid_ext.rendered.noise import cell, cloudy
 
 BOX, CYLINDER, ELLIPSOID = 0, 1, 2
-TEXTURES = ("plain", "tiles", "asphalt", "bricks", "windows", "shops", "foliage", "planks", "bands", "slabs")
+TEXTURES = (
+    "plain",
+    "tiles",
+    "asphalt",
+    "bricks",
+    "windows",
+    "shops",
+    "foliage",
+    "planks",
+    "bands",
+    "slabs",
+)
 _FAR = 1e9
 
 
@@ -26,7 +39,7 @@ def lamp_falloff(depth: float) -> float:
 
 
 @njit(cache=True, fastmath=True, inline="always")
-def _hit_box(o, d, row):  # noqa: ANN001, ANN202
+def _hit_box(o, d, row):
     near, far, axis = -_FAR, _FAR, 0
     for k in range(3):
         inverse = 1.0 / d[k] if abs(d[k]) > 1e-9 else 1e9
@@ -40,7 +53,7 @@ def _hit_box(o, d, row):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, fastmath=True, inline="always")
-def _hit_round(o, d, row, upright):  # noqa: ANN001, ANN202
+def _hit_round(o, d, row, upright):
     """Ellipsoid, or upright cylinder without caps seen from outside."""
     a = b = q = 0.0
     for k in range(3):
@@ -60,7 +73,7 @@ def _hit_round(o, d, row, upright):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, fastmath=True)
-def nearest(o, d, kinds, boxes):  # noqa: ANN001, ANN201
+def nearest(o, d, kinds, boxes):
     """Distance along ``d``, primitive index (-1 none) and box axis of the first hit."""
     best, which, axis = _FAR, -1, 0
     for i in range(kinds.shape[0]):
@@ -76,7 +89,7 @@ def nearest(o, d, kinds, boxes):  # noqa: ANN001, ANN201
 
 @njit(cache=True)
 def _mix(texture, scale, u, v, salt):
-    """Share of the second colour in [0, 1] and a brightness factor, at texture coordinates in metres."""
+    """Share of the second colour in [0, 1] and a brightness factor; u and v in metres."""
     dirt = 0.86 + 0.28 * cloudy(u * 0.7, v * 0.7, salt)
     a, b = u / scale, v / scale
     i, j = int(math.floor(a)), int(math.floor(b))
@@ -85,7 +98,9 @@ def _mix(texture, scale, u, v, salt):
     if texture == 1:  # tiles: thin joints, each tile its own tone
         return (1.0 if min(x, y) < 0.03 else 0.0), dirt * tone
     if texture == 2:  # asphalt
-        return 0.0, dirt * (0.8 + 0.4 * cell(int(math.floor(u * 60)), int(math.floor(v * 60)), salt))
+        return 0.0, dirt * (
+            0.8 + 0.4 * cell(int(math.floor(u * 60)), int(math.floor(v * 60)), salt)
+        )
     if texture == 3:  # bricks, running bond
         k = int(math.floor(b * 3))
         w = a + 0.5 * (k & 1)
@@ -97,7 +112,9 @@ def _mix(texture, scale, u, v, salt):
     if texture == 5:  # shop fronts: bright panes between dark frames
         frame = x < 0.04 or y < 0.05
         goods = cloudy(u * 2.5 + 7 * i, v * 3.0, salt + 5)
-        return (1.0 if frame else 0.0), (1.0 if frame else (0.4 + 1.3 * goods) * (0.7 + 0.6 * cell(i, j, salt)))
+        return (1.0 if frame else 0.0), (
+            1.0 if frame else (0.4 + 1.3 * goods) * (0.7 + 0.6 * cell(i, j, salt))
+        )
     if texture == 6:  # leaves, grass
         return cloudy(u * 6, v * 6, salt), 0.55 + 0.9 * cloudy(u * 3, v * 3, salt + 9)
     if texture == 7:  # planks
@@ -111,7 +128,7 @@ def _mix(texture, scale, u, v, salt):
 
 
 @njit(cache=True, fastmath=True)
-def _closeness(p, kinds, boxes, skip):  # noqa: ANN001, ANN202
+def _closeness(p, kinds, boxes, skip):
     """Ambient occlusion by furniture and walls standing near a point; 1 = open."""
     light = 1.0
     for i in range(kinds.shape[0]):
@@ -125,8 +142,23 @@ def _closeness(p, kinds, boxes, skip):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True)
-def trace(position, rotation, focal, kinds, boxes, surfaces, faces, sky, sun, bounce, headlight, ambient, sunlit, depth):
-    """Fill ``ambient`` and ``sunlit`` (H, W, 4: linear r, g, b, NIR) and ``depth`` (H, W, metres along forward).
+def trace(  # noqa: C901 (one loop of one kernel)
+    position,
+    rotation,
+    focal,
+    kinds,
+    boxes,
+    surfaces,
+    faces,
+    sky,
+    sun,
+    bounce,
+    headlight,
+    ambient,
+    sunlit,
+    depth,
+):
+    """Fill ``ambient``, ``sunlit`` (H, W, 4: red, green, blue, NIR) and ``depth`` (H, W, metres).
 
     Args:
         position: (3,) camera centre.
@@ -138,7 +170,8 @@ def trace(position, rotation, focal, kinds, boxes, surfaces, faces, sky, sun, bo
         sky: (2, 4) radiance at the horizon and overhead.
         sun: (3,) unit vector towards the light.
         bounce: (4,) light from below.
-        headlight: the lamp sits at the camera (infrared) and fades with distance; ``sun`` is not used.
+        headlight: the lamp sits at the camera (infrared) and fades with distance; ``sun`` is not
+            used.
     """
     height, width = depth.shape
     d, p, n = np.empty(3), np.empty(3), np.empty(3)
@@ -181,9 +214,13 @@ def trace(position, rotation, focal, kinds, boxes, surfaces, faces, sky, sun, bo
                 u, v = math.atan2(n[0], n[2]) * boxes[which, 3] + p[0] * 0.3, p[1]
             surface = surfaces[faces[which if which >= 0 else kinds.shape[0]]]
             share, tone = _mix(int(surface[8]), surface[9], u, v, salt)
-            open_sky = _closeness(p, kinds, boxes, which) * (0.62 + 0.38 * min(p[1] / 0.4, 1.0) if n[1] < 0.5 else 1.0)
+            open_sky = _closeness(p, kinds, boxes, which) * (
+                0.62 + 0.38 * min(p[1] / 0.4, 1.0) if n[1] < 0.5 else 1.0
+            )
             if headlight:
-                facing = -(n[0] * d[0] + n[1] * d[1] + n[2] * d[2]) / math.sqrt(d[0] ** 2 + d[1] ** 2 + d[2] ** 2)
+                facing = -(n[0] * d[0] + n[1] * d[1] + n[2] * d[2]) / math.sqrt(
+                    d[0] ** 2 + d[1] ** 2 + d[2] ** 2
+                )
                 facing = math.sqrt(max(facing, 0.0)) * lamp_falloff(t)
             else:
                 facing = n[0] * sun[0] + n[1] * sun[1] + n[2] * sun[2]

@@ -1,17 +1,33 @@
-"""Seams: which surface each spot of a zone shows, as a short list of rules the shader tries in turn.
+"""Seams: which surface each spot of a zone shows, as a short list of rules the shader tries.
 
-A rule covers a band of ``along`` and, inside it, a strip of ``across``; the last rule that holds wins. Sharp edges (sleeve
-ends, necklines, straps, soles, eyes) thus do not depend on how fine the mesh is.
+A rule covers a band of ``along`` and, inside it, a strip of ``across``; the last rule that holds
+wins. Sharp edges (sleeve ends, necklines, straps, soles, eyes) thus do not depend on how fine the
+mesh is.
 """
 
 import numpy as np
 
 from fastreid_ext.rendered import body_coordinates as bc
 from fastreid_ext.rendered.body_coordinates import Figure
+from fastreid_ext.rendered.garments import LOWERS
 from fastreid_ext.rendered.identities import Identity
-from fastreid_ext.rendered.outfits import LOWERS, Outfit
+from fastreid_ext.rendered.outfits import Outfit
 
-SURFACES = ("skin", "hair", "upper", "inner", "print", "lower", "shoes", "sole", "bag", "headwear", "scarf", "dark", "lips")
+SURFACES = (
+    "skin",
+    "hair",
+    "upper",
+    "inner",
+    "print",
+    "lower",
+    "shoes",
+    "sole",
+    "bag",
+    "headwear",
+    "scarf",
+    "dark",
+    "lips",
+)
 RULE_COLUMNS = 10
 _ALL = 9.0
 FRONT, BACK, ANY = 1.0, -1.0, 0.0
@@ -25,7 +41,7 @@ def rule(
     side: float = ANY,
     mirrored: bool = True,
 ) -> list[float]:
-    """One row: zone, along low, along high, strip (centre, slope, half width at low, at high), mirrored, side, surface."""
+    """One row; ``strip`` is centre, slope, half width at the low end and at the high end."""
     return [zone, *along, *strip, float(mirrored), side, SURFACES.index(surface)]
 
 
@@ -36,9 +52,18 @@ def waist_along(figure: Figure) -> float:
 
 def _upper_rules(figure: Figure, outfit: Outfit) -> list[list[float]]:
     waist = waist_along(figure)
-    hips = figure.torso_length + min(outfit.hem - 0.05, 0.1)  # above, whatever shows through the hem has its colour
-    arm, neckline = figure.arm_length, {"round": 0.055, "v": 0.13, "shirt": 0.05, "lapel": 0.24}.get(outfit.collar, 0.0)
-    under = "inner" if outfit.collar in ("lapel", "shirt") and outfit.upper_kind not in ("polo", "dress") else "skin"
+    hips = figure.torso_length + min(
+        outfit.hem - 0.05, 0.1
+    )  # above, whatever shows through the hem has its colour
+    arm, neckline = (
+        figure.arm_length,
+        {"round": 0.055, "v": 0.13, "shirt": 0.05, "lapel": 0.24}.get(outfit.collar, 0.0),
+    )
+    under = (
+        "inner"
+        if outfit.collar in ("lapel", "shirt") and outfit.upper_kind not in ("polo", "dress")
+        else "skin"
+    )
     rules = [
         rule(bc.TORSO, "upper"),
         rule(bc.TORSO, "skin", (-_ALL, 0.004), (0.0, 0.0, 0.085, 0.085)),
@@ -54,8 +79,12 @@ def _upper_rules(figure: Figure, outfit: Outfit) -> list[list[float]]:
     elif outfit.print_kind == "block":
         rules.append(rule(bc.TORSO, "print", (0.14, 0.3), (0.0, 0.0, 0.12, 0.11), FRONT))
     if outfit.opening:
-        rules.append(rule(bc.TORSO, "inner", (0.0, waist + 0.1), (0.0, 0.0, 0.045, outfit.opening), FRONT))
-    rules.append(rule(bc.TORSO, "lower" if outfit.lower_kind != "bare legs" else "upper", (hips, _ALL)))
+        rules.append(
+            rule(bc.TORSO, "inner", (0.0, waist + 0.1), (0.0, 0.0, 0.045, outfit.opening), FRONT)
+        )
+    rules.append(
+        rule(bc.TORSO, "lower" if outfit.lower_kind != "bare legs" else "upper", (hips, _ALL))
+    )
     return rules
 
 
@@ -79,10 +108,16 @@ def _head_rules(figure: Figure, identity: Identity) -> list[list[float]]:
     scalp = "skin" if identity.hair_style == "bald" else "hair"
     rules = [rule(bc.HEAD, "skin"), rule(bc.HAIR, scalp)]
     if identity.beard:
-        rules.append(rule(bc.HEAD, "hair", (0.74 * tall, 1.1 * tall), (0.0, 0.0, 0.07, 0.05), FRONT))
+        rules.append(
+            rule(bc.HEAD, "hair", (0.74 * tall, 1.1 * tall), (0.0, 0.0, 0.07, 0.05), FRONT)
+        )
     rules += [
-        rule(bc.HEAD, "dark", (0.41 * tall, 0.435 * tall), (0.033, 0.0, 0.017, 0.015), FRONT),  # brows
-        rule(bc.HEAD, "dark", (0.465 * tall, 0.505 * tall), (0.033, 0.0, 0.013, 0.013), FRONT),  # eyes
+        rule(
+            bc.HEAD, "dark", (0.41 * tall, 0.435 * tall), (0.033, 0.0, 0.017, 0.015), FRONT
+        ),  # brows
+        rule(
+            bc.HEAD, "dark", (0.465 * tall, 0.505 * tall), (0.033, 0.0, 0.013, 0.013), FRONT
+        ),  # eyes
         rule(bc.HEAD, "lips", (0.755 * tall, 0.795 * tall), (0.0, 0.0, 0.024, 0.022), FRONT),
     ]
     kind = identity.outfit.headwear_kind
@@ -93,7 +128,10 @@ def _head_rules(figure: Figure, identity: Identity) -> list[list[float]]:
         edge = {"beanie": 0.36, "headscarf": 0.22}.get(kind, 0.33)
         rules.append(rule(bc.HEAD, "headwear", (-_ALL, edge * tall)))
         if kind == "headscarf":
-            rules += [rule(bc.HEAD, "headwear", (0.9 * tall, _ALL)), rule(bc.TORSO, "headwear", (-_ALL, 0.03))]
+            rules += [
+                rule(bc.HEAD, "headwear", (0.9 * tall, _ALL)),
+                rule(bc.TORSO, "headwear", (-_ALL, 0.03)),
+            ]
     return rules
 
 
@@ -103,7 +141,10 @@ def _strap_rules(figure: Figure, kind: str) -> list[list[float]]:
     if kind == "shoulder bag":
         reach = figure.torso_length - 0.02
         slope = 0.27 / reach
-        return [rule(bc.TORSO, "bag", (0.0, reach), (-0.1, slope, 0.014, 0.014), side, False) for side in (FRONT, BACK)]
+        return [
+            rule(bc.TORSO, "bag", (0.0, reach), (-0.1, slope, 0.014, 0.014), side, False)
+            for side in (FRONT, BACK)
+        ]
     return []
 
 

@@ -1,9 +1,11 @@
 """Deferred shading: from what the rasteriser saw to linear radiance, in compiled code.
 
-Channels are red, green, blue and near infrared, so one pass serves both kinds of camera. Letters: H x W pixels, N vertices,
+Channels are red, green, blue and near infrared, so one pass serves both kinds of camera.
+Letters: H x W pixels, N vertices,
 M faces, R rules, S surfaces.
 """
 
+# ruff: noqa: ANN001, ANN201, RUF046, D417 (numba types arguments and makes floor a float)
 import math
 
 import numpy as np
@@ -16,7 +18,7 @@ LIGHT_MAP = 112  # pixels of the square shadow map
 
 
 @njit(cache=True)
-def surface_at(rules, starts, zone, p, q, r):  # noqa: ANN001, ANN201
+def surface_at(rules, starts, zone, p, q, r):
     """Index of the surface at (across p, along q, depth r) of a zone: the last rule that holds."""
     found = 0
     for i in range(starts[zone], starts[zone + 1]):
@@ -33,8 +35,8 @@ def surface_at(rules, starts, zone, p, q, r):  # noqa: ANN001, ANN201
 
 
 @njit(cache=True, fastmath=True)
-def pattern_at(surface, p, q, r, salt):  # noqa: ANN001, ANN201
-    """Share of the second colour in [0, 1] and a brightness factor at rest coordinates in metres."""
+def pattern_at(surface, p, q, r, salt):
+    """Share of the second colour in [0, 1] and a brightness factor; p, q, r in metres."""
     kind, period, phase, duty = int(surface[8]), surface[9], surface[10], surface[13]
     share, tone = 0.0, 1.0
     along = (q + phase) / period
@@ -63,7 +65,7 @@ def pattern_at(surface, p, q, r, salt):  # noqa: ANN001, ANN201
 
 
 @njit(cache=True, fastmath=True)
-def lit(light_map, frame, x, y, z):  # noqa: ANN001, ANN201
+def lit(light_map, frame, x, y, z):
     """Share of the sun that reaches a point, 0 to 1: four looks into the shadow map.
 
     ``frame`` (4, 3): rows right, down, towards-the-light, and (offset x, offset y, scale).
@@ -84,13 +86,35 @@ def lit(light_map, frame, x, y, z):  # noqa: ANN001, ANN201
 
 @njit(cache=True, error_model="numpy", fastmath=True)
 def shade_person(
-    face_id, barycentric, depth, scene_depth, occlusion, offset,
-    faces, face_zone, vertices, normals, coordinates, rules, starts, surfaces, salt,
-    eye, sun, sun_strength, fill, overhead, bounce, headlight, light_map, light_frame, out,
-):  # noqa: ANN001, ANN201, PLR0913
-    """Write radiance into ``out`` (H, W, 4) wherever this body is the nearest thing; returns the pixels written.
+    face_id,
+    barycentric,
+    depth,
+    scene_depth,
+    occlusion,
+    offset,
+    faces,
+    face_zone,
+    vertices,
+    normals,
+    coordinates,
+    rules,
+    starts,
+    surfaces,
+    salt,
+    eye,
+    sun,
+    sun_strength,
+    fill,
+    overhead,
+    bounce,
+    headlight,
+    light_map,
+    light_frame,
+    out,
+):
+    """Write radiance into ``out`` (H, W, 4) where this body is nearest; returns the pixels written.
 
-    ``offset`` is the number of this body's first face in ``face_id``; ``eye`` is the camera's position.
+    ``offset`` is this body's first face in ``face_id``; ``eye`` is the camera's position.
     """
     written = 0
     light = np.empty(3)
@@ -102,7 +126,11 @@ def shade_person(
                 continue
             written += 1
             i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-            a, b, c = barycentric[row, column, 0], barycentric[row, column, 1], barycentric[row, column, 2]
+            a, b, c = (
+                barycentric[row, column, 0],
+                barycentric[row, column, 1],
+                barycentric[row, column, 2],
+            )
             p = a * coordinates[i, 0] + b * coordinates[j, 0] + c * coordinates[k, 0]
             q = a * coordinates[i, 1] + b * coordinates[j, 1] + c * coordinates[k, 1]
             r = a * coordinates[i, 2] + b * coordinates[j, 2] + c * coordinates[k, 2]
@@ -125,12 +153,22 @@ def shade_person(
                 direct = sun_strength * lamp_falloff(depth[row, column])
             else:
                 light[:] = sun
-                direct = sun_strength * lit(light_map, light_frame, x + 0.01 * n[0], y + 0.01 * n[1], z + 0.01 * n[2])
+                direct = sun_strength * lit(
+                    light_map, light_frame, x + 0.01 * n[0], y + 0.01 * n[1], z + 0.01 * n[2]
+                )
             facing = n[0] * light[0] + n[1] * light[1] + n[2] * light[2]
             diffuse = direct * max(facing + 0.12, 0.0) / 1.12
-            half_x, half_y, half_z = light[0] + vx * away, light[1] + vy * away, light[2] + vz * away
-            half = (n[0] * half_x + n[1] * half_y + n[2] * half_z) / math.sqrt(half_x**2 + half_y**2 + half_z**2 + 1e-9)
-            gloss = surface[11] * (0.5 * direct * max(half, 0.0) ** 18 + 0.12 * fill * (1 - towards) ** 3)
+            half_x, half_y, half_z = (
+                light[0] + vx * away,
+                light[1] + vy * away,
+                light[2] + vz * away,
+            )
+            half = (n[0] * half_x + n[1] * half_y + n[2] * half_z) / math.sqrt(
+                half_x**2 + half_y**2 + half_z**2 + 1e-9
+            )
+            gloss = surface[11] * (
+                0.5 * direct * max(half, 0.0) ** 18 + 0.12 * fill * (1 - towards) ** 3
+            )
             hemisphere = 0.5 + 0.5 * n[1]
             low = 0.55 + 0.45 * min(y / 0.5, 1.0)  # the ground and the legs shade each other
             around = fill * occlusion[row, column] * low
@@ -145,15 +183,29 @@ def shade_person(
 
 @njit(cache=True, error_model="numpy", fastmath=True)
 def shade_scene(
-    ambient, sunlit, scene_depth, person_depth, eye, rotation, affine, focal, centre,
-    sun_strength, fill, feet, headlight, light_map, light_frame, out,
-):  # noqa: ANN001, ANN201, PLR0913
-    """Write the scene's radiance into ``out`` (H, W, 4), with the shadow of the people and the dark under their feet.
+    ambient,
+    sunlit,
+    scene_depth,
+    person_depth,
+    eye,
+    rotation,
+    affine,
+    focal,
+    centre,
+    sun_strength,
+    fill,
+    feet,
+    headlight,
+    light_map,
+    light_frame,
+    out,
+):
+    """Write the scene's radiance into ``out`` (H, W, 4), with people's shadows on it.
 
     Args:
-        ambient, sunlit, scene_depth: the view's frames cut to the crop, (H, W, 4), (H, W, 4), (H, W).
+        ambient, sunlit, scene_depth: the view's frames cut to the crop.
         person_depth: (H, W); pixels nearer than the scene are left to :func:`shade_person`.
-        affine: (4,) frame x = affine[0] * column + affine[1], frame y = affine[2] * row + affine[3].
+        affine: (4,) scale and offset from column to frame x, then from row to frame y.
         feet: (K, 2) x and z of feet on the ground.
     """
     shadows = not headlight and light_map.shape[0] > 1
@@ -175,6 +227,12 @@ def shade_scene(
                     for k in range(feet.shape[0]):
                         gap = (x - feet[k, 0]) ** 2 + (z - feet[k, 1]) ** 2
                         if gap < 1.0:
-                            near *= 1.0 - 0.55 / (1.0 + gap / 0.02) ** 2 - 0.16 / (1.0 + gap / 0.12) ** 2
+                            near *= (
+                                1.0
+                                - 0.55 / (1.0 + gap / 0.02) ** 2
+                                - 0.16 / (1.0 + gap / 0.12) ** 2
+                            )
             for d in range(4):
-                out[row, column, d] = ambient[row, column, d] * fill * near + sunlit[row, column, d] * sun
+                out[row, column, d] = (
+                    ambient[row, column, d] * fill * near + sunlit[row, column, d] * sun
+                )

@@ -11,7 +11,7 @@ from fastreid_ext.rendered.views import FRAME_WIDTH, View
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One person in front of one camera. Metres and radians unless said; factors multiply the camera's own value."""
+    """One person in front of one camera; metres and radians, factors of the camera's values."""
 
     x: float
     z: float
@@ -33,7 +33,7 @@ class Shot:
     companion_pose: np.ndarray
 
     def azimuth_deg(self) -> float:
-        """Where the camera stands as the body sees it: 0 in front, 90 on its left, in (-180, 180]."""
+        """Where the body sees the camera: 0 in front, 90 on its left, in (-180, 180]."""
         towards = math.degrees(math.atan2(-self.x, -self.z) - self.yaw)
         return -((-towards + 180.0) % 360.0 - 180.0)
 
@@ -46,7 +46,8 @@ def _lighting(view: View, rng: np.random.Generator) -> dict:
     """Weather and drift: now and then a cloud takes most of the sun and leaves more sky light."""
     cloud = rng.random() < 0.22 and not view.spec.infrared
     return {
-        "sun": view.spec.sun[2] * float(rng.uniform(0.1, 0.35) if cloud else rng.uniform(0.8, 1.12)),
+        "sun": view.spec.sun[2]
+        * float(rng.uniform(0.1, 0.35) if cloud else rng.uniform(0.8, 1.12)),
         "fill": float(rng.uniform(1.05, 1.3) if cloud else rng.uniform(0.88, 1.12)),
         "exposure": float(np.exp(rng.normal(0.0, 0.13))),
         "gains": np.exp(rng.normal(0.0, 0.025, 3)),
@@ -66,7 +67,7 @@ def _framing(rng: np.random.Generator) -> dict:
 
 
 def draw_shot(view: View, bag_kind: str, companions: int, rng: np.random.Generator) -> Shot:
-    """A shot of somebody carrying ``bag_kind``; ``companions`` is how many other pedestrians there are to pick from."""
+    """A shot of somebody carrying ``bag_kind``, with up to one of ``companions`` passers-by."""
     spec = view.spec
     z = float(rng.uniform(spec.near, spec.far))
     reach = min(0.36 * z * FRAME_WIDTH / view.focal, 3.0)

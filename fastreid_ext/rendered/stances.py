@@ -24,7 +24,12 @@ def draw_stance(bag_kind: str, rng: np.random.Generator) -> tuple[str, np.ndarra
     else:
         pose = poses.walking(float(rng.random()), float(rng.uniform(0.6, 1.7)), rng)
     if stance == "phone":
-        pose = poses.phone(pose, "texting" if rng.random() < 0.6 else "calling", rng, "left" if bag_kind in ("handbag", "shopping bag") else "right")
+        pose = poses.phone(
+            pose,
+            "texting" if rng.random() < 0.6 else "calling",
+            rng,
+            "left" if bag_kind in ("handbag", "shopping bag") else "right",
+        )
     hold, side, share = _HOLD.get(bag_kind, ("", "", 0.0))
     if rng.random() < share:
         pose = poses.carrying(pose, hold, rng, side)

@@ -1,13 +1,15 @@
 """Garment pieces sewn around a figure: hems, skirts, coat tails, collars, hoods, scarves.
 
-All in the rest pose of :mod:`pieces`; nothing random, everything follows from the figure and the outfit.
+All in the rest pose of :mod:`pieces`; nothing random, everything follows from the figure and the
+outfit.
 """
 
 import numpy as np
 
 from fastreid_ext.rendered import body_coordinates as bc
 from fastreid_ext.rendered.body_coordinates import Figure
-from fastreid_ext.rendered.outfits import LOWERS, Outfit
+from fastreid_ext.rendered.garments import LOWERS
+from fastreid_ext.rendered.outfits import Outfit
 from fastreid_ext.rendered.pieces import Piece, blob, bound, rigid, tube
 
 _WAIST_ABOVE_PELVIS = 0.10
@@ -44,7 +46,7 @@ def hanging_weights(figure: Figure, vertices: np.ndarray) -> np.ndarray:
 
 
 def _hanging_tube(figure: Figure, drop: float, slack: float, flare: float, surface: str) -> Piece:
-    """Cloth from the waist down to ``drop`` metres below the pelvis; ``flare`` widens it per metre."""
+    """Cloth from the waist to ``drop`` metres below the pelvis; ``flare`` widens it per metre."""
     pelvis = figure.joints[bc.PELVIS, 1]
     levels = np.linspace(pelvis + _WAIST_ABOVE_PELVIS, pelvis - drop, 5 + int(drop / 0.06))
     rings, centres = [], []
@@ -77,7 +79,9 @@ def _neck_ring(figure: Figure, low: float, high: float, slack: float, surface: s
     vertices, faces = tube(centres, radii, 16)
     coordinates = vertices - neck
     coordinates[:, 1] *= -1
-    return Piece(vertices, faces, bound(vertices, {bc.NECK: 0.5, bc.SPINE3: 0.5}), coordinates, surface)
+    return Piece(
+        vertices, faces, bound(vertices, {bc.NECK: 0.5, bc.SPINE3: 0.5}), coordinates, surface
+    )
 
 
 def garment_pieces(figure: Figure, outfit: Outfit) -> list[Piece]:
@@ -86,14 +90,28 @@ def garment_pieces(figure: Figure, outfit: Outfit) -> list[Piece]:
     long_cut = outfit.upper_kind in ("coat", "dress")
     flare = 0.16 if outfit.upper_kind == "dress" else 0.1
     pieces.append(
-        _hanging_tube(figure, outfit.hem, outfit.thickness + 0.004 + 0.35 * outfit.ease, flare if long_cut else 0.05, "upper")
+        _hanging_tube(
+            figure,
+            outfit.hem,
+            outfit.thickness + 0.004 + 0.35 * outfit.ease,
+            flare if long_cut else 0.05,
+            "upper",
+        )
     )
     if outfit.lower_kind in LOWERS and LOWERS[outfit.lower_kind].skirt:
         length = outfit.leg * figure.leg_length
         pieces.append(_hanging_tube(figure, length, 0.004, 0.06 + 2.2 * outfit.leg_ease, "lower"))
     slack = 0.4 * outfit.thickness
     if outfit.collar in ("shirt", "lapel"):
-        pieces.append(_neck_ring(figure, -0.05, 0.025, 0.012 + slack, "upper" if outfit.collar == "shirt" else "inner"))
+        pieces.append(
+            _neck_ring(
+                figure,
+                -0.05,
+                0.025,
+                0.012 + slack,
+                "upper" if outfit.collar == "shirt" else "inner",
+            )
+        )
     elif outfit.collar == "high":
         pieces.append(_neck_ring(figure, -0.05, 0.055, 0.014 + slack, "upper"))
     elif outfit.collar == "hood":
@@ -105,5 +123,11 @@ def garment_pieces(figure: Figure, outfit: Outfit) -> list[Piece]:
         pieces.append(_neck_ring(figure, -0.05, 0.045, 0.045, "scarf"))
         if outfit.upper.phase > 0.06:  # one end hangs down the chest
             x, y, z = figure.joints[bc.NECK]
-            pieces.append(rigid(blob((0.05, y - 0.2, z + 0.135), (0.05, 0.18, 0.02), 5.0), {bc.SPINE3: 0.7, bc.SPINE2: 0.3}, "scarf"))
+            pieces.append(
+                rigid(
+                    blob((0.05, y - 0.2, z + 0.135), (0.05, 0.18, 0.02), 5.0),
+                    {bc.SPINE3: 0.7, bc.SPINE2: 0.3},
+                    "scarf",
+                )
+            )
     return pieces

@@ -19,8 +19,9 @@ FRAME_HEIGHT, FRAME_WIDTH = 540, 720
 class View:
     """One camera and what it sees when nobody is there.
 
-    ``ambient`` and ``sunlit`` are (H, W, 4) float32 linear radiance (red, green, blue, NIR) for unit strength of each light;
-    ``depth`` (H, W) is metres along the optical axis; ``rotation`` has rows right, down, forward.
+    ``ambient`` and ``sunlit`` are (H, W, 4) float32 linear radiance (red, green, blue, NIR) for
+    unit strength of each light; ``depth`` (H, W) is metres along the optical axis; ``rotation`` has
+    rows right, down, forward.
     """
 
     domain: str
@@ -38,7 +39,7 @@ class View:
 
 
 def direction(azimuth_deg: float, elevation_deg: float) -> np.ndarray:
-    """Unit vector towards a light; azimuth 0 is behind the camera (z negative), elevation above the ground."""
+    """Unit vector towards a light; azimuth 0 is behind the camera (z negative)."""
     azimuth, elevation = math.radians(azimuth_deg), math.radians(elevation_deg)
     flat = math.cos(elevation)
     return np.array([flat * math.sin(azimuth), math.sin(elevation), -flat * math.cos(azimuth)])
@@ -60,8 +61,33 @@ def view(domain: str, camera: int) -> View:
     ambient = np.zeros((FRAME_HEIGHT, FRAME_WIDTH, 4), np.float32)
     sunlit = np.zeros_like(ambient)
     depth = np.empty((FRAME_HEIGHT, FRAME_WIDTH), np.float32)
-    trace(position, rotation, focal, kinds, boxes, surfaces, faces, np.stack([horizon, overhead]), sun, bounce, spec.infrared, ambient, sunlit, depth)
+    trace(
+        position,
+        rotation,
+        focal,
+        kinds,
+        boxes,
+        surfaces,
+        faces,
+        np.stack([horizon, overhead]),
+        sun,
+        bounce,
+        spec.infrared,
+        ambient,
+        sunlit,
+        depth,
+    )
     return View(
-        domain=domain, camera=camera, spec=spec, position=position, rotation=rotation, focal=focal, sun=sun,
-        overhead=overhead, bounce=bounce, ambient=ambient, sunlit=sunlit, depth=depth,
-    )  # fmt: skip
+        domain=domain,
+        camera=camera,
+        spec=spec,
+        position=position,
+        rotation=rotation,
+        focal=focal,
+        sun=sun,
+        overhead=overhead,
+        bounce=bounce,
+        ambient=ambient,
+        sunlit=sunlit,
+        depth=depth,
+    )

@@ -1,8 +1,9 @@
 """Render a domain to disk: workers, resume, atomic files.
 
-One identity is the unit of work. Its pictures are rendered into ``.work/<pid>.partial``, moved into the data set's
-folders, and only then is ``.work/<pid>.jsonl`` put in place; so a run killed at any moment is finished by running it
-again, and the bytes do not depend on how often it was killed or how many workers there were.
+One identity is the unit of work. Its pictures are rendered into ``.work/<pid>.partial``, moved into
+the data set's folders, and only then is ``.work/<pid>.jsonl`` put in place; so a run killed at any
+moment is finished by running it again, and the bytes do not depend on how often it was killed or
+how many workers there were.
 """
 
 import concurrent.futures
@@ -55,12 +56,15 @@ def render_domain(
         images_per_identity: pictures of each person, over up to six cameras; at least 4.
         seed: >= 0; another seed gives other people.
         workers: processes; 1 renders in this one.
-        height, width: of the pictures, in pixels.
+        height: of the pictures, in pixels.
+        width: likewise.
 
     Returns:
         The domain's folder.
     """
-    settings = Settings(domain, train_identities, test_identities, images_per_identity, seed, height, width)
+    settings = Settings(
+        domain, train_identities, test_identities, images_per_identity, seed, height, width
+    )
     if workers < 1:
         raise ValueError(f"expected workers >= 1, got {workers}")
     folder = Path(root) / domain
@@ -101,14 +105,16 @@ def _finished(folder: Path, settings: Settings) -> bool:
                 if found.get(key) != wanted.get(key)
             )
             raise ValueError(
-                f"expected {folder} to be empty or from the same settings, got another data set ({differing}); "
+                f"expected {folder} to be empty or from the same settings, "
+                f"got another data set ({differing}); "
                 "remove the folder, choose another root, or repeat its settings"
             )
         if name == "dataset.json":
             return True
     if not (folder / ".work").exists() and any((folder / name).exists() for name in FOLDERS):
         raise ValueError(
-            f"expected {folder} to be empty or begun by this renderer, got picture folders without dataset.json; "
+            f"expected {folder} to be empty or begun by this renderer, "
+            "got picture folders without dataset.json; "
             "remove them or choose another root"
         )
     return False
@@ -118,7 +124,9 @@ def _rows_file(work: Path, identity: PlannedIdentity) -> Path:
     return work / f"{identity.person_id:04d}.jsonl"
 
 
-def _render_all(settings: Settings, folder: Path, pending: list[PlannedIdentity], workers: int) -> Iterator[int]:
+def _render_all(
+    settings: Settings, folder: Path, pending: list[PlannedIdentity], workers: int
+) -> Iterator[int]:
     """Render every pending identity; yields the number of pictures of each as it is finished."""
     if workers == 1 or len(pending) < 2:
         for identity in pending:
@@ -164,10 +172,16 @@ def _render_identity(settings: Settings, folder: Path, identity: PlannedIdentity
 
 
 def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) -> None:
-    """Join the identities' rows, draw the contact sheet, write dataset.json last, and drop the work folder."""
+    """Join the rows, draw the contact sheet, write dataset.json last, drop the work folder."""
     work = folder / ".work"
-    _write(folder / "annotations.jsonl", b"".join(_rows_file(work, identity).read_bytes() for identity in planned))
-    rows = [_sheet_row(folder, identity) for identity in planned[:: max(len(planned) // _SHEET_IDENTITIES, 1)]]
+    _write(
+        folder / "annotations.jsonl",
+        b"".join(_rows_file(work, identity).read_bytes() for identity in planned),
+    )
+    rows = [
+        _sheet_row(folder, identity)
+        for identity in planned[:: max(len(planned) // _SHEET_IDENTITIES, 1)]
+    ]
     _write(folder / "contact_sheet.png", encode_png(contact_sheet(rows[:_SHEET_IDENTITIES])))
     files = [image.file for identity in planned for image in identity.images]
     description = {
@@ -177,9 +191,12 @@ def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) 
         "identities": {"train": settings.train_identities, "test": settings.test_identities},
         "images": {name: sum(file.startswith(f"{name}/") for file in files) for name in FOLDERS},
         "versions": {
-            "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__, "opencv": cv2.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+            "opencv": cv2.__version__,
         },
-    }  # fmt: skip
+    }
     _write(folder / "dataset.json", (json.dumps(description, indent=2) + "\n").encode())
     shutil.rmtree(work)
 

@@ -78,7 +78,9 @@ def test_every_query_has_a_right_answer_at_another_camera(domain, count):
 
 def test_all_cameras_are_used_about_equally():
     planned = plan_domain(Settings("RenderedMall", 200, 0, 12, 0))
-    counts = np.bincount([image.camera for identity in planned for image in identity.images], minlength=6)
+    counts = np.bincount(
+        [image.camera for identity in planned for image in identity.images], minlength=6
+    )
     assert counts.min() > 0.8 * counts.mean()
 
 

@@ -24,9 +24,21 @@ SPINE2, LEFT_KNEE = 6, 4
 def person(upper: Cloth, lower: Cloth, **changes):
     identity = draw_identity(load_body(), 0, "RenderedVI", 1, 1)
     outfit = dataclasses.replace(
-        identity.outfit, upper_kind="t-shirt", upper=upper, opening=0.0, print_kind="", scarf=None, collar="round",
-        hem=0.1, sleeve=0.4, lower_kind="jeans", lower=lower, leg=1.0, leg_ease=0.01, **changes,
-    )  # fmt: skip
+        identity.outfit,
+        upper_kind="t-shirt",
+        upper=upper,
+        opening=0.0,
+        print_kind="",
+        scarf=None,
+        collar="round",
+        hem=0.1,
+        sleeve=0.4,
+        lower_kind="jeans",
+        lower=lower,
+        leg=1.0,
+        leg_ease=0.01,
+        **changes,
+    )
     return dataclasses.replace(identity, outfit=outfit)
 
 
@@ -35,16 +47,29 @@ def frontal(place):
     rng = np.random.default_rng(4)
     shot = draw_shot(place, "none", 0, rng)
     return dataclasses.replace(
-        shot, x=0.0, z=place.spec.near, yaw=np.pi, pose=standing(rng, "relaxed"), motion_length=0.0,
-        box_scale=1.1, box_aspect=0.45, box_shift=(0.0, 0.0), exposure=1.0, gains=np.ones(3), sun=0.6, fill=1.0,
-    )  # fmt: skip
+        shot,
+        x=0.0,
+        z=place.spec.near,
+        yaw=np.pi,
+        pose=standing(rng, "relaxed"),
+        motion_length=0.0,
+        box_scale=1.1,
+        box_aspect=0.45,
+        box_shift=(0.0, 0.0),
+        exposure=1.0,
+        gains=np.ones(3),
+        sun=0.6,
+        fill=1.0,
+    )
 
 
 def photograph(identity, camera: int):
     place = view("RenderedVI", camera)
     shot = frontal(place)
     rendering = render(place, dress(identity, "none", 0, "RenderedVI"), [], shot, 128, 64)
-    picture = expose(rendering.radiance, rendering.box, place.spec, shot, 128, 64, np.random.default_rng(0))
+    picture = expose(
+        rendering.radiance, rendering.box, place.spec, shot, 128, 64, np.random.default_rng(0)
+    )
     return picture, rendering, place
 
 
@@ -64,11 +89,15 @@ GREEN = Cloth("cotton", "green", (0.02, 0.4, 0.02), nir=0.6)
 def test_chest_and_knee_show_the_colours_of_the_annotations():
     picture, rendering, place = photograph(person(RED, BLUE), camera=0)
     row, column = pixel_of(SPINE2, rendering, place)
-    red, green, blue = picture[row - 2 : row + 3, column - 2 : column + 3].reshape(-1, 3).mean(axis=0)
+    red, green, blue = (
+        picture[row - 2 : row + 3, column - 2 : column + 3].reshape(-1, 3).mean(axis=0)
+    )
     assert red > 2 * green
     assert red > 2 * blue
     row, column = pixel_of(LEFT_KNEE, rendering, place)
-    red, green, blue = picture[row - 2 : row + 3, column - 1 : column + 2].reshape(-1, 3).mean(axis=0)
+    red, green, blue = (
+        picture[row - 2 : row + 3, column - 1 : column + 2].reshape(-1, 3).mean(axis=0)
+    )
     assert blue > 1.4 * red
     assert blue > 1.2 * green
 
@@ -93,7 +122,8 @@ def test_visible_does_not_see_infrared_reflectance():
 
 @pytest.mark.parametrize(("yaw_deg", "azimuth"), [(180, 0.0), (0, 180.0), (90, 90.0), (-90, -90.0)])
 def test_azimuth_is_zero_for_a_face_and_ninety_for_the_left_side(yaw_deg, azimuth):
-    # The camera looks along +z. Who faces +x (yaw 90) shows it the right shoulder; the left one is farther away.
+    # The camera looks along +z. Who faces +x (yaw 90) shows it the right shoulder; the left one is
+    # farther away.
     shot = dataclasses.replace(frontal(view("RenderedVI", 0)), yaw=np.deg2rad(yaw_deg))
     found = shot.azimuth_deg()
     assert abs((found + azimuth + 180) % 360 - 180) < 1e-6 or abs(found - azimuth) < 1e-6
@@ -122,8 +152,12 @@ def test_cameras_of_a_domain_differ_in_colour_and_sharpness():
 def test_somebody_behind_a_wall_is_reported_hidden():
     place = view("RenderedVI", 0)
     wall = dataclasses.replace(place, depth=np.full_like(place.depth, 1.0))
-    rendering = render(wall, dress(person(RED, BLUE), "none", 0, "RenderedVI"), [], frontal(place), 64, 32)
+    rendering = render(
+        wall, dress(person(RED, BLUE), "none", 0, "RenderedVI"), [], frontal(place), 64, 32
+    )
     assert rendering.visible == 0.0
     open_air = dataclasses.replace(place, depth=np.full_like(place.depth, 100.0))
-    rendering = render(open_air, dress(person(RED, BLUE), "none", 0, "RenderedVI"), [], frontal(place), 64, 32)
+    rendering = render(
+        open_air, dress(person(RED, BLUE), "none", 0, "RenderedVI"), [], frontal(place), 64, 32
+    )
     assert rendering.visible == 1.0

@@ -36,7 +36,16 @@ def test_a_sloped_strap_crosses_from_one_shoulder_to_the_other_hip():
 
 
 def test_stripes_alternate_with_their_period():
-    cloth = Cloth("cotton", "red", (0.5, 0, 0), 0.5, pattern="horizontal stripes", period=0.1, phase=0.0, duty=0.5)
+    cloth = Cloth(
+        "cotton",
+        "red",
+        (0.5, 0, 0),
+        0.5,
+        pattern="horizontal stripes",
+        period=0.1,
+        phase=0.0,
+        duty=0.5,
+    )
     row = np.array(cloth.row(), dtype=np.float32)
     shares = [pattern_at(row, 0.0, q, 0.0, 1)[0] for q in (0.02, 0.07, 0.12, 0.17)]
     assert shares == [1.0, 0.0, 1.0, 0.0]

@@ -66,7 +66,16 @@ def test_bytes_do_not_depend_on_the_number_of_workers(rendered, small, tmp_path)
 
 
 def test_a_killed_run_is_finished_by_running_it_again(rendered, small, tmp_path):
-    command = [sys.executable, str(TOOL), "--domain", "RenderedVI", "--root", str(tmp_path), "--workers", "1"]
+    command = [
+        sys.executable,
+        str(TOOL),
+        "--domain",
+        "RenderedVI",
+        "--root",
+        str(tmp_path),
+        "--workers",
+        "1",
+    ]
     for key, value in small.items():
         command += [f"--{key.replace('_', '-')}", str(value)]
     environment = os.environ | {"PYTHONPATH": str(TOOL.parents[1])}
@@ -98,20 +107,29 @@ def test_a_finished_folder_is_left_alone(rendered, small):
 
 
 def test_other_settings_in_the_same_folder_are_refused(rendered, small):
-    with pytest.raises(ValueError, match=r"got another data set \(seed 7 there and 8 here\); remove the folder"):
+    with pytest.raises(
+        ValueError, match=r"got another data set \(seed 7 there and 8 here\); remove the folder"
+    ):
         render_domain("RenderedVI", rendered.parent, **(small | {"seed": 8}))
-    with pytest.raises(ValueError, match="height 128 there and 64 here, width 64 there and 32 here"):
+    with pytest.raises(
+        ValueError, match="height 128 there and 64 here, width 64 there and 32 here"
+    ):
         render_domain("RenderedVI", rendered.parent, **small, height=64, width=32)
 
 
 def test_somebody_elses_pictures_are_not_mixed_with_ours(tmp_path, small):
     (tmp_path / "RenderedMall" / "query").mkdir(parents=True)
-    with pytest.raises(ValueError, match="got picture folders without dataset.json; remove them"):
+    with pytest.raises(ValueError, match=r"got picture folders without dataset.json; remove them"):
         render_domain("RenderedMall", tmp_path, **small)
 
 
 def test_another_seed_gives_other_pictures_and_size_is_height_by_width(rendered, tmp_path, small):
-    fewer = small | {"train_identities": 1, "test_identities": 0, "images_per_identity": 4, "seed": 8}
+    fewer = small | {
+        "train_identities": 1,
+        "test_identities": 0,
+        "images_per_identity": 4,
+        "seed": 8,
+    }
     folder = render_domain("RenderedVI", tmp_path, **fewer, height=96, width=40)
     pictures = list(folder.rglob("*.jpg"))
     assert len(pictures) == 4
@@ -123,10 +141,13 @@ def test_another_seed_gives_other_pictures_and_size_is_height_by_width(rendered,
     ("change", "words"),
     [
         ({"images_per_identity": 3}, r"expected images_per_identity >= 4 .* got 3"),
-        ({"train_identities": 0, "test_identities": 0}, "at least one in all, got 0 for training and 0 for test"),
+        (
+            {"train_identities": 0, "test_identities": 0},
+            "at least one in all, got 0 for training and 0 for test",
+        ),
         ({"seed": -1}, "expected a seed >= 0, got -1"),
         ({"workers": 0}, "expected workers >= 1, got 0"),
-        ({"height": 8}, "expected a size between 32x16 and 1024x1024 .* got 8x64"),
+        ({"height": 8}, r"expected a size between 32x16 and 1024x1024 .* got 8x64"),
     ],
 )
 def test_settings_are_checked_before_work(change, words, small, tmp_path):
@@ -136,5 +157,5 @@ def test_settings_are_checked_before_work(change, words, small, tmp_path):
 
 
 def test_an_unknown_domain_names_the_known_ones(small, tmp_path):
-    with pytest.raises(ValueError, match="expected a domain of RenderedCampus, .* got 'Campus'"):
+    with pytest.raises(ValueError, match=r"expected a domain of RenderedCampus, .* got 'Campus'"):
         render_domain("Campus", tmp_path, **small)
