@@ -2,9 +2,9 @@
 
 Letters: B images in the batch of one process, P persons of K images in it, s the share.
 
-Persons come as in a shuffled pack: all once, then all again in a new order; no person twice in the
-batch of all processes if there are enough. So do the images of a person. What the share means
-depends on what a person has:
+Persons come as in a shuffled pack: all once, then all again in a new order, and no person twice in
+the batch of all processes. So do the images of a person, which repeat in a batch only if there are
+too few. What the share means depends on what a person has:
 
 - *Within a person* (PERSON_IDS "kept"): of the K images of each person that has real and generated
   images, on average s are generated. Over the n such persons in the batch of a process exactly
@@ -77,16 +77,17 @@ class MixedBatches:
                 f"{round(self.share * parts)}, so nothing would be mixed; "
                 f"use a share between {1 / parts:.3g} and {1 - 1 / parts:.3g}"
             ]
-        if self.within_persons:
-            return []
         generated = round(self.share * parts)
+        needs = [
+            (f"real {unit}", parts - generated, kinds[REAL]),
+            (f"generated {unit}", generated, kinds[GENERATED]),
+        ]
+        if self.within_persons:
+            needs = [("persons", self.persons, len(self._images))]
         return [
-            f"{key} puts {wanted * self.world_size} {name} {unit} into a batch but there are "
+            f"{key} puts {wanted * self.world_size} different {name} into a batch but there are "
             f"{there}; change the share or lower SOLVER.IMS_PER_BATCH"
-            for name, wanted, there in (
-                ("real", parts - generated, kinds[REAL]),
-                ("generated", generated, kinds[GENERATED]),
-            )
+            for name, wanted, there in needs
             if wanted * self.world_size > there
         ]
 

@@ -1,6 +1,5 @@
 """Open the data sets a configuration names, in a fixed order and with clear errors."""
 
-import logging
 import os
 import re
 import warnings
@@ -15,8 +14,6 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.samplers import Item
-
-logger = logging.getLogger(__name__)
 
 GENERATED = "GeneratedPersons"
 

@@ -112,8 +112,19 @@ def test_seed_decides_the_order():
         (0, 8, {}, "there are no real ones"),
         (8, 8, {"share": 0.01}, "0.01 of the 16 images in a batch rounds to 0, .* between 0.0625"),
         (8, 8, {"share": 0.1, "within_persons": False}, "of the 4 persons in a batch rounds to 0"),
-        (8, 1, {"within_persons": False}, "puts 2 generated persons into a batch but there are 1"),
-        (3, 9, {"within_persons": False, "world_size": 2}, "puts 4 real persons .* there are 3"),
+        (
+            8,
+            1,
+            {"within_persons": False},
+            "puts 2 different generated persons into a batch but there are 1",
+        ),
+        (7, 7, {"world_size": 2}, "puts 8 different persons into a batch but there are 7; change"),
+        (
+            3,
+            9,
+            {"within_persons": False, "world_size": 2},
+            "puts 4 different real persons .* there are 3",
+        ),
     ],
 )
 def test_impossible_share_is_explained(real, generated, kwargs, text):
