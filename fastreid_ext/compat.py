@@ -19,6 +19,7 @@ import logging
 import os
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,16 @@ def refuse_downloads() -> None:
                 module.init_pretrained_weights = init_pretrained_weights
 
 
+def hush_known_warnings() -> None:
+    """Silence warnings about the host's own old calls, on which a user cannot act."""
+    for message in (
+        "TypedStorage is deprecated",  # its to_tensor
+        "Cython r",  # its rank and roc, which we replace
+        "This overload of addmm_ is deprecated",  # its distances
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
 def prepare() -> None:
     """Everything that must happen before ``import fastreid``."""
     global _prepared
@@ -285,6 +296,7 @@ def prepare() -> None:
     provide_torchvision_ops()
     provide_torch_six()
     provide_collections_mapping()
+    hush_known_warnings()
     _prepared = True
 
 

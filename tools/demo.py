@@ -20,7 +20,7 @@ from fastreid_ext.evaluation.features import TestFeatures, extract_features
 from fastreid_ext.evaluation.plots import draw_rank_lists, plot_training
 from fastreid_ext.evaluation.ranking import RankMetrics
 from fastreid_ext.evaluation.reference_points import chance, colour_histograms
-from fastreid_ext.rendered import render_domain
+from fastreid_ext.rendered.writer import render_domain
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yml"
 DOMAIN = "RenderedCampus"

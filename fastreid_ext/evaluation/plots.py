@@ -93,27 +93,39 @@ def draw_rank_lists(
         top: gallery images per row.
         seed: of the draw.
     """
-    (query, gallery), (query_paths, gallery_paths) = (
-        test.split(test.features),
-        test.split(test.paths),
-    )
-    query_pids, gallery_pids, query_camids, gallery_camids = test.labels()
-    rows = []
-    for row in _drawn_queries(test, queries, seed):
-        similarity = _cosine(query[row].numpy(), gallery.numpy())
-        junk = (gallery_pids == query_pids[row]) & (gallery_camids == query_camids[row])
-        similarity[junk] = -np.inf
-        tiles = [_framed(query_paths[row], QUERY), np.full((_TILE[0] + 2 * _FRAME, 16, 3), 255)]
-        for index in np.argsort(-similarity, kind="stable")[:top]:
-            right = gallery_pids[index] == query_pids[row]
-            tiles.append(_framed(gallery_paths[index], RIGHT if right else WRONG))
-        rows.append(_joined(tiles, axis=1))
+    rows = [_rank_list(test, row, top) for row in _drawn_queries(test, queries, seed)]
+    titles = ["query", "", *map(str, range(1, top + 1))]
+    header = _joined([_title(text) for text in titles], axis=1)[:, : rows[0].shape[1]]
     picture = np.pad(
-        _joined(rows, axis=0), ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255
+        _joined([header, *rows], axis=0), ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255
     )
     if not cv2.imwrite(str(output), picture[:, :, ::-1]):
         raise OSError(f"could not write {output}; is the disk full?")
     return output
+
+
+def _rank_list(test: TestFeatures, row: int, top: int) -> NDArray[np.uint8]:
+    """Draw one query, a gap, and its first ``top`` gallery images."""
+    query, gallery = test.split(test.features)
+    query_paths, gallery_paths = test.split(test.paths)
+    query_pids, gallery_pids, query_camids, gallery_camids = test.labels()
+    similarity = _cosine(query[row].numpy(), gallery.numpy())
+    same_person = gallery_pids == query_pids[row]
+    similarity[same_person & (gallery_camids == query_camids[row])] = -np.inf
+    tiles = [_framed(query_paths[row], QUERY), np.full((_TILE[0] + 2 * _FRAME, _GAP, 3), 255)]
+    for index in np.argsort(-similarity, kind="stable")[:top]:
+        tiles.append(_framed(gallery_paths[index], RIGHT if same_person[index] else WRONG))
+    return _joined(tiles, axis=1)
+
+
+def _title(text: str) -> NDArray[np.uint8]:
+    width = _TILE[1] + 2 * _FRAME if text else _GAP
+    canvas = np.full((14, width, 3), 255, np.uint8)
+    (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
+    origin = ((width - text_width) // 2, 12)
+    return cv2.putText(
+        canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (60, 60, 60), 1, cv2.LINE_AA
+    )
 
 
 def _drawn_queries(test: TestFeatures, count: int, seed: int) -> NDArray[np.int64]:

@@ -50,8 +50,8 @@ def test_colour_histograms_name_the_broken_file(tmp_path):
 
 def test_rank_lists_frame_right_green_and_wrong_red(test_set, tmp_path):
     picture = cv2.imread(str(draw_rank_lists(test_set, tmp_path / "ranks.png", queries=4, top=3)))
-    frames = picture[6 + 1, :, ::-1]  # a row of pixels inside the upper frames of the first list
-    middles = [6 + 36, 6 + 72 + 6 + 16 + 6 + 36]  # of the query, of the first match
+    frames = picture[6 + 14 + 6 + 1, :, ::-1]  # pixels inside the upper frames of the first list
+    middles = [6 + 36, 6 + 72 + 6 + 6 + 6 + 36]  # of the query, of the first match
     assert tuple(frames[middles[0]]) == (90, 90, 90)
     assert tuple(frames[middles[1]]) == (46, 160, 67)
     assert tuple(frames[middles[1] + 2 * 78]) == (207, 34, 46)  # only two matches exist
