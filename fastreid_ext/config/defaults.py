@@ -46,6 +46,8 @@ def _add_generated_persons(cfg: CfgNode) -> None:
     generated.CAMERA_RULE = "row"
     # Most images used of one identity; 0 = all.
     generated.MAX_PER_IDENTITY = 0
-    # Share of every batch that is generated, in [0, 1); 0 = no rule, images come as they are
-    # sampled.
+    # Share of every batch that is generated, in [0, 1), instead of the order of SAMPLER_TRAIN; 0 =
+    # no rule, images come as they are sampled. With persons "kept": of the NUM_INSTANCE images of
+    # each person that has both kinds, on average; "new": of the persons in a batch; with
+    # TrainingSampler: of the images.
     generated.BATCH_SHARE = 0.0

@@ -44,7 +44,8 @@ class PreflightReport:
 
     def __str__(self) -> str:
         """Table, then warnings, then problems."""
-        lines = [tabulate(self.rows, headers=HEADERS, tablefmt="pipe", numalign="left")]
+        table = tabulate(self.rows, headers=HEADERS, tablefmt="pipe", numalign="left")
+        lines = [table] if self.rows else []
         lines += [f"warning: {text}" for text in self.warnings]
         lines += [f"problem: {text}" for text in self.problems]
         return "\n".join(lines)
@@ -73,6 +74,7 @@ def preflight(cfg: CfgNode, *, world_size: int | None = None) -> PreflightReport
         paths.update((path, None) for path in _check_test(cfg, name, training, report))
     if cfg.DATASETS.PREFLIGHT != "off":
         _check_files(list(paths), cfg.DATASETS.PREFLIGHT, report)
+    report.problems = list(dict.fromkeys(report.problems))  # a set missing for training and test
     return report
 
 
