@@ -104,6 +104,10 @@ class _ChumpyArray:
         )
 
 
+# Pickles of protocol 2 and below, Python 3's too, name these modules as Python 2 did.
+_PYTHON_3_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+
+
 class _BodyUnpickler(pickle.Unpickler):
     """Builds numpy, scipy.sparse and (stubbed) chumpy objects and nothing else."""
 
@@ -113,11 +117,13 @@ class _BodyUnpickler(pickle.Unpickler):
             ("numpy", "dtype"),
             ("copyreg", "_reconstructor"),
             ("builtins", "object"),
+            ("builtins", "set"),  # chumpy keeps its bookkeeping in sets
             ("_codecs", "encode"),
         }
     )
 
     def find_class(self, module: str, name: str) -> Any:
+        module = _PYTHON_3_NAMES.get(module, module)
         if module.split(".")[0] == "chumpy":
             return _ChumpyArray
         if (module, name) in self._HARMLESS:

@@ -118,7 +118,7 @@ class BodyModel:
         corrected = rest
         if self.pose_directions is not None:
             feature = (rotations[1:] - np.eye(3)).reshape(-1).astype(np.float32)
-            corrected = rest + self.pose_directions @ feature
+            corrected = rest + (self.pose_directions.reshape(-1, 207) @ feature).reshape(-1, 3)
         posed_joints = np.einsum("jab,jb->ja", transforms[:, :3, :3], joints) + transforms[:, :3, 3]
         transforms = transforms.astype(np.float32)
         vertices = _skin(corrected, transforms, *self._sparse_weights)

@@ -59,6 +59,10 @@ def fake_chumpy(monkeypatch):
     class Ch:
         def __init__(self, **fields):
             self.__dict__.update(fields)
+            # The bookkeeping that chumpy pickles along, sets among it.
+            self.__dict__.update(
+                _dirty_vars={"x"}, _itr=None, _depends_on_deps={"r": {"deps": set()}}
+            )
 
         def __getstate__(self):
             return self.__dict__
@@ -80,7 +84,10 @@ def fake_chumpy(monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
-def test_chumpy_pickle_reads_without_chumpy(tmp_path, smpl_arrays, fake_chumpy, monkeypatch):
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_chumpy_pickle_reads_without_chumpy(
+    tmp_path, smpl_arrays, fake_chumpy, monkeypatch, protocol
+):
     array, select = fake_chumpy
     stored = dict(smpl_arrays)
     stored["shapedirs"] = array(x=smpl_arrays["shapedirs"])
@@ -91,7 +98,7 @@ def test_chumpy_pickle_reads_without_chumpy(tmp_path, smpl_arrays, fake_chumpy, 
     stored["J_regressor"] = scipy.sparse.csc_matrix(smpl_arrays["J_regressor"])
     stored["bs_type"] = "lrotmin"
     path = tmp_path / "basicModel_neutral.pkl"
-    path.write_bytes(pickle.dumps(stored, protocol=2))
+    path.write_bytes(pickle.dumps(stored, protocol=protocol))
     for name in ("chumpy.ch", "chumpy.reordering", "chumpy"):
         monkeypatch.delitem(sys.modules, name)
     np.savez(tmp_path / "plain.npz", **smpl_arrays)
@@ -123,10 +130,11 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path):
     assert not witness.exists()
 
 
+@pytest.mark.parametrize("module", ["builtins", "__builtin__"])
 @pytest.mark.parametrize("name", ["eval", "getattr", "exec", "__import__"])
-def test_builtins_are_refused(tmp_path, name):
+def test_builtins_are_refused(tmp_path, module, name):
     path = tmp_path / "m.pkl"
-    path.write_bytes(b"cbuiltins\n" + name.encode() + b"\n.")
+    path.write_bytes(f"c{module}\n{name}\n.".encode())
     with pytest.raises(pickle.UnpicklingError, match=f"builtins.{name}"):
         load_body(path)
 
