@@ -95,6 +95,8 @@ class _Place:
 
 
 def _spawned(local_rank: int, first: _Place, main: Callable[..., None], args: tuple) -> None:
+    # A spawned process spawns its loader workers too, and each imports torch and fastreid anew.
+    mp.set_start_method(mp.get_all_start_methods()[0], force=True)  # the platform's default
     # Otherwise every process uses every core, which is slower than one process alone.
     torch.set_num_threads(max(1, torch.get_num_threads() // first.local_size))
     place = dataclasses.replace(first, local_rank=local_rank, rank=first.rank + local_rank)

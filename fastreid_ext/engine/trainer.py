@@ -23,6 +23,7 @@ from fastreid.utils.precision_bn import get_bn_modules
 from torch import nn
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
+from fastreid_ext.engine.buffers import SharedBuffers
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.hooks import (
     LearningSentinel,
@@ -172,6 +173,7 @@ class Trainer(DefaultTrainer):
             built.append(
                 hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
             )
+        built.append(SharedBuffers())
         if self._evaluates():
             built.append(PeriodicEvaluation(cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from fastreid_ext.config import load_config
 from fastreid_ext.engine import train
 from fastreid_ext.engine.checkpoint import read_checkpoint
@@ -61,7 +62,9 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(market
     code, output = finish(start("--resume", *overrides(market_root, killed, **FOUR_EPOCHS)))
     assert code == 0, output
     ours, theirs = (read_checkpoint(folder / "model_final.pth") for folder in (killed, whole))
-    unequal = [n for n, value in theirs["model"].items() if not torch.equal(ours["model"][n], value)]
+    unequal = [
+        n for n, value in theirs["model"].items() if not torch.equal(ours["model"][n], value)
+    ]
     assert unequal == []
     assert ours["best_metric"] == theirs["best_metric"]
     assert (killed / "metrics.json").read_text().count("\n") == 24

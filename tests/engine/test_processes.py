@@ -1,0 +1,107 @@
+"""Two gloo processes on the CPU: equal to one where they must be, exact when resumed.
+
+Two processes see half of each batch each and average gradients. That equals one process only for a
+model and a loss that treat images one by one: group instead of batch normalisation, no triplets.
+Sums of floats are ordered differently, so equality is up to rounding, measured against the way the
+weights have gone; SGD, because Adam turns the rounding of near-zero gradients into whole steps.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from .run_in_processes import run_job
+from .test_train_net import finish, start
+from .tiny import overrides
+
+SCRIPT = Path(__file__).with_name("run_in_processes.py")
+PER_IMAGE = {
+    "MODEL__BACKBONE__NAME": "build_resnet_backbone",
+    "MODEL__BACKBONE__DEPTH": "18x",
+    "MODEL__BACKBONE__FEAT_DIM": 512,
+    "MODEL__BACKBONE__NORM": "GN",
+    "MODEL__HEADS__WITH_BNNECK": False,
+    "MODEL__LOSSES__NAME": ("CrossEntropyLoss",),
+    "DATALOADER__SAMPLER_TRAIN": "TrainingSampler",
+    "SOLVER__OPT": "SGD",
+    "SOLVER__BASE_LR": 0.005,
+    "SOLVER__MAX_EPOCH": 1,
+    "SOLVER__NON_FINITE__MAX_SKIPPED": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def outputs(market_root, tmp_path_factory) -> Path:
+    """Return a folder with the runs "one" (process) and "two", "whole" and "resumed" (of two)."""
+    folder = tmp_path_factory.mktemp("processes")
+
+    def job(output: str, changes: dict, **more: object) -> dict:
+        return {"keys": overrides(market_root, folder / output, **changes), **more}
+
+    run_job(**job("one", PER_IMAGE, nan_at=2))
+    one_epoch = {"SOLVER__MAX_EPOCH": 1, "DATALOADER__NUM_WORKERS": 1}
+    jobs = [
+        job("two", PER_IMAGE, nan_at=2),
+        job("whole", one_epoch | {"SOLVER__MAX_EPOCH": 2}),
+        job("resumed", one_epoch),
+        job("resumed", one_epoch | {"SOLVER__MAX_EPOCH": 2}, resume=True),
+    ]
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [sys.executable, *torchrun, str(SCRIPT), str(folder / "jobs.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])},
+        check=True,
+        timeout=180,
+    )
+    return folder
+
+
+def of_rank(folder: Path, rank: int) -> dict:
+    return torch.load(folder / f"rank{rank}.pth")
+
+
+def flat(weights: dict[str, Tensor]) -> Tensor:
+    return torch.cat([value.double().flatten() for value in weights.values()])
+
+
+def test_two_processes_train_the_model_of_one(outputs):
+    alone, together = of_rank(outputs / "one", 0), of_rank(outputs / "two", 0)
+    torch.testing.assert_close(alone["initial"], together["initial"], rtol=0, atol=0)
+    way = (flat(alone["model"]) - flat(alone["initial"])).norm()
+    assert way > 0.01
+    assert (flat(together["model"]) - flat(alone["model"])).norm() < 0.01 * way
+
+
+def test_both_processes_hold_the_same_weights(outputs):
+    first, second = (of_rank(outputs / "two", rank)["model"] for rank in (0, 1))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_a_nan_on_one_process_is_skipped_by_both_and_its_images_are_named(outputs):
+    log = (outputs / "two" / "log.txt").read_text()
+    assert "loss is NaN or infinite at iteration 2" in log
+    assert "process 1: loss_cls = nan; pixels are not finite in: " in log
+    assert "process 0: loss_cls" not in log
+    assert "step skipped (1 of 1 allowed)" in log
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_processes_resume_exactly(outputs, rank):
+    ours, theirs = of_rank(outputs / "resumed", rank), of_rank(outputs / "whole", rank)
+    torch.testing.assert_close(ours["model"], theirs["model"], rtol=0, atol=0)
+    assert torch.equal(ours["random"], theirs["random"])
+
+
+def test_spawned_processes_train_and_evaluate(market_root, tmp_path):
+    keys = overrides(market_root, tmp_path, SOLVER__MAX_EPOCH=1, TEST__EVAL_PERIOD=1)
+    code, output = finish(start("--num-gpus", "2", *keys))
+    assert code == 0, output
+    assert "process 0 of 2" in output
+    assert "Market1501: Rank-1" in output
