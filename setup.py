@@ -55,6 +55,8 @@ setup(
             # Independent truth for the renderer's and the body's tests.
             "embreex>=4.4.0,<5",
             "smplx==0.1.28",
+            # Opens generated sets as anybody would.
+            "datasets>=3,<6",
         ],
         # For uv, which can override fastreid's pins (pyproject.toml); pip needs --no-deps.
         "fastreid": ["fastreid==1.4.0"],

@@ -119,7 +119,8 @@ def _ranges(cfg: CfgNode) -> list[str]:
             bool(cfg.MODEL.LOSSES.NAME),
             "MODEL.LOSSES.NAME is empty, so nothing would be learned; name at least one loss",
         ),
-        (cfg.SEED >= -1, f"expected SEED of -1 (none) or >= 0, got {cfg.SEED}"),
+        # The upper bound is numpy's; every process adds its rank.
+        (-1 <= cfg.SEED < 2**31, f"expected SEED of -1 (none) or in [0, 2^31), got {cfg.SEED}"),
         (
             cfg.SOLVER.NON_FINITE.MAX_SKIPPED >= 0,
             f"expected SOLVER.NON_FINITE.MAX_SKIPPED >= 0, got {cfg.SOLVER.NON_FINITE.MAX_SKIPPED}",

@@ -11,6 +11,11 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     # checkpoint, so that resuming is exact either way.
     cfg.SEED = -1
 
+    # Share in [0, 1] of the model's tensors that MODEL.WEIGHTS must hold in equal shape, else the
+    # run does not start (fastreid warns). Classification layers of another number of classes do
+    # not count. Lower it to start from weights of a deliberately different model.
+    cfg.MODEL.MIN_WEIGHTS_MATCHED = 0.9
+
     # Iterations between two lines on the console and in metrics.json (fastreid fixes 200).
     cfg.SOLVER.LOG_PERIOD = 20
     # Number of first steps after which the sentinel asks whether gradients exist and parameters

@@ -41,6 +41,7 @@ def test_defaults_are_valid_and_frozen():
         ("DATALOADER.NUM_INSTANCE", 0, "NUM_INSTANCE of at least 1, got 0"),
         ("MODEL.LOSSES.NAME", (), "nothing would be learned"),
         ("SEED", -2, "expected SEED of -1"),
+        ("SEED", 2**31, "or in [0, 2^31), got 2147483648"),
         ("SOLVER.LOG_PERIOD", 0, "expected SOLVER.LOG_PERIOD >= 1"),
         ("SOLVER.NON_FINITE.MAX_SKIPPED", -1, "expected SOLVER.NON_FINITE.MAX_SKIPPED"),
         ("MODEL.WEIGHTS", "nowhere.pth", "no file at nowhere.pth (MODEL.WEIGHTS)"),
