@@ -124,7 +124,8 @@ class AtomicCheckpointer(Checkpointer):
             raise ValueError(
                 f"{path} is not a checkpoint of this model: expected at least {min_matched:.0%} of "
                 f"the model's tensors in it, got {matching.share:.0%}: {matching}. Check the MODEL "
-                "keys of the configuration, or choose another file"
+                "keys of the configuration, choose another file, or lower "
+                "MODEL.MIN_WEIGHTS_MATCHED if only a part should be loaded"
             )
         fitting = {name: weights[name] for name in matching.matched}
         self.model.load_state_dict(fitting, strict=False)

@@ -78,7 +78,7 @@ class LearningSentinel(HookBase):
     def _ask(self) -> None:
         groups = self.trainer.optimizer.param_groups
         for index, before in self._before.items():
-            seen = _what_is_wrong(groups[index]["params"], before)
+            seen = what_is_wrong(groups[index]["params"], before)
             if seen:
                 raise RuntimeError(
                     f"nothing is learned: after {self._steps} steps expected finite gradients and "
@@ -87,7 +87,7 @@ class LearningSentinel(HookBase):
                 )
 
 
-def _what_is_wrong(parameters: list[torch.Tensor], before: list[torch.Tensor]) -> str:
+def what_is_wrong(parameters: list[torch.Tensor], before: list[torch.Tensor]) -> str:
     """Name what is wrong with a group and its likely cause; "" if all is well."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     moved = any(not torch.equal(p, old) for p, old in zip(parameters, before, strict=True))

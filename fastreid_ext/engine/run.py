@@ -89,7 +89,7 @@ def load_model(cfg: CfgNode, weights: str | Path) -> nn.Module:
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False  # the checkpoint holds the backbone
     model = build_model(cfg)
-    AtomicCheckpointer(model).load(str(weights))
+    AtomicCheckpointer(model, min_matched=cfg.MODEL.MIN_WEIGHTS_MATCHED).load(str(weights))
     return model
 
 

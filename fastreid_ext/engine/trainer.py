@@ -239,7 +239,11 @@ class Trainer(DefaultTrainer):
         if FreezeCounter.exists_in(self.optimizer):
             items["freeze_counter"] = FreezeCounter(self.optimizer)
         return AtomicCheckpointer(
-            self.model, self.cfg.OUTPUT_DIR, save_to_disk=comm.is_main_process(), **items
+            self.model,
+            self.cfg.OUTPUT_DIR,
+            min_matched=self.cfg.MODEL.MIN_WEIGHTS_MATCHED,
+            save_to_disk=comm.is_main_process(),
+            **items,
         )
 
     def _precise_bn(self) -> hooks.PreciseBN:

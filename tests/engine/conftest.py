@@ -1,5 +1,6 @@
 """A tiny model on a tiny Market-1501 tree: real files, real workers, seconds."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,15 @@ TRAIN_IDENTITIES, TEST_IDENTITIES, CAMERAS, IMAGES_PER_CAMERA = 8, 4, 2, 3
 def _one_thread():
     """Two cores for everything; also makes sums of floats repeatable."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_the_test_only():
+    """fastreid's loggers keep handlers to files of earlier tests and hide records from caplog."""
+    yield
+    for name in ("fastreid", "fastreid_ext"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
 
 
 @pytest.fixture(scope="session")
