@@ -61,9 +61,9 @@ def _fall(figure: Figure, length: float, thickness: float, surface: str, opening
     weights[:, bc.NECK] = 0.4 * down
     weights[:, bc.SPINE3] = 0.6 * down
     coordinates = np.stack([vertices[:, 0], high[1] - vertices[:, 1], vertices[:, 2]], axis=1)
-    return Piece(
-        vertices, grid_faces(len(levels), len(angle), False), weights, coordinates, surface
-    )
+    outside = grid_faces(len(levels), len(angle), False)
+    both = np.concatenate([outside, outside[:, ::-1]])  # back faces are not drawn
+    return Piece(vertices, both, weights, coordinates, surface)
 
 
 def hair_pieces(figure: Figure, identity: Identity) -> list[Piece]:

@@ -83,7 +83,14 @@ def _light_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.nd
         points[:, 0] = (points[:, 0] - offset[0]) * scale
         points[:, 1] = (points[:, 1] - offset[1]) * scale
         points[:, 2] = 50.0 - points[:, 2]
-        rasterize(points, actor.dressed.faces, LIGHT_MAP, LIGHT_MAP, buffers=buffers)
+        rasterize(
+            points,
+            actor.dressed.faces,
+            LIGHT_MAP,
+            LIGHT_MAP,
+            buffers=buffers,
+            cull_back_faces=True,
+        )
     return buffers.depth, np.vstack([axes, [offset[0], offset[1], scale]])
 
 
@@ -119,7 +126,13 @@ def _rasterize(
         projected[:, 0] = (projected[:, 0] - box[0]) * (width / box[2])
         projected[:, 1] = (projected[:, 1] - box[1]) * (height / box[3])
         rasterize(
-            projected, actor.dressed.faces, height, width, buffers=buffers, face_offset=offset
+            projected,
+            actor.dressed.faces,
+            height,
+            width,
+            buffers=buffers,
+            face_offset=offset,
+            cull_back_faces=True,
         )
         if number == 0:
             alone = int(buffers.mask.sum())

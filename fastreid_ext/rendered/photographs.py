@@ -17,7 +17,7 @@ from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View, view
 
 PASSERS_BY = 12  # people of the domain who have no identity but walk through others' pictures
 _FIRST_PASSER_BY = 10**8
-_LEAST_VISIBLE = 0.55  # a shot that hides more of the person than this allows is drawn again
+_LEAST_VISIBLE = 0.6  # a shot that hides more of the person than this allows is drawn again
 _ATTEMPTS = 4
 
 

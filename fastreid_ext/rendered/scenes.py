@@ -152,5 +152,5 @@ _BUILDERS = {
 def build_scene(domain: str, camera: int, rng: np.random.Generator) -> Scene:
     """The scene in front of camera ``camera`` (0 to 5) of ``domain``."""
     scene = _BUILDERS[domain](camera, rng)
-    _furnish(scene, domain, int(rng.integers(3, 6)), rng)
+    _furnish(scene, domain, int(rng.integers(2, 5)), rng)
     return scene

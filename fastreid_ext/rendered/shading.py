@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from fastreid_ext.rendered.noise import cell, cloudy
+from fastreid_ext.rendered.noise import cell, smooth
 from fastreid_ext.rendered.scene_tracer import lamp_falloff
 
 LIGHT_MAP = 112  # pixels of the square shadow map
@@ -60,7 +60,7 @@ def pattern_at(surface, p, q, r, salt):
         tone = 0.62 + 0.5 * math.sqrt(math.sin(math.pi * seam) + 1e-6)
     weave = surface[12]
     grain = cell(int(math.floor((p + r) * 90)), int(math.floor(q * 90)), salt + 3) - 0.5
-    shade = cloudy((p + 0.7 * r) * 9, q * 6, salt + 5) - 0.5
+    shade = smooth((p + 0.7 * r) * 14, q * 9, salt + 5) - 0.5
     return share, tone * (1.0 + weave * grain + (0.16 + 0.8 * weave) * shade)
 
 

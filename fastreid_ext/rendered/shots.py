@@ -49,7 +49,7 @@ def _lighting(view: View, rng: np.random.Generator) -> dict:
         "sun": view.spec.sun[2]
         * float(rng.uniform(0.1, 0.35) if cloud else rng.uniform(0.8, 1.12)),
         "fill": float(rng.uniform(1.05, 1.3) if cloud else rng.uniform(0.88, 1.12)),
-        "exposure": float(np.exp(rng.normal(0.0, 0.13))),
+        "exposure": float(np.exp(rng.normal(0.0, 0.1))),
         "gains": np.exp(rng.normal(0.0, 0.025, 3)),
     }
 
@@ -73,7 +73,7 @@ def draw_shot(view: View, bag_kind: str, companions: int, rng: np.random.Generat
     reach = min(0.36 * z * FRAME_WIDTH / view.focal, 3.0)
     stance, pose = draw_stance(bag_kind, rng)
     heading = math.radians(spec.heading + rng.normal(0.0, spec.spread))
-    meets = companions > 0 and rng.random() < 0.3
+    meets = companions > 0 and rng.random() < 0.22
     in_front = rng.random() < 0.3
     gap = rng.uniform(0.5, 1.3) if in_front else rng.uniform(0.7, 3.5)
     aside = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.3, 0.75)
@@ -87,7 +87,7 @@ def draw_shot(view: View, bag_kind: str, companions: int, rng: np.random.Generat
         **_framing(rng),
         sharpness=float(rng.uniform(0.8, 1.2)),
         motion=float(rng.uniform(0, math.pi)),
-        motion_length=float(rng.uniform(1.5, 4.0)) if rng.random() < 0.15 else 0.0,
+        motion_length=float(rng.uniform(1.5, 3.5)) if rng.random() < 0.12 else 0.0,
         companion=int(rng.integers(companions)) if meets else -1,
         companion_place=(aside, -gap if in_front else gap, float(rng.uniform(0, 2 * math.pi))),
         companion_pose=draw_stance("none", rng)[1] if meets else pose,
