@@ -2,9 +2,11 @@
 #   PYTHON=python3.11   interpreter for the virtual environment
 #   VENV=.venv          where to create it
 #   TORCH=pinned        "installed": keep the torch (for example a CUDA build) PYTHON already has
+#   EXTRAS=dev          of setup.py; "dev,body" adds smplx (licence: non-commercial) to test against
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 TORCH ?= pinned
+EXTRAS ?= dev
 DEMO_DIR ?= demo
 
 BIN := $(VENV)/bin
@@ -27,7 +29,7 @@ install: $(STAMP)  ## Create .venv with everything pinned, fastreid included
 
 $(STAMP): setup.py constraints.txt constraints-torch.txt requirements-nodeps.txt
 	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
-	$(BIN)/python -m pip install -q $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m pip install -q $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install -q --no-deps -r requirements-nodeps.txt
 	touch $(STAMP)
 

@@ -45,16 +45,16 @@ setup(
             "peft>=0.21.2,<0.22",
             "accelerate>=1.15,<2",
         ],
-        # SMPL and SMPL-X files of your own. smplx is licensed for non-commercial science only.
+        # The reference our skinning is tested against; licensed for non-commercial science only,
+        # so it comes only where it is asked for. Body files load without it.
         "body": ["smplx==0.1.28"],
         "dev": [
             "pytest>=8,<10",
             "ruff==0.17.5",
             "pre-commit>=4",
             "codespell>=2.3",
-            # Independent truth for the renderer's and the body's tests.
+            # Independent truth for the renderer's tests.
             "embreex>=4.4.0,<5",
-            "smplx==0.1.28",
             # Opens generated sets as anybody would.
             "datasets>=3,<6",
         ],
