@@ -160,6 +160,24 @@ def _render_identity(settings: Settings, folder: Path, identity: PlannedIdentity
     work = folder / ".work"
     partial = work / f"{identity.person_id:04d}.partial"
     partial.mkdir(exist_ok=True)
+    rows = []
+    for image, jpeg, row in photographs(settings, identity):
+        (partial / Path(image.file).name).write_bytes(jpeg)
+        rows.append(json.dumps({**row, "sha256": hashlib.sha256(jpeg).hexdigest()}))
+    for image in identity.images:
+        os.replace(partial / Path(image.file).name, folder / image.file)
+    _write(_rows_file(work, identity), ("\n".join(rows) + "\n").encode())
+    partial.rmdir()
+    return len(rows)
+
+
+def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) -> None:
+    """Join the rows, draw the contact sheet, write dataset.json last, drop the work folder."""
+    work = folder / ".work"
+    _write(
+        folder / "annotations.jsonl",
+        b"".join(_rows_file(work, identity).read_bytes() for identity in planned),
+    )
     often_seen = sorted(planned, key=lambda identity: -len({i.camera for i in identity.images}))
     rows = [_sheet_row(folder, identity) for identity in often_seen[:_SHEET_IDENTITIES]]
     _write(folder / "contact_sheet.png", encode_png(contact_sheet(rows)))
