@@ -220,7 +220,7 @@ def smplx_file(tmp_path_factory):
 
 
 def test_smplx_with_flat_hands_equals_the_smplx_package(smplx_file):
-    smplx = pytest.importorskip("smplx", reason="pip install 'fastreid_ext[body]'")
+    smplx = pytest.importorskip("smplx", reason="make test EXTRAS=dev,body")
     rng = np.random.default_rng(1)
     betas, pose = rng.normal(size=10), 0.5 * rng.normal(size=(24, 3))
     pose[22:] = 0  # flat hands

@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
 from fastreid_ext.bodies.body_model import BodyModel, axis_angles, rotation_matrices
 from fastreid_ext.bodies.parts import PARENTS, PART_NAMES, joint_index, part_index
 
-torch = pytest.importorskip("torch")
-smplx = pytest.importorskip("smplx", reason="pip install 'fastreid_ext[body]'")
-
 
 def reference(model: BodyModel, betas, pose, translation):
     """The same body through smplx's own SMPL class: vertices (V, 3) and joints (24, 3)."""
+    smplx = pytest.importorskip("smplx", reason="make test EXTRAS=dev,body")
     corrections = model.pose_directions
     if corrections is None:
         corrections = np.zeros((len(model.template), 3, 207), np.float32)
