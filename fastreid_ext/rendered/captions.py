@@ -12,6 +12,21 @@ _ACTIONS = {
 }
 
 
+_HAIR = {
+    "bald": "no hair",
+    "cropped": "cropped {} hair",
+    "short": "short {} hair",
+    "bob": "{} hair in a bob",
+    "bun": "{} hair in a bun",
+    "ponytail": "{} hair in a ponytail",
+    "long": "long {} hair",
+}
+
+
+def _with_article(phrase: str) -> str:
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
 def _phrase(surface: Cloth, noun: str) -> str:
     if not surface.second_colour:
         return f"{surface.colour} {noun}"
@@ -33,22 +48,18 @@ def caption(identity: Identity, bag_kind: str, pose_name: str, azimuth_deg: floa
     """One sentence, for example ``a woman with long black hair in a red coat ...``."""
     outfit = identity.outfit
     who = "woman" if identity.feminine else "man"
-    hair = (
-        "no hair"
-        if identity.hair_style == "bald"
-        else f"{identity.hair_style} {identity.hair.colour} hair"
-    )
-    worn = [f"a {_phrase(outfit.upper, outfit.upper_kind)}"]
+    hair = _HAIR[identity.hair_style].format(identity.hair.colour)
+    worn = [_with_article(_phrase(outfit.upper, outfit.upper_kind))]
     if outfit.lower_kind != "bare legs":
         worn.append(_phrase(outfit.lower, outfit.lower_kind))
     worn.append(
         _phrase(outfit.shoes, outfit.shoe_kind if outfit.shoe_kind != "leather shoes" else "shoes")
     )
     if outfit.headwear_kind != "none":
-        worn.append(f"a {_phrase(outfit.headwear, outfit.headwear_kind)}")
+        worn.append(_with_article(_phrase(outfit.headwear, outfit.headwear_kind)))
     if outfit.scarf is not None:
-        worn.append(f"a {outfit.scarf.colour} scarf")
+        worn.append(_with_article(f"{outfit.scarf.colour} scarf"))
     text = f"a {who} with {hair} wearing {', '.join(worn[:-1])} and {worn[-1]}"
     if bag_kind != "none":
-        text += f", with a {_phrase(outfit.bag, bag_kind)}"
+        text += f", with {_with_article(_phrase(outfit.bag, bag_kind))}"
     return f"{text}, {_ACTIONS.get(pose_name, pose_name)}, {view_name(azimuth_deg)}"

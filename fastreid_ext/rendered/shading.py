@@ -61,7 +61,7 @@ def pattern_at(surface, p, q, r, salt):
     weave = surface[12]
     grain = cell(int(math.floor((p + r) * 90)), int(math.floor(q * 90)), salt + 3) - 0.5
     shade = smooth((p + 0.7 * r) * 14, q * 9, salt + 5) - 0.5
-    return share, tone * (1.0 + weave * grain + (0.16 + 0.8 * weave) * shade)
+    return share, tone * (1.0 + weave * grain + (0.06 + 3.4 * weave) * shade)
 
 
 @njit(cache=True, fastmath=True)
