@@ -15,7 +15,7 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["fastreid_ext", "fastreid_ext.*"]),
     package_data={"fastreid_ext": ["bodies/*.npz", "bodies/*.md"]},
     # Ranges, so that a torch that is already there is kept; constraints.txt has what we test with.
