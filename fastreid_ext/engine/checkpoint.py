@@ -168,7 +168,10 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; give an existing file in MODEL.WEIGHTS")
+        raise FileNotFoundError(
+            f"no checkpoint at {path}; give an existing file in MODEL.WEIGHTS, or in {TAG} where a "
+            "run is to be resumed"
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily or None)
     except Exception as error:  # torch raises five kinds of error for damaged files

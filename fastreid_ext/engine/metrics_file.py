@@ -4,7 +4,7 @@ import json
 import logging
 from pathlib import Path
 
-from fastreid_ext.engine.atomic import atomic_write_text
+from fastreid_ext.engine.atomic import PARTIAL_FILES, atomic_write_text
 from fastreid_ext.engine.checkpoint import TAG
 
 logger = logging.getLogger(__name__)
@@ -15,6 +15,8 @@ METRICS_FILE = "metrics.json"
 
 def prepare_folder(folder: Path, start_iteration: int) -> None:
     """Make the files of an output folder those of a run that stands at ``start_iteration``."""
+    for partial in folder.glob(PARTIAL_FILES):  # of a process killed while writing
+        partial.unlink()
     if start_iteration:
         trim_metrics(folder / METRICS_FILE, start_iteration)
     else:

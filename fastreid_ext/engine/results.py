@@ -30,6 +30,7 @@ def by_test_set(cfg: CfgNode, results: Mapping[str, Any]) -> Results:
     return {
         name: {key: float(value) for key, value in metrics.items()}
         for name, metrics in nested.items()
+        if metrics  # none off the main process
     }
 
 

@@ -19,6 +19,7 @@ from fastreid_ext.engine.results import (
     by_test_set,
     write_result,
 )
+from fastreid_ext.engine.resume import capture_random_state, restore_random_state
 from fastreid_ext.engine.setup import prepare_run
 from fastreid_ext.engine.trainer import Trainer
 
@@ -97,7 +98,9 @@ def _check_data(cfg: CfgNode) -> None:
     """Run the preflight on the main process; all processes go on or stop together."""
     problems: list[str] = []
     if comm.is_main_process():
+        random_state = capture_random_state()  # the run must not depend on DATASETS.PREFLIGHT
         report = preflight(cfg)
+        restore_random_state(random_state)
         problems = report.problems
         logger.log(logging.ERROR if problems else logging.INFO, "preflight:\n%s", report)
     problems = comm.all_gather(problems)[0]

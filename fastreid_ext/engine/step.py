@@ -130,7 +130,7 @@ class _LossCopy:
 
     def __init__(self, losses: dict[str, torch.Tensor]) -> None:
         self._names = list(losses)
-        stacked = torch.stack([loss.detach().float() for loss in losses.values()])
+        stacked = torch.stack([loss.detach().float().reshape(()) for loss in losses.values()])
         self._values = stacked.to("cpu", non_blocking=True)
         self._arrived = torch.cuda.Event() if stacked.is_cuda else None
         if self._arrived is not None:

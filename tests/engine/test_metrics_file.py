@@ -23,6 +23,12 @@ def test_new_run_keeps_the_earlier_runs_files_under_another_name(tmp_path):
     ]
 
 
+def test_remains_of_a_killed_write_are_removed(tmp_path):
+    (tmp_path / ".model_0001.pth.partial").write_text("half")
+    prepare_folder(tmp_path, 6)
+    assert not list(tmp_path.iterdir())
+
+
 def test_empty_folder_stays_empty(tmp_path):
     prepare_folder(tmp_path, 0)
     prepare_folder(tmp_path, 5)
