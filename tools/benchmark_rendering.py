@@ -21,7 +21,7 @@ STAGES = {
     "draw the shot": ("shots.py", "draw_shot"),
     "pose and skin": ("person_renderer.py", "_actors"),
     "rasterise": ("person_renderer.py", "_rasterize"),
-    "shadow map": ("person_renderer.py", "_light_map"),
+    "shadow map": ("person_renderer.py", "_shadow_map"),
     "cut the scene": ("person_renderer.py", "_crop"),
     "shade the scene": ("shading.py", "shade_scene"),
     "normals": ("render.py", "vertex_normals"),

@@ -36,6 +36,7 @@ class DressedBody:
     coordinates: np.ndarray  # (N, 3) float32: across, along, depth of the vertex's zone
     face_zone: np.ndarray  # (M,) int32
     rules: np.ndarray  # (R, 10) float32, sorted by zone
+    rule_starts: np.ndarray  # (zones + 1,) first rule of each zone
     surfaces: np.ndarray  # (S, 14) float32, see :mod:`cloth`
     joints: np.ndarray  # (24, 3)
     salt: int  # of the cloth's noise
@@ -137,69 +138,79 @@ def _surface_table(identity: Identity) -> np.ndarray:
     return np.array([worn[name].row() for name in SURFACES], dtype=np.float32)
 
 
+def _pieces(figure: Figure, identity: Identity, bag_kind: str) -> list[Piece]:
+    return [
+        *garment_pieces(figure, identity.outfit),
+        *accessories.hair_pieces(figure, identity),
+        *accessories.headwear_pieces(figure, identity),
+        *accessories.bag_pieces(figure, bag_kind),
+    ]
+
+
+def _strongest(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The few joints (N, 4) that move each vertex most, and their shares (N, 4)."""
+    joints = np.argsort(-weights, axis=1, kind="stable")[:, :_INFLUENCES]
+    shares = np.take_along_axis(weights, joints, axis=1)
+    return joints.astype(np.int32), (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 def dress(identity: Identity, bag_kind: str, seed: int, domain: str) -> DressedBody:
     """Geometry and surfaces of ``identity`` carrying ``bag_kind``; the same for equal arguments."""
     body, zone = free_body()
     figure = measure(body, np.array(identity.betas), zone)
     rng = stream(seed, domain, identity.person_id, 2**31 - 2)
     phases = rng.uniform(0, 2 * np.pi, 3)
-    pieces: list[Piece] = [
-        *garment_pieces(figure, identity.outfit),
-        *accessories.hair_pieces(figure, identity),
-        *accessories.headwear_pieces(figure, identity),
-        *accessories.bag_pieces(figure, bag_kind),
-    ]
-    vertices, faces = [displaced(figure, identity, phases)], [figure.faces]
-    weights = [np.pad(figure.weights, ((0, 0), (0, ANCHORS)))]
-    coordinates, zones = [figure.coordinates], [face_zones(figure.zone, figure.faces)]
+    pieces = _pieces(figure, identity, bag_kind)
+    starts = np.cumsum([len(figure.vertices), *(len(piece.vertices) for piece in pieces)])
+    zones = [face_zones(figure.zone, figure.faces)]
     rules = [seam_rules(figure, identity, bag_kind)]
-    count = len(figure.vertices)
-    for number, piece in enumerate(pieces):
-        own_zone = bc.BODY_ZONES + number
-        vertices.append(piece.vertices)
-        faces.append(piece.faces + count)
-        weights.append(piece.weights)
-        coordinates.append(piece.coordinates)
+    for own_zone, piece in enumerate(pieces, start=bc.BODY_ZONES):
         zones.append(np.full(len(piece.faces), own_zone))
-        rules.append(
-            np.array(
-                [
-                    rule(own_zone, piece.surface),
-                    *_piece_rules(own_zone, piece, identity.outfit, figure),
-                ]
-            )
+        rules.append(_piece_rules(own_zone, piece, identity.outfit, figure))
+    influences, shares = _strongest(
+        np.concatenate(
+            [np.pad(figure.weights, ((0, 0), (0, ANCHORS))), *(piece.weights for piece in pieces)]
         )
-        count += len(piece.vertices)
-    all_weights = np.concatenate(weights)
-    strongest = np.argsort(-all_weights, axis=1, kind="stable")[:, :_INFLUENCES]
-    shares = np.take_along_axis(all_weights, strongest, axis=1)
+    )
+    table = np.concatenate(rules).astype(np.float32)
     return DressedBody(
-        vertices=np.concatenate(vertices).astype(np.float32),
-        faces=np.concatenate(faces).astype(np.int32),
-        influences=strongest.astype(np.int32),
-        shares=(shares / shares.sum(axis=1, keepdims=True)).astype(np.float32),
-        coordinates=np.concatenate(coordinates).astype(np.float32),
+        vertices=_joined(displaced(figure, identity, phases), *(p.vertices for p in pieces)),
+        faces=np.concatenate(
+            [figure.faces, *(p.faces + first for p, first in zip(pieces, starts, strict=False))]
+        ).astype(np.int32),
+        influences=influences,
+        shares=shares,
+        coordinates=_joined(figure.coordinates, *(p.coordinates for p in pieces)),
         face_zone=np.concatenate(zones).astype(np.int32),
-        rules=np.concatenate(rules).astype(np.float32),
+        rules=table,
+        rule_starts=np.searchsorted(table[:, 0], np.arange(bc.BODY_ZONES + len(pieces) + 1)),
         surfaces=_surface_table(identity),
         joints=figure.joints[:JOINTS],
         salt=int(rng.integers(1 << 16)),
     )
 
 
-def _piece_rules(zone: int, piece: Piece, outfit: Outfit, figure: Figure) -> list[list[float]]:
-    """An open coat stays open below the waist."""
+def _joined(*arrays: np.ndarray) -> np.ndarray:
+    return np.concatenate(arrays).astype(np.float32)
+
+
+def _piece_rules(zone: int, piece: Piece, outfit: Outfit, figure: Figure) -> np.ndarray:
+    """A piece shows its surface; an open coat stays open below the waist."""
+    whole = rule(zone, piece.surface)
     if (
         piece.surface != "upper"
         or not outfit.opening
         or piece.coordinates[:, 1].max() < figure.torso_length
     ):
-        return []
+        return np.array([whole])
     under = "lower" if outfit.lower_kind != "bare legs" else "skin"
     waist = waist_along(figure)
     bottom = figure.torso_length + outfit.hem
     strip = (0.0, 0.0, outfit.opening, outfit.opening * 1.4)
-    return [
-        rule(zone, "inner", (-9.0, waist + 0.06), strip, 1.0),
-        rule(zone, under, (waist + 0.06, bottom + 1), strip, 1.0),
-    ]
+    return np.array(
+        [
+            whole,
+            rule(zone, "inner", (-9.0, waist + 0.06), strip, 1.0),
+            rule(zone, under, (waist + 0.06, bottom + 1), strip, 1.0),
+        ]
+    )

@@ -40,6 +40,11 @@ _HEAD_COLOURS = {
     "beige": 1,
     "burgundy": 0.6,
 }
+_JEANS_COLOURS = {"denim blue": 3, "navy": 2, "black": 2, "light blue": 1}
+_INNER_COLOURS = {"white": 4, "grey": 2, "black": 2, "light blue": 1, "red": 0.7}
+_PRINT_COLOURS = {"white": 3, "black": 2, "red": 1, "yellow": 1, "blue": 1}
+_PLAIN = {"plain": 1.0}
+_OPENING = (0.03, 0.1)  # metres, half width of an open front
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +82,32 @@ def _between(bounds: Range, rng: np.random.Generator) -> float:
 
 def draw_outfit(season: Season, feminine: bool, rng: np.random.Generator) -> Outfit:
     """A whole outfit of the season; skirts and dresses only for ``feminine`` identities."""
+    upper_kind, lower_kind = _draw_kinds(season, feminine, rng)
+    cut, lower_cut = UPPERS[upper_kind], LOWERS.get(lower_kind)
+    opened = rng.random() < cut.open_share
+    print_kind = ("logo" if rng.random() < 0.6 else "block") if rng.random() < cut.prints else ""
+    upper_fabric = palettes.draw(cut.fabrics, rng)
+    return Outfit(
+        upper_kind=upper_kind,
+        upper=cloth.draw_cloth(upper_fabric, season.upper_colours, cut.patterns, rng),
+        sleeve=_between(cut.sleeve, rng),
+        hem=_between(cut.hem, rng),
+        thickness=_between(cut.thickness, rng),
+        ease=_between(cut.ease, rng),
+        collar=palettes.draw(cut.collar, rng),
+        opening=_between(_OPENING, rng) if opened else 0.0,
+        inner=cloth.draw_cloth("cotton", _INNER_COLOURS, _PLAIN, rng),
+        print_kind=print_kind,
+        print_cloth=cloth.draw_cloth("cotton", _PRINT_COLOURS, _PLAIN, rng),
+        lower_kind=lower_kind,
+        lower=_draw_lower(season, lower_kind, rng),
+        leg=_between(lower_cut.leg, rng) if lower_cut else 0.0,
+        leg_ease=_between(lower_cut.ease, rng) if lower_cut else 0.0,
+        **_draw_details(season, rng),
+    )
+
+
+def _draw_kinds(season: Season, feminine: bool, rng: np.random.Generator) -> tuple[str, str]:
     uppers, lowers = dict(season.upper), dict(season.lower)
     if not feminine:
         uppers.pop("dress", None)
@@ -85,48 +116,18 @@ def draw_outfit(season: Season, feminine: bool, rng: np.random.Generator) -> Out
             for kind, weight in lowers.items()
             if not LOWERS[kind].skirt and kind != "leggings"
         }
-    upper_kind = palettes.draw(uppers, rng)
-    cut = UPPERS[upper_kind]
-    lower_kind = (
-        "leggings" if upper_kind == "dress" and rng.random() < 0.3 else palettes.draw(lowers, rng)
-    )
-    if upper_kind == "dress" and lower_kind != "leggings":
-        lower_kind = "bare legs"
-    lower_cut = LOWERS.get(lower_kind)
-    opened = rng.random() < cut.open_share
-    print_kind = ("logo" if rng.random() < 0.6 else "block") if rng.random() < cut.prints else ""
-    plain = {"plain": 1.0}
-    return Outfit(
-        upper_kind=upper_kind,
-        upper=cloth.draw_cloth(
-            palettes.draw(cut.fabrics, rng), season.upper_colours, cut.patterns, rng
-        ),
-        sleeve=_between(cut.sleeve, rng),
-        hem=_between(cut.hem, rng),
-        thickness=_between(cut.thickness, rng),
-        ease=_between(cut.ease, rng),
-        collar=palettes.draw(cut.collar, rng),
-        opening=_between((0.03, 0.1), rng) if opened else 0.0,
-        inner=cloth.draw_cloth(
-            "cotton", {"white": 4, "grey": 2, "black": 2, "light blue": 1, "red": 0.7}, plain, rng
-        ),
-        print_kind=print_kind,
-        print_cloth=cloth.draw_cloth(
-            "cotton", {"white": 3, "black": 2, "red": 1, "yellow": 1, "blue": 1}, plain, rng
-        ),
-        lower_kind=lower_kind,
-        lower=cloth.draw_cloth(
-            palettes.draw(lower_cut.fabrics, rng) if lower_cut else "cotton",
-            {"denim blue": 3, "navy": 2, "black": 2, "light blue": 1}
-            if lower_kind == "jeans"
-            else season.lower_colours,
-            lower_cut.patterns if lower_cut else plain,
-            rng,
-        ),
-        leg=_between(lower_cut.leg, rng) if lower_cut else 0.0,
-        leg_ease=_between(lower_cut.ease, rng) if lower_cut else 0.0,
-        **_draw_details(season, rng),
-    )
+    upper = palettes.draw(uppers, rng)
+    if upper == "dress":
+        return upper, "leggings" if rng.random() < 0.3 else "bare legs"
+    return upper, palettes.draw(lowers, rng)
+
+
+def _draw_lower(season: Season, kind: str, rng: np.random.Generator) -> Cloth:
+    if kind not in LOWERS:  # bare legs: nobody sees this cloth
+        return cloth.draw_cloth("cotton", season.lower_colours, _PLAIN, rng)
+    cut = LOWERS[kind]
+    colours = _JEANS_COLOURS if kind == "jeans" else season.lower_colours
+    return cloth.draw_cloth(palettes.draw(cut.fabrics, rng), colours, cut.patterns, rng)
 
 
 def _draw_details(season: Season, rng: np.random.Generator) -> dict:
@@ -134,11 +135,10 @@ def _draw_details(season: Season, rng: np.random.Generator) -> dict:
     shoe_kind = palettes.draw(SHOES, rng)
     headwear_kind = palettes.draw(season.headwear, rng)
     bag_fabric = "leather" if rng.random() < 0.35 else "nylon"
-    plain = {"plain": 1.0}
     sole_colour = "white" if shoe_kind == "sneakers" and rng.random() < 0.7 else "black"
     return {
         "shoe_kind": shoe_kind,
-        "shoes": cloth.draw_cloth("leather", _SHOE_COLOURS[shoe_kind], plain, rng),
+        "shoes": cloth.draw_cloth("leather", _SHOE_COLOURS[shoe_kind], _PLAIN, rng),
         "sole": cloth.plain(
             "rubber", sole_colour, palettes.vary(palettes.COLOURS[sole_colour], 6.0, rng), rng
         ),
@@ -146,7 +146,7 @@ def _draw_details(season: Season, rng: np.random.Generator) -> dict:
         "bag": cloth.draw_cloth(bag_fabric, _BAG_COLOURS, {"plain": 4, "colour block": 1}, rng),
         "headwear_kind": headwear_kind,
         "headwear": cloth.draw_cloth(
-            "wool" if headwear_kind == "beanie" else "cotton", _HEAD_COLOURS, plain, rng
+            "wool" if headwear_kind == "beanie" else "cotton", _HEAD_COLOURS, _PLAIN, rng
         ),
         "scarf": cloth.draw_cloth("wool", _HEAD_COLOURS, {"plain": 2, "checks": 1}, rng)
         if rng.random() < season.scarf_share

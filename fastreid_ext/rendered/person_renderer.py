@@ -11,13 +11,24 @@ import cv2
 import numpy as np
 
 from fastreid_ext.bodies.render import Buffers, rasterize, vertex_normals
+from fastreid_ext.rendered import body_coordinates as bc
 from fastreid_ext.rendered.dressing import DressedBody
 from fastreid_ext.rendered.posing import bounds, project, stand
-from fastreid_ext.rendered.shading import LIGHT_MAP, shade_person, shade_scene
+from fastreid_ext.rendered.shading import (
+    LIGHT_MAP,
+    Backdrop,
+    Light,
+    Seen,
+    Worn,
+    shade_person,
+    shade_scene,
+)
 from fastreid_ext.rendered.shots import Shot
 from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View
 
 OVERSAMPLING = 2
+_FAINT = 0.05  # a weaker sun casts no shadow worth computing
+_FEET = [bc.LEFT_ANKLE, bc.RIGHT_ANKLE, bc.LEFT_FOOT, bc.RIGHT_FOOT]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +78,7 @@ def _crop(frame: np.ndarray, box: tuple, height: int, width: int, flags: int) ->
     )
 
 
-def _light_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shadow_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Depth seen from the sun (L, L) and the frame (4, 3) that :func:`shading.lit` uses."""
     right = np.cross([0.0, 1.0, 0.0], sun)
     right /= np.linalg.norm(right)
@@ -140,10 +151,46 @@ def _rasterize(
     return buffers, alone
 
 
-def rule_starts(dressed: DressedBody) -> np.ndarray:
-    """First rule of each zone, and the end (zones + 1,)."""
-    zones = int(dressed.face_zone.max()) + 1
-    return np.searchsorted(dressed.rules[:, 0], np.arange(zones + 1)).astype(np.int64)
+def _light(view: View, actors: list[_Actor], shot: Shot) -> Light:
+    shadow_map, shadow_frame = np.full((1, 1), np.inf, np.float32), np.ones((4, 3))
+    if not view.spec.infrared and shot.sun > _FAINT:
+        shadow_map, shadow_frame = _shadow_map(actors, view.sun)
+    return Light(
+        sun=view.sun,
+        strength=shot.sun,
+        fill=shot.fill,
+        overhead=view.overhead,
+        bounce=view.bounce,
+        headlight=view.spec.infrared,
+        shadow_map=shadow_map,
+        shadow_frame=shadow_frame,
+    )
+
+
+def _backdrop(view: View, box: tuple, height: int, width: int) -> Backdrop:
+    return Backdrop(
+        ambient=_crop(view.ambient, box, height, width, cv2.INTER_LINEAR),
+        sunlit=_crop(view.sunlit, box, height, width, cv2.INTER_LINEAR),
+        rotation=view.rotation,
+        affine=np.array([box[2] / width, box[0], box[3] / height, box[1]]),
+        focal=view.focal,
+        centre=np.array([FRAME_WIDTH / 2, FRAME_HEIGHT / 2]),
+    )
+
+
+def _worn(actor: _Actor) -> Worn:
+    dressed = actor.dressed
+    return Worn(
+        faces=dressed.faces,
+        face_zone=dressed.face_zone,
+        vertices=actor.vertices,
+        normals=vertex_normals(actor.vertices, dressed.faces),
+        coordinates=dressed.coordinates,
+        rules=dressed.rules,
+        starts=dressed.rule_starts,
+        surfaces=dressed.surfaces,
+        salt=dressed.salt,
+    )
 
 
 def render(
@@ -155,66 +202,19 @@ def render(
     in_frame = [_project(view, actor.vertices) for actor in actors]
     box = _box(in_frame[0], shot)
     buffers, alone = _rasterize(actors, in_frame, box, tall, wide)
-    ambient = _crop(view.ambient, box, tall, wide, cv2.INTER_LINEAR)
-    sunlit = _crop(view.sunlit, box, tall, wide, cv2.INTER_LINEAR)
-    scene_depth = _crop(view.depth, box, tall, wide, cv2.INTER_NEAREST)
-    headlight = view.spec.infrared
-    light_map, light_frame = np.full((1, 1), np.inf, np.float32), np.ones((4, 3))
-    if not headlight and shot.sun > 0.05:
-        light_map, light_frame = _light_map(actors, view.sun)
-    feet = np.concatenate([actor.joints[[7, 8, 10, 11]][:, [0, 2]] for actor in actors])
-    affine = np.array([box[2] / wide, box[0], box[3] / tall, box[1]])
-    radiance = np.empty((tall, wide, 4), np.float32)
-    shade_scene(
-        ambient,
-        sunlit,
-        scene_depth,
-        buffers.depth,
-        view.position,
-        view.rotation,
-        affine,
-        view.focal,
-        np.array([FRAME_WIDTH / 2, FRAME_HEIGHT / 2]),
-        shot.sun,
-        shot.fill,
-        feet,
-        headlight,
-        light_map,
-        light_frame,
-        radiance,
+    seen = Seen(
+        face_id=buffers.face_id,
+        barycentric=buffers.barycentric,
+        depth=buffers.depth,
+        scene_depth=_crop(view.depth, box, tall, wide, cv2.INTER_NEAREST),
+        occlusion=_occlusion(buffers),
     )
-    occlusion, offset, seen = _occlusion(buffers), 0, []
+    light, backdrop = _light(view, actors, shot), _backdrop(view, box, tall, wide)
+    feet = np.concatenate([actor.joints[_FEET][:, [0, 2]] for actor in actors])
+    radiance = np.empty((tall, wide, 4), np.float32)
+    shade_scene(seen, backdrop, light, view.position, feet, radiance)
+    offset, pixels = 0, []
     for actor in actors:
-        person = actor.dressed
-        normals = vertex_normals(actor.vertices, person.faces)
-        seen.append(
-            shade_person(
-                buffers.face_id,
-                buffers.barycentric,
-                buffers.depth,
-                scene_depth,
-                occlusion,
-                offset,
-                person.faces,
-                person.face_zone,
-                actor.vertices,
-                normals,
-                person.coordinates,
-                person.rules,
-                rule_starts(person),
-                person.surfaces,
-                person.salt,
-                view.position,
-                view.sun,
-                shot.sun,
-                shot.fill,
-                view.overhead,
-                view.bounce,
-                headlight,
-                light_map,
-                light_frame,
-                radiance,
-            )
-        )
-        offset += len(person.faces)
-    return Rendering(radiance, box, actors[0].joints, seen[0] / max(alone, 1))
+        pixels.append(shade_person(seen, _worn(actor), light, view.position, offset, radiance))
+        offset += len(actor.dressed.faces)
+    return Rendering(radiance, box, actors[0].joints, pixels[0] / max(alone, 1))

@@ -1,67 +1,68 @@
 """Deferred shading: from what the rasteriser saw to linear radiance, in compiled code.
 
 Channels are red, green, blue and near infrared, so one pass serves both kinds of camera.
-Letters: H x W pixels, N vertices,
-M faces, R rules, S surfaces.
+Letters: H x W pixels, N vertices, K feet, L pixels of the shadow map.
 """
 
-# ruff: noqa: ANN001, ANN201, RUF046, D417 (numba types arguments and makes floor a float)
+# ruff: noqa: ANN001, ANN201, RUF046 (numba types arguments and makes floor a float)
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from fastreid_ext.rendered.noise import cell, smooth
+from fastreid_ext.rendered.patterns import pattern_at, surface_at
 from fastreid_ext.rendered.scene_tracer import lamp_falloff
 
 LIGHT_MAP = 112  # pixels of the square shadow map
 
 
-@njit(cache=True)
-def surface_at(rules, starts, zone, p, q, r):
-    """Index of the surface at (across p, along q, depth r) of a zone: the last rule that holds."""
-    found = 0
-    for i in range(starts[zone], starts[zone + 1]):
-        row = rules[i]
-        if q < row[1] or q >= row[2] or (row[8] > 0 and r < 0) or (row[8] < 0 and r > 0):
-            continue
-        x = abs(p) if row[7] > 0 else p
-        half = row[5]
-        if row[5] != row[6]:
-            half += (row[6] - row[5]) * (q - row[1]) / max(row[2] - row[1], 1e-6)
-        if abs(x - row[3] - row[4] * (q - row[1])) < half:
-            found = int(row[9])
-    return found
+class Seen(NamedTuple):
+    """What lies behind each pixel of the crop."""
+
+    face_id: np.ndarray  # (H, W)
+    barycentric: np.ndarray  # (H, W, 3)
+    depth: np.ndarray  # (H, W) of the nearest person
+    scene_depth: np.ndarray  # (H, W)
+    occlusion: np.ndarray  # (H, W) share of the sky light that reaches the person
 
 
-@njit(cache=True, fastmath=True)
-def pattern_at(surface, p, q, r, salt):
-    """Share of the second colour in [0, 1] and a brightness factor; p, q, r in metres."""
-    kind, period, phase, duty = int(surface[8]), surface[9], surface[10], surface[13]
-    share, tone = 0.0, 1.0
-    along = (q + phase) / period
-    across = (p + phase) / period
-    if kind == 1:
-        share = 1.0 if along - math.floor(along) < duty else 0.0
-    elif kind == 2:
-        across *= 2.0
-        share = 1.0 if across - math.floor(across) < duty * 0.6 else 0.0
-    elif kind == 3:
-        rows = along - math.floor(along) < duty
-        columns = across - math.floor(across) < duty
-        share = 0.5 * rows + 0.5 * columns
-    elif kind == 4:
-        share = 1.0 if q > 0.12 + phase else 0.0
-    elif kind == 5:
-        share = 1.0 if cell(int(math.floor(p * 45)), int(math.floor(q * 45)), salt) < 0.28 else 0.0
-    elif kind == 6:
-        seam = (q + phase) / 0.075
-        seam -= math.floor(seam)
-        tone = 0.62 + 0.5 * math.sqrt(math.sin(math.pi * seam) + 1e-6)
-    weave = surface[12]
-    grain = cell(int(math.floor((p + r) * 90)), int(math.floor(q * 90)), salt + 3) - 0.5
-    shade = smooth((p + 0.7 * r) * 14, q * 9, salt + 5) - 0.5
-    return share, tone * (1.0 + weave * grain + (0.06 + 3.4 * weave) * shade)
+class Worn(NamedTuple):
+    """A posed, dressed body; see :class:`~fastreid_ext.rendered.dressing.DressedBody`."""
+
+    faces: np.ndarray
+    face_zone: np.ndarray
+    vertices: np.ndarray  # (N, 3) world
+    normals: np.ndarray  # (N, 3)
+    coordinates: np.ndarray
+    rules: np.ndarray
+    starts: np.ndarray  # (zones + 1,) first rule of each zone
+    surfaces: np.ndarray
+    salt: int
+
+
+class Light(NamedTuple):
+    """The light of one shot; four channels where colours are meant."""
+
+    sun: np.ndarray  # (3,) unit vector towards it
+    strength: float  # of the sun, or of the lamp
+    fill: float
+    overhead: np.ndarray  # (4,)
+    bounce: np.ndarray  # (4,)
+    headlight: bool  # the lamp is at the camera
+    shadow_map: np.ndarray  # (L, L), or (1, 1) for no shadows
+    shadow_frame: np.ndarray  # (4, 3), see :func:`lit`
+
+
+class Backdrop(NamedTuple):
+    """The view's frames cut to the crop, and how its pixels map to rays."""
+
+    ambient: np.ndarray  # (H, W, 4)
+    sunlit: np.ndarray  # (H, W, 4)
+    rotation: np.ndarray  # (3, 3) rows right, down, forward
+    affine: np.ndarray  # (4,) scale and offset from column to frame x, from row to frame y
+    focal: float
+    centre: np.ndarray  # (2,) of the frame in pixels
 
 
 @njit(cache=True, fastmath=True)
@@ -85,51 +86,30 @@ def lit(light_map, frame, x, y, z):
 
 
 @njit(cache=True, error_model="numpy", fastmath=True)
-def shade_person(
-    face_id,
-    barycentric,
-    depth,
-    scene_depth,
-    occlusion,
-    offset,
-    faces,
-    face_zone,
-    vertices,
-    normals,
-    coordinates,
-    rules,
-    starts,
-    surfaces,
-    salt,
-    eye,
-    sun,
-    sun_strength,
-    fill,
-    overhead,
-    bounce,
-    headlight,
-    light_map,
-    light_frame,
-    out,
-):
+def shade_person(seen, worn, light, eye, offset, out):
     """Write radiance into ``out`` (H, W, 4) where this body is nearest; returns the pixels written.
 
-    ``offset`` is this body's first face in ``face_id``; ``eye`` is the camera's position.
+    ``offset`` is this body's first face in ``seen.face_id``; ``eye`` is the camera's position.
     """
+    towards_light = np.empty(3)
+    vertices, normals, coordinates = worn.vertices, worn.normals, worn.coordinates
     written = 0
-    light = np.empty(3)
     n = np.empty(3)
-    for row in range(face_id.shape[0]):
-        for column in range(face_id.shape[1]):
-            f = face_id[row, column] - offset
-            if f < 0 or f >= faces.shape[0] or depth[row, column] > scene_depth[row, column]:
+    for row in range(seen.face_id.shape[0]):
+        for column in range(seen.face_id.shape[1]):
+            f = seen.face_id[row, column] - offset
+            if (
+                f < 0
+                or f >= worn.faces.shape[0]
+                or seen.depth[row, column] > seen.scene_depth[row, column]
+            ):
                 continue
             written += 1
-            i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+            i, j, k = worn.faces[f, 0], worn.faces[f, 1], worn.faces[f, 2]
             a, b, c = (
-                barycentric[row, column, 0],
-                barycentric[row, column, 1],
-                barycentric[row, column, 2],
+                seen.barycentric[row, column, 0],
+                seen.barycentric[row, column, 1],
+                seen.barycentric[row, column, 2],
             )
             p = a * coordinates[i, 0] + b * coordinates[j, 0] + c * coordinates[k, 0]
             q = a * coordinates[i, 1] + b * coordinates[j, 1] + c * coordinates[k, 1]
@@ -146,83 +126,89 @@ def shade_person(
             towards = n[0] * vx + n[1] * vy + n[2] * vz
             n *= (1.0 if towards >= 0 else -1.0) / math.sqrt(length)
             towards = abs(towards) * away / math.sqrt(length)
-            surface = surfaces[surface_at(rules, starts, face_zone[f], p, q, r)]
-            share, tone = pattern_at(surface, p, q, r, salt)
-            if headlight:
-                light[0], light[1], light[2] = vx * away, vy * away, vz * away
-                direct = sun_strength * lamp_falloff(depth[row, column])
-            else:
-                light[:] = sun
-                direct = sun_strength * lit(
-                    light_map, light_frame, x + 0.01 * n[0], y + 0.01 * n[1], z + 0.01 * n[2]
+            surface = worn.surfaces[surface_at(worn.rules, worn.starts, worn.face_zone[f], p, q, r)]
+            share, tone = pattern_at(surface, p, q, r, worn.salt)
+            if light.headlight:
+                towards_light[0], towards_light[1], towards_light[2] = (
+                    vx * away,
+                    vy * away,
+                    vz * away,
                 )
-            facing = n[0] * light[0] + n[1] * light[1] + n[2] * light[2]
+                direct = light.strength * lamp_falloff(seen.depth[row, column])
+            else:
+                towards_light[:] = light.sun
+                direct = light.strength * lit(
+                    light.shadow_map,
+                    light.shadow_frame,
+                    x + 0.01 * n[0],
+                    y + 0.01 * n[1],
+                    z + 0.01 * n[2],
+                )
+            facing = n[0] * towards_light[0] + n[1] * towards_light[1] + n[2] * towards_light[2]
             diffuse = direct * max(facing + 0.12, 0.0) / 1.12
             half_x, half_y, half_z = (
-                light[0] + vx * away,
-                light[1] + vy * away,
-                light[2] + vz * away,
+                towards_light[0] + vx * away,
+                towards_light[1] + vy * away,
+                towards_light[2] + vz * away,
             )
             half = (n[0] * half_x + n[1] * half_y + n[2] * half_z) / math.sqrt(
                 half_x**2 + half_y**2 + half_z**2 + 1e-9
             )
             gloss = surface[11] * (
-                0.5 * direct * max(half, 0.0) ** 18 + 0.12 * fill * (1 - towards) ** 3
+                0.5 * direct * max(half, 0.0) ** 18 + 0.12 * light.fill * (1 - towards) ** 3
             )
             hemisphere = 0.5 + 0.5 * n[1]
             low = 0.55 + 0.45 * min(y / 0.5, 1.0)  # the ground and the legs shade each other
-            around = fill * occlusion[row, column] * low
+            around = light.fill * seen.occlusion[row, column] * low
             for d in range(4):
                 first = surface[d] if d < 3 else surface[6]
                 second = surface[3 + d] if d < 3 else surface[7]
                 albedo = (first * (1 - share) + second * share) * tone
-                ambient = around * (overhead[d] * hemisphere + bounce[d] * (1 - hemisphere))
+                ambient = around * (
+                    light.overhead[d] * hemisphere + light.bounce[d] * (1 - hemisphere)
+                )
                 out[row, column, d] = albedo * (ambient + diffuse) + gloss
     return written
 
 
 @njit(cache=True, error_model="numpy", fastmath=True)
-def shade_scene(
-    ambient,
-    sunlit,
-    scene_depth,
-    person_depth,
-    eye,
-    rotation,
-    affine,
-    focal,
-    centre,
-    sun_strength,
-    fill,
-    feet,
-    headlight,
-    light_map,
-    light_frame,
-    out,
-):
+def shade_scene(seen, backdrop, light, eye, feet, out):
     """Write the scene's radiance into ``out`` (H, W, 4), with people's shadows on it.
 
-    Args:
-        ambient, sunlit, scene_depth: the view's frames cut to the crop.
-        person_depth: (H, W); pixels nearer than the scene are left to :func:`shade_person`.
-        affine: (4,) scale and offset from column to frame x, then from row to frame y.
-        feet: (K, 2) x and z of feet on the ground.
+    Pixels that show a person are left to :func:`shade_person`; ``feet`` (K, 2) are x and z of
+    feet on the ground, ``eye`` is the camera's position.
     """
-    shadows = not headlight and light_map.shape[0] > 1
+    shadows = not light.headlight and light.shadow_map.shape[0] > 1
     for row in range(out.shape[0]):
-        b = (affine[2] * (row + 0.5) + affine[3] - centre[1]) / focal
+        b = (
+            backdrop.affine[2] * (row + 0.5) + backdrop.affine[3] - backdrop.centre[1]
+        ) / backdrop.focal
         for column in range(out.shape[1]):
-            t = scene_depth[row, column]
-            if person_depth[row, column] <= t:
+            t = seen.scene_depth[row, column]
+            if seen.depth[row, column] <= t:
                 continue
-            sun, near = sun_strength, 1.0
+            sun, near = light.strength, 1.0
             if t < 1e6:
-                a = (affine[0] * (column + 0.5) + affine[1] - centre[0]) / focal
-                x = eye[0] + t * (rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0])
-                y = eye[1] + t * (rotation[0, 1] * a + rotation[1, 1] * b + rotation[2, 1])
-                z = eye[2] + t * (rotation[0, 2] * a + rotation[1, 2] * b + rotation[2, 2])
+                a = (
+                    backdrop.affine[0] * (column + 0.5) + backdrop.affine[1] - backdrop.centre[0]
+                ) / backdrop.focal
+                x = eye[0] + t * (
+                    backdrop.rotation[0, 0] * a
+                    + backdrop.rotation[1, 0] * b
+                    + backdrop.rotation[2, 0]
+                )
+                y = eye[1] + t * (
+                    backdrop.rotation[0, 1] * a
+                    + backdrop.rotation[1, 1] * b
+                    + backdrop.rotation[2, 1]
+                )
+                z = eye[2] + t * (
+                    backdrop.rotation[0, 2] * a
+                    + backdrop.rotation[1, 2] * b
+                    + backdrop.rotation[2, 2]
+                )
                 if shadows:
-                    sun *= lit(light_map, light_frame, x, y, z)
+                    sun *= lit(light.shadow_map, light.shadow_frame, x, y, z)
                 if y < 0.3:
                     for k in range(feet.shape[0]):
                         gap = (x - feet[k, 0]) ** 2 + (z - feet[k, 1]) ** 2
@@ -234,5 +220,6 @@ def shade_scene(
                             )
             for d in range(4):
                 out[row, column, d] = (
-                    ambient[row, column, d] * fill * near + sunlit[row, column, d] * sun
+                    backdrop.ambient[row, column, d] * light.fill * near
+                    + backdrop.sunlit[row, column, d] * sun
                 )

@@ -4,8 +4,9 @@ import numpy as np
 
 from fastreid_ext.rendered.cloth import Cloth
 from fastreid_ext.rendered.noise import cell, cloudy, smooth
+from fastreid_ext.rendered.patterns import pattern_at, surface_at
 from fastreid_ext.rendered.seams import BACK, FRONT, SURFACES, rule
-from fastreid_ext.rendered.shading import lit, pattern_at, surface_at
+from fastreid_ext.rendered.shading import lit
 
 
 def table(*rules):
