@@ -15,6 +15,7 @@ from fastreid_ext.rendered.patterns import pattern_at, surface_at
 from fastreid_ext.rendered.scene_tracer import lamp_falloff
 
 LIGHT_MAP = 112  # pixels of the square shadow map
+_WRAP = 0.12  # cosine past the edge of the light that cloth still catches
 
 
 class Seen(NamedTuple):
@@ -129,14 +130,16 @@ def shade_person(seen, worn, light, eye, offset, out):
             surface = worn.surfaces[surface_at(worn.rules, worn.starts, worn.face_zone[f], p, q, r)]
             share, tone = pattern_at(surface, p, q, r, worn.salt)
             if light.headlight:
-                towards_light[0], towards_light[1], towards_light[2] = (
-                    vx * away,
-                    vy * away,
-                    vz * away,
-                )
-                direct = light.strength * lamp_falloff(seen.depth[row, column])
+                towards_light[0] = vx * away
+                towards_light[1] = vy * away
+                towards_light[2] = vz * away
             else:
                 towards_light[:] = light.sun
+            facing = n[0] * towards_light[0] + n[1] * towards_light[1] + n[2] * towards_light[2]
+            direct = 0.0  # also where the surface turns away: no need to look for shadows
+            if light.headlight:
+                direct = light.strength * lamp_falloff(seen.depth[row, column])
+            elif facing > -_WRAP:
                 direct = light.strength * lit(
                     light.shadow_map,
                     light.shadow_frame,
@@ -144,8 +147,7 @@ def shade_person(seen, worn, light, eye, offset, out):
                     y + 0.01 * n[1],
                     z + 0.01 * n[2],
                 )
-            facing = n[0] * towards_light[0] + n[1] * towards_light[1] + n[2] * towards_light[2]
-            diffuse = direct * max(facing + 0.12, 0.0) / 1.12
+            diffuse = direct * max(facing + _WRAP, 0.0) / (1.0 + _WRAP)
             half_x, half_y, half_z = (
                 towards_light[0] + vx * away,
                 towards_light[1] + vy * away,
