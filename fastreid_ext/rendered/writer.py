@@ -70,6 +70,7 @@ def render_domain(
     folder = Path(root) / domain
     if _finished(folder, settings):
         _log.info("%s is complete; nothing to render", folder)
+        shutil.rmtree(folder / ".work", ignore_errors=True)  # killed between the last two steps
         return folder
     work = folder / ".work"
     for name in (*FOLDERS, ".work"):
