@@ -24,9 +24,8 @@ Results = dict[str, dict[str, float]]  # metrics by test set
 
 def by_test_set(cfg: CfgNode, results: Mapping[str, Any]) -> Results:
     """Return results by test set; fastreid leaves that level out where there is one set."""
-    if not results:
-        return {}
-    nested = results if len(cfg.DATASETS.TESTS) > 1 else {cfg.DATASETS.TESTS[0]: results}
+    is_nested = all(isinstance(metrics, Mapping) for metrics in results.values())
+    nested = results if is_nested else {cfg.DATASETS.TESTS[0]: results}
     return {
         name: {key: float(value) for key, value in metrics.items()}
         for name, metrics in nested.items()

@@ -43,11 +43,10 @@ def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) 
     is_seeded = cfg.SEED >= 0
     cfg = _with_seed(cfg, resume)
     logger.info("process %d of %d, seed %d", comm.get_rank(), comm.get_world_size(), cfg.SEED)
-    logger.info("environment:\n%s", collect_env_info())
-    if comm.is_main_process():
-        logger.info("configuration:\n%s", cfg)
-        if not eval_only:  # it belongs to the training run of this folder
-            atomic_write_text(folder / "config.yaml", cfg.dump())
+    if comm.is_main_process() and not eval_only:  # they are of the training run of this folder
+        atomic_write_text(folder / "environment.txt", collect_env_info() + "\n")
+        atomic_write_text(folder / "config.yaml", cfg.dump())
+        logger.info("configuration and environment are in %s/{config.yaml,environment.txt}", folder)
     seed_all_rng(cfg.SEED + comm.get_rank())  # processes must differ in dropout and the like
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
     torch.backends.cudnn.deterministic = is_seeded and not cfg.CUDNN_BENCHMARK

@@ -12,13 +12,9 @@ from typing import Any
 
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, hooks
+from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
-from fastreid.utils.events import (
-    CommonMetricPrinter,
-    EventWriter,
-    JSONWriter,
-    TensorboardXWriter,
-)
+from fastreid.utils.events import EventWriter
 from fastreid.utils.precision_bn import get_bn_modules
 from torch import nn
 
@@ -32,7 +28,7 @@ from fastreid_ext.engine.hooks import (
     PeriodicWriting,
 )
 from fastreid_ext.engine.launch import wrap_for_processes
-from fastreid_ext.engine.metrics_file import METRICS_FILE, prepare_folder
+from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
 from fastreid_ext.engine.schedule import iterations_per_epoch
@@ -70,10 +66,10 @@ class Trainer(DefaultTrainer):
         self.start_epoch = 0
         self.max_epoch = cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
-        # Read by fastreid's LRScheduler hook.
-        self.warmup_iters = cfg.SOLVER.WARMUP_ITERS
+        self.warmup_iters = cfg.SOLVER.WARMUP_ITERS  # read by fastreid's LRScheduler hook
         self.delay_epochs = cfg.SOLVER.DELAY_EPOCHS
         self.step_applied = True
+        self._identity = RunIdentity.of(cfg, self.iters_per_epoch)
         self._random_state: Mapping[str, Any] | None = None
         self._last_eval_results: dict[str, Any] = {}
         self.register_hooks(self.build_hooks())
@@ -91,11 +87,8 @@ class Trainer(DefaultTrainer):
             RuntimeError: the first steps show that nothing is learned.
         """
         if self.start_epoch >= self.max_epoch:
-            logger.warning(
-                "nothing to train: %d epochs are done, SOLVER.MAX_EPOCH is %d",
-                self.start_epoch,
-                self.max_epoch,
-            )
+            done = f"{self.start_epoch} epochs are done, SOLVER.MAX_EPOCH is {self.max_epoch}"
+            logger.warning("nothing to train: %s", done)
             return self.test(self.cfg, self.model) if self._evaluates() else {}
         try:
             super(DefaultTrainer, self).train(
@@ -145,7 +138,7 @@ class Trainer(DefaultTrainer):
         self.start_epoch = extra.get("epoch", -1) + 1
         self._checkpoints.best_metric = extra.get("best_metric", -1.0)
         self._trainer.non_finite.skipped = extra.get("skipped_steps", 0)
-        self._identity().warn_about_differences(extra.get("run"))
+        self._identity.warn_about_differences(extra.get("run"))
         states = extra.get("random_states", [])
         if comm.get_rank() < len(states):
             self._random_state = states[comm.get_rank()]
@@ -156,7 +149,7 @@ class Trainer(DefaultTrainer):
             "epoch": self.epoch,
             "iteration": self.iter,
             "skipped_steps": self._trainer.non_finite.skipped,
-            "run": dataclasses.asdict(self._identity()),
+            "run": dataclasses.asdict(self._identity),
         }
 
     def build_hooks(self) -> list[hooks.HookBase]:
@@ -182,14 +175,16 @@ class Trainer(DefaultTrainer):
         return [*built, self._checkpoints]
 
     def build_writers(self) -> list[EventWriter]:
-        """Return writers for the console (with ETA), ``metrics.json`` and TensorBoard."""
-        folder = self.cfg.OUTPUT_DIR
-        purge = {"purge_step": self.start_iter} if self.start_iter else {}
-        return [
-            CommonMetricPrinter(self.max_iter),
-            JSONWriter(str(Path(folder) / METRICS_FILE)),
-            TensorboardXWriter(folder, **purge),
-        ]
+        """Return writers for the console, ``metrics.json`` and TensorBoard."""
+        return open_writers(Path(self.cfg.OUTPUT_DIR), self.start_iter, self.max_iter)
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Return the model; its size is logged, fastreid logs all its layers."""
+        model = build_model(cfg)
+        counts = [p.numel() for p in model.parameters() if p.requires_grad]
+        logger.info("%s with %.2f M parameters to train", type(model).__name__, sum(counts) / 1e6)
+        return model
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
@@ -227,10 +222,7 @@ class Trainer(DefaultTrainer):
 
     def _metric_name(self) -> str:
         tests = self.cfg.DATASETS.TESTS
-        return f"{tests[0]}/metric" if len(tests) > 1 else "metric"
-
-    def _identity(self) -> RunIdentity:
-        return RunIdentity.of(self.cfg, self.iters_per_epoch)
+        return f"{tests[0]}/metric" if len(set(tests)) > 1 else "metric"
 
     def _build_checkpointer(self) -> AtomicCheckpointer:
         items = {"optimizer": self.optimizer, **self.scheduler}

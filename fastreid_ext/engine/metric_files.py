@@ -1,8 +1,10 @@
-"""The run's ``metrics.json`` (one JSON object per line) when a run starts or resumes."""
+"""What a run writes while it trains: console, ``metrics.json`` (JSON lines), TensorBoard."""
 
 import json
 import logging
 from pathlib import Path
+
+from fastreid.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 
 from fastreid_ext.engine.atomic import PARTIAL_FILES, atomic_write_text
 from fastreid_ext.engine.checkpoint import TAG
@@ -11,6 +13,17 @@ logger = logging.getLogger(__name__)
 
 
 METRICS_FILE = "metrics.json"
+
+
+def open_writers(folder: Path, start_iteration: int, max_iteration: int) -> list[EventWriter]:
+    """Return fastreid's writers for a run that stands at ``start_iteration``."""
+    # TensorBoard hides what an interrupted run has written past that point.
+    purge = {"purge_step": start_iteration} if start_iteration else {}
+    return [
+        CommonMetricPrinter(max_iteration),  # with ETA
+        JSONWriter(str(folder / METRICS_FILE)),
+        TensorboardXWriter(str(folder), **purge),
+    ]
 
 
 def prepare_folder(folder: Path, start_iteration: int) -> None:

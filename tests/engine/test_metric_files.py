@@ -2,7 +2,7 @@
 
 import json
 
-from fastreid_ext.engine.metrics_file import prepare_folder
+from fastreid_ext.engine.metric_files import prepare_folder
 
 
 def test_resume_drops_lines_past_the_checkpoint_and_a_cut_line(tmp_path):
