@@ -172,3 +172,11 @@ def test_sentinel_stops_fastreids_unrepaired_run(make_cfg, mixed_precision):
 def test_schedule_that_warms_up_for_the_whole_run_is_refused(make_cfg):
     with pytest.raises(ValueError, match=r"begins after 2 epochs.*SOLVER.MAX_EPOCH is 2"):
         Trainer(make_cfg(SOLVER__SCHED="CosineAnnealingLR", SOLVER__WARMUP_ITERS=12))
+
+
+def test_run_without_a_seed_resumes_with_the_seed_it_has_drawn(make_cfg):
+    cfg = make_cfg(SEED=-1, SOLVER__MAX_EPOCH=1)
+    train(cfg)
+    drawn = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")["run"]["seed"]
+    assert prepare_run(cfg, resume=True).SEED == drawn
+    assert prepare_run(cfg).SEED != drawn
