@@ -20,6 +20,7 @@ from fastreid_ext.evaluation.features import TestFeatures, extract_features
 from fastreid_ext.evaluation.plots import draw_rank_lists, plot_training
 from fastreid_ext.evaluation.ranking import RankMetrics
 from fastreid_ext.evaluation.reference_points import chance, colour_histograms
+from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.writer import render_domain
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yml"
@@ -42,15 +43,10 @@ def compare(test: TestFeatures, histograms: TestFeatures) -> dict[str, RankMetri
 
 
 def main(args: argparse.Namespace) -> None:
-    render_domain(
-        DOMAIN,
-        args.output / "datasets",
-        train_identities=args.train_identities,
-        test_identities=args.test_identities,
-        images_per_identity=args.images_per_identity,
-        seed=args.seed,
-        workers=args.workers,
+    settings = Settings(
+        DOMAIN, args.train_identities, args.test_identities, args.images_per_identity, args.seed
     )
+    render_domain(settings, args.output / "datasets", workers=args.workers)
     cfg = configuration(args)
     train(cfg, resume=True)
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from fastreid_ext.rendered.domains import DOMAINS
+from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.preview import preview
 from fastreid_ext.rendered.writer import render_domain
 
@@ -57,6 +58,13 @@ def parse_arguments() -> argparse.Namespace:
         "--size", type=picture_size, default=(128, 64), help="HEIGHTxWIDTH (default 128x64)"
     )
     parser.add_argument(
+        "--unusual-poses",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of pictures in poses seldom seen on a street, 0 to 1 (default 0)",
+    )
+    parser.add_argument(
         "--preview", type=Path, help="only draw a few people of each domain into this PNG"
     )
     return parser.parse_args()
@@ -73,15 +81,18 @@ def main() -> None:
         return
     for domain in domains:
         folder = render_domain(
-            domain,
+            Settings(
+                domain,
+                arguments.train_identities,
+                arguments.test_identities,
+                arguments.images_per_identity,
+                arguments.seed,
+                height,
+                width,
+                arguments.unusual_poses,
+            ),
             arguments.root,
-            train_identities=arguments.train_identities,
-            test_identities=arguments.test_identities,
-            images_per_identity=arguments.images_per_identity,
-            seed=arguments.seed,
             workers=arguments.workers,
-            height=height,
-            width=width,
         )
         print(f"{domain}: {folder}, look at {folder / 'contact_sheet.png'}")
 

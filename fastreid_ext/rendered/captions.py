@@ -9,6 +9,7 @@ _ACTIONS = {
     "standing": "standing",
     "carrying": "carrying something",
     "phone": "using a phone",
+    "unusual": "moving in an unusual way",
 }
 
 

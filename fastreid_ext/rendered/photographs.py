@@ -37,7 +37,7 @@ def _photograph(
 ) -> tuple[np.ndarray, Rendering, Shot]:
     others = passers_by(settings.seed, settings.domain)
     for _ in range(_ATTEMPTS):
-        shot = draw_shot(place, bag_kind, len(others), rng)
+        shot = draw_shot(place, bag_kind, len(others), rng, unusual_poses=settings.unusual_poses)
         rendering = render(place, dressed, others, shot, settings.height, settings.width)
         if rendering.visible >= _LEAST_VISIBLE:
             break

@@ -21,7 +21,19 @@ _FEWEST_IMAGES = 4
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What one rendered data set is made from; equal settings give equal bytes."""
+    """What one rendered data set is made from; equal settings give equal bytes.
+
+    Attributes:
+        domain: RenderedCampus, RenderedMall, RenderedStation, RenderedStreet or RenderedVI.
+        train_identities: persons 1 to this number are for training.
+        test_identities: the persons after them are for test.
+        images_per_identity: pictures of each person, over up to six cameras; at least 4.
+        seed: >= 0; another seed gives other people.
+        height: of the pictures, in pixels.
+        width: likewise.
+        unusual_poses: share in [0, 1] of pictures in poses that pedestrians seldom take
+            (``bodies.pose_bank``) instead of street poses.
+    """
 
     domain: str
     train_identities: int
@@ -30,6 +42,7 @@ class Settings:
     seed: int
     height: int = 128
     width: int = 64
+    unusual_poses: float = 0.0
 
     def __post_init__(self) -> None:
         camera_specs(self.domain)
@@ -51,6 +64,8 @@ class Settings:
             )
         if self.seed < 0:
             raise ValueError(f"expected a seed >= 0, got {self.seed}")
+        if not 0 <= self.unusual_poses <= 1:
+            raise ValueError(f"expected unusual_poses in [0, 1], got {self.unusual_poses}")
         if not (32 <= self.height <= 1024 and 16 <= self.width <= 1024):
             raise ValueError(
                 f"expected a size between 32x16 and 1024x1024 (height x width), "

@@ -66,12 +66,22 @@ def _framing(rng: np.random.Generator) -> dict:
     }
 
 
-def draw_shot(view: View, bag_kind: str, companions: int, rng: np.random.Generator) -> Shot:
-    """A shot of somebody carrying ``bag_kind``, with up to one of ``companions`` passers-by."""
+def draw_shot(
+    view: View,
+    bag_kind: str,
+    companions: int,
+    rng: np.random.Generator,
+    *,
+    unusual_poses: float = 0.0,
+) -> Shot:
+    """A shot of somebody carrying ``bag_kind``, with up to one of ``companions`` passers-by.
+
+    ``unusual_poses`` is the chance in [0, 1] of a pose outside those of the street.
+    """
     spec = view.spec
     z = float(rng.uniform(spec.near, spec.far))
     reach = min(0.36 * z * FRAME_WIDTH / view.focal, 3.0)
-    stance, pose = draw_stance(bag_kind, rng)
+    stance, pose = draw_stance(bag_kind, rng, unusual_poses)
     heading = math.radians(spec.heading + rng.normal(0.0, spec.spread))
     meets = companions > 0 and rng.random() < 0.22
     in_front = rng.random() < 0.3

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastreid_ext.bodies import poses
+from fastreid_ext.bodies.pose_bank import out_of_distribution
 from fastreid_ext.rendered import palettes
 
 _STANCES = {"walking": 0.72, "standing": 0.16, "phone": 0.12}
@@ -16,8 +17,15 @@ _HOLD = {
 }
 
 
-def draw_stance(bag_kind: str, rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """Name of the stance and pose (24, 3) axis-angle, facing +z."""
+def draw_stance(
+    bag_kind: str, rng: np.random.Generator, unusual_poses: float = 0.0
+) -> tuple[str, np.ndarray]:
+    """Name of the stance and pose (24, 3) axis-angle, facing +z.
+
+    ``unusual_poses`` is the chance in [0, 1] of a pose outside those of the street.
+    """
+    if unusual_poses and rng.random() < unusual_poses:
+        return "unusual", out_of_distribution(rng)
     stance = palettes.draw(_STANCES, rng)
     if stance == "standing" or (stance == "phone" and rng.random() < 0.5):
         pose = poses.standing(rng, "relaxed" if bag_kind != "none" else None)

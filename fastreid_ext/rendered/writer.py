@@ -34,40 +34,23 @@ _SHEET_IDENTITIES = 10
 _log = logging.getLogger(__name__)
 
 
-def render_domain(
-    domain: str,
-    root: Path,
-    *,
-    train_identities: int,
-    test_identities: int,
-    images_per_identity: int,
-    seed: int,
-    workers: int = 1,
-    height: int = 128,
-    width: int = 64,
-) -> Path:
-    """Render one domain into ``root/domain``, or finish what an earlier run left.
+def render_domain(settings: Settings, root: Path, *, workers: int = 1) -> Path:
+    """Render one domain into ``root/<domain>``, or finish what an earlier run left.
 
     Args:
-        domain: RenderedCampus, RenderedMall, RenderedStation, RenderedStreet or RenderedVI.
+        settings: what to render.
         root: folder of data sets.
-        train_identities: persons 1 to this number are for training.
-        test_identities: the persons after them are for test.
-        images_per_identity: pictures of each person, over up to six cameras; at least 4.
-        seed: >= 0; another seed gives other people.
         workers: processes; 1 renders in this one.
-        height: of the pictures, in pixels.
-        width: likewise.
 
     Returns:
         The domain's folder.
+
+    Raises:
+        ValueError: the folder holds a data set of other settings.
     """
-    settings = Settings(
-        domain, train_identities, test_identities, images_per_identity, seed, height, width
-    )
     if workers < 1:
         raise ValueError(f"expected workers >= 1, got {workers}")
-    folder = Path(root) / domain
+    folder = Path(root) / settings.domain
     if _finished(folder, settings):
         _log.info("%s is complete; nothing to render", folder)
         shutil.rmtree(folder / ".work", ignore_errors=True)  # killed between the last two steps
@@ -78,9 +61,9 @@ def render_domain(
     _write(work / "settings.json", _as_json(settings))
     planned = plan_domain(settings)
     pending = [identity for identity in planned if not _rows_file(work, identity).exists()]
-    total = len(planned) * images_per_identity
-    done = total - len(pending) * images_per_identity
-    with tqdm(total=total, initial=done, desc=domain, unit="image", smoothing=0.1) as bar:
+    total = len(planned) * settings.images_per_identity
+    done = total - len(pending) * settings.images_per_identity
+    with tqdm(total=total, initial=done, desc=settings.domain, unit="image", smoothing=0.1) as bar:
         for count in _render_all(settings, folder, pending, workers):
             bar.update(count)
     _assemble(settings, folder, planned)
@@ -133,7 +116,10 @@ def _render_all(
         for identity in pending:
             yield _render_identity(settings, folder, identity)
         return
-    context = multiprocessing.get_context("spawn")
+    # Importing the package takes seconds: a server does it once and the workers are forked from it.
+    # Forking this process itself would not be safe beside the threads of torch and OpenCV.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
     with concurrent.futures.ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
         jobs = [pool.submit(_render_identity, settings, folder, identity) for identity in pending]
         try:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.writer import render_domain
 
 SMALL = {"train_identities": 4, "test_identities": 4, "images_per_identity": 6, "seed": 7}
@@ -17,7 +18,7 @@ def small() -> dict:
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory) -> Path:
     """RenderedVI, small, rendered in this process."""
-    return render_domain("RenderedVI", tmp_path_factory.mktemp("rendered"), **SMALL)
+    return render_domain(Settings("RenderedVI", **SMALL), tmp_path_factory.mktemp("rendered"))
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
-from fastreid_ext.rendered.plan import FOLDERS
+from fastreid_ext.rendered.plan import FOLDERS, Settings
 from fastreid_ext.rendered.writer import render_domain
 
 TOOL = Path(__file__).parents[2] / "tools" / "render_persons.py"
@@ -61,7 +62,7 @@ def test_dataset_json_counts_what_is_there(rendered, rows):
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(rendered, small, tmp_path):
-    other = render_domain("RenderedVI", tmp_path, workers=2, **small)
+    other = render_domain(Settings("RenderedVI", **small), tmp_path, workers=2)
     assert contents(other) == contents(rendered)
 
 
@@ -93,7 +94,7 @@ def test_a_killed_run_is_finished_by_running_it_again(rendered, small, tmp_path)
     assert 2 <= len(finished) < 8
     pictures = {path: path.stat().st_mtime_ns for path in work.parent.rglob("000[12]_*.jpg")}
 
-    folder = render_domain("RenderedVI", tmp_path, **small)
+    folder = render_domain(Settings("RenderedVI", **small), tmp_path)
 
     assert contents(folder) == contents(rendered)
     for path, changed in pictures.items():
@@ -102,7 +103,7 @@ def test_a_killed_run_is_finished_by_running_it_again(rendered, small, tmp_path)
 
 def test_a_finished_folder_is_left_alone(rendered, small):
     before = {path: path.stat().st_mtime_ns for path in rendered.rglob("*")}
-    render_domain("RenderedVI", rendered.parent, **small)
+    render_domain(Settings("RenderedVI", **small), rendered.parent)
     assert before == {path: path.stat().st_mtime_ns for path in rendered.rglob("*")}
 
 
@@ -110,17 +111,17 @@ def test_other_settings_in_the_same_folder_are_refused(rendered, small):
     with pytest.raises(
         ValueError, match=r"got another data set \(seed 7 there and 8 here\); remove the folder"
     ):
-        render_domain("RenderedVI", rendered.parent, **(small | {"seed": 8}))
+        render_domain(Settings("RenderedVI", **(small | {"seed": 8})), rendered.parent)
     with pytest.raises(
         ValueError, match="height 128 there and 64 here, width 64 there and 32 here"
     ):
-        render_domain("RenderedVI", rendered.parent, **small, height=64, width=32)
+        render_domain(Settings("RenderedVI", **small, height=64, width=32), rendered.parent)
 
 
 def test_somebody_elses_pictures_are_not_mixed_with_ours(tmp_path, small):
     (tmp_path / "RenderedMall" / "query").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"got picture folders without dataset.json; remove them"):
-        render_domain("RenderedMall", tmp_path, **small)
+        render_domain(Settings("RenderedMall", **small), tmp_path)
 
 
 def test_another_seed_gives_other_pictures_and_size_is_height_by_width(rendered, tmp_path, small):
@@ -130,7 +131,7 @@ def test_another_seed_gives_other_pictures_and_size_is_height_by_width(rendered,
         "images_per_identity": 4,
         "seed": 8,
     }
-    folder = render_domain("RenderedVI", tmp_path, **fewer, height=96, width=40)
+    folder = render_domain(Settings("RenderedVI", **fewer, height=96, width=40), tmp_path)
     pictures = list(folder.rglob("*.jpg"))
     assert len(pictures) == 4
     assert {cv2.imread(str(path)).shape for path in pictures} == {(96, 40, 3)}
@@ -146,16 +147,28 @@ def test_another_seed_gives_other_pictures_and_size_is_height_by_width(rendered,
             "at least one in all, got 0 for training and 0 for test",
         ),
         ({"seed": -1}, "expected a seed >= 0, got -1"),
-        ({"workers": 0}, "expected workers >= 1, got 0"),
+        ({"unusual_poses": 1.5}, r"expected unusual_poses in \[0, 1\], got 1.5"),
         ({"height": 8}, r"expected a size between 32x16 and 1024x1024 .* got 8x64"),
     ],
 )
 def test_settings_are_checked_before_work(change, words, small, tmp_path):
     with pytest.raises(ValueError, match=words):
-        render_domain("RenderedMall", tmp_path, **(small | change))
+        render_domain(Settings("RenderedMall", **(small | change)), tmp_path)
+    with pytest.raises(ValueError, match="expected workers >= 1, got 0"):
+        render_domain(Settings("RenderedMall", **small), tmp_path, workers=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_unusual_poses_are_a_share_of_the_pictures(rendered, rows, small, tmp_path):
+    folder = render_domain(Settings("RenderedVI", **small, unusual_poses=1.0), tmp_path)
+    unusual = [json.loads(line) for line in (folder / "annotations.jsonl").open()]
+    assert {row["pose_name"] for row in unusual} == {"unusual"}
+    assert "moving in an unusual way" in unusual[0]["caption"]
+    assert "unusual" not in {row["pose_name"] for row in rows}
+    bends = [np.abs(np.array([row["pose"] for row in each])).mean() for each in (unusual, rows)]
+    assert bends[0] > 1.3 * bends[1]
 
 
 def test_an_unknown_domain_names_the_known_ones(small, tmp_path):
     with pytest.raises(ValueError, match=r"expected a domain of RenderedCampus, .* got 'Campus'"):
-        render_domain("Campus", tmp_path, **small)
+        render_domain(Settings("Campus", **small), tmp_path)
