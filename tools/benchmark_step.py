@@ -1,6 +1,7 @@
 """Measure what our training step costs beside fastreid's, on the same model and batches.
 
-    python tools/benchmark_step.py --config-file configs/Base-bagtricks.yml MODEL.DEVICE cpu
+    python tools/benchmark_step.py
+    python tools/benchmark_step.py --config-file configs/Base-bagtricks.yml
 
 Both steps run in turn, in this process, on the same drawn batches and on the same weights, so that
 the load of the machine falls on both; the last line is the median of the ratios of neighbours.
@@ -13,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
@@ -23,6 +25,8 @@ from fastreid.utils.events import EventStorage
 
 from fastreid_ext.config import load_config
 from fastreid_ext.engine.step import TrainingStep
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yml"
 
 
 def drawn_batches(cfg: CfgNode) -> Iterator[dict]:
@@ -58,7 +62,9 @@ def seconds(run: Callable[[], object], is_cuda: bool) -> float:
 
 
 def main(args: argparse.Namespace) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     overrides = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.HEADS.NUM_CLASSES", "751"]
+    overrides += ["MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", str(device == "cuda")]
     cfg = load_config(args.config_file, [*overrides, *args.opts])
     pair, is_cuda = steps(cfg), cfg.MODEL.DEVICE.startswith("cuda")
     rounds = []
@@ -80,7 +86,9 @@ def main(args: argparse.Namespace) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config-file", default="", help="configuration of the model")
+    parser.add_argument(
+        "--config-file", default=str(CONFIG), help="configuration of the model (default: the demo)"
+    )
     parser.add_argument("--rounds", type=int, default=40, help="measured pairs of steps")
     parser.add_argument("--warmup", type=int, default=3, help="pairs before that")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")

@@ -5,6 +5,7 @@ and ``curves.png``. A second call continues where the first stopped.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -16,6 +17,8 @@ from tabulate import tabulate
 from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.engine import load_model, train
+from fastreid_ext.engine.atomic import atomic_write_text
+from fastreid_ext.engine.results import commit, versions
 from fastreid_ext.evaluation.features import TestFeatures, extract_features
 from fastreid_ext.evaluation.plots import draw_rank_lists, plot_training
 from fastreid_ext.evaluation.ranking import RankMetrics
@@ -48,15 +51,23 @@ def main(args: argparse.Namespace) -> None:
     )
     render_domain(settings, args.output / "datasets", workers=args.workers)
     cfg = configuration(args)
-    train(cfg, resume=True)
-
     run = Path(cfg.OUTPUT_DIR)
+    train(cfg, resume=(run / "last_checkpoint").exists())
+
     loader, num_query = build_test_loader(cfg, DOMAIN)
     test = extract_features(load_model(cfg, run / "model_final.pth"), loader, num_query)
     histograms = torch.from_numpy(colour_histograms(test.paths))
     rows = compare(test, TestFeatures(histograms, test.pids, test.camids, test.paths, num_query))
     table = {name: metrics.percentages() for name, metrics in rows.items()}
-    (args.output / "comparison.json").write_text(json.dumps(table, indent=2) + "\n")
+    content = {
+        "percent, AP by fastreid's rule": table,
+        "queries": num_query,
+        "rendered": dataclasses.asdict(settings),
+        "run": str(run / "result.json"),
+        "commit": commit(),
+        "versions": versions(),
+    }
+    atomic_write_text(args.output / "comparison.json", json.dumps(content, indent=2) + "\n")
     draw_rank_lists(test, args.output / "rank_lists.png")
     plot_training(run / "metrics.json", args.output / "curves.png")
     columns = ["", *next(iter(table.values()))]

@@ -126,6 +126,10 @@ def _ranges(cfg: CfgNode) -> list[str]:
             f"expected SOLVER.NON_FINITE.MAX_SKIPPED >= 0, got {cfg.SOLVER.NON_FINITE.MAX_SKIPPED}",
         ),
         (
+            0 <= cfg.MODEL.MIN_WEIGHTS_MATCHED <= 1,
+            f"expected MODEL.MIN_WEIGHTS_MATCHED in [0, 1], got {cfg.MODEL.MIN_WEIGHTS_MATCHED}",
+        ),
+        (
             cfg.SOLVER.LOG_PERIOD >= 1,
             f"expected SOLVER.LOG_PERIOD >= 1, got {cfg.SOLVER.LOG_PERIOD}",
         ),

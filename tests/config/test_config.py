@@ -42,6 +42,7 @@ def test_defaults_are_valid_and_frozen():
         ("MODEL.LOSSES.NAME", (), "nothing would be learned"),
         ("SEED", -2, "expected SEED of -1"),
         ("SEED", 2**31, "or in [0, 2^31), got 2147483648"),
+        ("MODEL.MIN_WEIGHTS_MATCHED", 1.5, "expected MODEL.MIN_WEIGHTS_MATCHED in [0, 1], got 1.5"),
         ("SOLVER.LOG_PERIOD", 0, "expected SOLVER.LOG_PERIOD >= 1"),
         ("SOLVER.NON_FINITE.MAX_SKIPPED", -1, "expected SOLVER.NON_FINITE.MAX_SKIPPED"),
         ("MODEL.WEIGHTS", "nowhere.pth", "no file at nowhere.pth (MODEL.WEIGHTS)"),
