@@ -14,10 +14,10 @@ import torch
 from fastreid.config import CfgNode
 from tabulate import tabulate
 
+from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.engine import load_model, train
-from fastreid_ext.engine.atomic import atomic_write_text
 from fastreid_ext.engine.results import commit, versions
 from fastreid_ext.evaluation.features import TestFeatures, extract_features
 from fastreid_ext.evaluation.plots import draw_rank_lists, plot_training

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastreid.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 
-from fastreid_ext.engine.atomic import PARTIAL_FILES, atomic_write_text
+from fastreid_ext.atomic import PARTIAL_FILES, atomic_write_text
 from fastreid_ext.engine.checkpoint import TAG
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import torch
 from fastreid.config import CfgNode
 
 import fastreid_ext
-from fastreid_ext.engine.atomic import atomic_write_text
+from fastreid_ext.atomic import atomic_write_text
 
 RESULT_FILE = "result.json"  # of a training run
 EVALUATION_FILE = "evaluation.json"  # of --eval-only, so that it does not replace the former

@@ -13,7 +13,7 @@ from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.env import seed_all_rng
 from fastreid.utils.logger import setup_logger
 
-from fastreid_ext.engine.atomic import atomic_write_text
+from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.engine.checkpoint import TAG, read_checkpoint
 
 logger = logging.getLogger(__name__)

@@ -3,12 +3,11 @@
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.manifest.record import (
     IMAGE_SUFFIXES,
     GeneratedImage,
@@ -54,12 +53,13 @@ def write_identity(folder: str | Path, images: Iterable[GeneratedImage]) -> None
     rows = [Row(image, folder / "metadata.jsonl", n) for n, image in enumerate(images, start=1)]
     _check_identity(rows)
     failed = [image for image in images if image.status == "failed"]
+    folder.mkdir(parents=True, exist_ok=True)
     for name, part in (
         ("failures.jsonl", failed),
         ("metadata.jsonl", [image for image in images if image.status != "failed"]),
     ):
         if part or name == "metadata.jsonl":
-            _write_atomically(folder / name, "".join(_line(image) for image in part))
+            atomic_write_text(folder / name, "".join(_line(image) for image in part))
 
 
 def _line(image: GeneratedImage) -> str:
@@ -90,7 +90,8 @@ def read_identity(folder: str | Path) -> list[Row]:
 def write_set(root: str | Path, generated: GeneratedSet) -> None:
     """Write ``dataset.json``, when all identities are there."""
     text = json.dumps(dataclasses.asdict(generated), indent=2, allow_nan=False)
-    _write_atomically(Path(root) / "dataset.json", text + "\n")
+    Path(root).mkdir(parents=True, exist_ok=True)
+    atomic_write_text(Path(root) / "dataset.json", text + "\n")
 
 
 def read_set(root: str | Path) -> tuple[GeneratedSet, list[Row]]:
@@ -197,19 +198,3 @@ def _read_rows(manifest: Path) -> Iterator[Row]:
     lines = manifest.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         yield Row(from_json(GeneratedImage, line, f"{manifest}:{number}"), manifest, number)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` by a whole file or leave it as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)  # mkstemp makes files only their owner can read
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise

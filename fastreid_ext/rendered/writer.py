@@ -25,6 +25,7 @@ import numba
 import numpy as np
 from tqdm import tqdm
 
+from fastreid_ext.atomic import atomic_write_bytes
 from fastreid_ext.rendered.contact_sheet import contact_sheet, decode, encode_png
 from fastreid_ext.rendered.photographs import photographs
 from fastreid_ext.rendered.plan import FOLDERS, PlannedIdentity, Settings, plan_domain
@@ -58,7 +59,7 @@ def render_domain(settings: Settings, root: Path, *, workers: int = 1) -> Path:
     work = folder / ".work"
     for name in (*FOLDERS, ".work"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _write(work / "settings.json", _as_json(settings))
+    atomic_write_bytes(work / "settings.json", _as_json(settings))
     planned = plan_domain(settings)
     pending = [identity for identity in planned if not _rows_file(work, identity).exists()]
     total = len(planned) * settings.images_per_identity
@@ -153,7 +154,7 @@ def _render_identity(settings: Settings, folder: Path, identity: PlannedIdentity
         rows.append(json.dumps({**row, "sha256": hashlib.sha256(jpeg).hexdigest()}))
     for image in identity.images:
         os.replace(partial / Path(image.file).name, folder / image.file)
-    _write(_rows_file(work, identity), ("\n".join(rows) + "\n").encode())
+    atomic_write_bytes(_rows_file(work, identity), ("\n".join(rows) + "\n").encode())
     partial.rmdir()
     return len(rows)
 
@@ -161,13 +162,13 @@ def _render_identity(settings: Settings, folder: Path, identity: PlannedIdentity
 def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) -> None:
     """Join the rows, draw the contact sheet, write dataset.json last, drop the work folder."""
     work = folder / ".work"
-    _write(
+    atomic_write_bytes(
         folder / "annotations.jsonl",
         b"".join(_rows_file(work, identity).read_bytes() for identity in planned),
     )
     often_seen = sorted(planned, key=lambda identity: -len({i.camera for i in identity.images}))
     rows = [_sheet_row(folder, identity) for identity in often_seen[:_SHEET_IDENTITIES]]
-    _write(folder / "contact_sheet.png", encode_png(contact_sheet(rows)))
+    atomic_write_bytes(folder / "contact_sheet.png", encode_png(contact_sheet(rows)))
     files = [image.file for identity in planned for image in identity.images]
     description = {
         "generator": "fastreid_ext.rendered",
@@ -182,7 +183,7 @@ def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) 
             "opencv": cv2.__version__,
         },
     }
-    _write(folder / "dataset.json", (json.dumps(description, indent=2) + "\n").encode())
+    atomic_write_bytes(folder / "dataset.json", (json.dumps(description, indent=2) + "\n").encode())
     shutil.rmtree(work)
 
 
@@ -191,13 +192,3 @@ def _sheet_row(folder: Path, identity: PlannedIdentity) -> list[np.ndarray | Non
     for image in reversed(identity.images):
         row[image.camera] = decode((folder / image.file).read_bytes())
     return row
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_ext.engine.atomic import atomic_write
+from fastreid_ext.atomic import atomic_write
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.resume import RunIdentity, capture_random_state, restore_random_state
 from fastreid_ext.engine.setup import prepare_run

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-PARTIAL_FILES = ".*.partial"  # what a killed process leaves; the next write replaces it
+PARTIAL_FILES = ".*.partial"  # what a killed process leaves
 
 
 @contextlib.contextmanager
@@ -20,7 +20,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         OSError: as the file system says; the temporary file is removed.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes never mix
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -33,10 +33,15 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+    """Write bytes as :func:`atomic_write` does."""
+    with atomic_write(path) as file:
+        file.write(data)
+
+
 def atomic_write_text(path: str | Path, text: str) -> None:
     """Write a text file as :func:`atomic_write` does."""
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    atomic_write_bytes(path, text.encode())
 
 
 def _sync_folder(folder: Path) -> None:
