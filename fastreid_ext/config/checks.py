@@ -16,9 +16,14 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.registry import Registry
 
-# What fastreid's Baseline computes, and its MGN.
-BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
-MGN_LOSSES = ("CrossEntropyLoss", "TripletLoss")
+# What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
+_BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
+LOSSES = {
+    "Baseline": _BASELINE_LOSSES,
+    "MoCo": _BASELINE_LOSSES,
+    "Distiller": _BASELINE_LOSSES,
+    "MGN": ("CrossEntropyLoss", "TripletLoss"),
+}
 SAMPLERS = (
     "TrainingSampler",
     "NaiveIdentitySampler",
@@ -54,7 +59,7 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> str:
 
 
 def _names(cfg: CfgNode) -> list[str]:
-    losses = MGN_LOSSES if cfg.MODEL.META_ARCHITECTURE == "MGN" else BASELINE_LOSSES
+    losses = LOSSES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.LOSSES.NAME)
     datasets = _registered(DATASET_REGISTRY)
     table: Sequence[tuple[str, Iterable[str], Iterable[str]]] = (
         ("MODEL.META_ARCHITECTURE", [cfg.MODEL.META_ARCHITECTURE], _registered(META_ARCH_REGISTRY)),
@@ -76,7 +81,7 @@ def _names(cfg: CfgNode) -> list[str]:
         ),
     )
     return [
-        unknown_name(key, name, known)
+        unknown_name(key, str(name), known)
         for key, names, known in table
         for name in names
         if name not in set(known)
@@ -149,7 +154,7 @@ def _files(cfg: CfgNode) -> list[str]:
         ("MODEL.BACKBONE.PRETRAIN_PATH", backbone.PRETRAIN_PATH if backbone.PRETRAIN else ""),
         ("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS),
     ):
-        if path and not Path(path).expanduser().is_file():
+        if path and not Path(path).is_file():
             problems.append(f"no file at {path} ({key}); give the path of an existing weight file")
     return problems
 

@@ -1,5 +1,6 @@
 """Read a configuration file the way every tool of ours does."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,26 +15,32 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     """Return the checked, frozen configuration of a file and of KEY VALUE pairs.
 
     Args:
-        config_file: a local YAML file; "" for the defaults alone.
+        config_file: a local YAML file; "" for the defaults alone. ``~`` is the home folder here, in
+            ``_BASE_`` and in the keys that hold a path.
         overrides: ``["SOLVER.BASE_LR", "1e-3", ...]``, applied after the file.
 
     Raises:
         FileNotFoundError: the file, or one it names as ``_BASE_``, does not exist.
-        ValueError: a remote path, YAML that would run code, an unknown key, or what
-            :func:`check_config` finds.
+        ValueError: a remote path, YAML that would run code, files that are each other's base, an
+            unknown key, or what :func:`check_config` finds.
     """
     cfg = get_cfg()
     add_fastreid_ext_config(cfg)
+    config_file = os.path.expanduser(config_file)
     try:
-        if str(config_file):
-            _check_files(str(config_file))
-            cfg.merge_from_file(str(config_file))
+        if config_file:
+            _check_files(config_file)
+            cfg.merge_from_file(config_file)
         cfg.merge_from_list(list(overrides))
     except (KeyError, AssertionError) as error:
         raise ValueError(
             f"{config_file or 'command line'}: {str(error).strip(chr(39))}; "
             "known keys are fastreid's and those of fastreid_ext/config/defaults.py"
         ) from error
+    # fastreid opens these as they are.
+    cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
+    cfg.MODEL.BACKBONE.PRETRAIN_PATH = os.path.expanduser(cfg.MODEL.BACKBONE.PRETRAIN_PATH)
+    cfg.OUTPUT_DIR = os.path.expanduser(cfg.OUTPUT_DIR)
     check_config(cfg)
     cfg.freeze()
     return cfg
@@ -41,7 +48,8 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
 
 def _check_files(config_file: str) -> None:
     """Follow the ``_BASE_`` chain and refuse what is remote, missing or would run code."""
-    while config_file:
+    seen = set()
+    while True:
         if "://" in config_file:
             raise ValueError(
                 f"expected a local configuration file, got {config_file}; download it first"
@@ -49,14 +57,21 @@ def _check_files(config_file: str) -> None:
         path = Path(config_file).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"no configuration file at {path}; ours are in configs/")
+        if path.resolve() in seen:
+            raise ValueError(f"{path} is, by way of _BASE_, its own base; remove one _BASE_ line")
+        seen.add(path.resolve())
         try:
             content = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{path}: expected plain YAML without python tags, got: {error}"
             ) from error
         if not isinstance(content, dict):
             raise ValueError(f"{path}: expected KEY: VALUE lines, got {type(content).__name__}")
-        base = content.get("_BASE_", "")
-        is_placed = not base or "://" in base or base.startswith(("/", "~"))
+        if "_BASE_" not in content:
+            return
+        base = content["_BASE_"]
+        if not isinstance(base, str) or not base:
+            raise ValueError(f"{path}: expected the path of one file as _BASE_, got {base!r}")
+        is_placed = "://" in base or base.startswith(("/", "~"))
         config_file = base if is_placed else str(path.parent / base)

@@ -3,6 +3,7 @@ import re
 import pytest
 import torch
 from fastreid.config import get_cfg
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 from fastreid_ext.config import add_fastreid_ext_config, check_config, load_config
 
@@ -75,6 +76,8 @@ def test_cuda_without_a_gpu_says_so():
 
 
 def test_files_are_local_plain_and_known(tmp_path):
+    tmp_path = tmp_path / "home"
+    tmp_path.mkdir()
     with pytest.raises(FileNotFoundError, match=r"no configuration file at .*missing\.yml"):
         load_config(tmp_path / "missing.yml")
     with pytest.raises(ValueError, match="expected a local configuration file, got https://"):
@@ -84,6 +87,9 @@ def test_files_are_local_plain_and_known(tmp_path):
         "unsafe.yml": ("SEED: !!python/object/apply:os.getpid []", "expected plain YAML"),
         "list.yml": ("- 1", "expected KEY: VALUE lines, got list"),
         "key.yml": ("MODEL: {BACKBON: 1}", "MODEL.BACKBON"),
+        "bases.yml": ("_BASE_: [a.yml]", r"the path of one file as _BASE_, got \['a.yml'\]"),
+        "no_base.yml": ("_BASE_: ''", "the path of one file as _BASE_, got ''"),
+        "circle.yml": ("_BASE_: ../home/circle.yml", "is, by way of _BASE_, its own base"),
     }
     for name, (content, message) in files.items():
         (tmp_path / name).write_text(content)
@@ -96,3 +102,25 @@ def test_base_files_are_merged(tmp_path):
     (tmp_path / "child.yml").write_text("_BASE_: base.yml\nSOLVER: {MAX_EPOCH: 7}")
     cfg = load_config(tmp_path / "child.yml", ["SOLVER.OPT", "SGD"])
     assert (cfg.SEED, cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.OPT) == (3, 7, "SGD")
+
+
+def test_home_folder_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "base.yml").write_text("SEED: 3\nOUTPUT_DIR: ~/run")
+    (tmp_path / "sub/middle.yml").write_text("_BASE_: ../base.yml")
+    (tmp_path / "child.yml").write_text("_BASE_: ~/sub/middle.yml")
+    (tmp_path / "weights.pth").touch()
+    cfg = load_config("~/child.yml", [*CPU, "MODEL.WEIGHTS", "~/weights.pth"])
+    assert cfg.SEED == 3
+    assert cfg.MODEL.WEIGHTS == str(tmp_path / "weights.pth")
+    assert cfg.OUTPUT_DIR == str(tmp_path / "run")
+
+
+def test_losses_of_a_users_architecture_are_its_own_business():
+    @META_ARCH_REGISTRY.register()
+    class ArchitectureOfAUser:
+        pass
+
+    keys = ["MODEL.META_ARCHITECTURE", "ArchitectureOfAUser", "MODEL.LOSSES.NAME", ("OwnLoss",)]
+    assert load_config("", [*CPU, *keys]).MODEL.LOSSES.NAME == ("OwnLoss",)
