@@ -167,7 +167,8 @@ def evaluate_without_compiler() -> None:
     """
     from fastreid.evaluation import ReidEvaluator
 
-    ReidEvaluator._compile_dependencies = lambda self: None
+    if not _already(ReidEvaluator._compile_dependencies):
+        ReidEvaluator._compile_dependencies = _mark(lambda self: None)
 
 
 def accept_old_affine_arguments() -> None:
@@ -264,19 +265,23 @@ def refuse_downloads() -> None:
     """Make ``PRETRAIN: True`` without ``PRETRAIN_PATH`` an error, not a download at run time."""
     from fastreid.modeling import backbones
 
-    message = (
-        "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty (fastreid would "
-        "download weights here); give a local file in MODEL.BACKBONE.PRETRAIN_PATH or set "
-        "MODEL.BACKBONE.PRETRAIN False"
-    )
+    original = backbones.build_backbone
+    if _already(original):
+        return
 
-    def init_pretrained_weights(*args: Any, **kwargs: Any) -> None:
-        raise ValueError(message)
+    @functools.wraps(original)
+    def build_backbone(cfg: Any) -> torch.nn.Module:
+        if cfg.MODEL.BACKBONE.PRETRAIN and not cfg.MODEL.BACKBONE.PRETRAIN_PATH:
+            raise ValueError(
+                "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty "
+                "(fastreid would download weights here); give a local file in "
+                "MODEL.BACKBONE.PRETRAIN_PATH or set MODEL.BACKBONE.PRETRAIN False"
+            )
+        return original(cfg)
 
-    for module in list(sys.modules.values()):
-        if getattr(module, "__name__", "").startswith(backbones.__name__ + "."):
-            if hasattr(module, "init_pretrained_weights"):
-                module.init_pretrained_weights = init_pretrained_weights
+    for name, module in list(sys.modules.items()):  # wherever it was imported by name
+        if name.startswith("fastreid.") and vars(module).get("build_backbone") is original:
+            module.build_backbone = _mark(build_backbone)
 
 
 def hush_known_warnings() -> None:

@@ -6,6 +6,7 @@ repair can go) and of the repaired behaviour.
 
 import collections
 import functools
+import operator
 import os
 import subprocess
 import sys
@@ -52,16 +53,12 @@ def test_host_fails_without_us_and_says_nothing_useful():
 
 
 def test_late_import_says_to_import_us_first():
-    code = """
-import collections, collections.abc, sys, types
-collections.Mapping = collections.abc.Mapping
-import torch
-six = types.ModuleType("torch._six"); six.string_classes = (str, bytes)
-sys.modules["torch._six"] = six
-if torch.version.cuda is None:
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(name + "(Tensor a, Tensor b, float c) -> Tensor")
+    code = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("somebodys_repairs", {compat.__file__!r})
+repairs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(repairs)
+repairs.prepare()  # else fastreid does not even import
 import fastreid.evaluation.testing
 import fastreid_ext
 """
@@ -89,14 +86,26 @@ def test_configuration_may_be_imported_first():
     assert result.stdout.strip() == "fine", result.stderr
 
 
+REPAIRED = [
+    "solver.build_optimizer",
+    "engine.defaults.build_optimizer",
+    "data.build.DataLoaderX",
+    "data.transforms.build.T",
+    "evaluation.ReidEvaluator._compile_dependencies",
+    "utils.compute_dist.compute_jaccard_distance",
+    "modeling.meta_arch.baseline.Baseline.preprocess_image",
+    "modeling.meta_arch.mgn.MGN.preprocess_image",
+    "modeling.meta_arch.baseline.build_backbone",
+    "modeling.backbones.regnet.regnet.regnet_cfg.merge_from_file",
+]
+
+
 def test_repairs_twice_changes_nothing():
-    before = (build_optimizer, data_build.DataLoaderX)
+    before = [operator.attrgetter(name)(fastreid) for name in REPAIRED]
     compat.prepare()
     compat.repair()
-    from fastreid.solver import build_optimizer as after
-
-    assert after is before[0]
-    assert data_build.DataLoaderX is before[1]
+    for name, repaired in zip(REPAIRED, before, strict=True):
+        assert operator.attrgetter(name)(fastreid) is repaired, name
 
 
 def test_old_names_are_back():
@@ -120,6 +129,7 @@ TRAPS = [
     ("normalise_out_of_place", "modeling/meta_arch/mgn.py", "images.sub_("),
     ("find_regnet_files", "modeling/backbones/regnet/regnet.py", "'fastreid/modeling/backbones"),
     ("refuse_downloads", "modeling/backbones/resnet.py", "gdown.download("),
+    ("refuse_downloads", "modeling/backbones/resnest.py", "load_state_dict_from_url("),
 ]
 
 
@@ -229,6 +239,10 @@ def test_regnet_is_found_from_any_folder(tmp_path, monkeypatch):
     assert build_model(cfg).eval()({"images": torch.rand(2, 3, 64, 32)}).shape == (2, 384)
 
 
-def test_pretrain_without_a_file_is_refused_not_downloaded():
+@pytest.mark.parametrize("backbone", ["resnet", "resnest", "osnet", "mobilenetv3"])
+@pytest.mark.parametrize("architecture", ["Baseline", "MGN"])
+def test_pretrain_without_a_file_is_refused_not_downloaded(backbone, architecture):
+    cfg = tiny_cfg("MODEL.META_ARCHITECTURE", architecture, "MODEL.BACKBONE.PRETRAIN", True)
+    cfg.MODEL.BACKBONE.NAME = f"build_{backbone}_backbone"
     with pytest.raises(ValueError, match=r"PRETRAIN_PATH is empty .* give a local file"):
-        build_model(tiny_cfg("MODEL.BACKBONE.PRETRAIN", True))
+        build_model(cfg)
