@@ -25,8 +25,9 @@ class CountingEvaluator(ReidEvaluator):
     """Drop-in for :class:`ReidEvaluator`: same keys, same numbers, no compiled Cython.
 
     Results are percentages: Rank-1, Rank-5, Rank-10, mAP (fastreid's rule), mINP, and ``metric``,
-    the mean of Rank-1 and mAP that chooses the best checkpoint. A distance matrix (Q x G) is built
-    only for TEST.RERANK and TEST.ROC.
+    the mean of Rank-1 and mAP that chooses the best checkpoint; with TEST.ROC, as in fastreid, also
+    true positive rates in [0, 1]. A distance matrix (Q x G) is built only for TEST.RERANK and
+    TEST.ROC.
     """
 
     def evaluate(self) -> OrderedDict[str, float]:

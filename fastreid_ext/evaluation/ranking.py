@@ -70,8 +70,8 @@ def rank_metrics(
 
     Args:
         query_features: (Q, D) finite reals, not necessarily normalised.
-        gallery_features: (G, D), on the same device.
-        query_pids: (Q,) person ids; need not be contiguous.
+        gallery_features: (G, D), moved to the device of the queries.
+        query_pids: (Q,) whole numbers, the person ids; any int64, with gaps or not.
         gallery_pids: (G,).
         query_camids: (Q,) camera ids; gallery images of the query's person and camera are ignored.
         gallery_camids: (G,).
@@ -80,8 +80,9 @@ def rank_metrics(
             the official Market-1501 evaluation [0].
 
     Raises:
-        ValueError: shapes that do not agree, NaN features, an empty gallery, an unknown metric, or
-            no query with a valid match.
+        ValueError: shapes that do not agree, labels that are no whole numbers, features that are
+            not finite or so large that distances are not, an empty gallery, an unknown metric or
+            rule, or no query with a valid match.
     """
     query = _features(query_features, "query_features")
     gallery = _features(gallery_features, "gallery_features").to(query.device)
@@ -106,15 +107,24 @@ def rank_distances(
 ) -> RankMetrics:
     """Return the metrics of a given distance matrix (Q, G), for example a re-ranked one.
 
+    Args:
+        distances: (Q, G) of any float type, ranked without rounding; may be infinite.
+        query_pids: as for :func:`rank_metrics`, likewise the other labels.
+        gallery_pids: (G,).
+        query_camids: (Q,).
+        gallery_camids: (G,).
+        ap_rule: as for :func:`rank_metrics`.
+
     Raises:
-        ValueError: as :func:`rank_metrics`.
+        ValueError: as :func:`rank_metrics`, or NaN among the distances.
     """
     distances = np.asarray(distances)
     labels = _Labels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
     if distances.ndim != 2 or np.isnan(distances).any():
         raise ValueError(f"expected distances (Q, G) without NaN, got shape {distances.shape}")
     labels.expect(*distances.shape)
-    return _metrics([np.ascontiguousarray(distances, dtype=np.float32)], labels, ap_rule)
+    kind = np.float32 if distances.dtype in (np.float16, np.float32) else np.float64
+    return _metrics([np.ascontiguousarray(distances, dtype=kind)], labels, ap_rule)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,10 +136,13 @@ class _Labels:
 
     @classmethod
     def checked(cls, *labels: ArrayLike) -> "_Labels":
-        arrays = [np.asarray(values, dtype=np.int64) for values in labels]
+        arrays = [np.asarray(v.cpu() if isinstance(v, Tensor) else v) for v in labels]
         if any(values.ndim != 1 for values in arrays):
             raise ValueError(f"expected 1-D labels, got shapes {[v.shape for v in arrays]}")
-        return cls(*arrays)
+        whole = [values.astype(np.int64) for values in arrays]
+        if not all(map(np.array_equal, whole, arrays)):
+            raise ValueError("expected whole numbers as person and camera ids, got fractions")
+        return cls(*whole)
 
     def expect(self, num_query: int, num_gallery: int) -> None:
         got = [len(self.query_pids), len(self.query_camids)]
@@ -147,7 +160,7 @@ class _Labels:
 
 
 def _features(values: Tensor | ArrayLike, name: str) -> Tensor:
-    features = torch.as_tensor(values).float()
+    features = torch.as_tensor(values).detach().float()
     if features.ndim != 2:
         raise ValueError(f"expected {name} (N, D), got {tuple(features.shape)}")
     broken = (~torch.isfinite(features)).any(dim=1).nonzero().flatten().tolist()
@@ -169,6 +182,11 @@ def _distance_chunks(query: Tensor, gallery: Tensor, metric: str) -> Iterator[ND
             distances = 1 - chunk @ gallery.T
         else:
             distances = torch.cdist(chunk, gallery)
+        if not distances.max().isfinite():  # NaN is the largest
+            raise ValueError(
+                f"expected features with finite {metric} distances, got squares beyond float32; "
+                "did training diverge?"
+            )
         yield distances.cpu().numpy()
 
 

@@ -99,6 +99,40 @@ def test_ties_are_ranked_by_gallery_position():
     assert rank_distances(distances, *labels).mAP == rank_distances(stable, *labels).mAP
 
 
+def test_equals_a_stable_sort_under_heavy_ties():
+    """Random small problems: few distinct distances, some infinite, huge ids, every float type."""
+    rng = np.random.default_rng(2)
+    for dtype in (np.float16, np.float32, np.float64):
+        for num_gallery in (1, 7, 60):
+            ids = rng.integers(-2, 3, 20 + num_gallery) * 2**40
+            camids = rng.integers(0, 3, 20 + num_gallery)
+            distances = rng.integers(0, 4, (20, num_gallery)).astype(dtype)
+            distances[rng.random(distances.shape) < 0.2] = np.inf
+            labels = [part for values in (ids, camids) for part in np.split(values, [20])]
+            expected = stable_sort_precisions(distances, *labels)
+            if not expected:
+                continue
+            got = rank_distances(distances, *labels)
+            valid = got.average_precision[~np.isnan(got.average_precision)]
+            np.testing.assert_allclose(valid, expected, rtol=1e-12)
+
+
+def stable_sort_precisions(distances, query_pids, gallery_pids, query_camids, gallery_camids):
+    precisions = []
+    for row, pid, camid in zip(distances, query_pids, query_camids, strict=True):
+        order = np.argsort(row, kind="stable")
+        order = order[(gallery_pids[order] != pid) | (gallery_camids[order] != camid)]
+        ranks = np.flatnonzero(gallery_pids[order] == pid) + 1
+        if len(ranks):
+            precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+    return precisions
+
+
+def test_float64_distances_are_not_rounded():
+    distances = np.array([[1 + 1e-12, 1.0]])
+    assert rank_distances(distances, [1], [2, 1], [0], [1, 1]).mAP == 1
+
+
 def test_chunks_change_nothing(problem, monkeypatch):
     whole = rank_metrics(*problem)
     monkeypatch.setattr(ranking, "_CHUNK_VALUES", 7 * len(problem[1]))
@@ -109,9 +143,9 @@ def test_chunks_change_nothing(problem, monkeypatch):
 def test_takes_tensors_and_ids_with_gaps(problem):
     query, gallery, query_pids, gallery_pids, *camids = problem
     got = rank_metrics(
-        torch.from_numpy(query),
+        torch.from_numpy(query).requires_grad_(),
         torch.from_numpy(gallery),
-        query_pids * 1000 + 5,
+        torch.from_numpy(query_pids * 1000 + 5),
         gallery_pids * 1000 + 5,
         *camids,
     )
@@ -133,6 +167,10 @@ def test_says_what_is_wrong(problem):
         rank_metrics(broken, gallery, *labels)
     with pytest.raises(ValueError, match="at least one query and one gallery image, got 40 and 0"):
         rank_metrics(query, gallery[:0], labels[0], [], labels[2], [])
+    with pytest.raises(ValueError, match="got squares beyond float32"):
+        rank_metrics(query * 1e25, gallery, *labels, metric="euclidean")
+    with pytest.raises(ValueError, match="expected whole numbers as person and camera ids"):
+        rank_metrics(query, gallery, labels[0] + 0.5, *labels[1:])
     with pytest.raises(ValueError, match="one dimension, got 16 and 8"):
         rank_metrics(query, gallery[:, :8], *labels)
     with pytest.raises(ValueError, match="no query identity appears in the gallery"):
