@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "fastreid_ext"
 ALLOWED = {
     "atomic": set(),
     "compat": set(),
+    "command_line": set(),
     "manifest": {"atomic"},
     "config": {"compat"},
     "bodies": set(),

@@ -8,6 +8,7 @@ import logging
 import sys
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
+from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.data.datasets.generated_persons import locate_set
 from fastreid_ext.data.preflight import preflight
@@ -41,4 +42,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with short_errors():
+        sys.exit(main())

@@ -15,6 +15,7 @@ from fastreid.config import CfgNode
 from tabulate import tabulate
 
 from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.engine import load_model, train
@@ -94,4 +95,5 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main(parse())
+    with short_errors():
+        main(parse())

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fastreid_ext.command_line import short_errors
 from fastreid_ext.evaluation.plots import plot_training
 
 
@@ -19,4 +20,5 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main(parse())
+    with short_errors():
+        main(parse())

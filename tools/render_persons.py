@@ -8,6 +8,7 @@ import argparse
 import os
 from pathlib import Path
 
+from fastreid_ext.command_line import short_errors
 from fastreid_ext.rendered.domains import DOMAINS
 from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.preview import preview
@@ -98,4 +99,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with short_errors():
+        main()

@@ -10,22 +10,19 @@ Exit codes: 0 done, 1 error, 2 the data are unfit for training, 130 interrupted.
 """
 
 import argparse
-import sys
 
 import fastreid_ext  # noqa: F401  at module level, so that spawned processes repair fastreid too
+from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
-from fastreid_ext.engine import UnfitDataError, evaluate, train
+from fastreid_ext.engine import evaluate, train
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.setup import argument_parser
 
 
 def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
-    try:
+    with short_errors():  # here too: a spawned process ends with its own message
         results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
-    except UnfitDataError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     for name, metrics in results.items():
         line = "  ".join(f"{key} {value:.2f}" for key, value in metrics.items())
         print(f"{name}: {line}  ({cfg.OUTPUT_DIR})")
@@ -45,7 +42,5 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with short_errors():
         run(argument_parser().parse_args())
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 class UnfitDataError(ValueError):
     """The preflight found data that cannot be trained on."""
 
+    exit_code = 2  # of the command; see fastreid_ext.command_line
+
 
 def train(cfg: CfgNode, resume: bool = False) -> Results:
     """Train as the configuration says and write ``result.json`` into its ``OUTPUT_DIR``.

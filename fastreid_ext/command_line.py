@@ -1,0 +1,41 @@
+"""How the commands in ``tools/`` end: a user's mistake as one message, a bug with its traceback."""
+
+import contextlib
+import dis
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+_PACKAGE = str(Path(__file__).resolve().parent)
+_FOR_THE_USER = (ValueError, OSError, ImportError, FloatingPointError)
+
+
+@contextlib.contextmanager
+def short_errors() -> Iterator[None]:
+    """Print the errors that our own checks raise without a traceback, and exit.
+
+    Everything else, a ``ValueError`` out of torch for instance, passes: it is a bug of ours, and
+    the traceback is what we need to hear of.
+
+    Raises:
+        SystemExit: 130 after Ctrl-C; else the ``exit_code`` of the error's class, 1 if it has none.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except _FOR_THE_USER as error:
+        if not _is_raised_by_us(error.__traceback__):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def _is_raised_by_us(traceback: TracebackType) -> bool:
+    """Whether the error comes out of a ``raise`` in this package, not out of something it calls."""
+    while traceback.tb_next:
+        traceback = traceback.tb_next
+    code = traceback.tb_frame.f_code
+    instruction = dis.opname[code.co_code[traceback.tb_lasti]]
+    return code.co_filename.startswith(_PACKAGE) and instruction == "RAISE_VARARGS"
