@@ -17,12 +17,13 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from fastreid_ext.evaluation.rank_counts import score_rows
 
 MAX_RANK = 50
 _CHUNK_VALUES = 2**24  # distances held at a time: 64 MiB of float32
@@ -204,7 +205,7 @@ def _metrics(chunks: Iterable[NDArray[np.float32]], labels: _Labels, ap_rule: st
     for distances in chunks:
         rows = slice(start, start + len(distances))
         start = rows.stop
-        _score_chunk(
+        score_rows(
             distances,
             by_pid,
             first[rows],
@@ -238,67 +239,3 @@ def _summary(
         average_precision=precision,
         num_valid=int(valid.sum()),
     )
-
-
-@numba.njit(cache=True, nogil=True)
-def _place(distance, index, positive_distances, positives):  # noqa: ANN001, ANN202
-    """Position of the first positive that (distance, index) does not come after."""
-    low, high = 0, len(positives)
-    while low < high:
-        middle = (low + high) // 2
-        value = positive_distances[middle]
-        if value < distance or (value == distance and positives[middle] < index):
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@numba.njit(cache=True, nogil=True)
-def _positive_ranks(row, same_pid, is_positive):  # noqa: ANN001, ANN202
-    """1-based ranks of the positives in one row of distances, junk removed; ascending."""
-    positives = same_pid[is_positive]  # ascending gallery positions
-    order = np.argsort(row[positives], kind="mergesort")  # stable
-    positives = positives[order]
-    positive_distances = row[positives]
-    worst = positive_distances[-1]
-    counts = np.zeros(len(positives) + 1, np.int64)
-    for index in range(len(row)):
-        if row[index] <= worst:
-            counts[_place(row[index], index, positive_distances, positives)] += 1
-    for index in same_pid[~is_positive]:
-        if row[index] <= worst:
-            counts[_place(row[index], index, positive_distances, positives)] -= 1
-    return np.cumsum(counts[:-1])
-
-
-@numba.njit(cache=True, nogil=True)
-def _score_chunk(  # noqa: ANN202
-    distances,  # noqa: ANN001
-    by_pid,  # noqa: ANN001
-    first,  # noqa: ANN001
-    last,  # noqa: ANN001
-    query_camids,  # noqa: ANN001
-    gallery_camids,  # noqa: ANN001
-    trapezoid,  # noqa: ANN001
-    precision,  # noqa: ANN001
-    inverse_penalty,  # noqa: ANN001
-    first_match,  # noqa: ANN001
-):
-    """Fill AP, INP and rank of the first match for each row that has a positive."""
-    for row in range(len(distances)):
-        same_pid = by_pid[first[row] : last[row]]
-        is_positive = gallery_camids[same_pid] != query_camids[row]
-        if not is_positive.any():
-            continue
-        ranks = _positive_ranks(distances[row], same_pid, is_positive)
-        total = 0.0
-        for i, rank in enumerate(ranks):
-            at_match = (i + 1) / rank
-            if trapezoid:  # the precision just before the match, 1 before the first image
-                before = i / (rank - 1) if rank > 1 else 1.0
-                at_match = (before + at_match) / 2
-            total += at_match
-        precision[row] = total / len(ranks)
-        inverse_penalty[row] = len(ranks) / ranks[-1]
-        first_match[row] = ranks[0]
