@@ -19,7 +19,7 @@ _TILE, _FRAME, _GAP = (128, 64), 4, 6  # height x width, frame and gap, in pixel
 
 
 def plot_training(metrics_file: Path, output: Path) -> Path:
-    """Draw losses, learning rate and test metrics of a run over its iterations.
+    """Draw the losses and the test metrics of a run over its iterations.
 
     Args:
         metrics_file: ``metrics.json`` of a run, one JSON object a line.
@@ -82,9 +82,9 @@ def draw_rank_lists(
 ) -> Path:
     """Draw queries, each with its first gallery images, right ones framed green, wrong ones red.
 
-    Images of the query's own person and camera are left out, as in the evaluation. The queries are
-    drawn at random from those with a valid match, one per person as long as there are enough, so
-    that the picture flatters nobody.
+    Ranks are by cosine similarity. Images of the query's own person and camera are left out, as in
+    the evaluation. The queries are drawn at random from those with a valid match, one per person as
+    long as there are enough, so that the picture flatters nobody.
 
     Args:
         test: features with labels and paths.
@@ -92,10 +92,13 @@ def draw_rank_lists(
         queries: rows of the picture.
         top: gallery images per row.
         seed: of the draw.
+
+    Raises:
+        ValueError: no query with a valid match, or an image that cannot be read.
     """
     rows = [_rank_list(test, row, top) for row in _drawn_queries(test, queries, seed)]
     titles = ["query", "", *map(str, range(1, top + 1))]
-    header = _joined([_title(text) for text in titles], axis=1)[:, : rows[0].shape[1]]
+    header = _joined([_title(text) for text in titles], axis=1)
     picture = np.pad(
         _joined([header, *rows], axis=0), ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255
     )
@@ -112,10 +115,13 @@ def _rank_list(test: TestFeatures, row: int, top: int) -> NDArray[np.uint8]:
     similarity = _cosine(query[row].numpy(), gallery.numpy())
     same_person = gallery_pids == query_pids[row]
     similarity[same_person & (gallery_camids == query_camids[row])] = -np.inf
-    tiles = [_framed(query_paths[row], QUERY), np.full((_TILE[0] + 2 * _FRAME, _GAP, 3), 255)]
+    height, width = (side + 2 * _FRAME for side in _TILE)
+    tiles = [_framed(query_paths[row], QUERY), np.full((height, _GAP, 3), 255)]
     for index in np.argsort(-similarity, kind="stable")[:top]:
-        tiles.append(_framed(gallery_paths[index], RIGHT if same_person[index] else WRONG))
-    return _joined(tiles, axis=1)
+        if np.isfinite(similarity[index]):
+            tiles.append(_framed(gallery_paths[index], RIGHT if same_person[index] else WRONG))
+    missing = 2 + top - len(tiles)  # of a small gallery
+    return _joined([*tiles, *[np.full((height, width, 3), 255)] * missing], axis=1)
 
 
 def _title(text: str) -> NDArray[np.uint8]:
@@ -136,9 +142,14 @@ def _drawn_queries(test: TestFeatures, count: int, seed: int) -> NDArray[np.int6
         for row in rng.permutation(len(query_pids))
         if np.any((gallery_pids == query_pids[row]) & (gallery_camids != query_camids[row]))
     ]
+    if not order:
+        raise ValueError(
+            "no query identity appears in the gallery under another camera, so there is nothing to "
+            "draw; check the person and camera ids of query and gallery"
+        )
     _, first_of_person = np.unique(query_pids[order], return_index=True)
     one_each = sorted(first_of_person)  # in the drawn order
-    others = [i for i in range(len(order)) if i not in set(one_each)]
+    others = sorted(set(range(len(order))).difference(one_each))
     return np.array([order[i] for i in [*one_each, *others][:count]], dtype=np.int64)
 
 

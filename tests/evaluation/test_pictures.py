@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import cv2
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from fastreid_ext.evaluation.features import TestFeatures
-from fastreid_ext.evaluation.plots import draw_rank_lists, plot_training
+from fastreid_ext.evaluation.plots import RIGHT, WRONG, draw_rank_lists, plot_training
 from fastreid_ext.evaluation.reference_points import chance, colour_histograms
 
 COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
@@ -55,6 +56,23 @@ def test_rank_lists_frame_right_green_and_wrong_red(test_set, tmp_path):
     assert tuple(frames[middles[0]]) == (90, 90, 90)
     assert tuple(frames[middles[1]]) == (46, 160, 67)
     assert tuple(frames[middles[1] + 2 * 78]) == (207, 34, 46)  # only two matches exist
+
+
+def test_rank_lists_of_a_small_gallery_end_in_white(test_set, tmp_path):
+    """Twelve columns for eight gallery images, one of which the evaluation removes."""
+    camids = test_set.camids.copy()
+    camids[4:8] = 0  # of the query's person and camera: left out
+    small = dataclasses.replace(test_set, camids=camids)
+    picture = cv2.imread(str(draw_rank_lists(small, tmp_path / "ranks.png", queries=4, top=12)))
+    frames = picture[6 + 14 + 6 + 1, :, ::-1]
+    columns = [tuple(frames[6 + 72 + 6 + 6 + 6 + 36 + 78 * k].tolist()) for k in range(12)]
+    assert columns == [RIGHT, *[WRONG] * 6, *[(255, 255, 255)] * 5]
+
+
+def test_rank_lists_need_a_query_with_a_match(test_set, tmp_path):
+    alone = dataclasses.replace(test_set, camids=np.zeros(12, np.int64))
+    with pytest.raises(ValueError, match="no query identity appears in the gallery"):
+        draw_rank_lists(alone, tmp_path / "ranks.png")
 
 
 def test_curves_of_a_run(tmp_path):
