@@ -8,8 +8,8 @@ so equal numbers give a symmetric pose:
     hip       x < 0 lifts the thigh forward, z > 0 spreads it outwards
     knee      x > 0 bends
     ankle     x > 0 points the toes down
-    shoulder  z < 0 lowers the arm (-90 hangs), z > 0 raises it; then y < 0 brings a level arm
-    forward;
+    shoulder  z < 0 lowers the arm (-90 hangs), z > 0 raises it;
+              then y < 0 brings a level arm forward;
               then x < 0 swings a hanging arm forward
     elbow     y < 0 bends; x > 0 turns the bent forearm of a hanging arm towards the middle
     wrist     x turns the hand about the forearm, z < 0 bends it towards the palm

@@ -69,7 +69,7 @@ def _fall(figure: Figure, length: float, thickness: float, surface: str, opening
 def hair_pieces(figure: Figure, identity: Identity) -> list[Piece]:
     """Whatever of the hair sticks out of the cap."""
     low, high = _head_box(figure)
-    middle, height = (low + high) / 2, figure.head_height
+    height = figure.head_height
     on_head = {bc.HEAD_JOINT: 1.0}
     if identity.outfit.headwear_kind == "headscarf":
         return [_fall(figure, 1.45, 0.03, "headwear", 0.55)]
@@ -96,7 +96,7 @@ def hair_pieces(figure: Figure, identity: Identity) -> list[Piece]:
     thickness, length = HAIR[identity.hair_style]
     if length:
         fringe = 1.15 if identity.hair_style == "bob" else 1.25
-        return [_fall(figure, length, thickness, "hair", fringe * middle[1] / middle[1])]
+        return [_fall(figure, length, thickness, "hair", fringe)]
     return []
 
 
@@ -149,7 +149,7 @@ def _hanging(figure: Figure, half: tuple, strap: float) -> list[Piece]:
     return [rigid(bag, shares, "bag"), rigid(handle, shares, "bag")]
 
 
-def _suitcase(figure: Figure) -> list[Piece]:
+def _suitcase() -> list[Piece]:
     """Stands on the ground behind the left hand; x and z are relative to that hand."""
     case = blob((0.03, 0.33, -0.22), (0.2, 0.27, 0.13), 6.0)
     handle = blob((0.03, 0.72, -0.16), (0.09, 0.15, 0.012), 6.0)
@@ -172,7 +172,7 @@ def bag_pieces(figure: Figure, kind: str) -> list[Piece]:
         return _hanging(figure, (0.06, 0.11, 0.15), 0.1)
     if kind == "shopping bag":
         return _hanging(figure, (0.07, 0.18, 0.16), 0.14)
-    return _suitcase(figure) if kind == "suitcase" else []
+    return _suitcase() if kind == "suitcase" else []
 
 
 HAND_OF_ANCHOR = {

@@ -7,12 +7,11 @@ _GAP = 2  # pixels between pictures
 _GROUND = 24  # grey of the empty sheet
 
 
-def contact_sheet(pictures: list[list[np.ndarray | None]], scale: int = 1) -> np.ndarray:
+def contact_sheet(pictures: list[list[np.ndarray | None]]) -> np.ndarray:
     """(H, W, 3) uint8 sheet of equally large pictures; ``None`` leaves a gap.
 
     Args:
         pictures: rows of (h, w, 3) uint8 RGB.
-        scale: each pixel becomes ``scale`` x ``scale`` pixels.
     """
     height, width = next(p for row in pictures for p in row if p is not None).shape[:2]
     rows, columns = len(pictures), max(len(row) for row in pictures)
@@ -24,7 +23,7 @@ def contact_sheet(pictures: list[list[np.ndarray | None]], scale: int = 1) -> np
             if picture is not None:
                 top, left = _GAP + r * (height + _GAP), _GAP + c * (width + _GAP)
                 sheet[top : top + height, left : left + width] = picture
-    return np.repeat(np.repeat(sheet, scale, axis=0), scale, axis=1)
+    return sheet
 
 
 def encode_png(sheet: np.ndarray) -> bytes:

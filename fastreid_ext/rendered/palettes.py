@@ -1,4 +1,4 @@
-"""Named clothing, skin and hair colours, and conversion between sRGB bytes and linear reflectance.
+"""Named clothing, skin and hair colours, and the linear reflectance of sRGB bytes.
 
 A colour name is a word for captions; the reflectance of one garment is that name's centre with a
 small random shift, so two "navy" jackets are rarely the same navy.
@@ -60,12 +60,6 @@ def to_linear(srgb: np.ndarray | tuple[int, int, int]) -> np.ndarray:
     """Linear values in [0, 1] of sRGB bytes in [0, 255]; any shape."""
     value = np.asarray(srgb, dtype=np.float64) / 255.0
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
-def to_bytes(linear: np.ndarray | Colour) -> np.ndarray:
-    """SRGB bytes, float in [0, 255], of linear values in [0, 1]; any shape."""
-    value = np.clip(np.asarray(linear, dtype=np.float64), 0.0, 1.0)
-    return 255.0 * np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055)
 
 
 def vary(srgb: tuple[int, int, int], spread: float, rng: np.random.Generator) -> Colour:

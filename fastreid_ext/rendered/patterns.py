@@ -31,7 +31,10 @@ def surface_at(rules, starts, zone, p, q, r):
 
 @njit(cache=True, fastmath=True)
 def pattern_at(surface, p, q, r, salt):
-    """Share of the second colour in [0, 1] and a brightness factor; p, q, r in metres."""
+    """Share of the second colour in [0, 1] and a brightness factor; p, q, r in metres.
+
+    ``surface`` is a row of :meth:`Cloth.row`; its kind is an index into ``cloth.PATTERNS``.
+    """
     kind, period, phase, duty = int(surface[8]), surface[9], surface[10], surface[13]
     share, tone = 0.0, 1.0
     along = (q + phase) / period

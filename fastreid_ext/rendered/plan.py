@@ -106,10 +106,10 @@ def _cameras_seen(settings: Settings, rng: np.random.Generator) -> list[int]:
     return sorted(order[:count])
 
 
-def _folder(train: bool, infrared_domain: bool, infrared: bool, first_at_camera: bool) -> str:
+def _folder(train: bool, infrared_domain: bool, infrared: bool, chosen_at_camera: bool) -> str:
     if train:
         return TRAIN
-    is_query = infrared if infrared_domain else first_at_camera
+    is_query = infrared if infrared_domain else chosen_at_camera
     return QUERY if is_query else GALLERY
 
 

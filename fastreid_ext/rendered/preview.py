@@ -17,7 +17,6 @@ def preview(
     height: int = 128,
     width: int = 64,
     identities: int = 4,
-    scale: int = 1,
 ) -> None:
     """Write a PNG with ``identities`` rows of each domain, two pictures per camera.
 
@@ -28,7 +27,6 @@ def preview(
         height: of one picture in pixels.
         width: likewise.
         identities: rows per domain; the fourth is a look-alike of the third.
-        scale: enlargement of each pixel.
     """
     rows = []
     for domain in domains:
@@ -38,4 +36,4 @@ def preview(
             planned = PlannedIdentity(person_id, 1, images)
             rows.append([decode(jpeg) for _, jpeg, _ in photographs(settings, planned)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(contact_sheet(rows, scale)))
+    path.write_bytes(encode_png(contact_sheet(rows)))

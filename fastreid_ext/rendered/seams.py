@@ -28,7 +28,6 @@ SURFACES = (
     "dark",
     "lips",
 )
-RULE_COLUMNS = 10
 _ALL = 9.0
 FRONT, BACK, ANY = 1.0, -1.0, 0.0
 

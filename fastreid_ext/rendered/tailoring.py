@@ -121,7 +121,9 @@ def garment_pieces(figure: Figure, outfit: Outfit) -> list[Piece]:
         pieces.append(_neck_ring(figure, -0.06, 0.015, 0.024 + slack, "upper"))
     if outfit.scarf is not None:
         pieces.append(_neck_ring(figure, -0.05, 0.045, 0.045, "scarf"))
-        if outfit.upper.phase > 0.06:  # one end hangs down the chest
+        # One end hangs down the chest of three in five; the phase, in [0, 0.15], stands in for a
+        # draw of its own.
+        if outfit.upper.phase > 0.06:
             x, y, z = figure.joints[bc.NECK]
             pieces.append(
                 rigid(
