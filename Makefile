@@ -10,7 +10,8 @@ EXTRAS ?= dev
 DEMO_DIR ?= demo
 
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# Named after the extras, so that others are installed when they are asked for.
+STAMP := $(VENV)/.installed-$(EXTRAS)
 ifeq ($(TORCH),installed)
 VENV_FLAGS := --system-site-packages
 CONSTRAINTS := -c constraints.txt
