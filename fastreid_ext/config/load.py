@@ -1,8 +1,9 @@
 """Read a configuration file the way every tool of ours does."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from fastreid.config import CfgNode, get_cfg
@@ -22,21 +23,15 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     Raises:
         FileNotFoundError: the file, or one it names as ``_BASE_``, does not exist.
         ValueError: a remote path, YAML that would run code, files that are each other's base, an
-            unknown key, or what :func:`check_config` finds.
+            unknown key, a value of another type, or what :func:`check_config` finds.
     """
     cfg = get_cfg()
     add_fastreid_ext_config(cfg)
     config_file = os.path.expanduser(config_file)
-    try:
-        if config_file:
-            _check_files(config_file)
-            cfg.merge_from_file(config_file)
-        cfg.merge_from_list(list(overrides))
-    except (KeyError, AssertionError) as error:
-        raise ValueError(
-            f"{config_file or 'command line'}: {str(error).strip(chr(39))}; "
-            "known keys are fastreid's and those of fastreid_ext/config/defaults.py"
-        ) from error
+    if config_file:
+        _check_files(config_file)
+        _merge(config_file, cfg.merge_from_file, config_file)
+    _merge("command line", cfg.merge_from_list, list(overrides))
     # fastreid opens these as they are.
     cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
     cfg.MODEL.BACKBONE.PRETRAIN_PATH = os.path.expanduser(cfg.MODEL.BACKBONE.PRETRAIN_PATH)
@@ -44,6 +39,19 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     check_config(cfg)
     cfg.freeze()
     return cfg
+
+
+def _merge(source: str, merge: Callable[[Any], None], argument: str | list[str]) -> None:
+    """Call ``merge``; its errors say where the key comes from."""
+    try:
+        merge(argument)
+    except (KeyError, AssertionError) as error:
+        raise ValueError(
+            f"{source}: {str(error).strip(chr(39))}; "
+            "known keys are fastreid's and those of fastreid_ext/config/defaults.py"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}; give a value of the default's type") from error
 
 
 def _check_files(config_file: str) -> None:

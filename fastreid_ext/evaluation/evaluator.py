@@ -38,6 +38,11 @@ class CountingEvaluator(ReidEvaluator):
             predictions = list(itertools.chain(*comm.gather(predictions, dst=0)))
             if not comm.is_main_process():
                 return OrderedDict()
+        if not predictions:
+            raise ValueError(
+                "expected at least one query and one gallery image, got an empty test set; is the "
+                "right folder given as the data set?"
+            )
         features, pids, camids = (
             torch.cat([prediction[key] for prediction in predictions])
             for key in ("feats", "pids", "camids")

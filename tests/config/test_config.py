@@ -124,3 +124,14 @@ def test_losses_of_a_users_architecture_are_its_own_business():
 
     keys = ["MODEL.META_ARCHITECTURE", "ArchitectureOfAUser", "MODEL.LOSSES.NAME", ("OwnLoss",)]
     assert load_config("", [*CPU, *keys]).MODEL.LOSSES.NAME == ("OwnLoss",)
+
+
+def test_wrong_values_say_whether_file_or_command_line_is_at_fault(tmp_path):
+    (tmp_path / "good.yml").write_text("SEED: 3")
+    (tmp_path / "bad.yml").write_text("SEED: three")
+    with pytest.raises(ValueError, match=r"bad.yml: Type mismatch.*SEED; give a value of the def"):
+        load_config(tmp_path / "bad.yml", CPU)
+    with pytest.raises(ValueError, match=r"^command line: Type mismatch"):
+        load_config(tmp_path / "good.yml", [*CPU, "SEED", "three"])
+    with pytest.raises(ValueError, match=r"^command line: Non-existent key: SED; known keys are"):
+        load_config(tmp_path / "good.yml", [*CPU, "SED", "3"])

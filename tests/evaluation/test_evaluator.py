@@ -47,3 +47,8 @@ def test_gives_fastreids_numbers(batches, overrides):
     assert list(ours) == list(theirs)
     assert ours == pytest.approx(dict(theirs), abs=1e-4)
     assert 5 < ours["mAP"] < 100
+
+
+def test_an_empty_test_set_is_named():
+    with pytest.raises(ValueError, match="at least one query and one gallery image, got an empty"):
+        evaluate(CountingEvaluator, [])
