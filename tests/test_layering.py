@@ -1,6 +1,7 @@
 """The import law of ARCHITECTURE.md, as a test."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,15 @@ def test_imports_only_point_down(source):
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_module_is_a_drawer(source):
     assert source.stem not in {"utils", "util", "common", "helpers", "helper", "misc", "core"}
+
+
+def test_no_source_is_ignored_by_git():
+    """A rule such as `datasets/` in .gitignore would leave data/datasets out of every clone."""
+    if not (PACKAGE.parent / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", "*.py"]
+    ignored = subprocess.run(
+        command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    folders = ("fastreid_ext/", "tools/", "tests/")
+    assert not [path for path in ignored if path.startswith(folders)]

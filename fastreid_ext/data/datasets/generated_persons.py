@@ -1,0 +1,66 @@
+"""Generated persons as a data set for training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from fastreid_ext.data.items import generated_items
+from fastreid_ext.manifest import read_set
+
+
+@DATASET_REGISTRY.register()
+class GeneratedPersons(ImageDataset):
+    """All images with status "ok" of one or more generated sets; training only.
+
+    Options are those of ``cfg.DATASETS.GENERATED``, which :func:`fastreid_ext.data.build` passes on.
+
+    Args:
+        root: folder below which relative ``roots`` that do not exist as they stand are looked for.
+        roots: folders with a ``dataset.json``.
+        person_ids: "new" or "kept", see :mod:`fastreid_ext.data.items`.
+        camera_rule: "row", "source", "single" or "per_image", see there.
+        max_per_identity: most images of a person; 0 = all.
+    """
+
+    dataset_dir = ""
+    dataset_name = "generated"
+
+    def __init__(
+        self,
+        root: str = "datasets",
+        *,
+        roots: Sequence[str] = (),
+        person_ids: str = "new",
+        camera_rule: str = "row",
+        max_per_identity: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        if not roots:
+            raise ValueError(
+                "DATASETS.GENERATED.ROOTS is empty, so GeneratedPersons has no images; give the "
+                "folders of the generated sets (each holds a dataset.json)"
+            )
+        train = generated_items(
+            [read_set(locate_set(folder, root))[1] for folder in roots],
+            {name: cls.dataset_name for name, cls in _registered() if cls is not type(self)},
+            person_ids=person_ids,
+            camera_rule=camera_rule,
+            max_per_identity=max_per_identity,
+        )
+        # Nothing to combine: there are no test images.
+        super().__init__(train, [], [], **{**kwargs, "combineall": False})
+
+
+def locate_set(folder: str, root: str) -> Path:
+    """Return ``folder`` as it stands, or below ``root`` if it is only there."""
+    path = Path(folder).expanduser()
+    below = Path(root) / folder
+    return below if not path.exists() and below.exists() else path
+
+
+def _registered() -> list[tuple[str, type[ImageDataset]]]:
+    registered = DATASET_REGISTRY._obj_map.items()  # fastreid's Registry offers no other way
+    return [(name, cls) for name, cls in registered if getattr(cls, "dataset_name", None)]

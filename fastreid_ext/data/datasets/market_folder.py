@@ -1,0 +1,74 @@
+"""Read data sets that are stored as Market-1501 is.
+
+``<folder>/{bounding_box_train,query,bounding_box_test}/<person>_c<camera>...``, .jpg or .png, e.g.
+``0001_c1s1_000001_00.jpg``. Persons -1 (junk) are left out; 0 stands for background in Market-1501
+and is a person like any other elsewhere. Cameras count from 1 in file names and from 0 here.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from fastreid.data.datasets.bases import ImageDataset
+
+SPLITS = ("bounding_box_train", "query", "bounding_box_test")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_NAME = re.compile(r"(-?\d+)_c(\d+)")
+
+
+class MarketFolder(ImageDataset):
+    """Base of data sets in Market-1501's layout; a subclass names folder and advice.
+
+    Args:
+        root: folder that holds ``dataset_dir``.
+
+    ``train``, ``query`` and ``gallery`` raise FileNotFoundError if their folder is missing or
+    empty, and ValueError if a file is not named as expected.
+    """
+
+    dataset_dir = ""
+    dataset_name = ""
+    # What to do when the data is not there; "{root}" becomes the folder that holds ``dataset_dir``.
+    advice = ""
+
+    def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
+        folder = Path(root) / self.dataset_dir
+        train, query, gallery = (folder / split for split in SPLITS)
+        # fastreid calls these when a split is first asked for.
+        super().__init__(
+            lambda: self._named(self._read(train)),
+            lambda: self._read(query),
+            lambda: self._read(gallery),
+            **kwargs,
+        )
+
+    def _named(self, items: list[tuple[str, int, int]]) -> list[tuple[str, str, str]]:
+        """Make persons and cameras distinct from those of other data sets, as training needs."""
+        name = self.dataset_name
+        return [(path, f"{name}_{pid}", f"{name}_{camid}") for path, pid, camid in items]
+
+    def _read(self, split: Path) -> list[tuple[str, int, int]]:
+        """Return (path, person, camera from 0) of the images of a split, sorted by name."""
+        advice = self.advice.format(root=split.parents[1])
+        if not split.is_dir():
+            raise FileNotFoundError(
+                f"no data set {type(self).__name__}: expected the folder {split}; {advice}"
+            )
+        names = sorted(name for name in os.listdir(split) if name.lower().endswith(IMAGE_SUFFIXES))
+        if not names:
+            raise FileNotFoundError(
+                f"expected .jpg or .png images in {split}, got none; {advice}"
+            )
+        items = []
+        for name in names:
+            match = _NAME.match(name)
+            if match is None or int(match[2]) < 1:
+                raise ValueError(
+                    f"expected a name like 0001_c1s1_000001_00.jpg (person 1, camera 1), got "
+                    f"{split / name}; is {split.parent} the folder of {type(self).__name__}?"
+                )
+            pid, camera = int(match[1]), int(match[2])
+            if pid != -1:
+                items.append((str(split / name), pid, camera - 1))
+        return items

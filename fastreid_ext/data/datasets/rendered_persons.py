@@ -1,0 +1,45 @@
+"""The rendered-person benchmark, written by tools/render_persons.py."""
+
+from typing import Any
+
+from fastreid.data.datasets import DATASET_REGISTRY
+
+from fastreid_ext.data.datasets.market_folder import MarketFolder
+
+
+class _Rendered(MarketFolder):
+    """A domain of rendered persons in the folder ``<root>/<class name>``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Derive folder, name and advice from the class name."""
+        super().__init_subclass__(**kwargs)
+        cls.dataset_dir = cls.__name__
+        cls.dataset_name = cls.__name__.lower()
+        cls.advice = (
+            f"make it with: python tools/render_persons.py --domain {cls.__name__} --root {{root}}"
+        )
+
+
+@DATASET_REGISTRY.register()
+class RenderedCampus(_Rendered):
+    """Six cameras on a campus."""
+
+
+@DATASET_REGISTRY.register()
+class RenderedMall(_Rendered):
+    """Six cameras in a mall."""
+
+
+@DATASET_REGISTRY.register()
+class RenderedStation(_Rendered):
+    """Six cameras in a station."""
+
+
+@DATASET_REGISTRY.register()
+class RenderedStreet(_Rendered):
+    """Six cameras along a street."""
+
+
+@DATASET_REGISTRY.register()
+class RenderedVI(_Rendered):
+    """Visible cameras 1, 2, 4, 5 (gallery) and infrared cameras 3, 6 (queries)."""
