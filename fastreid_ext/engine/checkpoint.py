@@ -121,11 +121,16 @@ class AtomicCheckpointer(Checkpointer):
         matching = match(self.model.state_dict(), weights)
         is_resume = min_matched == 1.0
         if matching.share < min_matched or (is_resume and matching.classifiers):
+            advice = (
+                "resume with the MODEL keys of the config.yaml beside it, or train in another "
+                "OUTPUT_DIR"
+                if is_resume
+                else "check the MODEL keys of the configuration, choose another file, or lower "
+                "MODEL.MIN_WEIGHTS_MATCHED if only a part should be loaded"
+            )
             raise ValueError(
                 f"{path} is not a checkpoint of this model: expected at least {min_matched:.0%} of "
-                f"the model's tensors in it, got {matching.share:.0%}: {matching}. Check the MODEL "
-                "keys of the configuration, choose another file, or lower "
-                "MODEL.MIN_WEIGHTS_MATCHED if only a part should be loaded"
+                f"the model's tensors in it, got {matching.share:.0%}: {matching}; {advice}"
             )
         fitting = {name: weights[name] for name in matching.matched}
         self.model.load_state_dict(fitting, strict=False)
@@ -145,8 +150,8 @@ class AtomicCheckpointer(Checkpointer):
         free = shutil.disk_usage(path.parent).free / 2**20
         message = (
             f"could not write checkpoint {path}: {getattr(reason, 'strerror', None) or reason} "
-            f"({free:.0f} MiB free on that disk). The earlier checkpoint is whole: "
-            f"{self._last_good()}. Free space, then continue with --resume"
+            f"({free:.0f} MiB free now that the unfinished file is removed). Last whole "
+            f"checkpoint: {self._last_good()}. Free space, then continue with --resume"
         )
         number = getattr(reason, "errno", None)
         return OSError(number, message) if number else OSError(message)
@@ -177,8 +182,8 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
     except Exception as error:  # torch raises five kinds of error for damaged files
         raise ValueError(
             f"cannot read checkpoint {path} ({os.path.getsize(path)} bytes): "
-            f"{str(error).splitlines()[0]}. Is it cut off, or not written by torch.save? Whole "
-            f"checkpoints in that folder: {_others(path)}"
+            f"{str(error).splitlines()[0].rstrip('.')}. Is it cut off, or not written by "
+            f"torch.save? Whole checkpoints in that folder: {_others(path)}"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
         found = sorted(map(str, checkpoint))[:6] if isinstance(checkpoint, dict) else checkpoint

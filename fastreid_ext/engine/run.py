@@ -20,7 +20,7 @@ from fastreid_ext.engine.results import (
     write_result,
 )
 from fastreid_ext.engine.resume import capture_random_state, restore_random_state
-from fastreid_ext.engine.setup import prepare_run
+from fastreid_ext.engine.setup import keep_configuration, prepare_run
 from fastreid_ext.engine.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
     _check_data(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume)
+    keep_configuration(trainer.cfg)
     results = by_test_set(cfg, trainer.train())
     if comm.is_main_process():
         write_result(cfg, results, _timings(trainer, began), RESULT_FILE)

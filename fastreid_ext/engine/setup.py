@@ -27,7 +27,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) -> CfgNode:
-    """Open the log, fix the seed and the flags of cuDNN, and keep the configuration.
+    """Open the log and fix the seed and the flags of cuDNN.
 
     With ``SEED: -1`` a seed is drawn (or, when resuming, taken from the checkpoint), so that every
     run can be repeated from its ``config.yaml``. With a seed given, cuDNN is restricted to
@@ -43,13 +43,34 @@ def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) 
     is_seeded = cfg.SEED >= 0
     cfg = _with_seed(cfg, resume)
     logger.info("process %d of %d, seed %d", comm.get_rank(), comm.get_world_size(), cfg.SEED)
-    if comm.is_main_process() and not eval_only:  # they are of the training run of this folder
-        atomic_write_text(folder / "environment.txt", collect_env_info() + "\n")
-        atomic_write_text(folder / "config.yaml", cfg.dump())
-        logger.info("configuration and environment are in %s/{config.yaml,environment.txt}", folder)
     seed_all_rng(cfg.SEED + comm.get_rank())  # processes must differ in dropout and the like
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
     torch.backends.cudnn.deterministic = is_seeded and not cfg.CUDNN_BENCHMARK
+    return cfg
+
+
+def keep_configuration(cfg: CfgNode) -> None:
+    """Write ``config.yaml`` and ``environment.txt``, once it is sure that this run will train.
+
+    A call that is refused must not replace what describes the checkpoints of an earlier run.
+    """
+    if not comm.is_main_process():
+        return
+    folder = Path(cfg.OUTPUT_DIR)
+    atomic_write_text(folder / "environment.txt", collect_env_info() + "\n")
+    atomic_write_text(folder / "config.yaml", cfg.dump())
+    logger.info("configuration and environment are in %s/{config.yaml,environment.txt}", folder)
+
+
+def with_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
+    """Fill in ``MODEL.HEADS.NUM_CLASSES`` where it is 0.
+
+    fastreid's ``auto_scale_hyperparams`` would write ``config.yaml`` at once.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.HEADS.NUM_CLASSES = cfg.MODEL.HEADS.NUM_CLASSES or num_classes
+    cfg.freeze()
     return cfg
 
 

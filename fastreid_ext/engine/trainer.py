@@ -32,6 +32,7 @@ from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
 from fastreid_ext.engine.schedule import iterations_per_epoch
+from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 
@@ -50,7 +51,7 @@ class Trainer(DefaultTrainer):
         super(DefaultTrainer, self).__init__()
         data_loader = self.build_train_loader(cfg)
         self.iters_per_epoch = iterations_per_epoch(cfg, len(data_loader.dataset))
-        self.cfg = cfg = self.auto_scale_hyperparams(cfg, data_loader.dataset.num_classes)
+        self.cfg = cfg = with_classes(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)
         self._trainer = TrainingStep(

@@ -51,7 +51,7 @@ def test_full_disk_leaves_the_earlier_checkpoint_and_says_so(folder):
             checkpointer.save("model_0001")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "earlier checkpoint is whole" in str(error.value)
+    assert "Last whole checkpoint: " in str(error.value)
     assert "--resume" in str(error.value)
     assert sorted(path.name for path in folder.iterdir()) == ["last_checkpoint", "model_0000.pth"]
     assert (folder / "last_checkpoint").read_text() == "model_0000.pth"

@@ -180,3 +180,13 @@ def test_run_without_a_seed_resumes_with_the_seed_it_has_drawn(make_cfg):
     drawn = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")["run"]["seed"]
     assert prepare_run(cfg, resume=True).SEED == drawn
     assert prepare_run(cfg).SEED != drawn
+
+
+def test_refused_resume_leaves_the_configuration_of_the_earlier_run(make_cfg):
+    cfg = make_cfg(SEED=3, SOLVER__MAX_EPOCH=1)
+    train(cfg)
+    kept = (Path(cfg.OUTPUT_DIR) / "config.yaml").read_bytes()
+    assert b"DEPTH: x0_25" in kept
+    with pytest.raises(ValueError, match=r"MODEL keys of the config\.yaml beside it"):
+        train(make_cfg(MODEL__BACKBONE__DEPTH="x0_5"), resume=True)
+    assert (Path(cfg.OUTPUT_DIR) / "config.yaml").read_bytes() == kept
