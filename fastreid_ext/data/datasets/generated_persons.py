@@ -15,7 +15,7 @@ from fastreid_ext.manifest import read_set
 class GeneratedPersons(ImageDataset):
     """All images with status "ok" of one or more generated sets; training only.
 
-    Options are those of ``cfg.DATASETS.GENERATED``, which :func:`fastreid_ext.data.build` passes on.
+    Options are those of ``cfg.DATASETS.GENERATED``; :func:`fastreid_ext.data.build` passes them on.
 
     Args:
         root: folder below which relative ``roots`` that do not exist as they stand are looked for.

@@ -57,9 +57,7 @@ class MarketFolder(ImageDataset):
             )
         names = sorted(name for name in os.listdir(split) if name.lower().endswith(IMAGE_SUFFIXES))
         if not names:
-            raise FileNotFoundError(
-                f"expected .jpg or .png images in {split}, got none; {advice}"
-            )
+            raise FileNotFoundError(f"expected .jpg or .png images in {split}, got none; {advice}")
         items = []
         for name in names:
             match = _NAME.match(name)
