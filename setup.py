@@ -20,8 +20,8 @@ setup(
     package_data={"fastreid_ext": ["bodies/*.npz", "bodies/*.md"]},
     # Ranges, so that a torch that is already there is kept; constraints.txt has what we test with.
     install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",  # torch.load reads weights only by default
+        "torchvision>=0.21",
         "numpy>=2,<3",
         "yacs==0.1.8",
         "faiss-cpu>=1.8,<2",

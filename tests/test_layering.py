@@ -13,7 +13,7 @@ ALLOWED = {
     "compat": set(),
     "command_line": set(),
     "manifest": {"atomic"},
-    "config": {"compat"},
+    "config": set(),
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
     "data": {"config", "manifest"},

@@ -64,7 +64,7 @@ def test_configuration_and_keys_exist(words):
 def test_demo_as_a_user_runs_it(tmp_path):
     """The demo with few persons: every file it promises is there, a second call continues."""
     sizes = "--train-identities 12 --test-identities 8 --images-per-identity 8".split()
-    small = "SOLVER.MAX_EPOCH 2 SOLVER.IMS_PER_BATCH 16 TEST.EVAL_PERIOD 1".split()
+    small = "SOLVER.MAX_EPOCH 2 SOLVER.IMS_PER_BATCH 16 SOLVER.WARMUP_ITERS 4".split()
     command = [sys.executable, "tools/demo.py", "--output", str(tmp_path), *sizes, *small]
     first = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr[-3000:]
