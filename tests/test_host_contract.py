@@ -200,7 +200,10 @@ def test_loader_works_without_cuda():
 
 def test_evaluator_compiles_nothing(monkeypatch):
     monkeypatch.setenv("PATH", "")  # no make, no compiler
-    ReidEvaluator(get_cfg(), num_query=1)
+    folder = Path(fastreid.__file__).parent / "evaluation" / "rank_cylib"
+    before = sorted(path.name for path in folder.iterdir())
+    ReidEvaluator(get_cfg(), num_query=1)  # unrepaired, it ends the process here
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_affine_augmentation_runs():

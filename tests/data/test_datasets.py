@@ -82,7 +82,8 @@ def test_missing_real_set_names_the_folder_and_nothing_is_fetched(make_cfg, tmp_
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_real_sets_can_be_named_in_a_configuration(make_cfg, name):
-    make_cfg(DATASETS__NAMES=(name,), DATASETS__TESTS=(name,))  # check_config accepts it
+    cfg = make_cfg(DATASETS__NAMES=(name,), DATASETS__TESTS=(name,))  # check_config accepts it
+    assert cfg.DATASETS.NAMES == (name,)
 
 
 def test_half_a_market_is_explained(make_cfg, tmp_path):

@@ -64,7 +64,7 @@ def outputs(market_root, tmp_path_factory) -> Path:
 
 
 def of_rank(folder: Path, rank: int) -> dict:
-    return torch.load(folder / f"rank{rank}.pth")
+    return torch.load(folder / f"rank{rank}.pth", weights_only=True)
 
 
 def flat(weights: dict[str, Tensor]) -> Tensor:
