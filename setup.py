@@ -37,6 +37,11 @@ setup(
         "simplejpeg>=1.7",
         "tqdm>=4.60",
         "pyyaml>=6",
+        "timm>=1.0.9,<2",
+        "safetensors>=0.4",
+        "huggingface_hub>=0.30",
+        # Activation maps.
+        "grad-cam>=1.5,<2",
     ],
     extras_require={
         "generation": [
@@ -45,6 +50,8 @@ setup(
             "peft>=0.21.2,<0.22",
             "accelerate>=1.15,<2",
         ],
+        # ONNX export and its check against torch.
+        "deploy": ["onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.3"],
         # The reference our skinning is tested against; licensed for non-commercial science only,
         # so it comes only where it is asked for. Body files load without it.
         "body": ["smplx==0.1.28"],
@@ -57,6 +64,15 @@ setup(
             "embreex>=4.4.0,<5",
             # Opens generated sets as anybody would.
             "datasets>=3,<6",
+            # Families of weights as their own libraries build and save them.
+            "transformers>=5.23,<6",
+            "open_clip_torch>=3,<4",
+            "hypothesis>=6.100",
+            "onnx>=1.18",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.3",
+            # The reference our ranking and re-ranking are timed against.
+            "Cython>=3,<4",
         ],
         # For uv, which can override fastreid's pins (pyproject.toml); pip needs --no-deps.
         "fastreid": ["fastreid==1.4.0"],

@@ -17,9 +17,12 @@ ALLOWED = {
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
     "data": {"config", "manifest"},
-    "evaluation": {"config", "data"},
-    "engine": {"atomic", "compat", "config", "data", "evaluation"},
-    "__init__": {"compat", "data"},
+    "modeling": {"config"},
+    "evaluation": {"atomic", "config", "data"},
+    "engine": {"atomic", "compat", "config", "data", "modeling", "evaluation"},
+    # A trained model elsewhere: ONNX, features of a folder.
+    "deploy": {"atomic", "config", "data", "evaluation", "engine"},
+    "__init__": {"compat", "data", "modeling"},
 }
 # Offline code runs without fastreid, so that images can be made in another environment.
 WITHOUT_FASTREID = {"atomic", "manifest", "bodies", "rendered"}
