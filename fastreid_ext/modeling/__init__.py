@@ -1,0 +1,1 @@
+"""Backbones, heads and meta-architectures, registered in fastreid's registries on import."""
