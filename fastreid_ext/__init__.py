@@ -11,5 +11,6 @@ compat.prepare()
 compat.repair()
 
 import fastreid_ext.data.datasets  # noqa: E402, F401  registers the data sets
+import fastreid_ext.modeling  # noqa: E402, F401  registers backbones, heads and architectures
 
 __version__ = "0.1.0"
