@@ -50,7 +50,7 @@ def write_result(cfg: CfgNode, results: Results, timings: Mapping[str, float], n
         "commit": commit(),
         "versions": versions(),
         "device": _device_name(cfg.MODEL.DEVICE),
-        "config": _plain(cfg),
+        "config": plain(cfg),
     }
     atomic_write_text(path, json.dumps(_finite(content), indent=2, sort_keys=True) + "\n")
     return path
@@ -91,9 +91,10 @@ def _device_name(device: str) -> str:
     return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def _plain(node: Any) -> Any:
+def plain(node: Any) -> Any:
+    """Return a configuration as dicts and lists, as JSON reads it back."""
     if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items()}
+        return {key: plain(value) for key, value in node.items()}
     return list(node) if isinstance(node, tuple) else node
 
 

@@ -1,0 +1,271 @@
+"""Train and evaluate every combination of models, sources, settings and seeds, and resume that.
+
+One run = one model trained on one combination, in a folder of its own:
+``<output>/runs/<model>/<sources>/<setting>/seed<k>/``. Its tests lie below it, one folder a test
+set, so that a test set added later costs an evaluation, not a training. What is finished is seen
+by its files; a run that was killed continues from its checkpoint. The final weights are tested,
+never the best ones: those would be chosen on the test set.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastreid.config import CfgNode
+from tqdm import tqdm
+
+from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.config import load_config
+from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE, plain
+from fastreid_ext.engine.run import evaluate, train
+from fastreid_ext.evaluation.matrix import Cell
+
+logger = logging.getLogger(__name__)
+
+ALL = "all"  # the setting that takes the whole training set
+# Training sets, test sets, KEY VALUE pairs that belong to them.
+Combination = tuple[Sequence[str], Sequence[str], Sequence[str]]
+
+_WEIGHTS = "model_final.pth"
+_ERROR_FILE = "error.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixRun:
+    """One training and its tests.
+
+    Attributes:
+        config_file: the recipe; the file's name is the model's name in tables.
+        sources: training sets, trained on together.
+        targets: test sets.
+        setting: value of DATASETS.SUBSET, or "all".
+        seed: of the training; the subset has a seed of its own, in its name.
+        overrides: KEY VALUE pairs for training and testing.
+    """
+
+    config_file: Path
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    setting: str = ALL
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """Name of the recipe."""
+        return self.config_file.stem
+
+    @property
+    def source(self) -> str:
+        """Names of the training sets, joined by "+"."""
+        return "+".join(self.sources)
+
+    def folder(self, output: Path) -> Path:
+        """Folder of this run."""
+        return output / "runs" / self.model / self.source / self.setting / f"seed{self.seed}"
+
+    def configuration(self, output: Path) -> CfgNode:
+        """Return the configuration of the training; nothing is tested while it runs.
+
+        Raises:
+            FileNotFoundError, ValueError: see :func:`fastreid_ext.config.load_config`.
+        """
+        changes = {
+            "DATASETS.NAMES": self.sources,
+            "DATASETS.TESTS": self.targets,
+            "TEST.EVAL_PERIOD": 0,
+            "SEED": self.seed,
+            "OUTPUT_DIR": str(self.folder(output)),
+        }
+        if self.setting != ALL:
+            changes["DATASETS.SUBSET"] = self.setting
+        pairs = [part for key, value in changes.items() for part in (key, value)]
+        return load_config(self.config_file, [*self.overrides, *pairs])
+
+
+def matrix_runs(
+    config_files: Sequence[Path],
+    combinations: Sequence[Combination],
+    *,
+    settings: Sequence[str] = (ALL,),
+    seeds: Sequence[int] = (0,),
+    overrides: Sequence[str] = (),
+) -> list[MatrixRun]:
+    """Return the runs of every model, combination of sources and targets, setting and seed.
+
+    Seeds vary slowest, so that a matrix stopped early has whole tables of fewer seeds.
+
+    Args:
+        config_files: recipes.
+        combinations: (sources, targets, KEY VALUE pairs), e.g. of ``data.protocols``.
+        settings: "all" or values of DATASETS.SUBSET.
+        seeds: of the trainings.
+        overrides: KEY VALUE pairs for all runs.
+
+    Raises:
+        ValueError: nothing to train or nothing to test on.
+    """
+    if not combinations or not all(sources and targets for sources, targets, _ in combinations):
+        raise ValueError("expected training and test sets; give --sources and --targets")
+    return [
+        MatrixRun(file, tuple(sources), tuple(targets), setting, seed, (*overrides, *pairs))
+        for seed in seeds
+        for sources, targets, pairs in combinations
+        for setting in settings
+        for file in config_files
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixReport:
+    """What came of a matrix.
+
+    Attributes:
+        cells: what was measured, in the order of the runs.
+        failed: folder of each failed run, with its error.
+        unfinished: runs that another shard has not finished yet.
+    """
+
+    cells: list[Cell]
+    failed: list[tuple[Path, str]]
+    unfinished: int
+
+
+def run_matrix(
+    runs: Sequence[MatrixRun],
+    output: Path,
+    *,
+    continue_on_error: bool = False,
+    keep_weights: bool = True,
+    shard: tuple[int, int] = (0, 1),
+) -> MatrixReport:
+    """Do what is not done yet and return everything that is.
+
+    Args:
+        runs: of different folders.
+        output: folder of all runs.
+        continue_on_error: note the error of a run and go on with the next.
+        keep_weights: False removes the checkpoints of a run once it is tested.
+        shard: (index, count): do only every count-th run, from index on; other processes or
+            machines do the others.
+
+    Raises:
+        ValueError: two runs share a folder, or a folder holds a run of another configuration.
+        Exception: the error of a run, unless ``continue_on_error``.
+    """
+    folders = [run.folder(output) for run in runs]
+    if len(set(folders)) != len(folders):
+        twice = next(folder for folder in folders if folders.count(folder) > 1)
+        raise ValueError(f"expected runs of different folders, got two in {twice}; rename a config")
+    for run in runs:  # all mistakes before any work
+        _expect_same_configuration(run.configuration(output), run.folder(output))
+    index, count = shard
+    failed: list[tuple[Path, str]] = []
+    progress = tqdm(runs[index::count], unit="run", dynamic_ncols=True)
+    for run in progress:
+        progress.set_postfix_str(f"{run.model} {run.source} {run.setting} seed {run.seed}")
+        error = _finish(run, output, continue_on_error, keep_weights)
+        if error:
+            failed.append((run.folder(output), error))
+    finished = [(run, _measured(run, output)) for run in runs]
+    cells = [cell for run, metrics in finished if metrics for cell in _cells(run, metrics)]
+    done = sum(metrics is not None for _, metrics in finished)
+    return MatrixReport(cells, failed, len(runs) - done - len(failed))
+
+
+def _finish(run: MatrixRun, output: Path, continue_on_error: bool, keep_weights: bool) -> str:
+    """Train and test what is missing; return the error, "" if there is none."""
+    folder = run.folder(output)
+    if _measured(run, output) is not None:
+        return ""
+    (folder / _ERROR_FILE).unlink(missing_ok=True)
+    try:
+        with _quiet_console():
+            _train_and_test(run, output)
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(folder / _ERROR_FILE, traceback.format_exc())
+        if not continue_on_error:
+            raise
+        return f"{type(error).__name__}: {error}"
+    if not keep_weights:
+        for path in (*folder.glob("*.pth"), folder / "last_checkpoint"):
+            path.unlink(missing_ok=True)
+    return ""
+
+
+def _train_and_test(run: MatrixRun, output: Path) -> None:
+    cfg, folder = run.configuration(output), run.folder(output)
+    if not (folder / _WEIGHTS).is_file() or not (folder / RESULT_FILE).is_file():
+        train(cfg, resume=(folder / "last_checkpoint").is_file())
+    for target in run.targets:
+        tested = _test_folder(folder, target)
+        if (tested / EVALUATION_FILE).is_file():
+            continue
+        shutil.rmtree(tested, ignore_errors=True)  # what an interrupted test left
+        one = cfg.clone()
+        one.defrost()
+        one.DATASETS.TESTS = (target,)
+        one.MODEL.WEIGHTS = str(folder / _WEIGHTS)
+        one.OUTPUT_DIR = str(tested)
+        one.freeze()
+        evaluate(one)
+
+
+def _test_folder(folder: Path, target: str) -> Path:
+    return folder / "tests" / target
+
+
+def _measured(run: MatrixRun, output: Path) -> dict[str, dict[str, float]] | None:
+    """Return the metrics by test set of a finished run, None if something is missing."""
+    metrics = {}
+    for target in run.targets:
+        path = _test_folder(run.folder(output), target) / EVALUATION_FILE
+        if not path.is_file():
+            return None
+        metrics[target] = json.loads(path.read_text())["metrics"][target]
+    return metrics
+
+
+def _cells(run: MatrixRun, metrics: dict[str, dict[str, float]]) -> list[Cell]:
+    return [
+        Cell(run.model, run.source, run.setting, target, run.seed, values)
+        for target, values in metrics.items()
+    ]
+
+
+def _expect_same_configuration(cfg: CfgNode, folder: Path) -> None:
+    """Refuse to mix runs: a finished training must be of the configuration asked for."""
+    if not (folder / RESULT_FILE).is_file():
+        return
+    before = json.loads((folder / RESULT_FILE).read_text())["config"]
+    differing = sorted(_differences(before, json.loads(json.dumps(plain(cfg)))))
+    if differing:
+        raise ValueError(
+            f"{folder} holds a run of another configuration, which differs in "
+            f"{', '.join(differing)}; give another --output, or remove the folder to train anew"
+        )
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in before.keys() | now.keys():
+            yield from _differences(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+    elif before != now and key not in ("DATASETS.TESTS", "OUTPUT_DIR"):
+        yield key
+
+
+@contextlib.contextmanager
+def _quiet_console() -> Iterator[None]:
+    """Keep the logs of the runs off the console, where the progress is; ``log.txt`` has them."""
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        yield
+    for name in ("fastreid", "fastreid_ext"):
+        logging.getLogger(name).handlers.clear()  # they write to the closed file

@@ -1,0 +1,160 @@
+"""Results of many runs as one table: models and settings by test set, mean and spread over seeds.
+
+A *cell* is what one run measured on one test set. Cells that differ in the seed only are
+summarised as mean and standard deviation; the splits of a ten-split protocol are averaged within
+a run first, as their papers do.
+"""
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastreid_ext.atomic import atomic_write_text
+
+METRICS = ("Rank-1", "mAP", "mINP")
+AP_RULE = "AP by fastreid's rule (precision at each match, no trapezoid)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What one run measured on one test set.
+
+    Attributes:
+        model: name of the recipe.
+        source: training sets, joined by "+".
+        setting: value of DATASETS.SUBSET, "all" for the whole set.
+        target: test set, or the group of splits averaged here.
+        seed: of the run.
+        metrics: percentages by name.
+    """
+
+    model: str
+    source: str
+    setting: str
+    target: str
+    seed: int
+    metrics: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Mean and standard deviation over the seeds.
+
+    Attributes:
+        mean: percent.
+        spread: standard deviation of a sample (n - 1), percent; NaN for one seed.
+        seeds: how many.
+    """
+
+    mean: float
+    spread: float
+    seeds: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Summary":
+        """Summarise the values of one or more seeds."""
+        spread = statistics.stdev(values) if len(values) > 1 else math.nan
+        return cls(statistics.fmean(values), spread, len(values))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" + ("" if math.isnan(self.spread) else f" ({self.spread:.1f})")
+
+
+Row = tuple[str, str, str]  # model, source, setting
+
+
+class Table:
+    """Cells by row (model, source, setting) and column (target), in the order they came."""
+
+    def __init__(self, cells: Iterable[Cell]) -> None:
+        self.cells = list(cells)
+        self.rows: list[Row] = list(
+            dict.fromkeys((cell.model, cell.source, cell.setting) for cell in self.cells)
+        )
+        self.targets: list[str] = list(dict.fromkeys(cell.target for cell in self.cells))
+
+    def summary(self, row: Row, target: str, metric: str) -> Summary | None:
+        """Return mean and spread of a metric, None where nothing was measured."""
+        values = [
+            cell.metrics[metric]
+            for cell in self.cells
+            if (cell.model, cell.source, cell.setting) == row
+            and cell.target == target
+            and metric in cell.metrics
+        ]
+        return Summary.of(values) if values else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return cells and summaries, ready for ``json.dumps``."""
+        summaries = [
+            {
+                **dict(zip(("model", "source", "setting"), row, strict=True)),
+                "target": target,
+                "metric": metric,
+                "mean": summary.mean,
+                "spread": None if math.isnan(summary.spread) else summary.spread,
+                "seeds": summary.seeds,
+            }
+            for row in self.rows
+            for target in self.targets
+            for metric in METRICS
+            if (summary := self.summary(row, target, metric)) is not None
+        ]
+        return {
+            "ap_rule": AP_RULE,
+            "spread": "standard deviation over seeds (n - 1)",
+            "summaries": summaries,
+            "cells": [dataclasses.asdict(cell) for cell in self.cells],
+        }
+
+    def as_markdown(self) -> str:
+        """Return one Markdown table: Rank-1 / mAP, mean (spread) in percent."""
+        seeds = len({cell.seed for cell in self.cells})
+        lines = [
+            f"Rank-1 / mAP in percent, mean (standard deviation) over {seeds} seeds; {AP_RULE}.",
+            "",
+            "| model | trained on | share | " + " | ".join(self.targets) + " |",
+            "|---" * (3 + len(self.targets)) + "|",
+        ]
+        for row in self.rows:
+            entries = [
+                " / ".join(str(self.summary(row, target, metric) or "-") for metric in METRICS[:2])
+                for target in self.targets
+            ]
+            lines.append("| " + " | ".join([*row, *entries]) + " |")
+        return "\n".join(lines) + "\n"
+
+
+def write_table(table: Table, folder: Path) -> None:
+    """Write ``matrix.json`` and ``matrix.md`` into a folder, atomically."""
+    atomic_write_text(folder / "matrix.json", json.dumps(table.as_json(), indent=1) + "\n")
+    atomic_write_text(folder / "matrix.md", table.as_markdown())
+
+
+def averaged_splits(
+    metrics: Mapping[str, Mapping[str, float]], group_of: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    """Average the test sets that are splits of one protocol.
+
+    Args:
+        metrics: percentages by test set and metric.
+        group_of: test set -> name of its group; sets that are missing stand alone.
+
+    Returns:
+        Percentages by group and metric; a metric that some split lacks is left out.
+    """
+    groups: dict[str, list[Mapping[str, float]]] = {}
+    for name, values in metrics.items():
+        groups.setdefault(group_of.get(name, name), []).append(values)
+    return {
+        group: {
+            key: statistics.fmean(values[key] for values in members)
+            for key in members[0]
+            if all(key in values for values in members)
+        }
+        for group, members in groups.items()
+    }

@@ -1,0 +1,90 @@
+"""Cells become means, spreads, tables and pictures."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastreid_ext.evaluation.matrix import Cell, Summary, Table, averaged_splits, write_table
+from fastreid_ext.evaluation.matrix_plots import draw_heat_map, draw_shares, shares
+
+
+def cell(model="AGW", setting="all", target="Mall", seed=0, rank1=50.0, **metrics):
+    return Cell(model, "Campus", setting, target, seed, {"Rank-1": rank1, "mAP": 20.0, **metrics})
+
+
+def test_mean_and_spread_by_hand():
+    """40, 50, 60: mean 50, sample standard deviation 10."""
+    summary = Summary.of([40.0, 50.0, 60.0])
+    assert (summary.mean, summary.spread, summary.seeds) == (50.0, 10.0, 3)
+    assert str(summary) == "50.0 (10.0)"
+
+
+def test_one_seed_has_no_spread():
+    summary = Summary.of([41.25])
+    assert math.isnan(summary.spread)
+    assert str(summary) == "41.2"
+
+
+def test_only_equal_rows_and_targets_are_summarised():
+    table = Table(
+        [
+            cell(seed=0, rank1=10.0),
+            cell(seed=1, rank1=30.0),
+            cell(seed=0, rank1=99.0, target="Street"),
+            cell(seed=0, rank1=77.0, model="BoT"),
+        ]
+    )
+    assert table.rows == [("AGW", "Campus", "all"), ("BoT", "Campus", "all")]
+    assert table.targets == ["Mall", "Street"]
+    assert table.summary(table.rows[0], "Mall", "Rank-1").mean == 20.0
+    assert table.summary(table.rows[1], "Street", "Rank-1") is None
+
+
+def test_markdown_names_the_ap_rule_and_the_number_of_seeds():
+    text = Table([cell(seed=0, rank1=10.0), cell(seed=1, rank1=30.0)]).as_markdown()
+    assert "over 2 seeds" in text
+    assert "fastreid's rule" in text
+    assert "| AGW | Campus | all | 20.0 (14.1) / 20.0 (0.0) |" in text
+
+
+def test_json_holds_cells_and_summaries(tmp_path):
+    write_table(Table([cell(seed=0), cell(seed=1, rank1=60.0)]), tmp_path)
+    content = json.loads((tmp_path / "matrix.json").read_text())
+    rank1 = next(s for s in content["summaries"] if s["metric"] == "Rank-1")
+    assert (rank1["mean"], rank1["seeds"]) == (55.0, 2)
+    assert len(content["cells"]) == 2
+    assert (tmp_path / "matrix.md").read_text().count("AGW") == 1
+
+
+def test_splits_of_a_protocol_are_averaged_within_a_run():
+    metrics = {"V0": {"mAP": 10.0}, "V1": {"mAP": 30.0}, "Mall": {"mAP": 50.0}}
+    assert averaged_splits(metrics, {"V0": "V", "V1": "V"}) == {
+        "V": {"mAP": 20.0},
+        "Mall": {"mAP": 50.0},
+    }
+
+
+def test_pictures_have_a_line_and_a_panel_for_everything(tmp_path):
+    cells = [
+        cell(model=model, setting=f"{kind}_{share}", seed=seed, rank1=share + 5 * seed)
+        for model in ("AGW", "AGW_pretrained")
+        for kind in ("few_shot", "small_scale")
+        for share in (10, 50, 90)
+        for seed in (0, 1)
+    ]
+    table = Table(cells)
+    assert shares(table)["few_shot"] == {10: "few_shot_10", 50: "few_shot_50", 90: "few_shot_90"}
+    for draw in (draw_heat_map, draw_shares):
+        image = np.asarray(Image.open(draw(table, tmp_path / "picture.png")))
+        assert image.shape[1] > 400
+        assert image.std() > 10
+
+
+def test_pictures_say_what_they_need(tmp_path):
+    with pytest.raises(ValueError, match="expected at least one finished run"):
+        draw_heat_map(Table([]), tmp_path / "x.png")
+    with pytest.raises(ValueError, match="expected settings such as few_shot_10"):
+        draw_shares(Table([cell()]), tmp_path / "x.png")

@@ -1,0 +1,85 @@
+"""Train and test models x sources x settings x seeds, and write one table and its pictures.
+
+    python tools/evaluation_matrix.py --config-file configs/RenderedCampus/AGW_R50.yml \
+        --sources RenderedCampus RenderedMall --targets RenderedCampus RenderedMall RenderedStreet \
+        --settings all few_shot_10 small_scale_10 --seeds 0 1 2 --output results/rendered
+
+Several --config-file are several models; `A+B` is one source of two sets; --protocol names sources
+and targets instead. The same command continues an interrupted matrix and retries failed runs.
+--output then holds matrix.json, matrix.md, heat_map.png and, for settings that are shares of a set,
+shares.png.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.engine.matrix import ALL, MatrixRun, matrix_runs, run_matrix
+from fastreid_ext.evaluation.matrix import Table, write_table
+from fastreid_ext.evaluation.matrix_plots import draw_heat_map, draw_shares, shares
+
+
+def main(args: argparse.Namespace) -> None:
+    report = run_matrix(
+        planned(args),
+        args.output,
+        continue_on_error=args.continue_on_error,
+        keep_weights=not args.discard_weights,
+        shard=args.shard,
+    )
+    table = Table(report.cells)
+    if table.rows:
+        write_table(table, args.output)
+        draw_heat_map(table, args.output / "heat_map.png")
+        if shares(table):
+            draw_shares(table, args.output / "shares.png")
+        print(table.as_markdown())
+    for folder, error in report.failed:
+        print(f"failed: {folder}: {error}", file=sys.stderr)
+    print(
+        f"{len(report.cells)} cells in {args.output}/matrix.md; {len(report.failed)} runs failed, "
+        f"{report.unfinished} belong to other shards and are not finished"
+    )
+    if report.failed:
+        sys.exit(1)
+
+
+def planned(args: argparse.Namespace) -> list[MatrixRun]:
+    return matrix_runs(
+        args.config_file,
+        [(source.split("+"), args.targets, ()) for source in args.sources],
+        settings=args.settings,
+        seeds=args.seeds,
+        overrides=args.opts,
+    )
+
+
+def shard(text: str) -> tuple[int, int]:
+    index, count = (int(part) for part in text.split("/"))
+    if not 0 <= index < count:
+        raise argparse.ArgumentTypeError(f"expected INDEX/COUNT with INDEX < COUNT, got {text}")
+    return index, count
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", type=Path, nargs="+", required=True, help="recipes")
+    parser.add_argument("--sources", nargs="+", default=[], help="training sets; A+B = together")
+    parser.add_argument("--targets", nargs="+", default=[], help="test sets")
+    parser.add_argument("--protocol", help="instead of --sources and --targets")
+    parser.add_argument("--settings", nargs="+", default=[ALL], help="all, or DATASETS.SUBSET")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--continue-on-error", action="store_true")
+    parser.add_argument("--discard-weights", action="store_true", help="of runs that are tested")
+    parser.add_argument("--shard", type=shard, default=(0, 1), metavar="INDEX/COUNT")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())
