@@ -21,7 +21,8 @@ from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.engine import load_model, train
 from fastreid_ext.engine.results import commit, versions
 from fastreid_ext.evaluation.features import TestFeatures, extract_features
-from fastreid_ext.evaluation.plots import draw_rank_lists, plot_training
+from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
+from fastreid_ext.evaluation.pictures.training import plot_training
 from fastreid_ext.evaluation.ranking import RankMetrics
 from fastreid_ext.evaluation.reference_points import chance, colour_histograms
 from fastreid_ext.rendered.plan import Settings

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.evaluation.plots import plot_training
+from fastreid_ext.evaluation.pictures.training import plot_training
 
 
 def main(args: argparse.Namespace) -> None:

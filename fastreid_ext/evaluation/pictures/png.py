@@ -1,0 +1,60 @@
+"""How pictures look and how they reach the disk."""
+
+import io
+from pathlib import Path
+
+import cv2
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fastreid_ext.atomic import atomic_write_bytes
+
+# Okabe and Ito, "Color Universal Design", 2008: distinguishable with any kind of colour vision.
+ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+
+
+def save_figure(figure: Figure, output: Path, *, dpi: int = 120) -> Path:
+    """Write a matplotlib figure as a PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return _write(buffer.getvalue(), output)
+
+
+def save_pixels(pixels: NDArray, output: Path) -> Path:
+    """Write (H, W, 3) uint8 RGB as a PNG, whole or not at all."""
+    encoded, data = cv2.imencode(".png", pixels[:, :, ::-1])
+    assert encoded
+    return _write(data.tobytes(), output)
+
+
+def bare(axes: Axes) -> None:
+    """Leave only the left and the bottom line of the frame, and a faint grid."""
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def expect_png(output: Path) -> Path:
+    """Return ``output``; tools ask before they compute for minutes.
+
+    Raises:
+        ValueError: the name does not end in .png.
+    """
+    if output.suffix.lower() != ".png":
+        raise ValueError(f"expected the name of a .png file for the picture, got {output}")
+    return output
+
+
+def _write(data: bytes, output: Path) -> Path:
+    expect_png(output).parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(output, data)
+    return output

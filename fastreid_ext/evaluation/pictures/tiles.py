@@ -1,0 +1,62 @@
+"""Pictures made of small person images: tiles, frames, captions. All (H, W, 3) uint8 RGB."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+TILE, FRAME, GAP = (128, 64), 4, 6  # height x width, frame and gap, in pixels
+TEXT_HEIGHT = 16
+
+Pixels = NDArray[np.uint8]
+
+
+def read_tile(path: str) -> Pixels:
+    """Read an image at the size of a tile.
+
+    Raises:
+        ValueError: the file cannot be decoded.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(
+            f"expected an image, got {path}, which cannot be decoded; restore the file"
+        )
+    return cv2.resize(image[:, :, ::-1], TILE[::-1], interpolation=cv2.INTER_AREA)
+
+
+def framed(tile: Pixels, colour: tuple[int, int, int]) -> Pixels:
+    """Put a frame of FRAME pixels around a tile."""
+    return cv2.copyMakeBorder(tile, *[FRAME] * 4, cv2.BORDER_CONSTANT, value=colour)
+
+
+def blank(height: int, width: int) -> Pixels:
+    """Return white."""
+    return np.full((height, width, 3), 255, np.uint8)
+
+
+def text(words: str, width: int, *, size: int = 12, align: str = "center") -> Pixels:
+    """Write one line in a strip of TEXT_HEIGHT; what is too long is cut at ``width``."""
+    strip = Image.new("RGB", (width, TEXT_HEIGHT), "white")
+    font = ImageFont.load_default(size)
+    left = 0 if align == "left" else max(0, (width - font.getlength(words)) / 2)
+    ImageDraw.Draw(strip).text((left, 1), words, fill=(40, 40, 40), font=font)
+    return np.array(strip)
+
+
+def joined(parts: Sequence[NDArray], axis: int, *, gap: int = GAP) -> Pixels:
+    """Put parts below (axis 0) or beside (axis 1) each other with white gaps."""
+    widths = [(0, 0)] * 3
+    widths[axis] = (0, gap)
+    padded = [np.pad(part, widths, constant_values=255) for part in parts[:-1]]
+    return np.concatenate([*padded, parts[-1]], axis=axis).astype(np.uint8)
+
+
+def page(rows: Sequence[Pixels], title: Sequence[str] = ()) -> Pixels:
+    """Put rows of equal width below lines of a title, with a white border."""
+    width = max(row.shape[1] for row in rows)
+    lines = [text(line, width, size=13, align="left") for line in title]
+    content = joined([*lines, *rows], axis=0)
+    return np.pad(content, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)

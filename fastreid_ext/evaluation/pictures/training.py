@@ -1,0 +1,65 @@
+"""The curves of a run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fastreid_ext.evaluation.pictures.png import bare, save_figure
+
+_TESTED = ("Rank-1", "mAP", "mINP")
+
+
+def plot_training(metrics_file: Path, output: Path) -> Path:
+    """Draw the losses and the test metrics of a run over its iterations.
+
+    Args:
+        metrics_file: ``metrics.json`` of a run, one JSON object a line.
+        output: PNG to write.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line that is not JSON, or no line with a loss.
+    """
+    rows = _read_metrics(metrics_file)
+    losses = sorted({key for row in rows for key in row if "loss" in key})
+    tested = sorted({key for row in rows for key in row if key.split("/")[-1] in _TESTED})
+    if not losses:
+        raise ValueError(
+            f"{metrics_file}: expected lines with losses, got {len(rows)} lines without"
+        )
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for key in losses:
+        left.plot(*_series(rows, key), label=key, lw=2.2 if key == "total_loss" else 1.2)
+    left.set(xlabel="iteration", ylabel="loss (median of 20 iterations)", title="Training")
+    left.legend(frameon=False)
+    left.set_ylim(bottom=0)
+    for key in tested:
+        right.plot(*_series(rows, key), "o-", ms=4, label=key)
+    right.set(xlabel="iteration", ylabel="%", title="Test identities", ylim=(0, 100))
+    if tested:
+        right.legend(frameon=False, loc="lower right")
+    for axes in (left, right):
+        bare(axes)
+    return save_figure(figure, output)
+
+
+def _read_metrics(metrics_file: Path) -> list[dict[str, float]]:
+    if not metrics_file.is_file():
+        raise FileNotFoundError(f"no metrics at {metrics_file}; expected the OUTPUT_DIR of a run")
+    rows = []
+    for number, line in enumerate(metrics_file.read_text().splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{metrics_file}:{number}: not JSON ({error}); remove the line"
+            ) from None
+    return rows
+
+
+def _series(rows: Sequence[Mapping[str, float]], key: str) -> tuple[list[float], list[float]]:
+    points = [(row["iteration"], row[key]) for row in rows if key in row]
+    return [x for x, _ in points], [y for _, y in points]
