@@ -16,6 +16,9 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.registry import Registry
 
+from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS, bdb_problems
+from fastreid_ext.config.data_settings import data_problems
+
 # What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
 _BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
 LOSSES = {
@@ -23,6 +26,7 @@ LOSSES = {
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss"),
+    "BDB": ("CrossEntropyLoss", "TripletLoss"),
 }
 SAMPLERS = (
     "TrainingSampler",
@@ -30,8 +34,9 @@ SAMPLERS = (
     "BalancedIdentitySampler",
     "SetReWeightSampler",
     "ImbalancedDatasetSampler",
+    ONCE_PER_IDENTITY,
 )
-SCHEDULERS = ("MultiStepLR", "CosineAnnealingLR")
+SCHEDULERS = ("MultiStepLR", "CosineAnnealingLR", STAIRS)
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -40,7 +45,7 @@ def check_config(cfg: CfgNode) -> None:
     Checks names (with "did you mean"), contradictions between keys and missing weight files. Data
     is checked later, by the preflight of ``fastreid_ext.data``.
     """
-    problems = [*_names(cfg), *_ranges(cfg), *_files(cfg), *_device(cfg)]
+    problems = [*_names(cfg), *_ranges(cfg), *_files(cfg), *_device(cfg), *bdb_problems(cfg), *data_problems(cfg)]
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))
 
@@ -102,6 +107,7 @@ def _ranges(cfg: CfgNode) -> list[str]:
     needs_identities = cfg.DATALOADER.SAMPLER_TRAIN in (
         "NaiveIdentitySampler",
         "BalancedIdentitySampler",
+        ONCE_PER_IDENTITY,
     )
     rules = (
         (batch >= 1, f"expected SOLVER.IMS_PER_BATCH of at least 1, got {batch}"),

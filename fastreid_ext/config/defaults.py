@@ -33,9 +33,25 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     # nothing.
     cfg.DATASETS.PREFLIGHT = "full"
     _add_generated_persons(cfg)
+    _add_data_settings(cfg)
+    _add_backbones(cfg)
+    _add_batch_drop_block(cfg)
 
     # Loader processes during evaluation (fastreid fixes 4).
     cfg.TEST.NUM_WORKERS = 4
+
+
+def _add_data_settings(cfg: CfgNode) -> None:
+    # Part of the training split to train on. "": all. "few_shot_10": 10 % of the images of each
+    # person, "small_scale_10": 10 % of the persons; 1 to 100, drawn with seed 0 or that of a final
+    # "_seed3", written once to <ROOT>/subsets/<data set>/ and read from there ever after. The path
+    # of a list file: that list, of tools/make_subset.py or of another project. Each set of NAMES
+    # but GeneratedPersons is cut, which has MAX_PER_IDENTITY; tests stay whole.
+    cfg.DATASETS.SUBSET = ""
+    # Folder of the data set "PersonFolder", in Market-1501's layout.
+    cfg.DATASETS.FOLDER = ""
+    # CSV file of the data set "PersonTable": file_name, person_id, camera_id, split.
+    cfg.DATASETS.TABLE = ""
 
 
 def _add_generated_persons(cfg: CfgNode) -> None:
@@ -56,3 +72,53 @@ def _add_generated_persons(cfg: CfgNode) -> None:
     # each person that has both kinds, on average; "new": of the persons in a batch; with
     # TrainingSampler: of the images.
     generated.BATCH_SHARE = 0.0
+
+
+def _add_batch_drop_block(cfg: CfgNode) -> None:
+    bdb = cfg.MODEL.HEADS.BDB = CN()
+    # Shares in (0, 1] of the rows and columns of the feature map that BatchDrop zeroes in training,
+    # r_h and r_w of the paper; a width of 1 makes the rectangle a stripe.
+    bdb.DROP_HEIGHT = 0.33
+    bdb.DROP_WIDTH = 1.0
+    # Dimensions of the features of the global and of the part branch.
+    bdb.GLOBAL_DIM = 512
+    bdb.PART_DIM = 1024
+
+    cutout = cfg.INPUT.CUTOUT = CN()
+    # Cut-out: with probability PROB in [0, 1] a rectangle of SIZE [rows, columns] in pixels,
+    # somewhere inside a training image, takes the colour MODEL.PIXEL_MEAN, so that it is 0 after
+    # normalisation.
+    cutout.ENABLED = False
+    cutout.PROB = 0.5
+    cutout.SIZE = [64, 64]
+
+    # SOLVER.SCHED StairWarmupLR: the rate climbs to BASE_LR in COUNT equal steps of EPOCHS epochs,
+    # then is multiplied by GAMMA after each of STEPS finished epochs, as with MultiStepLR. It
+    # counts its stairs from epoch 1 (BDB's rule is floor(epoch / 5) + 1), so the first is an epoch
+    # shorter.
+    stairs = cfg.SOLVER.STAIRS = CN()
+    stairs.COUNT = 10
+    stairs.EPOCHS = 5
+
+
+def _add_backbones(cfg: CfgNode) -> None:
+    backbone = cfg.MODEL.BACKBONE
+    # fastreid's FEAT_DIM, channels of the backbone's map: 0 = the backbone's own width, filled in
+    # when the file is loaded; a wrong number is refused. Its DEPTH is the size of every backbone,
+    # its DROP_PATH_RATIO, DROP_RATIO and ATT_DROP_RATE are in [0, 1).
+
+    # Name of timm's model for build_timm_backbone, e.g. "convnext_tiny"; never downloaded.
+    backbone.TIMM_NAME = ""
+    # What a ViT hands to the head: "class" = the class token, "patch" = the map of patches (CLIP:
+    # each projected as the class token is), "" = "class" under GlobalAvgPool in Baseline, "patch"
+    # where pooling or parts need a map; filled in when the file is loaded.
+    backbone.TOKENS = ""
+    # Do not train the patch projection of a ViT, the first layer (as MoCo v3 and DCAC do).
+    backbone.FREEZE_PATCH_EMBED = False
+    # Activation of build_clip_vit_backbone: True = x * sigmoid(1.702 x), for OpenAI's weights (and
+    # models whose open_clip name ends in "quickgelu"); False = GELU, for LAION's and DataComp's. A
+    # weight file does not say which; the wrong one costs accuracy without an error.
+    backbone.QUICK_GELU = True
+    # Share of semantics against appearance, `lambda` of SOLIDER, in [0, 1], for its Swin (its
+    # authors take 0.2 for Re-ID); -1 = a plain Swin.
+    backbone.SEMANTIC_WEIGHT = -1.0

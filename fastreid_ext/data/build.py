@@ -5,15 +5,16 @@ from collections import Counter
 
 from fastreid.config import CfgNode
 from fastreid.data import samplers as host
-from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 
+from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
 from fastreid_ext.data.dataset import PersonDataset
 from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, batch_problems
 from fastreid_ext.data.loaders import PersonLoader, TrainLoader
 from fastreid_ext.data.mixing import MixedBatches
-from fastreid_ext.data.samplers import ResumableSampler, Stream, fastreid_stream
+from fastreid_ext.data.samplers import OncePerIdentity, ResumableSampler, Stream, fastreid_stream
 from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
+from fastreid_ext.data.transforms import build_transforms
 
 logger = logging.getLogger(__name__)
 
@@ -98,12 +99,14 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
         raise ValueError("; ".join(problems))
     if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
         return mixed_batches(cfg, training, world_size)
-    return fastreid_stream(
-        cfg.DATALOADER.SAMPLER_TRAIN,
-        training.items,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
-        instances=cfg.DATALOADER.NUM_INSTANCE,
-    )
+    batch_size, instances = cfg.SOLVER.IMS_PER_BATCH // world_size, cfg.DATALOADER.NUM_INSTANCE
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == ONCE_PER_IDENTITY:
+        pids = [pid for _, pid, _ in training.items]
+        return OncePerIdentity(
+            pids, batch_size=batch_size, instances=instances, world_size=world_size
+        )
+    return fastreid_stream(name, training.items, batch_size=batch_size, instances=instances)
 
 
 def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
+
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 
 
@@ -32,12 +34,12 @@ def batch_problems(
             f"{batch_size}; use {_multiple_near(batch_size, world_size)}"
         ]
     problems = []
-    if batch_size > images.total():
+    if batch_size > images.total() and sampler != ONCE_PER_IDENTITY:  # that one repeats images
         problems.append(
             f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.total()} training "
             "images, so an epoch has no iteration; lower it or add images"
         )
-    if sampler in IDENTITY_SAMPLERS:
+    if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY):
         problems += _identity_problems(sampler, images, batch_size, instances, world_size)
     return problems
 
@@ -55,7 +57,7 @@ def _identity_problems(
             f"use SOLVER.IMS_PER_BATCH {_multiple_near(batch_size, step)}"
         ]
     persons = per_process // instances  # P of each process
-    if sampler == "BalancedIdentitySampler":
+    if sampler in ("BalancedIdentitySampler", ONCE_PER_IDENTITY):
         is_enough = len(images) >= persons * world_size
     else:
         # It takes `persons` distinct persons at a time, each as often as it has `instances` images

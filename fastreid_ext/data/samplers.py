@@ -13,7 +13,8 @@ draws from them, and (``ImbalancedDatasetSampler``) differ between processes.
 import functools
 import itertools
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -114,6 +115,52 @@ def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instan
             f"unknown DATALOADER.SAMPLER_TRAIN '{name}'; known: {', '.join(sorted(makers))}"
         )
     return lambda seed: _indices_on_private_generators(makers[name](seed=seed), seed)
+
+
+class OncePerIdentity:
+    """The stream of BDB's sampler: an epoch is K images of every person; called with a seed.
+
+    Each epoch shuffles the persons and deals them out to batches; those left over for the last,
+    incomplete batch are left out of this epoch, and so none comes twice in it. K images of a person
+    are drawn at random: different ones, or all of them and copies where there are fewer than K.
+
+    Args:
+        pids: the person of each training image.
+        batch_size: images in the batch of one process, a multiple of K.
+        instances: K, ``DATALOADER.NUM_INSTANCE``.
+        world_size: number of processes; each gets whole persons.
+    """
+
+    def __init__(
+        self, pids: Sequence[Hashable], *, batch_size: int, instances: int, world_size: int = 1
+    ) -> None:
+        self._instances = instances
+        self._persons = batch_size // instances  # in the batch of one process
+        self._world_size = world_size
+        self._images: dict[Hashable, list[int]] = defaultdict(list)
+        for index, pid in enumerate(pids):
+            self._images[pid].append(index)
+
+    def __call__(self, seed: int) -> Iterator[int]:
+        """Yield indices without end, those of the processes in turn."""
+        rng = np.random.default_rng(seed)
+        persons, together = list(self._images), self._persons * self._world_size
+        while True:
+            order = [persons[i] for i in rng.permutation(len(persons))]
+            for first in range(0, len(order) - together + 1, together):
+                drawn = [self._draw(pid, rng) for pid in order[first : first + together]]
+                shares = [
+                    itertools.chain(*drawn[rank * self._persons : (rank + 1) * self._persons])
+                    for rank in range(self._world_size)
+                ]
+                for one_of_each in zip(*shares, strict=True):
+                    yield from one_of_each
+
+    def _draw(self, pid: Hashable, rng: np.random.Generator) -> list[int]:
+        own = self._images[pid]
+        if len(own) >= self._instances:
+            return rng.choice(own, self._instances, replace=False).tolist()
+        return [*own, *rng.choice(own, self._instances - len(own)).tolist()]
 
 
 def _indices_on_private_generators(sampler: Sampler, seed: int) -> Iterator[int]:

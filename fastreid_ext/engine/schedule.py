@@ -1,21 +1,34 @@
-"""Epochs and iterations of a run."""
+"""Epochs, iterations and learning rates of a run."""
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 
 from fastreid.config import CfgNode
+from fastreid.solver import build_lr_scheduler as host_lr_scheduler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS
 
 
-def iterations_per_epoch(cfg: CfgNode, images: int) -> int:
-    """Return the number of whole batches in the training images; check that the schedule fits.
+def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:
+    """Return the number of whole batches in an epoch; check that the schedule fits.
+
+    An epoch is as many images as there are; with ``OncePerIdentitySampler`` it is
+    ``DATALOADER.NUM_INSTANCE`` images of every person.
 
     Args:
         cfg: the configuration.
         images: training images, at least one batch (the loader sees to that).
+        persons: training identities.
 
     Raises:
         ValueError: no epoch is left for the schedule after warm-up.
     """
     batch, solver = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER
+    if cfg.DATALOADER.SAMPLER_TRAIN == ONCE_PER_IDENTITY:
+        images = persons * cfg.DATALOADER.NUM_INSTANCE
     iterations = images // batch
     before = max(math.ceil(solver.WARMUP_ITERS / iterations), solver.DELAY_EPOCHS)
     if solver.SCHED == "CosineAnnealingLR" and before >= solver.MAX_EPOCH:
@@ -26,3 +39,59 @@ def iterations_per_epoch(cfg: CfgNode, images: int) -> int:
             "up for less"
         )
     return iterations
+
+
+class StairWarmupLR(LRScheduler):
+    """Climb to the optimizer's rate in equal steps of some epochs, then fall at milestones.
+
+    In epoch e, counted from 1, the rate is multiplied by min((e // stair_epochs + 1) / stairs, 1)
+    and by gamma for each milestone m < e. With 10 stairs of 5 epochs, milestones 199 and 299,
+    gamma 0.1 and the rate 1e-3 this is BDB's rule.
+
+    Args:
+        optimizer: whose rates are set; called once per epoch.
+        stairs: number of steps up.
+        stair_epochs: epochs of a step (the first has one less, e counting from 1).
+        milestones: finished epochs after which the rate falls, as in ``MultiStepLR``.
+        gamma: factor of each fall.
+        last_epoch: finished epochs less one; -1 begins.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        stairs: int,
+        stair_epochs: int,
+        milestones: Sequence[int],
+        gamma: float,
+        last_epoch: int = -1,
+    ) -> None:
+        self.stairs = stairs
+        self.stair_epochs = stair_epochs
+        self.milestones = sorted(milestones)
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        """Return the rate of each parameter group; ``last_epoch`` counts epochs from 0."""
+        stair = min((self.last_epoch + 1) // self.stair_epochs + 1, self.stairs)
+        falls = bisect_right(self.milestones, self.last_epoch)
+        return [base * stair / self.stairs * self.gamma**falls for base in self.base_lrs]
+
+
+def build_lr_scheduler(
+    cfg: CfgNode, optimizer: Optimizer, iters_per_epoch: int
+) -> dict[str, LRScheduler]:
+    """Return the schedules of ``SOLVER.SCHED`` by fastreid's names, ``lr_sched`` and so on."""
+    solver = cfg.SOLVER
+    if solver.SCHED != STAIRS:
+        return host_lr_scheduler(cfg, optimizer, iters_per_epoch)
+    schedule = StairWarmupLR(
+        optimizer,
+        stairs=solver.STAIRS.COUNT,
+        stair_epochs=solver.STAIRS.EPOCHS,
+        milestones=solver.STEPS,
+        gamma=solver.GAMMA,
+    )
+    return {"lr_sched": schedule}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.modeling.meta_arch import build_model
@@ -31,7 +32,7 @@ from fastreid_ext.engine.launch import wrap_for_processes
 from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
-from fastreid_ext.engine.schedule import iterations_per_epoch
+from fastreid_ext.engine.schedule import build_lr_scheduler, iterations_per_epoch
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
@@ -50,7 +51,8 @@ class Trainer(DefaultTrainer):
         # fastreid's own constructor fixes the step, DDP's device_ids and the checkpointer.
         super(DefaultTrainer, self).__init__()
         data_loader = self.build_train_loader(cfg)
-        self.iters_per_epoch = iterations_per_epoch(cfg, len(data_loader.dataset))
+        dataset = data_loader.dataset
+        self.iters_per_epoch = iterations_per_epoch(cfg, len(dataset), dataset.num_classes)
         self.cfg = cfg = with_classes(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)
@@ -186,6 +188,13 @@ class Trainer(DefaultTrainer):
         counts = [p.numel() for p in model.parameters() if p.requires_grad]
         logger.info("%s with %.2f M parameters to train", type(model).__name__, sum(counts) / 1e6)
         return model
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int
+    ) -> dict[str, Any]:
+        """Return the schedules by name, fastreid's or ours."""
+        return build_lr_scheduler(cfg, optimizer, iters_per_epoch)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:

@@ -1,0 +1,64 @@
+"""Cut-out: a rectangle of a training image is painted over.
+
+[0] DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
+    2017, https://arxiv.org/abs/1708.04552. As used with Batch DropBlock, and other than there, the
+    rectangle lies wholly inside the image and comes with a probability.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# (top, left) in pixels.
+Corner = tuple[int, int]
+
+
+class Cutout:
+    """Paint over a rectangle of fixed size at a uniformly drawn place.
+
+    Draws from torch's global generator, which ``PersonDataset`` seeds for each draw of an image.
+
+    Args:
+        probability: of an image to be cut, in [0, 1].
+        size: rows and columns of the rectangle in pixels.
+        fill: colour, one value per channel, in the units of the image.
+    """
+
+    def __init__(self, *, probability: float, size: tuple[int, int], fill: Sequence[float]) -> None:
+        self.probability = probability
+        self.size = size
+        self.fill = tuple(fill)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return a (C, H, W) image, perhaps cut; the input is not written to."""
+        corner = self.sample(*image.shape[-2:])
+        return image if corner is None else self.apply(image, corner)
+
+    def sample(self, height: int, width: int) -> Corner | None:
+        """Draw where an image of that size is cut; None where it is not.
+
+        Raises:
+            ValueError: the rectangle does not fit into the image.
+        """
+        rows, columns = self.size
+        if rows > height or columns > width:
+            raise ValueError(
+                f"expected an image of at least {rows} x {columns} for Cut-out, got {height} x "
+                f"{width}; lower INPUT.CUTOUT.SIZE"
+            )
+        if torch.rand(()) >= self.probability:
+            return None
+        top = int(torch.randint(height - rows + 1, ()))
+        return top, int(torch.randint(width - columns + 1, ()))
+
+    def apply(self, image: Tensor, corner: Corner) -> Tensor:
+        """Paint the rectangle with that top left corner into a copy of the image."""
+        (top, left), (rows, columns) = corner, self.size
+        cut = image.clone()
+        colour = torch.tensor(self.fill, dtype=image.dtype)[:, None, None]
+        cut[:, top : top + rows, left : left + columns] = colour
+        return cut
+
+    def __repr__(self) -> str:
+        return f"Cutout(probability={self.probability:g}, size={self.size}, fill={self.fill})"

@@ -1,0 +1,6 @@
+"""Heads: from a feature map to features and logits; registered in fastreid's registry."""
+
+from fastreid_ext.modeling.heads.batch_drop import BatchDrop
+from fastreid_ext.modeling.heads.bdb_head import BDBHead
+
+__all__ = ["BDBHead", "BatchDrop"]

@@ -1,0 +1,54 @@
+"""Batch DropBlock: the host's Baseline with a loss for each of two branches.
+
+[0] Dai et al., "Batch DropBlock Network for Person Re-identification and Beyond", ICCV 2019,
+    https://arxiv.org/abs/1811.07130
+"""
+
+import torch
+from fastreid.modeling.losses import cross_entropy_loss, log_accuracy, triplet_loss
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.modeling.meta_arch.baseline import Baseline
+from torch import Tensor
+
+from fastreid_ext.modeling.heads.bdb_head import BranchOutputs
+
+
+@META_ARCH_REGISTRY.register()
+class BDB(Baseline):
+    """Baseline whose head (``BDBHead``) has a global and a part branch.
+
+    With ``MODEL.LOSSES.TRI.MARGIN 0`` and ``HARD_MINING`` the triplet loss is the batch-hard
+    soft-margin one of [0], on features that are not normalised.
+    """
+
+    def losses(self, outputs: dict[str, BranchOutputs], gt_labels: Tensor) -> dict[str, Tensor]:
+        """Return ``loss_cls_<branch>`` and ``loss_triplet_<branch>``, each with its weight.
+
+        Args:
+            outputs: of the head in training.
+            gt_labels: (B,) identities.
+        """
+        log_accuracy(outputs["global"]["pred_class_logits"].detach(), gt_labels)
+        names, losses = self.loss_kwargs["loss_names"], {}
+        # Squared norms of features leave the range of float16, so losses are in full precision.
+        with torch.autocast(gt_labels.device.type, enabled=False):
+            for branch, output in outputs.items():
+                if "CrossEntropyLoss" in names:
+                    losses[f"loss_cls_{branch}"] = self._classification(
+                        output["cls_outputs"].float(), gt_labels
+                    )
+                if "TripletLoss" in names:
+                    losses[f"loss_triplet_{branch}"] = self._triplet(
+                        output["features"].float(), gt_labels
+                    )
+        return losses
+
+    def _classification(self, logits: Tensor, targets: Tensor) -> Tensor:
+        keys = self.loss_kwargs["ce"]
+        return keys["scale"] * cross_entropy_loss(logits, targets, keys["eps"], keys["alpha"])
+
+    def _triplet(self, features: Tensor, targets: Tensor) -> Tensor:
+        keys = self.loss_kwargs["tri"]
+        return keys["scale"] * triplet_loss(
+            features, targets, keys["margin"], keys["norm_feat"], keys["hard_mining"]
+        )
