@@ -9,8 +9,10 @@ import torch
 from fastreid.evaluation import inference_context
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fastreid_ext.evaluation.ranking import Metric, RankMetrics, rank_metrics
+from fastreid_ext.evaluation.distances import Metric
+from fastreid_ext.evaluation.ranking import RankMetrics, rank_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,20 @@ class TestFeatures:
         """Return the query part and the gallery part of N values."""
         return values[: self.num_query], values[self.num_query :]
 
+    def unit_features(self) -> Tensor:
+        """Return the features at length 1, so that products are cosine similarities.
+
+        Raises:
+            ValueError: a feature is NaN or infinite.
+        """
+        broken = (~torch.isfinite(self.features)).any(dim=1).nonzero().flatten().tolist()
+        if broken:
+            raise ValueError(
+                f"expected finite features, got NaN or infinity for {len(broken)} images, the "
+                f"first is {self.paths[broken[0]]}; did training diverge?"
+            )
+        return F.normalize(self.features, dim=1)
+
     def metrics(self, metric: Metric = "cosine") -> RankMetrics:
         """Rank the gallery for every query."""
         return rank_metrics(*self.split(self.features), *self.labels(), metric=metric)
@@ -48,13 +64,20 @@ class TestFeatures:
 
 @torch.no_grad()
 def extract_features(
-    model: nn.Module, loader: Iterable[dict[str, Any]], num_query: int
+    model: nn.Module, loader: Iterable[dict[str, Any]], num_query: int, *, flip: bool = False
 ) -> TestFeatures:
-    """Run ``model`` in evaluation mode over a test loader of ``fastreid_ext.data``."""
+    """Run ``model`` in evaluation mode over a test loader of ``fastreid_ext.data``.
+
+    Args:
+        model: gives features (B, D) for a batch.
+        loader: batches, queries first.
+        num_query: number of queries.
+        flip: as TEST.FLIP, average with the features of the mirrored images.
+    """
     features, pids, camids, paths = [], [], [], []
     with inference_context(model):
         for batch in loader:
-            features.append(model(batch).float().cpu())
+            features.append(batch_features(model, batch, flip=flip).cpu())
             pids.append(batch["targets"].cpu())
             camids.append(batch["camids"].cpu())
             paths.extend(batch["img_paths"])
@@ -65,3 +88,16 @@ def extract_features(
         paths=paths,
         num_query=num_query,
     )
+
+
+def batch_features(model: nn.Module, batch: dict[str, Any], *, flip: bool) -> Tensor:
+    """Return the features (B, D) float32 of ``batch["images"]``, averaged with the mirrored ones.
+
+    The model must be in evaluation mode. The mean is taken of the features as they come, not
+    normalised, as fastreid's TEST.FLIP does.
+    """
+    features = model(batch)
+    if flip:
+        mirrored = {**batch, "images": batch["images"].flip(dims=[3])}
+        features = (features + model(mirrored)) / 2
+    return features.float()

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastreid_ext.evaluation.ranking import RankMetrics, rank_metrics
+from fastreid_ext.evaluation.ranking import AP_RULES, RankMetrics, rank_metrics
 
 STRIPES = 6  # head to feet
 HSV_BINS = (8, 4, 4)
@@ -83,4 +83,8 @@ def chance(
         mINP=float(np.mean([run.mINP for run in runs])),
         average_precision=np.mean([run.average_precision for run in runs], axis=0),
         num_valid=runs[0].num_valid,
+        ap_rule="fastreid",
+        mAP_by_rule={
+            rule: float(np.mean([run.mAP_by_rule[rule] for run in runs])) for rule in AP_RULES
+        },
     )

@@ -3,7 +3,7 @@ import pytest
 import torch
 from fastreid.evaluation.rank import eval_market1501
 
-from fastreid_ext.evaluation import ranking
+from fastreid_ext.evaluation import distances
 from fastreid_ext.evaluation.ranking import rank_distances, rank_metrics
 
 
@@ -135,7 +135,7 @@ def test_float64_distances_are_not_rounded():
 
 def test_chunks_change_nothing(problem, monkeypatch):
     whole = rank_metrics(*problem)
-    monkeypatch.setattr(ranking, "_CHUNK_VALUES", 7 * len(problem[1]))
+    monkeypatch.setattr(distances, "CHUNK_VALUES", 7 * len(problem[1]))
     chunked = rank_metrics(*problem)
     np.testing.assert_allclose(chunked.average_precision, whole.average_precision, rtol=1e-6)
 
