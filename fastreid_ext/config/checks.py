@@ -45,7 +45,8 @@ def check_config(cfg: CfgNode) -> None:
     Checks names (with "did you mean"), contradictions between keys and missing weight files. Data
     is checked later, by the preflight of ``fastreid_ext.data``.
     """
-    problems = [*_names(cfg), *_ranges(cfg), *_files(cfg), *_device(cfg), *bdb_problems(cfg), *data_problems(cfg)]
+    problems = [*_names(cfg), *_ranges(cfg), *_files(cfg), *_device(cfg)]
+    problems += [*bdb_problems(cfg), *data_problems(cfg)]
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))
 

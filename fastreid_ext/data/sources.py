@@ -13,9 +13,9 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.config.data_settings import GENERATED
 from fastreid_ext.data.samplers import Item
-
-GENERATED = "GeneratedPersons"
+from fastreid_ext.data.subsets import subset_items
 
 # What fastreid's classes look for below DATASETS.ROOT, for the error when it is missing.
 EXPECTED_FOLDERS = {
@@ -24,7 +24,15 @@ EXPECTED_FOLDERS = {
     "MSMT17": "MSMT17_V1/{train,test} or MSMT17_V2/{mask_train_v2,mask_test_v2}, and list_*.txt",
     "CUHK03": "cuhk03/cuhk03_release/cuhk-03.mat and "
     "cuhk03/cuhk03_new_protocol_config_{detected,labeled}.mat",
+    "CUHK02": "cuhk02/Dataset/{P1,P2,P3,P4,P5}/{cam1,cam2}/*.png",
+    "cuhkSYSU": "cuhk_sysu/cropped_images/*.jpg",
+    "PersonX": "PersonX/{bounding_box_train,query,bounding_box_test} or PersonX_v1/{4,5,6}/...",
+    "RandPerson": "randperson_subset/*.jpg",
+    "ClonedPerson": "clonedperson/{train,test/query,test/gallery}/*.jpg",
 }
+
+# The user's own data: argument of the class and key of DATASETS that hold the path.
+_OWN = {"PersonFolder": ("folder", "FOLDER"), "PersonTable": ("table", "TABLE")}
 
 
 @dataclass
@@ -48,9 +56,12 @@ def dataset_root(cfg: CfgNode) -> str:
 def training_items(cfg: CfgNode) -> TrainingItems:
     """Return the training images of all of DATASETS.NAMES, each set sorted by path.
 
+    DATASETS.SUBSET cuts each set; see :mod:`fastreid_ext.data.subsets`.
+
     Raises:
         FileNotFoundError: a data set is not there; the message names the folder expected.
-        ValueError: a data set has no training images, or a generated set is damaged.
+        ValueError: a data set has no training images, a generated set is damaged, or the list of
+            DATASETS.SUBSET is not one for the data set.
     """
     together = TrainingItems()
     for name in cfg.DATASETS.NAMES:
@@ -62,10 +73,20 @@ def training_items(cfg: CfgNode) -> TrainingItems:
                 f"data set {name} below {dataset_root(cfg)} has no training images; "
                 f"expected {expected_folder(name, cfg)}"
             )
-        together.items += [(str(path), str(pid), str(camid)) for path, pid, camid in items]
+        items = [(str(path), str(pid), str(camid)) for path, pid, camid in items]
+        if name != GENERATED:
+            items = _subset(cfg, name, dataset, items)
+        together.items += items
         together.is_generated += [name == GENERATED] * len(items)
         together.source += [name] * len(items)
     return together
+
+
+def _subset(cfg: CfgNode, name: str, dataset: ImageDataset, items: list[Item]) -> list[Item]:
+    # The user's own sets lie anywhere, and their lists beside them.
+    base = Path(getattr(dataset, "base", dataset_root(cfg)))
+    lists = base / "subsets" / getattr(dataset, "list_name", name)
+    return subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
 
 
 def query_and_gallery(cfg: CfgNode, name: str) -> tuple[list[tuple[str, int, int]], int]:
@@ -113,12 +134,18 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
             "camera_rule": generated.CAMERA_RULE,
             "max_per_identity": generated.MAX_PER_IDENTITY,
         }
+    if name in _OWN:
+        keyword, key = _OWN[name]
+        kwargs[keyword] = cfg.DATASETS[key]
     with _explained(name, cfg):
         return DATASET_REGISTRY.get(name)(root=root, **kwargs)
 
 
 def expected_folder(name: str, cfg: CfgNode) -> str:
     """Say where the files of a data set are looked for."""
+    if name in _OWN:
+        key = _OWN[name][1]
+        return f"{cfg.DATASETS[key]} (DATASETS.{key}) to list some"
     cls = DATASET_REGISTRY.get(name)
     known = [base.__name__ for base in cls.__mro__ if base.__name__ in EXPECTED_FOLDERS]
     below = EXPECTED_FOLDERS[known[0]] if known else getattr(cls, "dataset_dir", "")

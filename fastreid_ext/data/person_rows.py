@@ -1,0 +1,168 @@
+"""Read and check a table of persons.
+
+A CSV file in UTF-8 with a header line and the columns, in any order (others are ignored):
+
+- ``file_name``: absolute, or relative to the table's folder and not above it;
+- ``person_id``, ``camera_id``: whole numbers from 0 to 999999999; need not be contiguous;
+- ``split``: train, query or gallery.
+
+An image may be a query and in the gallery (the evaluation leaves out the query's own camera);
+otherwise each image is listed once. A person is for training or for testing.
+"""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+COLUMNS = ("file_name", "person_id", "camera_id", "split")
+SPLITS = ("train", "query", "gallery")
+# Mistakes named in one message; the rest is counted.
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class PersonRow:
+    """One image.
+
+    Attributes:
+        path: of the file.
+        person: number from 0.
+        camera: number from 0.
+        split: "train", "query" or "gallery".
+        line: line of the table, from 1.
+    """
+
+    path: str
+    person: int
+    camera: int
+    split: str
+    line: int
+
+
+def read_person_rows(table: Path) -> list[PersonRow]:
+    """Return the rows of a table in their order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: everything wrong with it, each mistake with ``table:line``.
+    """
+    if not table.is_file():
+        raise FileNotFoundError(
+            f"no table at {table} (DATASETS.TABLE); give the path of a CSV file with the columns "
+            f"{', '.join(COLUMNS)}"
+        )
+    rows: list[PersonRow] = []
+    problems: list[tuple[int, str]] = []
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            for line, cells in _lines(table, file):
+                reasons = _wrong(cells)
+                problems += [(line, reason) for reason in reasons]
+                if not reasons:
+                    rows.append(_row(table, line, cells))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table}: expected CSV in UTF-8, got: {error}") from error
+    problems += [*_repeated(rows), *_in_training_and_test(rows), *_missing(rows)]
+    if problems:
+        raise ValueError(_message(table, problems))
+    if not rows:
+        raise ValueError(f"{table}: expected a row for each image below the header, got none")
+    return rows
+
+
+def _lines(table: Path, file: Iterable[str]) -> Iterator[tuple[int, dict]]:
+    reader = csv.DictReader(file, strict=True)
+    header = reader.fieldnames or []
+    missing = [column for column in COLUMNS if column not in header]
+    if missing:
+        raise ValueError(
+            f"{table}:1: expected the columns {', '.join(COLUMNS)}, got {', '.join(header)}; "
+            f"{', '.join(missing)} missing"
+        )
+    twice = [column for column in COLUMNS if header.count(column) > 1]
+    if twice:
+        raise ValueError(f"{table}:1: the column {twice[0]} is there twice; remove one")
+    for cells in reader:
+        yield reader.line_num, cells
+
+
+def _wrong(cells: dict) -> list[str]:
+    """Return what is wrong with one row by itself."""
+    if None in cells or None in cells.values():
+        return ["expected as many cells as the header has, got more or fewer"]
+    reasons = []
+    name = cells["file_name"]
+    if not name:
+        reasons.append("file_name is empty; give the path of an image")
+    elif not os.path.isabs(name) and os.path.normpath(name).split(os.sep)[0] == "..":
+        reasons.append(
+            f"file_name '{name}' leads out of the table's folder; move the table up or give the "
+            "absolute path"
+        )
+    for column in ("person_id", "camera_id"):
+        text = cells[column].strip()
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
+            reasons.append(
+                f"expected a whole number from 0 to 999999999 as {column}, got '{text}'; number "
+                "them, and leave junk images out"
+            )
+    if cells["split"].strip() not in SPLITS:
+        reasons.append(f"expected {', '.join(SPLITS)} as split, got '{cells['split']}'")
+    return reasons
+
+
+def _row(table: Path, line: int, cells: dict) -> PersonRow:
+    path = os.path.normpath(table.parent / cells["file_name"])
+    numbers = int(cells["person_id"]), int(cells["camera_id"])
+    return PersonRow(path, *numbers, cells["split"].strip(), line)
+
+
+def _repeated(rows: list[PersonRow]) -> Iterator[tuple[int, str]]:
+    seen: dict[str, list[PersonRow]] = {}
+    for row in rows:
+        for other in seen.setdefault(row.path, []):
+            if {row.split, other.split} != {"query", "gallery"}:
+                yield (
+                    row.line,
+                    f"{row.path} is already in line {other.line} ({other.split}); remove one line",
+                )
+            elif (row.person, row.camera) != (other.person, other.camera):
+                yield (
+                    row.line,
+                    f"{row.path} has another person or camera than in line {other.line}; make them "
+                    "equal",
+                )
+        seen[row.path].append(row)
+
+
+def _in_training_and_test(rows: list[PersonRow]) -> Iterator[tuple[int, str]]:
+    training = {row.person: row.line for row in reversed(rows) if row.split == "train"}
+    found = set()
+    for row in rows:
+        if row.split != "train" and row.person in training and row.person not in found:
+            found.add(row.person)
+            yield (
+                row.line,
+                f"person {row.person} is in {row.split} and, in line {training[row.person]}, in "
+                "training; a test needs persons the model has not seen",
+            )
+
+
+def _missing(rows: list[PersonRow]) -> Iterator[tuple[int, str]]:
+    """Look each folder up once: a call for each file takes minutes on a network disk."""
+    names: dict[str, set[str]] = {}
+    for row in rows:
+        folder, name = os.path.split(row.path)
+        if folder not in names:
+            names[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in names[folder]:
+            yield row.line, f"no file {row.path}; restore it or remove the line"
+
+
+def _message(table: Path, problems: list[tuple[int, str]]) -> str:
+    named = [f"{table}:{line}: {reason}" for line, reason in sorted(problems)[:_MOST_NAMED]]
+    if len(problems) > _MOST_NAMED:
+        named.append(f"and {len(problems) - _MOST_NAMED} more mistakes in {table}")
+    return "\n".join(named)
