@@ -11,6 +11,8 @@ compat.prepare()
 compat.repair()
 
 import fastreid_ext.data.datasets  # noqa: E402, F401  registers the data sets
-import fastreid_ext.modeling  # noqa: E402, F401  registers backbones, heads and architectures
+from fastreid_ext.modeling.backbones.build import build_backbone  # noqa: E402  and the models
+
+compat.build_backbones_with(build_backbone)
 
 __version__ = "0.1.0"

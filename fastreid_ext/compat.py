@@ -6,7 +6,7 @@ repaired it itself. To drop a repair, delete its function and its line in :func:
 :func:`repair`; ``tests/test_host_contract.py`` says when that is safe.
 
 ``prepare`` runs before the first fastreid import (without it the imports fail), ``repair`` after
-it. ``fastreid_ext/__init__.py`` calls both.
+it, ``build_backbones_with`` last. ``fastreid_ext/__init__.py`` calls all three.
 """
 
 import collections
@@ -20,6 +20,7 @@ import os
 import sys
 import types
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -192,26 +193,6 @@ def accept_old_affine_arguments() -> None:
     build.T = proxy
 
 
-def rerank_on_the_cpu() -> None:
-    """Search neighbours with faiss on the CPU in ``TEST.RERANK``.
-
-    fastreid asks for a GPU index, which faiss-cpu lacks.
-    """
-    import fastreid.utils.compute_dist as compute_dist
-
-    if _already(compute_dist.compute_jaccard_distance):
-        return
-    original = compute_dist.compute_jaccard_distance
-
-    @functools.wraps(original)
-    def compute_jaccard_distance(*args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(original).bind(*args, **kwargs)
-        bound.arguments["search_option"] = 3
-        return original(*bound.args, **bound.kwargs)
-
-    compute_dist.compute_jaccard_distance = _mark(compute_jaccard_distance)
-
-
 def normalise_out_of_place() -> None:
     """Normalise a copy of the batch in Baseline and MGN.
 
@@ -261,27 +242,23 @@ def _from_root(merge_from_file: Any, root: Path) -> Any:
     return merge
 
 
-def refuse_downloads() -> None:
-    """Make ``PRETRAIN: True`` without ``PRETRAIN_PATH`` an error, not a download at run time."""
+def build_backbones_with(builder: Callable[[Any], torch.nn.Module]) -> None:
+    """Let every meta-architecture, fastreid's and ours, build its backbone with ``builder``.
+
+    fastreid's own functions download weights where ``PRETRAIN_PATH`` is empty, and load silently
+    whatever fits. Called with :func:`fastreid_ext.modeling.backbones.build.build_backbone` once the
+    models are imported.
+    """
     from fastreid.modeling import backbones
 
     original = backbones.build_backbone
     if _already(original):
         return
-
-    @functools.wraps(original)
-    def build_backbone(cfg: Any) -> torch.nn.Module:
-        if cfg.MODEL.BACKBONE.PRETRAIN and not cfg.MODEL.BACKBONE.PRETRAIN_PATH:
-            raise ValueError(
-                "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty "
-                "(fastreid would download weights here); give a local file in "
-                "MODEL.BACKBONE.PRETRAIN_PATH or set MODEL.BACKBONE.PRETRAIN False"
-            )
-        return original(cfg)
-
+    _mark(builder)
     for name, module in list(sys.modules.items()):  # wherever it was imported by name
-        if name.startswith("fastreid.") and vars(module).get("build_backbone") is original:
-            module.build_backbone = _mark(build_backbone)
+        is_ours = name.startswith(("fastreid.", "fastreid_ext."))
+        if is_ours and vars(module).get("build_backbone") is original:
+            module.build_backbone = builder
 
 
 def hush_known_warnings() -> None:
@@ -311,10 +288,8 @@ def repair() -> None:
     load_without_cuda()
     evaluate_without_compiler()
     accept_old_affine_arguments()
-    rerank_on_the_cpu()
     normalise_out_of_place()
     find_regnet_files()
-    refuse_downloads()
     installed = fastreid_version()
     if installed not in (TESTED_FASTREID, None):
         logger.warning(

@@ -16,8 +16,10 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.registry import Registry
 
+from fastreid_ext.config.backbones import backbone_problems
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS, bdb_problems
 from fastreid_ext.config.data_settings import data_problems
+from fastreid_ext.config.pretrained import FAMILY_NAMES, pretrained_problems
 
 # What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
 _BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
@@ -46,7 +48,7 @@ def check_config(cfg: CfgNode) -> None:
     is checked later, by the preflight of ``fastreid_ext.data``.
     """
     problems = [*_names(cfg), *_ranges(cfg), *_files(cfg), *_device(cfg)]
-    problems += [*bdb_problems(cfg), *data_problems(cfg)]
+    problems += [*backbone_problems(cfg), *bdb_problems(cfg), *data_problems(cfg)]
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))
 
@@ -78,6 +80,11 @@ def _names(cfg: CfgNode) -> list[str]:
         ("SOLVER.OPT", [cfg.SOLVER.OPT], _optimizers()),
         ("SOLVER.SCHED", [cfg.SOLVER.SCHED], SCHEDULERS),
         ("TEST.METRIC", [cfg.TEST.METRIC], ("cosine", "euclidean")),
+        (
+            "MODEL.BACKBONE.PRETRAIN_FAMILY",
+            [cfg.MODEL.BACKBONE.PRETRAIN_FAMILY],
+            FAMILY_NAMES,
+        ),
         ("DATASETS.PREFLIGHT", [cfg.DATASETS.PREFLIGHT], ("full", "headers", "off")),
         ("DATASETS.GENERATED.PERSON_IDS", [cfg.DATASETS.GENERATED.PERSON_IDS], ("new", "kept")),
         (
@@ -150,19 +157,11 @@ def _ranges(cfg: CfgNode) -> list[str]:
 
 
 def _files(cfg: CfgNode) -> list[str]:
-    backbone, problems = cfg.MODEL.BACKBONE, []
-    if backbone.PRETRAIN and not backbone.PRETRAIN_PATH:
+    problems, weights = pretrained_problems(cfg), cfg.MODEL.WEIGHTS
+    if weights and not Path(weights).is_file():
         problems.append(
-            "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty; nothing "
-            "is downloaded at run time; give a local weight file there, or set "
-            "MODEL.BACKBONE.PRETRAIN False to start from random weights"
+            f"no file at {weights} (MODEL.WEIGHTS); give the path of an existing weight file"
         )
-    for key, path in (
-        ("MODEL.BACKBONE.PRETRAIN_PATH", backbone.PRETRAIN_PATH if backbone.PRETRAIN else ""),
-        ("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS),
-    ):
-        if path and not Path(path).is_file():
-            problems.append(f"no file at {path} ({key}); give the path of an existing weight file")
     return problems
 
 

@@ -3,6 +3,8 @@
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
+from fastreid_ext.config.pretrained import add_pretrained_keys
+
 
 def add_fastreid_ext_config(cfg: CfgNode) -> None:
     """Add every key of fastreid_ext to ``cfg``, in place; call before ``merge_from_file``."""
@@ -36,6 +38,7 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     _add_data_settings(cfg)
     _add_backbones(cfg)
     _add_batch_drop_block(cfg)
+    add_pretrained_keys(cfg)
 
     # Loader processes during evaluation (fastreid fixes 4).
     cfg.TEST.NUM_WORKERS = 4

@@ -16,7 +16,7 @@ import torch
 from fastreid.utils.checkpoint import Checkpointer, _strip_prefix_if_present
 
 from fastreid_ext.atomic import atomic_write, atomic_write_text
-from fastreid_ext.engine.matching import Matching, match
+from fastreid_ext.modeling.pretrained.matching import Matching, match
 
 logger = logging.getLogger(__name__)
 

@@ -1,29 +1,31 @@
-"""Whether the tensors of a checkpoint are those of a model.
+"""Whether the tensors of a file are those of a model.
 
 fastreid loads what fits and only warns about the rest, so that a run can start from random weights
-unnoticed. Here the four cases are counted and too few matches are an error.
+unnoticed. Here the cases are counted and too few matches are an error.
 """
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
-# Weight of a classification layer, (classes, features): heads.weight, MGN's b1_head.weight, ...
-_CLASSIFIER = re.compile(r"(^|[._])heads?\.weight$")
+# Weight (classes, features) and bias (classes,) of a classification layer: heads.weight, MGN's
+# b1_head.weight, BDB's heads.part_head.bias, ...
+_CLASSIFIER = re.compile(r"(^|[._])heads?\.(weight|bias)$")
 
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """Names of tensors, by how a checkpoint's tensors fit a model's.
+    """Names of tensors, by how a file's tensors fit a model's.
 
     Attributes:
         matched: in both, of equal shape.
         classifiers: classification layers that differ in the number of classes only.
-        reshaped: in both, of other shape: ``name (checkpoint shape -> model shape)``.
+        reshaped: in both, of other shape: ``name (file's shape -> model's shape)``.
         missing: in the model only.
-        unexpected: in the checkpoint only.
+        unexpected: in the file only.
+        new: in the model only, in layers that this kind of file never holds.
     """
 
     matched: list[str]
@@ -31,31 +33,47 @@ class Matching:
     reshaped: list[str]
     missing: list[str]
     unexpected: list[str]
+    new: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def share(self) -> float:
-        """Share in [0, 1] of the model's tensors that match, classifiers of other size left out."""
+        """Share in [0, 1] of the model's tensors that match.
+
+        Classifiers of another size and new layers do not count.
+        """
         expected = len(self.matched) + len(self.reshaped) + len(self.missing)
         return len(self.matched) / expected if expected else 1.0
 
     def __str__(self) -> str:
         return f"{len(self.matched)} matched" + "".join(
-            f"; {len(names)} {kind}{_first(names)}"
+            f"; {len(names)} {kind}{first_names(names)}"
             for kind, names in (
                 ("missing", self.missing),
                 ("unexpected", self.unexpected),
                 ("reshaped", self.reshaped),
+                ("new", self.new),
                 ("classifiers of another number of classes", self.classifiers),
             )
             if names
         )
 
 
-def match(model: Mapping[str, torch.Tensor], checkpoint: Mapping[str, torch.Tensor]) -> Matching:
+def match(
+    model: Mapping[str, torch.Tensor],
+    checkpoint: Mapping[str, torch.Tensor],
+    *,
+    optional: Sequence[str] = (),
+) -> Matching:
     """Compare two state dicts by name and shape.
 
     The step counters of batch normalisation (``num_batches_tracked``), which old checkpoints lack
     and fastreid does not use, do not count as missing.
+
+    Args:
+        model: the model's.
+        checkpoint: the file's.
+        optional: regular expressions, one for each kind of layer that a file may lack as a whole.
+            Where no name in the file matches one, the model's names that do are new, not missing.
     """
     matched, classifiers, reshaped = [], [], []
     for name in model.keys() & checkpoint.keys():
@@ -66,15 +84,18 @@ def match(model: Mapping[str, torch.Tensor], checkpoint: Mapping[str, torch.Tens
             classifiers.append(name)
         else:
             reshaped.append(f"{name} {theirs} -> {ours}")
-    missing = [
-        name
-        for name in model.keys() - checkpoint.keys()
-        if not name.endswith(".num_batches_tracked")
+    absent = [
+        pattern for pattern in optional if not any(re.search(pattern, name) for name in checkpoint)
     ]
+    missing, new = [], []
+    for name in model.keys() - checkpoint.keys():
+        if not name.endswith(".num_batches_tracked"):
+            is_new = any(re.search(pattern, name) for pattern in absent)
+            (new if is_new else missing).append(name)
     unexpected = list(checkpoint.keys() - model.keys())
-    return Matching(*map(sorted, (matched, classifiers, reshaped, missing, unexpected)))
+    return Matching(*map(sorted, (matched, classifiers, reshaped, missing, unexpected, new)))
 
 
-def _first(names: list[str], count: int = 4) -> str:
+def first_names(names: Sequence[str], count: int = 4) -> str:
     """Show a few names; a list of hundreds helps nobody."""
     return f" ({', '.join(names[:count])}{', ...' if len(names) > count else ''})"

@@ -1,0 +1,42 @@
+"""Build any registered backbone, and load its pre-trained weights by our loader."""
+
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from torch import nn
+
+from fastreid_ext.modeling.pretrained import load_pretrained
+
+
+def build_backbone(cfg: CfgNode) -> nn.Module:
+    """Build ``MODEL.BACKBONE.NAME`` (fastreid's, ours or the user's), and load its weights.
+
+    The registered function sees ``PRETRAIN`` False, so that none of fastreid's loaders, which
+    download, or skip what does not fit, runs. A configuration without our keys, of a script of
+    fastreid's, gets their defaults.
+
+    Raises:
+        ValueError: ``PRETRAIN`` without a ``PRETRAIN_PATH``, or the weights do not fit.
+        FileNotFoundError: there are no such weights.
+    """
+    keys = cfg.MODEL.BACKBONE
+    if keys.PRETRAIN and not keys.PRETRAIN_PATH:
+        raise ValueError(
+            "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty "
+            "(fastreid would download weights here); give a local file in "
+            "MODEL.BACKBONE.PRETRAIN_PATH or set MODEL.BACKBONE.PRETRAIN False"
+        )
+    untrained = cfg.clone()
+    untrained.defrost()
+    untrained.MODEL.BACKBONE.PRETRAIN = False
+    untrained.freeze()
+    backbone = BACKBONE_REGISTRY.get(keys.NAME)(untrained)
+    if keys.PRETRAIN:
+        load_pretrained(
+            backbone,
+            keys.PRETRAIN_PATH,
+            family=keys.get("PRETRAIN_FAMILY", "auto"),
+            min_matched=keys.get("MIN_PRETRAIN_MATCHED", 0.9),
+            pixel_mean=cfg.MODEL.PIXEL_MEAN,
+            pixel_std=cfg.MODEL.PIXEL_STD,
+        )
+    return backbone

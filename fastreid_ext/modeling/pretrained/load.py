@@ -1,0 +1,214 @@
+"""Load pre-trained weights into a backbone, all of them or, with reasons, none."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fastreid_ext.modeling.pretrained.families import AUTO, family_of
+from fastreid_ext.modeling.pretrained.family import Renamed
+from fastreid_ext.modeling.pretrained.files import WeightFile, read_weights
+from fastreid_ext.modeling.pretrained.matching import Matching, first_names, match
+from fastreid_ext.modeling.pretrained.normalisation import Normalisation, normalisation_problem
+from fastreid_ext.modeling.pretrained.positions import fit_positions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What became of the tensors of a file.
+
+    Attributes:
+        path: the file.
+        family: name of its family.
+        title: the family in words.
+        matching: names, by how the file's tensors fit the backbone's.
+        resized: one line for each tensor that was interpolated, and loaded.
+        dropped: names in the file left out on purpose.
+        notes: what else to know about this pair of file and backbone.
+        warnings: what is probably wrong.
+        normalisation: what the weights were trained with, None = unknown.
+        activation: "gelu" or "quick_gelu" of a CLIP, None = unknown.
+    """
+
+    path: Path
+    family: str
+    title: str
+    matching: Matching
+    resized: list[str]
+    dropped: list[str]
+    notes: list[str]
+    warnings: list[str]
+    normalisation: Normalisation | None
+    activation: str | None
+
+    @property
+    def matched(self) -> list[str]:
+        """Names that were loaded."""
+        return self.matching.matched
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the backbone that the file should hold and does not."""
+        return self.matching.missing
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Names in the file that nobody expected."""
+        return self.matching.unexpected
+
+    @property
+    def reshaped(self) -> list[str]:
+        """Tensors of another shape in the file: first those fitted and loaded, then the others."""
+        return [*self.resized, *self.matching.reshaped, *self.matching.classifiers]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.path}: {self.title}; {len(self.matched)} tensors loaded, "
+            f"{self.matching.share:.1%} of the backbone's that such a file holds"
+        ]
+        for what, names in (
+            ("missing, left random", self.missing),
+            ("new, in no such file, left random", self.matching.new),
+            ("of another shape, left random", self.matching.reshaped + self.matching.classifiers),
+            ("fitted and loaded", self.resized),
+            ("in the file, unexpected", self.unexpected),
+            ("in the file, left out", self.dropped),
+        ):
+            if names:
+                lines.append(f"  {len(names)} {what}{first_names(names)}")
+        lines += [f"  {note}" for note in self.notes]
+        if self.normalisation is not None:
+            lines.append(f"  trained with {self.normalisation.name} normalisation")
+        return "\n".join(lines)
+
+
+def load_pretrained(
+    backbone: nn.Module,
+    path: str | Path,
+    *,
+    family: str = AUTO,
+    min_matched: float = 0.9,
+    pixel_mean: Sequence[float],
+    pixel_std: Sequence[float],
+) -> LoadReport:
+    """Load a weight file of any family into a backbone, and log what became of it.
+
+    Args:
+        backbone: any network; unchanged if the file does not fit.
+        path: a file, a folder as the hubs lay it out, or ``hf-hub:owner/name``.
+        family: name of the file's family, or "auto".
+        min_matched: share in [0, 1] of the backbone's tensors that the file must hold.
+        pixel_mean: ``MODEL.PIXEL_MEAN``, 0 to 255; a warning says if it is not the weights'.
+        pixel_std: ``MODEL.PIXEL_STD``, 0 to 255.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no weights in the folder.
+        ValueError: the file is damaged, holds no weights of this backbone, or NaN.
+    """
+    file = read_weights(path)
+    report, fitting = plan(
+        backbone,
+        file,
+        family=family,
+        min_matched=min_matched,
+        pixel_mean=pixel_mean,
+        pixel_std=pixel_std,
+    )
+    backbone.load_state_dict(fitting, strict=False)
+    logger.info("Pre-trained weights from %s", report)
+    for warning in report.warnings:
+        logger.warning("%s: %s", file.path, warning)
+    return report
+
+
+def plan(
+    backbone: nn.Module,
+    file: WeightFile,
+    *,
+    family: str = AUTO,
+    min_matched: float = 0.9,
+    pixel_mean: Sequence[float] = (),
+    pixel_std: Sequence[float] = (),
+) -> tuple[LoadReport, dict[str, Tensor]]:
+    """Return the report and the tensors to load; the backbone stays as it is.
+
+    Args as of :func:`load_pretrained`; without a mean the normalisation is not compared.
+    """
+    declared = file.declared
+    chosen = family_of(file.tensors, wanted=family, written_as=declared.family)
+    renamed = _renamed(chosen.renamed(file.tensors, backbone), backbone, file)
+    matching = match(backbone.state_dict(), renamed.tensors, optional=chosen.optional)
+    if matching.share < min_matched or not matching.matched:
+        raise ValueError(
+            f"{file.path} does not fit the backbone ({type(backbone).__name__}): it looks like "
+            f"{chosen.title}; expected at least {min_matched:.0%} of the backbone's tensors in it, "
+            f"got {matching.share:.0%}: {matching}; nothing was loaded. Check MODEL.BACKBONE.NAME, "
+            "DEPTH and PRETRAIN_FAMILY, choose another file, or lower "
+            "MODEL.BACKBONE.MIN_PRETRAIN_MATCHED if only a part should be loaded"
+        )
+    fitting = {name: renamed.tensors[name] for name in matching.matched}
+    _refuse_non_finite(file.path, fitting)
+    expected = (
+        (declared.normalisation,) if declared.normalisation else chosen.normalisations(file.tensors)
+    )
+    activation = declared.activation or ("quick_gelu" if file.is_torchscript else None)
+    problems = [normalisation_problem(expected, pixel_mean, pixel_std) if len(pixel_mean) else ""]
+    if chosen.name == "clip":
+        problems.append(_activation_problem(backbone, activation))
+    report = LoadReport(
+        path=file.path,
+        family=chosen.name,
+        title=chosen.title,
+        matching=matching,
+        resized=renamed.resized,
+        dropped=renamed.dropped,
+        notes=renamed.notes,
+        warnings=[problem for problem in problems if problem],
+        normalisation=expected[0] if expected else None,
+        activation=activation,
+    )
+    return report, fitting
+
+
+def _renamed(renamed: Renamed, backbone: nn.Module, file: WeightFile) -> Renamed:
+    tensors, lines = fit_positions(renamed.tensors, backbone, file.declared.image_size)
+    return dataclasses.replace(renamed, tensors=tensors, resized=[*renamed.resized, *lines])
+
+
+def _refuse_non_finite(path: Path, tensors: dict[str, Tensor]) -> None:
+    bad = sorted(
+        name
+        for name, value in tensors.items()
+        if value.is_floating_point() and not torch.isfinite(value).all()
+    )
+    if bad:
+        raise ValueError(
+            f"{len(bad)} tensors in {path} hold NaN or infinite values{first_names(bad)}; the "
+            "training that wrote it diverged, or the file is damaged: choose another checkpoint"
+        )
+
+
+def _activation_problem(backbone: nn.Module, activation: str | None) -> str:
+    """Say if the MLPs of a CLIP tower compute another activation than the weights want."""
+    modules = [module for name, module in backbone.named_modules() if name.endswith("mlp.act")]
+    if not modules:
+        return ""
+    is_quick = "quick" in type(modules[0]).__name__.lower()
+    ours = "quick_gelu" if is_quick else "gelu"
+    if activation == ours:
+        return ""
+    switch = f"add to the command: MODEL.BACKBONE.QUICK_GELU {not is_quick}"
+    if activation in ("gelu", "quick_gelu"):
+        return (
+            f"these weights were trained with {activation}, the backbone computes {ours}; {switch}"
+        )
+    other = "GELU, as most of open_clip's" if is_quick else "quick GELU, as OpenAI's"
+    return (
+        f"the backbone computes {ours}; the file does not say what its weights were trained with. "
+        f"If it was {other}, {switch}"
+    )

@@ -1,0 +1,66 @@
+"""MoCo v1, v2, v3, and the MoCo of LUPerson.
+
+========================================== ========================================
+in the file                                in the backbone
+========================================== ========================================
+``module.encoder_q.layer1.0.conv1.weight`` ``layer1.0.conv1.weight``
+``module.base_encoder.blocks.0.*`` (v3)    ``blocks.0.*``
+``encoder_q.fc.0.*``, ``encoder_q.fc.2.*`` left out (the projection head)
+``encoder_k.*``, ``momentum_encoder.*``    left out (the slow copy)
+``queue``, ``queue_ptr``                   left out
+========================================== ========================================
+
+Behind the prefix the names are a ResNet's or a ViT's. LUPerson [0] normalises with statistics of
+its own images, Facebook's files with ImageNet's, and nothing in a file says which, so that the
+report says both. A LUPerson file whose prefix was taken off looks like any other ResNet: name the
+family "moco" then.
+
+[0] Fu et al., "Unsupervised Pre-training for Person Re-identification", CVPR 2021,
+    https://arxiv.org/abs/2012.03753; code github.com/DengpanFu/LUPerson, lup_moco.
+"""
+
+from torch import nn
+
+from fastreid_ext.modeling.pretrained import resnet, vit
+from fastreid_ext.modeling.pretrained.family import Family, Renamed, Tensors, split
+from fastreid_ext.modeling.pretrained.normalisation import IMAGENET, LUPERSON
+
+_ENCODERS = ("encoder_q.", "base_encoder.", "online_encoder.")
+
+
+def _encoder(tensors: Tensors) -> str | None:
+    return next(
+        (prefix for prefix in _ENCODERS if any(name.startswith(prefix) for name in tensors)), None
+    )
+
+
+def recognises(tensors: Tensors) -> bool:
+    """Whether there is a query encoder, or a ResNet with MoCo's projection head."""
+    return _encoder(tensors) is not None or (
+        resnet.recognises(tensors) and "fc.2.weight" in tensors
+    )
+
+
+def is_encoder(tensors: Tensors) -> bool:
+    """Whether this may be an encoder alone."""
+    return resnet.recognises(tensors) or vit.recognises(tensors)
+
+
+def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
+    """Keep the query encoder, and rename it as what it is."""
+    encoder, dropped = split(tensors, _encoder(tensors) or "")
+    inner = (vit if vit.recognises(encoder) else resnet).renamed(encoder, backbone)
+    prefix = _encoder(tensors) or ""
+    dropped += [prefix + name for name in inner.dropped]
+    return Renamed(inner.tensors, dropped, inner.resized, inner.notes)
+
+
+FAMILY = Family(
+    name="moco",
+    title="a MoCo (LUPerson, Facebook)",
+    recognises=recognises,
+    renamed=renamed,
+    normalisations=lambda tensors: (LUPERSON, IMAGENET),
+    optional=resnet.OPTIONAL,
+    accepts=is_encoder,
+)

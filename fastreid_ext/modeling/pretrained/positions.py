@@ -1,0 +1,61 @@
+"""Fit what depends on the image or window size of the pre-training to a backbone's."""
+
+from typing import Any
+
+from timm.layers import resize_rel_pos_bias_table
+from torch import Tensor, nn
+
+from fastreid_ext.modeling.backbones.vit import resized_position_embedding
+from fastreid_ext.modeling.pretrained.family import Tensors
+
+_TABLE = ".relative_position_bias_table"
+
+
+def fit_positions(
+    tensors: Tensors, backbone: nn.Module, image_size: tuple[int, int] | None = None
+) -> tuple[Tensors, list[str]]:
+    """Resize position embeddings (ViT) and bias tables (Swin) to a backbone's shapes.
+
+    Args:
+        tensors: in the backbone's names.
+        backbone: where they go.
+        image_size: height and width in pixels of the pre-training, where it was not square.
+
+    Returns:
+        The tensors, and a line for each that was resized.
+    """
+    ours, fitted, lines = backbone.state_dict(), dict(tensors), []
+    for name, value in tensors.items():
+        if name not in ours or ours[name].shape == value.shape or value.ndim != ours[name].ndim:
+            continue
+        if value.shape[-1] != ours[name].shape[-1]:
+            continue  # another network, not another size
+        if name == "pos_embed":
+            fitted[name], line = _position_embedding(value, backbone, image_size)
+        elif name.endswith(_TABLE):
+            window = getattr(backbone.get_submodule(name.removesuffix(_TABLE)), "window_size", None)
+            fitted[name] = resize_rel_pos_bias_table(value, window, tuple(ours[name].shape))
+            line = "for windows of another size"
+        else:
+            continue
+        lines.append(f"{name}: {tuple(value.shape)} -> {tuple(fitted[name].shape)} {line}")
+    return fitted, lines
+
+
+def _position_embedding(
+    value: Tensor, backbone: nn.Module, image_size: tuple[int, int] | None
+) -> tuple[Tensor, str]:
+    grid, patch = _grid_and_patch(backbone.patch_embed)
+    mode = getattr(backbone, "position_mode", "bicubic")
+    old_grid = (image_size[0] // patch[0], image_size[1] // patch[1]) if image_size else None
+    if old_grid is not None and old_grid[0] * old_grid[1] != value.shape[1] - 1:
+        old_grid = None  # overlapping patches, or the size of something else
+    resized = resized_position_embedding(value, grid, mode=mode, old_grid=old_grid)
+    return resized, f"for a grid of {grid[0]} x {grid[1]} patches, {mode}"
+
+
+def _grid_and_patch(patch_embed: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the grid (rows, columns) and the size of a patch, of timm's or fastreid's layer."""
+    if hasattr(patch_embed, "num_y"):
+        return (patch_embed.num_y, patch_embed.num_x), tuple(patch_embed.patch_size)
+    return tuple(patch_embed.grid_size), tuple(patch_embed.patch_size)
