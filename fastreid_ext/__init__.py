@@ -12,7 +12,9 @@ compat.repair()
 
 import fastreid_ext.data.datasets  # noqa: E402, F401  registers the data sets
 from fastreid_ext.modeling.backbones.build import build_backbone  # noqa: E402  and the models
+from fastreid_ext.modeling.meta_arch import extend_host_mgn  # noqa: E402
 
 compat.build_backbones_with(build_backbone)
+extend_host_mgn()
 
 __version__ = "0.1.0"

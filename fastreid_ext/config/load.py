@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode, get_cfg
 
+from fastreid_ext.config.backbones import fill_in_backbone
 from fastreid_ext.config.checks import check_config
 from fastreid_ext.config.defaults import add_fastreid_ext_config
 
@@ -36,6 +37,7 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
     cfg.MODEL.BACKBONE.PRETRAIN_PATH = os.path.expanduser(cfg.MODEL.BACKBONE.PRETRAIN_PATH)
     cfg.OUTPUT_DIR = os.path.expanduser(cfg.OUTPUT_DIR)
+    fill_in_backbone(cfg)
     check_config(cfg)
     cfg.freeze()
     return cfg

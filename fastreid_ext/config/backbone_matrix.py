@@ -1,0 +1,101 @@
+"""Which backbone works under which baseline, as data: what is refused, why, and what to know.
+
+Rows are groups of backbones, columns the baselines of ``configs/Base-*.yml``. A cell is the reason
+for which :mod:`fastreid_ext.config.backbones` refuses the pair, or the footnotes of a pair that
+works; every pair is built and trained for one step in ``tests/modeling/test_backbone_matrix.py``.
+"""
+
+import dataclasses
+
+BASELINES = ("BoT", "AGW", "SBS", "MGN", "BDB")
+
+RESNET_18, RESNET_50 = "ResNet 18x, 34x", "ResNet 50x, 101x"
+HOST_CNN, HOST_VIT = "other CNNs of fastreid", "fastreid's ViT"
+SWIN, PLAIN_VIT, CLIP_VIT = "Swin tiny, small, base", "plain ViT tiny, small, base", "CLIP ViT-B/16"
+TIMM = "any map of timm"
+
+NOTES = {
+    "a": "WITH_NL, which Base-AGW and Base-SBS set, has no effect: only fastreid's ResNet 50x, "
+    "101x and ResNeXt have non-local blocks. The log says so once.",
+    "b": "Generalised-mean pooling clamps at 1e-6. This map ends in a norm, not in a ReLU, so half "
+    "of its values are negative and the pooling acts as the ReLU that a ResNet ends with.",
+    "c": "Uses the patch tokens as a map (TOKENS patch, the default here); with TOKENS class it is "
+    "refused.",
+    "d": "Our reconstruction, from no paper: the trunk is shared, and the last stage (Swin: the "
+    "last patch merging and two blocks; ViT: the last block and what follows) is copied for each "
+    "of the three branches, as fastreid copies the end of a ResNet-50.",
+    "e": "LAST_STRIDE has no effect: the map has 1/32 of the image's rows (12 at 384 x 128), not "
+    "the 24 of a ResNet-50 with stride 1. RegNet, EfficientNet, ResNeXt, ResNeSt and RepVGG read "
+    "it, and OSNet has 24 rows of itself.",
+    "f": "Test and training images have one size, a multiple of 16.",
+    "g": "Test and training images have one size for models of timm that fix it (ViTs, Swin).",
+}
+
+_NO_LAST_STAGE = (
+    "MGN copies the last stage of the backbone for each branch, and knows it for "
+    "build_resnet_backbone 50x and 101x, build_swin_backbone, build_plain_vit_backbone and "
+    "build_clip_vit_backbone only; take one of these, or configs/Base-BDB.yml for a part-based "
+    "model of any map"
+)
+_NO_BOTTLENECK = (
+    "fastreid's MGN rebuilds the last stage from bottleneck blocks, and ResNet 18x and 34x have "
+    "none; set MODEL.BACKBONE.DEPTH 50x"
+)
+_NO_MAP = (
+    "build_vit_backbone of fastreid gives the class token, a map of 1 x 1, and this baseline pools "
+    "or cuts a larger one; take MODEL.BACKBONE.NAME build_plain_vit_backbone"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One cell: ``refused`` says why and what to set instead, "" = works; ``notes`` are keys."""
+
+    refused: str = ""
+    notes: str = ""
+
+
+def _row(notes: str = "", mgn: Pair | None = None, bdb: Pair | None = None, **more: str) -> dict:
+    """Return a row; ``notes`` holds for all five, ``gem`` for AGW and SBS, ``nl`` for the same."""
+    pooled = Pair(notes=notes + more.get("gem", ""))
+    return {
+        "BoT": Pair(notes=notes),
+        "AGW": pooled,
+        "SBS": pooled,
+        "MGN": mgn or Pair(notes=notes),
+        "BDB": bdb or Pair(notes=notes),
+    }
+
+
+MATRIX: dict[str, dict[str, Pair]] = {
+    RESNET_18: _row(gem="a", mgn=Pair(_NO_BOTTLENECK)),
+    RESNET_50: _row(),
+    HOST_CNN: _row(gem="a", mgn=Pair(_NO_LAST_STAGE), bdb=Pair(notes="e")),
+    HOST_VIT: {
+        "BoT": Pair(notes="f"),
+        **{name: Pair(_NO_MAP) for name in BASELINES[1:]},
+    },
+    SWIN: _row(gem="ab", mgn=Pair(notes="bde"), bdb=Pair(notes="e")),
+    PLAIN_VIT: _row("f", gem="abc", mgn=Pair(notes="bcdf"), bdb=Pair(notes="cf")),
+    CLIP_VIT: _row("f", gem="abc", mgn=Pair(notes="bcdf"), bdb=Pair(notes="cf")),
+    TIMM: _row("g", gem="ab", mgn=Pair(_NO_LAST_STAGE), bdb=Pair(notes="eg")),
+}
+
+
+def matrix_table() -> str:
+    """Return the matrix as a Markdown table with footnotes; numbered ones are refusals."""
+    reasons: list[str] = []
+    lines = [f"| backbone | {' | '.join(BASELINES)} |", "|---" * (len(BASELINES) + 1) + "|"]
+    for group, pairs in MATRIX.items():
+        cells = []
+        for baseline in BASELINES:
+            pair = pairs[baseline]
+            if pair.refused and pair.refused not in reasons:
+                reasons.append(pair.refused)
+            mark = f"no ({reasons.index(pair.refused) + 1})" if pair.refused else "yes"
+            cells.append(f"{mark} {' '.join(pair.notes)}".strip())
+        lines.append(f"| {group} | {' | '.join(cells)} |")
+    lines.append("")
+    lines += [f"- {key}: {text}" for key, text in NOTES.items()]
+    lines += [f"- {number}: {text}." for number, text in enumerate(reasons, 1)]
+    return "\n".join(lines)

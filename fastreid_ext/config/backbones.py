@@ -1,0 +1,230 @@
+"""Find out what a backbone needs, and what it cannot do, before it is built.
+
+fastreid finds out late: an unknown DEPTH is a bare KeyError, a wrong FEAT_DIM a shape error in the
+first step, and keys a backbone does not read are passed over in silence.
+"""
+
+import math
+
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+
+from fastreid_ext.config.backbone_facts import FACTS, RESNET_KEYS, VIT_PATCH, VITS
+from fastreid_ext.config.backbone_matrix import MATRIX, RESNET_18, TIMM
+from fastreid_ext.config.timm_models import TimmMap, timm_map
+
+_MEAN_POOLS = ("GlobalAvgPool", "FastGlobalAvgPool", "Identity", "Flatten")
+_GEM_POOLS = {"GeneralizedMeanPooling": "AGW", "GeneralizedMeanPoolingP": "SBS"}
+
+
+def fill_in_backbone(cfg: CfgNode) -> None:
+    """Set FEAT_DIM 0 to the backbone's width and TOKENS "" to what the baseline needs, in place.
+
+    What cannot be found out stays as it is; :func:`backbone_problems` says why.
+    """
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.FEAT_DIM == 0:
+        backbone.FEAT_DIM = _width(cfg) or 0
+    if backbone.TOKENS == "" and backbone.NAME in VITS:
+        backbone.TOKENS = "patch" if _baseline(cfg) != "BoT" or not _pools_mean(cfg) else "class"
+
+
+def backbone_problems(cfg: CfgNode) -> list[str]:
+    """Return what is wrong with the backbone or its baseline, each with what to do."""
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.NAME not in BACKBONE_REGISTRY._obj_map:
+        return []  # said by check_config
+    if backbone.NAME not in FACTS:
+        return _own_backbone(cfg)
+    depth = _depth(cfg)
+    if depth:
+        return depth
+    return [*_feat_dim(cfg), *_keys(cfg), *_image_size(cfg), *_pair(cfg)]
+
+
+def unread_keys(cfg: CfgNode) -> list[str]:
+    """Name the keys of ResNets that are set and that this backbone does not read."""
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.NAME not in FACTS:
+        return []
+    neutral = {"NORM": "BN", "LAST_STRIDE": 2}
+    reads = FACTS[backbone.NAME].reads
+    if _group(cfg) == RESNET_18:
+        reads = tuple(key for key in reads if key != "WITH_NL")
+    return [
+        f"MODEL.BACKBONE.{key} {backbone[key]}"
+        for key in RESNET_KEYS
+        if key not in reads and backbone[key] != neutral.get(key, False)
+    ]
+
+
+def _group(cfg: CfgNode) -> str:
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.NAME == "build_resnet_backbone" and backbone.DEPTH in ("18x", "34x"):
+        return RESNET_18
+    return FACTS[backbone.NAME].group
+
+
+def _baseline(cfg: CfgNode) -> str:
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    if architecture in ("MGN", "BDB"):
+        return architecture
+    return _GEM_POOLS.get(cfg.MODEL.HEADS.POOL_LAYER, "BoT")
+
+
+def _pools_mean(cfg: CfgNode) -> bool:
+    return cfg.MODEL.HEADS.POOL_LAYER in _MEAN_POOLS
+
+
+def _timm(cfg: CfgNode, size: list[int] | None = None) -> TimmMap:
+    return timm_map(cfg.MODEL.BACKBONE.TIMM_NAME, tuple(size or cfg.INPUT.SIZE_TRAIN))
+
+
+def _width(cfg: CfgNode) -> int | None:
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.NAME != "build_timm_backbone":
+        facts = FACTS.get(backbone.NAME)
+        return facts.widths.get(backbone.DEPTH) if facts else None
+    try:
+        return _timm(cfg).channels
+    except ValueError:
+        return None
+
+
+def _own_backbone(cfg: CfgNode) -> list[str]:
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.FEAT_DIM > 0:
+        return []
+    return [
+        f"MODEL.BACKBONE.FEAT_DIM is {backbone.FEAT_DIM}, and the width of {backbone.NAME} is not "
+        "known to fastreid_ext; give the number of channels of its map"
+    ]
+
+
+def _depth(cfg: CfgNode) -> list[str]:
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.NAME == "build_timm_backbone":
+        try:
+            _timm(cfg)
+        except ValueError as error:
+            return [str(error)]
+        return []
+    known = FACTS[backbone.NAME].widths
+    if backbone.DEPTH in known:
+        return []
+    return [
+        f"unknown MODEL.BACKBONE.DEPTH '{backbone.DEPTH}' of {backbone.NAME}; "
+        f"known: {', '.join(known)}"
+    ]
+
+
+def _feat_dim(cfg: CfgNode) -> list[str]:
+    given, width = cfg.MODEL.BACKBONE.FEAT_DIM, _width(cfg)
+    if given == width:
+        return []
+    backbone = cfg.MODEL.BACKBONE
+    is_timm = backbone.NAME == "build_timm_backbone"
+    what = backbone.TIMM_NAME if is_timm else f"{backbone.NAME} {backbone.DEPTH}"
+    return [
+        f"expected MODEL.BACKBONE.FEAT_DIM {width}, the width of {what}, got {given}; "
+        "0 takes it by itself"
+    ]
+
+
+def _keys(cfg: CfgNode) -> list[str]:
+    backbone = cfg.MODEL.BACKBONE
+    is_vit, is_swin = backbone.NAME in VITS, backbone.NAME == "build_swin_backbone"
+    vits = " and ".join(VITS)
+    rules = [
+        (
+            backbone.TOKENS == "" or (is_vit and backbone.TOKENS in ("class", "patch")),
+            f"expected MODEL.BACKBONE.TOKENS class or patch for {vits}, '' for the others, got "
+            f"'{backbone.TOKENS}' for {backbone.NAME}",
+        ),
+        (
+            is_vit or not backbone.FREEZE_PATCH_EMBED,
+            f"MODEL.BACKBONE.FREEZE_PATCH_EMBED is for {vits}, not for {backbone.NAME}; set it to "
+            "False",
+        ),
+        (
+            not is_vit or list(backbone.STRIDE_SIZE) == [VIT_PATCH, VIT_PATCH],
+            f"patches of {backbone.NAME} do not overlap, but MODEL.BACKBONE.STRIDE_SIZE is "
+            f"{list(backbone.STRIDE_SIZE)}; set it to [16, 16], or take build_vit_backbone",
+        ),
+        (
+            backbone.SEMANTIC_WEIGHT == -1 or (is_swin and 0 <= backbone.SEMANTIC_WEIGHT <= 1),
+            "expected MODEL.BACKBONE.SEMANTIC_WEIGHT in [0, 1] for build_swin_backbone, or -1 "
+            f"(off), got {backbone.SEMANTIC_WEIGHT} for {backbone.NAME}",
+        ),
+    ]
+    rules += [
+        (0 <= backbone[key] < 1, f"expected MODEL.BACKBONE.{key} in [0, 1), got {backbone[key]}")
+        for key in ("DROP_PATH_RATIO", "DROP_RATIO", "ATT_DROP_RATE")
+    ]
+    return [message for holds, message in rules if not holds]
+
+
+def _image_size(cfg: CfgNode) -> list[str]:
+    """Say where a backbone of one image size gets another, or one that is cut off."""
+    name, inputs = cfg.MODEL.BACKBONE.NAME, cfg.INPUT
+    is_timm = name == "build_timm_backbone"
+    if not (name in (*VITS, "build_vit_backbone") or (is_timm and _timm(cfg).one_size)):
+        return []
+    train, problems = list(inputs.SIZE_TRAIN), []
+    if name in VITS and any(side % VIT_PATCH for side in train):
+        problems.append(
+            f"expected INPUT.SIZE_TRAIN of multiples of {VIT_PATCH}, the patch of {name}, got "
+            f"{train}"
+        )
+    if list(inputs.SIZE_TEST) != train:
+        problems.append(
+            f"{name} takes images of one size, but INPUT.SIZE_TRAIN is {train} and INPUT.SIZE_TEST "
+            f"{list(inputs.SIZE_TEST)}; make them equal"
+        )
+    if inputs.CROP.ENABLED and list(inputs.CROP.SIZE) != train:
+        problems.append(
+            f"{name} takes images of one size, but INPUT.CROP cuts {list(inputs.CROP.SIZE)} and "
+            f"INPUT.SIZE_TRAIN is {train}; make them equal"
+        )
+    return problems
+
+
+def _pair(cfg: CfgNode) -> list[str]:
+    baseline, backbone = _baseline(cfg), cfg.MODEL.BACKBONE
+    refused = MATRIX[_group(cfg)][baseline].refused
+    if refused:
+        return [f"{backbone.NAME} does not go with {_asked(cfg)}: {refused}"]
+    if backbone.TOKENS == "class" and (baseline in ("MGN", "BDB") or not _pools_mean(cfg)):
+        return [
+            f"MODEL.BACKBONE.TOKENS class gives a map of 1 x 1, but {_asked(cfg)} needs a larger "
+            "one; set MODEL.BACKBONE.TOKENS patch"
+        ]
+    if baseline not in ("MGN", "BDB"):
+        return []
+    sizes = {"SIZE_TRAIN": cfg.INPUT.SIZE_TRAIN, "SIZE_TEST": cfg.INPUT.SIZE_TEST}
+    rows = {key: map_rows(cfg, list(size)) for key, size in sizes.items()}
+    needed = "3 rows or more" if baseline == "BDB" else "3 or at least 5 rows, to cut 3 stripes"
+    return [
+        f"{baseline} needs a map of {needed}, but INPUT.{key} {list(sizes[key])} gives {count} "
+        f"with {backbone.NAME}; take higher images"
+        for key, count in rows.items()
+        if count < 3 or (baseline == "MGN" and count == 4)
+    ]
+
+
+def _asked(cfg: CfgNode) -> str:
+    baseline = _baseline(cfg)
+    if baseline in ("MGN", "BDB"):
+        return f"MODEL.META_ARCHITECTURE {baseline}"
+    return f"MODEL.HEADS.POOL_LAYER {cfg.MODEL.HEADS.POOL_LAYER}"
+
+
+def map_rows(cfg: CfgNode, size: list[int]) -> int:
+    """Rows of the backbone's map for images of ``size`` (rows, columns)."""
+    facts = FACTS[cfg.MODEL.BACKBONE.NAME]
+    if facts.group == TIMM:
+        return _timm(cfg, size).grid[0]
+    # The branches of fastreid's MGN that are cut have stride 1 whatever LAST_STRIDE says.
+    is_strided = "LAST_STRIDE" in facts.reads and cfg.MODEL.META_ARCHITECTURE != "MGN"
+    stride = facts.stride * (cfg.MODEL.BACKBONE.LAST_STRIDE if is_strided else 1)
+    return math.ceil(size[0] / stride)

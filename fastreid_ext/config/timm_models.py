@@ -1,0 +1,139 @@
+"""Which of timm's models give a feature map, of what shape; found out without weights or download.
+
+A model is built on torch's "meta" device, where tensors have shapes but no values, and sent an
+image: seconds at most, whatever its size.
+
+Letters: B batch, C channels, h x w rows and columns of a map, N tokens.
+"""
+
+import dataclasses
+import difflib
+import functools
+import math
+
+import timm
+import torch
+from torch import Tensor, nn
+
+STRIDES = (4, 8, 14, 16, 32, 64)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimmMap:
+    """What a model's ``forward_features`` gives for one image size.
+
+    Attributes:
+        channels: C.
+        grid: (h, w).
+        layout: "NCHW", "NHWC" or "tokens" (B, N, C) by rows.
+        prefix_tokens: tokens before those of the patches (class, registers).
+        one_size: the model takes images of this size only.
+    """
+
+    channels: int
+    grid: tuple[int, int]
+    layout: str
+    prefix_tokens: int
+    one_size: bool
+
+    def to_map(self, features: Tensor) -> Tensor:
+        """Turn what ``forward_features`` gives into (B, C, h, w)."""
+        if self.layout == "NCHW":
+            return features
+        if self.layout == "NHWC":
+            return features.permute(0, 3, 1, 2)
+        return features[:, self.prefix_tokens :].transpose(1, 2).unflatten(2, self.grid)
+
+
+def new_timm_model(name: str, image_size: tuple[int, int]) -> nn.Module:
+    """Build timm's model ``name`` with random weights, without its classifier.
+
+    Args:
+        name: timm's, with or without the tag of pre-trained weights.
+        image_size: rows and columns in pixels; read by models of one size.
+    """
+    size = {"img_size": image_size} if _has_one_size(name) else {}
+    return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **size)
+
+
+@functools.lru_cache(maxsize=64)
+def timm_map(name: str, image_size: tuple[int, int]) -> TimmMap:
+    """Find out what timm's model ``name`` gives for images of ``image_size`` (rows, columns).
+
+    Raises:
+        ValueError: no such model, or none that gives a map at this size; says what to type.
+    """
+    _check_name(name)
+    size = f"{image_size[0]} x {image_size[1]}"
+    try:
+        with torch.device("meta"), torch.no_grad():
+            model = new_timm_model(name, image_size).eval()
+            features = model.forward_features(torch.empty(2, 3, *image_size))
+    except Exception as error:  # timm's models fail in many ways; the reason goes to the user
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"timm's '{name}' gives no map for images of {size} ({reason}); take another model, "
+            "such as 'convnext_tiny', or another INPUT.SIZE_TRAIN"
+        ) from error
+    layout = _layout(model, features, image_size)
+    if layout is None:
+        got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(
+            f"timm's '{name}' gives no map for images of {size}, but {got}; take a model with "
+            "feature maps or with patches in rows, such as 'convnext_tiny'"
+        )
+    return TimmMap(model.num_features, *layout, one_size=_has_one_size(name))
+
+
+def parameters_without_gradient(name: str, image_size: tuple[int, int]) -> list[str]:
+    """Name the parameters that the map does not depend on, such as a norm after pooling."""
+    with torch.device("meta"):
+        model = new_timm_model(name, image_size).eval()
+        model.forward_features(torch.empty(2, 3, *image_size)).sum().backward()
+    return [key for key, parameter in model.named_parameters() if parameter.grad is None]
+
+
+def _check_name(name: str) -> None:
+    if not name:
+        raise ValueError("MODEL.BACKBONE.TIMM_NAME is empty; give the name of a timm model")
+    known = timm.list_models()
+    if ":" in name or "/" in name:
+        raise ValueError(
+            f"expected the plain name of a timm model in MODEL.BACKBONE.TIMM_NAME, got '{name}'; "
+            "nothing is downloaded: weights come from MODEL.BACKBONE.PRETRAIN_PATH"
+        )
+    if name.split(".")[0] not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(repr(other) for other in near)}?" if near else ""
+        raise ValueError(
+            f"unknown name '{name}' in MODEL.BACKBONE.TIMM_NAME; "
+            f"{hint or 'timm.list_models() gives the ' + str(len(known)) + ' known names'}"
+        )
+
+
+def _has_one_size(name: str) -> bool:
+    config = timm.get_pretrained_cfg(name)
+    return bool(config and config.fixed_input_size)
+
+
+def _layout(
+    model: nn.Module, features: object, image_size: tuple[int, int]
+) -> tuple[tuple[int, int], str, int] | None:
+    """Return grid, layout and number of prefix tokens, or None where there is no map."""
+    width = model.num_features
+    if not isinstance(features, Tensor):
+        return None
+    shape = tuple(features.shape)
+    if len(shape) == 4 and shape[1] == width:
+        return shape[2:], "NCHW", 0
+    if len(shape) == 4 and shape[3] == width:
+        return shape[1:3], "NHWC", 0
+    # Only models that say how many tokens come first have patches in rows behind them.
+    prefix = getattr(model, "num_prefix_tokens", None)
+    if len(shape) != 3 or shape[2] != width or prefix is None:
+        return None
+    for stride in STRIDES:
+        grid = tuple(math.ceil(side / stride) for side in image_size)
+        if math.prod(grid) == shape[1] - prefix:
+            return grid, "tokens", prefix
+    return None

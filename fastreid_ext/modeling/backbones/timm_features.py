@@ -1,0 +1,58 @@
+"""Any model of timm that gives a feature map, by name."""
+
+import logging
+
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from torch import Tensor, nn
+
+from fastreid_ext.config.timm_models import (
+    TimmMap,
+    new_timm_model,
+    parameters_without_gradient,
+    timm_map,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class MapForward:
+    """Mixed into a model's class: ``forward`` gives the map (B, C, h, w) of ``map_shape``."""
+
+    map_shape: TimmMap
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn normalised images (B, 3, height, width) into the map."""
+        return self.map_shape.to_map(self.forward_features(images))
+
+
+def timm_backbone(name: str, image_size: tuple[int, int]) -> nn.Module:
+    """Build timm's model ``name`` with random weights; its ``forward`` gives a map (B, C, h, w).
+
+    The state dict has exactly timm's keys. Parameters the map does not depend on (some models,
+    ConvNeXt for one, have a last norm after pooling, in the head that is left out) are kept for the
+    keys and frozen, as parameters without gradient stop distributed training.
+
+    Args:
+        name: timm's, see ``timm.list_models()``.
+        image_size: rows and columns in pixels.
+    """
+    shape = timm_map(name, image_size)
+    model = new_timm_model(name, image_size)
+    unused = set(parameters_without_gradient(name, image_size))
+    for key, parameter in model.named_parameters():
+        if key in unused:
+            parameter.requires_grad_(False)
+    if unused:
+        logger.info("%s: %s do not take part in the map", name, ", ".join(sorted(unused)))
+    # timm chooses the class; a wrapper instead would put a prefix before every key.
+    kind = type(model)
+    model.__class__ = type(kind.__name__, (MapForward, kind), {})
+    model.map_shape = shape
+    return model
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode) -> nn.Module:
+    """Build the model of ``MODEL.BACKBONE.TIMM_NAME`` with random weights."""
+    return timm_backbone(cfg.MODEL.BACKBONE.TIMM_NAME, tuple(cfg.INPUT.SIZE_TRAIN))

@@ -1,0 +1,242 @@
+"""Plain ViT and the image tower of CLIP as backbones, timm's VisionTransformer with timm's keys.
+
+Letters: B batch, N patches, h x w their grid (one row of patches per 16 pixels), C channels of the
+output. Images are (B, 3, height, width), normalised, of exactly the size the model was made for:
+the position embedding has one vector per patch.
+
+[0] Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, https://arxiv.org/abs/2010.11929
+[1] Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP),
+    ICML 2021, https://arxiv.org/abs/2103.00020
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+PATCH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTSize:
+    """Width, number of blocks and of heads; tables 1 of [0] and of DeiT (arXiv 2012.12877)."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+SIZES = {
+    "tiny": ViTSize(192, 12, 3),
+    "small": ViTSize(384, 12, 6),
+    "base": ViTSize(768, 12, 12),
+}
+CLIP_WIDTH = 512  # of the space that images and texts share, ViT-B/16
+
+
+class ViTTrunk(nn.Module):
+    """All of a ViT but its last block: images to tokens (B, 1 + N, width)."""
+
+    def __init__(self, vit: VisionTransformer) -> None:
+        super().__init__()
+        self.patch_embed = vit.patch_embed
+        self.cls_token = vit.cls_token
+        self.pos_embed = vit.pos_embed
+        self.pos_drop = vit.pos_drop
+        self.norm_pre = vit.norm_pre
+        self.blocks = vit.blocks[:-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn normalised images (B, 3, height, width) into the input of the last block."""
+        x = self.patch_embed(images)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        return self.blocks(self.norm_pre(self.pos_drop(x)))
+
+
+class ViTLastStage(nn.Module):
+    """The last block of a ViT with all that follows: tokens (B, 1 + N, width) to a map."""
+
+    def __init__(self, vit: "ViTBackbone") -> None:
+        super().__init__()
+        self.block = vit.blocks[-1]
+        self.norm = vit.norm
+        self.head = vit.head
+        self.as_map = vit.as_map
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Turn the tokens before the last block into the map."""
+        return self.as_map(self.head(self.norm(self.block(tokens))))
+
+
+@dataclasses.dataclass(frozen=True)
+class TokensAsMap:
+    """Turn tokens (B, 1 + N, C) into (B, C, 1, 1), the class token, or (B, C, h, w), the patches.
+
+    Args:
+        tokens: "class" or "patch".
+        grid: (h, w).
+    """
+
+    tokens: str
+    grid: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the map."""
+        if self.tokens == "class":
+            return x[:, 0, :, None, None]
+        return x[:, 1:].transpose(1, 2).unflatten(2, self.grid)
+
+
+class ViTBackbone(VisionTransformer):
+    """timm's ViT that returns a map.
+
+    Args:
+        size: one of :data:`SIZES`.
+        image_size: height and width in pixels, multiples of 16.
+        tokens: "class" = the class token as (B, C, 1, 1); "patch" = the patches as (B, C, h, w).
+        projection: C of a linear layer without bias after the last norm, applied to every token;
+            0 = none.
+        position_mode: how :func:`resized_position_embedding` should fit foreign weights to this.
+        vit_args: timm's, such as ``drop_path_rate``.
+    """
+
+    def __init__(
+        self,
+        size: ViTSize,
+        *,
+        image_size: tuple[int, int],
+        tokens: str = "class",
+        projection: int = 0,
+        position_mode: str = "bicubic",
+        **vit_args: Any,
+    ) -> None:
+        super().__init__(
+            img_size=image_size,
+            patch_size=PATCH,
+            embed_dim=size.width,
+            depth=size.depth,
+            num_heads=size.heads,
+            num_classes=0,
+            global_pool="",
+            **vit_args,
+        )
+        self.position_mode = position_mode
+        self.as_map = TokensAsMap(tokens, self.patch_embed.grid_size)
+        if projection:
+            self.num_features = projection
+            self.head = nn.Linear(size.width, projection, bias=False)
+            nn.init.normal_(self.head.weight, std=size.width**-0.5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn normalised images (B, 3, height, width) into the map."""
+        return self.as_map(self.head(self.forward_features(images)))
+
+    def split_last_stage(self) -> tuple[ViTTrunk, ViTLastStage]:
+        """Return two modules with our parameters; the second after the first is ``forward``."""
+        return ViTTrunk(self), ViTLastStage(self)
+
+
+class ClipViTBackbone(ViTBackbone):
+    """Image tower of CLIP [1], with its projection to the space that images and texts share.
+
+    Keys are those of timm's CLIP towers; ``head`` is the projection, without timm's bias of zeros,
+    as in the original.
+
+    Args:
+        size: width, blocks and heads.
+        quick_gelu: activation x * sigmoid(1.702 x), as OpenAI's weights want it; else GELU.
+        projection: width of the shared space.
+        vit_args: of :class:`ViTBackbone`.
+    """
+
+    def __init__(
+        self,
+        size: ViTSize,
+        *,
+        quick_gelu: bool = True,
+        projection: int = CLIP_WIDTH,
+        **vit_args: Any,
+    ) -> None:
+        super().__init__(
+            size,
+            projection=projection,
+            position_mode="bilinear",
+            pre_norm=True,
+            norm_layer=functools.partial(nn.LayerNorm, eps=1e-5),
+            act_layer="quick_gelu" if quick_gelu else "gelu",
+            **vit_args,
+        )
+
+
+def resized_position_embedding(
+    weights: Tensor,
+    grid: tuple[int, int],
+    *,
+    mode: str = "bicubic",
+    old_grid: tuple[int, int] | None = None,
+) -> Tensor:
+    """Fit a position embedding to another grid of patches; the class token's vector is kept.
+
+    Args:
+        weights: (1, 1 + N, C), first the class token.
+        grid: (h, w) wanted.
+        mode: "bilinear", as CLIP towers are resized for Re-ID, or "bicubic" (antialiased), as timm
+            does for other ViTs.
+        old_grid: grid of ``weights``; None = square.
+
+    Returns:
+        (1, 1 + h * w, C).
+    """
+    patches = weights.shape[1] - 1
+    side = math.isqrt(max(patches, 0))
+    old_grid = old_grid or (side, side)
+    if weights.ndim != 3 or math.prod(old_grid) != patches:
+        raise ValueError(
+            "expected a position embedding (1, 1 + N, C) with one vector for the class token and N "
+            f"for a grid of {old_grid[0]} x {old_grid[1]}, got {tuple(weights.shape)}; give the "
+            "grid it was trained with as old_grid"
+        )
+    if old_grid == tuple(grid):
+        return weights
+    image = weights[:, 1:].transpose(1, 2).unflatten(2, old_grid).float()
+    image = F.interpolate(image, size=tuple(grid), mode=mode, antialias=mode == "bicubic")
+    resized = image.flatten(2).transpose(1, 2).to(weights.dtype)
+    return torch.cat([weights[:, :1], resized], dim=1)
+
+
+def _shared_arguments(cfg: CfgNode) -> dict[str, Any]:
+    backbone = cfg.MODEL.BACKBONE
+    return {
+        "size": SIZES[backbone.DEPTH],
+        "image_size": tuple(cfg.INPUT.SIZE_TRAIN),
+        "tokens": backbone.TOKENS,
+        "drop_path_rate": backbone.DROP_PATH_RATIO,
+        "pos_drop_rate": backbone.DROP_RATIO,
+        "proj_drop_rate": backbone.DROP_RATIO,
+        "attn_drop_rate": backbone.ATT_DROP_RATE,
+    }
+
+
+def _frozen_as_wanted(vit: ViTBackbone, cfg: CfgNode) -> ViTBackbone:
+    vit.patch_embed.proj.requires_grad_(not cfg.MODEL.BACKBONE.FREEZE_PATCH_EMBED)
+    return vit
+
+
+@BACKBONE_REGISTRY.register()
+def build_plain_vit_backbone(cfg: CfgNode) -> ViTBackbone:
+    """Build the ViT of ``MODEL.BACKBONE.DEPTH`` (tiny, small, base) with random weights."""
+    return _frozen_as_wanted(ViTBackbone(**_shared_arguments(cfg)), cfg)
+
+
+@BACKBONE_REGISTRY.register()
+def build_clip_vit_backbone(cfg: CfgNode) -> ClipViTBackbone:
+    """Build CLIP's ViT-B/16 image tower with random weights."""
+    quick_gelu = cfg.MODEL.BACKBONE.QUICK_GELU
+    return _frozen_as_wanted(ClipViTBackbone(quick_gelu=quick_gelu, **_shared_arguments(cfg)), cfg)

@@ -1,0 +1,64 @@
+"""MGN on any backbone that can be cut before its last stage, beside fastreid's on ResNets.
+
+fastreid's MGN shares a ResNet up to the first block of layer3 and copies the rest for each of its
+three branches. Here the trunk of ``backbone.split_last_stage()`` is shared and the last stage
+copied: of a Swin the last patch merging with its two blocks, of a ViT the last block with the norm,
+as TransReID copies it for its local branches [1]. This is our reconstruction; the paper [0] knows
+ResNet-50 only. Everything after the branches (stripes, heads, losses) is fastreid's.
+
+[0] Wang et al., "Learning Discriminative Features with Multiple Granularities for Person
+    Re-Identification", ACM MM 2018, https://arxiv.org/abs/1804.01438
+[1] He et al., "TransReID: Transformer-based Object Re-Identification", ICCV 2021,
+    https://arxiv.org/abs/2102.04378
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from fastreid.config import CfgNode
+from fastreid.modeling.heads import build_heads
+from fastreid.modeling.meta_arch.baseline import Baseline
+from fastreid.modeling.meta_arch.mgn import MGN
+from torch import nn
+
+HEADS = ("b1", "b2", "b21", "b22", "b3", "b31", "b32", "b33")
+
+
+def split_for_branches(backbone: nn.Module) -> dict[str, nn.Module]:
+    """Return ``backbone`` (the trunk), ``neck1``, ``neck2`` and ``neck3`` (equal last stages).
+
+    Raises:
+        ValueError: the backbone cannot be cut.
+    """
+    if not hasattr(backbone, "split_last_stage"):
+        raise ValueError(
+            "expected a backbone with split_last_stage() under MGN, got "
+            f"{type(backbone).__name__}; give it that method (trunk, last stage), or take "
+            "build_resnet_backbone, build_swin_backbone, build_plain_vit_backbone or "
+            "build_clip_vit_backbone"
+        )
+    trunk, last_stage = backbone.split_last_stage()
+    copies = {f"neck{number}": copy.deepcopy(last_stage) for number in (1, 2, 3)}
+    return {"backbone": trunk, **copies}
+
+
+def extend_host_mgn() -> None:
+    """Let fastreid's registered MGN be built on backbones with ``split_last_stage``, once."""
+    host = MGN.from_config
+    if not hasattr(host, "_fastreid_ext"):
+        MGN.from_config = classmethod(_or_split(host))
+
+
+def _or_split(host: Callable[[CfgNode], dict]) -> Callable[[type, CfgNode], dict[str, Any]]:
+    # No functools.wraps: `configurable` reads the signature, which must be ours.
+    def from_config(cls: type, cfg: CfgNode) -> dict[str, Any]:
+        if cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone":
+            return host(cfg)
+        arguments = Baseline.from_config(cfg)
+        arguments.update(split_for_branches(arguments["backbone"]))
+        del arguments["heads"]
+        return arguments | {f"{name}_head": build_heads(cfg) for name in HEADS}
+
+    from_config._fastreid_ext = True
+    return from_config
