@@ -90,6 +90,7 @@ def _check_training(cfg: CfgNode, world_size: int, report: PreflightReport) -> T
     report.problems += sampling_problems(cfg, training, world_size)
     _check_singles(cfg, training, report)
     _check_share(cfg, training, report)
+    _check_left_out(cfg, training, report)
     _check_duplicates(training, report)
     return training
 
@@ -122,6 +123,21 @@ def _check_share(cfg: CfgNode, training: TrainingItems, report: PreflightReport)
             f"{one_kind} of {len({pid for _, pid, _ in training.items})} persons have real images "
             "only or generated ones only and give just those, so batches with them do not have the "
             f"DATASETS.GENERATED.BATCH_SHARE of {cfg.DATASETS.GENERATED.BATCH_SHARE:g}"
+        )
+
+
+def _check_left_out(cfg: CfgNode, training: TrainingItems, report: PreflightReport) -> None:
+    """A small set of persons is none if generated images bring the others back."""
+    if not cfg.DATASETS.SUBSET or cfg.DATASETS.GENERATED.PERSON_IDS != "kept":
+        return
+    pids = [pid for _, pid, _ in training.items]
+    generated = set(compress(pids, training.is_generated))
+    only = generated.difference(compress(pids, (not made for made in training.is_generated)))
+    if only:
+        report.warnings.append(
+            f"{len(only)} persons are trained on from generated images only: DATASETS.SUBSET "
+            f"{cfg.DATASETS.SUBSET} leaves their real images out, not the generated ones; generate "
+            "from the persons of the list to see what the subset alone gives"
         )
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,9 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.config.data_settings import GENERATED
+from fastreid_ext.config.data_settings import GENERATED, SubsetSetting
 from fastreid_ext.data.samplers import Item
-from fastreid_ext.data.subsets import subset_items
+from fastreid_ext.data.subsets import named_items, read_subset, subset_items, write_subset
 
 # What fastreid's classes look for below DATASETS.ROOT, for the error when it is missing.
 EXPECTED_FOLDERS = {
@@ -65,28 +65,56 @@ def training_items(cfg: CfgNode) -> TrainingItems:
     """
     together = TrainingItems()
     for name in cfg.DATASETS.NAMES:
-        dataset = open_dataset(cfg, name, combineall=cfg.DATASETS.COMBINEALL)
-        with _explained(name, cfg):
-            items = sorted(dataset.train)
-        if not items:
-            raise ValueError(
-                f"data set {name} below {dataset_root(cfg)} has no training images; "
-                f"expected {expected_folder(name, cfg)}"
-            )
-        items = [(str(path), str(pid), str(camid)) for path, pid, camid in items]
+        items, base, lists = _training_split(cfg, name)
         if name != GENERATED:
-            items = _subset(cfg, name, dataset, items)
+            items = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
         together.items += items
         together.is_generated += [name == GENERATED] * len(items)
         together.source += [name] * len(items)
     return together
 
 
-def _subset(cfg: CfgNode, name: str, dataset: ImageDataset, items: list[Item]) -> list[Item]:
+def write_subset_lists(
+    cfg: CfgNode, name: str, settings: Iterable[SubsetSetting], output: Path | None = None
+) -> Iterator[tuple[Path, bool]]:
+    """Yield the list file of each setting and whether it was written now or was there.
+
+    Args:
+        cfg: says where the data set is.
+        name: registered name.
+        settings: what to draw.
+        output: folder for the lists; None for the one that DATASETS.SUBSET reads.
+
+    Raises:
+        FileNotFoundError: the data set is not there.
+        ValueError: a list that is there is not one of this data set.
+        OSError: a list cannot be written.
+    """
+    items, base, lists = _training_split(cfg, name)
+    named = named_items(items, base)
+    for setting in settings:
+        file = (output or lists) / setting.file_name
+        is_new = not file.exists()
+        if is_new:
+            write_subset(file, setting, name, named)
+        read_subset(file, name, named, setting)
+        yield file, is_new
+
+
+def _training_split(cfg: CfgNode, name: str) -> tuple[list[Item], Path, Path]:
+    """Return all training images, the folder their listed paths start from, that of the lists."""
+    dataset = open_dataset(cfg, name, combineall=cfg.DATASETS.COMBINEALL)
+    with _explained(name, cfg):
+        items = sorted(dataset.train)
+    if not items:
+        raise ValueError(
+            f"data set {name} below {dataset_root(cfg)} has no training images; "
+            f"expected {expected_folder(name, cfg)}"
+        )
     # The user's own sets lie anywhere, and their lists beside them.
     base = Path(getattr(dataset, "base", dataset_root(cfg)))
     lists = base / "subsets" / getattr(dataset, "list_name", name)
-    return subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
+    return [(str(path), str(pid), str(camid)) for path, pid, camid in items], base, lists
 
 
 def query_and_gallery(cfg: CfgNode, name: str) -> tuple[list[tuple[str, int, int]], int]:

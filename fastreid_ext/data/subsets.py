@@ -71,9 +71,9 @@ def subset_items(
         file = lists / chosen.file_name
         if not file.exists():
             write_subset(file, chosen, data_set, named)
-        kept = _read(file, data_set, named, chosen)
+        kept = read_subset(file, data_set, named, chosen)
     elif is_subset_file(chosen):
-        file, kept = chosen, _read(chosen, data_set, named, None)
+        file, kept = chosen, read_subset(chosen, data_set, named, None)
     else:
         file, kept = chosen, foreign_choice(chosen, data_set, named)
     subset = [item for name, item in named.items() if name in kept]
@@ -154,10 +154,14 @@ def is_subset_file(file: Path) -> bool:
         return opened.read(1) == b"{"
 
 
-def _read(
+def read_subset(
     file: Path, data_set: str, named: dict[str, Item], setting: SubsetSetting | None
 ) -> set[str]:
-    """Return the names in one of our lists after checking all that its header says."""
+    """Return the names in one of our lists after checking all that its header says.
+
+    Raises:
+        ValueError: it is damaged, of another data set or setting, or the data set has changed.
+    """
     header, kept = _parse(file)
     expected = {"format": FORMAT, "data_set": data_set}
     if setting:

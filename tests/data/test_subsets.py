@@ -282,3 +282,21 @@ def test_own_list_can_be_named_by_path(make_cfg, market, tmp_path):
     file = (market / "few_shot_50_seed4.txt").rename(tmp_path / "mine.txt")
     assert training_items(make_cfg(tmp_path, DATASETS__SUBSET=str(file))).items == expected
     assert os.listdir(market) == []
+
+
+def test_generated_images_of_persons_left_out_are_counted(make_cfg, market, tmp_path):
+    generated = str(write_generated(tmp_path / "made", range(1, 9)))
+    report = preflight(make_cfg(
+        tmp_path,
+        DATASETS__NAMES=("Market1501", "GeneratedPersons"),
+        DATASETS__GENERATED__ROOTS=[generated],
+        DATASETS__GENERATED__PERSON_IDS="kept",
+        DATASETS__SUBSET="small_scale_50",
+    ))  # fmt: skip
+    assert report.ok
+    assert any(
+        text.startswith(
+            "4 persons are trained on from generated images only: DATASETS.SUBSET small"
+        )
+        for text in report.warnings
+    )

@@ -1,0 +1,80 @@
+import pytest
+
+from fastreid_ext.data.protocols import (
+    PROTOCOLS,
+    TEN_SPLITS,
+    Protocol,
+    group_of,
+    leave_one_out,
+    named_protocol,
+    single_source,
+    single_source_pairs,
+    supervised,
+    ten_splits,
+)
+
+
+def test_single_source_trains_once_for_all_targets():
+    assert single_source(("A", "B", "C")) == (
+        (("A",), ("B", "C"), ()),
+        (("B",), ("A", "C"), ()),
+        (("C",), ("A", "B"), ()),
+    )
+    pairs = single_source_pairs(("A", "B", "C"))
+    assert pairs == (("A", "B"), ("A", "C"), ("B", "A"), ("B", "C"), ("C", "A"), ("C", "B"))
+
+
+def test_leave_one_out_and_supervised():
+    assert leave_one_out(("A", "B", "C")) == (
+        (("B", "C"), ("A",), ()),
+        (("A", "C"), ("B",), ()),
+        (("A", "B"), ("C",), ()),
+    )
+    assert supervised(["A", "B"]) == ((("A",), ("A",), ()), (("B",), ("B",), ()))
+
+
+@pytest.mark.parametrize("make", [single_source, single_source_pairs, leave_one_out])
+@pytest.mark.parametrize("names", [(), ("A",), ("A", "B", "A")])
+def test_one_set_or_one_twice_is_no_protocol(make, names):
+    with pytest.raises(ValueError, match=r"expected two or more different data sets, got"):
+        make(names)
+
+
+def test_names_of_splits_and_back():
+    names = ten_splits("VIPeR")
+    assert names[0] == "VIPeR_split0"
+    assert names[9] == "VIPeR_split9"
+    assert len(names) == 10
+    assert {group_of(name) for name in names} == {"VIPeR"}
+    assert group_of("Market1501") == "Market1501"
+    assert group_of("Mine_split3") == "Mine_split3"
+    with pytest.raises(ValueError, match=r"ten splits \(VIPeR, PRID, GRID, iLIDS\), got 'CUHK03'"):
+        ten_splits("CUHK03")
+
+
+def test_papers_protocols():
+    dcac = named_protocol("dcac_single_source")
+    assert isinstance(dcac, Protocol)
+    assert sum(len(targets) for _, targets, _ in dcac.runs) == 12
+    assert len(named_protocol("dcac_leave_one_out").runs) == 4
+    assert all("CUHK03" not in sources + targets for sources, targets, _ in dcac.runs)  # labeled
+    ((sources, targets, overrides),) = named_protocol("dg_ten_splits").runs
+    assert sources == ("Market1501", "CUHK02", "CUHK03Labeled", "cuhkSYSU")
+    assert overrides == ("DATASETS.COMBINEALL", "True")
+    assert [group_of(name) for name in targets[::10]] == list(TEN_SPLITS)
+    assert len(set(targets)) == 40
+    with pytest.raises(
+        ValueError, match=r"unknown protocol 'dcac'; known: dcac_leave_one_out, dcac"
+    ):
+        named_protocol("dcac")
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_every_name_is_registered_and_every_override_a_key(make_cfg, name):
+    for sources, targets, overrides in named_protocol(name).runs:
+        keys = {
+            key.replace(".", "__"): value for key, value in zip(*[iter(overrides)] * 2, strict=True)
+        }
+        cfg = make_cfg(DATASETS__NAMES=sources, DATASETS__TESTS=targets, **keys)
+        assert cfg.DATASETS.NAMES == sources
+        assert cfg.DATASETS.TESTS == targets
