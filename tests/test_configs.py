@@ -17,7 +17,7 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_loads(path):
     cfg = load_config(path, CPU)
-    assert cfg.MODEL.META_ARCHITECTURE in {"Baseline", "MGN"}
+    assert cfg.MODEL.META_ARCHITECTURE in {"Baseline", "MGN", "BDB"}
     if path.parent != CONFIGS or path.stem == "demo":
         assert cfg.OUTPUT_DIR != "logs/", f"{path}: runs of different recipes would share a folder"
 
@@ -25,7 +25,7 @@ def test_loads(path):
 def test_recipes_have_the_published_values():
     """Spot checks against the papers and fastreid's model zoo."""
     recipes = {path.stem.removeprefix("Base-"): load_config(path, CPU) for path in BASES}
-    assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN"}
+    assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN", "BDB"}
     bagtricks, agw, sbs, mgn = (recipes[name] for name in ("bagtricks", "AGW", "SBS", "MGN"))
     assert (bagtricks.SOLVER.BASE_LR, bagtricks.SOLVER.STEPS) == (3.5e-4, [40, 90])
     assert bagtricks.MODEL.LOSSES.TRI.MARGIN == 0.3
@@ -35,6 +35,21 @@ def test_recipes_have_the_published_values():
     assert not agw.MODEL.LOSSES.TRI.HARD_MINING
     assert (sbs.INPUT.SIZE_TRAIN, sbs.SOLVER.SCHED) == ([384, 128], "CosineAnnealingLR")
     assert (mgn.MODEL.META_ARCHITECTURE, mgn.MODEL.HEADS.EMBEDDING_DIM) == ("MGN", 256)
+
+
+def test_bdb_has_the_published_values():
+    cfg = load_config(CONFIGS / "Base-BDB.yml", CPU)
+    assert (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.LAST_STRIDE) == ("BDB", 1)
+    losses = cfg.MODEL.LOSSES
+    assert (losses.TRI.MARGIN, losses.TRI.HARD_MINING, losses.TRI.NORM_FEAT) == (0.0, True, False)
+    assert (losses.CE.EPSILON, losses.CE.SCALE, losses.TRI.SCALE) == (0.1, 1.0, 1.0)
+    assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [384, 128]
+    switches = {key: cfg.INPUT[key].ENABLED for key in ("FLIP", "REA", "PADDING", "CUTOUT")}
+    assert switches == {"FLIP": True, "REA": False, "PADDING": False, "CUTOUT": False}
+    assert (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE) == (128, 4)
+    assert (cfg.SOLVER.OPT, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MAX_EPOCH) == ("Adam", 5e-4, 400)
+    assert (cfg.TEST.METRIC, cfg.TEST.FLIP.ENABLED) == ("euclidean", False)
+    assert load_config(CONFIGS / "Market1501/bdb_cut_R50.yml", CPU).INPUT.CUTOUT.ENABLED
 
 
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)

@@ -111,6 +111,24 @@ def test_random_patch_warns_that_it_depends_on_workers(make_cfg, caplog):
     assert "does not resume exactly" in caplog.text
 
 
+def test_once_per_identity_fills_an_epoch_with_every_person(make_cfg):
+    cfg = make_cfg(DATALOADER__SAMPLER_TRAIN="OncePerIdentitySampler")
+    whole = drawn(build_train_loader(cfg), 5)
+    for epoch in (whole[:2], whole[2:4]):  # 8 persons x 2 images / 8
+        assert torch.cat([b["targets"] for b in epoch]).bincount().tolist() == [2] * 8
+    resumed = build_train_loader(make_cfg(DATALOADER__SAMPLER_TRAIN="OncePerIdentitySampler"))
+    resumed.start_at(3)
+    assert_same(drawn(resumed, 2), whole[3:])
+
+
+def test_once_per_identity_and_a_share_of_generated_images_exclude_each_other(make_cfg):
+    changes = {"DATASETS__GENERATED__BATCH_SHARE": 0.5}
+    with pytest.raises(
+        ValueError, match=r"and so does DATALOADER.SAMPLER_TRAIN OncePerIdent.* to 0"
+    ):
+        build_train_loader(make_cfg(DATALOADER__SAMPLER_TRAIN="OncePerIdentitySampler", **changes))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_test_loader_has_queries_first_and_the_workers_asked_for(make_cfg, workers):
     loader, num_query = build_test_loader(make_cfg(TEST__NUM_WORKERS=workers), "Market1501")

@@ -86,3 +86,13 @@ def test_set_reweight_sampler_never_fills_a_batch_in_fastreid():
     items = [("", f"p{i // 4}", i // 4 % 2) for i in range(32)]
     with pytest.raises(AssertionError, match="Batch size must be divisible"):
         host.SetReWeightSampler(items, 8, 2, [2, 2], seed=0)
+
+
+def test_once_per_identity_wants_persons_not_images():
+    once = "OncePerIdentitySampler"
+    assert problems([1] * 4, once) == []  # 8 images in a batch of 4 persons with one each
+    text = "needs 4 different persons .* there are 3; lower SOLVER.IMS_PER_BATCH to 6"
+    with pytest.raises(AssertionError, match=text):
+        assert not problems([9] * 3, once)
+    assert "needs 8 different persons" in problems([9] * 7, once, 16, world_size=2)[0]
+    assert "got SOLVER.IMS_PER_BATCH 7 / 1 = 7" in problems([9] * 7, once, 7)[0]

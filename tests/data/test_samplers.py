@@ -1,13 +1,19 @@
 import itertools
 import pickle
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from fastreid.data import samplers as host
 
-from fastreid_ext.data.samplers import Draw, ResumableSampler, fastreid_stream
+from fastreid_ext.data.samplers import (
+    Draw,
+    OncePerIdentity,
+    ResumableSampler,
+    fastreid_stream,
+)
 
 ITEMS = [(f"{i}.jpg", f"p{i // 5}", f"c{i % 3}") for i in range(60)]
 NAMES = (
@@ -15,10 +21,13 @@ NAMES = (
     "NaiveIdentitySampler",
     "BalancedIdentitySampler",
     "ImbalancedDatasetSampler",
+    "OncePerIdentitySampler",
 )
 
 
 def stream_of(name):
+    if name == "OncePerIdentitySampler":
+        return OncePerIdentity([pid for _, pid, _ in ITEMS], batch_size=8, instances=4)
     return fastreid_stream(name, ITEMS, batch_size=8, instances=4)
 
 
@@ -99,3 +108,63 @@ def test_refuses_negative_draws_and_unknown_names():
         ResumableSampler(stream_of("TrainingSampler"), 1).skip_to(-1)
     with pytest.raises(ValueError, match=r"unknown DATALOADER.SAMPLER_TRAIN 'Other'; known: Bal"):
         stream_of("Other")
+
+
+# --- once per identity
+
+
+def epochs(counts, *, batch_size=8, world_size=1, number=20, seed=0):
+    """Batches of all processes together, epoch by epoch, and the person of each image."""
+    pids = [f"p{person}" for person, count in enumerate(counts) for _ in range(count)]
+    stream = OncePerIdentity(pids, batch_size=batch_size, instances=4, world_size=world_size)(seed)
+    size = batch_size * world_size
+    batches = len(counts) * 4 // size
+    return [[take(stream, size) for _ in range(batches)] for _ in range(number)], pids
+
+
+def test_epoch_visits_every_person_once_with_different_images():
+    drawn, pids = epochs([5, 9, 4, 6, 12, 7])
+    for epoch in drawn:
+        assert len(epoch) == 3
+        for batch in epoch:
+            assert list(Counter(pids[i] for i in batch).values()) == [4, 4]
+            assert len(set(batch)) == 8
+            assert pids[batch[0]] == pids[batch[3]]  # a person's images stand together
+        visits = Counter(pids[i] for batch in epoch for i in batch)
+        assert visits == dict.fromkeys(pids, 4)
+    assert len({tuple(pids[i] for batch in epoch for i in batch) for epoch in drawn}) > 15
+    assert {i for epoch in drawn for batch in epoch for i in batch} == set(range(len(pids)))
+
+
+def test_persons_left_over_are_others_in_each_epoch():
+    drawn, pids = epochs([5] * 7, number=60)  # two in a batch, one is left over
+    missing = Counter()
+    for epoch in drawn:
+        present = {pids[i] for batch in epoch for i in batch}
+        assert len(present) == 6
+        missing.update(set(pids) - present)
+    assert len(missing) == 7
+    assert max(missing.values()) < 20  # of 60, 8.6 expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_images_all_come_before_copies_of_them(count):
+    drawn, pids = epochs([count, 9])
+    for epoch in drawn:
+        own = Counter(i for batch in epoch for i in batch if pids[i] == "p0")
+        assert (set(own), own.total()) == (set(range(count)), 4)
+
+
+def test_each_process_gets_whole_persons_and_nobody_is_in_two():
+    drawn, pids = epochs([6] * 9, world_size=2)
+    for epoch in drawn:
+        assert len(epoch) == 2  # 4 persons in the batch of both; one of nine is left over
+        for batch in epoch:
+            shares = [Counter(pids[i] for i in batch[rank::2]) for rank in (0, 1)]
+            assert all(list(share.values()) == [4, 4] for share in shares)
+            assert not set(shares[0]) & set(shares[1])
+
+
+def test_seed_decides_the_persons_and_their_images():
+    assert epochs([9] * 6, seed=1) == epochs([9] * 6, seed=1)
+    assert epochs([9] * 6, seed=1) != epochs([9] * 6, seed=2)

@@ -1,0 +1,119 @@
+"""Epochs and learning rates against the rules written out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastreid_ext.config import load_config
+from fastreid_ext.engine.schedule import StairWarmupLR, build_lr_scheduler, iterations_per_epoch
+
+from .tiny import overrides
+
+RECIPE = Path(__file__).resolve().parents[2] / "configs" / "Base-BDB.yml"
+ONCE = {"DATALOADER__SAMPLER_TRAIN": "OncePerIdentitySampler"}
+STAIRS = {"SOLVER__SCHED": "StairWarmupLR", "SOLVER__WARMUP_ITERS": 0}
+
+
+def cfg_of(**changes):
+    return load_config("", overrides("", "", **changes))
+
+
+def optimizer_of(*rates):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr": rate} for rate in rates]
+    return torch.optim.Adam(groups)
+
+
+def bdb_rule(epoch):
+    """Return the rate of an epoch counted from 1, as its authors give it."""
+    if epoch < 50:
+        return 1e-4 * (epoch // 5 + 1)
+    if epoch < 200:
+        return 1e-3
+    if epoch < 300:
+        return 1e-4
+    return 1e-5
+
+
+def rates_of(scheduler, optimizer, epochs):
+    """Return the rate of each epoch; the hook steps after it."""
+    rates = []
+    for _ in range(epochs):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_all_400_epochs_have_the_rates_of_bdb():
+    cfg = cfg_of(**STAIRS, SOLVER__STEPS=[199, 299])
+    optimizer = optimizer_of(1e-3, 2e-3)
+    schedules = build_lr_scheduler(cfg, optimizer, 23)
+    assert set(schedules) == {"lr_sched"}
+    rates = rates_of(schedules["lr_sched"], optimizer, 400)
+    for epoch, (one, two) in enumerate(rates, start=1):
+        assert one == pytest.approx(bdb_rule(epoch), rel=1e-12), epoch
+        assert two == pytest.approx(2 * bdb_rule(epoch), rel=1e-12), epoch
+
+
+def test_recipe_has_them_too():
+    cfg = load_config(RECIPE, ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False])
+    optimizer = optimizer_of(cfg.SOLVER.BASE_LR)
+    schedule = build_lr_scheduler(cfg, optimizer, 23)["lr_sched"]
+    rates = rates_of(schedule, optimizer, cfg.SOLVER.MAX_EPOCH)
+    assert [rate for (rate,) in rates] == pytest.approx([bdb_rule(e) for e in range(1, 401)])
+
+
+@pytest.mark.parametrize("epoch", [1, 4, 49, 198, 199, 300])
+def test_resumed_schedule_continues(epoch, tmp_path):
+    arguments = {"stairs": 10, "stair_epochs": 5, "milestones": [199, 299], "gamma": 0.1}
+    whole, again = optimizer_of(1e-3), optimizer_of(1e-3)
+    first = StairWarmupLR(whole, **arguments)
+    rates_of(first, whole, epoch)
+    torch.save({"lr": first.state_dict(), "adam": whole.state_dict()}, tmp_path / "state.pth")
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    second = StairWarmupLR(again, **arguments)
+    again.load_state_dict(state["adam"])
+    second.load_state_dict(state["lr"])
+    assert rates_of(second, again, 9) == rates_of(first, whole, 9)
+
+
+def test_stairs_of_other_sizes():
+    optimizer = optimizer_of(1.0)
+    schedule = StairWarmupLR(optimizer, stairs=4, stair_epochs=1, milestones=[6], gamma=0.5)
+    rates = rates_of(schedule, optimizer, 8)
+    assert [rate for (rate,) in rates] == [0.5, 0.75, 1, 1, 1, 1, 0.5, 0.5]
+
+
+def test_fastreids_schedules_are_left_alone():
+    schedules = build_lr_scheduler(cfg_of(SOLVER__WARMUP_ITERS=4), optimizer_of(1e-3), 6)
+    assert set(schedules) == {"lr_sched", "warmup_sched"}
+    assert type(schedules["lr_sched"]).__name__ == "MultiStepLR"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SOLVER__WARMUP_ITERS": 5}, "StairWarmupLR warms up itself.*WARMUP_ITERS is 5; set it"),
+        ({"SOLVER__DELAY_EPOCHS": 2}, "SOLVER.DELAY_EPOCHS is 2; set it to 0"),
+        ({"SOLVER__STAIRS__COUNT": 0}, "expected SOLVER.STAIRS.COUNT of at least 1, got 0"),
+        ({"SOLVER__STAIRS__EPOCHS": 0}, "expected SOLVER.STAIRS.EPOCHS of at least 1, got 0"),
+    ],
+)
+def test_contradictions_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        cfg_of(**STAIRS | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "persons", "iterations"),
+    [
+        ({}, 751, 12936 // 128),
+        (ONCE, 751, 23),  # 751 x 4 / 128
+        (ONCE, 64, 2),
+        (ONCE | {"SOLVER__IMS_PER_BATCH": 64}, 70, 4),  # 6 persons are left over
+    ],
+)
+def test_length_of_an_epoch(changes, persons, iterations):
+    keys = {"SOLVER__IMS_PER_BATCH": 128, "DATALOADER__NUM_INSTANCE": 4}
+    assert iterations_per_epoch(cfg_of(**keys | changes), 12936, persons) == iterations
