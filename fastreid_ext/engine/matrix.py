@@ -25,7 +25,7 @@ from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.config import load_config
 from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE, plain
 from fastreid_ext.engine.run import evaluate, train
-from fastreid_ext.evaluation.matrix import Cell
+from fastreid_ext.evaluation.matrix import Cell, averaged_splits
 
 logger = logging.getLogger(__name__)
 
@@ -237,7 +237,7 @@ def _measured(run: MatrixRun, output: Path) -> dict[str, dict[str, float]] | Non
 def _cells(run: MatrixRun, metrics: dict[str, dict[str, float]]) -> list[Cell]:
     return [
         Cell(run.model, run.source, run.setting, target, run.seed, values)
-        for target, values in metrics.items()
+        for target, values in averaged_splits(metrics).items()
     ]
 
 

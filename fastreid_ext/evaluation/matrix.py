@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.data.protocols import group_of
 
 METRICS = ("Rank-1", "mAP", "mINP")
 AP_RULE = "AP by fastreid's rule (precision at each match, no trapezoid)"
@@ -135,21 +136,18 @@ def write_table(table: Table, folder: Path) -> None:
     atomic_write_text(folder / "matrix.md", table.as_markdown())
 
 
-def averaged_splits(
-    metrics: Mapping[str, Mapping[str, float]], group_of: Mapping[str, str]
-) -> dict[str, dict[str, float]]:
-    """Average the test sets that are splits of one protocol.
+def averaged_splits(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Average the test sets that are splits of one protocol (``data.protocols.group_of``).
 
     Args:
         metrics: percentages by test set and metric.
-        group_of: test set -> name of its group; sets that are missing stand alone.
 
     Returns:
         Percentages by group and metric; a metric that some split lacks is left out.
     """
     groups: dict[str, list[Mapping[str, float]]] = {}
     for name, values in metrics.items():
-        groups.setdefault(group_of.get(name, name), []).append(values)
+        groups.setdefault(group_of(name), []).append(values)
     return {
         group: {
             key: statistics.fmean(values[key] for values in members)

@@ -60,11 +60,12 @@ def test_json_holds_cells_and_summaries(tmp_path):
 
 
 def test_splits_of_a_protocol_are_averaged_within_a_run():
-    metrics = {"V0": {"mAP": 10.0}, "V1": {"mAP": 30.0}, "Mall": {"mAP": 50.0}}
-    assert averaged_splits(metrics, {"V0": "V", "V1": "V"}) == {
-        "V": {"mAP": 20.0},
+    metrics = {
+        "VIPeR_split0": {"mAP": 10.0, "mINP": 5.0},
         "Mall": {"mAP": 50.0},
+        "VIPeR_split1": {"mAP": 30.0},
     }
+    assert averaged_splits(metrics) == {"VIPeR": {"mAP": 20.0}, "Mall": {"mAP": 50.0}}
 
 
 def test_pictures_have_a_line_and_a_panel_for_everything(tmp_path):
