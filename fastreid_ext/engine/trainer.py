@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.modeling.meta_arch import build_model
@@ -35,6 +34,7 @@ from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_rando
 from fastreid_ext.engine.schedule import build_lr_scheduler, iterations_per_epoch
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep
+from fastreid_ext.engine.test_sets import evaluate_test_sets
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Trainer(DefaultTrainer):
 
     Call :meth:`resume_or_load` before :meth:`train`.
     """
+
+    build_lr_scheduler = staticmethod(build_lr_scheduler)
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build loader, model, optimizer and hooks from a checked configuration."""
@@ -190,13 +192,6 @@ class Trainer(DefaultTrainer):
         return model
 
     @classmethod
-    def build_lr_scheduler(
-        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int
-    ) -> dict[str, Any]:
-        """Return the schedules by name, fastreid's or ours."""
-        return build_lr_scheduler(cfg, optimizer, iters_per_epoch)
-
-    @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
         """Return the endless, resumable loader of :mod:`fastreid_ext.data`."""
         return build_train_loader(cfg)
@@ -221,7 +216,7 @@ class Trainer(DefaultTrainer):
         fastreid puts the whole model back into training mode, frozen layers included.
         """
         with modes_kept(model):
-            return super().test(cfg, model)
+            return evaluate_test_sets(cfg, model, cls.build_evaluator)
 
     def _evaluate(self) -> dict[str, Any]:
         self._last_eval_results = self.test(self.cfg, self.model)
