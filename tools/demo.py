@@ -23,7 +23,7 @@ from fastreid_ext.engine.results import commit, versions
 from fastreid_ext.evaluation.features import TestFeatures, extract_features
 from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
 from fastreid_ext.evaluation.pictures.training import plot_training
-from fastreid_ext.evaluation.ranking import RankMetrics
+from fastreid_ext.evaluation.ranking import RankMetrics, column_title
 from fastreid_ext.evaluation.reference_points import chance, colour_histograms
 from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.writer import render_domain
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> None:
     rows = compare(test, TestFeatures(histograms, test.pids, test.camids, test.paths, num_query))
     table = {name: metrics.percentages() for name, metrics in rows.items()}
     content = {
-        "percent, AP by fastreid's rule": table,
+        "percent, mAP by fastreid's rule": table,
         "queries": num_query,
         "rendered": dataclasses.asdict(settings),
         "run": str(run / "result.json"),
@@ -72,11 +72,11 @@ def main(args: argparse.Namespace) -> None:
     atomic_write_text(args.output / "comparison.json", json.dumps(content, indent=2) + "\n")
     draw_rank_lists(test, args.output / "rank_lists.png")
     plot_training(run / "metrics.json", args.output / "curves.png")
-    columns = ["", *next(iter(table.values()))]
+    columns = ["", *map(column_title, next(iter(table.values())))]
     body = [[name, *values.values()] for name, values in table.items()]
     print(
         f"{DOMAIN}: {num_query} queries of {len(set(test.pids))} identities never seen in training;"
-        " percent, AP by fastreid's rule\n"
+        " percent\n"
         + tabulate(body, headers=columns, floatfmt=".1f", tablefmt="github")
         + f"\nPictures: {args.output}/{{rank_lists,curves}}.png,"
         f" {args.output}/datasets/{DOMAIN}/contact_sheet.png"

@@ -17,6 +17,7 @@ from fastreid_ext.config import load_config
 from fastreid_ext.engine import evaluate, train
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.setup import argument_parser
+from fastreid_ext.evaluation.ranking import column_title
 
 
 def main(args: argparse.Namespace) -> None:
@@ -24,7 +25,7 @@ def main(args: argparse.Namespace) -> None:
     with short_errors():  # here too: a spawned process ends with its own message
         results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
     for name, metrics in results.items():
-        line = "  ".join(f"{key} {value:.2f}" for key, value in metrics.items())
+        line = "  ".join(f"{column_title(key)} {value:.2f}" for key, value in metrics.items())
         print(f"{name}: {line}  ({cfg.OUTPUT_DIR})")
 
 

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastreid_ext.evaluation.rank_labels import expect_images
+
 Metric = Literal["cosine", "euclidean"]
 METRICS = ("cosine", "euclidean")
 # Values held at a time: 128 MiB of float32. Fewer rows make the matrix product slower.
@@ -76,6 +78,7 @@ class DistanceChunks:
         query_features: (Q, D).
         gallery_features: (G, D), moved to the device of the queries.
         metric: "cosine" or "euclidean".
+        chunk_values: distances held at a time.
 
     Raises:
         ValueError: shapes that do not agree, features that are not finite or so large that
@@ -87,10 +90,12 @@ class DistanceChunks:
         query_features: Tensor | ArrayLike,
         gallery_features: Tensor | ArrayLike,
         metric: Metric,
+        *,
+        chunk_values: int = CHUNK_VALUES,
     ) -> None:
         if metric not in METRICS:
             raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
-        self.metric = metric
+        self.metric, self._chunk_values = metric, chunk_values
         self.query, self._query_norms = checked_features(query_features, "query_features")
         gallery, norms = checked_features(gallery_features, "gallery_features")
         self.gallery, norms = gallery.to(self.query.device), norms.to(self.query.device)
@@ -104,7 +109,7 @@ class DistanceChunks:
 
     def __iter__(self) -> Iterator[Products]:
         """Yield the products of successive queries."""
-        rows = max(1, min(CHUNK_VALUES // max(1, len(self.gallery)), len(self.query)))
+        rows = min(max(1, self._chunk_values // len(self.gallery)), len(self.query))
         buffer = self.query.new_empty((rows, len(self.gallery)))
         for start in range(0, len(self.query), rows):
             chunk = self.query[start : start + rows]
@@ -120,7 +125,8 @@ class DistanceChunks:
                 f"expected query and gallery features of one dimension, got {self.query.shape[1]} "
                 f"and {self.gallery.shape[1]}; were they extracted by the same model?"
             )
-        largest = sum(n.max().double() for n in (self._query_norms, gallery_norms) if len(n))
+        expect_images(len(self.query), len(self.gallery))
+        largest = float(self._query_norms.max()) + float(gallery_norms.max())
         if not largest**2 <= torch.finfo(torch.float32).max:
             raise ValueError(
                 f"expected features with finite {self.metric} distances, got squares beyond "

@@ -3,90 +3,123 @@
 import itertools
 import logging
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from fastreid.evaluation import ReidEvaluator
-from fastreid.evaluation.query_expansion import aqe
 from fastreid.evaluation.roc import evaluate_roc
 from fastreid.utils import comm
-from fastreid.utils.compute_dist import build_dist
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 from torch import Tensor
-from torch.nn import functional as F
 
+from fastreid_ext.evaluation.distances import DistanceChunks
+from fastreid_ext.evaluation.query_expansion import expanded
+from fastreid_ext.evaluation.rank_labels import expect_images
 from fastreid_ext.evaluation.ranking import RankMetrics, rank_distances, rank_metrics
+from fastreid_ext.evaluation.reranking import reranked_distances
 
 logger = logging.getLogger(__name__)
 
+Results = OrderedDict[str, float]
+
 
 class CountingEvaluator(ReidEvaluator):
-    """Drop-in for :class:`ReidEvaluator`: same keys, same numbers, no compiled Cython.
+    """Drop-in for :class:`ReidEvaluator`: same keys, same numbers, no compiled Cython, no faiss.
 
     Results are percentages: Rank-1, Rank-5, Rank-10, mAP (fastreid's rule), mINP, and ``metric``,
     the mean of Rank-1 and mAP that chooses the best checkpoint; with TEST.ROC, as in fastreid, also
-    true positive rates in [0, 1]. A distance matrix (Q x G) is built only for TEST.RERANK and
-    TEST.ROC.
+    true positive rates in [0, 1]. Beside fastreid's keys: ``mAP (market)``, by the official
+    trapezoids. A distance matrix (Q x G) is built only for TEST.ROC. Ranking and re-ranking run on
+    MODEL.DEVICE.
     """
 
-    def evaluate(self) -> OrderedDict[str, float]:
-        """Gather all ranks' features and return the metrics on the main process, else {}."""
+    def evaluate(self) -> Results:
+        """Gather all ranks' features and return the metrics on the main process, else {}.
+
+        Raises:
+            ValueError: features or labels that cannot be ranked. On the other processes it is a
+                RuntimeError with the same words: all stop together.
+        """
         predictions = self._predictions
         if comm.get_world_size() > 1:
             comm.synchronize()
             predictions = list(itertools.chain(*comm.gather(predictions, dst=0)))
-            if not comm.is_main_process():
-                return OrderedDict()
+        results, error = OrderedDict(), None
+        if comm.is_main_process():
+            try:
+                results = self._results_of(predictions)
+            except Exception as caught:  # first of all the other processes must hear of it
+                error = caught
+        said = comm.all_gather(repr(error) if error else None)[0]
+        if error:
+            raise error
+        if said:
+            raise RuntimeError(f"the evaluation failed on the main process: {said}")
+        return results
+
+    def _results_of(self, predictions: list[dict[str, Tensor]]) -> Results:
         if not predictions:
-            raise ValueError(
-                "expected at least one query and one gallery image, got an empty test set; is the "
-                "right folder given as the data set?"
-            )
+            expect_images(0, 0)
         features, pids, camids = (
             torch.cat([prediction[key] for prediction in predictions])
             for key in ("feats", "pids", "camids")
         )
+        features = features.to(self._device())
         query, gallery = self._expanded(features[: self._num_query], features[self._num_query :])
         labels = [
             part for ids in (pids.numpy(), camids.numpy()) for part in np.split(ids, [len(query)])
         ]
-        return self._results_of(query, gallery, labels)
+        if not (self.cfg.TEST.RERANK.ENABLED or self.cfg.TEST.ROC.ENABLED):
+            return _as_results(rank_metrics(query, gallery, *labels, metric=self.cfg.TEST.METRIC))
+        chunks = self._distances(query, gallery)
+        if not self.cfg.TEST.ROC.ENABLED:
+            return _as_results(rank_distances(chunks, *labels))
+        matrix = np.concatenate([chunk.cpu().numpy() for chunk in chunks])
+        results = _as_results(rank_distances(matrix, *labels))
+        results.update(_true_positive_rates(matrix, labels))
+        return results
+
+    def _device(self) -> torch.device:
+        on_gpu = torch.cuda.is_available() and self.cfg.MODEL.DEVICE.startswith("cuda")
+        return torch.device(self.cfg.MODEL.DEVICE if on_gpu else "cpu")
 
     def _expanded(self, query: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
         settings = self.cfg.TEST.AQE
         if not settings.ENABLED:
             return query, gallery
         logger.info("Test with AQE setting")
-        return aqe(query, gallery, settings.QE_TIME, settings.QE_K, settings.ALPHA)
+        return expanded(
+            query,
+            gallery,
+            times=settings.QE_TIME,
+            neighbours=settings.QE_K,
+            alpha=settings.ALPHA,
+        )
 
-    def _results_of(
-        self, query: Tensor, gallery: Tensor, labels: list[NDArray[np.int64]]
-    ) -> OrderedDict[str, float]:
-        if not (self.cfg.TEST.RERANK.ENABLED or self.cfg.TEST.ROC.ENABLED):
-            metrics = rank_metrics(query, gallery, *labels, metric=self.cfg.TEST.METRIC)
-            return _as_results(metrics)
-        distances = self._distance_matrix(query, gallery)
-        results = _as_results(rank_distances(distances, *labels))
-        if self.cfg.TEST.ROC.ENABLED:
-            results.update(_true_positive_rates(distances, labels))
-        return results
-
-    def _distance_matrix(self, query: Tensor, gallery: Tensor) -> NDArray[np.float32]:
+    def _distances(self, query: Tensor, gallery: Tensor) -> Iterable[Tensor]:
         metric, rerank = self.cfg.TEST.METRIC, self.cfg.TEST.RERANK
-        distances = build_dist(query, gallery, metric)
         if not rerank.ENABLED:
-            return distances
+            chunks = DistanceChunks(query, gallery, metric)
+            return (products.as_distances().clone() for products in chunks)
         logger.info("Test with rerank setting")
-        if metric == "cosine":
-            query, gallery = F.normalize(query, dim=1), F.normalize(gallery, dim=1)
-        jaccard = build_dist(query, gallery, metric="jaccard", k1=rerank.K1, k2=rerank.K2)
-        return jaccard * (1 - rerank.LAMBDA) + distances * rerank.LAMBDA
+        return reranked_distances(
+            query,
+            gallery,
+            k1=rerank.K1,
+            k2=rerank.K2,
+            lambda_value=rerank.LAMBDA,
+            metric=metric,
+        )
 
 
-def _as_results(metrics: RankMetrics) -> OrderedDict[str, float]:
-    results = OrderedDict(metrics.percentages())
+def _as_results(metrics: RankMetrics) -> Results:
+    percentages = metrics.percentages()
+    market = percentages.pop("mAP (market)")
+    results = OrderedDict(percentages)
     results["metric"] = (results["mAP"] + results["Rank-1"]) / 2
+    results["mAP (market)"] = market
     return results
 
 

@@ -51,6 +51,9 @@ def score_chunks(chunks: Iterable[Products | Tensor], labels: RankLabels) -> Que
         chunks: the distances of successive queries, as products or as a tensor (R, G), float32 or
             (on the CPU) float64. Products and tensors on a GPU are overwritten.
         labels: of all queries and the gallery.
+
+    Raises:
+        ValueError: the chunks do not have one row for each query.
     """
     same = SamePerson.of(labels)
     scores = np.full((len(labels.query_pids), 3), np.nan)
@@ -61,13 +64,16 @@ def score_chunks(chunks: Iterable[Products | Tensor], labels: RankLabels) -> Que
             values = chunk.values if isinstance(chunk, Products) else chunk
             rows = slice(start, start + len(values))
             start = rows.stop
+            if start > len(scores):
+                break
             if values.device.type == "cpu":
                 _on_the_cpu(pool, chunk, labels, same, rows, scores, first_match)
             else:
                 distances = chunk.as_distances() if isinstance(chunk, Products) else chunk
-                scores[rows], first_match[rows] = score_where_they_are(
-                    distances, labels, same, rows
-                )
+                found = score_where_they_are(distances, labels, same, rows)
+                scores[rows], first_match[rows] = found
+    if start != len(scores):
+        raise ValueError(f"expected {len(scores)} rows of distances, got {start} or more")
     return QueryScores(*scores.T, first_match)
 
 

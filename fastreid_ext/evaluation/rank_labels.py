@@ -37,7 +37,7 @@ class RankLabels:
         return cls(*map(_whole, arrays))
 
     def expect(self, num_query: int, num_gallery: int) -> None:
-        """Raise ValueError unless there are labels for that many images, at least one of each."""
+        """Raise ValueError unless there are labels for that many images, at least one each."""
         got = [len(self.query_pids), len(self.query_camids)]
         got_gallery = [len(self.gallery_pids), len(self.gallery_camids)]
         if got != [num_query] * 2 or got_gallery != [num_gallery] * 2:
@@ -45,11 +45,7 @@ class RankLabels:
                 f"expected {num_query} query and {num_gallery} gallery labels, got "
                 f"{got} and {got_gallery} (pids, camids)"
             )
-        if num_gallery == 0 or num_query == 0:
-            raise ValueError(
-                f"expected at least one query and one gallery image, got {num_query} and "
-                f"{num_gallery}; is the right folder given as the data set?"
-            )
+        expect_images(num_query, num_gallery)
 
     def of_gallery(self, chosen: NDArray[np.bool_]) -> "RankLabels":
         """Return the labels of the same queries and of the chosen (G,) gallery images."""
@@ -85,6 +81,15 @@ class SamePerson:
             np.searchsorted(sorted_pids, labels.query_pids, side=side) for side in ("left", "right")
         )
         return cls(by_pid, first, last)
+
+
+def expect_images(num_query: int, num_gallery: int) -> None:
+    """Raise ValueError unless there is something to rank."""
+    if num_gallery == 0 or num_query == 0:
+        raise ValueError(
+            f"expected at least one query and one gallery image, got {num_query} and "
+            f"{num_gallery}; is the right folder given as the data set?"
+        )
 
 
 def _whole(values: NDArray) -> Ids:

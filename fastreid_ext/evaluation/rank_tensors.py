@@ -31,7 +31,7 @@ def score_tensors(
         (R, 3) float64 AP by fastreid's rule, AP by Market's rule and INP, and (R,) the rank of the
         first match, 0 without one.
     """
-    keys = _ordered_keys(distances)
+    keys = ordered_keys(distances)
     same_keys = keys.gather(1, same_pid)
     matches = same_keys.masked_fill(~(exists & is_match), _LAST_KEY).sort(dim=1).values
     counts = _counts_before(matches, keys)
@@ -42,7 +42,7 @@ def score_tensors(
     return _scores(ranks, (exists & is_match).sum(dim=1))
 
 
-def _ordered_keys(distances: Tensor) -> Tensor:
+def ordered_keys(distances: Tensor) -> Tensor:
     """Whole numbers (R, G) that sort as (distance, gallery position).
 
     The bits of a float sort as the float does, once those of negative floats are turned round.

@@ -2,44 +2,47 @@ import numpy as np
 import pytest
 import torch
 from fastreid.evaluation.rank import eval_market1501
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fastreid_ext.evaluation import distances
-from fastreid_ext.evaluation.ranking import rank_distances, rank_metrics
+from fastreid_ext.evaluation import distances as chunked
+from fastreid_ext.evaluation import rank_counts
+from fastreid_ext.evaluation.ranking import column_title, rank_distances, rank_metrics
+
+from .ranking_problems import draw_problem, slow_scores
 
 
 @pytest.fixture
 def problem():
-    """Features in which identity matters, five cameras, some queries without a valid match."""
-    rng = np.random.default_rng(0)
-    pids = rng.integers(0, 12, 160)
-    centres = rng.normal(size=(12, 16))
-    features = (centres[pids] + 1.2 * rng.normal(size=(160, 16))).astype(np.float32)
-    camids = rng.integers(0, 5, 160)
-    camids[pids == 11] = 3  # seen by one camera only: never a valid query
-    split = 40
-    return (
-        features[:split],
-        features[split:],
-        pids[:split],
-        pids[split:],
-        camids[:split],
-        camids[split:],
-    )
+    return draw_problem()
 
 
-def official_average_precision(order, good, junk):
-    """The loop of Market-1501's evaluation: trapezoids between successive images of the list."""
-    precision_before, recall_before, area, hits, seen = 1.0, 0.0, 0.0, 0, 0
-    for image in order:
-        if image in junk:
-            continue
-        if image in good:
-            hits += 1
-        recall, precision = hits / len(good), hits / (seen + 1)
-        area += (recall - recall_before) * (precision_before + precision) / 2
-        precision_before, recall_before = precision, recall
-        seen += 1
-    return area
+def labels_of(rng, num_query, num_gallery, people=4, cameras=3, step=1):
+    ids = rng.integers(-2, people - 2, num_query + num_gallery) * step
+    camids = rng.integers(0, cameras, num_query + num_gallery)
+    return [part for values in (ids, camids) for part in np.split(values, [num_query])]
+
+
+def assert_equals_slow_loops(distances, labels):
+    expected = slow_scores(distances, *labels)
+    valid = [row is not None for row in expected]
+    if not any(valid):
+        with pytest.raises(ValueError, match="no query identity appears in the gallery"):
+            rank_distances(distances, *labels)
+        return
+    truth = np.array([row for row in expected if row is not None])
+    for column, rule in enumerate(("fastreid", "market")):
+        got = rank_distances(distances, *labels, ap_rule=rule)
+        np.testing.assert_allclose(got.average_precision[valid], truth[:, column], rtol=1e-12)
+        assert np.isnan(got.average_precision[~np.array(valid)]).all()
+        assert got.mAP == pytest.approx(truth[:, column].mean())
+    assert list(got.mAP_by_rule.values()) == pytest.approx(truth.mean(axis=0)[:2])
+    assert got.mINP == pytest.approx(truth[:, 2].mean())
+    np.testing.assert_allclose(got.cmc, [(truth[:, 3] <= k).mean() for k in range(1, 51)])
+    assert got.num_valid == sum(valid)
+
+
+# --- equal to others
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -60,20 +63,52 @@ def test_equals_fastreids_python_evaluation(problem, metric):
     )
 
 
-def test_market_rule_equals_the_official_loop(problem):
-    query, gallery, query_pids, gallery_pids, query_camids, gallery_camids = problem
+@pytest.mark.slow
+def test_equals_fastreids_cython(tmp_path):
+    from fastreid_ext.evaluation.host_cython import compiled_evaluate
+
+    query, gallery, *labels = draw_problem(4, 300, 2000, identities=60, noise=2.0)
     distances = np.linalg.norm(query[:, None] - gallery[None], axis=2)
-    expected = []
-    for row, pid, camid in zip(distances, query_pids, query_camids, strict=True):
-        same = gallery_pids == pid
-        good = set(np.flatnonzero(same & (gallery_camids != camid)))
-        junk = set(np.flatnonzero(same & (gallery_camids == camid)))
-        if good:
-            expected.append(official_average_precision(np.argsort(row), good, junk))
-    got = rank_distances(
-        distances, query_pids, gallery_pids, query_camids, gallery_camids, ap_rule="market"
-    )
-    assert got.mAP == pytest.approx(np.mean(expected), abs=1e-9)
+    cmc, precisions, penalties = compiled_evaluate(tmp_path)(distances, *labels, 50)
+    got = rank_distances(distances, *labels)
+    np.testing.assert_allclose(got.cmc, cmc, atol=1e-6)
+    assert got.num_valid == len(precisions) < 300
+    assert got.mAP == pytest.approx(precisions.mean(), abs=1e-6)
+    assert got.mINP == pytest.approx(penalties.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_equals_slow_loops_under_heavy_ties(dtype):
+    """Few distinct distances, some infinite, huge and negative ids."""
+    rng = np.random.default_rng(2)
+    for num_gallery in (1, 7, 60, 200):
+        labels = labels_of(rng, 20, num_gallery, step=2**40)
+        distances = rng.integers(0, 4, (20, num_gallery)).astype(dtype)
+        distances[rng.random(distances.shape) < 0.2] = np.inf
+        assert_equals_slow_loops(distances, labels)
+
+
+def test_searching_and_comparing_count_the_same():
+    """Which of the two is used depends on how many images are near."""
+    rng = np.random.default_rng(3)
+    for distinct in (2, 5, 10**6):
+        row = rng.integers(0, distinct, 300).astype(np.float32)
+        positives = np.sort(rng.choice(300, 12, replace=False))
+        positives = positives[np.argsort(row[positives], kind="stable")]
+        rank_of = np.argsort(np.argsort(row, kind="stable")) + 1
+        for count in (rank_counts._ranks_by_search, rank_counts._ranks_by_comparison):
+            np.testing.assert_array_equal(count(row, row[positives], positives), rank_of[positives])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 90), st.integers(2, 5), st.integers(2, 400))
+def test_equals_slow_loops(seed, num_gallery, people, distinct):
+    rng = np.random.default_rng(seed)
+    labels = labels_of(rng, 6, num_gallery, people)
+    assert_equals_slow_loops(rng.integers(0, distinct, (6, num_gallery)) / 7, labels)
+
+
+# --- known answers
 
 
 def test_hand_computed_list():
@@ -86,70 +121,26 @@ def test_hand_computed_list():
     assert got.mINP == pytest.approx(2 / 3)
     market = rank_distances(distances, *labels, ap_rule="market")
     assert market.mAP == pytest.approx(((1 + 1) / 2 + (1 / 2 + 2 / 3) / 2) / 2)
+    assert market.ap_rule == "market"
+    assert got.mAP_by_rule == market.mAP_by_rule == {"fastreid": got.mAP, "market": market.mAP}
+
+
+def test_hand_computed_features():
+    """Cosine ranks by angle, euclidean by length: the far image in the query's direction wins."""
+    query, gallery = [[1.0, 0.0]], [[9.0, 1.0], [0.8, 0.6]]
+    labels = [[1], [1, 2], [0], [1, 1]]
+    assert rank_metrics(query, gallery, *labels).mAP == 1
+    assert rank_metrics(query, gallery, *labels, metric="euclidean").mAP == 1 / 2
 
 
 def test_ties_are_ranked_by_gallery_position():
     labels = [[1], [2, 1, 2], [0], [1, 1, 1]]
     assert rank_distances(np.zeros((1, 3)), *labels).mAP == pytest.approx(1 / 2)
-    rng = np.random.default_rng(1)
-    distances = rng.integers(0, 4, (30, 60)).astype(np.float32)
-    pids, camids = rng.integers(0, 5, 90), rng.integers(0, 3, 90)
-    labels = [pids[:30], pids[30:], camids[:30], camids[30:]]
-    stable = distances + np.arange(60) * 1e-4
-    assert rank_distances(distances, *labels).mAP == rank_distances(stable, *labels).mAP
-
-
-def test_equals_a_stable_sort_under_heavy_ties():
-    """Random small problems: few distinct distances, some infinite, huge ids, every float type."""
-    rng = np.random.default_rng(2)
-    for dtype in (np.float16, np.float32, np.float64):
-        for num_gallery in (1, 7, 60):
-            ids = rng.integers(-2, 3, 20 + num_gallery) * 2**40
-            camids = rng.integers(0, 3, 20 + num_gallery)
-            distances = rng.integers(0, 4, (20, num_gallery)).astype(dtype)
-            distances[rng.random(distances.shape) < 0.2] = np.inf
-            labels = [part for values in (ids, camids) for part in np.split(values, [20])]
-            expected = stable_sort_precisions(distances, *labels)
-            if not expected:
-                continue
-            got = rank_distances(distances, *labels)
-            valid = got.average_precision[~np.isnan(got.average_precision)]
-            np.testing.assert_allclose(valid, expected, rtol=1e-12)
-
-
-def stable_sort_precisions(distances, query_pids, gallery_pids, query_camids, gallery_camids):
-    precisions = []
-    for row, pid, camid in zip(distances, query_pids, query_camids, strict=True):
-        order = np.argsort(row, kind="stable")
-        order = order[(gallery_pids[order] != pid) | (gallery_camids[order] != camid)]
-        ranks = np.flatnonzero(gallery_pids[order] == pid) + 1
-        if len(ranks):
-            precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
-    return precisions
 
 
 def test_float64_distances_are_not_rounded():
     distances = np.array([[1 + 1e-12, 1.0]])
     assert rank_distances(distances, [1], [2, 1], [0], [1, 1]).mAP == 1
-
-
-def test_chunks_change_nothing(problem, monkeypatch):
-    whole = rank_metrics(*problem)
-    monkeypatch.setattr(distances, "CHUNK_VALUES", 7 * len(problem[1]))
-    chunked = rank_metrics(*problem)
-    np.testing.assert_allclose(chunked.average_precision, whole.average_precision, rtol=1e-6)
-
-
-def test_takes_tensors_and_ids_with_gaps(problem):
-    query, gallery, query_pids, gallery_pids, *camids = problem
-    got = rank_metrics(
-        torch.from_numpy(query).requires_grad_(),
-        torch.from_numpy(gallery),
-        torch.from_numpy(query_pids * 1000 + 5),
-        gallery_pids * 1000 + 5,
-        *camids,
-    )
-    assert got.mAP == pytest.approx(rank_metrics(*problem).mAP)
 
 
 def test_gallery_smaller_than_fifty_fills_the_curve():
@@ -159,25 +150,185 @@ def test_gallery_smaller_than_fifty_fills_the_curve():
     assert (cmc[1:] == 1).all()
 
 
-def test_says_what_is_wrong(problem):
+def test_table_columns_name_their_rule(problem):
+    columns = rank_metrics(*problem, ap_rule="market").percentages()
+    assert columns["mAP (market)"] < columns["mAP"]  # whatever was asked for
+    titles = list(map(column_title, columns))
+    assert titles == ["Rank-1", "Rank-5", "Rank-10", "mAP (fastreid)", "mINP", "mAP (market)"]
+    assert column_title("MSMT17/mAP") == "MSMT17/mAP (fastreid)"
+
+
+# --- what must not matter, and what must
+
+
+@st.composite
+def tie_free(draw):
+    """Distances without ties, with labels; the first query always has a match."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    num_gallery = draw(st.integers(2, 60))
+    labels = labels_of(rng, 5, num_gallery)
+    labels[1][0], labels[3][0] = labels[0][0], labels[2][0] + 1
+    distances = rng.permuted(np.tile(np.arange(num_gallery) / 8, (5, 1)), axis=1)
+    return rng, distances, labels
+
+
+def precisions_of(distances, labels, rule="fastreid"):
+    return rank_distances(distances, *labels, ap_rule=rule).average_precision
+
+
+@settings(max_examples=40, deadline=None)
+@given(tie_free(), st.sampled_from(["fastreid", "market"]))
+def test_the_order_of_the_gallery_does_not_matter_without_ties(problem, rule):
+    rng, distances, labels = problem
+    query_pids, gallery_pids, query_camids, gallery_camids = labels
+    order = rng.permutation(len(gallery_pids))
+    turned = [query_pids, gallery_pids[order], query_camids, gallery_camids[order]]
+    np.testing.assert_allclose(
+        precisions_of(distances[:, order], turned, rule), precisions_of(distances, labels, rule)
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(tie_free(), st.sampled_from(["fastreid", "market"]))
+def test_a_distractor_never_raises_ap_and_junk_never_changes_it(problem, rule):
+    rng, distances, (query_pids, gallery_pids, query_camids, gallery_camids) = problem
+    before = precisions_of(
+        distances, [query_pids, gallery_pids, query_camids, gallery_camids], rule
+    )
+    longer = np.insert(distances, 0, rng.uniform(-1, distances.max() + 1, 5), axis=1)
+    camids = np.insert(gallery_camids, 0, query_camids[0])
+    distractor = [query_pids, np.insert(gallery_pids, 0, 10**9), query_camids, camids]
+    after = precisions_of(longer, distractor, rule)
+    is_valid = ~np.isnan(before)
+    assert (after[is_valid] <= before[is_valid] + 1e-12).all()
+    junk = [query_pids, np.insert(gallery_pids, 0, query_pids[0]), query_camids, camids]
+    assert precisions_of(longer, junk, rule)[0] == before[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(tie_free())
+def test_a_nearer_match_never_lowers_ap(problem):
+    _, distances, labels = problem
+    nearer = distances.copy()
+    nearer[0, 0] -= 3  # a match of the first query
+    for rule in ("fastreid", "market"):
+        assert precisions_of(nearer, labels, rule)[0] >= precisions_of(distances, labels, rule)[0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(tie_free())
+def test_only_the_order_of_distances_matters(problem):
+    _, distances, labels = problem
+    np.testing.assert_array_equal(
+        precisions_of(np.exp(distances), labels), precisions_of(distances, labels)
+    )
+
+
+def test_chunks_and_threads_change_nothing(problem, monkeypatch):
+    whole = rank_metrics(*problem)
+    monkeypatch.setattr(
+        chunked.DistanceChunks.__init__, "__kwdefaults__", {"chunk_values": 7 * 120}
+    )
+    np.testing.assert_allclose(
+        rank_metrics(*problem).average_precision, whole.average_precision, rtol=1e-6
+    )
+    monkeypatch.undo()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        threaded = rank_metrics(*problem)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(threaded.average_precision, whole.average_precision)
+
+
+def test_takes_tensors_and_ids_with_gaps(problem):
+    query, gallery, query_pids, gallery_pids, *camids = problem
+    got = rank_metrics(
+        torch.from_numpy(query).requires_grad_(),
+        torch.from_numpy(gallery),
+        torch.from_numpy(query_pids * 1000 - 5),
+        gallery_pids * 1000.0 - 5,
+        *camids,
+    )
+    assert got.mAP == pytest.approx(rank_metrics(*problem).mAP)
+
+
+def test_half_precision_features_are_converted_and_nothing_is_written_to(problem):
+    query, gallery, *labels = problem
+    rounded = query.astype(np.float16), torch.from_numpy(gallery).bfloat16()
+    kept = query.copy(), gallery.copy()
+    exact = rank_metrics(rounded[0].astype(np.float32), rounded[1].float(), *labels)
+    np.testing.assert_array_equal(
+        rank_metrics(*rounded, *labels).average_precision, exact.average_precision
+    )
+    rank_metrics(query, gallery, *labels)
+    np.testing.assert_array_equal(query, kept[0])
+    np.testing.assert_array_equal(gallery, kept[1])
+
+
+def test_given_distances_are_not_written_to():
+    distances = np.random.default_rng(0).random((3, 8)).astype(np.float32)
+    kept = distances.copy()
+    rank_distances(distances, [0, 1, 2], [0, 1, 2, 0, 1, 2, 0, 1], [0] * 3, [1] * 8)
+    np.testing.assert_array_equal(distances, kept)
+
+
+def test_features_of_length_zero_are_at_distance_one():
+    """As in fastreid: neither like nor unlike anything, and no NaN."""
+    gallery = [[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]
+    assert rank_metrics([[1.0, 0.0]], gallery, [1], [1, 2, 3], [0], [1] * 3).mAP == 1 / 2
+
+
+# --- bad input
+
+
+def test_queries_without_a_match_are_skipped_counted_and_logged(problem, caplog):
+    got = rank_metrics(*problem)
+    skipped = np.isnan(got.average_precision).sum()
+    assert skipped == 40 - got.num_valid > 0
+    assert f"{skipped} of 40 queries have no match under another camera" in caplog.text
+
+
+def test_says_what_is_wrong_with_features(problem):
     query, gallery, *labels = problem
     broken = query.copy()
     broken[3, 2] = np.nan
     with pytest.raises(ValueError, match=r"expected finite query_features.*the first at \[3\]"):
         rank_metrics(broken, gallery, *labels)
-    with pytest.raises(ValueError, match="at least one query and one gallery image, got 40 and 0"):
-        rank_metrics(query, gallery[:0], labels[0], [], labels[2], [])
-    with pytest.raises(ValueError, match="got squares beyond float32"):
-        rank_metrics(query * 1e25, gallery, *labels, metric="euclidean")
-    with pytest.raises(ValueError, match="expected whole numbers as person and camera ids"):
-        rank_metrics(query, gallery, labels[0] + 0.5, *labels[1:])
+    with pytest.raises(ValueError, match=r"expected gallery_features \(N, D\), got \(120,\)"):
+        rank_metrics(query, gallery[:, 0], *labels)
+    for metric in ("cosine", "euclidean"):
+        with pytest.raises(ValueError, match="got squares beyond float32"):
+            rank_metrics(query * 1e25, gallery, *labels, metric=metric)
     with pytest.raises(ValueError, match="one dimension, got 16 and 8"):
         rank_metrics(query, gallery[:, :8], *labels)
-    with pytest.raises(ValueError, match="no query identity appears in the gallery"):
-        rank_distances(np.zeros((1, 2)), [1], [1, 2], [0], [0, 1])
     with pytest.raises(ValueError, match="unknown metric 'cosin'"):
         rank_metrics(query, gallery, *labels, metric="cosin")
-    with pytest.raises(ValueError, match="unknown ap_rule"):
-        rank_distances(np.zeros((1, 2)), [1], [1, 2], [0], [1, 1], ap_rule="voc")
+
+
+def test_says_what_is_wrong_with_labels(problem):
+    query, gallery, *labels = problem
+    with pytest.raises(ValueError, match="at least one query and one gallery image, got 40 and 0"):
+        rank_metrics(query, gallery[:0], labels[0], [], labels[2], [])
+    for wrong in (labels[0] + 0.5, np.where(labels[0] == 0, np.nan, 1), labels[0].astype(str)):
+        with pytest.raises(ValueError, match="expected whole numbers as person and camera ids"):
+            rank_metrics(query, gallery, wrong, *labels[1:])
+    with pytest.raises(ValueError, match="expected 1-D labels"):
+        rank_metrics(query, gallery, labels[0][:, None], *labels[1:])
     with pytest.raises(ValueError, match="expected 40 query and 120 gallery labels"):
         rank_metrics(query, gallery, labels[0][:-1], *labels[1:])
+    with pytest.raises(ValueError, match="no query identity appears in the gallery"):
+        rank_distances(np.zeros((1, 2)), [1], [1, 2], [0], [0, 1])  # all junk
+
+
+def test_says_what_is_wrong_with_distances():
+    labels = [[1], [1, 2], [0], [1, 1]]
+    with pytest.raises(ValueError, match="unknown ap_rule"):
+        rank_distances(np.zeros((1, 2)), *labels, ap_rule="voc")
+    with pytest.raises(ValueError, match=r"expected distances \(Q, G\) without NaN"):
+        rank_distances(np.full((1, 2), np.nan), *labels)
+    with pytest.raises(ValueError, match="expected 3 query and 2 gallery labels"):
+        rank_distances(np.zeros((3, 2)), *labels)
+    with pytest.raises(ValueError, match="expected 1 rows of distances, got 2"):
+        rank_distances(iter([torch.zeros(1, 2), torch.zeros(1, 2)]), *labels)

@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fastreid_ext.evaluation.pictures.png import bare, save_figure
+from fastreid_ext.evaluation.ranking import column_title
 
 _TESTED = ("Rank-1", "mAP", "mINP")
 
@@ -37,7 +38,7 @@ def plot_training(metrics_file: Path, output: Path) -> Path:
     left.legend(frameon=False)
     left.set_ylim(bottom=0)
     for key in tested:
-        right.plot(*_series(rows, key), "o-", ms=4, label=key)
+        right.plot(*_series(rows, key), "o-", ms=4, label=column_title(key))
     right.set(xlabel="iteration", ylabel="%", title="Test identities", ylim=(0, 100))
     if tested:
         right.legend(frameon=False, loc="lower right")

@@ -1,0 +1,149 @@
+"""Expanded k-reciprocal neighbour sets, and their Jaccard distance as sparse tensors.
+
+Works on any device; everything but one chunk of dense overlaps is sparse.
+
+Letters: N images, of which the first Q are queries and the other G the gallery; K nearest images of
+each, itself included, and the H nearest of these for the expansion; n rows of one chunk.
+
+[0] Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_ROW_CHUNK = 512  # images whose sets are built together: about 100 bytes x K x H x K each
+_PAIR_CHUNK = 2**21  # pairs of set members compared together: about 50 bytes each
+
+
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """Members of the sets of N images, sorted by image, then member.
+
+    Attributes:
+        row: (M,) image whose set it is.
+        column: (M,) member.
+        distance: (M,) float32 from the nearest lists; NaN where the member is not among them.
+    """
+
+    row: Tensor
+    column: Tensor
+    distance: Tensor
+
+
+def expanded_sets(index: Tensor, distance: Tensor, half: int) -> Members:
+    """Return the sets R* of all images [0, eq. 3].
+
+    A member of R(i) is among the K nearest of i, and i among its K nearest. The half set of a
+    member (with H in place of K) joins if more than two thirds of it are in R(i).
+
+    Args:
+        index: (N, K) nearest images.
+        distance: (N, K) of these.
+        half: H, at most K.
+    """
+    mutual = _mutual(index)
+    mutual_half = _mutual(index[:, :half])
+    parts = [
+        _expanded_chunk(rows, index, distance, mutual, mutual_half)
+        for rows in torch.arange(len(index), device=index.device).split(_ROW_CHUNK)
+    ]
+    return Members(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _mutual(index: Tensor) -> Tensor:
+    """Tell (N, K) for each nearest image whether the relation is mutual."""
+    own = torch.arange(len(index), device=index.device)
+    parts = zip(index.split(_ROW_CHUNK), own.split(_ROW_CHUNK), strict=True)
+    return torch.cat([(index[near] == row[:, None, None]).any(dim=2) for near, row in parts])
+
+
+def _expanded_chunk(
+    rows: Tensor, index: Tensor, distance: Tensor, mutual: Tensor, mutual_half: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    near, is_member = index[rows], mutual[rows]  # (n, K)
+    half = mutual_half.shape[1]
+    candidates, is_candidate = index[near, :half], mutual_half[near]  # (n, K, H)
+    members = torch.where(is_member, near, -1)
+    shared = (candidates[..., None] == members[:, None, None, :]).any(dim=3) & is_candidate
+    joins = is_member & (shared.sum(dim=2) > 2 / 3 * is_candidate.sum(dim=2).double())
+    joining = torch.where(joins[..., None] & is_candidate, candidates, -1).flatten(1)
+    columns = torch.cat([members, joining], dim=1)
+    # A member among the nearest brings its distance; sorted before its doubles from half sets.
+    unknown = distance.new_full(joining.shape, torch.nan)
+    order = columns.argsort(dim=1, stable=True)
+    columns = columns.gather(1, order)
+    distances = torch.cat([distance[rows], unknown], dim=1).gather(1, order)
+    is_first = columns != columns.roll(1, dims=1)
+    is_first[:, 0] = True
+    row, slot = ((columns >= 0) & is_first).nonzero(as_tuple=True)
+    return rows[row], columns[row, slot], distances[row, slot]
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseRows:
+    """Rows of a sparse matrix; entry e lies at (row[e], column[e]), sorted by row."""
+
+    row: Tensor
+    column: Tensor
+    value: Tensor
+
+    def averaged(self, index: Tensor) -> "SparseRows":
+        """Return the mean of the rows of the k2 nearest images (N, k2) of each [0, eq. 11]."""
+        count = index.shape[1]
+        own = torch.arange(len(index), device=index.device).repeat_interleave(count)
+        share = self.value.new_full(own.shape, 1 / count)
+        size = (len(index), len(index))
+        average = torch.sparse_coo_tensor(torch.stack([own, index.flatten()]), share, size)
+        rows = torch.sparse_coo_tensor(torch.stack([self.row, self.column]), self.value, size)
+        mean = torch.sparse.mm(average, rows).coalesce()
+        return SparseRows(*mean.indices(), mean.values())
+
+
+class Overlaps:
+    """Overlap of each query's weighted set with each gallery image's [0, eq. 9].
+
+    Args:
+        weights: rows of all N images, each of sum 1.
+        num_images: N.
+        num_query: Q.
+    """
+
+    def __init__(self, weights: SparseRows, num_images: int, num_query: int) -> None:
+        self._num_gallery = num_images - num_query
+        of_gallery = weights.row >= num_query
+        by_column = weights.column[of_gallery].argsort(stable=True)
+        # The gallery images that have a member, and with which weight; sorted by member.
+        self._holder = (weights.row[of_gallery] - num_query)[by_column]
+        self._held = weights.value[of_gallery][by_column]
+        counts = torch.bincount(weights.column[of_gallery], minlength=num_images)
+        self._holders = counts[weights.column]
+        self._first = (counts.cumsum(0) - counts)[weights.column]
+        self._weights = weights
+
+    def of(self, rows: slice) -> Tensor:
+        """Return the sums of minima (n, G) of some queries, in [0, 1]."""
+        edges = torch.tensor([rows.start, rows.stop], device=self._weights.row.device)
+        start, stop = torch.searchsorted(self._weights.row, edges).tolist()
+        overlap = self._held.new_zeros((rows.stop - rows.start) * self._num_gallery)
+        for part in self._parts(start, stop):
+            repeats = self._holders[part]
+            entry = torch.arange(part.start, part.stop, device=repeats.device)
+            entry = entry.repeat_interleave(repeats)
+            offset = torch.arange(len(entry), device=repeats.device)
+            offset -= (repeats.cumsum(0) - repeats).repeat_interleave(repeats)
+            slot = self._first[entry] + offset
+            cell = (self._weights.row[entry] - rows.start) * self._num_gallery + self._holder[slot]
+            overlap.index_add_(0, cell, torch.minimum(self._weights.value[entry], self._held[slot]))
+        return overlap.view(-1, self._num_gallery)
+
+    def _parts(self, start: int, stop: int) -> Iterator[slice]:
+        """Split entries so that the pairs of a part are bounded."""
+        pairs = self._holders[start:stop].cumsum(0)
+        while start < stop:
+            taken = max(1, int(torch.searchsorted(pairs, _PAIR_CHUNK, right=True)))
+            yield slice(start, start + taken)
+            pairs = pairs[taken:] - pairs[taken - 1]
+            start += taken

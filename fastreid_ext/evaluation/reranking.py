@@ -1,0 +1,157 @@
+"""Exact k-reciprocal re-ranking in bounded memory: no N x N matrix, on the CPU and on CUDA.
+
+Only what the sets of nearest images need is kept: K distances per image and sparse weights. The
+re-ranked distances come in chunks of queries, to be ranked by ``ranking.rank_distances``.
+
+Letters: N images = Q queries + G gallery images, D feature dimension, R rows of one chunk.
+
+fastreid computes two things under this name, and both are here:
+
+- rule "evaluator": what its TEST.RERANK does (``compute_jaccard_distance``): the image itself
+  counts among the k1 nearest, weights are exp(-squared distance), and the metric's distance is
+  mixed in as it is.
+- rule "released": ``fastreid.evaluation.rerank.re_ranking``, the authors' released code: k1
+  nearest beside the image itself, and squared distances divided by the largest of the image, both
+  in the weights and in the mixture.
+
+Equal distances are ordered by position; fastreid leaves them to an unstable sort or to faiss.
+
+[0] Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn import functional as F
+
+from fastreid_ext.evaluation.distances import DistanceChunks, Metric
+from fastreid_ext.evaluation.nearest import Nearest, nearest
+from fastreid_ext.evaluation.reciprocal_sets import (
+    Members,
+    Overlaps,
+    SparseRows,
+    expanded_sets,
+)
+
+Rule = Literal["evaluator", "released"]
+RULES: tuple[Rule, ...] = ("evaluator", "released")
+_CHUNK_VALUES = 2**23  # re-ranked distances held at a time: 32 MiB of float32
+_PAIR_CHUNK = 2**12  # missing distances computed together: 8 KiB x D
+
+
+def reranked_distances(
+    query_features: Tensor | ArrayLike,
+    gallery_features: Tensor | ArrayLike,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    metric: Metric = "cosine",
+    rule: Rule = "evaluator",
+) -> Iterator[Tensor]:
+    """Yield the re-ranked distances of successive queries to the gallery.
+
+    Args:
+        query_features: (Q, D) finite reals.
+        gallery_features: (G, D), moved to the device of the queries, where the work is done.
+        k1: nearest images of which the mutual ones make a set, >= 1; ``k1`` of [0].
+        k2: nearest images over which weights are averaged, >= 1; 1 does not average.
+        lambda_value: share of the original distance in [0, 1]; the rest is Jaccard's.
+        metric: "cosine" or "euclidean" (squared, as fastreid's).
+        rule: see the module's head.
+
+    Returns:
+        Iterator over float32 tensors (R, G), all Q rows in order.
+
+    Raises:
+        ValueError: features as in ``ranking.rank_metrics``, or arguments out of range. At the call,
+            not at the first chunk.
+    """
+    _check(k1, k2, lambda_value, rule)
+    chunks = DistanceChunks(query_features, gallery_features, metric, chunk_values=_CHUNK_VALUES)
+    return _reranked(chunks, k1, k2, lambda_value, rule)
+
+
+def _check(k1: int, k2: int, lambda_value: float, rule: str) -> None:
+    if k1 < 1 or k2 < 1:
+        raise ValueError(f"expected k1 and k2 of at least 1, got {k1} and {k2}")
+    if not 0 <= lambda_value <= 1:
+        raise ValueError(f"expected lambda in [0, 1], got {lambda_value}")
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r}; known: {', '.join(RULES)}")
+
+
+def _reranked(
+    chunks: DistanceChunks, k1: int, k2: int, lambda_value: float, rule: Rule
+) -> Iterator[Tensor]:
+    num_query, num_images = len(chunks.query), len(chunks.query) + len(chunks.gallery)
+    near, weights = _weights(chunks, k1, k2, rule)
+    if k2 > 1:
+        weights = weights.averaged(near.index[:, :k2])
+    overlaps = Overlaps(weights, num_images, num_query)
+    start = 0
+    for products in chunks:
+        rows = slice(start, start + len(products.values))
+        start = rows.stop
+        shared = overlaps.of(rows)
+        jaccard = (1 - shared / (2 - shared)).clamp_(min=0)
+        original = products.as_distances()
+        if rule == "released":
+            original = original.square_().div_(near.largest[rows, None])
+        yield jaccard.mul_(1 - lambda_value).add_(original, alpha=lambda_value)
+
+
+def _weights(chunks: DistanceChunks, k1: int, k2: int, rule: Rule) -> tuple[Nearest, SparseRows]:
+    """Return the nearest images and the weighted sets of all N images [0, eq. 7]."""
+    pairs = _Pairs(chunks, rule)
+    num_images = len(pairs.features)
+    # fastreid's evaluator searches k1 images only and averages over no more.
+    count = min(k1 if rule == "evaluator" else k1 + 1, num_images)
+    searched = count if rule == "evaluator" else min(max(count, k2), num_images)
+    near = nearest(pairs.features, searched, pairs.as_distances)
+    half = min(round(k1 / 2) + 1, count)
+    members = expanded_sets(near.index[:, :count], near.distance[:, :count], half)
+    distance = pairs.completed(members)
+    if rule == "released":
+        distance = distance / near.largest[members.row]
+    elif chunks.metric == "cosine":
+        distance = 2 * distance  # squared distance of unit vectors
+    weight = torch.exp(-distance)
+    total = weight.new_zeros(num_images).index_add_(0, members.row, weight)
+    return near, SparseRows(members.row, members.column, weight / total[members.row])
+
+
+class _Pairs:
+    """Distances between any of the N images; squared for the rule "released"."""
+
+    def __init__(self, chunks: DistanceChunks, rule: Rule) -> None:
+        self._is_cosine, self._is_squared = chunks.metric == "cosine", rule == "released"
+        self.features = torch.cat([chunks.query, chunks.gallery])
+        if self._is_cosine:
+            self.features = F.normalize(self.features, dim=1)
+        self._squares = torch.linalg.vector_norm(self.features, dim=1).square()
+
+    def as_distances(self, products: Tensor, rows: slice, columns: slice) -> Tensor:
+        """Turn the inner products of rows and columns into distances, in place."""
+        offset = self._squares[rows, None] + self._squares[columns]
+        return self._as_distances(products, offset)
+
+    def completed(self, members: Members) -> Tensor:
+        """Return the distances of the members (M,), computing those that are not known."""
+        distance = members.distance.clone()
+        for part in distance.isnan().nonzero().flatten().split(_PAIR_CHUNK):
+            row, column = members.row[part], members.column[part]
+            products = torch.linalg.vecdot(self.features[row], self.features[column])
+            offset = self._squares[row] + self._squares[column]
+            distance[part] = self._as_distances(products, offset)
+        return distance
+
+    def _as_distances(self, products: Tensor, offset: Tensor) -> Tensor:
+        if self._is_cosine:
+            distances = products.neg_().add_(1)
+        else:
+            distances = products.mul_(-2).add_(offset)
+        return distances.square_() if self._is_squared else distances

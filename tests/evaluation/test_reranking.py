@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+import torch
+from fastreid.evaluation.rerank import re_ranking
+from fastreid.utils.compute_dist import build_dist, compute_jaccard_distance
+from torch.nn import functional as F
+
+from fastreid_ext.evaluation import nearest as nearest_module
+from fastreid_ext.evaluation import reciprocal_sets
+from fastreid_ext.evaluation.nearest import nearest, nearest_where_they_are
+from fastreid_ext.evaluation.reranking import reranked_distances
+
+from .ranking_problems import draw_problem
+
+SETTINGS = [(20, 6, 0.3), (7, 1, 0.0), (5, 3, 1.0), (9, 12, 0.5)]
+
+
+def features(seed=0, noise=1.0, num_query=60, num_gallery=200):
+    query, gallery, *_ = draw_problem(seed, num_query, num_gallery, identities=25, noise=noise)
+    return torch.from_numpy(query), torch.from_numpy(gallery)
+
+
+def reranked(query, gallery, **arguments):
+    return torch.cat(list(reranked_distances(query, gallery, **arguments))).numpy()
+
+
+def released(query, gallery, k1, k2, lambda_value, metric):
+    """fastreid's dense function, on fastreid's distances."""
+    parts = [(query, gallery), (query, query), (gallery, gallery)]
+    return re_ranking(*(build_dist(*pair, metric) for pair in parts), k1, k2, lambda_value)
+
+
+def as_evaluator(query, gallery, k1, k2, lambda_value, metric):
+    """What fastreid's evaluator computes for TEST.RERANK, with faiss on the CPU."""
+    original = build_dist(query, gallery, metric)
+    if metric == "cosine":
+        query, gallery = F.normalize(query, dim=1), F.normalize(gallery, dim=1)
+    everything = torch.cat([query, gallery])
+    jaccard = compute_jaccard_distance(everything, k1=k1, k2=k2, search_option=3)
+    jaccard = jaccard[: len(query), len(query) :]
+    return jaccard * (1 - lambda_value) + original * lambda_value
+
+
+REFERENCES = {"released": released, "evaluator": as_evaluator}
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("noise", [0.6, 1.0, 50.0])
+def test_equals_fastreids_dense_code(rule, metric, noise):
+    """noise 50: nothing but noise, few mutual neighbours."""
+    query, gallery = features(noise=noise)
+    for k1, k2, share in SETTINGS:
+        if rule == "evaluator" and metric == "euclidean" and noise > 1:
+            continue  # exp(-squared distance) underflows for all but the image itself
+        expected = REFERENCES[rule](query, gallery, k1, k2, share, metric)
+        got = reranked(query, gallery, k1=k1, k2=k2, lambda_value=share, metric=metric, rule=rule)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, expected, rtol=2e-6, atol=2e-6)
+
+
+def test_small_chunks_change_nothing(monkeypatch):
+    """Rows, pairs and blocks split at awkward places."""
+    query, gallery = features()
+    whole = reranked(query, gallery)
+    monkeypatch.setattr("fastreid_ext.evaluation.reranking._CHUNK_VALUES", 7 * 200)
+    monkeypatch.setattr("fastreid_ext.evaluation.reranking._PAIR_CHUNK", 3)
+    monkeypatch.setattr(reciprocal_sets, "_ROW_CHUNK", 11)
+    monkeypatch.setattr(reciprocal_sets, "_PAIR_CHUNK", 50)
+    monkeypatch.setattr(nearest_module, "_BLOCK_SIDE", 37)
+    chunks = list(reranked_distances(query, gallery))
+    assert [len(chunk) for chunk in chunks] == [7] * 8 + [4]
+    np.testing.assert_allclose(torch.cat(chunks).numpy(), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+def test_tensor_search_gives_the_same_re_ranking(rule, monkeypatch):
+    """The search of a GPU; everything after it is the same code on every device."""
+    query, gallery = features()
+    expected = reranked(query, gallery, rule=rule)
+    monkeypatch.setattr("fastreid_ext.evaluation.reranking.nearest", nearest_where_they_are)
+    np.testing.assert_allclose(reranked(query, gallery, rule=rule), expected, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("rule", REFERENCES)
+def test_gpu_equals_cpu(rule):
+    query, gallery = features()
+    chunks = list(reranked_distances(query.cuda(), gallery, rule=rule))
+    assert chunks[0].is_cuda
+    expected = reranked(query, gallery, rule=rule)
+    np.testing.assert_allclose(torch.cat(chunks).cpu().numpy(), expected, atol=1e-5)
+
+
+def subtracted_from_zero(products, rows, columns):
+    return products.neg_()
+
+
+@pytest.mark.parametrize("search", [nearest, nearest_where_they_are])
+@pytest.mark.parametrize("side", [1, 10, 64, 2048])
+def test_nearest_equals_a_stable_sort(search, side, monkeypatch):
+    """Whole numbers make many ties; blocks of every size keep them in the order of position."""
+    monkeypatch.setattr(nearest_module, "_BLOCK_SIDE", side)
+    monkeypatch.setattr(nearest_module, "_CHUNK_VALUES", side * 150)
+    generator = torch.Generator().manual_seed(side)
+    whole = torch.randint(-2, 3, (150, 4), generator=generator).float()
+    found = search(whole, 9, subtracted_from_zero)
+    distances = -(whole @ whole.T)
+    order = distances.argsort(dim=1, stable=True)[:, :9]
+    assert torch.equal(found.index, order)
+    assert torch.equal(found.distance, distances.gather(1, order))
+    assert torch.equal(found.largest, distances.amax(dim=1))
+
+
+def test_hand_computed():
+    """Two pairs on a line, k1 = k2 = 1: each set is {itself, its pair}, so pairs overlap fully.
+
+    By the released rule, with d the squared distance: the query at 0, gallery at 1, 10, 11. The
+    largest d of the query is 121, of its pair 100; weights are exp(-d^2 / largest^2).
+    """
+    query, gallery = torch.tensor([[0.0]]), torch.tensor([[1.0], [10.0], [11.0]])
+    arguments = {"k1": 1, "k2": 1, "metric": "euclidean", "rule": "released"}
+    got = reranked(query, gallery, lambda_value=0.0, **arguments)[0]
+    of_query = np.exp([0, -((1 / 121) ** 2)]) / np.exp([0, -((1 / 121) ** 2)]).sum()
+    of_pair = np.exp([-((1 / 100) ** 2), 0]) / np.exp([-((1 / 100) ** 2), 0]).sum()
+    shared = np.minimum(of_query, of_pair).sum()
+    np.testing.assert_allclose(got, [1 - shared / (2 - shared), 1, 1], atol=1e-6)
+    got = reranked(query, gallery, lambda_value=1.0, **arguments)[0]
+    np.testing.assert_allclose(got, np.array([1, 100, 121]) ** 2 / 121**2, rtol=1e-6)
+
+
+def test_more_neighbours_than_images():
+    """All images are everybody's neighbours: the sets are equal, only the weights differ."""
+    query, gallery = features(num_query=3, num_gallery=4)
+    expected = released(query, gallery, 50, 1, 0.3, "cosine")
+    got = reranked(query, gallery, k1=50, k2=1, rule="released")
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    assert np.isfinite(reranked(query, gallery, k1=50, k2=60)).all()
+
+
+def test_copies_of_one_image_stay_finite():
+    """All distances tie, so an image may not be among its own nearest and its set be empty."""
+    same = torch.ones(30, 8)
+    for rule in REFERENCES:
+        got = reranked(same[:10], same[10:], k1=3, k2=2, rule=rule)
+        assert np.isfinite(got).all()
+
+
+def test_says_what_is_wrong():
+    query, gallery = features()
+    with pytest.raises(ValueError, match="expected k1 and k2 of at least 1, got 0 and 6"):
+        reranked_distances(query, gallery, k1=0)
+    with pytest.raises(ValueError, match=r"expected lambda in \[0, 1\], got 1.5"):
+        reranked_distances(query, gallery, lambda_value=1.5)
+    with pytest.raises(ValueError, match="unknown rule 'dense'; known: evaluator, released"):
+        reranked_distances(query, gallery, rule="dense")
+    with pytest.raises(ValueError, match="expected finite gallery_features"):
+        reranked_distances(query, gallery * torch.nan)
+    with pytest.raises(ValueError, match="at least one query and one gallery image, got 60 and 0"):
+        reranked_distances(query, gallery[:0])
