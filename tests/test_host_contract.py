@@ -22,7 +22,6 @@ from fastreid.data.transforms import build_transforms
 from fastreid.evaluation import ReidEvaluator
 from fastreid.modeling import build_model
 from fastreid.solver import build_optimizer
-from fastreid.utils.compute_dist import build_dist
 from PIL import Image
 from torch import nn
 
