@@ -8,6 +8,7 @@ import torch
 
 from fastreid_ext.evaluation.features import TestFeatures
 from fastreid_ext.evaluation.pictures.rank_lists import RIGHT, WRONG, draw_rank_lists
+from fastreid_ext.evaluation.pictures.tiles import GAP, TEXT_HEIGHT
 from fastreid_ext.evaluation.pictures.training import plot_training
 from fastreid_ext.evaluation.reference_points import chance, colour_histograms
 
@@ -52,7 +53,9 @@ def test_colour_histograms_name_the_broken_file(tmp_path):
 
 def test_rank_lists_frame_right_green_and_wrong_red(test_set, tmp_path):
     picture = cv2.imread(str(draw_rank_lists(test_set, tmp_path / "ranks.png", queries=4, top=3)))
-    frames = picture[6 + 16 + 6 + 1, :, ::-1]  # pixels inside the upper frames of the first list
+    frames = picture[
+        GAP + TEXT_HEIGHT + GAP + 1, :, ::-1
+    ]  # pixels inside the upper frames of the first list
     middles = [6 + 36, 6 + 72 + 6 + 6 + 6 + 36]  # of the query, of the first match
     assert tuple(frames[middles[0]]) == (90, 90, 90)
     assert tuple(frames[middles[1]]) == RIGHT
@@ -65,7 +68,7 @@ def test_rank_lists_of_a_small_gallery_end_in_white(test_set, tmp_path):
     camids[4:8] = 0  # of the query's person and camera: left out
     small = dataclasses.replace(test_set, camids=camids)
     picture = cv2.imread(str(draw_rank_lists(small, tmp_path / "ranks.png", queries=4, top=12)))
-    frames = picture[6 + 16 + 6 + 1, :, ::-1]
+    frames = picture[GAP + TEXT_HEIGHT + GAP + 1, :, ::-1]
     columns = [tuple(frames[6 + 72 + 6 + 6 + 6 + 36 + 78 * k].tolist()) for k in range(12)]
     assert columns == [RIGHT, *[WRONG] * 6, *[(255, 255, 255)] * 5]
 

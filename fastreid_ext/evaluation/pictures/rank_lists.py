@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.evaluation.distances import Metric
 from fastreid_ext.evaluation.features import TestFeatures
 from fastreid_ext.evaluation.pictures.png import save_pixels
 from fastreid_ext.evaluation.pictures.tiles import (
@@ -21,9 +22,8 @@ from fastreid_ext.evaluation.pictures.tiles import (
     read_tile,
     text,
 )
-from fastreid_ext.evaluation.ranking import Metric
 
-# RGB frames; the green and the red of Okabe and Ito, which all can tell apart.
+# RGB frames; green and vermillion of Okabe and Ito, which all can tell apart.
 RIGHT, WRONG, QUERY = (0, 158, 115), (213, 94, 0), (90, 90, 90)
 
 Choice = Literal["random", "worst", "best"]
@@ -40,7 +40,7 @@ def draw_rank_lists(
     metric: Metric = "cosine",
     title: Sequence[str] = (),
 ) -> Path:
-    """Draw queries, each with its first gallery images, right ones framed green, wrong ones red.
+    """Draw queries, each with its first gallery images, right ones framed green, wrong ones orange.
 
     Images of the query's own person and camera are left out, as in the evaluation.
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 TILE, FRAME, GAP = (128, 64), 4, 6  # height x width, frame and gap, in pixels
-TEXT_HEIGHT = 16
+TEXT_HEIGHT = 18
 
 Pixels = NDArray[np.uint8]
 

@@ -1,0 +1,118 @@
+"""How much of the camera is left in the features.
+
+Without bias, two different persons are equally similar whatever cameras saw them. Letters: Q
+queries, G gallery images, A cameras of the queries, C cameras of the gallery.
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastreid_ext.evaluation.features import TestFeatures
+
+_CHUNK_PAIRS = 2**22
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraBias:
+    """Similarities by pair of cameras; NaN where there is no such pair.
+
+    Attributes:
+        query_cameras: (A,) camera ids, ascending.
+        gallery_cameras: (C,).
+        negatives: (A, C) mean cosine similarity of images of two persons.
+        positives: (A, C) of one person; the diagonal is of images that the evaluation leaves out.
+        nearest_same: share in [0, 1] of queries whose most similar image of *another* person is of
+            the query's own camera.
+        nearest_chance: the same for a random image of another person.
+    """
+
+    query_cameras: NDArray[np.int64]
+    gallery_cameras: NDArray[np.int64]
+    negatives: NDArray[np.float64]
+    positives: NDArray[np.float64]
+    nearest_same: float
+    nearest_chance: float
+
+
+def camera_bias(test: TestFeatures) -> CameraBias:
+    """Measure how similarity depends on the cameras.
+
+    Raises:
+        ValueError: all images are of one camera, or features that are not finite.
+    """
+    cameras = np.unique(test.camids)
+    if len(cameras) < 2:
+        raise ValueError(
+            f"expected images of at least two cameras, got camera {cameras.tolist()} only; a "
+            "camera bias shows in comparison with other cameras"
+        )
+    _, _, query_camids, gallery_camids = test.labels()
+    positives, negatives = _mean_similarities(test)
+    same, chance = _nearest_of_another_person(test)
+    return CameraBias(
+        np.unique(query_camids), np.unique(gallery_camids), negatives, positives, same, chance
+    )
+
+
+def _mean_similarities(test: TestFeatures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return means of positives and negatives, (A, C).
+
+    The sum of all products between two groups is the product of the groups' sums, so only the
+    positives are looked at one by one.
+    """
+    query, gallery = test.split(test.unit_features())
+    query_pids, gallery_pids, query_camids, gallery_camids = test.labels()
+    query_camera, gallery_camera = (
+        np.unique(camids, return_inverse=True)[1] for camids in (query_camids, gallery_camids)
+    )
+    of_all = _camera_sums(query, query_camera) @ _camera_sums(gallery, gallery_camera).T
+    pairs = np.outer(np.bincount(query_camera), np.bincount(gallery_camera))
+    of_one, pairs_of_one = np.zeros(pairs.shape), np.zeros(pairs.shape, np.int64)
+    rows, columns = _by_person(query_pids), _by_person(gallery_pids)
+    for pid in rows.keys() & columns.keys():
+        where = np.ix_(query_camera[rows[pid]], gallery_camera[columns[pid]])
+        similarity = query[rows[pid]] @ gallery[columns[pid]].T
+        np.add.at(of_one, where, similarity.double().numpy())
+        np.add.at(pairs_of_one, where, 1)
+    return _ratio(of_one, pairs_of_one), _ratio(of_all - of_one, pairs - pairs_of_one)
+
+
+def _camera_sums(features: Tensor, camera: NDArray[np.int64]) -> NDArray[np.float64]:
+    groups = [torch.from_numpy(np.flatnonzero(camera == k)) for k in range(camera.max() + 1)]
+    return np.stack([features[group].sum(dim=0, dtype=torch.float64).numpy() for group in groups])
+
+
+def _by_person(pids: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Return the rows of each person."""
+    order = np.argsort(pids, kind="stable")
+    persons, first = np.unique(pids[order], return_index=True)
+    return dict(zip(persons.tolist(), np.split(order, first[1:]), strict=True))
+
+
+def _ratio(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def _nearest_of_another_person(test: TestFeatures) -> tuple[float, float]:
+    """Return the share of queries whose nearest stranger is of their own camera, and chance."""
+    query, gallery = test.split(test.unit_features())
+    query_pids, gallery_pids, query_camids, gallery_camids = map(torch.from_numpy, test.labels())
+    same, chance = [], []
+    step = max(1, _CHUNK_PAIRS // len(gallery))
+    for start in range(0, len(query), step):
+        rows = slice(start, start + step)
+        stranger = query_pids[rows, None] != gallery_pids[None]
+        own_camera = query_camids[rows, None] == gallery_camids[None]
+        similarity = (query[rows] @ gallery.T).masked_fill_(~stranger, -torch.inf)
+        has_strangers = stranger.any(dim=1)
+        nearest = similarity.argmax(dim=1)[has_strangers]
+        same.append(query_camids[rows][has_strangers] == gallery_camids[nearest])
+        shares = (stranger & own_camera).sum(dim=1) / stranger.sum(dim=1)
+        chance.append(shares[has_strangers])
+    if not any(map(len, same)):
+        raise ValueError("expected at least two persons in the test set, got one")
+    return float(torch.cat(same).double().mean()), float(torch.cat(chance).double().mean())

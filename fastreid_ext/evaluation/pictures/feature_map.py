@@ -1,0 +1,154 @@
+"""Features of some persons of a test set on a plane (t-SNE).
+
+van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008. Distances between clusters and
+sizes of clusters mean nothing in such a map; who is whose neighbour does.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+
+from fastreid_ext.evaluation.features import TestFeatures
+from fastreid_ext.evaluation.pictures.png import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    save_figure,
+)
+from fastreid_ext.evaluation.pictures.tiles import read_tile
+
+_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, "#000000")
+_MARKERS = "os^DvPX*<>phdH8"
+_MOST_IMAGES = 25  # of a person, so that one of hundreds does not fill the map
+
+
+def draw_feature_map(
+    test: TestFeatures,
+    output: Path,
+    *,
+    name: str,
+    identities: int = 14,
+    seed: int = 0,
+    thumbnails: bool = False,
+) -> Path:
+    """Draw images as points, near where their features are alike.
+
+    A person is a colour with the person's number beside it (colours repeat), a camera is a marker.
+
+    Args:
+        test: features with labels.
+        output: PNG to write.
+        name: the data set, for the title.
+        identities: persons, drawn at random from those seen by two cameras.
+        seed: of the draw and of t-SNE.
+        thumbnails: draw the images instead of markers.
+
+    Raises:
+        ValueError: no person seen by two cameras, or features that are not finite.
+    """
+    rows = _drawn_rows(test, identities, seed)
+    places, perplexity = _plane(test.unit_features()[rows].numpy(), seed)
+    pids, camids = test.pids[rows], test.camids[rows]
+    figure = Figure(figsize=(8.5, 7), layout="constrained")
+    axes = figure.subplots()
+    if thumbnails:
+        _draw_thumbnails(axes, places, pids, [test.paths[row] for row in rows])
+    else:
+        _draw_markers(axes, places, pids, camids)
+    for pid in np.unique(pids):
+        _label(axes, places[pids == pid], str(pid))
+    axes.set(xticks=[], yticks=[])
+    axes.margins(0.06)
+    axes.set_title(
+        f"{name}: {len(rows)} images of {len(np.unique(pids))} of {len(np.unique(test.pids))} "
+        f"persons\nt-SNE of cosine distances, perplexity {perplexity:.0f}, seed {seed}",
+        fontsize=12,
+    )
+    return save_figure(figure, output, dpi=160 if thumbnails else 120)
+
+
+def _drawn_rows(test: TestFeatures, identities: int, seed: int) -> NDArray[np.int64]:
+    rng = np.random.default_rng(seed)
+    pids = np.unique(test.pids)
+    seen_twice = [pid for pid in pids if len(np.unique(test.camids[test.pids == pid])) > 1]
+    if not seen_twice:
+        raise ValueError(
+            "expected persons seen by two cameras, got none, so there is nothing to compare; check "
+            "the person and camera ids of query and gallery"
+        )
+    drawn = rng.permutation(seen_twice)[:identities]
+    return np.concatenate(
+        [rng.permutation(np.flatnonzero(test.pids == pid))[:_MOST_IMAGES] for pid in np.sort(drawn)]
+    )
+
+
+def _plane(unit: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], float]:
+    """Return places (N, 2) and the perplexity, which must be below the number of images."""
+    perplexity = min(30.0, max(1.0, (len(unit) - 1) / 3))
+    # Of unit vectors, squared Euclidean distances are twice the cosine distances.
+    tsne = TSNE(perplexity=perplexity, random_state=seed, init="random", metric="euclidean")
+    return tsne.fit_transform(unit), perplexity
+
+
+def _draw_markers(
+    axes: Axes, places: NDArray, pids: NDArray[np.int64], camids: NDArray[np.int64]
+) -> None:
+    colours, cameras = _colours(pids), np.unique(camids)
+    for number, camera in enumerate(cameras):
+        seen = camids == camera
+        marker = _MARKERS[number % len(_MARKERS)]
+        chosen = [colours[pid] for pid in pids[seen]]
+        axes.scatter(*places[seen].T, s=44, c=chosen, marker=marker, lw=0.4, ec="white")
+    handles = [
+        Line2D([], [], ls="", color="0.35", marker=_MARKERS[k % len(_MARKERS)], label=str(camera))
+        for k, camera in enumerate(cameras)
+    ]
+    axes.legend(
+        handles=handles,
+        title="camera",
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        frameon=False,
+    )
+
+
+def _draw_thumbnails(
+    axes: Axes, places: NDArray, pids: NDArray[np.int64], paths: list[str]
+) -> None:
+    colours = _colours(pids)
+    axes.scatter(*places.T, s=0)  # sets the limits
+    for place, pid, path in zip(places, pids, paths, strict=True):
+        picture = OffsetImage(read_tile(path), zoom=0.22)
+        frame = {"edgecolor": colours[pid], "linewidth": 1.6}
+        axes.add_artist(AnnotationBbox(picture, place, pad=0.05, bboxprops=frame))
+
+
+def _label(axes: Axes, places: NDArray, words: str) -> None:
+    """Write the person's number at the image nearest to the middle of the person's images."""
+    middle = np.median(places, axis=0)
+    x, y = places[np.linalg.norm(places - middle, axis=1).argmin()]
+    axes.annotate(
+        words,
+        (x, y),
+        xytext=(0, 9),
+        textcoords="offset points",
+        ha="center",
+        fontsize=10,
+        fontweight="bold",
+        zorder=9,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )
+
+
+def _colours(pids: NDArray[np.int64]) -> dict[int, str]:
+    return {pid: _COLOURS[k % len(_COLOURS)] for k, pid in enumerate(np.unique(pids))}

@@ -1,0 +1,59 @@
+"""Write a model as ONNX: images (batch, 3, H, W) RGB in [0, 255] to features (batch, D).
+
+Mean and standard deviation are inside the graph. The file is compared with torch before it is
+written, on random images and on those of --images.
+
+python tools/export_onnx.py --config-file configs/demo.yml --weights demo/train/model_final.pth
+"""
+
+import argparse
+from pathlib import Path
+
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.deploy.feature_extractor import image_files
+from fastreid_ext.deploy.onnx_export import export_onnx
+
+_CHECKED = 16
+
+
+def main(args: argparse.Namespace) -> None:
+    output = args.output or Path(args.weights).with_suffix(".onnx")
+    images = [args.images / name for name in image_files(args.images)] if args.images else []
+    images = images[:: max(1, len(images) // _CHECKED)][:_CHECKED]
+    report = export_onnx(
+        args.config_file,
+        args.weights,
+        output,
+        images=images,
+        uint8=args.uint8,
+        flip=True if args.flip else None,
+        tolerance=args.tolerance,
+        overrides=args.opts,
+    )
+    print(f"wrote {report}")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--config-file", required=True, help="recipe, or config.yaml of a run")
+    parser.add_argument("--weights", required=True, help="checkpoint of that configuration")
+    parser.add_argument("--output", type=Path, help="default: the checkpoint's name with .onnx")
+    parser.add_argument(
+        "--images", type=Path, help=f"folder; {_CHECKED} of its images are compared"
+    )
+    parser.add_argument("--uint8", action="store_true", help="take uint8 images, not float32")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        help="largest difference accepted, as a share of the largest feature value (1e-4)",
+    )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())

@@ -1,0 +1,60 @@
+"""Write the features of all images below a folder to a .npz or .safetensors file.
+
+Images are read and resized as in the evaluation. Read the file with
+fastreid_ext.deploy.read_features, or with numpy or safetensors alone.
+
+python tools/extract_features.py --config-file configs/demo.yml \
+    --weights demo/train/model_final.pth --folder crops --output crops.npz
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.deploy import FeatureExtractor, write_features
+from fastreid_ext.deploy.features_file import expect_format
+
+_NAMED = 20  # unreadable images
+
+
+def main(args: argparse.Namespace) -> None:
+    expect_format(args.output)
+    extractor = FeatureExtractor(
+        args.config_file,
+        args.weights,
+        device=args.device,
+        flip=True if args.flip else None,
+        overrides=args.opts,
+    )
+    result = extractor.folder(
+        args.folder, skip_unreadable=args.skip_unreadable, workers=args.workers, progress=True
+    )
+    for reason in list(result.unreadable.values())[:_NAMED]:
+        print(f"left out: {reason}", file=sys.stderr)
+    write_features(result, args.output)
+    count, dimension = result.features.shape
+    print(
+        f"wrote {args.output}: features ({count}, {dimension}), "
+        f"{len(result.unreadable)} unreadable images left out"
+    )
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--config-file", required=True, help="recipe, or config.yaml of a run")
+    parser.add_argument("--weights", required=True, help="checkpoint of that configuration")
+    parser.add_argument("--folder", required=True, type=Path, help="of images, with subfolders")
+    parser.add_argument("--output", required=True, type=Path, help=".npz or .safetensors")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1; default: MODEL.DEVICE")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument("--workers", type=int, help="loader processes; default: TEST.NUM_WORKERS")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave such images out")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())
