@@ -82,7 +82,7 @@ def _layout(tensors: Tensors) -> tuple[str, str] | None:
     for marker in (_TRUNK, _TRANSFORMERS, _OPENAI):
         prefix = prefix_of(marker, tensors)
         if prefix is not None:
-            return marker, prefix
+            return marker, prefix + ("trunk." if marker == _TRUNK else "")
     prefix = prefix_of(_TIMM, tensors)
     if prefix is not None and f"{prefix}blocks.0.attn.qkv.weight" in tensors:
         return _TIMM, prefix

@@ -133,15 +133,15 @@ def _from_hub(repository: str) -> Path:
 
 def declared_by(weights: Path, folder: Path | None, metadata: Mapping[str, str]) -> Declared:
     """Return what safetensors metadata or the files beside the weights say."""
-    mean, std, activation, image_size = None, None, metadata.get("activation"), None
+    mean, std, activation = None, None, metadata.get("activation")
+    image_size = json.loads(metadata.get("image_size", "null"))
     if "mean" in metadata and "std" in metadata:
         mean, std = json.loads(metadata["mean"]), json.loads(metadata["std"])
-        image_size = json.loads(metadata.get("image_size", "null"))
     elif folder is not None:
         configs = {name: _read_json(folder / name) for name in _BESIDE}
         mean, std = _mean_and_std(configs)
         activation = _activation(configs)
-    elif (weights.parent / "config.yaml").is_file():
+    elif "family" not in metadata and (weights.parent / "config.yaml").is_file():
         mean, std, image_size = _of_run(weights.parent / "config.yaml")
     normalisation = None
     if _is_triple(mean) and _is_triple(std):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastreid_ext.modeling.pretrained.families import AUTO, family_of
-from fastreid_ext.modeling.pretrained.family import Renamed
+from fastreid_ext.modeling.pretrained.family import Family
 from fastreid_ext.modeling.pretrained.files import WeightFile, read_weights
 from fastreid_ext.modeling.pretrained.matching import Matching, first_names, match
 from fastreid_ext.modeling.pretrained.normalisation import Normalisation, normalisation_problem
@@ -31,7 +31,7 @@ class LoadReport:
         dropped: names in the file left out on purpose.
         notes: what else to know about this pair of file and backbone.
         warnings: what is probably wrong.
-        normalisation: what the weights were trained with, None = unknown.
+        normalisation: what the weights were trained with, None = unknown or one of several.
         activation: "gelu" or "quick_gelu" of a CLIP, None = unknown.
     """
 
@@ -65,6 +65,10 @@ class LoadReport:
     def reshaped(self) -> list[str]:
         """Tensors of another shape in the file: first those fitted and loaded, then the others."""
         return [*self.resized, *self.matching.reshaped, *self.matching.classifiers]
+
+    def with_warning(self, warning: str) -> "LoadReport":
+        """Return the report with one more warning; "" adds none."""
+        return dataclasses.replace(self, warnings=[*self.warnings, *([warning] * bool(warning))])
 
     def __str__(self) -> str:
         lines = [
@@ -111,38 +115,41 @@ def load_pretrained(
         ValueError: the file is damaged, holds no weights of this backbone, or NaN.
     """
     file = read_weights(path)
-    report, fitting = plan(
-        backbone,
-        file,
-        family=family,
-        min_matched=min_matched,
-        pixel_mean=pixel_mean,
-        pixel_std=pixel_std,
-    )
-    backbone.load_state_dict(fitting, strict=False)
+    plan = plan_load(backbone, file, family=family, min_matched=min_matched)
+    backbone.load_state_dict(plan.fitting, strict=False)
+    problem = normalisation_problem(plan.normalisations, pixel_mean, pixel_std)
+    report = plan.report.with_warning(problem)
     logger.info("Pre-trained weights from %s", report)
     for warning in report.warnings:
         logger.warning("%s: %s", file.path, warning)
     return report
 
 
-def plan(
-    backbone: nn.Module,
-    file: WeightFile,
-    *,
-    family: str = AUTO,
-    min_matched: float = 0.9,
-    pixel_mean: Sequence[float] = (),
-    pixel_std: Sequence[float] = (),
-) -> tuple[LoadReport, dict[str, Tensor]]:
-    """Return the report and the tensors to load; the backbone stays as it is.
+@dataclasses.dataclass(frozen=True)
+class LoadPlan:
+    """What loading would do.
 
-    Args as of :func:`load_pretrained`; without a mean the normalisation is not compared.
+    Attributes:
+        report: without what depends on the configured normalisation.
+        fitting: tensors to load, in the backbone's names and shapes.
+        stored: the same, in the file's image and window size.
+        normalisations: what the weights were trained with, the usual first.
     """
-    declared = file.declared
-    chosen = family_of(file.tensors, wanted=family, written_as=declared.family)
-    renamed = _renamed(chosen.renamed(file.tensors, backbone), backbone, file)
-    matching = match(backbone.state_dict(), renamed.tensors, optional=chosen.optional)
+
+    report: LoadReport
+    fitting: dict[str, Tensor]
+    stored: dict[str, Tensor]
+    normalisations: tuple[Normalisation, ...]
+
+
+def plan_load(
+    backbone: nn.Module, file: WeightFile, *, family: str = AUTO, min_matched: float = 0.9
+) -> LoadPlan:
+    """Find what of a file fits a backbone, which stays as it is; as :func:`load_pretrained`."""
+    chosen = family_of(file.tensors, wanted=family, written_as=file.declared.family)
+    renamed = chosen.renamed(file.tensors, backbone)
+    tensors, resized = fit_positions(renamed.tensors, backbone, file.declared.image_size)
+    matching = match(backbone.state_dict(), tensors, optional=chosen.optional)
     if matching.share < min_matched or not matching.matched:
         raise ValueError(
             f"{file.path} does not fit the backbone ({type(backbone).__name__}): it looks like "
@@ -151,33 +158,38 @@ def plan(
             "DEPTH and PRETRAIN_FAMILY, choose another file, or lower "
             "MODEL.BACKBONE.MIN_PRETRAIN_MATCHED if only a part should be loaded"
         )
-    fitting = {name: renamed.tensors[name] for name in matching.matched}
+    fitting = {name: tensors[name] for name in matching.matched}
     _refuse_non_finite(file.path, fitting)
-    expected = (
-        (declared.normalisation,) if declared.normalisation else chosen.normalisations(file.tensors)
-    )
-    activation = declared.activation or ("quick_gelu" if file.is_torchscript else None)
-    problems = [normalisation_problem(expected, pixel_mean, pixel_std) if len(pixel_mean) else ""]
-    if chosen.name == "clip":
-        problems.append(_activation_problem(backbone, activation))
+    normalisations = _normalisations(chosen, backbone, file)
+    activation = file.declared.activation or ("quick_gelu" if file.is_torchscript else None)
     report = LoadReport(
         path=file.path,
         family=chosen.name,
         title=chosen.title,
         matching=matching,
-        resized=renamed.resized,
+        resized=[*renamed.resized, *resized],
         dropped=renamed.dropped,
         notes=renamed.notes,
-        warnings=[problem for problem in problems if problem],
-        normalisation=expected[0] if expected else None,
-        activation=activation,
+        warnings=[],
+        normalisation=normalisations[0] if len(normalisations) == 1 else None,
+        activation=activation if chosen.name == "clip" else None,
     )
-    return report, fitting
+    stored = {name: renamed.tensors[name] for name in matching.matched}
+    if chosen.name == "clip":
+        report = report.with_warning(_activation_problem(backbone, activation))
+    return LoadPlan(report, fitting, stored, normalisations)
 
 
-def _renamed(renamed: Renamed, backbone: nn.Module, file: WeightFile) -> Renamed:
-    tensors, lines = fit_positions(renamed.tensors, backbone, file.declared.image_size)
-    return dataclasses.replace(renamed, tensors=tensors, resized=[*renamed.resized, *lines])
+def _normalisations(
+    family: Family, backbone: nn.Module, file: WeightFile
+) -> tuple[Normalisation, ...]:
+    """Ask the file and its folder, then the family, and timm where the family does not know."""
+    if file.declared.normalisation is not None:
+        return (file.declared.normalisation,)
+    config = getattr(backbone, "pretrained_cfg", None) or {}
+    if family.name in ("same", "vit") and "mean" in config:
+        return (Normalisation(tuple(config["mean"]), tuple(config["std"]), "timm's"),)
+    return family.normalisations(file.tensors)
 
 
 def _refuse_non_finite(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -196,8 +208,8 @@ def _refuse_non_finite(path: Path, tensors: dict[str, Tensor]) -> None:
 def _activation_problem(backbone: nn.Module, activation: str | None) -> str:
     """Say if the MLPs of a CLIP tower compute another activation than the weights want."""
     modules = [module for name, module in backbone.named_modules() if name.endswith("mlp.act")]
-    if not modules:
-        return ""
+    if not modules or "norm_pre.weight" not in backbone.state_dict():
+        return ""  # a ViT in CLIP's place, with the activation of its own
     is_quick = "quick" in type(modules[0]).__name__.lower()
     ours = "quick_gelu" if is_quick else "gelu"
     if activation == ours:

@@ -44,6 +44,8 @@ CLIP = Normalisation(
 # github.com/DengpanFu/LUPerson, lup_moco: statistics of LUPerson's images.
 LUPERSON = Normalisation((0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505), "LUPerson's")
 
+KNOWN = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "luperson": LUPERSON}
+
 
 def normalisation_problem(
     expected: Sequence[Normalisation], pixel_mean: Sequence[float], pixel_std: Sequence[float]

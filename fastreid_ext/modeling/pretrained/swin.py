@@ -26,6 +26,9 @@ all
 Channels: merging puts the four tokens (row i, column j) of a 2 x 2 square behind each other. timm,
 Microsoft and torchvision order them token by token, (0,0) (1,0) (0,1) (1,1), so channel c of token
 (i, j) is number (2 j + i) C + c. OpenMMLab uses ``nn.Unfold``, which gives c * 4 + 2 i + j.
+
+OpenMMLab's networks, unlike the others, shift a window also where it covers the whole map; our Swin
+does so with SOLIDER's controller only.
 """
 
 import re

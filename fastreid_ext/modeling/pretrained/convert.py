@@ -1,0 +1,64 @@
+"""Write any weight file anew, in a backbone's own names, with what is known about it.
+
+The target is a safetensors file. Its metadata: ``family``, ``source`` (name of the file),
+``source_sha256``, ``mean`` and ``std`` (JSON, images in [0, 1]; absent where unknown),
+``activation`` of a CLIP, ``image_size`` of a run of ours.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import safetensors.torch
+from torch import nn
+
+from fastreid_ext.modeling.pretrained.families import AUTO
+from fastreid_ext.modeling.pretrained.files import read_weights
+from fastreid_ext.modeling.pretrained.load import LoadReport, plan_load
+from fastreid_ext.modeling.pretrained.normalisation import Normalisation
+
+
+def converted(
+    backbone: nn.Module,
+    path: str | Path,
+    *,
+    family: str = AUTO,
+    min_matched: float = 0.9,
+    normalisation: Normalisation | None = None,
+) -> tuple[bytes, LoadReport]:
+    """Return a safetensors file of what of ``path`` fits a backbone, and the report.
+
+    Position embeddings and bias tables keep their size; they are fitted when they are loaded.
+
+    Args:
+        backbone: whose names to use; unchanged.
+        path: as for :func:`load_pretrained`, also the next two.
+        family: name of the family, or "auto".
+        min_matched: share in [0, 1] of the backbone's tensors that the file must hold.
+        normalisation: what the weights were trained with, where neither the file nor its family
+            tells; None = what they tell.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_pretrained`.
+    """
+    file = read_weights(path)
+    plan = plan_load(backbone, file, family=family, min_matched=min_matched)
+    normalisation = normalisation or plan.report.normalisation
+    metadata = {
+        "family": plan.report.family,
+        "source": file.path.name,
+        "source_sha256": _sha256(file.path),
+    }
+    if normalisation is not None:
+        metadata |= {"mean": json.dumps(normalisation.mean), "std": json.dumps(normalisation.std)}
+    if plan.report.activation is not None:
+        metadata["activation"] = plan.report.activation
+    if file.declared.image_size is not None:
+        metadata["image_size"] = json.dumps(file.declared.image_size)
+    tensors = {name: value.clone().contiguous() for name, value in plan.stored.items()}
+    return safetensors.torch.save(tensors, metadata), plan.report
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

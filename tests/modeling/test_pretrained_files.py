@@ -1,0 +1,323 @@
+"""Files and folders of every kind are read, and nothing in them is run."""
+
+import argparse
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+
+from fastreid_ext.modeling.pretrained import read_weights
+
+WEIGHTS = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "bn1.bias": torch.ones(2)}
+
+
+def same(tensors):
+    return tensors.keys() == WEIGHTS.keys() and all(
+        torch.equal(tensors[name], WEIGHTS[name]) for name in WEIGHTS
+    )
+
+
+@pytest.mark.parametrize("wrapper", ["", "model", "state_dict", "teacher", "network.model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_and_prefixes_come_off(wrapper, prefix, tmp_path):
+    content = {prefix + name: value for name, value in WEIGHTS.items()}
+    for key in reversed(wrapper.split(".") if wrapper else []):
+        content = {key: content, "epoch": 3, "optimizer": {"state": {0: torch.ones(1)}}}
+    torch.save(content, tmp_path / "weights.tar")
+    file = read_weights(tmp_path / "weights.tar")
+    assert same(file.tensors)
+    assert file.wrapper == wrapper
+    assert ("optimizer" in file.others) == bool(wrapper)
+
+
+def test_old_format_and_numpy_arrays(tmp_path):
+    arrays = {name: value.numpy() for name, value in WEIGHTS.items()}
+    torch.save({"model": arrays}, tmp_path / "old.pkl", _use_new_zipfile_serialization=False)
+    assert same(read_weights(tmp_path / "old.pkl").tensors)
+
+
+def test_arguments_and_numpy_numbers_of_training_scripts_are_harmless(tmp_path):
+    content = {"model": WEIGHTS, "args": argparse.Namespace(lr=1), "best": np.float64(3.0)}
+    torch.save(content, tmp_path / "dino.pth")
+    assert same(read_weights(tmp_path / "dino.pth").tensors)
+
+
+def test_safetensors_by_content_not_by_name(tmp_path):
+    safetensors.torch.save_file(WEIGHTS, tmp_path / "weights.bin")
+    assert same(read_weights(tmp_path / "weights.bin").tensors)
+
+
+# --- folders
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "open_clip_model.safetensors", "only.safetensors"]
+)
+def test_folder_with_one_file(name, tmp_path):
+    safetensors.torch.save_file(WEIGHTS, tmp_path / name)
+    assert same(read_weights(tmp_path).tensors)
+
+
+def test_folder_with_parts(tmp_path):
+    index = {"weight_map": {}}
+    for number, (name, value) in enumerate(WEIGHTS.items()):
+        part = f"pytorch_model-{number}.bin"
+        torch.save({name: value}, tmp_path / part)
+        index["weight_map"][name] = part
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    assert same(read_weights(tmp_path).tensors)
+    (tmp_path / "pytorch_model-1.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"parts that are not beside it \(pytorch_model-1"):
+        read_weights(tmp_path)
+
+
+def test_index_cannot_leave_its_folder(tmp_path):
+    torch.save(WEIGHTS, tmp_path / "secret.bin")
+    (tmp_path / "folder").mkdir()
+    index = json.dumps({"weight_map": {"a": "../secret.bin"}})
+    (tmp_path / "folder" / "pytorch_model.bin.index.json").write_text(index)
+    with pytest.raises(FileNotFoundError, match="parts that are not beside it"):
+        read_weights(tmp_path / "folder")
+
+
+def test_folder_without_weights(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"no weights in the folder .* holds config.json"):
+        read_weights(tmp_path)
+
+
+def test_folder_with_several_files(tmp_path):
+    for name in ("a.pth", "b.pth"):
+        torch.save(WEIGHTS, tmp_path / name)
+    with pytest.raises(
+        ValueError, match=r"2 weight files in .*a\.pth, b\.pth.* give the path of one"
+    ):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("preprocessor_config.json", {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}),
+        ("config.json", {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}),
+        (
+            "open_clip_config.json",
+            {
+                "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
+                "model_cfg": {"quick_gelu": True},
+            },
+        ),
+    ],
+)
+def test_folder_tells_the_normalisation(name, content, tmp_path):
+    safetensors.torch.save_file(WEIGHTS, tmp_path / "model.safetensors")
+    (tmp_path / name).write_text(json.dumps(content))
+    declared = read_weights(tmp_path).declared
+    assert declared.normalisation.mean == (0.1, 0.2, 0.3)
+    assert declared.normalisation.std == (0.4, 0.5, 0.6)
+    assert declared.activation == ("quick_gelu" if "open_clip" in name else None)
+
+
+def test_cut_json_is_named(tmp_path):
+    safetensors.torch.save_file(WEIGHTS, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+        read_weights(tmp_path)
+
+
+# --- the hub
+
+
+@pytest.fixture
+def offline_hub(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub").constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_hub_repository_in_the_cache(offline_hub):
+    commit = "0" * 40
+    repository = offline_hub / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    safetensors.torch.save_file(WEIGHTS, snapshot / "open_clip_model.safetensors")
+    preprocessing = {"preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
+    (snapshot / "open_clip_config.json").write_text(json.dumps(preprocessing))
+    file = read_weights("hf-hub:owner/name")
+    assert same(file.tensors)
+    assert file.declared.normalisation.mean == (0.1, 0.2, 0.3)
+
+
+def test_hub_out_of_reach_is_one_error(offline_hub):
+    with pytest.raises(ValueError, match=r"cannot fetch weights from hf-hub:owner/name .*download"):
+        read_weights("hf-hub:owner/name")
+
+
+# --- what is no weight file
+
+
+class MakesFile:
+    """A pickle of this would create a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("old_format", [True, False])
+def test_malicious_pickle_does_not_run(old_format, tmp_path):
+    content = {"conv1.weight": torch.ones(2), "extra": MakesFile(tmp_path / "made")}
+    torch.save(content, tmp_path / "bad.pth", _use_new_zipfile_serialization=not old_format)
+    with pytest.raises(ValueError, match=r"holds other things than tensors and was not loaded"):
+        read_weights(tmp_path / "bad.pth")
+    assert not (tmp_path / "made").exists()
+
+
+def test_plain_malicious_pickle_does_not_run(tmp_path):
+    (tmp_path / "bad.bin").write_bytes(pickle.dumps(MakesFile(tmp_path / "made")))
+    with pytest.raises(ValueError, match=r"bad\.bin"):
+        read_weights(tmp_path / "bad.bin")
+    assert not (tmp_path / "made").exists()
+
+
+def test_malicious_torchscript_archive_does_not_run(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bad.pt", "w") as archive:
+        archive.writestr("bad/data.pkl", pickle.dumps(MakesFile(tmp_path / "made"), protocol=2))
+        archive.writestr("bad/constants.pkl", b"")
+    with pytest.raises(
+        ValueError, match=r"not loaded, since they could run code: unsupported name"
+    ):
+        read_weights(tmp_path / "bad.pt")
+    assert not (tmp_path / "made").exists()
+
+
+BAD = {
+    "lfs.pth": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        r"Git LFS pointer of \d+ bytes.*git lfs pull",
+    ),
+    "page.pth": (b"\n<!DOCTYPE html><html>sign in</html>", r"is a web page .* download the file"),
+    "empty.pth": (b"", r"is empty \(0 bytes\)"),
+    "text.pth": (b"hello world, this is no weight file", r"text\.pth"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_other_content_is_named(name, tmp_path):
+    content, message = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_truncated_file(name, share, tmp_path):
+    path = tmp_path / name
+    big = {"conv1.weight": torch.randn(500, 8)}
+    (safetensors.torch.save_file if name.endswith("s") else torch.save)(big, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"cannot read weights from .* Is it cut off"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "holds no weights: an empty dictionary"),
+        ({"optimizer": {"state": {0: torch.ones(2)}}, "epoch": 1}, "state of an optimizer without"),
+        ({"epoch": 1, "lr": 0.1}, r"a dictionary without tensors \(keys epoch, lr\)"),
+        ([torch.ones(2)], "expected a dictionary of tensors .* got a list"),
+        (torch.ones(2), "got a Tensor"),
+    ],
+)
+def test_content_without_weights(content, message, tmp_path):
+    torch.save(content, tmp_path / "nothing.pth")
+    with pytest.raises(ValueError, match=message):
+        read_weights(tmp_path / "nothing.pth")
+
+
+def test_missing_file_says_what_to_give(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder at .*PRETRAIN_PATH"):
+        read_weights(tmp_path / "gone.pth")
+
+
+# --- files that are weights, but not of this backbone
+
+
+def test_file_of_another_architecture(tmp_path, load, backbone_of):
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet.pth")
+    backbone = backbone_of("build_swin_backbone", "tiny")
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    message = (
+        r"does not fit the backbone \(SwinBackbone\): it looks like a ResNet .*got 0%.*nothing"
+    )
+    with pytest.raises(ValueError, match=message):
+        load(backbone, tmp_path / "resnet.pth", min_matched=0.0)
+    after = backbone.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+R18 = ("build_resnet_backbone", "18x")
+
+
+@pytest.fixture
+def resnet_state():
+    return torchvision.models.resnet18().state_dict()
+
+
+def test_renamed_keys(tmp_path, load, backbone_of, resnet_state):
+    renamed = {name.replace("layer", "stage"): value for name, value in resnet_state.items()}
+    torch.save(renamed, tmp_path / "renamed.pth")
+    with pytest.raises(
+        ValueError, match=r"got 6%: 6 matched; 95 missing \(layer1.*unexpected \(stage"
+    ):
+        load(backbone_of(*R18), tmp_path / "renamed.pth")
+
+
+def test_reshaped_keys_leave_the_backbone_alone(tmp_path, load, backbone_of, resnet_state):
+    wide = {
+        name: value.repeat(2, *[1] * (value.ndim - 1)) if value.ndim else value
+        for name, value in resnet_state.items()
+        if name.startswith("layer4") or name == "conv1.weight"
+    }
+    torch.save({**resnet_state, **wide}, tmp_path / "wide.pth")
+    backbone = backbone_of(*R18)
+    before = backbone.layer1[0].conv1.weight.clone()
+    with pytest.raises(ValueError, match=r"reshaped \(conv1\.weight \(128, 3, 7, 7\) -> \(64, 3"):
+        load(backbone, tmp_path / "wide.pth")
+    assert torch.equal(backbone.layer1[0].conv1.weight, before)
+    report = load(backbone, tmp_path / "wide.pth", min_matched=0.5)
+    assert "conv1.weight (128, 3, 7, 7) -> (64, 3, 7, 7)" in report.reshaped
+    assert torch.equal(backbone.layer1[0].conv1.weight, resnet_state["layer1.0.conv1.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers(value, tmp_path, load, backbone_of, resnet_state):
+    resnet_state["layer2.0.bn1.weight"][3] = value
+    torch.save(resnet_state, tmp_path / "diverged.pth")
+    with pytest.raises(ValueError, match=r"hold NaN or infinite values \(layer2\.0\.bn1\.weight\)"):
+        load(backbone_of(*R18), tmp_path / "diverged.pth")
+
+
+def test_family_that_it_is_not(tmp_path, load, backbone_of, resnet_state):
+    torch.save(resnet_state, tmp_path / "resnet.pth")
+    message = (
+        r"expected a SOLIDER Swin .*but the names in the file are those of a ResNet .*'resnet'"
+    )
+    with pytest.raises(ValueError, match=message):
+        load(backbone_of(*R18), tmp_path / "resnet.pth", family="solider")
+    with pytest.raises(ValueError, match=r"unknown family 'resnett'.*did you mean 'resnet'"):
+        load(backbone_of(*R18), tmp_path / "resnet.pth", family="resnett")

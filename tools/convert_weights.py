@@ -1,0 +1,57 @@
+"""Convert pre-trained weights of any family to safetensors in the names of a backbone here.
+
+    python tools/convert_weights.py lup_moco_r50.pth lup_r50.safetensors --normalisation luperson
+    python tools/convert_weights.py solider_swin_tiny.pth solider.safetensors \\
+        MODEL.BACKBONE.NAME build_swin_backbone MODEL.BACKBONE.DEPTH tiny \\
+        MODEL.BACKBONE.SEMANTIC_WEIGHT 0.2
+"""
+
+import argparse
+from pathlib import Path
+
+from fastreid_ext.atomic import atomic_write
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.config import load_config
+from fastreid_ext.modeling.backbones.build import build_backbone
+from fastreid_ext.modeling.pretrained import converted
+from fastreid_ext.modeling.pretrained.normalisation import KNOWN
+
+
+def main(args: argparse.Namespace) -> None:
+    random_weights = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.DEVICE", "cpu"]
+    cfg = load_config(args.config_file, [*args.opts, *random_weights])
+    keys = cfg.MODEL.BACKBONE
+    content, report = converted(
+        build_backbone(cfg),
+        args.source,
+        family=keys.PRETRAIN_FAMILY,
+        min_matched=keys.MIN_PRETRAIN_MATCHED,
+        normalisation=KNOWN.get(args.normalisation),
+    )
+    with atomic_write(args.target) as file:
+        file.write(content)
+    print(report)
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    print(f"wrote {len(report.matched)} tensors, {len(content) / 2**20:.1f} MiB, to {args.target}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", help="weight file, folder of a hub, or hf-hub:owner/name")
+    parser.add_argument("target", type=Path, help="safetensors file to write")
+    parser.add_argument("--config-file", default="", help="configuration whose backbone to use")
+    parser.add_argument(
+        "--normalisation",
+        choices=sorted(KNOWN),
+        help="what the weights were trained with, where the file does not tell",
+    )
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="e.g. MODEL.BACKBONE.DEPTH 18x"
+    )
+    return parser.parse_intermixed_args()
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())
