@@ -87,7 +87,7 @@ def timm_map(name: str, image_size: tuple[int, int]) -> TimmMap:
 
 def parameters_without_gradient(name: str, image_size: tuple[int, int]) -> list[str]:
     """Name the parameters that the map does not depend on, such as a norm after pooling."""
-    with torch.device("meta"):
+    with torch.device("meta"), torch.enable_grad():
         model = new_timm_model(name, image_size).eval()
         model.forward_features(torch.empty(2, 3, *image_size)).sum().backward()
     return [key for key, parameter in model.named_parameters() if parameter.grad is None]

@@ -117,6 +117,11 @@ class ViTBackbone(VisionTransformer):
         position_mode: str = "bicubic",
         **vit_args: Any,
     ) -> None:
+        if tokens not in ("class", "patch"):
+            raise ValueError(
+                f"expected tokens class or patch, got '{tokens}'; load_config fills in "
+                "MODEL.BACKBONE.TOKENS where it is empty"
+            )
         super().__init__(
             img_size=image_size,
             patch_size=PATCH,
