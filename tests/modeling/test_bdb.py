@@ -200,8 +200,8 @@ def test_initial_weights_are_kaimings():
     for weight, std in (
         (head.global_head.reduction[0].weight, math.sqrt(2 / 1024)),
         (head.part_head.reduction[0].weight, math.sqrt(2 / 1024)),
-        (head.global_head.weight, math.sqrt(2 / 200)),
-        (head.part_head.weight, math.sqrt(2 / 200)),
+        (head.global_head.weight, math.sqrt(2 / 512)),
+        (head.part_head.weight, math.sqrt(2 / 1024)),
     ):
         assert weight.std().item() == pytest.approx(std, rel=0.02)
         assert abs(weight.mean()) < std / 50
