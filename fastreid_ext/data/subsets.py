@@ -15,9 +15,10 @@ images [0]. Decisions:
 - Training split only; queries and gallery stay as they are.
 
 A list file is a line of JSON (``HEADER_KEYS``) and then one path in each line, sorted. It is never
-overwritten. When the data set is no longer the one it was drawn from, it is refused.
+overwritten. When paths or persons of the data set are no longer those it was drawn from, it is
+refused; pixels are not looked at.
 
-[0] Fu et al., "Unsupervised Pre-training for Person Re-identification", CVPR 2021, section 4.4
+[0] Fu et al., "Unsupervised Pre-training for Person Re-identification", CVPR 2021
 [1] fast-reid/fastreid/data/datasets/cmdm.py in https://github.com/DengpanFu/LUPerson
 """
 
