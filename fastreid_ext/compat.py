@@ -222,6 +222,27 @@ def _on_a_copy(preprocess_image: Any) -> Any:
     return wrapped
 
 
+def freeze_whole_names() -> None:
+    """Let ``MODEL.FREEZE_LAYERS: [b1]`` freeze ``b1``, and not ``b1_head`` as well.
+
+    fastreid takes the names for beginnings of parameter names. MGN's recipe, which means to freeze
+    backbone and branches while the heads learn, then freezes everything: nothing is trained for
+    ``SOLVER.FREEZE_ITERS`` iterations.
+    """
+    import fastreid.solver.build as build
+
+    original = build.get_default_optimizer_params
+    if _already(original):
+        return
+
+    @functools.wraps(original)
+    def get_default_optimizer_params(*args: Any, freeze_layers: Any = (), **kwargs: Any) -> Any:
+        whole = [rf"(?:{name})(?:\.|$)" for name in freeze_layers]
+        return original(*args, freeze_layers=whole, **kwargs)
+
+    build.get_default_optimizer_params = _mark(get_default_optimizer_params)
+
+
 def find_regnet_files() -> None:
     """Resolve RegNet's and EfficientNet's YAML paths from the package folder."""
     import fastreid
@@ -289,6 +310,7 @@ def repair() -> None:
     evaluate_without_compiler()
     accept_old_affine_arguments()
     normalise_out_of_place()
+    freeze_whole_names()
     find_regnet_files()
     installed = fastreid_version()
     if installed not in (TESTED_FASTREID, None):

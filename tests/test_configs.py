@@ -52,6 +52,26 @@ def test_bdb_has_the_published_values():
     assert load_config(CONFIGS / "Market1501/bdb_cut_R50.yml", CPU).INPUT.CUTOUT.ENABLED
 
 
+def test_transformers_have_the_published_values():
+    """SOLIDER-REID's configuration of Swin-T; the baseline of CLIP-ReID."""
+    solider = load_config(CONFIGS / "Market1501/solider_swin-T.yml", CPU)
+    assert solider.INPUT.SIZE_TRAIN == solider.INPUT.SIZE_TEST == [384, 128]
+    assert (solider.SOLVER.OPT, solider.SOLVER.BASE_LR) == ("SGD", 8e-4)
+    assert (solider.SOLVER.MAX_EPOCH, solider.SOLVER.SCHED) == (120, "CosineAnnealingLR")
+    assert (solider.SOLVER.IMS_PER_BATCH, solider.DATALOADER.NUM_INSTANCE) == (64, 4)
+    assert (solider.MODEL.LOSSES.TRI.MARGIN, solider.MODEL.LOSSES.TRI.HARD_MINING) == (0.0, True)
+    assert solider.MODEL.LOSSES.CE.EPSILON == 0.0
+    assert solider.MODEL.PIXEL_MEAN == solider.MODEL.PIXEL_STD == [127.5] * 3
+    assert solider.MODEL.BACKBONE.SEMANTIC_WEIGHT == 0.2
+    assert solider.MODEL.HEADS.NAME == "BeforeNeckHead"
+    assert solider.SOLVER.WARMUP_ITERS == 20 * (12936 // 64)
+    msmt17 = load_config(CONFIGS / "MSMT17/solider_swin-T.yml", CPU)
+    assert msmt17.SOLVER.WARMUP_ITERS == 20 * (30248 // 64)
+    clip = load_config(CONFIGS / "Market1501/bagtricks_clip-vit-b16.yml", CPU)
+    assert (clip.SOLVER.OPT, clip.SOLVER.BASE_LR, clip.SOLVER.STEPS) == ("Adam", 5e-6, [30, 50])
+    assert (clip.MODEL.BACKBONE.FEAT_DIM, clip.MODEL.BACKBONE.TOKENS) == (512, "class")
+
+
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
 def test_recipe_steps_and_gives_features(path):
     cfg = load_config(path, [*CPU, "MODEL.HEADS.NUM_CLASSES", 4]).clone()

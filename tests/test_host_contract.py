@@ -225,6 +225,18 @@ def test_forward_leaves_the_batch_alone(architecture, depth, dim):
     assert torch.equal(first, second)
 
 
+def test_freezing_takes_whole_names():
+    """In the host FREEZE_LAYERS [b1] also matches b1_head: MGN's recipe froze the whole model."""
+    from fastreid.solver import build
+
+    model = nn.ModuleDict({"b1": nn.Linear(2, 2), "b1_head": nn.Linear(2, 2)})
+    keys = {"base_lr": 1.0, "weight_decay": 0.0, "freeze_layers": ["b1"]}
+    repaired = build.get_default_optimizer_params
+    for function, frozen in ((repaired.__wrapped__, 4), (repaired, 2)):
+        groups = function(model, **keys)
+        assert sum(group["freeze_status"] == "freeze" for group in groups) == frozen
+
+
 def test_regnet_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = tiny_cfg("MODEL.BACKBONE.NAME", "build_regnet_backbone", "MODEL.BACKBONE.DEPTH", "400x")

@@ -2,5 +2,6 @@
 
 from fastreid_ext.modeling.heads.batch_drop import BatchDrop
 from fastreid_ext.modeling.heads.bdb_head import BDBHead
+from fastreid_ext.modeling.heads.before_neck_head import BeforeNeckHead
 
-__all__ = ["BDBHead", "BatchDrop"]
+__all__ = ["BDBHead", "BatchDrop", "BeforeNeckHead"]
