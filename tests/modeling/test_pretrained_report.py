@@ -49,9 +49,9 @@ def test_report_is_logged_with_all_it_found(tmp_path, caplog, load, backbone_of)
         load(backbone, tmp_path / "file.pth")
     text = caplog.text
     for line in (
-        "1 missing, left random (layer3.0.bn1.bias)",
-        "16 new, in no such file, left random (layer1.0.se.fc.0.weight",
-        "1 of another shape, left random (layer2.0.bn1.weight (7,) -> (128,))",
+        "1 missing, left as built (layer3.0.bn1.bias)",
+        "16 new, in no such file, left as built (layer1.0.se.fc.0.weight",
+        "1 of another shape, left as built (layer2.0.bn1.weight (7,) -> (128,))",
         "1 in the file, unexpected (layer1.0.extra)",
         "1 in the file, left out (fc.weight)",
         "trained with ImageNet's normalisation",

@@ -14,8 +14,9 @@ from torch import nn
 
 from fastreid_ext.modeling.pretrained.families import AUTO
 from fastreid_ext.modeling.pretrained.files import read_weights
-from fastreid_ext.modeling.pretrained.load import LoadReport, plan_load
+from fastreid_ext.modeling.pretrained.load import plan_load
 from fastreid_ext.modeling.pretrained.normalisation import Normalisation
+from fastreid_ext.modeling.pretrained.report import LoadReport
 
 
 def converted(

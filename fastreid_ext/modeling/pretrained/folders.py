@@ -109,18 +109,24 @@ def _from_hub(repository: str) -> Path:
             f"hf-hub:{repository} needs the package huggingface_hub (`pip install "
             "huggingface_hub`); or give a local folder"
         ) from error
+    is_cut_off = False
     try:
         for name in (*_WHOLE, *_IN_PARTS):
             try:
-                weights = Path(huggingface_hub.hf_hub_download(repository, name))
+                weights = Path(
+                    huggingface_hub.hf_hub_download(repository, name, local_files_only=is_cut_off)
+                )
             except LocalEntryNotFoundError:
-                continue  # offline: maybe another of them is in the cache
+                is_cut_off = True  # no network: ask the cache alone for the others
+                continue
             except EntryNotFoundError:
                 continue
             beside = list(_BESIDE)
             if name in _IN_PARTS:
                 beside += set(_read_json(weights).get("weight_map", {}).values())
-            huggingface_hub.snapshot_download(repository, allow_patterns=beside)
+            huggingface_hub.snapshot_download(
+                repository, allow_patterns=beside, local_files_only=is_cut_off
+            )
             return weights.parent
         reason = "none of its files is a weight file, or it is not in the cache and offline"
     except Exception as error:  # of the hub, of HTTP, of a name that is none: a dozen kinds

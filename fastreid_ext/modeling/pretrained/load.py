@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,81 +15,9 @@ from fastreid_ext.modeling.pretrained.files import WeightFile, read_weights
 from fastreid_ext.modeling.pretrained.matching import Matching, first_names, match
 from fastreid_ext.modeling.pretrained.normalisation import Normalisation, normalisation_problem
 from fastreid_ext.modeling.pretrained.positions import fit_positions
+from fastreid_ext.modeling.pretrained.report import LoadReport
 
 logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadReport:
-    """What became of the tensors of a file.
-
-    Attributes:
-        path: the file.
-        family: name of its family.
-        title: the family in words.
-        matching: names, by how the file's tensors fit the backbone's.
-        resized: one line for each tensor that was interpolated, and loaded.
-        dropped: names in the file left out on purpose.
-        notes: what else to know about this pair of file and backbone.
-        warnings: what is probably wrong.
-        normalisation: what the weights were trained with, None = unknown or one of several.
-        activation: "gelu" or "quick_gelu" of a CLIP, None = unknown.
-    """
-
-    path: Path
-    family: str
-    title: str
-    matching: Matching
-    resized: list[str]
-    dropped: list[str]
-    notes: list[str]
-    warnings: list[str]
-    normalisation: Normalisation | None
-    activation: str | None
-
-    @property
-    def matched(self) -> list[str]:
-        """Names that were loaded."""
-        return self.matching.matched
-
-    @property
-    def missing(self) -> list[str]:
-        """Names of the backbone that the file should hold and does not."""
-        return self.matching.missing
-
-    @property
-    def unexpected(self) -> list[str]:
-        """Names in the file that nobody expected."""
-        return self.matching.unexpected
-
-    @property
-    def reshaped(self) -> list[str]:
-        """Tensors of another shape in the file: first those fitted and loaded, then the others."""
-        return [*self.resized, *self.matching.reshaped, *self.matching.classifiers]
-
-    def with_warning(self, warning: str) -> "LoadReport":
-        """Return the report with one more warning; "" adds none."""
-        return dataclasses.replace(self, warnings=[*self.warnings, *([warning] * bool(warning))])
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.path}: {self.title}; {len(self.matched)} tensors loaded, "
-            f"{self.matching.share:.1%} of the backbone's that such a file holds"
-        ]
-        for what, names in (
-            ("missing, left random", self.missing),
-            ("new, in no such file, left random", self.matching.new),
-            ("of another shape, left random", self.matching.reshaped + self.matching.classifiers),
-            ("fitted and loaded", self.resized),
-            ("in the file, unexpected", self.unexpected),
-            ("in the file, left out", self.dropped),
-        ):
-            if names:
-                lines.append(f"  {len(names)} {what}{first_names(names)}")
-        lines += [f"  {note}" for note in self.notes]
-        if self.normalisation is not None:
-            lines.append(f"  trained with {self.normalisation.name} normalisation")
-        return "\n".join(lines)
 
 
 def load_pretrained(
@@ -106,7 +35,8 @@ def load_pretrained(
         backbone: any network; unchanged if the file does not fit.
         path: a file, a folder as the hubs lay it out, or ``hf-hub:owner/name``.
         family: name of the file's family, or "auto".
-        min_matched: share in [0, 1] of the backbone's tensors that the file must hold.
+        min_matched: share in [0, 1] of the backbone's tensors that the file must hold, and of the
+            file's tensors, without what is left out on purpose, that the backbone must have.
         pixel_mean: ``MODEL.PIXEL_MEAN``, 0 to 255; a warning says if it is not the weights'.
         pixel_std: ``MODEL.PIXEL_STD``, 0 to 255.
 
@@ -150,14 +80,7 @@ def plan_load(
     renamed = chosen.renamed(file.tensors, backbone)
     tensors, resized = fit_positions(renamed.tensors, backbone, file.declared.image_size)
     matching = match(backbone.state_dict(), tensors, optional=chosen.optional)
-    if matching.share < min_matched or not matching.matched:
-        raise ValueError(
-            f"{file.path} does not fit the backbone ({type(backbone).__name__}): it looks like "
-            f"{chosen.title}; expected at least {min_matched:.0%} of the backbone's tensors in it, "
-            f"got {matching.share:.0%}: {matching}; nothing was loaded. Check MODEL.BACKBONE.NAME, "
-            "DEPTH and PRETRAIN_FAMILY, choose another file, or lower "
-            "MODEL.BACKBONE.MIN_PRETRAIN_MATCHED if only a part should be loaded"
-        )
+    _refuse_misfit(file.path, backbone, chosen, matching, min_matched)
     fitting = {name: tensors[name] for name in matching.matched}
     _refuse_non_finite(file.path, fitting)
     normalisations = _normalisations(chosen, backbone, file)
@@ -169,7 +92,7 @@ def plan_load(
         matching=matching,
         resized=[*renamed.resized, *resized],
         dropped=renamed.dropped,
-        notes=renamed.notes,
+        notes=[*_where(file), *renamed.notes],
         warnings=[],
         normalisation=normalisations[0] if len(normalisations) == 1 else None,
         activation=activation if chosen.name == "clip" else None,
@@ -190,6 +113,45 @@ def _normalisations(
     if family.name in ("same", "vit") and "mean" in config:
         return (Normalisation(tuple(config["mean"]), tuple(config["std"]), "timm's"),)
     return family.normalisations(file.tensors)
+
+
+def _where(file: WeightFile) -> list[str]:
+    """Say which part of a file was read."""
+    if not file.wrapper:
+        return []
+    beside = f", not from {', '.join(file.others[:6])}" if file.others else ""
+    return [f"read from its key {file.wrapper}{beside}"]
+
+
+def _refuse_misfit(
+    path: Path, backbone: nn.Module, family: Family, matching: Matching, min_matched: float
+) -> None:
+    """Refuse a file that holds too little of the backbone, or of which too little is used.
+
+    The second is a file of a deeper network, whose first blocks would fit without a word.
+    """
+    if matching.share < min_matched or not matching.matched:
+        raise ValueError(
+            f"{path} does not fit the backbone ({type(backbone).__name__}): it looks like "
+            f"{family.title}; expected at least {min_matched:.0%} of the backbone's tensors in it, "
+            f"got {matching.share:.0%}: {matching}; nothing was loaded. Check MODEL.BACKBONE.NAME, "
+            "DEPTH and PRETRAIN_FAMILY, choose another file, or lower "
+            "MODEL.BACKBONE.MIN_PRETRAIN_MATCHED if only a part should be loaded"
+        )
+    unused = [
+        name
+        for name in matching.unexpected
+        if not any(re.search(pattern, name) for pattern in family.optional)
+    ]
+    used = len(matching.matched) / (len(matching.matched) + len(unused))
+    if used < min_matched:
+        raise ValueError(
+            f"{path} holds more than the backbone ({type(backbone).__name__}): it looks like "
+            f"{family.title}; expected a use for at least {min_matched:.0%} of its tensors, got "
+            f"{used:.0%}: nothing asks for {len(unused)}{first_names(unused)}; nothing was loaded. "
+            "Is it of a deeper network? Check MODEL.BACKBONE.DEPTH, or lower "
+            "MODEL.BACKBONE.MIN_PRETRAIN_MATCHED"
+        )
 
 
 def _refuse_non_finite(path: Path, tensors: dict[str, Tensor]) -> None:

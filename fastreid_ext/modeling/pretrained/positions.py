@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from timm.layers import resize_rel_pos_bias_table
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from torch import Tensor, nn
 
 from fastreid_ext.modeling.backbones.vit import resized_position_embedding
@@ -48,9 +48,14 @@ def _position_embedding(
     grid, patch = _grid_and_patch(backbone.patch_embed)
     mode = getattr(backbone, "position_mode", "bicubic")
     old_grid = (image_size[0] // patch[0], image_size[1] // patch[1]) if image_size else None
-    if old_grid is not None and old_grid[0] * old_grid[1] != value.shape[1] - 1:
+    has_class_token = not getattr(backbone, "no_embed_class", False)
+    vectors = getattr(backbone, "num_prefix_tokens", 1) if has_class_token else 0
+    if old_grid is not None and old_grid[0] * old_grid[1] != value.shape[1] - vectors:
         old_grid = None  # overlapping patches, or the size of something else
-    resized = resized_position_embedding(value, grid, mode=mode, old_grid=old_grid)
+    if vectors == 1:
+        resized = resized_position_embedding(value, grid, mode=mode, old_grid=old_grid)
+    else:  # a ViT of timm with registers or without a class token
+        resized = resample_abs_pos_embed(value, list(grid), old_grid, vectors, mode)
     return resized, f"for a grid of {grid[0]} x {grid[1]} patches, {mode}"
 
 
