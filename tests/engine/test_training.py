@@ -188,5 +188,5 @@ def test_refused_resume_leaves_the_configuration_of_the_earlier_run(make_cfg):
     kept = (Path(cfg.OUTPUT_DIR) / "config.yaml").read_bytes()
     assert b"DEPTH: x0_25" in kept
     with pytest.raises(ValueError, match=r"MODEL keys of the config\.yaml beside it"):
-        train(make_cfg(MODEL__BACKBONE__DEPTH="x0_5"), resume=True)
+        train(make_cfg(MODEL__BACKBONE__DEPTH="x0_5", MODEL__BACKBONE__FEAT_DIM=0), resume=True)
     assert (Path(cfg.OUTPUT_DIR) / "config.yaml").read_bytes() == kept
