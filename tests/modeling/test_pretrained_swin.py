@@ -215,6 +215,8 @@ def solider_file(network):
     """As SOLIDER's training writes it: student and teacher with DINO's head."""
     teacher = {f"backbone.{name}": value for name, value in network.state_dict().items()}
     teacher["head.mlp.0.weight"] = torch.ones(4, 128)
+    index = "backbone.stages.0.blocks.0.attn.w_msa.relative_position_index"
+    teacher[index] = torch.zeros(49, 49, dtype=torch.long)
     student = {f"module.{name}": value + 1 for name, value in teacher.items()}
     return {"student": student, "teacher": teacher, "epoch": 100, "optimizer": {"state": {}}}
 
