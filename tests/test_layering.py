@@ -16,7 +16,7 @@ ALLOWED = {
     "config": set(),
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
-    "data": {"config", "manifest"},
+    "data": {"atomic", "config", "manifest"},
     "modeling": {"config"},
     "evaluation": {"atomic", "config", "data"},
     "engine": {"atomic", "compat", "config", "data", "modeling", "evaluation"},

@@ -14,27 +14,13 @@ shares.png.
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.data.protocols import (
-    TEN_SPLITS,
-    leave_one_out,
-    named_protocol,
-    single_source,
-    supervised,
-    ten_splits,
-)
-from fastreid_ext.engine.matrix import ALL, Combination, MatrixRun, matrix_runs, run_matrix
+from fastreid_ext.data.protocols import planned_runs
+from fastreid_ext.engine.matrix import ALL, MatrixRun, matrix_runs, run_matrix
 from fastreid_ext.evaluation.matrix import Table, write_table
 from fastreid_ext.evaluation.matrix_plots import draw_heat_map, draw_shares, shares
-
-MAKERS = {
-    "leave_one_out": leave_one_out,
-    "single_source": single_source,
-    "supervised": supervised,
-}
 
 
 def main(args: argparse.Namespace) -> None:
@@ -65,24 +51,11 @@ def main(args: argparse.Namespace) -> None:
 def planned(args: argparse.Namespace) -> list[MatrixRun]:
     return matrix_runs(
         args.config_file,
-        combinations(args),
+        planned_runs(args.sources, args.targets, args.protocol),
         settings=args.settings,
         seeds=args.seeds,
         overrides=args.opts,
     )
-
-
-def combinations(args: argparse.Namespace) -> Sequence[Combination]:
-    if args.protocol in MAKERS:
-        return MAKERS[args.protocol](args.sources)
-    if args.protocol:
-        return named_protocol(args.protocol).runs
-    targets = [split for name in args.targets for split in test_sets(name)]
-    return [(source.split("+"), targets, ()) for source in args.sources]
-
-
-def test_sets(name: str) -> tuple[str, ...]:
-    return ten_splits(name) if name in TEN_SPLITS else (name,)
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -99,7 +72,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config-file", type=Path, nargs="+", required=True, help="recipes")
     parser.add_argument("--sources", nargs="+", default=[], help="training sets; A+B = together")
     parser.add_argument("--targets", nargs="+", default=[], help="test sets")
-    parser.add_argument("--protocol", help="a rule for --sources, or the name of a protocol")
+    parser.add_argument(
+        "--protocol", default="", help="a rule for --sources, or the name of a protocol"
+    )
     parser.add_argument("--settings", nargs="+", default=[ALL], help="all, or DATASETS.SUBSET")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--output", type=Path, required=True)

@@ -17,7 +17,6 @@ fastreid, whose CUHK03 has *labeled* boxes, so C3 is not the same set in both pr
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 Run = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
@@ -28,28 +27,10 @@ _DCAC = ("Market1501", "DukeMTMC", "MSMT17", "CUHK03Detected")
 _RENDERED = ("RenderedCampus", "RenderedMall", "RenderedStation", "RenderedStreet")
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """Runs that fill one table.
-
-    Attributes:
-        name: key in :data:`PROTOCOLS`.
-        runs: one training each.
-    """
-
-    name: str
-    runs: tuple[Run, ...]
-
-
 def single_source(names: Sequence[str]) -> tuple[Run, ...]:
     """Train on each set, test on all others: n trainings, n (n - 1) pairs."""
     _check_several(names)
     return tuple(((name,), tuple(n for n in names if n != name), ()) for name in names)
-
-
-def single_source_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the (source, target) pairs of :func:`single_source`, in its order."""
-    return tuple((sources[0], t) for sources, targets, _ in single_source(names) for t in targets)
 
 
 def leave_one_out(names: Sequence[str]) -> tuple[Run, ...]:
@@ -82,21 +63,49 @@ def group_of(name: str) -> str:
     return match[1] if match and match[1] in TEN_SPLITS else name
 
 
-def named_protocol(name: str) -> Protocol:
-    """Return a protocol of :data:`PROTOCOLS`.
+def planned_runs(
+    sources: Sequence[str], targets: Sequence[str] = (), protocol: str = ""
+) -> tuple[Run, ...]:
+    """Return the runs that a user asks for.
+
+    Args:
+        sources: training sets; "A+B" = together. With a rule as protocol: the sets it is for.
+        targets: test sets; "VIPeR" and the like stand for their ten splits.
+        protocol: "" = each source, tested on all targets; a key of :data:`RULES`; or of
+            :data:`PROTOCOLS`, which names sources and targets itself.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: an unknown protocol, or sets that it would not use.
     """
-    if name not in PROTOCOLS:
-        raise ValueError(f"unknown protocol '{name}'; known: {', '.join(sorted(PROTOCOLS))}")
-    return Protocol(name, PROTOCOLS[name])
+    if not protocol:
+        tests = tuple(
+            split
+            for name in targets
+            for split in (ten_splits(name) if name in TEN_SPLITS else [name])
+        )
+        return tuple((tuple(source.split("+")), tests, ()) for source in sources)
+    if protocol not in RULES and protocol not in PROTOCOLS:
+        known = ", ".join([*RULES, *PROTOCOLS])
+        raise ValueError(f"unknown protocol '{protocol}'; known: {known}")
+    runs = RULES[protocol](sources) if protocol in RULES else PROTOCOLS[protocol]
+    unused = [*targets, *(() if protocol in RULES else sources)]
+    if unused:
+        raise ValueError(
+            f"protocol '{protocol}' names its sets itself, but got {', '.join(unused)}"
+        )
+    return runs
 
 
 def _check_several(names: Sequence[str]) -> None:
     if len(set(names)) < 2 or len(set(names)) != len(names):
         raise ValueError(f"expected two or more different data sets, got {', '.join(names)}")
 
+
+RULES = {
+    "single_source": single_source,
+    "leave_one_out": leave_one_out,
+    "supervised": supervised,
+}
 
 _DG_SOURCES = ("Market1501", "CUHK02", "CUHK03Labeled", "cuhkSYSU")
 _DG_TARGETS = tuple(split for name in TEN_SPLITS for split in ten_splits(name))
@@ -105,7 +114,6 @@ PROTOCOLS: dict[str, tuple[Run, ...]] = {
     # Twelve pairs from four trainings, and three sources -> the fourth [0].
     "dcac_single_source": single_source(_DCAC),
     "dcac_leave_one_out": leave_one_out(_DCAC),
-    # All images of four sources -> mean of ten splits of each of four targets [1] [2]. The lower
     # All images of the sources -> mean of ten splits of each of four targets. META [1] trains on
     # four sets, MetaBIN [2] on DukeMTMC too.
     "dg_ten_splits": ((_DG_SOURCES, _DG_TARGETS, ("DATASETS.COMBINEALL", "True")),),

@@ -69,7 +69,8 @@ class MatrixRun:
 
     def folder(self, output: Path) -> Path:
         """Folder of this run."""
-        return output / "runs" / self.model / self.source / self.setting / f"seed{self.seed}"
+        setting = Path(self.setting).name  # of a list file, which DATASETS.SUBSET takes too
+        return output / "runs" / self.model / self.source / setting / f"seed{self.seed}"
 
     def configuration(self, output: Path) -> CfgNode:
         """Return the configuration of the training; nothing is tested while it runs.

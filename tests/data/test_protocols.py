@@ -3,12 +3,10 @@ import pytest
 from fastreid_ext.data.protocols import (
     PROTOCOLS,
     TEN_SPLITS,
-    Protocol,
     group_of,
     leave_one_out,
-    named_protocol,
+    planned_runs,
     single_source,
-    single_source_pairs,
     supervised,
     ten_splits,
 )
@@ -20,8 +18,6 @@ def test_single_source_trains_once_for_all_targets():
         (("B",), ("A", "C"), ()),
         (("C",), ("A", "B"), ()),
     )
-    pairs = single_source_pairs(("A", "B", "C"))
-    assert pairs == (("A", "B"), ("A", "C"), ("B", "A"), ("B", "C"), ("C", "A"), ("C", "B"))
 
 
 def test_leave_one_out_and_supervised():
@@ -33,7 +29,7 @@ def test_leave_one_out_and_supervised():
     assert supervised(["A", "B"]) == ((("A",), ("A",), ()), (("B",), ("B",), ()))
 
 
-@pytest.mark.parametrize("make", [single_source, single_source_pairs, leave_one_out])
+@pytest.mark.parametrize("make", [single_source, leave_one_out])
 @pytest.mark.parametrize("names", [(), ("A",), ("A", "B", "A")])
 def test_one_set_or_one_twice_is_no_protocol(make, names):
     with pytest.raises(ValueError, match=r"expected two or more different data sets, got"):
@@ -53,25 +49,38 @@ def test_names_of_splits_and_back():
 
 
 def test_papers_protocols():
-    dcac = named_protocol("dcac_single_source")
-    assert isinstance(dcac, Protocol)
-    assert sum(len(targets) for _, targets, _ in dcac.runs) == 12
-    assert len(named_protocol("dcac_leave_one_out").runs) == 4
-    assert all("CUHK03" not in sources + targets for sources, targets, _ in dcac.runs)  # labeled
-    ((sources, targets, overrides),) = named_protocol("dg_ten_splits").runs
+    dcac = PROTOCOLS["dcac_single_source"]
+    assert sum(len(targets) for _, targets, _ in dcac) == 12
+    assert len(PROTOCOLS["dcac_leave_one_out"]) == 4
+    assert all("CUHK03" not in sources + targets for sources, targets, _ in dcac)  # labeled
+    ((sources, targets, overrides),) = PROTOCOLS["dg_ten_splits"]
     assert sources == ("Market1501", "CUHK02", "CUHK03Labeled", "cuhkSYSU")
     assert overrides == ("DATASETS.COMBINEALL", "True")
     assert [group_of(name) for name in targets[::10]] == list(TEN_SPLITS)
     assert len(set(targets)) == 40
-    with pytest.raises(
-        ValueError, match=r"unknown protocol 'dcac'; known: dcac_leave_one_out, dcac"
-    ):
-        named_protocol("dcac")
+
+
+def test_runs_as_a_user_asks_for_them():
+    assert planned_runs(["A+B", "C"], ["D", "VIPeR"]) == (
+        (("A", "B"), ("D", *ten_splits("VIPeR")), ()),
+        (("C",), ("D", *ten_splits("VIPeR")), ()),
+    )
+    assert planned_runs(["A", "B"], protocol="leave_one_out") == leave_one_out(["A", "B"])
+    assert planned_runs([], protocol="dcac_single_source") == PROTOCOLS["dcac_single_source"]
+
+
+def test_a_protocol_says_what_it_would_not_use():
+    with pytest.raises(ValueError, match=r"unknown protocol 'dcac'; known: single_source, leave"):
+        planned_runs(["A"], protocol="dcac")
+    with pytest.raises(ValueError, match=r"names its sets itself, but got C"):
+        planned_runs(["A", "B"], ["C"], "leave_one_out")
+    with pytest.raises(ValueError, match=r"names its sets itself, but got A"):
+        planned_runs(["A"], protocol="dcac_leave_one_out")
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
 def test_every_name_is_registered_and_every_override_a_key(make_cfg, name):
-    for sources, targets, overrides in named_protocol(name).runs:
+    for sources, targets, overrides in PROTOCOLS[name]:
         keys = {
             key.replace(".", "__"): value for key, value in zip(*[iter(overrides)] * 2, strict=True)
         }
