@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def read_features(path: str | Path) -> ImageFeatures:
             texts = file.metadata() or {}
             paths, metadata = json.loads(texts["paths"]), json.loads(texts["metadata"])
             return ImageFeatures(file.get_tensor("features"), paths, metadata)
-    except (OSError, ValueError, KeyError, EOFError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, SafetensorError) as error:
         raise ValueError(
             f"{path} is not a features file ({type(error).__name__}: {error}); make it again with "
             "extract_features.py"

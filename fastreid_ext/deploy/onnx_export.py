@@ -174,8 +174,15 @@ def _exported(graph: nn.Module, example: Tensor) -> Any:
             )
         except Exception as error:  # the exporter wraps whatever the model's operators raise
             raise ValueError(
-                f"torch cannot export this model to ONNX: {_first_line(error)}; see the cause above"
+                f"torch cannot export this model to ONNX: {_first_line(error)}; call export_onnx "
+                "in Python to see the whole traceback"
             ) from error
+    dimension = program.model_proto.graph.input[0].type.tensor_type.shape.dim[0]
+    if not dimension.dim_param:
+        raise ValueError(
+            f"torch exported this model for batches of {dimension.dim_value} images only; in its "
+            "code, take shape[0] of a batch where it asks for len()"
+        )
     if program.model_proto.ByteSize() >= _LARGEST_FILE:
         raise ValueError("expected a model below 2 GiB, the limit of one ONNX file")
     return program.model_proto

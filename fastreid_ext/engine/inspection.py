@@ -70,8 +70,6 @@ class Inspection:
 
     def _origin(self) -> str:
         """Name everything the features depend on."""
-        if not self.weights.is_file():
-            raise FileNotFoundError(f"no checkpoint at {self.weights}; give it as --weights")
         status, cfg = self.weights.stat(), self.cfg
         keys = (cfg.MODEL, cfg.INPUT, cfg.TEST.FLIP, cfg.DATASETS.ROOT)
         settings = hashlib.sha256("".join(map(str, keys)).encode()).hexdigest()[:16]
@@ -128,7 +126,7 @@ def inspection(args: argparse.Namespace) -> Inspection:
     """Check the arguments of :func:`inspection_parser`.
 
     Raises:
-        FileNotFoundError: the configuration does not exist.
+        FileNotFoundError: the configuration or the checkpoint does not exist.
         ValueError: no weights, an unknown data set, an output that is not a PNG, or a mistake in
             the configuration.
     """
@@ -143,6 +141,8 @@ def inspection(args: argparse.Namespace) -> Inspection:
     if dataset not in known:
         raise ValueError(unknown_name("--dataset", dataset, known))
     weights = Path(weights).expanduser()
+    if not weights.is_file():
+        raise FileNotFoundError(f"no checkpoint at {weights}; give an existing one as --weights")
     output = args.output or weights.parent / f"{args.picture}_{dataset}.png"
     return Inspection(cfg, weights, dataset, expect_png(output), args.features)
 

@@ -56,7 +56,7 @@ class ViTTrunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Turn normalised images (B, 3, height, width) into the input of the last block."""
         x = self.patch_embed(images)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed
         return self.blocks(self.norm_pre(self.pos_drop(x)))
 
 
