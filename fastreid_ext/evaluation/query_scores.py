@@ -49,7 +49,7 @@ def score_chunks(chunks: Iterable[Products | Tensor], labels: RankLabels) -> Que
 
     Args:
         chunks: the distances of successive queries, as products or as a tensor (R, G), float32 or
-            (on the CPU) float64. Products and tensors on a GPU are overwritten.
+            (on the CPU) float64. Products are overwritten.
         labels: of all queries and the gallery.
 
     Raises:
@@ -134,7 +134,7 @@ def score_where_they_are(
     """Score a chunk with tensor operations on its own device; the distances stay there.
 
     Args:
-        distances: (R, G) float32 of the queries ``rows``, overwritten.
+        distances: (R, G) float32 of the queries ``rows``.
         labels: of all queries and the gallery.
         same: where each query's person is.
         rows: which queries these are.

@@ -22,7 +22,7 @@ def score_tensors(
     """Return the scores of each row; rows without a match are NaN.
 
     Args:
-        distances: (R, G) float32, overwritten.
+        distances: (R, G) float32.
         same_pid: (R, M) gallery positions of the query's person, anything where not ``exists``.
         exists: (R, M) bool.
         is_match: (R, M) bool, whether the image was seen by another camera; else it is junk.
@@ -47,7 +47,7 @@ def ordered_keys(distances: Tensor) -> Tensor:
 
     The bits of a float sort as the float does, once those of negative floats are turned round.
     """
-    bits = distances.add_(0.0).view(torch.int32).long()  # adding 0 makes -0 and 0 equal
+    bits = (distances + 0.0).view(torch.int32).long()  # adding 0 makes -0 and 0 equal
     bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     return bits.mul_(2**32).add_(torch.arange(distances.shape[1], device=distances.device))
 

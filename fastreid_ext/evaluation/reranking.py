@@ -119,7 +119,9 @@ def _weights(chunks: DistanceChunks, k1: int, k2: int, rule: Rule) -> tuple[Near
         distance = distance / near.largest[members.row]
     elif chunks.metric == "cosine":
         distance = 2 * distance  # squared distance of unit vectors
-    weight = torch.exp(-distance)
+    least = distance.new_full((num_images,), torch.inf)
+    least.scatter_reduce_(0, members.row, distance, "amin")
+    weight = torch.exp(least[members.row] - distance)  # shifted, so that no sum is 0
     total = weight.new_zeros(num_images).index_add_(0, members.row, weight)
     return near, SparseRows(members.row, members.column, weight / total[members.row])
 

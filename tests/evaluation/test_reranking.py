@@ -147,6 +147,12 @@ def test_copies_of_one_image_stay_finite():
         assert np.isfinite(got).all()
 
 
+def test_long_features_stay_finite():
+    """exp(-squared distance) would be 0 for all, the image itself included, by rounding."""
+    query, gallery = features()
+    assert np.isfinite(reranked(1e5 * query, 1e5 * gallery, metric="euclidean")).all()
+
+
 def test_says_what_is_wrong():
     query, gallery = features()
     with pytest.raises(ValueError, match="expected k1 and k2 of at least 1, got 0 and 6"):
