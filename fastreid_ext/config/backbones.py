@@ -49,7 +49,8 @@ def unread_keys(cfg: CfgNode) -> list[str]:
         return []
     neutral = {"NORM": "BN", "LAST_STRIDE": 2}
     reads = FACTS[backbone.NAME].reads
-    if _group(cfg) == RESNET_18:
+    # MGN takes a ResNet apart and leaves its non-local blocks out.
+    if _group(cfg) == RESNET_18 or cfg.MODEL.META_ARCHITECTURE == "MGN":
         reads = tuple(key for key in reads if key != "WITH_NL")
     return [
         f"MODEL.BACKBONE.{key} {backbone[key]}"

@@ -107,8 +107,9 @@ def _add_batch_drop_block(cfg: CfgNode) -> None:
 def _add_backbones(cfg: CfgNode) -> None:
     backbone = cfg.MODEL.BACKBONE
     # fastreid's FEAT_DIM, channels of the backbone's map: 0 = the backbone's own width, filled in
-    # when the file is loaded; a wrong number is refused. Its DEPTH is the size of every backbone,
-    # its DROP_PATH_RATIO, DROP_RATIO and ATT_DROP_RATE are in [0, 1).
+    # when the file is loaded; a wrong number is refused. Its DEPTH is the size of every backbone
+    # but timm's. Its DROP_PATH_RATIO, DROP_RATIO and ATT_DROP_RATE, in [0, 1), are read by Swin and
+    # the ViTs.
 
     # Name of timm's model for build_timm_backbone, e.g. "convnext_tiny"; never downloaded.
     backbone.TIMM_NAME = ""

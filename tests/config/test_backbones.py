@@ -236,6 +236,7 @@ def test_unread_keys():
     everything = {"WITH_NL": True, "WITH_SE": True, "WITH_IBN": True, "NORM": "syncBN"}
     assert unread(RESNET, "50x", **everything) == []
     assert unread(RESNET, "18x", **everything) == ["MODEL.BACKBONE.WITH_NL True"]
+    assert unread(RESNET, "50x", WITH_NL=True, **MGN) == ["MODEL.BACKBONE.WITH_NL True"]
     assert unread("build_osnet_backbone", "x1_0", LAST_STRIDE=2) == []
     assert unread(SWIN, "tiny", **everything) == [
         "MODEL.BACKBONE.NORM syncBN",

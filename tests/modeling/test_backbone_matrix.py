@@ -135,5 +135,5 @@ def test_keys_a_backbone_does_not_read_are_said_once(caplog):
     said = [record.message for record in caplog.records if "does not read" in record.message]
     assert said == [
         "build_swin_backbone does not read MODEL.BACKBONE.LAST_STRIDE 1, "
-        "MODEL.BACKBONE.WITH_NL True"
+        "MODEL.BACKBONE.WITH_NL True: no effect"
     ]

@@ -26,7 +26,7 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     keys = cfg.MODEL.BACKBONE
     unread = unread_keys(cfg)
     if unread:
-        logger.info("%s does not read %s", keys.NAME, ", ".join(unread))
+        logger.info("%s does not read %s: no effect", keys.NAME, ", ".join(unread))
     if keys.PRETRAIN and not keys.PRETRAIN_PATH:
         raise ValueError(
             "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty "
