@@ -1,8 +1,8 @@
-"""Convert pre-trained weights of any family to safetensors in the names of a backbone here.
+r"""Convert pre-trained weights of any family to safetensors in the names of a backbone here.
 
     python tools/convert_weights.py lup_moco_r50.pth lup_r50.safetensors --normalisation luperson
-    python tools/convert_weights.py solider_swin_tiny.pth solider.safetensors \\
-        MODEL.BACKBONE.NAME build_swin_backbone MODEL.BACKBONE.DEPTH tiny \\
+    python tools/convert_weights.py solider_swin_tiny.pth solider.safetensors \
+        MODEL.BACKBONE.NAME build_swin_backbone MODEL.BACKBONE.DEPTH tiny \
         MODEL.BACKBONE.SEMANTIC_WEIGHT 0.2
 """
 
@@ -18,8 +18,9 @@ from fastreid_ext.modeling.pretrained.normalisation import KNOWN
 
 
 def main(args: argparse.Namespace) -> None:
-    random_weights = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.DEVICE", "cpu"]
-    cfg = load_config(args.config_file, [*args.opts, *random_weights])
+    always = {"DEVICE": "cpu", "BACKBONE.PRETRAIN": "False", "BACKBONE.FEAT_DIM": "0"}
+    overrides = [text for key, value in always.items() for text in (f"MODEL.{key}", value)]
+    cfg = load_config(args.config_file, [*args.opts, *overrides])
     keys = cfg.MODEL.BACKBONE
     content, report = converted(
         build_backbone(cfg),

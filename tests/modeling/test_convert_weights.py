@@ -64,7 +64,8 @@ def test_clip_keeps_its_grid_activation_and_normalisation(tmp_path, drawn, load)
     drawn(vision).save_pretrained(tmp_path / "folder")
     size = ViTSize(32, 1, 2)
     tall = ClipViTBackbone(size, image_size=(64, 32), projection=8, quick_gelu=False)
-    content, _ = converted(tall, tmp_path / "folder")
+    content, first = converted(tall, tmp_path / "folder")
+    assert first.resized == []  # the file keeps its square grid
     assert written(content, tmp_path / "clip.safetensors")["activation"] == "gelu"
     square = ClipViTBackbone(size, image_size=(48, 48), projection=8, quick_gelu=False)
     report = load(square, tmp_path / "clip.safetensors")
@@ -85,7 +86,7 @@ def test_unfit_file_writes_nothing(tmp_path, moco, backbone_of):
 def test_tool_writes_and_says_what(tmp_path, moco, monkeypatch, capsys, load, backbone_of):
     target = tmp_path / "r18.safetensors"
     arguments = [str(moco[0]), str(target), "--normalisation", "luperson"]
-    keys = ["MODEL.BACKBONE.DEPTH", "18x", "MODEL.BACKBONE.FEAT_DIM", "512"]
+    keys = ["MODEL.BACKBONE.DEPTH", "18x"]
     monkeypatch.setattr(sys, "argv", ["convert_weights.py", *arguments, *keys])
     spec = importlib.util.spec_from_file_location("convert_weights", TOOL)
     tool = importlib.util.module_from_spec(spec)

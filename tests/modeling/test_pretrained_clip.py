@@ -172,7 +172,7 @@ def test_position_embedding_is_fitted_bilinearly(tmp_path, drawn, load):
 def test_imagenet_normalisation_is_told_apart(tmp_path, drawn, load):
     drawn(transformers_of()).save_pretrained(tmp_path)
     (warning,) = load(backbone_of(), tmp_path).warnings
-    assert "are not what these weights were trained with, such files with CLIP's" in warning
+    assert "are not what these weights were trained with, CLIP's normalisation" in warning
     assert 'MODEL.PIXEL_MEAN "[122.771,116.746,104.094]"' in warning
 
 

@@ -271,8 +271,16 @@ def test_tables_of_other_windows_are_resized(tmp_path, drawn, load, swin_of):
             img_size=384, embed_dim=16, depths=SIZE.depths, num_heads=SIZE.heads, window_size=12
         )
     )
-    torch.save(network.state_dict(), tmp_path / "swin.pth")
-    report = load(swin_of(), tmp_path / "swin.pth")
+    state = network.state_dict()
+    # A bias that grows by one a row: 23 rows become 13, centre stays on centre.
+    rows = torch.arange(23.0).repeat_interleave(23)[:, None]
+    state["layers.0.blocks.0.attn.relative_position_bias_table"] = rows
+    torch.save(state, tmp_path / "swin.pth")
+    backbone = swin_of()
+    report = load(backbone, tmp_path / "swin.pth")
+    table = backbone.layers[0].blocks[0].attn.relative_position_bias_table.view(13, 13)
+    torch.testing.assert_close(table[6], torch.full((13,), 11.0))
+    torch.testing.assert_close(table[7] - table[6], torch.full((13,), 23 / 13), rtol=0.03, atol=0)
     assert len(report.resized) == sum(SIZE.depths)
     assert (
         "layers.0.blocks.0.attn.relative_position_bias_table: (529, 1) -> (169, 1)"

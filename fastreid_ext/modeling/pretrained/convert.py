@@ -5,6 +5,7 @@ The target is a safetensors file. Its metadata: ``family``, ``source`` (name of 
 ``activation`` of a CLIP, ``image_size`` of a run of ours.
 """
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import nn
 
 from fastreid_ext.modeling.pretrained.families import AUTO
 from fastreid_ext.modeling.pretrained.files import read_weights
-from fastreid_ext.modeling.pretrained.load import plan_load
+from fastreid_ext.modeling.pretrained.load import LoadPlan, plan_load
 from fastreid_ext.modeling.pretrained.normalisation import Normalisation
 from fastreid_ext.modeling.pretrained.report import LoadReport
 
@@ -57,7 +58,17 @@ def converted(
     if file.declared.image_size is not None:
         metadata["image_size"] = json.dumps(file.declared.image_size)
     tensors = {name: value.clone().contiguous() for name, value in plan.stored.items()}
-    return safetensors.torch.save(tensors, metadata), plan.report
+    return safetensors.torch.save(tensors, metadata), _of_stored(plan)
+
+
+def _of_stored(plan: LoadPlan) -> LoadReport:
+    """Leave out of the report what is fitted only when the file is loaded."""
+    kept = [
+        line
+        for line in plan.report.resized
+        if plan.stored[name := line.split(":")[0]].shape == plan.fitting[name].shape
+    ]
+    return dataclasses.replace(plan.report, resized=kept)
 
 
 def _sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from fastreid_ext.modeling.pretrained.normalisation import Normalisation
+from fastreid_ext.modeling.pretrained.normalisation import Normalisation, named
 
 HUB = "hf-hub:"
 _WHOLE = (
@@ -151,7 +151,7 @@ def declared_by(weights: Path, folder: Path | None, metadata: Mapping[str, str])
         mean, std, image_size = _of_run(weights.parent / "config.yaml")
     normalisation = None
     if _is_triple(mean) and _is_triple(std):
-        normalisation = Normalisation(tuple(mean), tuple(std), "the weights' own")
+        normalisation = named(mean, std)
     return Declared(
         normalisation, metadata.get("family"), activation, tuple(image_size) if image_size else None
     )

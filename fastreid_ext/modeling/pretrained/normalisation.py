@@ -47,6 +47,13 @@ LUPERSON = Normalisation((0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505), "LU
 KNOWN = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "luperson": LUPERSON}
 
 
+def named(mean: Sequence[float], std: Sequence[float]) -> Normalisation:
+    """Return what a file declares, in [0, 1], with the name of the known one it is."""
+    pixels = [255 * value for value in mean], [255 * value for value in std]
+    name = next((known.name for known in KNOWN.values() if known.is_of(*pixels)), "its own")
+    return Normalisation(tuple(mean), tuple(std), name)
+
+
 def normalisation_problem(
     expected: Sequence[Normalisation], pixel_mean: Sequence[float], pixel_std: Sequence[float]
 ) -> str:
@@ -68,9 +75,8 @@ def normalisation_problem(
             f"{possible[0].name}, which is configured; the file does not say which. If it is the "
             f"former, add to the command: {usual.keys()}"
         )
-    known = f", such files with {usual.name}" if usual.name else ""
     return (
         f"MODEL.PIXEL_MEAN {[round(float(value), 3) for value in pixel_mean]} and PIXEL_STD "
         f"{[round(float(value), 3) for value in pixel_std]} are not what these weights were "
-        f"trained with{known}; add to the command: {usual.keys()}"
+        f"trained with, {usual.name} normalisation; add to the command: {usual.keys()}"
     )

@@ -1,8 +1,10 @@
 """Fit what depends on the image or window size of the pre-training to a backbone's."""
 
+import math
 from typing import Any
 
-from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+import torch.nn.functional as F
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from fastreid_ext.modeling.backbones.vit import resized_position_embedding
@@ -32,14 +34,31 @@ def fit_positions(
             continue  # another network, not another size
         if name == "pos_embed":
             fitted[name], line = _position_embedding(value, backbone, image_size)
-        elif name.endswith(_TABLE):
-            window = getattr(backbone.get_submodule(name.removesuffix(_TABLE)), "window_size", None)
-            fitted[name] = resize_rel_pos_bias_table(value, window, tuple(ours[name].shape))
-            line = "for windows of another size"
+        elif name.endswith(_TABLE) and math.isqrt(len(value)) ** 2 == len(value):
+            window = backbone.get_submodule(name.removesuffix(_TABLE)).window_size
+            fitted[name] = _bias_table(value, window)
+            line = f"for windows of {window[0]} x {window[1]}, bicubic"
         else:
             continue
         lines.append(f"{name}: {tuple(value.shape)} -> {tuple(fitted[name].shape)} {line}")
     return fitted, lines
+
+
+def _bias_table(table: Tensor, window: tuple[int, int]) -> Tensor:
+    """Resize a table of relative positions, as Microsoft's code does between windows of 7 and 12.
+
+    Args:
+        table: ((2 S - 1)^2, heads), of a square window S.
+        window: rows and columns wanted.
+
+    Returns:
+        ((2 rows - 1) (2 columns - 1), heads).
+    """
+    side = math.isqrt(len(table))
+    image = table.T.unflatten(1, (side, side))[None].float()
+    size = [2 * length - 1 for length in window]
+    image = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
+    return image[0].flatten(1).T.to(table.dtype)
 
 
 def _position_embedding(
