@@ -48,7 +48,7 @@ def test_layers_that_no_imagenet_file_holds_are_new_and_said(tmp_path, drawn, lo
     assert "layer1.0.bn1.IN.weight" in in_blocks
     assert len([name for name in report.dropped if ".bn1." in name]) == 13 * 5
     assert report.matching.share == 1.0
-    assert any("WITH_IBN" in note and "resnet50_ibn_a" in note for note in report.notes)
+    assert any("WITH_IBN" in text and "resnet50_ibn_a" in text for text in report.warnings)
     assert "in no such file, left as built (NL_2.0" in str(report)
     after = backbone.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in report.matching.new)

@@ -261,6 +261,9 @@ def test_plain_swin_into_a_controlled_one_says_what_is_new(tmp_path, drawn, load
     torch.save(drawn(timm_swin()).state_dict(), tmp_path / "swin.pth")
     report = load(swin_of(semantic_weight=0.2), tmp_path / "swin.pth")
     assert len(report.matching.new) == 12
+    assert any(
+        "stays random" in text and "SEMANTIC_WEIGHT -1.0" in text for text in report.warnings
+    )
     assert report.matching.share == 1
 
 

@@ -22,12 +22,14 @@ class Renamed:
         dropped: names in the file that are left out on purpose (classifiers, text towers, ...).
         resized: one line for each tensor whose values were interpolated to another shape.
         notes: what else the user should know, a sentence each.
+        warnings: what is probably not what the user wants.
     """
 
     tensors: Tensors
     dropped: list[str] = dataclasses.field(default_factory=list)
     resized: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,7 +93,7 @@ def plan_load(
         resized=[*renamed.resized, *resized],
         dropped=renamed.dropped,
         notes=[*_where(file), *renamed.notes],
-        warnings=[],
+        warnings=renamed.warnings,
         normalisation=normalisations[0] if len(normalisations) == 1 else None,
         activation=activation if chosen.name == "clip" else None,
     )

@@ -19,6 +19,8 @@ family "moco" then.
     https://arxiv.org/abs/2012.03753; code github.com/DengpanFu/LUPerson, lup_moco.
 """
 
+import dataclasses
+
 from torch import nn
 
 from fastreid_ext.modeling.pretrained import resnet, vit
@@ -52,7 +54,7 @@ def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
     inner = (vit if vit.recognises(encoder) else resnet).renamed(encoder, backbone)
     prefix = _encoder(tensors) or ""
     dropped += [prefix + name for name in inner.dropped]
-    return Renamed(inner.tensors, dropped, inner.resized, inner.notes)
+    return dataclasses.replace(inner, dropped=dropped)
 
 
 FAMILY = Family(

@@ -38,17 +38,17 @@ def recognises(tensors: Tensors) -> bool:
 def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
     """Take off the prefix and the classifier."""
     own, dropped = split(tensors, prefix_of(MARKER, tensors) or "", without=_CLASSIFIERS)
-    notes = []
+    warnings = []
     ours = backbone.state_dict()
     if "layer1.0.bn1.IN.weight" in ours and "layer1.0.bn1.weight" in own:
         own_norms = [name for name in own if ".bn1." in name and name not in ours]
         dropped += own_norms
         own = {name: value for name, value in own.items() if name not in own_norms}
-        notes.append(
+        warnings.append(
             "the backbone has WITH_IBN, the file has none: the first norm of each of those blocks "
             "starts new; IBN-Net's weights (resnet50_ibn_a, ...) hold them"
         )
-    return Renamed(own, dropped, notes=notes)
+    return Renamed(own, dropped, warnings=warnings)
 
 
 FAMILY = Family(

@@ -77,7 +77,14 @@ def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
     dropped += [prefix + name for name in own if name.endswith(_COMPUTED)]
     own = {name: value for name, value in own.items() if not name.endswith(_COMPUTED)}
     to_timm = {TIMM: _from_timm, TORCHVISION: _from_torchvision, OPENMMLAB: from_openmmlab}
-    return Renamed(to_timm[marker](own), dropped)
+    tensors, warnings = to_timm[marker](own), []
+    controller = "semantic_embed_w.0.weight"
+    if controller in backbone.state_dict() and controller not in tensors:
+        warnings.append(
+            "the file holds no semantic controller, and that of the backbone stays random, since "
+            "it is not trained; set MODEL.BACKBONE.SEMANTIC_WEIGHT -1.0, or take a SOLIDER"
+        )
+    return Renamed(tensors, dropped, warnings=warnings)
 
 
 def _from_timm(tensors: Tensors) -> Tensors:
