@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastreid_ext.config import load_config
+from fastreid_ext.config.backbone_matrix import matrix_table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 READMES = [
@@ -63,3 +64,9 @@ def test_configuration_and_keys_exist(words):
     cpu = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
     for path in files:
         assert load_config(REPOSITORY / path, [*pairs, *cpu])
+
+
+def test_the_matrix_of_the_document_is_that_of_the_checks():
+    text = (REPOSITORY / "docs/backbones.md").read_text()
+    shown = re.search(r"<!-- .*matrix_table\(\) -->\n(.*?)\n<!-- end -->", text, re.DOTALL)[1]
+    assert shown == matrix_table()
