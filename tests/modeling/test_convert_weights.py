@@ -12,6 +12,7 @@ import torch
 import torchvision
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from fastreid_ext.modeling.backbones.swin import SwinBackbone, SwinSize
 from fastreid_ext.modeling.backbones.vit import ClipViTBackbone, ViTSize
 from fastreid_ext.modeling.pretrained import converted
 from fastreid_ext.modeling.pretrained.normalisation import LUPERSON
@@ -76,6 +77,40 @@ def test_clip_keeps_its_grid_activation_and_normalisation(tmp_path, drawn, load)
     assert report.normalisation.mean[0] == pytest.approx(0.48145466)
     (warning,) = report.warnings  # ImageNet's normalisation, and nothing about the activation
     assert "PIXEL_MEAN" in warning
+
+
+def test_checkpoint_of_a_run_keeps_the_normalisation_of_its_config(
+    tmp_path, drawn, load, backbone_of
+):
+    network = drawn(backbone_of(*R18))
+    state = {f"backbone.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"model": {**state, "heads.weight": torch.ones(5, 512)}}, tmp_path / "model.pth")
+    (tmp_path / "config.yaml").write_text(
+        "MODEL: {PIXEL_MEAN: [127.5, 127.5, 127.5], PIXEL_STD: [127.5, 127.5, 127.5]}\n"
+        "INPUT: {SIZE_TRAIN: [64, 32]}\n"
+    )
+    content, _ = converted(backbone_of(*R18), tmp_path / "model.pth")
+    (tmp_path / "elsewhere").mkdir()
+    metadata = written(content, tmp_path / "elsewhere" / "backbone.safetensors")
+    assert (metadata["family"], metadata["image_size"]) == ("fastreid", "[64, 32]")
+    report = load(backbone_of(*R18), tmp_path / "elsewhere" / "backbone.safetensors")
+    assert report.matching.share == 1
+    assert report.normalisation.name == "0.5"
+    assert len(report.warnings) == 1
+
+
+def test_solider_stays_a_solider(tmp_path, drawn, load):
+    tiny = SwinSize(16, (1, 1, 1, 1), (1, 2, 4, 8))
+    network = drawn(SwinBackbone(tiny, semantic_weight=0.3))
+    state = {f"backbone.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"teacher": state}, tmp_path / "solider.pth")
+    content, _ = converted(SwinBackbone(tiny, semantic_weight=0.3), tmp_path / "solider.pth")
+    written(content, tmp_path / "solider.safetensors")
+    backbone = SwinBackbone(tiny, semantic_weight=0.3)
+    report = load(backbone, tmp_path / "solider.safetensors")
+    assert (report.family, report.normalisation.name) == ("solider", "0.5")
+    assert [*report.missing, *report.matching.new, *report.dropped] == []
+    assert torch.equal(backbone.semantic_embed_b[2].bias, network.semantic_embed_b[2].bias)
 
 
 def test_unfit_file_writes_nothing(tmp_path, moco, backbone_of):

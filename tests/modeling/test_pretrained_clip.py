@@ -179,7 +179,9 @@ def test_imagenet_normalisation_is_told_apart(tmp_path, drawn, load):
 def test_text_tower_alone_is_refused(tmp_path, load):
     CLIPTextModel(CLIPTextConfig(**TEXT)).save_pretrained(tmp_path / "flat")
     backbone = backbone_of()
-    with pytest.raises(ValueError, match=r"got the text tower only .*give the whole CLIP"):
+    with pytest.raises(
+        ValueError, match=r"flat.*: .*got the text tower only .*give the whole CLIP"
+    ):
         load(backbone, tmp_path / "flat")
     state = {
         name: value

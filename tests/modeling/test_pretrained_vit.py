@@ -58,7 +58,9 @@ def test_tall_position_embedding_is_fitted_by_the_size_of_the_run(tmp_path, draw
     state = {f"backbone.{name}": value for name, value in network.state_dict().items()}
     torch.save({"model": {**state, "heads.weight": torch.ones(5, 24)}}, tmp_path / "model.pth")
     backbone = backbone_of(image_size=(96, 48))
-    with pytest.raises(ValueError, match=r"expected a position embedding .* give the grid"):
+    with pytest.raises(
+        ValueError, match=r"model\.pth: expected a position .*got 8 patches; put the config\.yaml"
+    ):
         load(backbone, tmp_path / "model.pth")
     (tmp_path / "config.yaml").write_text(
         "MODEL: {PIXEL_MEAN: [123.675, 116.28, 103.53], PIXEL_STD: [58.395, 57.12, 57.375]}\n"

@@ -76,9 +76,12 @@ def plan_load(
     backbone: nn.Module, file: WeightFile, *, family: str = AUTO, min_matched: float = 0.9
 ) -> LoadPlan:
     """Find what of a file fits a backbone, which stays as it is; as :func:`load_pretrained`."""
-    chosen = family_of(file.tensors, wanted=family, written_as=file.declared.family)
-    renamed = chosen.renamed(file.tensors, backbone)
-    tensors, resized = fit_positions(renamed.tensors, backbone, file.declared.image_size)
+    try:
+        chosen = family_of(file.tensors, wanted=family, written_as=file.declared.family)
+        renamed = chosen.renamed(file.tensors, backbone)
+        tensors, resized = fit_positions(renamed.tensors, backbone, file.declared.image_size)
+    except ValueError as error:
+        raise ValueError(f"{file.path}: {error}") from error
     matching = match(backbone.state_dict(), tensors, optional=chosen.optional)
     _refuse_misfit(file.path, backbone, chosen, matching, min_matched)
     fitting = {name: tensors[name] for name in matching.matched}

@@ -71,6 +71,13 @@ def _position_embedding(
     vectors = getattr(backbone, "num_prefix_tokens", 1) if has_class_token else 0
     if old_grid is not None and old_grid[0] * old_grid[1] != value.shape[1] - vectors:
         old_grid = None  # overlapping patches, or the size of something else
+    patches = value.shape[1] - vectors
+    if old_grid is None and math.isqrt(patches) ** 2 != patches:
+        raise ValueError(
+            f"expected a position embedding of a square grid of patches, or the image size of its "
+            f"training, got {patches} patches; put the config.yaml of the run beside the file, "
+            "where INPUT.SIZE_TRAIN tells the grid"
+        )
     if vectors == 1:
         resized = resized_position_embedding(value, grid, mode=mode, old_grid=old_grid)
     else:  # a ViT of timm with registers or without a class token
