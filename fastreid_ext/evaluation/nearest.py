@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.evaluation.rank_tensors import ordered_keys
+from fastreid_ext.evaluation.row_threads import RowThreads
 
 _BLOCK_SIDE = 2048  # of a block of distances on the CPU: 16 MiB
 _CHUNK_VALUES = 2**24  # distances held at a time on a GPU: 64 MiB, and twice that of keys
@@ -58,15 +59,23 @@ def _nearest_by_blocks(features: Tensor, count: int, as_distances: Distances) ->
     index = np.zeros((len(features), count), np.int64)
     distance = np.full((len(features), count), np.inf, np.float32)
     largest = np.full(len(features), -np.inf, np.float32)
+
+    def update(block: Tensor, rows: slice, columns: slice) -> None:
+        def merge(part: slice) -> None:
+            values = block[part.start - rows.start : part.stop - rows.start].numpy()
+            _update(values, columns.start, index[part], distance[part], largest[part])
+
+        threads.over(rows, merge)
+
     parts = list(_parts(len(features), _BLOCK_SIDE))
-    for number, rows in enumerate(parts):
-        # Each list sees its columns in ascending order, so that ties stay in the order of position.
-        for columns in parts[number:]:
-            block = as_distances(features[rows] @ features[columns].T, rows, columns)
-            _update(block.numpy(), columns.start, index[rows], distance[rows], largest[rows])
-            if columns != rows:
-                turned = block.T.contiguous().numpy()
-                _update(turned, rows.start, index[columns], distance[columns], largest[columns])
+    with RowThreads() as threads:
+        for number, rows in enumerate(parts):
+            # A list sees its columns in ascending order, so that ties stay in that order.
+            for columns in parts[number:]:
+                block = as_distances(features[rows] @ features[columns].T, rows, columns)
+                update(block, rows, columns)
+                if columns != rows:
+                    update(block.T.contiguous(), columns, rows)
     return Nearest(*map(torch.from_numpy, (index, distance, largest)))
 
 

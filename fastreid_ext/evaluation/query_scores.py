@@ -4,8 +4,7 @@ Letters: Q queries, G gallery images, R rows (queries) of one chunk.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from fastreid_ext.evaluation.distances import Products
 from fastreid_ext.evaluation.rank_counts import score_rows
 from fastreid_ext.evaluation.rank_labels import RankLabels, SamePerson
 from fastreid_ext.evaluation.rank_tensors import score_tensors
+from fastreid_ext.evaluation.row_threads import RowThreads
 
 MAX_RANK = 50
 
@@ -59,7 +59,7 @@ def score_chunks(chunks: Iterable[Products | Tensor], labels: RankLabels) -> Que
     scores = np.full((len(labels.query_pids), 3), np.nan)
     first_match = np.zeros(len(labels.query_pids), np.int64)
     start = 0
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with RowThreads() as threads:
         for chunk in chunks:
             values = chunk.values if isinstance(chunk, Products) else chunk
             rows = slice(start, start + len(values))
@@ -67,7 +67,7 @@ def score_chunks(chunks: Iterable[Products | Tensor], labels: RankLabels) -> Que
             if start > len(scores):
                 break
             if values.device.type == "cpu":
-                _on_the_cpu(pool, chunk, labels, same, rows, scores, first_match)
+                _on_the_cpu(threads, chunk, labels, same, rows, scores, first_match)
             else:
                 distances = chunk.as_distances() if isinstance(chunk, Products) else chunk
                 found = score_where_they_are(distances, labels, same, rows)
@@ -78,7 +78,7 @@ def score_chunks(chunks: Iterable[Products | Tensor], labels: RankLabels) -> Que
 
 
 def _on_the_cpu(
-    pool: ThreadPoolExecutor,
+    threads: RowThreads,
     chunk: Products | Tensor,
     labels: RankLabels,
     same: SamePerson,
@@ -105,17 +105,7 @@ def _on_the_cpu(
             first_match[part],
         )
 
-    _in_parts(pool, score, rows)
-
-
-def _in_parts(pool: ThreadPoolExecutor, score: Callable[[slice], None], rows: slice) -> None:
-    """Call ``score`` on equal parts of the rows, one per thread."""
-    count = pool._max_workers
-    if count == 1:
-        score(rows)
-        return
-    edges = np.linspace(rows.start, rows.stop, count + 1).astype(int).tolist()
-    list(pool.map(score, map(slice, edges[:-1], edges[1:])))
+    threads.over(rows, score)
 
 
 def _arrays(chunk: Products | Tensor) -> tuple[NDArray, NDArray, NDArray, NDArray]:

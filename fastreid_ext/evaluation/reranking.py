@@ -112,6 +112,7 @@ def _weights(chunks: DistanceChunks, k1: int, k2: int, rule: Rule) -> tuple[Near
     count = min(k1 if rule == "evaluator" else k1 + 1, num_images)
     searched = count if rule == "evaluator" else min(max(count, k2), num_images)
     near = nearest(pairs.features, searched, pairs.as_distances)
+    near.largest.clamp_(min=torch.finfo(torch.float32).tiny)  # copies of one image divide by it
     half = min(round(k1 / 2) + 1, count)
     members = expanded_sets(near.index[:, :count], near.distance[:, :count], half)
     distance = pairs.completed(members)

@@ -73,6 +73,19 @@ def test_small_chunks_change_nothing(monkeypatch):
     np.testing.assert_allclose(torch.cat(chunks).numpy(), whole, atol=1e-6)
 
 
+def test_threads_change_nothing():
+    query, gallery = features()
+    alone, before = reranked(query, gallery), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        together = nearest(torch.cat([query, gallery]), 9, subtracted_from_zero)
+        np.testing.assert_allclose(reranked(query, gallery), alone, atol=1e-6)
+    finally:
+        torch.set_num_threads(before)
+    found = nearest(torch.cat([query, gallery]), 9, subtracted_from_zero)
+    assert torch.equal(together.index, found.index)
+
+
 @pytest.mark.parametrize("rule", REFERENCES)
 def test_tensor_search_gives_the_same_re_ranking(rule, monkeypatch):
     """The search of a GPU; everything after it is the same code on every device."""
@@ -141,10 +154,11 @@ def test_more_neighbours_than_images():
 
 def test_copies_of_one_image_stay_finite():
     """All distances tie, so an image may not be among its own nearest and its set be empty."""
-    same = torch.ones(30, 8)
-    for rule in REFERENCES:
-        got = reranked(same[:10], same[10:], k1=3, k2=2, rule=rule)
-        assert np.isfinite(got).all()
+    for same in (torch.ones(30, 8), torch.ones(30, 4), torch.zeros(30, 4)):
+        for rule in REFERENCES:
+            for metric in ("cosine", "euclidean"):
+                got = reranked(same[:10], same[10:], k1=3, k2=2, rule=rule, metric=metric)
+                assert np.isfinite(got).all()
 
 
 def test_long_features_stay_finite():

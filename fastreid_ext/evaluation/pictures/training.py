@@ -41,7 +41,7 @@ def plot_training(metrics_file: Path, output: Path) -> Path:
         right.plot(*_series(rows, key), "o-", ms=4, label=column_title(key))
     right.set(xlabel="iteration", ylabel="%", title="Test identities", ylim=(0, 100))
     if tested:
-        right.legend(frameon=False, loc="lower right")
+        right.legend(frameon=False)
     for axes in (left, right):
         bare(axes)
     return save_figure(figure, output)
