@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pickle
+import sys
 import zipfile
 
 import numpy as np
@@ -158,6 +159,12 @@ def test_hub_repository_in_the_cache(offline_hub):
 
 def test_hub_out_of_reach_is_one_error(offline_hub):
     with pytest.raises(ValueError, match=r"cannot fetch weights from hf-hub:owner/name .*download"):
+        read_weights("hf-hub:owner/name")
+
+
+def test_hub_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match=r"needs the package huggingface_hub \(`pip install"):
         read_weights("hf-hub:owner/name")
 
 
