@@ -16,10 +16,9 @@ def main(args: argparse.Namespace) -> None:
     look = inspection(args)
     test = look.features()
     bias = camera_bias(test)
-    pairs = camera_pair_metrics(
-        *test.split(test.features), *test.labels(), metric=look.cfg.TEST.METRIC
-    )
-    picture = draw_camera_bias(bias, pairs.rank1, look.output, name=look.dataset)
+    metric = look.cfg.TEST.METRIC
+    pairs = camera_pair_metrics(*test.split(test.features), *test.labels(), metric=metric)
+    picture = draw_camera_bias(bias, pairs.rank1, look.output, name=look.dataset, metric=metric)
     print(
         f"wrote {picture}; most similar stranger of the query's own camera: "
         f"{100 * bias.nearest_same:.1f} % of the queries, by chance {100 * bias.nearest_chance:.1f}"

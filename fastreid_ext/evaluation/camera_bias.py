@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
+from fastreid_ext.evaluation.distances import DistanceChunks
 from fastreid_ext.evaluation.features import TestFeatures
 
-_CHUNK_PAIRS = 2**22
+_CHUNK_PAIRS = 2**23
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,7 @@ def camera_bias(test: TestFeatures) -> CameraBias:
             f"expected images of at least two cameras, got camera {cameras.tolist()} only; a "
             "camera bias shows in comparison with other cameras"
         )
+    test.expect_finite()
     _, _, query_camids, gallery_camids = test.labels()
     positives, negatives = _mean_similarities(test)
     same, chance = _nearest_of_another_person(test)
@@ -64,33 +67,32 @@ def _mean_similarities(test: TestFeatures) -> tuple[NDArray[np.float64], NDArray
     The sum of all products between two groups is the product of the groups' sums, so only the
     positives are looked at one by one.
     """
-    query, gallery = test.split(test.unit_features())
-    query_pids, gallery_pids, query_camids, gallery_camids = test.labels()
+    query, gallery = test.split(test.features)
+    _, _, query_camids, gallery_camids = test.labels()
     query_camera, gallery_camera = (
         np.unique(camids, return_inverse=True)[1] for camids in (query_camids, gallery_camids)
     )
     of_all = _camera_sums(query, query_camera) @ _camera_sums(gallery, gallery_camera).T
     pairs = np.outer(np.bincount(query_camera), np.bincount(gallery_camera))
     of_one, pairs_of_one = np.zeros(pairs.shape), np.zeros(pairs.shape, np.int64)
-    rows, columns = _by_person(query_pids), _by_person(gallery_pids)
+    rows, columns = test.rows_by_person()
     for pid in rows.keys() & columns.keys():
         where = np.ix_(query_camera[rows[pid]], gallery_camera[columns[pid]])
-        similarity = query[rows[pid]] @ gallery[columns[pid]].T
+        similarity = _unit(query, rows[pid]) @ _unit(gallery, columns[pid]).T
         np.add.at(of_one, where, similarity.double().numpy())
         np.add.at(pairs_of_one, where, 1)
     return _ratio(of_one, pairs_of_one), _ratio(of_all - of_one, pairs - pairs_of_one)
 
 
 def _camera_sums(features: Tensor, camera: NDArray[np.int64]) -> NDArray[np.float64]:
-    groups = [torch.from_numpy(np.flatnonzero(camera == k)) for k in range(camera.max() + 1)]
-    return np.stack([features[group].sum(dim=0, dtype=torch.float64).numpy() for group in groups])
+    groups = [np.flatnonzero(camera == number) for number in range(camera.max() + 1)]
+    return np.stack(
+        [_unit(features, group).sum(dim=0, dtype=torch.float64).numpy() for group in groups]
+    )
 
 
-def _by_person(pids: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    """Return the rows of each person."""
-    order = np.argsort(pids, kind="stable")
-    persons, first = np.unique(pids[order], return_index=True)
-    return dict(zip(persons.tolist(), np.split(order, first[1:]), strict=True))
+def _unit(features: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    return F.normalize(features[torch.from_numpy(rows)], dim=1)
 
 
 def _ratio(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -99,20 +101,21 @@ def _ratio(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.f
 
 def _nearest_of_another_person(test: TestFeatures) -> tuple[float, float]:
     """Return the share of queries whose nearest stranger is of their own camera, and chance."""
-    query, gallery = test.split(test.unit_features())
-    query_pids, gallery_pids, query_camids, gallery_camids = map(torch.from_numpy, test.labels())
+    query_pids, _, query_camids, gallery_camids = test.labels()
+    _, columns = test.rows_by_person()
+    in_camera = dict(zip(*np.unique(gallery_camids, return_counts=True), strict=True))
+    none = np.empty(0, np.int64)
     same, chance = [], []
-    step = max(1, _CHUNK_PAIRS // len(gallery))
-    for start in range(0, len(query), step):
-        rows = slice(start, start + step)
-        stranger = query_pids[rows, None] != gallery_pids[None]
-        own_camera = query_camids[rows, None] == gallery_camids[None]
-        similarity = (query[rows] @ gallery.T).masked_fill_(~stranger, -torch.inf)
-        has_strangers = stranger.any(dim=1)
-        nearest = similarity.argmax(dim=1)[has_strangers]
-        same.append(query_camids[rows][has_strangers] == gallery_camids[nearest])
-        shares = (stranger & own_camera).sum(dim=1) / stranger.sum(dim=1)
-        chance.append(shares[has_strangers])
-    if not any(map(len, same)):
+    chunks = DistanceChunks(*test.split(test.features), "cosine", chunk_values=_CHUNK_PAIRS)
+    rows = (row for products in chunks for row in products.as_distances())
+    for row, pid, camera in zip(rows, query_pids.tolist(), query_camids.tolist(), strict=True):
+        own = columns.get(pid, none)
+        strangers = len(gallery_camids) - len(own)
+        if strangers:
+            row[torch.from_numpy(own)] = torch.inf
+            same.append(gallery_camids[int(row.argmin())] == camera)
+            beside = in_camera.get(camera, 0) - np.count_nonzero(gallery_camids[own] == camera)
+            chance.append(beside / strangers)
+    if not same:
         raise ValueError("expected at least two persons in the test set, got one")
-    return float(torch.cat(same).double().mean()), float(torch.cat(chance).double().mean())
+    return float(np.mean(same)), float(np.mean(chance))

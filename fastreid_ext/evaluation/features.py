@@ -9,7 +9,6 @@ import torch
 from fastreid.evaluation import inference_context
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastreid_ext.evaluation.distances import Metric
 from fastreid_ext.evaluation.ranking import RankMetrics, rank_metrics
@@ -43,23 +42,30 @@ class TestFeatures:
         """Return the query part and the gallery part of N values."""
         return values[: self.num_query], values[self.num_query :]
 
-    def unit_features(self) -> Tensor:
-        """Return the features at length 1, so that products are cosine similarities.
-
-        Raises:
-            ValueError: a feature is NaN or infinite.
-        """
-        broken = (~torch.isfinite(self.features)).any(dim=1).nonzero().flatten().tolist()
+    def expect_finite(self) -> None:
+        """Raise ValueError, naming an image, if a feature is NaN, infinite or of endless length."""
+        lengths = torch.linalg.vector_norm(self.features, dim=1)
+        broken = (~lengths.isfinite()).nonzero().flatten().tolist()
         if broken:
             raise ValueError(
                 f"expected finite features, got NaN or infinity for {len(broken)} images, the "
                 f"first is {self.paths[broken[0]]}; did training diverge?"
             )
-        return F.normalize(self.features, dim=1)
+
+    def rows_by_person(self) -> tuple[dict[int, NDArray[np.int64]], dict[int, NDArray[np.int64]]]:
+        """Return for each person the rows among the queries, and those in the gallery."""
+        query_pids, gallery_pids, _, _ = self.labels()
+        return _rows_by_value(query_pids), _rows_by_value(gallery_pids)
 
     def metrics(self, metric: Metric = "cosine") -> RankMetrics:
         """Rank the gallery for every query."""
         return rank_metrics(*self.split(self.features), *self.labels(), metric=metric)
+
+
+def _rows_by_value(values: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    order = np.argsort(values, kind="stable")
+    known, first = np.unique(values[order], return_index=True)
+    return dict(zip(known.tolist(), np.split(order, first[1:]), strict=True))
 
 
 @torch.no_grad()

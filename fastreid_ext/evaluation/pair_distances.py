@@ -8,17 +8,16 @@ Letters: Q queries, G gallery images, B bins.
 """
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid_ext.evaluation.distances import Metric
+from fastreid_ext.evaluation.distances import DistanceChunks, Metric
 from fastreid_ext.evaluation.features import TestFeatures
 
-_CHUNK_PAIRS = 2**22
+_CHUNK_PAIRS = 2**23
 POSITIVE, SAME_CAMERA, NEGATIVE = range(3)
 
 
@@ -80,34 +79,55 @@ def pair_histograms(
     Raises:
         ValueError: no positive seen by two cameras, no negative, or features that are not finite.
     """
-    unit = test.unit_features()
-    query, gallery = test.split(unit if metric == "cosine" else test.features)
-    largest = 2.0
-    if metric == "euclidean":
-        largest = float(query.norm(dim=1).max() + gallery.norm(dim=1).max()) or 1.0
-    counts = torch.zeros(3 * bins, dtype=torch.int64)
-    query_pids, gallery_pids, query_camids, gallery_camids = map(torch.from_numpy, test.labels())
-    for rows, distances in _chunks(query, gallery, metric):
-        same_person = query_pids[rows, None] == gallery_pids[None]
-        same_camera = query_camids[rows, None] == gallery_camids[None]
-        kind = torch.where(same_person, same_camera.long(), NEGATIVE)  # POSITIVE is 0
-        place = distances.mul_(bins / largest).long().clamp_(0, bins - 1)
-        counts += torch.bincount((kind * bins + place).flatten(), minlength=3 * bins)
-    histograms = PairHistograms(
-        np.linspace(0, largest, bins + 1), counts.view(3, bins).numpy(), metric
-    )
+    test.expect_finite()
+    chunks = DistanceChunks(*test.split(test.features), metric, chunk_values=_CHUNK_PAIRS)
+    largest = 2.0 if metric == "cosine" else _sum_of_largest_norms(test)
+    counts = torch.zeros(3, bins, dtype=torch.float64)
+    _, columns = test.rows_by_person()
+    start = 0
+    for products in chunks:
+        distances = products.as_distances().clamp_(min=0)
+        if metric == "euclidean":
+            distances.sqrt_()
+        distances.clamp_(max=largest)  # histc passes over what rounding put outside
+        # Exact: no bin of a chunk reaches 2^24, where float32 leaves whole numbers out.
+        counts[NEGATIVE] += torch.histc(distances, bins, 0, largest)
+        for kind, values in enumerate(_of_one_person(test, columns, distances, start)):
+            found = torch.histc(values, bins, 0, largest)
+            counts[kind] += found
+            counts[NEGATIVE] -= found
+        start += len(distances)
+    histograms = PairHistograms(np.linspace(0, largest, bins + 1), counts.long().numpy(), metric)
     _expect_both(histograms.counts.sum(axis=1))
     return histograms
 
 
-def _chunks(query: Tensor, gallery: Tensor, metric: Metric) -> Iterator[tuple[slice, Tensor]]:
-    step = max(1, _CHUNK_PAIRS // len(gallery))
-    for start in range(0, len(query), step):
-        rows = slice(start, min(start + step, len(query)))
-        if metric == "cosine":
-            yield rows, 1 - query[rows] @ gallery.T
-        else:
-            yield rows, torch.cdist(query[rows], gallery)
+def _of_one_person(
+    test: TestFeatures, columns: dict[int, NDArray[np.int64]], distances: Tensor, start: int
+) -> tuple[Tensor, Tensor]:
+    """Return the distances of positives and of same-camera positives among those of a chunk.
+
+    Args:
+        test: features with labels.
+        columns: of the gallery, by person.
+        distances: (R, G) of the queries from ``start`` on.
+        start: row of the first query of the chunk.
+    """
+    query_pids, _, query_camids, gallery_camids = test.labels()
+    of_kind: tuple[list[Tensor], list[Tensor]] = [distances.new_empty(0)], [distances.new_empty(0)]
+    for row, values in enumerate(distances, start):
+        own = columns.get(int(query_pids[row]))
+        if own is not None:
+            same_camera = torch.from_numpy(gallery_camids[own] == query_camids[row])
+            positives = values[torch.from_numpy(own)]
+            of_kind[POSITIVE].append(positives[~same_camera])
+            of_kind[SAME_CAMERA].append(positives[same_camera])
+    return torch.cat(of_kind[POSITIVE]), torch.cat(of_kind[SAME_CAMERA])
+
+
+def _sum_of_largest_norms(test: TestFeatures) -> float:
+    """Return a bound of all Euclidean distances."""
+    return sum(float(part.norm(dim=1).max()) for part in test.split(test.features)) or 1.0
 
 
 def _expect_both(pairs: NDArray[np.int64]) -> None:

@@ -8,11 +8,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fastreid_ext.evaluation.camera_bias import CameraBias
+from fastreid_ext.evaluation.distances import Metric
 from fastreid_ext.evaluation.pictures.png import save_figure
 
 
 def draw_camera_bias(
-    bias: CameraBias, rank1: NDArray[np.float64], output: Path, *, name: str
+    bias: CameraBias,
+    rank1: NDArray[np.float64],
+    output: Path,
+    *,
+    name: str,
+    metric: Metric = "cosine",
 ) -> Path:
     """Draw three heat maps, a row per camera of the queries, a column per camera of the gallery.
 
@@ -21,6 +27,7 @@ def draw_camera_bias(
         rank1: (A, C) in [0, 1], Rank-1 against the gallery of one camera; NaN is left empty.
         output: PNG to write.
         name: the data set, for the title.
+        metric: distance that ranked.
     """
     rows, columns = bias.negatives.shape
     side = 0.46 if max(rows, columns) <= 8 else 0.36  # inches per cell
@@ -29,7 +36,8 @@ def draw_camera_bias(
     first, second, third = figure.subplots(1, 3)
     _heat_map(first, bias, bias.negatives, "two persons: mean similarity", ".2f", span=0.2)
     _heat_map(second, bias, bias.positives, "one person: mean similarity", ".2f", span=0.2)
-    _heat_map(third, bias, 100 * rank1, "Rank-1 (%) in one camera's gallery", ".0f", span=20)
+    title = f"Rank-1 (%), one camera's gallery, {metric}"
+    _heat_map(third, bias, 100 * rank1, title, ".0f", span=20)
     first.set_ylabel("camera of the query")
     figure.suptitle(
         f"{name}: what the camera changes (cosine similarity)\n"
@@ -64,7 +72,7 @@ def _heat_map(
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             colour = "black" if image.norm(value) > 0.5 else "white"
-            words = f"{value:{form}}"
+            words = f"{value:{form}}".replace("-0.00", "0.00")
             axes.text(column, row, words, ha="center", va="center", fontsize=size, color=colour)
 
 

@@ -7,6 +7,7 @@ sizes of clusters mean nothing in such a map; who is whose neighbour does.
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,6 +15,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
+from torch.nn import functional as F
 
 from fastreid_ext.evaluation.features import TestFeatures
 from fastreid_ext.evaluation.pictures.png import (
@@ -56,8 +58,10 @@ def draw_feature_map(
     Raises:
         ValueError: no person seen by two cameras, or features that are not finite.
     """
+    test.expect_finite()
     rows = _drawn_rows(test, identities, seed)
-    places, perplexity = _plane(test.unit_features()[rows].numpy(), seed)
+    unit = F.normalize(test.features[torch.from_numpy(rows)], dim=1)
+    places, perplexity = _plane(unit.numpy(), seed)
     pids, camids = test.pids[rows], test.camids[rows]
     figure = Figure(figsize=(8.5, 7), layout="constrained")
     axes = figure.subplots()
@@ -103,7 +107,7 @@ def _plane(unit: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], f
 def _draw_markers(
     axes: Axes, places: NDArray, pids: NDArray[np.int64], camids: NDArray[np.int64]
 ) -> None:
-    colours, cameras = _colours(pids), np.unique(camids)
+    colours, cameras = _colours(places, pids), np.unique(camids)
     for number, camera in enumerate(cameras):
         seen = camids == camera
         marker = _MARKERS[number % len(_MARKERS)]
@@ -125,7 +129,7 @@ def _draw_markers(
 def _draw_thumbnails(
     axes: Axes, places: NDArray, pids: NDArray[np.int64], paths: list[str]
 ) -> None:
-    colours = _colours(pids)
+    colours = _colours(places, pids)
     axes.scatter(*places.T, s=0)  # sets the limits
     for place, pid, path in zip(places, pids, paths, strict=True):
         picture = OffsetImage(read_tile(path), zoom=0.22)
@@ -150,5 +154,8 @@ def _label(axes: Axes, places: NDArray, words: str) -> None:
     )
 
 
-def _colours(pids: NDArray[np.int64]) -> dict[int, str]:
-    return {pid: _COLOURS[k % len(_COLOURS)] for k, pid in enumerate(np.unique(pids))}
+def _colours(places: NDArray, pids: NDArray[np.int64]) -> dict[int, str]:
+    """Give persons colours from left to right, so that neighbours rarely share one."""
+    middles = {pid: np.median(places[pids == pid][:, 0]) for pid in np.unique(pids)}
+    order = sorted(middles, key=middles.__getitem__)
+    return {pid: _COLOURS[k % len(_COLOURS)] for k, pid in enumerate(order)}
