@@ -92,14 +92,31 @@ class SparseRows:
 
     def averaged(self, index: Tensor) -> "SparseRows":
         """Return the mean of the rows of the k2 nearest images (N, k2) of each [0, eq. 11]."""
-        count = index.shape[1]
-        own = torch.arange(len(index), device=index.device).repeat_interleave(count)
-        share = self.value.new_full(own.shape, 1 / count)
-        size = (len(index), len(index))
-        average = torch.sparse_coo_tensor(torch.stack([own, index.flatten()]), share, size)
-        rows = torch.sparse_coo_tensor(torch.stack([self.row, self.column]), self.value, size)
-        mean = torch.sparse.mm(average, rows).coalesce()
-        return SparseRows(*mean.indices(), mean.values())
+        counts = torch.bincount(self.row, minlength=len(index))
+        first = counts.cumsum(0) - counts
+        parts = []
+        for rows in torch.arange(len(index), device=index.device).split(_ROW_CHUNK):
+            near = index[rows].flatten()
+            range_of, entry = ranges(first[near], counts[near])
+            owner = rows[range_of // index.shape[1]]
+            cells, cell = torch.unique(
+                owner * len(index) + self.column[entry], sorted=True, return_inverse=True
+            )
+            total = self.value.new_zeros(len(cells)).index_add_(0, cell, self.value[entry])
+            parts.append((cells // len(index), cells % len(index), total / index.shape[1]))
+        return SparseRows(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def ranges(first: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Write out the ranges ``first[r] .. first[r] + counts[r] - 1`` one after the other.
+
+    Returns:
+        Which range each value belongs to, and the values; as many as the counts sum up to.
+    """
+    number = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    begins = counts.cumsum(0) - counts
+    offset = torch.arange(len(number), device=counts.device) - begins[number]
+    return number, first[number] + offset
 
 
 class Overlaps:
@@ -129,12 +146,8 @@ class Overlaps:
         start, stop = torch.searchsorted(self._weights.row, edges).tolist()
         overlap = self._held.new_zeros((rows.stop - rows.start) * self._num_gallery)
         for part in self._parts(start, stop):
-            repeats = self._holders[part]
-            entry = torch.arange(part.start, part.stop, device=repeats.device)
-            entry = entry.repeat_interleave(repeats)
-            offset = torch.arange(len(entry), device=repeats.device)
-            offset -= (repeats.cumsum(0) - repeats).repeat_interleave(repeats)
-            slot = self._first[entry] + offset
+            number, slot = ranges(self._first[part], self._holders[part])
+            entry = part.start + number
             cell = (self._weights.row[entry] - rows.start) * self._num_gallery + self._holder[slot]
             overlap.index_add_(0, cell, torch.minimum(self._weights.value[entry], self._held[slot]))
         return overlap.view(-1, self._num_gallery)
