@@ -1,9 +1,9 @@
 """fastreid's evaluator with counted ranks instead of a sorted distance matrix."""
 
-import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from sklearn.metrics import roc_curve
 from torch import Tensor
 
 from fastreid_ext.evaluation.distances import DistanceChunks
+from fastreid_ext.evaluation.feature_rows import FeatureRows
 from fastreid_ext.evaluation.query_expansion import expanded
 from fastreid_ext.evaluation.rank_labels import expect_images
 from fastreid_ext.evaluation.ranking import RankMetrics, rank_distances, rank_metrics
@@ -35,6 +36,16 @@ class CountingEvaluator(ReidEvaluator):
     MODEL.DEVICE.
     """
 
+    def reset(self) -> None:
+        """Forget what was processed."""
+        self._rows, self._pids, self._camids = FeatureRows(), [], []
+
+    def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
+        """Keep the features of a batch in main memory, with their labels."""
+        self._rows.append(outputs)
+        self._pids.append(inputs["targets"].cpu())
+        self._camids.append(inputs["camids"].cpu())
+
     def evaluate(self) -> Results:
         """Gather all ranks' features and return the metrics on the main process, else {}.
 
@@ -42,14 +53,16 @@ class CountingEvaluator(ReidEvaluator):
             ValueError: features or labels that cannot be ranked. On the other processes it is a
                 RuntimeError with the same words: all stop together.
         """
-        predictions = self._predictions
+        none = torch.empty(0, dtype=torch.int64)
+        ids = (torch.cat([none, *batches]) for batches in (self._pids, self._camids))
+        shares = [(self._rows.joined(), *ids)]
         if comm.get_world_size() > 1:
             comm.synchronize()
-            predictions = list(itertools.chain(*comm.gather(predictions, dst=0)))
+            shares = comm.gather(shares[0], dst=0)
         results, error = OrderedDict(), None
         if comm.is_main_process():
             try:
-                results = self._results_of(predictions)
+                results = self._results_of(shares)
             except Exception as caught:  # first of all the other processes must hear of it
                 error = caught
         said = comm.all_gather(repr(error) if error else None)[0]
@@ -59,12 +72,12 @@ class CountingEvaluator(ReidEvaluator):
             raise RuntimeError(f"the evaluation failed on the main process: {said}")
         return results
 
-    def _results_of(self, predictions: list[dict[str, Tensor]]) -> Results:
-        if not predictions:
+    def _results_of(self, shares: list[tuple[Tensor, Tensor, Tensor]]) -> Results:
+        shares = [share for share in shares if len(share[0])]
+        if not shares:
             expect_images(0, 0)
         features, pids, camids = (
-            torch.cat([prediction[key] for prediction in predictions])
-            for key in ("feats", "pids", "camids")
+            parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*shares, strict=True)
         )
         features = features.to(self._device())
         query, gallery = self._expanded(features[: self._num_query], features[self._num_query :])

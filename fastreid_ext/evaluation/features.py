@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastreid_ext.evaluation.distances import Metric
+from fastreid_ext.evaluation.feature_rows import FeatureRows
 from fastreid_ext.evaluation.ranking import RankMetrics, rank_metrics
 
 
@@ -80,15 +81,15 @@ def extract_features(
         num_query: number of queries.
         flip: as TEST.FLIP, average with the features of the mirrored images.
     """
-    features, pids, camids, paths = [], [], [], []
+    features, pids, camids, paths = FeatureRows(), [], [], []
     with inference_context(model):
         for batch in loader:
-            features.append(batch_features(model, batch, flip=flip).cpu())
+            features.append(batch_features(model, batch, flip=flip))
             pids.append(batch["targets"].cpu())
             camids.append(batch["camids"].cpu())
             paths.extend(batch["img_paths"])
     return TestFeatures(
-        features=torch.cat(features),
+        features=features.joined(),
         pids=torch.cat(pids).numpy(),
         camids=torch.cat(camids).numpy(),
         paths=paths,

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from fastreid.evaluation import inference_on_dataset
+from fastreid.evaluation import ReidEvaluator, inference_on_dataset
 from fastreid.modeling.meta_arch import build_model
 
 from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
-from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.evaluation.features import extract_features
 
 from .tiny import overrides
@@ -26,7 +25,7 @@ def test_features_are_fastreids(market_root, tmp_path, flip):
     torch.manual_seed(0)
     model = build_model(cfg)
     loader, num_query = build_test_loader(cfg, "Market1501")
-    evaluator = CountingEvaluator(cfg, num_query)
+    evaluator = ReidEvaluator(cfg, num_query)
     inference_on_dataset(model, loader, evaluator, flip_test=flip)
     theirs = torch.cat([prediction["feats"] for prediction in evaluator._predictions])
     ours = extract_features(model, loader, num_query, flip=flip)

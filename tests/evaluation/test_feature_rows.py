@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from fastreid_ext.evaluation import feature_rows
+from fastreid_ext.evaluation.benchmarking import peak_extra_mib
+from fastreid_ext.evaluation.feature_rows import FeatureRows
+
+
+@pytest.mark.parametrize("rows_of_a_block", [1, 3, 4, 1000])
+def test_batches_come_out_in_their_order(rows_of_a_block, monkeypatch):
+    monkeypatch.setattr(feature_rows, "_BLOCK_BYTES", rows_of_a_block * 4 * 5)
+    batches = [torch.randn(size, 5) for size in (4, 4, 0, 7, 1)]
+    rows = FeatureRows()
+    for batch in batches:
+        rows.append(batch)
+    assert torch.equal(rows.joined(), torch.cat(batches))
+    assert rows.joined().shape == (0, 0)  # emptied
+
+
+def test_half_precision_becomes_float32_and_the_batch_may_be_used_again():
+    rows, batch = FeatureRows(), torch.ones(2, 3, dtype=torch.float16, requires_grad=True)
+    rows.append(batch)
+    batch.data.zero_()
+    joined = rows.joined()
+    assert joined.dtype == torch.float32
+    assert torch.equal(joined, torch.ones(2, 3))
+
+
+def test_joining_takes_one_copy_of_the_features():
+    """256 MiB in batches of 1 MiB; torch.cat would need 512."""
+
+    def collect():
+        rows = FeatureRows()
+        for _ in range(256):
+            rows.append(torch.ones(128, 2048))
+        assert rows.joined().sum() == 256 * 128 * 2048
+
+    assert 255 < peak_extra_mib(collect, "cpu") < 256 + 150
