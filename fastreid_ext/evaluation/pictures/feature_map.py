@@ -18,18 +18,9 @@ from sklearn.manifold import TSNE
 from torch.nn import functional as F
 
 from fastreid_ext.evaluation.features import TestFeatures
-from fastreid_ext.evaluation.pictures.png import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    save_figure,
-)
+from fastreid_ext.evaluation.pictures.png import COLOURS, save_figure
 from fastreid_ext.evaluation.pictures.tiles import read_tile
 
-_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, "#000000")
 _MARKERS = "os^DvPX*<>phdH8"
 _MOST_IMAGES = 25  # of a person, so that one of hundreds does not fill the map
 
@@ -158,4 +149,4 @@ def _colours(places: NDArray, pids: NDArray[np.int64]) -> dict[int, str]:
     """Give persons colours from left to right, so that neighbours rarely share one."""
     middles = {pid: np.median(places[pids == pid][:, 0]) for pid in np.unique(pids)}
     order = sorted(middles, key=middles.__getitem__)
-    return {pid: _COLOURS[k % len(_COLOURS)] for k, pid in enumerate(order)}
+    return {pid: COLOURS[k % len(COLOURS)] for k, pid in enumerate(order)}

@@ -20,6 +20,7 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
+COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, "#000000")  # those that show on white
 
 
 def save_figure(figure: Figure, output: Path, *, dpi: int = 120) -> Path:

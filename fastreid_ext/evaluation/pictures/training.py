@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from fastreid_ext.evaluation.pictures.png import bare, save_figure
+from fastreid_ext.evaluation.pictures.png import COLOURS, bare, save_figure
 from fastreid_ext.evaluation.ranking import column_title
 
 _TESTED = ("Rank-1", "mAP", "mINP")
@@ -32,6 +32,8 @@ def plot_training(metrics_file: Path, output: Path) -> Path:
         )
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.set_prop_cycle(color=COLOURS)
     for key in losses:
         left.plot(*_series(rows, key), label=key, lw=2.2 if key == "total_loss" else 1.2)
     left.set(xlabel="iteration", ylabel="loss (median of 20 iterations)", title="Training")
@@ -42,6 +44,8 @@ def plot_training(metrics_file: Path, output: Path) -> Path:
     right.set(xlabel="iteration", ylabel="%", title="Test identities", ylim=(0, 100))
     if tested:
         right.legend(frameon=False)
+    else:
+        right.text(0.5, 0.5, "not evaluated yet", transform=right.transAxes, ha="center")
     for axes in (left, right):
         bare(axes)
     return save_figure(figure, output)
