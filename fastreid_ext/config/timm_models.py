@@ -53,7 +53,11 @@ def new_timm_model(name: str, image_size: tuple[int, int]) -> nn.Module:
         image_size: rows and columns in pixels; read by models of one size.
     """
     size = {"img_size": image_size} if _has_one_size(name) else {}
-    return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **size)
+    make = functools.partial(timm.create_model, name, pretrained=False, num_classes=0, **size)
+    try:
+        return make(global_pool="")
+    except AssertionError:  # a few heads insist on pooling; the map is taken before it
+        return make()
 
 
 @functools.lru_cache(maxsize=64)
@@ -77,11 +81,8 @@ def timm_map(name: str, image_size: tuple[int, int]) -> TimmMap:
         ) from error
     layout = _layout(model, features, image_size)
     if layout is None:
-        got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(
-            f"timm's '{name}' gives no map for images of {size}, but {got}; take a model with "
-            "feature maps or with patches in rows, such as 'convnext_tiny'"
-        )
+        reason = _misfit(model, image_size) or _other_shape(features)
+        raise ValueError(f"timm's '{name}' gives no map for images of {size}{reason}")
     return TimmMap(model.num_features, *layout, one_size=_has_one_size(name))
 
 
@@ -116,6 +117,27 @@ def _has_one_size(name: str) -> bool:
     return bool(config and config.fixed_input_size)
 
 
+def _misfit(model: nn.Module, image_size: tuple[int, int]) -> str:
+    """Say that patches do not fill an image, "" where they do or there are none."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or 1
+    patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
+    fits = not any(side % length for side, length in zip(image_size, patch, strict=True))
+    if fits or not hasattr(model, "num_prefix_tokens"):
+        return ""
+    return (
+        f": its patches of {patch[0]} x {patch[1]} do not fill them; take INPUT.SIZE_TRAIN of "
+        "multiples of that"
+    )
+
+
+def _other_shape(features: object) -> str:
+    got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+    return (
+        f", but {got}; take a model with feature maps or with patches in rows, such as "
+        "'convnext_tiny'"
+    )
+
+
 def _layout(
     model: nn.Module, features: object, image_size: tuple[int, int]
 ) -> tuple[tuple[int, int], str, int] | None:
@@ -130,7 +152,7 @@ def _layout(
         return shape[1:3], "NHWC", 0
     # Only models that say how many tokens come first have patches in rows behind them.
     prefix = getattr(model, "num_prefix_tokens", None)
-    if len(shape) != 3 or shape[2] != width or prefix is None:
+    if len(shape) != 3 or shape[2] != width or prefix is None or _misfit(model, image_size):
         return None
     for stride in STRIDES:
         grid = tuple(math.ceil(side / stride) for side in image_size)

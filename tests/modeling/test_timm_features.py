@@ -78,12 +78,19 @@ def test_a_copy_has_its_own_weights():
         ("hf-hub:timm/resnet18", "nothing is downloaded: weights come from MODEL.BACKBONE.PRETR"),
         ("levit_128", "'levit_128' gives no map for images of 96 x 48, but (2, 2, 384); take"),
         ("pit_b_224", "gives no map for images of 96 x 48, but (2, 1, 1024); take a model"),
-        ("crossvit_9_240", "gives no map for images of 96 x 48 (Only token or avg pooling is supp"),
+        ("crossvit_9_240", "gives no map for images of 96 x 48 (Attempting to broadcast a dim"),
+        ("nest_tiny_jx", "images of 96 x 48 (Model only handles square inputs); take another mod"),
+        ("vit_small_patch14_dinov2", "its patches of 14 x 14 do not fill them; take INPUT.SIZE_TR"),
     ],
 )
 def test_names_that_give_no_map(name, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         timm_map(name, SIZE)
+
+
+def test_patches_of_14_and_heads_that_insist_on_pooling():
+    assert timm_map("vit_small_patch14_dinov2", (98, 42)).grid == (7, 3)
+    assert timm_map("efficientvit_b0", SIZE).grid == (3, 2)
 
 
 def test_tag_of_pretrained_weights_is_part_of_a_name():
