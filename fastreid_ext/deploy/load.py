@@ -1,5 +1,6 @@
 """A configuration and a checkpoint, made ready to be used without data sets."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.engine.run import load_model
 
 Config = str | Path | CfgNode
+# heads.weight, MGN's b1_head.weight, BDB's heads.part_head.weight; not CLIP's projection, which is
+# backbone.head.weight.
+_CLASSIFIER = re.compile(r"(^heads|_head)\.weight$")
 
 
 def ready_config(
@@ -73,7 +77,4 @@ def description(cfg: CfgNode, config: Config, weights: str | Path) -> dict[str, 
 def _classes(weights: str | Path) -> int:
     """Return the number of identities of the training, 0 if the checkpoint does not tell."""
     state = read_checkpoint(Path(weights).expanduser(), lazily=True)["model"]
-    heads = [
-        value for name, value in state.items() if name.endswith(("head.weight", "heads.weight"))
-    ]
-    return max(map(len, heads), default=0)
+    return max((len(value) for name, value in state.items() if _CLASSIFIER.search(name)), default=0)

@@ -235,6 +235,12 @@ def _compared(data: bytes, graph: nn.Module, batches: list[Tensor], output: Path
         with torch.no_grad():
             expected: NDArray[np.float32] = graph(batch).numpy()
         got = session.run(["features"], {"images": batch.numpy()})[0]
+        for name, features in (("torch", expected), ("onnxruntime", got)):
+            if not np.isfinite(features).all():  # NaN passes every comparison below
+                raise ValueError(
+                    f"expected finite features, got NaN or infinity from {name}; did training "
+                    "diverge? Nothing was written"
+                )
         difference = max(difference, float(np.abs(got - expected).max()))
         largest = max(largest, float(np.abs(expected).max()))
     shape = tuple(batches[0].shape[1:])

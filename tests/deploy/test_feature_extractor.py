@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from fastreid_ext.config import load_config
 from fastreid_ext.deploy import FeatureExtractor, ImageFeatures, read_features, write_features
 from fastreid_ext.deploy.feature_extractor import image_files
+from fastreid_ext.deploy.load import description
 from fastreid_ext.engine.inspection import features_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,3 +173,13 @@ def test_the_gpu_gives_the_features_of_the_cpu(tiny, gallery):
     on_cpu = FeatureExtractor(*tiny, device="cpu").folder(gallery)
     on_gpu = FeatureExtractor(*tiny, device="cuda").folder(gallery)
     np.testing.assert_allclose(on_gpu.features, on_cpu.features, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["heads.weight", "heads.part_head.weight", "b1_head.weight"], ids=["BoT", "BDB", "MGN"]
+)
+def test_classes_are_those_of_the_head_not_the_width_of_clips_projection(name, tmp_path):
+    state = {name: torch.zeros(7, 4), "backbone.head.weight": torch.zeros(512, 768)}
+    torch.save({"model": state}, tmp_path / "model.pth")
+    cfg = load_config("", ["MODEL.DEVICE", "cpu"])
+    assert description(cfg, cfg, tmp_path / "model.pth")["classes"] == "7"

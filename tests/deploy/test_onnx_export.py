@@ -134,6 +134,18 @@ def test_a_wrong_result_is_refused_and_nothing_written(exported, save_model, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_features_that_are_not_finite_are_refused(exported, save_model, tmp_path, monkeypatch):
+    """Every comparison with NaN is false, so a difference of NaN must not pass for a small one."""
+    config, weights = save_model(**R18)
+    state = torch.load(weights, weights_only=True)
+    state["model"]["backbone.conv1.weight"].fill_(float("nan"))
+    torch.save(state, weights)
+    monkeypatch.setattr(module, "_exported", lambda *_: onnx.load(exported[2].path))
+    with pytest.raises(ValueError, match="expected finite features, got NaN or infinity from"):
+        export_onnx(config, weights, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_graph_of_one_batch_size_is_refused(exported, tmp_path, monkeypatch):
     """Python code of a model that asks for the length of a batch makes it a constant."""
     model, _, report = exported
