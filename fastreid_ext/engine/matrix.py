@@ -27,8 +27,6 @@ from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE, plain
 from fastreid_ext.engine.run import evaluate, train
 from fastreid_ext.evaluation.matrix import Cell, averaged_splits
 
-logger = logging.getLogger(__name__)
-
 ALL = "all"  # the setting that takes the whole training set
 # Training sets, test sets, KEY VALUE pairs that belong to them.
 Combination = tuple[Sequence[str], Sequence[str], Sequence[str]]
@@ -81,12 +79,11 @@ class MatrixRun:
         changes = {
             "DATASETS.NAMES": self.sources,
             "DATASETS.TESTS": self.targets,
+            "DATASETS.SUBSET": "" if self.setting == ALL else self.setting,
             "TEST.EVAL_PERIOD": 0,
             "SEED": self.seed,
             "OUTPUT_DIR": str(self.folder(output)),
         }
-        if self.setting != ALL:
-            changes["DATASETS.SUBSET"] = self.setting
         pairs = [part for key, value in changes.items() for part in (key, value)]
         return load_config(self.config_file, [*self.overrides, *pairs])
 
@@ -267,6 +264,8 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
 def _quiet_console() -> Iterator[None]:
     """Keep the logs of the runs off the console, where the progress is; ``log.txt`` has them."""
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
-        yield
-    for name in ("fastreid", "fastreid_ext"):
-        logging.getLogger(name).handlers.clear()  # they write to the closed file
+        try:
+            yield
+        finally:
+            for name in ("fastreid", "fastreid_ext"):
+                logging.getLogger(name).handlers.clear()  # they write to the file closed now

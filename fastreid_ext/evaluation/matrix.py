@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,18 @@ class Table:
             "cells": [dataclasses.asdict(cell) for cell in self.cells],
         }
 
+    def _seeds(self) -> str:
+        """Say how many seeds a mean is of; a matrix that is not finished has some of fewer."""
+        counts = Counter(
+            (cell.model, cell.source, cell.setting, cell.target) for cell in self.cells
+        )
+        least, most = min(counts.values(), default=0), max(counts.values(), default=0)
+        return f"{most} seeds" if least == most else f"{least} to {most} seeds"
+
     def as_markdown(self) -> str:
         """Return one Markdown table: Rank-1 / mAP, mean (spread) in percent."""
-        seeds = len({cell.seed for cell in self.cells})
         lines = [
-            f"Rank-1 / mAP in percent, mean (standard deviation) over {seeds} seeds; {AP_RULE}.",
+            f"Rank-1 / mAP in percent, mean (standard deviation) over {self._seeds()}; {AP_RULE}.",
             "",
             "| model | trained on | share | " + " | ".join(self.targets) + " |",
             "|---" * (3 + len(self.targets)) + "|",

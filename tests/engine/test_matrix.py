@@ -1,11 +1,14 @@
 """A matrix of tiny runs: trained once, tested everywhere, resumed, and honest about failures."""
 
+import dataclasses
 import json
+import logging
 
 import pytest
 
 from fastreid_ext.engine import matrix
 from fastreid_ext.engine.matrix import matrix_runs, run_matrix
+from fastreid_ext.engine.setup import prepare_run
 
 from .tiny import overrides
 
@@ -131,6 +134,23 @@ def test_one_failure_does_not_stop_the_others_if_asked(make_runs, recipes, tmp_p
     monkeypatch.setattr(matrix, "train", real_train)  # the same command tries again
     assert len(run_matrix(make_runs(files=recipes), output).cells) == 2
     assert not (folder / "error.txt").exists()
+
+
+def test_a_failed_run_leaves_no_log_that_writes_to_a_closed_file(make_runs, tmp_path, monkeypatch):
+    def train(cfg, resume):
+        prepare_run(cfg)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(matrix, "train", train)
+    run_matrix(make_runs(), tmp_path, continue_on_error=True)
+    assert not logging.getLogger("fastreid_ext").handlers
+
+
+def test_all_is_the_whole_set_whatever_the_recipe_says(make_runs, tmp_path):
+    (run,) = make_runs(more=("DATASETS.SUBSET", "few_shot_50"))
+    assert run.configuration(tmp_path).DATASETS.SUBSET == ""
+    part = dataclasses.replace(run, setting="small_scale_50")
+    assert part.configuration(tmp_path).DATASETS.SUBSET == "small_scale_50"
 
 
 def test_mistakes_of_any_run_show_before_any_work(make_runs, recipes, tmp_path, monkeypatch):

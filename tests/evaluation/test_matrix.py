@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fastreid_ext.evaluation.matrix import Cell, Summary, Table, averaged_splits, write_table
-from fastreid_ext.evaluation.matrix_plots import draw_heat_map, draw_shares, shares
+from fastreid_ext.evaluation.pictures.matrix import draw_heat_map, draw_shares, shares
 
 
 def cell(model="AGW", setting="all", target="Mall", seed=0, rank1=50.0, **metrics):
@@ -48,6 +48,20 @@ def test_markdown_names_the_ap_rule_and_the_number_of_seeds():
     assert "over 2 seeds" in text
     assert "fastreid's rule" in text
     assert "| AGW | Campus | all | 20.0 (14.1) / 20.0 (0.0) |" in text
+
+
+def test_a_table_of_unequal_numbers_of_seeds_says_so():
+    text = Table([cell(seed=0), cell(seed=1), cell(model="BoT")]).as_markdown()
+    assert "over 1 to 2 seeds" in text
+
+
+def test_subsets_of_another_seed_are_curves_of_their_own():
+    settings = ("few_shot_10", "few_shot_10_seed1", "few_shot_50_seed1", "few_shot_list.txt", "all")
+    found = shares(Table([cell(setting=setting) for setting in settings]))
+    assert found == {
+        "few_shot": {10: "few_shot_10"},
+        "few_shot_seed1": {10: "few_shot_10_seed1", 50: "few_shot_50_seed1"},
+    }
 
 
 def test_json_holds_cells_and_summaries(tmp_path):

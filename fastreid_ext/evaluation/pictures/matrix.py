@@ -1,19 +1,19 @@
-"""Pictures of a table of runs (:mod:`matrix`): heat maps, and curves over shares of a set."""
+"""A table of runs (``evaluation.matrix``) as heat maps, and as curves over shares of a set."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from fastreid_ext.evaluation.matrix import Row, Table
+from fastreid_ext.evaluation.pictures.png import COLOURS, bare, save_figure
+from fastreid_ext.evaluation.ranking import column_title
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
-_SHARE = re.compile(r"^(few_shot|small_scale)_(\d+)")
+# Kind, percent, and the seed of the draw where it is not the usual one.
+_SHARE = re.compile(r"(few_shot|small_scale)_(\d+)((?:_seed\d+)?)")
 _MARKERS = "osD^vP*X"
 
 
@@ -34,15 +34,12 @@ def draw_heat_map(table: Table, output: Path, metrics: Sequence[str] = ("Rank-1"
         raise ValueError("expected at least one finished run to draw, got none")
     height = 1.6 + 0.36 * len(table.rows)
     width = 2.6 + len(metrics) * (0.6 + 1.15 * len(table.targets))
-    figure, panels = plt.subplots(
-        1, len(metrics), figsize=(width, height), layout="constrained", squeeze=False, sharey=True
-    )
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)
     for axes, metric in zip(panels[0], metrics, strict=True):
         _heat_map(axes, table, metric)
     panels[0][0].set_yticks(range(len(table.rows)), [_label(table, row) for row in table.rows])
-    figure.savefig(output, dpi=120)
-    plt.close(figure)
-    return output
+    return save_figure(figure, output)
 
 
 def _heat_map(axes: Axes, table: Table, metric: str) -> None:
@@ -53,10 +50,10 @@ def _heat_map(axes: Axes, table: Table, metric: str) -> None:
     axes.imshow(means, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     for y, line in enumerate(summaries):
         for x, summary in enumerate(line):
-            colour = "white" if summary is None or summary.mean < 60 else "black"
+            colour = "black" if summary is None or summary.mean >= 60 else "white"
             axes.text(x, y, str(summary or "-"), ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(table.targets)), table.targets, rotation=30, ha="right")
-    axes.set_title(f"{metric}, %" + (" (fastreid's AP)" if metric == "mAP" else ""))
+    axes.set_title(f"{column_title(metric)}, %")
 
 
 def _label(table: Table, row: Row) -> str:
@@ -70,11 +67,14 @@ def _label(table: Table, row: Row) -> str:
 
 
 def shares(table: Table) -> dict[str, dict[int, str]]:
-    """Return the settings that are shares of a set: kind -> percent -> setting."""
+    """Return the settings that are shares of a set: kind -> percent -> setting.
+
+    Draws with another seed ("few_shot_10_seed1") are a kind of their own, "few_shot_seed1".
+    """
     found: dict[str, dict[int, str]] = {}
     for _, _, setting in table.rows:
-        if match := _SHARE.match(setting):
-            found.setdefault(match[1], {})[int(match[2])] = setting
+        if match := _SHARE.fullmatch(setting):
+            found.setdefault(match[1] + match[3], {})[int(match[2])] = setting
     return found
 
 
@@ -96,27 +96,18 @@ def draw_shares(table: Table, output: Path, metric: str = "mAP") -> Path:
         raise ValueError("expected settings such as few_shot_10 or small_scale_10, got none")
     sources = list(dict.fromkeys(source for _, source, _ in table.rows))
     panels = [(k, s, t) for k in kinds for s in sources for t in table.targets]
-    figure, grid = plt.subplots(
-        1,
-        len(panels),
-        figsize=(1 + 4.2 * len(panels), 4),
-        layout="constrained",
-        squeeze=False,
-        sharey=True,
-    )
+    figure = Figure(figsize=(1 + 4.2 * len(panels), 4), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axes, (kind, source, target) in zip(grid[0], panels, strict=True):
         _share_curves(axes, table, kinds[kind], source, target, metric)
-        unit = "images of each identity" if kind == "few_shot" else "identities"
-        axes.set(xlabel=f"{unit} used, %", title=f"{kind.replace('_', '-')}: {source} -> {target}")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    rule = ", fastreid's AP" if metric == "mAP" else ""
-    grid[0][0].set_ylabel(f"{metric}, %{rule}")
+        unit = "images of each identity" if kind.startswith("few_shot") else "identities"
+        title = f"{kind.replace('_', '-', 1).replace('_', ', ')}: {source} -> {target}"
+        axes.set(xlabel=f"{unit} used, %", title=title)
+        bare(axes)
+    grid[0][0].set_ylabel(f"{column_title(metric)}, %")
     grid[0][0].set_ylim(bottom=0)
     grid[0][-1].legend(frameon=False, fontsize=8)
-    figure.savefig(output, dpi=120)
-    plt.close(figure)
-    return output
+    return save_figure(figure, output)
 
 
 def _share_curves(
@@ -135,6 +126,7 @@ def _share_curves(
                 percents,
                 [summary.mean for summary in summaries],
                 [np.nan_to_num(summary.spread) for summary in summaries],
+                color=COLOURS[index % len(COLOURS)],
                 marker=_MARKERS[index % len(_MARKERS)],
                 ms=5,
                 capsize=3,
