@@ -22,6 +22,7 @@ refused; pixels are not looked at.
 [1] fast-reid/fastreid/data/datasets/cmdm.py in https://github.com/DengpanFu/LUPerson
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -71,7 +72,8 @@ def subset_items(
     if isinstance(chosen, SubsetSetting):
         file = lists / chosen.file_name
         if not file.exists():
-            write_subset(file, chosen, data_set, named)
+            with contextlib.suppress(FileExistsError):  # another process of this run drew the same
+                write_subset(file, chosen, data_set, named)
         kept = read_subset(file, data_set, named, chosen)
     elif is_subset_file(chosen):
         file, kept = chosen, read_subset(chosen, data_set, named, None)

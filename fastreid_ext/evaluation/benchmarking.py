@@ -147,9 +147,17 @@ def peak_extra_mib(run: Callable[[], object], device: str) -> float:
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_send_peak, args=(run, sender))
     child.start()
-    peak = receiver.recv()
-    child.join()
-    return peak
+    sender.close()  # the child's end alone stays open, so that its death ends the waiting
+    try:
+        return receiver.recv()
+    except EOFError as error:
+        child.join()
+        raise RuntimeError(
+            f"expected the peak memory of a process, got its end (exit code {child.exitcode}); "
+            "its error is above, or the machine has too little memory: take a smaller --size"
+        ) from error
+    finally:
+        child.join()
 
 
 def _send_peak(run: Callable[[], object], sender: multiprocessing.connection.Connection) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastreid_ext.config.data_settings import SubsetSetting, parse_subset
+from fastreid_ext.data import subsets
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.hashed_order import hashed_order
 from fastreid_ext.data.preflight import preflight
@@ -244,6 +245,19 @@ def test_list_is_never_overwritten(market, tmp_path):
     write_subset(file, SubsetSetting("few_shot", 50), "Set", named)
     with pytest.raises(FileExistsError, match=r"list.txt exists and lists are never overwritten"):
         write_subset(file, SubsetSetting("few_shot", 50, seed=1), "Set", named)
+
+
+def test_two_processes_that_draw_at_once_use_one_list(make_cfg, market, tmp_path, monkeypatch):
+    """The other one writes the list after this one has looked for it."""
+
+    def late(*args):
+        write_subset(*args)
+        write_subset(*args)
+
+    monkeypatch.setattr(subsets, "write_subset", late)
+    first = training_items(make_cfg(tmp_path, DATASETS__SUBSET="few_shot_50")).items
+    assert training_items(make_cfg(tmp_path, DATASETS__SUBSET="few_shot_50")).items == first
+    assert [path.name for path in market.iterdir()] == ["few_shot_50_seed0.txt"]
 
 
 def test_folder_that_cannot_be_written_to_says_what_to_do(make_cfg, market, tmp_path):

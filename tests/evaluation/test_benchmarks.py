@@ -1,5 +1,6 @@
 """The benchmarks measure what they say, on a small set; how fast we are is not asserted."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -50,6 +51,11 @@ def test_drawn_features_have_the_quality_asked_for():
 def test_memory_is_the_peak_of_a_process_of_its_own():
     mib = peak_extra_mib(lambda: torch.ones(50 * 2**18).sum(), "cpu")
     assert 49 < mib < 75
+
+
+def test_a_killed_process_is_an_error_and_no_endless_wait():
+    with pytest.raises(RuntimeError, match=r"got its end \(exit code 3\)"):
+        peak_extra_mib(lambda: os._exit(3), "cpu")
 
 
 def test_the_product_clock_times_products_only():

@@ -153,8 +153,17 @@ def test_vision_model_alone_leaves_the_projection_new(prefix, tmp_path, drawn, l
     report = load(backbone, tmp_path / "vision.bin", **CLIP_MEAN)
     assert report.matching.new == ["head.weight"]
     assert [*report.missing, *report.unexpected] == []
+    (projection,) = [warning for warning in report.warnings if "projection" in warning]
+    assert "projection to 16 channels in the file, got none, so that of the backbone" in projection
     backbone.head = torch.nn.Identity()
     torch.testing.assert_close(backbone(square)[:, :, 0, 0], network(square).pooler_output)
+
+
+def test_projection_of_another_width_is_said(tmp_path, drawn, load):
+    drawn(transformers_of()).save_pretrained(tmp_path)
+    report = load(backbone_of(projection=2 * WIDTH), tmp_path, **CLIP_MEAN)
+    (warning,) = report.warnings
+    assert "expected CLIP's projection to 32 channels in the file, got one to 16" in warning
 
 
 def test_position_embedding_is_fitted_bilinearly(tmp_path, drawn, load):

@@ -102,7 +102,8 @@ def draw_shares(table: Table, output: Path, metric: str = "mAP") -> Path:
         _share_curves(axes, table, kinds[kind], source, target, metric)
         unit = "images of each identity" if kind.startswith("few_shot") else "identities"
         title = f"{kind.replace('_', '-', 1).replace('_', ', ')}: {source} -> {target}"
-        axes.set(xlabel=f"{unit} used, %", title=title)
+        axes.set_xlabel(f"{unit} used, %")
+        axes.set_title(title, fontsize=10)
         bare(axes)
     grid[0][0].set_ylabel(f"{column_title(metric)}, %")
     grid[0][0].set_ylim(bottom=0)

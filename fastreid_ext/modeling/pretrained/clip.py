@@ -114,7 +114,19 @@ def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
     if "head.bias" in tower and not tower["head.bias"].any():  # timm's projection has one, of zeros
         dropped.append(f"{prefix}head.bias")
         del tower["head.bias"]
-    return Renamed(tower, dropped)
+    return Renamed(tower, dropped, warnings=_projection_problem(tower, backbone))
+
+
+def _projection_problem(tower: Tensors, backbone: nn.Module) -> list[str]:
+    """Say if the features will go through a projection that the file does not hold."""
+    ours, theirs = backbone.state_dict().get("head.weight"), tower.get("head.weight")
+    if ours is None or (theirs is not None and theirs.shape == ours.shape):
+        return []
+    got = "none" if theirs is None else f"one to {len(theirs)}"
+    return [
+        f"expected CLIP's projection to {len(ours)} channels in the file, got {got}, so that of "
+        "the backbone stays random; give the whole CLIP, or a vision model with its projection"
+    ]
 
 
 def _from_openai(tensors: Tensors) -> Tensors:
