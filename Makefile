@@ -53,10 +53,9 @@ format: $(STAMP)  ## Rewrite files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## Measure ranking, re-ranking, feature extraction, rendering and the training step
+bench: $(STAMP)  ## Measure ranking, re-ranking, rendering and the training step
 	$(BIN)/python tools/benchmark_ranking.py
 	$(BIN)/python tools/benchmark_reranking.py
-	$(BIN)/python tools/benchmark_extraction.py
 	$(BIN)/python tools/benchmark_rendering.py
 	$(BIN)/python tools/benchmark_step.py
 
