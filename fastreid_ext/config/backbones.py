@@ -135,12 +135,23 @@ def _feat_dim(cfg: CfgNode) -> list[str]:
 def _keys(cfg: CfgNode) -> list[str]:
     backbone = cfg.MODEL.BACKBONE
     is_vit, is_swin = backbone.NAME in VITS, backbone.NAME == "build_swin_backbone"
+    is_timm, is_clip = (backbone.NAME == f"build_{kind}_backbone" for kind in ("timm", "clip_vit"))
     vits = " and ".join(VITS)
     rules = [
         (
             backbone.TOKENS == "" or (is_vit and backbone.TOKENS in ("class", "patch")),
             f"expected MODEL.BACKBONE.TOKENS class or patch for {vits}, '' for the others, got "
             f"'{backbone.TOKENS}' for {backbone.NAME}",
+        ),
+        (
+            is_timm or not backbone.TIMM_NAME,
+            f"MODEL.BACKBONE.TIMM_NAME is '{backbone.TIMM_NAME}' but {backbone.NAME} does not read "
+            "it; set MODEL.BACKBONE.NAME build_timm_backbone",
+        ),
+        (
+            is_clip or backbone.QUICK_GELU,
+            f"MODEL.BACKBONE.QUICK_GELU is for build_clip_vit_backbone, not for {backbone.NAME}; "
+            "set it to True",
         ),
         (
             is_vit or not backbone.FREEZE_PATCH_EMBED,

@@ -124,6 +124,14 @@ ONE_SIZE, TWO_SIZES = sizes((256, 128)), sizes((256, 128), (384, 128))
         (keys(TIMM, TIMM_NAME="convnext_tyni"), "did you mean 'convnext_tiny'"),
         (keys(TIMM), "MODEL.BACKBONE.TIMM_NAME is empty"),
         (
+            keys(RESNET, "50x", TIMM_NAME="convnext_tiny"),
+            "TIMM_NAME is 'convnext_tiny' but build_resnet_backbone does not read it; set",
+        ),
+        (
+            keys(VIT, "tiny", QUICK_GELU=False, **ONE_SIZE),
+            "QUICK_GELU is for build_clip_vit_backbone, not for build_plain_vit_backbone; set it",
+        ),
+        (
             keys(VIT, "tiny", **TWO_SIZES),
             "SIZE_TRAIN is [256, 128] and INPUT.SIZE_TEST [384, 128]; m",
         ),

@@ -1,10 +1,12 @@
 """The image towers of OpenAI, open_clip and transformers compute what they did."""
 
+import functools
 import warnings
 
 import pytest
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from timm.models.vision_transformer import VisionTransformer
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -111,6 +113,24 @@ def test_openai_torchscript_is_read_without_running_it(tmp_path, drawn, load, sq
     (warning,) = load(backbone_of(quick_gelu=False), tmp_path / "ViT-B-16.pt", **CLIP_MEAN).warnings
     assert "trained with quick_gelu, the backbone computes gelu" in warning
     assert "MODEL.BACKBONE.QUICK_GELU True" in warning
+
+
+def test_activation_of_a_timm_model_is_changed_by_its_name(tmp_path, drawn, load):
+    """build_timm_backbone does not read QUICK_GELU."""
+    drawn(transformers_of()).save_pretrained(tmp_path)  # quick GELU
+    backbone = VisionTransformer(
+        img_size=48,
+        embed_dim=64,
+        depth=2,
+        num_heads=1,
+        num_classes=0,
+        pre_norm=True,
+        norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-5),
+    )
+    (warning,) = load(backbone, tmp_path, **CLIP_MEAN, min_matched=0.8).warnings
+    assert (
+        "with quick_gelu, the backbone computes gelu; take timm's model with quickgelu" in warning
+    )
 
 
 def test_open_clip_with_a_timm_tower(tmp_path, drawn, load):
