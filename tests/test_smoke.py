@@ -1,0 +1,63 @@
+"""The demo and the smoke runs as a user types them, from data to evaluation."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def run(words):
+    done = subprocess.run(
+        [sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_demo_as_a_user_runs_it(tmp_path):
+    """The demo with few persons: every file it promises is there, a second call continues."""
+    sizes = "--train-identities 12 --test-identities 8 --images-per-identity 8".split()
+    small = "SOLVER.MAX_EPOCH 2 SOLVER.IMS_PER_BATCH 16 SOLVER.WARMUP_ITERS 4".split()
+    command = ["tools/demo.py", "--output", str(tmp_path), *sizes, *small]
+    first = run(command)
+    for name in ("trained model", "colour histogram", "chance"):
+        assert f"| {name}" in first
+    for file in (
+        "comparison.json",
+        "rank_lists.png",
+        "curves.png",
+        "datasets/RenderedCampus/contact_sheet.png",
+        "train/result.json",
+        "train/model_final.pth",
+    ):
+        assert (tmp_path / file).stat().st_size > 0
+    tables = [output.rpartition("RenderedCampus: ")[2] for output in (first, run(command))]
+    assert tables[0] == tables[1]  # below the log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["bagtricks", "AGW", "sbs", "mgn", "bdb"])
+def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
+    render = shlex.split(
+        "tools/render_persons.py --domain RenderedCampus --train-identities 12 "
+        f"--test-identities 8 --images-per-identity 8 --root {tmp_path}"
+    )
+    train = ["tools/train_net.py", "--config-file", f"configs/smoke/{recipe}.yml"]
+    keys = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run")]
+    final = ["MODEL.WEIGHTS", str(tmp_path / "run/model_final.pth")]
+    run(render)
+    trained, resumed, evaluated = (
+        run(words).strip().splitlines()[-1]
+        for words in (
+            [*train, *keys],
+            [*train, "--resume", *keys],
+            [*train, "--eval-only", *keys, *final],
+        )
+    )
+    assert trained.startswith("RenderedCampus: Rank-1")
+    assert trained == resumed == evaluated
