@@ -13,7 +13,6 @@ finished distances, so its stage is compared with ours on the same matrix (of at
 import fastreid_ext  # noqa: F401, I001  first: it repairs fastreid
 
 import argparse
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,7 +82,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-cython", action="store_true", help="leave fastreid's ranking out")
-    cache = Path(tempfile.gettempdir()) / "fastreid_rank_cy"
+    # Not the temporary folder, where anybody could put a library for us to load.
+    cache = Path.home() / ".cache" / "fastreid_ext" / "rank_cy"
     parser.add_argument("--cython-folder", type=Path, default=cache, help="where it is compiled")
     return parser.parse_args()
 

@@ -9,6 +9,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,9 @@ def compiled_evaluate(folder: Path) -> Callable[..., Any]:
     Raises:
         RuntimeError: it cannot be compiled; the compiler's words are in the message.
     """
-    if not list(folder.glob("rank_cy*.so")):
+    library = folder / f"rank_cy{sysconfig.get_config_var('EXT_SUFFIX')}"  # of this interpreter
+    if not library.is_file():
         _compile(folder)
-    (library,) = folder.glob("rank_cy*.so")
     spec = importlib.util.spec_from_file_location("rank_cy", library)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
