@@ -9,6 +9,7 @@ never the best ones: those would be chosen on the test set.
 
 import contextlib
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -193,6 +194,8 @@ def _finish(run: MatrixRun, output: Path, continue_on_error: bool, keep_weights:
         if not continue_on_error:
             raise
         return f"{type(error).__name__}: {error}"
+    finally:
+        gc.collect()  # a trainer and its hooks know each other, so a model stays until this
     if not keep_weights:
         for path in (*folder.glob("*.pth"), folder / "last_checkpoint"):
             path.unlink(missing_ok=True)

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import logging
+import weakref
 
 import pytest
 
 from fastreid_ext.engine import matrix
 from fastreid_ext.engine.matrix import matrix_runs, run_matrix
 from fastreid_ext.engine.setup import prepare_run
+from fastreid_ext.engine.trainer import Trainer
 
 from .tiny import overrides
 
@@ -171,3 +173,18 @@ def test_shards_share_the_work(make_runs, tmp_path):
     assert not list(output.rglob("*.pth"))
     result = json.loads((runs[1].folder(output) / "result.json").read_text())
     assert result["seed"] == 1
+
+
+def test_a_finished_run_leaves_no_model_in_memory(make_runs, tmp_path, monkeypatch):
+    """A trainer and its hooks know each other; a hundred of them would fill the memory."""
+    built = []
+    real_build = Trainer.build_model
+
+    def build_model(cfg):
+        model = real_build(cfg)
+        built.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(Trainer, "build_model", staticmethod(build_model))
+    run_matrix(make_runs(), tmp_path / "out")
+    assert [reference() for reference in built] == [None]
