@@ -133,3 +133,5 @@ def _log_summary(training: TrainingItems) -> None:
     persons = len({pid for _, pid, _ in training.items})
     parts = ", ".join(f"{name} {count}" for name, count in Counter(training.source).items())
     logger.info("Training on %d images of %d persons: %s", len(training.items), persons, parts)
+    for said in training.subsets:
+        logger.info(said)

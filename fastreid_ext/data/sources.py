@@ -40,12 +40,14 @@ class TrainingItems:
     """Training images of several data sets, one after the other.
 
     ``is_generated`` and ``source`` (the name in DATASETS.NAMES) stand beside each item because
-    fastreid's samplers need items of exactly three fields.
+    fastreid's samplers need items of exactly three fields. ``subsets`` says for each set what
+    DATASETS.SUBSET has left of it.
     """
 
     items: list[Item] = field(default_factory=list)
     is_generated: list[bool] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
+    subsets: list[str] = field(default_factory=list)
 
 
 def dataset_root(cfg: CfgNode) -> str:
@@ -67,7 +69,8 @@ def training_items(cfg: CfgNode) -> TrainingItems:
     for name in cfg.DATASETS.NAMES:
         items, base, lists = _training_split(cfg, name)
         if name != GENERATED:
-            items = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
+            items, said = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
+            together.subsets += [said] if said else []
         together.items += items
         together.is_generated += [name == GENERATED] * len(items)
         together.source += [name] * len(items)

@@ -51,8 +51,8 @@ HEADER_KEYS = (
 
 def subset_items(
     text: str, data_set: str, items: list[Item], base: Path, lists: Path
-) -> list[Item]:
-    """Return the items that ``DATASETS.SUBSET`` keeps; draws and writes the list at first use.
+) -> tuple[list[Item], str]:
+    """Return what ``DATASETS.SUBSET`` keeps, and that in words; the first use writes the list.
 
     Args:
         text: value of ``DATASETS.SUBSET``.
@@ -67,7 +67,7 @@ def subset_items(
     """
     chosen = parse_subset(text)
     if chosen is None:
-        return items
+        return items, ""
     named = named_items(items, base)
     if isinstance(chosen, SubsetSetting):
         file = lists / chosen.file_name
@@ -81,11 +81,10 @@ def subset_items(
         file, kept = chosen, foreign_choice(chosen, data_set, named)
     subset = [item for name, item in named.items() if name in kept]
     persons = [len({pid for _, pid, _ in part}) for part in (subset, items)]
-    logger.info(
-        "%s is trained on %d of %d images, %d of %d persons (DATASETS.SUBSET %s, list %s)",
-        data_set, len(subset), len(items), *persons, text, file,
-    )  # fmt: skip
-    return subset
+    return subset, (
+        f"DATASETS.SUBSET {text}: {len(subset)} of {len(items)} images and {persons[0]} of "
+        f"{persons[1]} persons of {data_set}, as {file} lists them"
+    )
 
 
 def named_items(items: Iterable[Item], base: Path) -> dict[str, Item]:

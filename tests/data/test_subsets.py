@@ -127,9 +127,10 @@ def test_first_use_writes_the_list_and_the_next_reads_it(make_cfg, market, tmp_p
     first = training_items(cfg)
     file = market / "few_shot_50_seed0.txt"
     assert f"Wrote {file}" in caplog.text
-    assert (
-        f"16 of 32 images, 8 of 8 persons (DATASETS.SUBSET few_shot_50, list {file})" in caplog.text
-    )
+    assert first.subsets == [
+        f"DATASETS.SUBSET few_shot_50: 16 of 32 images and 8 of 8 persons of {SET}, as {file} "
+        "lists them"
+    ]
     assert len(first.items) == len(first.source) == len(first.is_generated) == 16
     written, when = file.read_bytes(), file.stat().st_mtime_ns
     caplog.clear()
@@ -145,6 +146,14 @@ def test_first_use_writes_the_list_and_the_next_reads_it(make_cfg, market, tmp_p
     }  # fmt: skip
     assert [str(tmp_path / line) for line in lines] == [path for path, _, _ in first.items]
     assert os.listdir(market) == ["few_shot_50_seed0.txt"]  # nothing partial
+
+
+def test_log_of_a_run_says_once_what_a_subset_keeps(make_cfg, market, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "fastreid_ext")
+    cfg = make_cfg(tmp_path, DATASETS__SUBSET="few_shot_50")
+    assert preflight(cfg).ok
+    build_train_loader(cfg)
+    assert caplog.text.count("16 of 32 images and 8 of 8 persons") == 1
 
 
 def test_list_is_the_same_in_a_copy_of_the_folder(make_cfg, market, tmp_path, monkeypatch):
