@@ -19,6 +19,7 @@ from fastreid.utils.registry import Registry
 from fastreid_ext.config.backbones import backbone_problems
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS, bdb_problems
 from fastreid_ext.config.data_settings import data_problems
+from fastreid_ext.config.evaluation import evaluation_problems
 from fastreid_ext.config.pretrained import FAMILY_NAMES, pretrained_problems
 
 # What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
@@ -49,6 +50,7 @@ def check_config(cfg: CfgNode) -> None:
     """
     problems = [*_names(cfg), *_ranges(cfg), *_files(cfg), *_device(cfg)]
     problems += [*backbone_problems(cfg), *bdb_problems(cfg), *data_problems(cfg)]
+    problems += evaluation_problems(cfg)
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))
 
@@ -166,6 +168,10 @@ def _files(cfg: CfgNode) -> list[str]:
 
 
 def _device(cfg: CfgNode) -> list[str]:
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        return [f"expected MODEL.DEVICE cpu, cuda or cuda:<number>, got '{cfg.MODEL.DEVICE}'"]
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         return [
             f"MODEL.DEVICE is {cfg.MODEL.DEVICE} but torch {torch.__version__} sees no GPU; add "

@@ -53,7 +53,11 @@ def _merge(source: str, merge: Callable[[Any], None], argument: str | list[str])
             "known keys are fastreid's and those of fastreid_ext/config/defaults.py"
         ) from error
     except ValueError as error:
-        raise ValueError(f"{source}: {error}; give a value of the default's type") from error
+        is_whole = "(<class 'float'> vs. <class 'int'>)" in str(error)
+        advice = "; write 1.0 for 1" if is_whole else ""
+        raise ValueError(
+            f"{source}: {error}; give a value of the default's type{advice}"
+        ) from error
 
 
 def _check_files(config_file: str) -> None:

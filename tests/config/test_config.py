@@ -48,11 +48,33 @@ def test_defaults_are_valid_and_frozen():
         ("SOLVER.NON_FINITE.MAX_SKIPPED", -1, "expected SOLVER.NON_FINITE.MAX_SKIPPED"),
         ("MODEL.WEIGHTS", "nowhere.pth", "no file at nowhere.pth (MODEL.WEIGHTS)"),
         ("MODEL.BACKBONE.PRETRAIN", True, "PRETRAIN_PATH is empty; nothing is downloaded"),
+        ("MODEL.DEVICE", "gpu", "expected MODEL.DEVICE cpu, cuda or cuda:<number>, got 'gpu'"),
+        ("MODEL.BACKBONE.SEMANTIC_WEIGHT", 1, "default's type; write 1.0 for 1"),
+        ("DATALOADER.NUM_WORKERS", -1, "expected DATALOADER.NUM_WORKERS of at least 0, got -1"),
+        ("TEST.NUM_WORKERS", -1, "expected TEST.NUM_WORKERS of at least 0, got -1"),
+        ("TEST.IMS_PER_BATCH", 0, "expected TEST.IMS_PER_BATCH of at least 1, got 0"),
     ],
 )
 def test_mistakes_are_named_with_what_to_do(key, value, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         load_config("", [*CPU, key, value])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("RERANK.K1", 0, "expected TEST.RERANK.K1 of at least 1, got 0"),
+        ("RERANK.K2", 0, "expected TEST.RERANK.K2 of at least 1, got 0"),
+        ("RERANK.LAMBDA", 1.5, "expected TEST.RERANK.LAMBDA in [0, 1], got 1.5"),
+        ("AQE.QE_K", 0, "expected TEST.AQE.QE_K of at least 1, got 0"),
+        ("AQE.QE_TIME", 0, "expected TEST.AQE.QE_TIME of at least 1, got 0"),
+    ],
+)
+def test_evaluation_is_checked_before_the_training_where_it_is_used(key, value, message):
+    overrides = [*CPU, f"TEST.{key}", value]
+    load_config("", overrides)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_config("", [*overrides, f"TEST.{key.split('.')[0]}.ENABLED", True])
 
 
 def test_all_mistakes_come_at_once():
