@@ -16,10 +16,12 @@ from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.modeling.backbones.build import build_backbone
 from fastreid_ext.modeling.pretrained import converted
+from fastreid_ext.modeling.pretrained.convert import expect_target
 from fastreid_ext.modeling.pretrained.normalisation import KNOWN
 
 
 def main(args: argparse.Namespace) -> None:
+    expect_target(args.target, args.source)
     always = {"DEVICE": "cpu", "BACKBONE.PRETRAIN": "False", "BACKBONE.FEAT_DIM": "0"}
     overrides = [text for key, value in always.items() for text in (f"MODEL.{key}", value)]
     cfg = load_config(args.config_file, [*args.opts, *overrides])
@@ -31,6 +33,7 @@ def main(args: argparse.Namespace) -> None:
         min_matched=keys.MIN_PRETRAIN_MATCHED,
         normalisation=KNOWN.get(args.normalisation),
     )
+    args.target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(args.target) as file:
         file.write(content)
     print(report)
@@ -40,7 +43,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", help="weight file, folder of a hub, or hf-hub:owner/name")
     parser.add_argument("target", type=Path, help="safetensors file to write")
     parser.add_argument("--config-file", default="", help="configuration whose backbone to use")

@@ -6,6 +6,7 @@ Same files and names as fastreid's ``Checkpointer`` (``model_0004.pth``, ``model
 
 import logging
 import os
+import pickle
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,14 @@ import torch
 from fastreid.utils.checkpoint import Checkpointer, _strip_prefix_if_present
 
 from fastreid_ext.atomic import atomic_write, atomic_write_text
+from fastreid_ext.modeling.pretrained.files import refuse_other_content, said_of_pickle
 from fastreid_ext.modeling.pretrained.matching import Matching, match
 
 logger = logging.getLogger(__name__)
 
 TAG = "last_checkpoint"  # file that names the checkpoint to resume from
+
+_BACKBONE_ALONE = "weights of a backbone alone belong in MODEL.BACKBONE.PRETRAIN_PATH"
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -169,7 +173,8 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is cut off, is no checkpoint, or lacks the key ``model``.
+        ValueError: the file is cut off, is no checkpoint, could run code, or lacks the key
+            ``model``.
     """
     path = Path(path)
     if not path.is_file():
@@ -177,8 +182,18 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
             f"no checkpoint at {path}; give an existing file in MODEL.WEIGHTS, or in {TAG} where a "
             "run is to be resumed"
         )
+    with path.open("rb") as file:
+        start = file.read(512)
+    refuse_other_content(path, start)
+    if start[8:9] == b"{":
+        raise ValueError(
+            f"expected a checkpoint written by torch.save, got a safetensors file: {path}; "
+            f"{_BACKBONE_ALONE}"
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily or None)
+    except pickle.UnpicklingError as error:
+        raise ValueError(said_of_pickle(path, error)) from error
     except Exception as error:  # torch raises five kinds of error for damaged files
         raise ValueError(
             f"cannot read checkpoint {path} ({os.path.getsize(path)} bytes): "
@@ -189,8 +204,7 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
         found = sorted(map(str, checkpoint))[:6] if isinstance(checkpoint, dict) else checkpoint
         raise ValueError(
             f"expected a checkpoint with the weights under the key 'model' in {path}, got "
-            f"{found if isinstance(found, list) else type(found).__name__}; weights of a backbone "
-            "alone belong in MODEL.BACKBONE.PRETRAIN_PATH"
+            f"{found if isinstance(found, list) else type(found).__name__}; {_BACKBONE_ALONE}"
         )
     return checkpoint
 

@@ -1,9 +1,11 @@
 """Checkpoints are whole or absent; what does not fit a model is refused in words."""
 
+import os
 import resource
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -79,6 +81,30 @@ def test_file_of_another_kind_is_refused(tmp_path):
     torch.save(Net().state_dict(), tmp_path / "bare.pth")
     with pytest.raises(ValueError, match=r"under the key 'model'.*got \['first\.bias'.*PRETRAIN"):
         read_checkpoint(tmp_path / "bare.pth")
+
+
+class MakesFile:
+    """A pickle of this would create a folder when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_what_is_no_checkpoint_is_told_as_for_pre_trained_weights(tmp_path):
+    path = tmp_path / "model.pth"
+    path.write_bytes(safetensors.torch.save(Net().state_dict()))
+    with pytest.raises(ValueError, match=r"got a safetensors file: .*PRETRAIN_PATH"):
+        read_checkpoint(path)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ValueError, match=r"is a Git LFS pointer"):
+        read_checkpoint(path)
+    torch.save({"model": MakesFile(tmp_path / "made")}, path)
+    with pytest.raises(ValueError, match=r"was not loaded, since they could run code: posix"):
+        read_checkpoint(path)
+    assert not (tmp_path / "made").exists()
 
 
 def test_missing_file_is_named(tmp_path):

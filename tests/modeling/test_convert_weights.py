@@ -15,6 +15,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from fastreid_ext.modeling.backbones.swin import SwinBackbone, SwinSize
 from fastreid_ext.modeling.backbones.vit import ClipViTBackbone, ViTSize
 from fastreid_ext.modeling.pretrained import converted
+from fastreid_ext.modeling.pretrained.convert import expect_target
 from fastreid_ext.modeling.pretrained.normalisation import LUPERSON
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_weights.py"
@@ -119,7 +120,7 @@ def test_unfit_file_writes_nothing(tmp_path, moco, backbone_of):
 
 
 def test_tool_writes_and_says_what(tmp_path, moco, monkeypatch, capsys, load, backbone_of):
-    target = tmp_path / "r18.safetensors"
+    target = tmp_path / "new" / "r18.safetensors"
     arguments = [str(moco[0]), str(target), "--normalisation", "luperson"]
     keys = ["MODEL.BACKBONE.DEPTH", "18x"]
     monkeypatch.setattr(sys, "argv", ["convert_weights.py", *arguments, *keys])
@@ -133,12 +134,21 @@ def test_tool_writes_and_says_what(tmp_path, moco, monkeypatch, capsys, load, ba
     assert load(backbone_of(*R18), target).matching.share == 1
 
 
+def test_target_is_another_file_and_named_for_what_it_is(tmp_path):
+    with pytest.raises(ValueError, match=r"expected the name of a \.safetensors file to write"):
+        expect_target(tmp_path / "r18.pth", tmp_path / "lup.pth")
+    same = tmp_path / "folder" / ".." / "r18.safetensors"
+    with pytest.raises(ValueError, match=r"is the source and would be overwritten"):
+        expect_target(same, str(tmp_path / "r18.safetensors"))
+
+
 @pytest.mark.slow
 def test_tool_ends_with_one_line_for_a_mistake(tmp_path):
     (tmp_path / "page.pth").write_text("<!doctype html>")
-    command = [sys.executable, str(TOOL), str(tmp_path / "page.pth"), str(tmp_path / "out")]
+    source, target = tmp_path / "page.pth", tmp_path / "o.safetensors"
+    command = [sys.executable, str(TOOL), str(source), str(target)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "is a web page" in result.stderr
     assert "Traceback" not in result.stderr
-    assert not (tmp_path / "out").exists()
+    assert not target.exists()

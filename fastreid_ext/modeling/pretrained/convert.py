@@ -61,6 +61,21 @@ def converted(
     return safetensors.torch.save(tensors, metadata), _of_stored(plan)
 
 
+def expect_target(target: Path, source: str | Path) -> Path:
+    """Return ``target``; asked before anything is read.
+
+    Raises:
+        ValueError: its name does not end in .safetensors, or it is the source.
+    """
+    if target.suffix != ".safetensors":
+        raise ValueError(
+            f"expected the name of a .safetensors file to write, got {target}; that is the format"
+        )
+    if target.resolve() == Path(source).resolve():
+        raise ValueError(f"{target} is the source and would be overwritten; give another name")
+    return target
+
+
 def _of_stored(plan: LoadPlan) -> LoadReport:
     """Leave out of the report what is fitted only when the file is loaded."""
     kept = [

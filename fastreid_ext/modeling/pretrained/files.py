@@ -8,6 +8,8 @@ import argparse
 import collections
 import dataclasses
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,7 +85,7 @@ def _read_file(path: Path) -> tuple[Any, dict[str, str], bool]:
     """Return a file's content, its safetensors metadata, and whether it is TorchScript."""
     with path.open("rb") as file:
         start = file.read(512)
-    _refuse_other_content(path, start)
+    refuse_other_content(path, start)
     try:
         if start[8:9] == b"{" or path.suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
@@ -94,10 +96,11 @@ def _read_file(path: Path) -> tuple[Any, dict[str, str], bool]:
                 script = is_torchscript(archive)
             if script:
                 return read_torchscript(path), {}, True
-        with torch.serialization.safe_globals(_HARMLESS):
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # read or refused
             return torch.load(path, map_location="cpu", weights_only=True), {}, False
     except pickle.UnpicklingError as error:
-        raise ValueError(_said_of_pickle(path, error)) from error
+        raise ValueError(said_of_pickle(path, error)) from error
     except Exception as error:  # torch, safetensors and zipfile raise a dozen kinds of error
         raise ValueError(
             f"cannot read weights from {path} ({path.stat().st_size} bytes): "
@@ -106,7 +109,8 @@ def _read_file(path: Path) -> tuple[Any, dict[str, str], bool]:
         ) from error
 
 
-def _refuse_other_content(path: Path, start: bytes) -> None:
+def refuse_other_content(path: Path, start: bytes) -> None:
+    """Raise ValueError if a file that begins with ``start`` is what one gets instead of weights."""
     size = path.stat().st_size
     if not start:
         raise ValueError(f"{path} is empty (0 bytes); was the download interrupted? {_ADVICE}")
@@ -122,13 +126,15 @@ def _refuse_other_content(path: Path, start: bytes) -> None:
         )
 
 
-def _said_of_pickle(path: Path, error: Exception) -> str:
-    lines = str(error).splitlines()
-    reason = next((line for line in lines if "nsupported" in line or "nsafe" in line), lines[0])
+def said_of_pickle(path: Path, error: Exception) -> str:
+    """Say why a file was refused that torch would not read with ``weights_only``."""
+    # torch's own text recommends to allow the class or to load everything: not for a stranger's.
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    first = str(error).splitlines()[0].strip().rstrip(".")[:200]
     return (
         f"{path} holds other things than tensors and was not loaded, since they could run code: "
-        f"{reason.strip()[:200]}. If you trust it, load it where it was written and save its "
-        "state_dict() with safetensors.torch.save_file"
+        f"{named[1] if named else first}. If you trust it, load it where it was written and save "
+        "its state_dict() with safetensors.torch.save_file"
     )
 
 
