@@ -20,7 +20,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: help install demo test test-slow test-all lint format bench clean
+.PHONY: help install demo test test-slow test-all lint format bench miniature clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -58,6 +58,20 @@ bench: $(STAMP)  ## Measure ranking, re-ranking, rendering and the training step
 	$(BIN)/python tools/benchmark_reranking.py
 	$(BIN)/python tools/benchmark_rendering.py
 	$(BIN)/python tools/benchmark_step.py
+
+miniature: $(STAMP)  ## Pre-training in miniature, docs/miniature_pretraining.md (more than an hour)
+	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature \
+	    --train-identities 80 --test-identities 60 --images-per-identity 16
+	for domain in RenderedMall RenderedStation RenderedStreet; do \
+	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature \
+	        --train-identities 200 --test-identities 2 --images-per-identity 10 || exit 1; \
+	done
+	$(BIN)/python tools/train_net.py --config-file configs/miniature/pretrain.yml --resume
+	$(BIN)/python tools/evaluation_matrix.py --config-file configs/miniature/AGW.yml \
+	    configs/miniature/AGW_pretrained.yml configs/miniature/BDB.yml \
+	    configs/miniature/BDB_pretrained.yml --sources RenderedCampus --targets RenderedCampus \
+	    --settings $(foreach kind,few_shot small_scale,$(addprefix $(kind)_,10 30 50 70 90)) \
+	    --seeds 0 1 2 --discard-weights --output logs/miniature/matrix
 
 clean:  ## Remove the virtual environment
 	rm -rf $(VENV)
