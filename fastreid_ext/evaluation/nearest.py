@@ -46,10 +46,17 @@ def nearest(features: Tensor, count: int, as_distances: Distances) -> Nearest:
 
     Args:
         features: (N, D) float32.
-        count: K, at most N.
+        count: K, from 1 to N.
         as_distances: turns inner products of rows and columns into distances, in place; called
             with the products and the rows and the columns they belong to. Symmetric.
+
+    Raises:
+        ValueError: another K; compiled code would write beside the lists.
     """
+    if not 1 <= count <= len(features):
+        raise ValueError(
+            f"expected from 1 to {len(features)} nearest images (as many as there are), got {count}"
+        )
     if features.device.type == "cpu":
         return _nearest_by_blocks(features, count, as_distances)
     return nearest_where_they_are(features, count, as_distances)

@@ -24,6 +24,12 @@ def test_equals_fastreids(features, times, neighbours, alpha, monkeypatch):
         torch.testing.assert_close(own, host, rtol=1e-5, atol=1e-6)
 
 
+def test_no_neighbour_is_refused(features):
+    """Compiled code once wrote before the list of none and broke the heap."""
+    with pytest.raises(ValueError, match=r"expected from 1 to \d+ nearest images .*, got 0"):
+        expanded(*features, times=1, neighbours=0, alpha=3.0)
+
+
 def test_hand_computed():
     """At 0, 60 and 180 degrees: the two nearest of the first are itself and the second."""
     angles = np.radians([0, 60, 180])
