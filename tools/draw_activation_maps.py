@@ -10,7 +10,7 @@ import argparse
 
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.data.sources import query_and_gallery
-from fastreid_ext.engine.inspection import inspection, inspection_parser
+from fastreid_ext.engine.inspection import count, inspection, inspection_parser
 from fastreid_ext.evaluation.pictures.activation_maps import draw_activation_maps
 
 
@@ -33,8 +33,8 @@ def main(args: argparse.Namespace) -> None:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = inspection_parser(__doc__, "activation_maps")
-    parser.add_argument("--identities", type=int, default=6, help="rows (6)")
-    parser.add_argument("--cameras", type=int, default=5, help="images per row (5)")
+    parser.add_argument("--identities", type=count, default=6, help="rows (6)")
+    parser.add_argument("--cameras", type=count, default=5, help="images per row (5)")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice (0)")
     parser.add_argument(
         "--layer",

@@ -6,7 +6,12 @@ python tools/draw_feature_map.py --config-file configs/demo.yml --weights demo/t
 import argparse
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.engine.inspection import add_features_argument, inspection, inspection_parser
+from fastreid_ext.engine.inspection import (
+    add_features_argument,
+    count,
+    inspection,
+    inspection_parser,
+)
 from fastreid_ext.evaluation.pictures.feature_map import draw_feature_map
 
 
@@ -26,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = inspection_parser(__doc__, "feature_map")
     add_features_argument(parser)
-    parser.add_argument("--identities", type=int, default=14, help="persons (14)")
+    parser.add_argument("--identities", type=count, default=14, help="persons (14)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice and of t-SNE (0)")
     parser.add_argument("--thumbnails", action="store_true", help="images instead of markers")
     return parser.parse_args(arguments)

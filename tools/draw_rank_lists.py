@@ -6,7 +6,12 @@ python tools/draw_rank_lists.py --config-file configs/demo.yml --weights demo/tr
 import argparse
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.engine.inspection import add_features_argument, inspection, inspection_parser
+from fastreid_ext.engine.inspection import (
+    add_features_argument,
+    count,
+    inspection,
+    inspection_parser,
+)
 from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
 
 
@@ -36,8 +41,8 @@ def main(args: argparse.Namespace) -> None:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = inspection_parser(__doc__, "rank_lists")
     add_features_argument(parser)
-    parser.add_argument("--queries", type=int, default=8, help="rows (8)")
-    parser.add_argument("--top", type=int, default=10, help="gallery images per row (10)")
+    parser.add_argument("--queries", type=count, default=8, help="rows (8)")
+    parser.add_argument("--top", type=count, default=10, help="gallery images per row (10)")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice (0)")
     parser.add_argument("--choice", choices=("random", "worst", "best"), default="random")
     return parser.parse_args(arguments)

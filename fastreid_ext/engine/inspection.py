@@ -122,6 +122,13 @@ def add_features_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def count(text: str) -> int:
+    """Read an argument that says how many to draw, at least 1; argparse shows the error."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def inspection(args: argparse.Namespace) -> Inspection:
     """Check the arguments of :func:`inspection_parser`.
 

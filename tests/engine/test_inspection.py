@@ -64,6 +64,24 @@ def test_options_reach_the_pictures(trained, tmp_path):
     assert cv2.imread(str(tmp_path / "worst.png")).shape[1] == 6 + 72 + 6 + 6 + 3 * 78 + 6
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("draw_rank_lists", "--queries"),
+        ("draw_rank_lists", "--top"),
+        ("draw_activation_maps", "--identities"),
+        ("draw_activation_maps", "--cameras"),
+        ("draw_feature_map", "--identities"),
+    ],
+)
+@pytest.mark.parametrize("number", ["0", "-1", "two"])
+def test_a_picture_of_nothing_is_refused(name, option, number, trained, capsys):
+    with pytest.raises(SystemExit) as end:
+        tool(name).parse(arguments(trained, f"{option}={number}"))
+    assert end.value.code == 2
+    assert f"expected a whole number of at least 1, got '{number}'" in capsys.readouterr().err
+
+
 def test_flip_is_that_of_the_evaluation(trained, make_cfg):
     cfg = load_config(trained[0], ["TEST.FLIP.ENABLED", "True"])
     flipped = features_of(cfg, trained[1], "Market1501")
