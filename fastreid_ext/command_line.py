@@ -2,12 +2,14 @@
 
 import contextlib
 import dis
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 _PACKAGE = str(Path(__file__).resolve().parent)
+_KEY = re.compile(r"(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|KD)\.[A-Z]")
 _FOR_THE_USER = (ValueError, OSError, ImportError, FloatingPointError)
 
 
@@ -30,6 +32,17 @@ def short_errors() -> Iterator[None]:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
+
+
+def split_pairs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command before its first configuration key.
+
+    An option of several words (``--targets A B SOLVER.BASE_LR 1e-3``) would take the KEY VALUE
+    pairs after it for its own.
+    """
+    words = list(arguments)
+    first = next((i for i, word in enumerate(words) if _KEY.match(word)), len(words))
+    return words[:first], words[first:]
 
 
 def _is_raised_by_us(traceback: TracebackType) -> bool:

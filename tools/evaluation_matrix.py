@@ -13,10 +13,12 @@ shares.png.
 """
 
 import argparse
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.data.protocols import planned_runs
 from fastreid_ext.engine.matrix import ALL, MatrixRun, matrix_runs, run_matrix
 from fastreid_ext.evaluation.matrix import Table, write_table
@@ -39,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
             draw_shares(table, args.output / "shares.png")
         print(table.as_markdown())
     for folder, error in report.failed:
-        print(f"failed: {folder}: {error}", file=sys.stderr)
+        print(f"failed: {folder}: {error.splitlines()[0]} (see error.txt there)", file=sys.stderr)
     print(
         f"{len(report.cells)} cells in {args.output}/matrix.md; {len(report.failed)} runs failed, "
         f"{report.unfinished} belong to other shards and are not finished"
@@ -59,13 +61,13 @@ def planned(args: argparse.Namespace) -> list[MatrixRun]:
 
 
 def shard(text: str) -> tuple[int, int]:
-    index, count = (int(part) for part in text.split("/"))
-    if not 0 <= index < count:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not int(match[1]) < int(match[2]):
         raise argparse.ArgumentTypeError(f"expected INDEX/COUNT with INDEX < COUNT, got {text}")
-    return index, count
+    return int(match[1]), int(match[2])
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,13 +78,24 @@ def parse() -> argparse.Namespace:
         "--protocol", default="", help="a rule for --sources, or the name of a protocol"
     )
     parser.add_argument("--settings", nargs="+", default=[ALL], help="all, or DATASETS.SUBSET")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--continue-on-error", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each (0)")
+    parser.add_argument("--output", type=Path, required=True, help="folder of runs and results")
+    parser.add_argument(
+        "--continue-on-error", action="store_true", help="note a failed run and go on"
+    )
     parser.add_argument("--discard-weights", action="store_true", help="of runs that are tested")
-    parser.add_argument("--shard", type=shard, default=(0, 1), metavar="INDEX/COUNT")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
-    return parser.parse_args()
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        default=(0, 1),
+        metavar="INDEX/COUNT",
+        help="do every COUNT-th run, from INDEX on",
+    )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
+    options, pairs = split_pairs(sys.argv[1:] if arguments is None else arguments)
+    args = parser.parse_args(options)
+    args.opts += pairs
+    return args
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ fastreid, whose CUHK03 has *labeled* boxes, so C3 is not the same set in both pr
 [2] Choi et al., "Meta Batch-Instance Normalization", CVPR 2021
 """
 
+import difflib
 import re
 from collections.abc import Sequence
 
@@ -86,8 +87,10 @@ def planned_runs(
         )
         return tuple((tuple(source.split("+")), tests, ()) for source in sources)
     if protocol not in RULES and protocol not in PROTOCOLS:
-        known = ", ".join([*RULES, *PROTOCOLS])
-        raise ValueError(f"unknown protocol '{protocol}'; known: {known}")
+        known = list(dict.fromkeys([*RULES, *PROTOCOLS]))
+        near = difflib.get_close_matches(protocol, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        raise ValueError(f"unknown protocol '{protocol}'; {hint}")
     runs = RULES[protocol](sources) if protocol in RULES else PROTOCOLS[protocol]
     unused = [*targets, *(() if protocol in RULES else sources)]
     if unused:

@@ -162,7 +162,10 @@ def run_matrix(
     folders = [run.folder(output) for run in runs]
     if len(set(folders)) != len(folders):
         twice = next(folder for folder in folders if folders.count(folder) > 1)
-        raise ValueError(f"expected runs of different folders, got two in {twice}; rename a config")
+        raise ValueError(
+            f"expected runs of different folders, got two in {twice}; name each setting, seed and "
+            "set once, and give configurations different file names"
+        )
     for run in runs:  # all mistakes before any work
         _expect_same_configuration(run.configuration(output), run.folder(output))
     index, count = shard

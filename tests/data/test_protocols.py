@@ -72,6 +72,8 @@ def test_runs_as_a_user_asks_for_them():
 def test_a_protocol_says_what_it_would_not_use():
     with pytest.raises(ValueError, match=r"unknown protocol 'dcac'; known: single_source, leave"):
         planned_runs(["A"], protocol="dcac")
+    with pytest.raises(ValueError, match=r"'leave_one_aut'; did you mean 'leave_one_out'\?"):
+        planned_runs(["A"], protocol="leave_one_aut")
     with pytest.raises(ValueError, match=r"names its sets itself, but got C"):
         planned_runs(["A", "B"], ["C"], "leave_one_out")
     with pytest.raises(ValueError, match=r"names its sets itself, but got A"):
