@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid.config import CfgNode
+from fastreid.config import CfgNode, get_cfg
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.config import load_config
+from fastreid_ext.config import add_fastreid_ext_config, load_config
 from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE, plain
 from fastreid_ext.engine.run import evaluate, train
 from fastreid_ext.evaluation.matrix import Cell, averaged_splits
@@ -249,13 +249,24 @@ def _expect_same_configuration(cfg: CfgNode, folder: Path) -> None:
     """Refuse to mix runs: a finished training must be of the configuration asked for."""
     if not (folder / RESULT_FILE).is_file():
         return
-    before = json.loads((folder / RESULT_FILE).read_text())["config"]
-    differing = sorted(_differences(before, json.loads(json.dumps(plain(cfg)))))
+    defaults = get_cfg()
+    add_fastreid_ext_config(defaults)
+    # A key that is younger than that run had its default's effect.
+    before = _completed(json.loads((folder / RESULT_FILE).read_text())["config"], plain(defaults))
+    now = plain(cfg)
+    differing = sorted(_differences(*(json.loads(json.dumps(config)) for config in (before, now))))
     if differing:
         raise ValueError(
             f"{folder} holds a run of another configuration, which differs in "
             f"{', '.join(differing)}; give another --output, or remove the folder to train anew"
         )
+
+
+def _completed(config: Any, defaults: Any) -> Any:
+    if not (isinstance(config, dict) and isinstance(defaults, dict)):
+        return config
+    completed = {key: _completed(config[key], defaults.get(key)) for key in config}
+    return {**defaults, **completed}
 
 
 def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:

@@ -114,6 +114,16 @@ def test_other_configuration_in_the_folder_is_refused(make_runs, tmp_path):
         run_matrix(make_runs(more=("SOLVER.BASE_LR", "0.5")), tmp_path / "out")
 
 
+def test_a_run_older_than_a_key_is_of_the_same_configuration(make_runs, tmp_path):
+    (run,) = make_runs()
+    cells = run_matrix([run], tmp_path / "out").cells
+    path = run.folder(tmp_path / "out") / "result.json"
+    result = json.loads(path.read_text())
+    del result["config"]["DATASETS"]["SUBSET"]  # as if it was added to the defaults afterwards
+    path.write_text(json.dumps(result))
+    assert run_matrix([run], tmp_path / "out").cells == cells
+
+
 def test_one_failure_does_not_stop_the_others_if_asked(make_runs, recipes, tmp_path, monkeypatch):
     real_train = matrix.train
 
