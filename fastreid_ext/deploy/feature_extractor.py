@@ -100,7 +100,7 @@ class FeatureExtractor:
 
         Raises:
             FileNotFoundError: no such folder.
-            ValueError: no image in it, or none that can be read.
+            ValueError: no image in it, none that can be read, or features of NaN or infinity.
             OSError: an image that cannot be read, unless ``skip_unreadable``.
         """
         folder = Path(folder).expanduser()
@@ -127,7 +127,13 @@ class FeatureExtractor:
     @torch.no_grad()
     def _features(self, images: Tensor) -> NDArray[np.float32]:
         batch = {"images": images.to(self.cfg.MODEL.DEVICE, non_blocking=True)}
-        return batch_features(self.model, batch, flip=self.flip).cpu().numpy()
+        features = batch_features(self.model, batch, flip=self.flip).cpu().numpy()
+        if bad := int((~np.isfinite(features).all(axis=1)).sum()):
+            raise ValueError(
+                f"expected finite features, got NaN or infinity for {bad} of {len(features)} "
+                "images; did training diverge? Choose another checkpoint"
+            )
+        return features
 
     def _loader(self, folder: Path, paths: list[str], workers: int | None) -> Iterable[Batch]:
         workers = self.cfg.TEST.NUM_WORKERS if workers is None else workers

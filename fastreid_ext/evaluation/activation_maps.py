@@ -70,6 +70,11 @@ def activation_maps(
     finally:
         grad_cam.activations_and_grads.release()
         model.zero_grad(set_to_none=True)
+    if not similarity.isfinite().all():
+        raise ValueError(
+            "expected finite features, got NaN or infinity; did training diverge? Choose another "
+            "checkpoint"
+        )
     return maps, similarity.float().cpu().numpy()
 
 

@@ -53,6 +53,12 @@ def test_paths_and_arrays_give_the_same(extractor, gallery):
     assert np.abs(swapped - from_arrays).max() > 10 * np.abs(from_paths - from_arrays).max()
 
 
+def test_features_of_nan_are_refused(extractor, gallery):
+    next(extractor.model.parameters()).data[0] = float("nan")
+    with pytest.raises(ValueError, match=r"expected finite features, got NaN .* for 2 of 2 images"):
+        extractor(sorted(gallery.iterdir())[:2])
+
+
 def test_a_model_stays_in_evaluation_mode(extractor, gallery):
     first = extractor([sorted(gallery.iterdir())[0]])
     np.testing.assert_array_equal(first, extractor([sorted(gallery.iterdir())[0]]))

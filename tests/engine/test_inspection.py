@@ -82,6 +82,16 @@ def test_a_picture_of_nothing_is_refused(name, option, number, trained, capsys):
     assert f"expected a whole number of at least 1, got '{number}'" in capsys.readouterr().err
 
 
+def test_activation_of_nan_is_refused(trained, tmp_path):
+    checkpoint = torch.load(trained[1], weights_only=True)
+    next(iter(checkpoint["model"].values()))[0] = float("nan")
+    torch.save(checkpoint, tmp_path / "model.pth")
+    module = tool("draw_activation_maps")
+    with pytest.raises(ValueError, match=r"expected finite features, got NaN or infinity; did"):
+        module.main(module.parse(arguments((trained[0], tmp_path / "model.pth"))))
+    assert not list(tmp_path.glob("*.png"))
+
+
 def test_flip_is_that_of_the_evaluation(trained, make_cfg):
     cfg = load_config(trained[0], ["TEST.FLIP.ENABLED", "True"])
     flipped = features_of(cfg, trained[1], "Market1501")
