@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import shutil
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -191,7 +192,11 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
             f"{_BACKBONE_ALONE}"
         )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily or None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # read or refused
+            checkpoint = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=lazily or None
+            )
     except pickle.UnpicklingError as error:
         raise ValueError(said_of_pickle(path, error)) from error
     except Exception as error:  # torch raises five kinds of error for damaged files

@@ -193,7 +193,7 @@ def test_malicious_pickle_does_not_run(old_format, tmp_path):
 
 def test_plain_malicious_pickle_does_not_run(tmp_path):
     (tmp_path / "bad.bin").write_bytes(pickle.dumps(MakesFile(tmp_path / "made")))
-    with pytest.raises(ValueError, match=r"bad\.bin"):
+    with pytest.raises(ValueError, match=r"bad\.bin .*run code: Unsupported operand \d+\. If you"):
         read_weights(tmp_path / "bad.bin")
     assert not (tmp_path / "made").exists()
 

@@ -130,10 +130,12 @@ def said_of_pickle(path: Path, error: Exception) -> str:
     """Say why a file was refused that torch would not read with ``weights_only``."""
     # torch's own text recommends to allow the class or to load everything: not for a stranger's.
     named = re.search(r"GLOBAL (\S+)", str(error))
-    first = str(error).splitlines()[0].strip().rstrip(".")[:200]
+    operand = re.search(r"Unsupported operand \d+", str(error))
+    found = named[1] if named else operand[0] if operand else str(error).splitlines()[0]
+    reason = found.split("Weights only load failed")[0].strip().rstrip(".")[:200] or "no state_dict"
     return (
         f"{path} holds other things than tensors and was not loaded, since they could run code: "
-        f"{named[1] if named else first}. If you trust it, load it where it was written and save "
+        f"{reason}. If you trust it, load it where it was written and save "
         "its state_dict() with safetensors.torch.save_file"
     )
 
