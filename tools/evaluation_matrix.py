@@ -80,17 +80,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--settings", nargs="+", default=[ALL], help="all, or DATASETS.SUBSET")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each (0)")
     parser.add_argument("--output", type=Path, required=True, help="folder of runs and results")
-    parser.add_argument(
-        "--continue-on-error", action="store_true", help="note a failed run and go on"
-    )
+    parser.add_argument("--continue-on-error", action="store_true", help="note it and go on")
     parser.add_argument("--discard-weights", action="store_true", help="of runs that are tested")
-    parser.add_argument(
-        "--shard",
-        type=shard,
-        default=(0, 1),
-        metavar="INDEX/COUNT",
-        help="do every COUNT-th run, from INDEX on",
-    )
+    shards = {"metavar": "INDEX/COUNT", "help": "only every COUNT-th run, from INDEX on"}
+    parser.add_argument("--shard", type=shard, default=(0, 1), **shards)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
     options, pairs = split_pairs(sys.argv[1:] if arguments is None else arguments)
     args = parser.parse_args(options)
