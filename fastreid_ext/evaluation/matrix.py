@@ -114,17 +114,20 @@ class Table:
         }
 
     def _seeds(self) -> str:
-        """Say how many seeds a mean is of; a matrix that is not finished has some of fewer."""
+        """Say of how many seeds a number is; an unfinished matrix has some of fewer."""
         counts = Counter(
             (cell.model, cell.source, cell.setting, cell.target) for cell in self.cells
         )
         least, most = min(counts.values(), default=0), max(counts.values(), default=0)
-        return f"{most} seeds" if least == most else f"{least} to {most} seeds"
+        if most == 1:
+            return "one seed"
+        count = str(most) if least == most else f"{least} to {most}"
+        return f"mean (standard deviation) over {count} seeds"
 
     def as_markdown(self) -> str:
         """Return one Markdown table: Rank-1 / mAP, mean (spread) in percent."""
         lines = [
-            f"Rank-1 / mAP in percent, mean (standard deviation) over {self._seeds()}; {AP_RULE}.",
+            f"Rank-1 / mAP in percent, {self._seeds()}; {AP_RULE}.",
             "",
             "| model | trained on | share | " + " | ".join(self.targets) + " |",
             "|---" * (3 + len(self.targets)) + "|",

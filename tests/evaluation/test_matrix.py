@@ -53,6 +53,8 @@ def test_markdown_names_the_ap_rule_and_the_number_of_seeds():
 def test_a_table_of_unequal_numbers_of_seeds_says_so():
     text = Table([cell(seed=0), cell(seed=1), cell(model="BoT")]).as_markdown()
     assert "over 1 to 2 seeds" in text
+    text = Table([cell(seed=0), cell(model="BoT")]).as_markdown()
+    assert text.startswith("Rank-1 / mAP in percent, one seed; AP by")
 
 
 def test_subsets_of_another_seed_are_curves_of_their_own():
