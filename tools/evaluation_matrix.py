@@ -20,7 +20,8 @@ from pathlib import Path
 
 from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.data.protocols import planned_runs
-from fastreid_ext.engine.matrix import ALL, MatrixRun, matrix_runs, run_matrix
+from fastreid_ext.engine.matrix import run_matrix
+from fastreid_ext.engine.matrix_plan import ALL, MatrixRun, matrix_runs
 from fastreid_ext.evaluation.matrix import Table, write_table
 from fastreid_ext.evaluation.pictures.matrix import draw_heat_map, draw_shares, shares
 

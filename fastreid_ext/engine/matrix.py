@@ -23,103 +23,14 @@ from fastreid.config import CfgNode, get_cfg
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.config import add_fastreid_ext_config, load_config
+from fastreid_ext.config import add_fastreid_ext_config
+from fastreid_ext.engine.matrix_plan import MatrixRun
 from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE, plain
 from fastreid_ext.engine.run import evaluate, train
 from fastreid_ext.evaluation.matrix import Cell, averaged_splits
 
-ALL = "all"  # the setting that takes the whole training set
-# Training sets, test sets, KEY VALUE pairs that belong to them.
-Combination = tuple[Sequence[str], Sequence[str], Sequence[str]]
-
 _WEIGHTS = "model_final.pth"
 _ERROR_FILE = "error.txt"
-
-
-@dataclasses.dataclass(frozen=True)
-class MatrixRun:
-    """One training and its tests.
-
-    Attributes:
-        config_file: the recipe; the file's name is the model's name in tables.
-        sources: training sets, trained on together.
-        targets: test sets.
-        setting: value of DATASETS.SUBSET, or "all".
-        seed: of the training; the subset has a seed of its own, in its name.
-        overrides: KEY VALUE pairs for training and testing.
-    """
-
-    config_file: Path
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    setting: str = ALL
-    seed: int = 0
-    overrides: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> str:
-        """Name of the recipe."""
-        return self.config_file.stem
-
-    @property
-    def source(self) -> str:
-        """Names of the training sets, joined by "+"."""
-        return "+".join(self.sources)
-
-    def folder(self, output: Path) -> Path:
-        """Folder of this run."""
-        setting = Path(self.setting).name  # of a list file, which DATASETS.SUBSET takes too
-        return output / "runs" / self.model / self.source / setting / f"seed{self.seed}"
-
-    def configuration(self, output: Path) -> CfgNode:
-        """Return the configuration of the training; nothing is tested while it runs.
-
-        Raises:
-            FileNotFoundError, ValueError: see :func:`fastreid_ext.config.load_config`.
-        """
-        changes = {
-            "DATASETS.NAMES": self.sources,
-            "DATASETS.TESTS": self.targets,
-            "DATASETS.SUBSET": "" if self.setting == ALL else self.setting,
-            "TEST.EVAL_PERIOD": 0,
-            "SEED": self.seed,
-            "OUTPUT_DIR": str(self.folder(output)),
-        }
-        pairs = [part for key, value in changes.items() for part in (key, value)]
-        return load_config(self.config_file, [*self.overrides, *pairs])
-
-
-def matrix_runs(
-    config_files: Sequence[Path],
-    combinations: Sequence[Combination],
-    *,
-    settings: Sequence[str] = (ALL,),
-    seeds: Sequence[int] = (0,),
-    overrides: Sequence[str] = (),
-) -> list[MatrixRun]:
-    """Return the runs of every model, combination of sources and targets, setting and seed.
-
-    Seeds vary slowest, so that a matrix stopped early has whole tables of fewer seeds.
-
-    Args:
-        config_files: recipes.
-        combinations: (sources, targets, KEY VALUE pairs), e.g. of ``data.protocols``.
-        settings: "all" or values of DATASETS.SUBSET.
-        seeds: of the trainings.
-        overrides: KEY VALUE pairs for all runs.
-
-    Raises:
-        ValueError: nothing to train or nothing to test on.
-    """
-    if not combinations or not all(sources and targets for sources, targets, _ in combinations):
-        raise ValueError("expected training and test sets; give --sources and --targets")
-    return [
-        MatrixRun(file, tuple(sources), tuple(targets), setting, seed, (*overrides, *pairs))
-        for seed in seeds
-        for sources, targets, pairs in combinations
-        for setting in settings
-        for file in config_files
-    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +81,8 @@ def run_matrix(
         _expect_same_configuration(run.configuration(output), run.folder(output))
     index, count = shard
     failed: list[tuple[Path, str]] = []
-    progress = tqdm(runs[index::count], unit="run", dynamic_ncols=True)
+    mine = [run for run in runs[index::count] if _measured(run, output) is None]
+    progress = tqdm(mine, unit="run", dynamic_ncols=True)
     for run in progress:
         progress.set_postfix_str(f"{run.model} {run.source} {run.setting} seed {run.seed}")
         error = _finish(run, output, continue_on_error, keep_weights)
@@ -185,8 +97,6 @@ def run_matrix(
 def _finish(run: MatrixRun, output: Path, continue_on_error: bool, keep_weights: bool) -> str:
     """Train and test what is missing; return the error, "" if there is none."""
     folder = run.folder(output)
-    if _measured(run, output) is not None:
-        return ""
     (folder / _ERROR_FILE).unlink(missing_ok=True)
     try:
         with _quiet_console():

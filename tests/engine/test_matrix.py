@@ -8,7 +8,8 @@ import weakref
 import pytest
 
 from fastreid_ext.engine import matrix
-from fastreid_ext.engine.matrix import matrix_runs, run_matrix
+from fastreid_ext.engine.matrix import run_matrix
+from fastreid_ext.engine.matrix_plan import matrix_runs
 from fastreid_ext.engine.setup import prepare_run
 from fastreid_ext.engine.trainer import Trainer
 
