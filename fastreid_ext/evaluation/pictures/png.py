@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastreid_ext.atomic import atomic_write_bytes
 
 # Okabe and Ito, "Color Universal Design", 2008: distinguishable with any kind of colour vision.
-ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
+ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#E69F00",
     "#56B4E9",
     "#009E73",
@@ -20,7 +20,7 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
-COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, "#000000")  # those that show on white
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, "#000000")  # those that show on white
 
 
 def save_figure(figure: Figure, output: Path, *, dpi: int = 120) -> Path:

@@ -23,7 +23,7 @@ from fastreid_ext.evaluation.pictures.tiles import (
     text,
 )
 
-# RGB frames; green and vermillion of Okabe and Ito, which all can tell apart.
+# RGB frames; green and vermilion of Okabe and Ito, which all can tell apart.
 RIGHT, WRONG, QUERY = (0, 158, 115), (213, 94, 0), (90, 90, 90)
 
 Choice = Literal["random", "worst", "best"]
