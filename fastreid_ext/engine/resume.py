@@ -82,19 +82,27 @@ class RunIdentity:
     processes: int
     images_per_batch: int
     iterations_per_epoch: int
+    training_data: str  # DATASETS.NAMES and SUBSET
 
     @classmethod
     def of(cls, cfg: CfgNode, iterations_per_epoch: int) -> "RunIdentity":
         """Describe the run of this process group."""
-        return cls(cfg.SEED, comm.get_world_size(), cfg.SOLVER.IMS_PER_BATCH, iterations_per_epoch)
+        data = " ".join([*cfg.DATASETS.NAMES, cfg.DATASETS.SUBSET]).strip()
+        return cls(
+            cfg.SEED,
+            comm.get_world_size(),
+            cfg.SOLVER.IMS_PER_BATCH,
+            iterations_per_epoch,
+            data,
+        )
 
-    def warn_about_differences(self, checkpoint: Mapping[str, int] | None) -> None:
+    def warn_about_differences(self, checkpoint: Mapping[str, Any] | None) -> None:
         """Say which values of the checkpoint's run differ from this one's."""
         if checkpoint is None:
             logger.warning("this checkpoint was not written by fastreid_ext: resuming is not exact")
             return
         for name, now in dataclasses.asdict(self).items():
-            if checkpoint.get(name) != now:
+            if checkpoint.get(name, now) != now:  # an older checkpoint may lack a value
                 logger.warning(
                     "resuming is not exact: the checkpoint's run had %s = %s, this one %s",
                     name,

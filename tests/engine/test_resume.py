@@ -25,10 +25,26 @@ def test_random_state_survives_a_checkpoint(tmp_path):
 
 
 def test_says_which_values_make_a_resume_inexact(caplog):
-    identity = RunIdentity(seed=1, processes=2, images_per_batch=8, iterations_per_epoch=6)
+    identity = RunIdentity(
+        seed=1,
+        processes=2,
+        images_per_batch=8,
+        iterations_per_epoch=6,
+        training_data="Market1501 few_shot_10",
+    )
     identity.warn_about_differences({**vars(identity), "processes": 4})
     assert "not exact: the checkpoint's run had processes = 4, this one 2" in caplog.text
     assert "images_per_batch" not in caplog.text
+    identity.warn_about_differences({**vars(identity), "training_data": "Market1501 few_shot_30"})
+    assert "training_data = Market1501 few_shot_30, this one Market1501 few_shot_10" in caplog.text
+
+
+def test_a_checkpoint_older_than_a_value_is_no_difference(make_cfg, caplog):
+    identity = RunIdentity.of(make_cfg(), 6)
+    before = dict(vars(identity))
+    del before["training_data"]
+    identity.warn_about_differences(before)
+    assert "not exact" not in caplog.text
 
 
 @pytest.mark.parametrize("given", [-1, 5])
