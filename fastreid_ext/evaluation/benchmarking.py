@@ -6,7 +6,9 @@ the load of the machine falls on all of them.
 Letters: Q queries, G gallery images, D feature dimension.
 """
 
+import ctypes
 import dataclasses
+import gc
 import multiprocessing
 import multiprocessing.connection
 import resource
@@ -143,6 +145,7 @@ def peak_extra_mib(run: Callable[[], object], device: str) -> float:
         before = torch.cuda.memory_allocated()
         run()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    _return_free_memory()
     context = multiprocessing.get_context("fork")  # the features are there already, shared
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_send_peak, args=(run, sender))
@@ -158,6 +161,14 @@ def peak_extra_mib(run: Callable[[], object], device: str) -> float:
         ) from error
     finally:
         child.join()
+
+
+def _return_free_memory() -> None:
+    """Give freed memory back to the system; a child would use it again without growing."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
 
 
 def _send_peak(run: Callable[[], object], sender: multiprocessing.connection.Connection) -> None:

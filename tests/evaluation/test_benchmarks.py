@@ -53,6 +53,14 @@ def test_memory_is_the_peak_of_a_process_of_its_own():
     assert 49 < mib < 75
 
 
+def test_memory_that_was_free_before_counts_too():
+    """A child would take it over from its parent without growing."""
+    pieces = [torch.ones(2**16) for _ in range(400)]  # 100 MiB on the heap, not mapped one by one
+    del pieces
+    mib = peak_extra_mib(lambda: [torch.ones(2**16) for _ in range(200)], "cpu")
+    assert 49 < mib < 75
+
+
 def test_a_killed_process_is_an_error_and_no_endless_wait():
     with pytest.raises(RuntimeError, match=r"got its end \(exit code 3\)"):
         peak_extra_mib(lambda: os._exit(3), "cpu")
