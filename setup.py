@@ -42,6 +42,8 @@ setup(
         "huggingface_hub>=0.30",
         # Activation maps.
         "grad-cam>=1.5,<2",
+        # SimCLR's loss.
+        "pytorch-metric-learning>=2.5,<3",
     ],
     extras_require={
         "generation": [
@@ -73,6 +75,8 @@ setup(
             "onnxscript>=0.3",
             # The reference our ranking and re-ranking are timed against.
             "Cython>=3,<4",
+            # What imagecorruptions, the reference of our corruptions, imports.
+            "scikit-image>=0.24",
         ],
         # For uv, which can override fastreid's pins (pyproject.toml); pip needs --no-deps.
         "fastreid": ["fastreid==1.4.0"],
