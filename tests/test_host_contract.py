@@ -26,6 +26,7 @@ from PIL import Image
 from torch import nn
 
 from fastreid_ext import compat
+from fastreid_ext.compat import before_import
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -54,7 +55,7 @@ def test_host_fails_without_us_and_says_nothing_useful():
 def test_late_import_says_to_import_us_first():
     code = f"""
 import importlib.util
-spec = importlib.util.spec_from_file_location("somebodys_repairs", {compat.__file__!r})
+spec = importlib.util.spec_from_file_location("somebodys_repairs", {before_import.__file__!r})
 repairs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(repairs)
 repairs.prepare()  # else fastreid does not even import

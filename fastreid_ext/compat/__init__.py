@@ -1,327 +1,53 @@
 """Repairs that let fastreid 1.4.0 run on current Python, torch, torchvision and numpy.
 
-fastreid was written for torch 1.13 and Python 3.8. Nothing of it is edited: each function below
-repairs one thing from outside, can be called twice, and does nothing where the host has meanwhile
-repaired it itself. To drop a repair, delete its function and its line in :func:`prepare` or
-:func:`repair`; ``tests/test_host_contract.py`` says when that is safe.
+fastreid was written for torch 1.13 and Python 3.8. Nothing of it is edited: each function repairs
+one thing from outside, can be called twice, and does nothing where the host has meanwhile repaired
+it itself. To drop a repair, delete its function and its line in :func:`prepare` or :func:`repair`;
+``tests/test_host_contract.py`` says when that is safe.
 
-``prepare`` runs before the first fastreid import (without it the imports fail), ``repair`` after
-it, ``build_backbones_with`` last. ``fastreid_ext/__init__.py`` calls all three.
+``prepare`` runs before the first fastreid import, ``repair`` after it, ``build_backbones_with``
+last. ``fastreid_ext/__init__.py`` calls all three. :mod:`fastreid_ext.compat.imagecorruptions`
+repairs the reference of our corruptions, where somebody asks for it.
 """
 
-import collections
-import collections.abc
-import functools
-import importlib.metadata
-import importlib.util
-import inspect
-import logging
-import os
-import sys
-import types
-import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import torch
-
-logger = logging.getLogger(__name__)
-
-TESTED_FASTREID = "1.4.0"
-
-# Modules whose import fails or binds broken names on a current stack unless `prepare` ran first.
-_NEEDS_PREPARE = ("fastreid.data.build", "fastreid.evaluation.testing", "fastreid.engine.defaults")
-
-_prepared = False
-_kept_libraries: list[
-    torch.library.Library
-] = []  # a Library unregisters its schemas when collected
-
-
-def require_fastreid() -> None:
-    """Raise ImportError, saying what to type, if fastreid is missing or was imported too early."""
-    early = [name for name in _NEEDS_PREPARE if name in sys.modules]
-    if early and not _prepared:
-        raise ImportError(
-            "expected `import fastreid_ext` before fastreid, but "
-            f"{early[0]} is already imported; put it first in your script"
-        )
-    if importlib.util.find_spec("fastreid") is None:
-        raise ImportError(
-            "fastreid is not importable; install it with `pip install --no-deps fastreid==1.4.0` "
-            "(its pins are for torch 1.13, hence --no-deps), or put a git checkout of fast-reid "
-            "on PYTHONPATH"
-        )
-
-
-# --- before fastreid is imported
-
-
-def provide_torchvision_ops() -> None:
-    """Declare ``torchvision::nms`` and ``qnms`` where torchvision's compiled library cannot load.
-
-    The torchvision wheel on PyPI is built for CUDA; beside a CPU-only torch its library does not
-    load and then `import torchvision` fails with "operator torchvision::nms does not exist". The
-    two operators are declared without an implementation, so everything else of torchvision works
-    (transforms, models) and calling nms says it is missing.
-    Versions: torchvision 0.27 - 0.29 with a CPU torch. Not needed with matching builds of the two.
-    """
-    if torch.version.cuda is not None or _kept_libraries:
-        return
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or _loads(sorted(Path(spec.origin).parent.glob("_C*.so"))):
-        return
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _kept_libraries.append(library)
-
-
-def _loads(libraries: list[Path]) -> bool:
-    try:
-        for library in libraries:
-            torch.ops.load_library(str(library))
-    except OSError:
-        return False
-    return bool(libraries)
-
-
-def provide_torch_six() -> None:
-    """Restore ``torch._six``: gone in torch 2.0, imported by the wheel (not by git head)."""
-    if importlib.util.find_spec("torch._six") is None and "torch._six" not in sys.modules:
-        six = types.ModuleType("torch._six")
-        six.string_classes = (str, bytes)
-        # A spec, so that a second find_spec() answers instead of raising.
-        six.__spec__ = importlib.util.spec_from_loader("torch._six", loader=None)
-        sys.modules["torch._six"] = six
-
-
-def provide_collections_mapping() -> None:
-    """Restore ``collections.Mapping``: gone in Python 3.10, imported by fastreid's data code."""
-    if not hasattr(collections, "Mapping"):
-        collections.Mapping = collections.abc.Mapping
-
-
-# --- after fastreid is imported
-
-
-def _already(function: Any) -> bool:
-    return getattr(function, "_fastreid_ext", False)
-
-
-def _mark(function: Any) -> Any:
-    function._fastreid_ext = True
-    return function
-
-
-def keep_flat_gradients() -> None:
-    """Make ``optimizer.zero_grad()`` zero the gradients instead of dropping them.
-
-    fastreid flattens all parameters into a few buffers (``ContiguousParams``) and the optimizer
-    sees only the buffers. Since torch 2.0 ``zero_grad`` sets ``grad = None`` by default, which cuts
-    the buffers off: the optimizer then skips every parameter and *nothing is learned*, without an
-    error.
-    """
-    import fastreid.engine.defaults as defaults
-    import fastreid.solver as solver
-
-    if _already(solver.build_optimizer):
-        return
-    original = solver.build_optimizer
-
-    @functools.wraps(original)
-    def build_optimizer(*args: Any, **kwargs: Any) -> tuple[torch.optim.Optimizer, Any]:
-        optimizer, param_wrapper = original(*args, **kwargs)
-        optimizer.zero_grad = functools.partial(optimizer.zero_grad, set_to_none=False)
-        return optimizer, param_wrapper
-
-    solver.build_optimizer = defaults.build_optimizer = _mark(build_optimizer)
-
-
-def load_without_cuda() -> None:
-    """Replace ``DataLoaderX``, which always creates a CUDA stream, by a plain one off the GPU."""
-    import fastreid.data.build as build
-    import fastreid.data.data_utils as data_utils
-
-    if torch.cuda.is_available() or _already(data_utils.DataLoaderX):
-        return
-
-    @_mark
-    class DataLoaderX(torch.utils.data.DataLoader):
-        """A DataLoader with fastreid's signature; batches stay on the CPU."""
-
-        def __init__(self, local_rank: int, **kwargs: Any) -> None:
-            super().__init__(**{**kwargs, "pin_memory": False})
-
-        def shutdown(self) -> None:
-            """Nothing to stop: there is no prefetch thread."""
-
-    build.DataLoaderX = data_utils.DataLoaderX = DataLoaderX
-
-
-def evaluate_without_compiler() -> None:
-    """Stop the evaluator from compiling Cython code and ending the process where it cannot.
-
-    Our evaluator counts ranks instead (``fastreid_ext.evaluation.ranking``); fastreid's own falls
-    back to Python.
-    """
-    from fastreid.evaluation import ReidEvaluator
-
-    if not _already(ReidEvaluator._compile_dependencies):
-        ReidEvaluator._compile_dependencies = _mark(lambda self: None)
-
-
-def accept_old_affine_arguments() -> None:
-    """Let ``INPUT.AFFINE`` work with the arguments of today's ``RandomAffine``.
-
-    torchvision renamed ``resample``/``fillcolor`` to ``interpolation``/``fill``.
-    """
-    import fastreid.data.transforms.build as build
-    import torchvision.transforms as T
-
-    if build.T is not T or "resample" in inspect.signature(T.RandomAffine.__init__).parameters:
-        return
-    proxy = types.ModuleType(T.__name__)
-    proxy.__dict__.update(vars(T))
-
-    def random_affine(*args: Any, resample: Any = None, fillcolor: Any = 0, **kwargs: Any) -> Any:
-        interpolation = resample or T.InterpolationMode.NEAREST
-        return T.RandomAffine(*args, interpolation=interpolation, fill=fillcolor or 0, **kwargs)
-
-    proxy.RandomAffine = random_affine
-    build.T = proxy
-
-
-def normalise_out_of_place() -> None:
-    """Normalise a copy of the batch in Baseline and MGN.
-
-    fastreid writes into the batch, so a second forward pass on it (``TEST.FLIP``, two-view losses)
-    normalises twice.
-    """
-    from fastreid.modeling.meta_arch import mgn
-    from fastreid.modeling.meta_arch.baseline import Baseline
-
-    for architecture in (Baseline, mgn.MGN):
-        original = architecture.preprocess_image
-        if not _already(original):
-            architecture.preprocess_image = _mark(_on_a_copy(original))
-
-
-def _on_a_copy(preprocess_image: Any) -> Any:
-    @functools.wraps(preprocess_image)
-    def wrapped(self: Any, batched_inputs: Any) -> torch.Tensor:
-        if isinstance(batched_inputs, dict):
-            return preprocess_image(
-                self, {**batched_inputs, "images": batched_inputs["images"].clone()}
-            )
-        if isinstance(batched_inputs, torch.Tensor):
-            batched_inputs = batched_inputs.clone()
-        return preprocess_image(self, batched_inputs)
-
-    return wrapped
-
-
-def freeze_whole_names() -> None:
-    """Let ``MODEL.FREEZE_LAYERS: [b1]`` freeze ``b1``, and not ``b1_head`` as well.
-
-    fastreid takes the names for beginnings of parameter names. MGN's recipe, which means to freeze
-    backbone and branches while the heads learn, then freezes everything: nothing is trained for
-    ``SOLVER.FREEZE_ITERS`` iterations.
-    """
-    import fastreid.solver.build as build
-
-    original = build.get_default_optimizer_params
-    if _already(original):
-        return
-
-    @functools.wraps(original)
-    def get_default_optimizer_params(*args: Any, freeze_layers: Any = (), **kwargs: Any) -> Any:
-        whole = [rf"(?:{name})(?:\.|$)" for name in freeze_layers]
-        return original(*args, freeze_layers=whole, **kwargs)
-
-    build.get_default_optimizer_params = _mark(get_default_optimizer_params)
-
-
-def find_regnet_files() -> None:
-    """Resolve RegNet's and EfficientNet's YAML paths from the package folder."""
-    import fastreid
-    from fastreid.modeling.backbones.regnet import effnet, regnet
-
-    root = Path(fastreid.__file__).resolve().parent.parent
-    for config in (regnet.regnet_cfg, effnet.effnet_cfg):
-        if _already(config.merge_from_file):
-            continue
-        # CfgNode.__setattr__ would make it a key, so the bound method goes into __dict__ directly.
-        config.__dict__["merge_from_file"] = _mark(_from_root(config.merge_from_file, root))
-
-
-def _from_root(merge_from_file: Any, root: Path) -> Any:
-    def merge(path: str, *args: Any, **kwargs: Any) -> None:
-        return merge_from_file(path if os.path.exists(path) else str(root / path), *args, **kwargs)
-
-    return merge
-
-
-def build_backbones_with(builder: Callable[[Any], torch.nn.Module]) -> None:
-    """Let every meta-architecture, fastreid's and ours, build its backbone with ``builder``.
-
-    fastreid's own functions download weights where ``PRETRAIN_PATH`` is empty, and load silently
-    whatever fits. Called with :func:`fastreid_ext.modeling.backbones.build.build_backbone` once the
-    models are imported.
-    """
-    from fastreid.modeling import backbones
-
-    original = backbones.build_backbone
-    if _already(original):
-        return
-    _mark(builder)
-    for name, module in list(sys.modules.items()):  # wherever it was imported by name
-        is_ours = name.startswith(("fastreid.", "fastreid_ext."))
-        if is_ours and vars(module).get("build_backbone") is original:
-            module.build_backbone = builder
-
-
-def hush_known_warnings() -> None:
-    """Silence warnings about the host's own old calls, on which a user cannot act."""
-    for message in (
-        "TypedStorage is deprecated",  # its to_tensor
-        "Cython r",  # its rank and roc, which we replace
-        "This overload of addmm_ is deprecated",  # its distances
-    ):
-        warnings.filterwarnings("ignore", message=message)
-
-
-def prepare() -> None:
-    """Everything that must happen before ``import fastreid``."""
-    global _prepared
-    require_fastreid()
-    provide_torchvision_ops()
-    provide_torch_six()
-    provide_collections_mapping()
-    hush_known_warnings()
-    _prepared = True
-
-
-def repair() -> None:
-    """Everything that must happen after ``import fastreid`` and before a trainer is built."""
-    keep_flat_gradients()
-    load_without_cuda()
-    evaluate_without_compiler()
-    accept_old_affine_arguments()
-    normalise_out_of_place()
-    freeze_whole_names()
-    find_regnet_files()
-    installed = fastreid_version()
-    if installed not in (TESTED_FASTREID, None):
-        logger.warning(
-            "fastreid %s is installed; fastreid_ext is tested with %s", installed, TESTED_FASTREID
-        )
-
-
-def fastreid_version() -> str | None:
-    """Version of the installed fastreid, None for a checkout on PYTHONPATH."""
-    try:
-        return importlib.metadata.version("fastreid")
-    except importlib.metadata.PackageNotFoundError:
-        return None
+from fastreid_ext.compat.after_import import (
+    TESTED_FASTREID,
+    accept_old_affine_arguments,
+    build_backbones_with,
+    evaluate_without_compiler,
+    fastreid_version,
+    find_regnet_files,
+    freeze_whole_names,
+    keep_flat_gradients,
+    load_without_cuda,
+    normalise_out_of_place,
+    repair,
+)
+from fastreid_ext.compat.before_import import (
+    hush_known_warnings,
+    prepare,
+    provide_collections_mapping,
+    provide_torch_six,
+    provide_torchvision_ops,
+    require_fastreid,
+)
+
+__all__ = [
+    "TESTED_FASTREID",
+    "accept_old_affine_arguments",
+    "build_backbones_with",
+    "evaluate_without_compiler",
+    "fastreid_version",
+    "find_regnet_files",
+    "freeze_whole_names",
+    "hush_known_warnings",
+    "keep_flat_gradients",
+    "load_without_cuda",
+    "normalise_out_of_place",
+    "prepare",
+    "provide_collections_mapping",
+    "provide_torch_six",
+    "provide_torchvision_ops",
+    "repair",
+    "require_fastreid",
+]
