@@ -25,37 +25,60 @@ class PersonDataset(CommDataset):
 
     ``images`` are what ``transform`` returns, with fastreid's transforms float (3, H, W) RGB in
     [0, 255]; ``targets`` and ``camids`` are Python ints (its collator turns numpy's into None).
-    With ``relabel`` they count from 0 in the order of the sorted names.
+    With ``relabel`` they count from 0 in the order of the sorted names. A sample of a
+    :class:`Draw` also has ``seeds``, an int in [0, 2^63) of its own, for what is drawn later, on
+    the batch.
 
     Args:
         items: the images.
-        transform: maps an RGB PIL image to a tensor; may draw from the process-wide generators of
-            ``random``, numpy and torch.
+        transform: maps what ``read`` returns to a tensor, or to a dict of "images" and whatever
+            else the sample gets. It may draw from the process-wide generators of ``random``, numpy
+            and torch; one with an attribute ``generator`` (of torch) draws from that alone, which
+            saves the seeding of the others. Either is seeded for each draw.
         relabel: True for training.
+        read: maps a path to an image.
     """
 
     def __init__(
-        self, items: Sequence[AnyItem], transform: Callable[[Image.Image], Any], *, relabel: bool
+        self,
+        items: Sequence[AnyItem],
+        transform: Callable[[Any], Any],
+        *,
+        relabel: bool,
+        read: Callable[[str], Any] | None = None,
     ) -> None:
         super().__init__(list(items), transform, relabel)
+        self.read = read_rgb if read is None else read
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read and transform one image; a :class:`Draw` also decides the augmentation."""
         path, person, camera = self.img_items[index]
-        image = read_rgb(path)
+        image = self.read(path)
         if isinstance(index, Draw):
-            with random_numbers_of(index):
-                image = self.transform(image)
+            made = _transformed(self.transform, image, index)
         else:
-            image = self.transform(image)
+            made = self.transform(image)
         if self.relabel:
             person, camera = self.pid_dict[person], self.cam_dict[camera]
-        return {
-            "images": image,
-            "targets": int(person),
-            "camids": int(camera),
-            "img_paths": path,
-        }
+        sample = {"images": None, "targets": int(person), "camids": int(camera), "img_paths": path}
+        if isinstance(index, Draw):
+            sample["seeds"] = batch_seed(index)
+        return sample | (made if isinstance(made, Mapping) else {"images": made})
+
+
+def _transformed(transform: Callable[[Any], Any], image: Any, draw: Draw) -> Any:
+    own = getattr(transform, "generator", None)
+    if own is not None:
+        own.manual_seed(_seeds(draw.seed, draw.number)[1])
+        return transform(image)
+    with random_numbers_of(draw):
+        return transform(image)
+
+
+def batch_seed(draw: Draw) -> int:
+    """Return the seed in [0, 2^63) of what is drawn for a sample after loading, on the batch."""
+    place = struct.pack("<QQ", draw.seed, draw.number)
+    return int.from_bytes(hashlib.blake2b(place, digest_size=8, person=b"batch").digest()) >> 1
 
 
 def read_rgb(path: str | os.PathLike) -> Image.Image:

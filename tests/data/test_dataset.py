@@ -6,7 +6,13 @@ import torch
 from fastreid.data.build import fast_batch_collator
 from PIL import Image
 
-from fastreid_ext.data.dataset import PersonDataset, collate, random_numbers_of, read_rgb
+from fastreid_ext.data.dataset import (
+    PersonDataset,
+    batch_seed,
+    collate,
+    random_numbers_of,
+    read_rgb,
+)
 from fastreid_ext.data.samplers import Draw
 
 from .conftest import write_image
@@ -86,6 +92,50 @@ def test_items_become_python_ints(tmp_path):
     sample = PersonDataset([(path, np.int64(7), np.int64(2))], np.asarray, relabel=False)[0]
     assert (sample["targets"], sample["camids"]) == (7, 2)
     assert type(sample["targets"]) is type(sample["camids"]) is int
+
+
+@pytest.fixture
+def items(tmp_path):
+    return [(str(write_image(tmp_path / f"{i}.jpg", seed=i)), f"m_{i}", "m_1") for i in range(3)]
+
+
+def test_what_a_transform_returns_beside_the_images_joins_the_sample(items):
+    def transform(image):
+        return {"images": torch.zeros(3, 4, 2), "corruptions": "fog:3:81723", "targets": 7}
+
+    sample = PersonDataset(items, transform, relabel=True)[1]
+    assert sample["images"].shape == (3, 4, 2)
+    assert sample["corruptions"] == "fog:3:81723"
+    assert sample["targets"] == 7
+    assert sample["img_paths"] == items[1][0]
+
+
+def test_seed_for_the_batch_depends_on_the_draw_alone_and_differs_from_the_images(items):
+    dataset = PersonDataset(items, np.asarray, relabel=True)
+    assert dataset[Draw(0, 5, 1)]["seeds"] == dataset[Draw(2, 5, 1)]["seeds"]
+    seeds = [dataset[Draw(0, number, 1)]["seeds"] for number in range(50)]
+    assert len({*seeds, *(dataset[Draw(0, number, 2)]["seeds"] for number in range(50))}) == 100
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert torch.tensor(seeds).tolist() == seeds  # int64, as collate makes it
+    assert batch_seed(Draw(0, 0, 2**64 - 1)) >= 0
+    assert "seeds" not in dataset[0]
+
+
+def test_transform_with_a_generator_of_its_own_gets_the_draws_torch_numbers(items):
+    class Own:
+        def __init__(self):
+            self.generator = torch.Generator()
+
+        def __call__(self, image):
+            return torch.rand(4, generator=self.generator)
+
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    ours = PersonDataset(items, Own(), relabel=True)[Draw(0, 8, 1)]["images"]
+    assert torch.rand(1) == expected  # the process-wide generator was left alone
+    theirs = PersonDataset(items, lambda image: torch.rand(4), relabel=True)
+    assert torch.equal(ours, theirs[Draw(0, 8, 1)]["images"])
 
 
 def test_collate_equals_fastreids():

@@ -1,0 +1,85 @@
+import pytest
+import torch
+from torch.utils.data import SequentialSampler
+
+from fastreid_ext.data.loaders import PersonLoader
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda:0",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+        ],
+    ),
+]
+
+
+class Numbers(torch.utils.data.Dataset):
+    """Sample i: an image full of i, and a dict with its square."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        image = torch.full((3, 4, 2), index, dtype=self.dtype)
+        return {"images": image, "targets": index, "more": {"square": index * index}}
+
+
+def loaded(device, *steps, workers=0, dtype=torch.uint8):
+    dataset = Numbers(dtype)
+    return list(
+        PersonLoader(
+            dataset,
+            SequentialSampler(dataset),
+            batch_size=4,
+            drop_last=False,
+            num_workers=workers,
+            device=device,
+            batch_steps=steps,
+        )
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_uint8_images_arrive_as_float(device, workers):
+    batches = loaded(device, workers=workers)
+    assert [len(batch["images"]) for batch in batches] == [4, 4, 2]
+    assert batches[1]["images"].dtype == torch.float32
+    assert batches[1]["images"][:, 0, 0, 0].tolist() == [4, 5, 6, 7]
+    assert batches[1]["images"].device == torch.device(device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_images_of_another_type_stay_as_they_are(device):
+    images = loaded(device, dtype=torch.float64)[0]["images"]
+    assert images.dtype == torch.float64
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_steps_run_in_order_on_the_device_and_before_the_images_become_float(device):
+    def double(batch):
+        assert batch["images"].device == torch.device(device)
+        assert batch["images"].dtype == torch.uint8
+        return {**batch, "images": batch["images"] * 2}
+
+    def to_float_and_mix(batch):
+        mix = {"targets": batch["targets"].flip(0), "weight": 0.25}
+        return {**batch, "images": batch["images"].float() + 0.5, "mix": mix}
+
+    batches = loaded(device, double, to_float_and_mix)
+    assert batches[2]["images"][:, 0, 0, 0].tolist() == [16.5, 18.5]
+    assert batches[2]["mix"]["targets"].tolist() == [9, 8]
+    assert batches[2]["mix"]["weight"] == 0.25
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_dicts_in_a_batch_go_along(device):
+    square = loaded(device)[0]["more"]["square"]
+    assert square.tolist() == [0, 1, 4, 9]
+    assert square.device == torch.device(device)
