@@ -1,0 +1,79 @@
+"""Rain as CIL adds it to the 19 corruptions of ImageNet-C, drawn by our own code.
+
+CIL calls ``RandomRain`` of albumentations 0.5.2 with brightness coefficient 1, then its
+``RandomBrightness`` [0]. What those do, reconstructed from their documentation and sources: lines of
+one pixel, (200, 200, 200), from the drawn place down by the type's length and *right by 10 pixels*.
+The slant that is drawn from [-10, 10] and cut to an integer only sets how far left or right a line
+may begin, because 0.5.2 does not hand it to the drawing. Then a box blur, a turn to 8-bit HLS and
+back (coefficient 1 leaves rounding only), and brightness as a table, decimals cut off. An image of at
+most 60 rows is first enlarged to 65 by Pillow's bicubic filter.
+
+What is ours: such an image is brought back to its size, as every corruption here returns the size it
+was given (CIL resizes to the network's size next); and the random stream. albumentations draws from
+Python's ``random`` and no version of it that runs today draws this rain, so there is no reference
+stream to be faithful to: both modes run one procedure, and faithful only means that it draws from a
+``RandomState``. Given the drops, the image equals albumentations 0.5.2's.
+
+[0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021 Datasets
+    and Benchmarks, https://arxiv.org/abs/2111.00880, and its code (MinghuiChen43/CIL-ReID)
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+Image = NDArray[np.uint8]
+RandomSource = np.random.RandomState | np.random.Generator
+
+# (pixels of the image per drop, length of a drop in rows): drizzle, heavy twice, torrential twice.
+_DRIZZLE, _HEAVY, _TORRENTIAL = (770, 10), (600, 30), (500, 60)
+RAIN = (_DRIZZLE, _HEAVY, _HEAVY, _TORRENTIAL, _TORRENTIAL)
+SLANT = (
+    10  # columns from the top to the bottom of a drop, as drawn; also the bound of the one drawn
+)
+_COLOUR = (200, 200, 200)
+_SMALLEST, _ENLARGED = 60, 65  # rows
+
+
+def rain(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
+    """Return an (H, W, 3) image in the rain. Draws the slant, then column and row of each drop."""
+    height, width = image.shape[:2]
+    if height > _SMALLEST:
+        return _rained(image, severity, draw_drops(height, width, severity, rng))
+    enlarged = _resized(image, _ENLARGED, int(width * _ENLARGED / height))
+    drops = draw_drops(*enlarged.shape[:2], severity, rng)
+    return _resized(_rained(enlarged, severity, drops), height, width)
+
+
+def draw_drops(height: int, width: int, severity: int, rng: RandomSource) -> NDArray[np.int64]:
+    """Return where drops begin, (N, 2) columns and rows; a column may lie outside the image.
+
+    Args:
+        height: rows of the image, at least the length of a drop.
+        width: columns of the image.
+        severity: 1 to 5.
+        rng: draws the slant, then column and row of one drop after the other.
+    """
+    area, length = RAIN[severity - 1]
+    slant = int(rng.uniform(-SLANT, SLANT))
+    low = (min(slant, 0), 0)
+    high = (width - max(slant, 0) + 1, height - length + 1)
+    below = rng.integers if isinstance(rng, np.random.Generator) else rng.randint
+    return below(low, high, size=(height * width // area, 2))
+
+
+def _rained(image: Image, severity: int, drops: NDArray[np.int64]) -> Image:
+    length = RAIN[severity - 1][1]
+    wet = image.copy()
+    lines = np.stack([drops, drops + (SLANT, length)], axis=1).astype(np.int32)  # (N, 2, 2)
+    cv2.polylines(wet, lines, isClosed=False, color=_COLOUR, thickness=1)
+    wet = cv2.blur(wet, (2 + severity, 2 + severity))
+    wet = cv2.cvtColor(cv2.cvtColor(wet, cv2.COLOR_RGB2HLS), cv2.COLOR_HLS2RGB)
+    darker = np.arange(256, dtype=np.float32) - np.float32((0.05 + 0.05 * severity) * 255)
+    return cv2.LUT(wet, np.clip(darker, 0, 255).astype(np.uint8))
+
+
+def _resized(image: Image, height: int, width: int) -> Image:
+    resized = PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BICUBIC)
+    return np.array(resized)
