@@ -1,15 +1,13 @@
 """Poisson variables as numpy's ``RandomState`` draws them, of 256 means, several times faster.
 
 ``RandomState.poisson`` works out every mean anew for each of the 98,304 values of an image. An
-image has 256 grey levels, so here the constants are made once per level, and the loop takes its
-uniforms from the state of the Mersenne Twister, which is handed back afterwards: the variables are
-the same, and so is everything drawn later.
+image has 256 grey levels, so here the constants are made once per level, and the uniforms come from
+:mod:`mersenne`: the variables are the same, and so is everything drawn later.
 
 Means of 10 and more are drawn by transformed rejection [0], smaller ones by multiplying uniforms.
 
 [0] Hörmann, "The transformed rejection method for generating Poisson random variables", Insurance:
     Mathematics and Economics 1993, algorithm PTRS.
-[1] Matsumoto and Nishimura, "Mersenne Twister", ACM TOMACS 1998 (MT19937).
 """
 
 import math
@@ -18,13 +16,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_WORDS = 624  # of the state; the next one to read is kept behind them
-_MIDDLE = 397
-_UPPER, _LOWER = np.uint32(0x80000000), np.uint32(0x7FFFFFFF)
-_TWIST = np.uint32(0x9908B0DF)
-_MASK_B, _MASK_C = np.uint32(0x9D2C5680), np.uint32(0xEFC60000)
-_0, _1, _5, _6, _7, _11, _15, _18 = (np.uint32(bits) for bits in (0, 1, 5, 6, 7, 11, 15, 18))
+from fastreid_ext.data.transforms.corruptions.mersenne import (
+    Stream,
+    borrowed,
+    fill_uniforms,
+    skip_uniforms,
+)
+
 _REJECTION_FROM = 10.0  # mean from which PTRS takes over
+_AT_ONCE = 16384  # uniforms, so that they stay in the cache; one variable takes far fewer
 
 
 def poisson_of_levels(
@@ -37,17 +37,9 @@ def poisson_of_levels(
         levels: C-contiguous, any shape.
         means: (256,) mean of each level, at least 0.
     """
-    state = rng.get_state(legacy=False)
-    if state["bit_generator"] != "MT19937":
-        raise ValueError(
-            f"expected a RandomState on MT19937, got one on {state['bit_generator']}; "
-            "the reference draws from np.random.RandomState(seed)"
-        )
-    words = np.append(state["state"]["key"], np.uint32(state["state"]["pos"]))
     counts = np.empty(levels.shape, np.int64)
-    _draw(levels.reshape(-1), means, _constants(means), words, counts.reshape(-1))
-    state["state"] = {"key": words[:_WORDS], "pos": int(words[_WORDS])}
-    rng.set_state(state)
+    with borrowed(rng) as stream:
+        _draw(stream, levels.reshape(-1), means, _constants(means), counts.reshape(-1))
     return counts
 
 
@@ -68,75 +60,79 @@ def _constants(means: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @numba.njit(cache=True, nogil=True)
 def _draw(
+    stream: Stream,
     levels: NDArray[np.uint8],
     means: NDArray[np.float64],
     constants: NDArray[np.float64],
-    words: NDArray[np.uint32],
     counts: NDArray[np.int64],
 ) -> None:
-    for index in range(levels.size):
-        mean, row = means[levels[index]], constants[levels[index]]
+    """Draw uniforms in parts; the state in the end is the one after the last that was used."""
+    uniforms = np.empty(_AT_ONCE)
+    key, position = stream.key.copy(), stream.position[0]
+    done = held = used = 0
+    while done < levels.size:
+        key[:], position = stream.key, stream.position[0]
+        fill_uniforms(stream, uniforms[held:])
+        done, end = _draw_some(levels, means, constants, uniforms, counts, done)
+        used, held = end - held, uniforms.size - end
+        for index in range(held):
+            uniforms[index] = uniforms[end + index]
+    stream.key[:], stream.position[0] = key, position
+    skip_uniforms(stream, used)
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_some(
+    levels: NDArray[np.uint8],
+    means: NDArray[np.float64],
+    constants: NDArray[np.float64],
+    uniforms: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    done: int,
+) -> tuple[int, int]:
+    """Draw until the uniforms do not suffice; return how many are done and were taken."""
+    taken = 0
+    while done < levels.size:
+        level = levels[done]
+        mean, row = means[level], constants[level]
+        count, now = 0, taken
         if mean >= _REJECTION_FROM:
-            counts[index] = _by_rejection(mean, row, words)
+            count, now = _by_rejection(mean, row, uniforms, taken)
         elif mean > 0:
-            counts[index] = _by_product(row[0], words)
-        else:
-            counts[index] = 0
+            count, now = _by_product(row[0], uniforms, taken)
+        if count < 0:
+            break
+        counts[done] = count
+        done, taken = done + 1, now
+    return done, taken
 
 
 @numba.njit(cache=True, nogil=True)
-def _by_product(smallest: float, words: NDArray[np.uint32]) -> int:
-    count, product = 0, _uniform(words)
+def _by_product(smallest: float, uniforms: NDArray[np.float64], taken: int) -> tuple[int, int]:
+    count, product = -1, 1.0
     while product > smallest:
-        product *= _uniform(words)
-        count += 1
-    return count
+        if taken == uniforms.size:
+            return -1, taken
+        product *= uniforms[taken]
+        count, taken = count + 1, taken + 1
+    return count, taken
 
 
 @numba.njit(cache=True, nogil=True)
-def _by_rejection(mean: float, row: NDArray[np.float64], words: NDArray[np.uint32]) -> int:
+def _by_rejection(
+    mean: float, row: NDArray[np.float64], uniforms: NDArray[np.float64], taken: int
+) -> tuple[int, int]:
     a, b, log_inverse_alpha, surely, log_mean = row[0], row[1], row[2], row[3], row[4]
-    while True:
-        u = _uniform(words) - 0.5
-        v = _uniform(words)
+    while taken + 2 <= uniforms.size:
+        u, v = uniforms[taken] - 0.5, uniforms[taken + 1]
+        taken += 2
         us = 0.5 - abs(u)
         count = math.floor((2 * a / us + b) * u + mean + 0.43)
         if us >= 0.07 and v <= surely:
-            return count
+            return count, taken
         if count < 0 or (us < 0.013 and v > us):
             continue
         accepted = count * log_mean - mean - math.lgamma(count + 1)
         if math.log(v) + log_inverse_alpha - math.log(a / (us * us) + b) <= accepted:
-            return count
-
-
-@numba.njit(cache=True, nogil=True)
-def _uniform(words: NDArray[np.uint32]) -> float:
-    """Return the next uniform of [0, 1): 53 bits of two words."""
-    high, low = _word(words) >> _5, _word(words) >> _6
-    return (high * 67108864.0 + low) / 9007199254740992.0
-
-
-@numba.njit(cache=True, nogil=True)
-def _word(words: NDArray[np.uint32]) -> np.uint32:
-    position = words[_WORDS]
-    if position >= _WORDS:
-        _renew(words)
-        position = _0
-    words[_WORDS] = position + _1
-    bits = words[position]
-    bits ^= bits >> _11
-    bits ^= (bits << _7) & _MASK_B
-    bits ^= (bits << _15) & _MASK_C
-    return bits ^ (bits >> _18)
-
-
-@numba.njit(cache=True, nogil=True)
-def _renew(words: NDArray[np.uint32]) -> None:
-    """Make the next 624 words of the state; see [1]."""
-    for index in range(_WORDS):
-        following = index + 1 if index + 1 < _WORDS else 0
-        middle = index + _MIDDLE if index + _MIDDLE < _WORDS else index + _MIDDLE - _WORDS
-        bits = (words[index] & _UPPER) | (words[following] & _LOWER)
-        twist = _TWIST if bits & _1 else _0
-        words[index] = words[middle] ^ (bits >> _1) ^ twist
+            return count, taken
+    return -1, taken

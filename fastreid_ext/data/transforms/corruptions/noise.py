@@ -21,6 +21,7 @@ from fastreid_ext.data.transforms.corruptions.grey_level_noise import (
     with_noise,
 )
 from fastreid_ext.data.transforms.corruptions.legacy_poisson import poisson_of_levels
+from fastreid_ext.data.transforms.corruptions.mersenne import normals, uniforms
 
 # Severity 1 to 5.
 GAUSSIAN_SCALES = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation; white is 1
@@ -40,8 +41,8 @@ def gaussian_noise(
     """Add normal noise of one strength to every value."""
     if not faithful:
         return with_noise(image, _table(_gaussian, severity), rng)
-    noise = rng.normal(size=image.shape, scale=GAUSSIAN_SCALES[severity - 1])
-    return _plus(image, noise, _UNIT, 0.0)
+    scale = GAUSSIAN_SCALES[severity - 1]
+    return _plus(image, normals(rng, image.shape), scale, _UNIT, False)
 
 
 def speckle_noise(
@@ -53,8 +54,8 @@ def speckle_noise(
     """Add normal noise as strong as the value itself is."""
     if not faithful:
         return with_noise(image, _table(_speckle, severity), rng)
-    noise = rng.normal(size=image.shape, scale=SPECKLE_SCALES[severity - 1])
-    return _plus(image, noise, _UNIT, 1.0)
+    scale = SPECKLE_SCALES[severity - 1]
+    return _plus(image, normals(rng, image.shape), scale, _UNIT, True)
 
 
 def shot_noise(
@@ -86,21 +87,27 @@ def impulse_noise(
     """
     if not faithful:
         return with_noise(image, _table(_impulse, severity), rng)
-    changes, whites = rng.random_sample((2, *image.shape))
+    changes, whites = uniforms(rng, (2, *image.shape))
     return _salted(image, changes, whites, IMPULSE_SHARES[severity - 1])
 
 
 @numba.njit(cache=True, nogil=True)
 def _plus(
-    image: NDArray[np.uint8], noise: NDArray[np.float64], unit: NDArray[np.float64], share: float
+    image: NDArray[np.uint8],
+    noise: NDArray[np.float64],
+    scale: float,
+    unit: NDArray[np.float64],
+    is_share: bool,
 ) -> NDArray[np.uint8]:
-    """Add noise, times the value where ``share`` is 1; each step rounds as in the reference."""
+    """Add scaled noise, times the value if a share; each step rounds as in the reference."""
     result = np.empty_like(image)
     values, noises, results = image.reshape(-1), noise.reshape(-1), result.reshape(-1)
     for index in range(values.size):
         value = unit[values[index]]
-        factor = value if share == 1.0 else 1.0
-        results[index] = np.uint8(min(max(value + factor * noises[index], 0.0), 1.0) * 255)
+        added = scale * noises[index]
+        if is_share:
+            added *= value
+        results[index] = np.uint8(min(max(value + added, 0.0), 1.0) * 255)
     return result
 
 
