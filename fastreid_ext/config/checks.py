@@ -16,20 +16,23 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.registry import Registry
 
+from fastreid_ext.config.augmentation import augmentation_names, augmentation_problems
 from fastreid_ext.config.backbones import backbone_problems
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS, bdb_problems
 from fastreid_ext.config.data_settings import data_problems
 from fastreid_ext.config.evaluation import evaluation_problems
 from fastreid_ext.config.pretrained import FAMILY_NAMES, pretrained_problems
+from fastreid_ext.config.robust import PRETRAINING_LOSSES, VIEW_LOSSES, robust_problems
 
 # What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
-_BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
+_BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", *VIEW_LOSSES)
 LOSSES = {
     "Baseline": _BASELINE_LOSSES,
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
-    "MGN": ("CrossEntropyLoss", "TripletLoss"),
-    "BDB": ("CrossEntropyLoss", "TripletLoss"),
+    "MGN": ("CrossEntropyLoss", "TripletLoss", *VIEW_LOSSES),
+    "BDB": ("CrossEntropyLoss", "TripletLoss", *VIEW_LOSSES),
+    **PRETRAINING_LOSSES,
 }
 SAMPLERS = (
     "TrainingSampler",
@@ -51,6 +54,8 @@ def check_config(cfg: CfgNode) -> None:
     problems = [*_names(cfg), *_ranges(cfg), *_files(cfg), *_device(cfg)]
     problems += [*backbone_problems(cfg), *bdb_problems(cfg), *data_problems(cfg)]
     problems += evaluation_problems(cfg)
+    problems += augmentation_problems(cfg)
+    problems += robust_problems(cfg)
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))
 
@@ -94,6 +99,7 @@ def _names(cfg: CfgNode) -> list[str]:
             [cfg.DATASETS.GENERATED.CAMERA_RULE],
             ("row", "source", "single", "per_image"),
         ),
+        *augmentation_names(cfg),
     )
     return [
         unknown_name(key, str(name), known)

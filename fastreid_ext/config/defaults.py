@@ -3,7 +3,9 @@
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
+from fastreid_ext.config.augmentation import add_augmentation_keys
 from fastreid_ext.config.pretrained import add_pretrained_keys
+from fastreid_ext.config.robust import add_robust_keys
 
 
 def add_fastreid_ext_config(cfg: CfgNode) -> None:
@@ -39,6 +41,8 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     _add_backbones(cfg)
     _add_batch_drop_block(cfg)
     add_pretrained_keys(cfg)
+    add_augmentation_keys(cfg)
+    add_robust_keys(cfg)
 
     # Loader processes during evaluation (fastreid fixes 4).
     cfg.TEST.NUM_WORKERS = 4

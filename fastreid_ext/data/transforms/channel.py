@@ -1,0 +1,144 @@
+"""Channel augmentation: a visible image is made to look as if it had been taken in one band.
+
+Ours follow the operations of [1], in the order given by the caller; its visible stream is erasing,
+then exchange, its infrared stream adaptive grey. There they come after normalisation. Here they act
+on grey levels before it, so three equal channels stay equal on the screen and differ by the means
+after normalisation, as those of a grey photograph do; the colour of erasing is that of [1] after
+normalisation.
+
+[0] Ye et al., "Channel Augmented Joint Learning for Visible-Infrared Recognition", ICCV 2021
+[1] ICCV21_CAJ in https://github.com/mangye16/Cross-Modal-Re-ID-baseline
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastreid_ext.data.transforms.soft_erasing import Patch, draw_patch_size, place_patch
+
+_LUMINANCE = (0.2989, 0.5870, 0.1140)
+# Outcomes of the channel operations beside the channels 0, 1, 2.
+LUMINANCE, UNCHANGED = 3, 4
+
+
+class ChannelExchange:
+    """Copy one channel to all three. Images are (3, H, W) tensors in [0, 255], uint8 or float.
+
+    Args:
+        probability: of an image to be changed, in [0, 1].
+        with_luminance: let the luminance be a fourth, equally likely outcome (``gray=3`` of [1]).
+    """
+
+    def __init__(self, *, probability: float, with_luminance: bool = False) -> None:
+        self.probability = probability
+        self.outcomes = 4 if with_luminance else 3
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the image, perhaps of one channel; the input is not written to."""
+        return with_channel(image, self.sample(rng))
+
+    def sample(self, rng: np.random.Generator) -> int:
+        """Draw a channel 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``."""
+        if rng.random() >= self.probability:
+            return UNCHANGED
+        return int(rng.integers(self.outcomes))
+
+    def __repr__(self) -> str:
+        return f"ChannelExchange(probability={self.probability:g}, outcomes={self.outcomes})"
+
+
+class AdaptiveGray:
+    """Four equally likely outcomes: one of the channels, or luminance in half of the cases.
+
+    Args:
+        probability: of an image to be changed at all, in [0, 1].
+    """
+
+    def __init__(self, *, probability: float = 1.0) -> None:
+        self.probability = probability
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the image, perhaps in one band; the input is not written to."""
+        return with_channel(image, self.sample(rng))
+
+    def sample(self, rng: np.random.Generator) -> int:
+        """Draw a channel 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``."""
+        if rng.random() >= self.probability:
+            return UNCHANGED
+        outcome = int(rng.integers(4))
+        if outcome == LUMINANCE and rng.random() >= 0.5:
+            return UNCHANGED
+        return outcome
+
+    def __repr__(self) -> str:
+        return f"AdaptiveGray(probability={self.probability:g})"
+
+
+class ChannelErasing:
+    """Paint a rectangle in one colour, with the numbers of [1].
+
+    Args:
+        probability: of an image to be erased, in [0, 1].
+        fill: colour, a grey level in [0, 255] for each channel.
+        area: least and largest area as shares of the image.
+        aspect: least ratio of height to width; the largest is its inverse.
+    """
+
+    def __init__(
+        self,
+        *,
+        probability: float = 0.5,
+        fill: Sequence[float],
+        area: tuple[float, float] = (0.02, 0.4),
+        aspect: float = 0.3,
+    ) -> None:
+        self.probability = probability
+        self.fill = tuple(fill)
+        self.area = area
+        self.aspect = aspect
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the image, perhaps erased; the input is not written to."""
+        patch = self.sample(rng, *image.shape[-2:])
+        return image if patch is None else self.apply(image, patch)
+
+    def sample(self, rng: np.random.Generator, height: int, width: int) -> Patch | None:
+        """Draw the rectangle in an image of that size; None for none."""
+        if rng.random() >= self.probability:
+            return None
+        size = draw_patch_size(rng, height, width, self.area, self.aspect)
+        return None if size is None else place_patch(rng, height, width, size)
+
+    def apply(self, image: Tensor, patch: Patch) -> Tensor:
+        """Paint the rectangle into a copy of the image."""
+        erased = image.clone()
+        colour = torch.tensor(self.fill)
+        if not image.is_floating_point():
+            colour = colour.round()
+        rows, columns = patch.slices
+        erased[:, rows, columns] = colour.to(image.dtype)[:, None, None]
+        return erased
+
+    def __repr__(self) -> str:
+        fill = tuple(round(value, 1) for value in self.fill)
+        return f"ChannelErasing(probability={self.probability:g}, fill={fill})"
+
+
+def with_channel(image: Tensor, outcome: int) -> Tensor:
+    """Return an image whose channels are all the drawn one; the input itself if unchanged.
+
+    Args:
+        image: (3, H, W) in [0, 255], uint8 or float.
+        outcome: 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``.
+    """
+    if outcome == UNCHANGED:
+        return image
+    if outcome != LUMINANCE:
+        return image[outcome].expand_as(image).clone()
+    weights = torch.tensor(_LUMINANCE, dtype=torch.float32)
+    grey = torch.tensordot(weights, image.float(), dims=1)
+    if not image.is_floating_point():
+        grey = grey.round()
+    return grey.to(image.dtype).expand_as(image).clone()

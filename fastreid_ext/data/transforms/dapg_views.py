@@ -1,0 +1,86 @@
+"""The four views of DAPG's contrastive stage: ever more corruptions, and a mixture.
+
+Of three views v0, v1, v2 of an image and three kinds of corruption n1, n2, n3, drawn without
+replacement: q = n1(v0), k1 = n2(n1(v1)), k2 = n3(n2(n1(v2))), and
+k3 = (1 - m) v0 + m (w1 q + w2 k1 + w3 k2) with w ~ Dirichlet(1, 1, 1) and m ~ Beta(1, 1), as AugMix
+mixes its chains. The paper leaves open what exactly is mixed and whether v0, v1, v2 are one crop.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastreid_ext.data.transforms.multi_view import Parts, Recorded, joined
+from fastreid_ext.data.transforms.random_corruption import Corruption, RandomCorruption, record
+
+
+@dataclasses.dataclass(frozen=True)
+class DapgPlan:
+    """What is drawn for the four views of an image.
+
+    Attributes:
+        chains: of q, k1 and k2: one, two and three corruptions. The kinds are n1; n1, n2;
+            n1, n2, n3; severities and seeds are drawn for each application.
+        weights: of q, k1 and k2 in the mixture; they sum to 1.
+        share: of the mixture in k3, in [0, 1]; the rest is the clean view.
+    """
+
+    chains: tuple[tuple[Corruption, ...], ...]
+    weights: tuple[float, float, float]
+    share: float
+
+    def records(self) -> list[str]:
+        """Return what is written down for q, k1, k2 and k3; that of k3 is ``mix:<4 numbers>``."""
+        mixed = ":".join(["mix", *(f"{value:.9g}" for value in (*self.weights, self.share))])
+        return [*map(record, self.chains), mixed]
+
+
+class DapgViews:
+    """The views q, k1, k2, k3, as uint8 arrays at network size.
+
+    Args:
+        same_crop: v0 = v1 = v2.
+        corruption: its kinds and severities are drawn from; its probability and count are not read.
+    """
+
+    count = 4
+
+    def __init__(self, *, same_crop: bool, corruption: RandomCorruption) -> None:
+        if len(corruption.names) < 3:
+            raise ValueError(
+                f"expected at least 3 kinds of corruptions, got {len(corruption.names)}; name "
+                "more in INPUT.CORRUPTION.NAMES"
+            )
+        self.same_crop = same_crop
+        self.corruption = corruption
+
+    def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
+        """Return the four views."""
+        passed = parts.passes(image, rng, 3, same=self.same_crop)
+        plan = self.sample(rng)
+        views = self.apply([array for array, _ in passed], plan)
+        before = [text for _, text in passed]
+        texts = map(joined, [*before, before[0]], plan.records())
+        return list(zip(views, texts, strict=True))
+
+    def sample(self, rng: np.random.Generator) -> DapgPlan:
+        """Draw kinds, severities, seeds and weights."""
+        kinds = [drawn.name for drawn in self.corruption.chain(rng, 3)]
+        chains = tuple(
+            tuple(self.corruption.drawn(rng, kind) for kind in kinds[:length])
+            for length in (1, 2, 3)
+        )
+        return DapgPlan(chains, tuple(rng.dirichlet([1, 1, 1]).tolist()), float(rng.beta(1, 1)))
+
+    def apply(self, views: list[NDArray[np.uint8]], plan: DapgPlan) -> list[NDArray[np.uint8]]:
+        """Return q, k1, k2, k3 of v0, v1, v2; new arrays."""
+        noisy = [
+            self.corruption.apply(view, chain)
+            for view, chain in zip(views, plan.chains, strict=True)
+        ]
+        mixed = (1 - plan.share) * views[0].astype(np.float32)
+        for weight, view in zip(plan.weights, noisy, strict=True):
+            mixed += np.float32(plan.share * weight) * view
+        return [*noisy, np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)]

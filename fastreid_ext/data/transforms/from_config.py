@@ -1,0 +1,164 @@
+"""Our transforms as a configuration describes them."""
+
+from collections.abc import Callable
+
+import numpy as np
+from fastreid.config import CfgNode
+from fastreid.data.transforms import AugMix as HostAugMix
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastreid_ext.data.transforms.augmix import AugMix
+from fastreid_ext.data.transforms.channel import AdaptiveGray, ChannelErasing, ChannelExchange
+from fastreid_ext.data.transforms.corruptions import COMMON_CORRUPTIONS
+from fastreid_ext.data.transforms.dapg_views import DapgViews
+from fastreid_ext.data.transforms.grayscale import RandomGrayscale
+from fastreid_ext.data.transforms.multi_view import (
+    CilViews,
+    CorruptedViews,
+    IndependentViews,
+)
+from fastreid_ext.data.transforms.patch_mixing import PatchMixing
+from fastreid_ext.data.transforms.rand_augment import RandAugment
+from fastreid_ext.data.transforms.random_corruption import RandomCorruption
+from fastreid_ext.data.transforms.soft_erasing import SoftErasing
+
+# Colour of channel erasing after normalisation, for a mean and a standard deviation of the image.
+_ERASED_COLOUR = (0.4914, 0.4822, 0.4465)
+
+
+def build_corruption(cfg: CfgNode) -> RandomCorruption:
+    """Return what ``INPUT.CORRUPTION`` describes, whether it is enabled or not."""
+    keys = cfg.INPUT.CORRUPTION
+    # A recipe of views decides itself which views are corrupted.
+    return RandomCorruption(
+        names=keys.NAMES or COMMON_CORRUPTIONS,
+        severities=keys.SEVERITIES,
+        probability=keys.PROB if keys.ENABLED else 1.0,
+        count=keys.COUNT,
+        faithful=keys.FAITHFUL,
+    )
+
+
+def build_augmix(cfg: CfgNode, probability: float) -> AugMix:
+    """Return our AugMix with the keys of ``INPUT.AUGMIX``."""
+    keys = cfg.INPUT.AUGMIX
+    return AugMix(
+        probability=probability,
+        severity=keys.SEVERITY,
+        width=keys.WIDTH,
+        depth=keys.DEPTH,
+        alpha=keys.ALPHA,
+        method=keys.METHOD,
+    )
+
+
+def build_erasing(cfg: CfgNode) -> SoftErasing:
+    """Return what ``INPUT.SOFT_ERASING`` describes."""
+    colours = {"mean": cfg.MODEL.PIXEL_MEAN, "std": cfg.MODEL.PIXEL_STD}
+    return SoftErasing(**_patch_keys(cfg.INPUT.SOFT_ERASING), **colours)
+
+
+def build_mixing(cfg: CfgNode) -> PatchMixing:
+    """Return what ``INPUT.PATCH_MIXING`` describes."""
+    return PatchMixing(**_patch_keys(cfg.INPUT.PATCH_MIXING))
+
+
+def _patch_keys(keys: CfgNode) -> dict:
+    return {
+        "probability": keys.PROB,
+        "beta": tuple(keys.BETA),
+        "area": tuple(keys.AREA),
+        "aspect": keys.ASPECT,
+    }
+
+
+def build_pixel_steps(cfg: CfgNode) -> list[Callable]:
+    """Return the steps on arrays at network size, but for corruption, in their order."""
+    inputs, steps = cfg.INPUT, []
+    if inputs.GRAYSCALE.ENABLED:
+        steps.append(RandomGrayscale(probability=inputs.GRAYSCALE.PROB))
+    if inputs.RANDAUGMENT.ENABLED:
+        keys = inputs.RANDAUGMENT
+        steps.append(RandAugment(operations=keys.OPERATIONS, magnitude=keys.MAGNITUDE))
+    if inputs.AUGMIX.ENABLED:
+        steps.append(_augmix_step(cfg))
+    if inputs.SOFT_ERASING.ENABLED:
+        steps.append(build_erasing(cfg))
+    if inputs.PATCH_MIXING.ENABLED:
+        steps.append(build_mixing(cfg))
+    return steps
+
+
+def _augmix_step(cfg: CfgNode) -> Callable:
+    keys = cfg.INPUT.AUGMIX
+    if keys.METHOD != "fastreid":
+        return build_augmix(cfg, keys.PROB)
+    return OnArray(HostAugMix(prob=keys.PROB))
+
+
+class OnArray:
+    """A transform of PIL images as a step on arrays; it draws from the process-wide generators.
+
+    Args:
+        transform: maps PIL images to PIL images or arrays.
+    """
+
+    def __init__(self, transform: Callable) -> None:
+        self.transform = transform
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Return the changed image; the generator is not read."""
+        return np.array(self.transform(Image.fromarray(image)))
+
+    def __repr__(self) -> str:
+        return f"OnArray({type(self.transform).__name__})"
+
+
+def build_channel_steps(cfg: CfgNode) -> list[Callable]:
+    """Return the operations of ``INPUT.CHANNEL`` on tensors, in the order of its MODES."""
+    keys = cfg.INPUT.CHANNEL
+    if not keys.ENABLED:
+        return []
+    colour = [
+        mean + std * value
+        for mean, std, value in zip(
+            cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, _ERASED_COLOUR, strict=True
+        )
+    ]
+    made = {
+        "erasing": lambda: ChannelErasing(probability=keys.ERASING_PROB, fill=colour),
+        "exchange": lambda: ChannelExchange(probability=keys.PROB),
+        "exchange_or_luminance": lambda: ChannelExchange(
+            probability=keys.PROB, with_luminance=True
+        ),
+        "adaptive_gray": lambda: AdaptiveGray(probability=keys.PROB),
+    }
+    return [made[mode]() for mode in keys.MODES]
+
+
+def build_views(cfg: CfgNode) -> Callable | None:
+    """Return the recipe of ``INPUT.VIEWS``; None for one view."""
+    keys = cfg.INPUT.VIEWS
+    same = keys.RECIPE != "dapg" if keys.SAME_CROP is None else keys.SAME_CROP
+    if keys.RECIPE == "independent":
+        return IndependentViews(count=keys.COUNT)
+    if keys.RECIPE == "corrupted":
+        return CorruptedViews(
+            count=keys.COUNT,
+            same_crop=same,
+            corruption=build_corruption(cfg),
+            is_applied=cfg.INPUT.CORRUPTION.WHERE == "resized",
+        )
+    if keys.RECIPE == "cil":
+        return CilViews(
+            count=keys.COUNT,
+            same_crop=same,
+            erasing=build_erasing(cfg),
+            mixing=build_mixing(cfg),
+            augmix=build_augmix(cfg, 1.0),
+            erased=keys.ERASED,
+        )
+    if keys.RECIPE == "dapg":
+        return DapgViews(same_crop=same, corruption=build_corruption(cfg))
+    return None

@@ -1,0 +1,180 @@
+"""Several views of one decoded image, stacked to (V, 3, H, W).
+
+A recipe is given the decoded image, a generator and the three :class:`Parts` of a transform, and
+returns the views as arrays at network size, each with the record of its corruptions. What the
+views share and where they differ:
+
+- :class:`IndependentViews`: every view is a pass of its own through the whole list [0].
+- :class:`CorruptedViews`: the first view is clean, the others are corrupted copies.
+- :class:`CilViews`: the first view is clean, the others go through soft erasing, self-patch mixing
+  and AugMix [1].
+- ``DapgViews``, in ``dapg_views``: ever more corruptions, and a mixture.
+
+Letters: V views, H height, W width.
+
+[0] Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020
+[1] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastreid_ext.data.transforms.augmix import AugMix
+from fastreid_ext.data.transforms.patch_mixing import PatchMixing
+from fastreid_ext.data.transforms.random_corruption import (
+    BETWEEN_CORRUPTIONS,
+    RandomCorruption,
+    record,
+)
+from fastreid_ext.data.transforms.soft_erasing import SoftErasing
+
+# An image (H, W, 3) uint8 and the record of the corruptions that were drawn for it.
+Recorded = tuple[NDArray[np.uint8], str]
+ERASINGS = ("each", "shared", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The three parts of a training transform.
+
+    Attributes:
+        front: decoded image (PIL, or (H, W, 3) uint8 of any size) -> array at network size.
+        pixels: array at network size -> the same.
+        back: array -> tensor (3, H, W).
+    """
+
+    front: Callable[[Any, np.random.Generator], Recorded]
+    pixels: Callable[[NDArray[np.uint8], np.random.Generator], Recorded]
+    back: Callable[[NDArray[np.uint8], np.random.Generator], Tensor]
+
+    def pass_through(self, image: Any, rng: np.random.Generator) -> Recorded:
+        """Return what front and pixel steps make of a decoded image."""
+        array, before = self.front(image, rng)
+        array, after = self.pixels(array, rng)
+        return array, joined(before, after)
+
+    def passes(self, image: Any, rng: np.random.Generator, count: int, *, same: bool) -> list:
+        """Return ``count`` passes; ``same``: one pass for all."""
+        if same:
+            return [self.pass_through(image, rng)] * count
+        return [self.pass_through(image, rng) for _ in range(count)]
+
+
+class IndependentViews:
+    """Each view is a pass of its own through everything.
+
+    Args:
+        count: V.
+    """
+
+    def __init__(self, *, count: int) -> None:
+        self.count = count
+
+    def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
+        """Return V views."""
+        return parts.passes(image, rng, self.count, same=False)
+
+
+class CorruptedViews:
+    """A clean view and V - 1 corrupted ones.
+
+    Args:
+        count: V.
+        same_crop: corrupt the clean view itself, not a crop of its own.
+        corruption: draws the chain of each view.
+        is_applied: False only records what is drawn, for a later step on the device.
+    """
+
+    def __init__(
+        self, *, count: int, same_crop: bool, corruption: RandomCorruption, is_applied: bool = True
+    ) -> None:
+        self.count = count
+        self.same_crop = same_crop
+        self.corruption = corruption
+        self.is_applied = is_applied
+
+    def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
+        """Return the clean view, then the others."""
+        clean, *others = parts.passes(image, rng, self.count, same=self.same_crop)
+        views = [clean]
+        for array, before in others:
+            drawn = self.corruption.sample(rng)
+            corrupted = self.corruption.apply(array, drawn) if self.is_applied else array
+            views.append((corrupted, joined(before, record(drawn))))
+        return views
+
+
+class CilViews:
+    """A clean view and V - 1 times soft erasing, self-patch mixing, AugMix, in this order.
+
+    Args:
+        count: V; 3 in [1].
+        same_crop: all views are made of one crop, as in [1].
+        erasing: soft random erasing.
+        mixing: self-patch mixing.
+        augmix: AugMix.
+        erased: "each" further view draws its own erasing and mixing; "shared": they are drawn once
+            for all further views; "all": and the clean view has them too, which is what the code
+            of [1] does.
+    """
+
+    def __init__(
+        self,
+        *,
+        count: int,
+        same_crop: bool,
+        erasing: SoftErasing,
+        mixing: PatchMixing,
+        augmix: AugMix,
+        erased: str = "each",
+    ) -> None:
+        if erased not in ERASINGS:
+            raise ValueError(
+                f"expected erased {', '.join(ERASINGS)}, got {erased!r}; see INPUT.VIEWS.ERASED"
+            )
+        self.count = count
+        self.same_crop = same_crop
+        self.erasing = erasing
+        self.mixing = mixing
+        self.augmix = augmix
+        self.erased = erased
+
+    def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
+        """Return the clean view, then the others."""
+        (first, before), *others = parts.passes(image, rng, self.count, same=self.same_crop)
+        if self.erased != "each":
+            # One draw: every view gets the rectangles that the first one would get.
+            erase = self._drawn_once(rng, first)
+            if self.erased == "all":
+                first = erase(first)
+        else:
+
+            def erase(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+                return self.mixing(self.erasing(array, rng), rng)
+
+        views = [(first, before)]
+        views += [(self.augmix(erase(array), rng), text) for array, text in others]
+        return views
+
+    def _drawn_once(
+        self, rng: np.random.Generator, like: NDArray[np.uint8]
+    ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+        erasure = self.erasing.sample(rng, *like.shape[:2])
+        mixture = self.mixing.sample(rng, *like.shape[:2])
+
+        def erase(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            if erasure is not None:
+                array = self.erasing.apply(array, erasure)
+            return array if mixture is None else self.mixing.apply(array, mixture)
+
+        return erase
+
+
+def joined(*records: str) -> str:
+    """Return one record of corruptions that follow one another."""
+    return BETWEEN_CORRUPTIONS.join(text for text in records if text)

@@ -1,0 +1,84 @@
+"""What is done to a whole batch, on the device, before the model sees it.
+
+Letters: B images of the sampler, V views of each, H height, W width.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from torch import Tensor
+
+from fastreid_ext.data.transforms.batch_mixing import CutMix, MixBatch, Mixup
+from fastreid_ext.data.transforms.random_corruption import BETWEEN_VIEWS
+
+Batch = dict[str, Any]
+
+
+def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch], Batch]]:
+    """Return the steps in their order.
+
+    Training: views become rows (:func:`flatten_views`), corruptions (``INPUT.CORRUPTION.WHERE``
+    device), float32, Mixup and CutMix. Tests: float32.
+    """
+    steps: list[Callable[[Batch], Batch]] = []
+    if is_train and cfg.INPUT.VIEWS.RECIPE:
+        steps.append(flatten_views)
+    corruption = cfg.INPUT.CORRUPTION
+    if is_train and corruption.WHERE == "device" and records_corruptions(cfg):
+        # Its kernels are for those who ask for it.
+        from fastreid_ext.data.transforms.batched_corruptions import CorruptOnDevice
+
+        steps.append(CorruptOnDevice())
+    steps.append(to_float)
+    methods = [
+        (kind(alpha=keys.ALPHA), keys.PROB)
+        for kind, keys in ((Mixup, cfg.INPUT.MIXUP), (CutMix, cfg.INPUT.CUTMIX))
+        if keys.ENABLED
+    ]
+    if is_train and methods:
+        steps.append(MixBatch(methods))
+    return steps
+
+
+def records_corruptions(cfg: CfgNode) -> bool:
+    """Whether training samples say which corruptions were drawn for them."""
+    return cfg.INPUT.CORRUPTION.ENABLED or cfg.INPUT.VIEWS.RECIPE in ("corrupted", "dapg")
+
+
+def flatten_views(batch: Batch) -> Batch:
+    """Make the views of a batch rows, view by view: row ``v B + b`` is view v of image b.
+
+    ``images`` (B, V, 3, H, W) become (V B, 3, H, W); all other entries are repeated V times but
+    ``corruptions``, which say what was drawn for each view; ``views`` is V.
+    """
+    images = batch["images"]
+    if images.ndim != 5:
+        raise ValueError(
+            f"expected images (B, V, 3, H, W), got {tuple(images.shape)}; the transform of the "
+            "loader makes no views, build it with the same configuration"
+        )
+    views = images.shape[1]
+    flat = {key: _repeated(value, views) for key, value in batch.items() if key != "images"}
+    flat["images"] = images.transpose(0, 1).flatten(0, 1)
+    if "corruptions" in batch:
+        split = [text.split(BETWEEN_VIEWS) for text in batch["corruptions"]]
+        flat["corruptions"] = [texts[view] for view in range(views) for texts in split]
+    flat["views"] = views
+    return flat
+
+
+def _repeated(value: Any, views: int) -> Any:
+    if isinstance(value, Tensor):
+        return value.repeat(views, *[1] * (value.ndim - 1))
+    if isinstance(value, list):
+        return value * views
+    if isinstance(value, dict):
+        return {key: _repeated(part, views) for key, part in value.items()}
+    return value
+
+
+def to_float(batch: Batch) -> Batch:
+    """Return the batch with float32 images in [0, 255], as fastreid's models expect them."""
+    return {**batch, "images": batch["images"].to(torch.float32)}

@@ -1,0 +1,86 @@
+"""Self-patch mixing: a rectangle of a training image is mixed with another one of the same image.
+
+Size, place and weight are drawn as for soft random erasing; the second rectangle has the size of
+the first and lies anywhere, so they may overlap.
+
+[0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
+    (datasets and benchmarks), https://arxiv.org/abs/2111.00880
+"""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastreid_ext.data.transforms.soft_erasing import (
+    Patch,
+    draw_patch_size,
+    place_patch,
+    with_mixed_patch,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MixedPatch:
+    """What is done to one image.
+
+    Attributes:
+        patch: what is changed.
+        source: what is mixed in, of equal size.
+        weight: share of the source in [0, 1], Beta distributed.
+    """
+
+    patch: Patch
+    source: Patch
+    weight: float
+
+
+class PatchMixing:
+    """Mix a drawn rectangle with another one. Images are (H, W, 3) uint8 RGB in [0, 255].
+
+    Args:
+        probability: of an image to be changed, in [0, 1].
+        beta: the two parameters of the Beta distribution of the weight of the other rectangle.
+        area: least and largest area as shares of the image.
+        aspect: least ratio of height to width; the largest is its inverse.
+    """
+
+    def __init__(
+        self,
+        *,
+        probability: float = 0.5,
+        beta: tuple[float, float] = (0.5, 1.0),
+        area: tuple[float, float] = (0.02, 0.4),
+        aspect: float = 0.3,
+    ) -> None:
+        self.probability = probability
+        self.beta = beta
+        self.area = area
+        self.aspect = aspect
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Return the image, perhaps mixed; the input is not written to."""
+        drawn = self.sample(rng, *image.shape[:2])
+        return image if drawn is None else self.apply(image, drawn)
+
+    def sample(self, rng: np.random.Generator, height: int, width: int) -> MixedPatch | None:
+        """Draw what is done to an image of that size; None for nothing."""
+        if rng.random() >= self.probability:
+            return None
+        size = draw_patch_size(rng, height, width, self.area, self.aspect)
+        if size is None:
+            return None
+        patch = place_patch(rng, height, width, size)
+        weight = float(rng.beta(*self.beta))
+        return MixedPatch(patch, place_patch(rng, height, width, size), weight)
+
+    def apply(self, image: NDArray[np.uint8], drawn: MixedPatch) -> NDArray[np.uint8]:
+        """Mix both rectangles, as they are in the input, into a copy of it."""
+        source = image[drawn.source.slices].astype(np.float32)
+        return with_mixed_patch(image, drawn.patch, source, drawn.weight)
+
+    def __repr__(self) -> str:
+        return (
+            f"PatchMixing(probability={self.probability:g}, beta={self.beta}, area={self.area}, "
+            f"aspect={self.aspect:g})"
+        )

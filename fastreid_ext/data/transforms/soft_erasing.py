@@ -1,0 +1,154 @@
+"""Soft random erasing: a rectangle of a training image is mixed with Gaussian pixels.
+
+Decisions beside [0] and its code [1]:
+
+- The noise is a standard normal *after normalisation*, as where random erasing by pixels is done:
+  PIXEL_MEAN + PIXEL_STD * N(0, 1) in grey levels, clipped to [0, 255]. [1] adds N(0, 1) in units of
+  the whole grey scale before normalisation, and its conversion to bytes wraps what lies outside.
+- Area and place as [1]: a share of the image drawn uniformly, the ratio of height to width drawn
+  uniformly (not its logarithm), both redrawn until the rectangle is smaller than the image.
+
+[0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
+    (datasets and benchmarks), https://arxiv.org/abs/2111.00880
+[1] https://github.com/MinghuiChen43/CIL-ReID
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ATTEMPTS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Patch:
+    """A rectangle in pixels: its first row and column, its height and width."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index an image with."""
+        rows = slice(self.top, self.top + self.height)
+        return rows, slice(self.left, self.left + self.width)
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftErasure:
+    """What is done to one image.
+
+    Attributes:
+        patch: where.
+        weight: share of the noise in [0, 1]; ``m`` of [1], Beta distributed.
+        seed: of the noise.
+    """
+
+    patch: Patch
+    weight: float
+    seed: int
+
+
+class SoftErasing:
+    """Mix a drawn rectangle with Gaussian pixels. Images are (H, W, 3) uint8 RGB in [0, 255].
+
+    Args:
+        probability: of an image to be changed, in [0, 1].
+        beta: the two parameters of the Beta distribution of the weight of the noise.
+        area: least and largest area as shares of the image.
+        aspect: least ratio of height to width; the largest is its inverse.
+        mean: of the noise for each channel, in grey levels.
+        std: of the noise, likewise.
+    """
+
+    def __init__(
+        self,
+        *,
+        probability: float = 0.5,
+        beta: tuple[float, float] = (0.5, 1.0),
+        area: tuple[float, float] = (0.02, 0.4),
+        aspect: float = 0.3,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self.probability = probability
+        self.beta = beta
+        self.area = area
+        self.aspect = aspect
+        self.mean = np.asarray(mean, np.float32)
+        self.std = np.asarray(std, np.float32)
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Return the image, perhaps erased; the input is not written to."""
+        drawn = self.sample(rng, *image.shape[:2])
+        return image if drawn is None else self.apply(image, drawn)
+
+    def sample(self, rng: np.random.Generator, height: int, width: int) -> SoftErasure | None:
+        """Draw what is done to an image of that size; None for nothing."""
+        if rng.random() >= self.probability:
+            return None
+        size = draw_patch_size(rng, height, width, self.area, self.aspect)
+        if size is None:
+            return None
+        patch = place_patch(rng, height, width, size)
+        return SoftErasure(patch, float(rng.beta(*self.beta)), int(rng.integers(2**63)))
+
+    def apply(self, image: NDArray[np.uint8], drawn: SoftErasure) -> NDArray[np.uint8]:
+        """Mix the rectangle of a copy of the image with the noise of the drawn seed."""
+        patch = drawn.patch
+        noise = np.random.default_rng(drawn.seed).standard_normal(
+            (patch.height, patch.width, 3), dtype=np.float32
+        )
+        noise *= self.std
+        noise += self.mean
+        np.clip(noise, 0, 255, out=noise)
+        return with_mixed_patch(image, patch, noise, drawn.weight)
+
+    def __repr__(self) -> str:
+        return (
+            f"SoftErasing(probability={self.probability:g}, beta={self.beta}, area={self.area}, "
+            f"aspect={self.aspect:g})"
+        )
+
+
+def draw_patch_size(
+    rng: np.random.Generator, height: int, width: int, area: tuple[float, float], aspect: float
+) -> tuple[int, int] | None:
+    """Draw height and width of a rectangle smaller than the image; None if none was found."""
+    for _ in range(_ATTEMPTS):
+        pixels = rng.uniform(*area) * height * width
+        ratio = rng.uniform(aspect, 1 / aspect)
+        rows, columns = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < rows < height and 0 < columns < width:
+            return rows, columns
+    return None
+
+
+def place_patch(rng: np.random.Generator, height: int, width: int, size: tuple[int, int]) -> Patch:
+    """Draw where a rectangle of that size lies, uniformly inside the image."""
+    rows, columns = size
+    top = int(rng.integers(height - rows + 1))
+    return Patch(top, int(rng.integers(width - columns + 1)), rows, columns)
+
+
+def with_mixed_patch(
+    image: NDArray[np.uint8], patch: Patch, other: NDArray, weight: float
+) -> NDArray[np.uint8]:
+    """Return a copy of the image whose patch is ``(1 - weight) own + weight other``, rounded.
+
+    Args:
+        image: (H, W, 3) uint8.
+        patch: h x w pixels inside the image.
+        other: (h, w, 3), any values in [0, 255].
+        weight: in [0, 1].
+    """
+    mixed = image.copy()
+    own = image[patch.slices].astype(np.float32)
+    own += np.float32(weight) * (other - own)
+    mixed[patch.slices] = np.rint(own).astype(np.uint8)
+    return mixed
