@@ -36,6 +36,7 @@ from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep
 from fastreid_ext.engine.test_sets import evaluate_test_sets
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
+from fastreid_ext.modeling.meta_arch import add_view_losses
 
 logger = logging.getLogger(__name__)
 
@@ -187,6 +188,7 @@ class Trainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """Return the model; its size is logged, fastreid logs all its layers."""
         model = build_model(cfg)
+        add_view_losses(model, cfg)
         counts = [p.numel() for p in model.parameters() if p.requires_grad]
         logger.info("%s with %.2f M parameters to train", type(model).__name__, sum(counts) / 1e6)
         return model

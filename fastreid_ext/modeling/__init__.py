@@ -1,5 +1,5 @@
-"""Backbones, heads and meta-architectures, registered in fastreid's registries on import."""
+"""Losses, and backbones, heads and meta-architectures, which importing them registers."""
 
-from fastreid_ext.modeling import backbones, heads, meta_arch
+from fastreid_ext.modeling import backbones, heads, losses, meta_arch
 
-__all__ = ["backbones", "heads", "meta_arch"]
+__all__ = ["backbones", "heads", "losses", "meta_arch"]

@@ -1,0 +1,179 @@
+"""Self-supervised pre-training against corruptions: stage 1 of DAPG.
+
+Of each image come four views, q, k1, k2 and k3 (``INPUT.VIEWS.RECIPE dapg``): once, twice and three
+times corrupted, and a mixture. A query encoder (backbone, pooling, MLP) embeds q; a key encoder, a
+moving average of it, embeds the others.
+
+    L = alpha L_mc + (1 - alpha) L_js
+
+L_mc: q against its three keys as positives, and the keys of other images, of this batch or from a
+queue, as negatives (:func:`multi_positive_contrastive_loss`). L_js: the distributions p_1, p_2, p_3
+of k1, k2, k3 should agree (:func:`js_consistency_loss`).
+
+Where the description [0] is silent:
+
+- p_i is the softmax of k_i's cosines with the negatives, or of its channels, divided by tau.
+- Keys have no gradient, so with their p_i L_js would be a constant. The p_i are therefore those of
+  the query encoder on k1, k2, k3, which costs three more passes with gradient; without
+  ``JSConsistencyLoss`` in ``MODEL.LOSSES.NAME`` they are left out.
+- Negatives are all three keys of each other image. With one of them (m - 1 for a batch of m) a
+  network could tell k1 from k2 by the corruption alone and reach a lower loss than by telling
+  images apart.
+- MoCo shuffles batches between devices because batch normalisation tells which images came
+  together; on one device there is nothing to shuffle.
+
+Letters: B images, D dimension, K queue.
+
+[0] DAPG, eq. 1-5; METHODS.md 4.1 of this project's sources
+[1] He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
+    https://arxiv.org/abs/1911.05722: key encoder and queue
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode, configurable
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.modeling.meta_arch.baseline import Baseline
+from torch import Tensor
+
+from fastreid_ext.config.robust import JS
+from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
+from fastreid_ext.modeling.meta_arch.key_queue import KeyQueue
+
+VIEWS = 4  # q, k1, k2, k3
+
+
+@META_ARCH_REGISTRY.register()
+class ContrastivePretrain(Baseline):
+    """Query encoder ``backbone`` and ``heads``, key encoder ``key_backbone`` and ``key_heads``.
+
+    In evaluation the pooled feature of the query encoder, so that a labelled test set measures
+    retrieval. Its checkpoint is a ``MODEL.BACKBONE.PRETRAIN_PATH``.
+
+    Args:
+        momentum: share in [0, 1) of the key encoder that stays in each step.
+        queue_size: K; 0 = the negatives are those of the batch.
+        embedding_dim: D.
+        temperature: tau > 0.
+        contrast_scale: alpha.
+        js_scale: 1 - alpha; None = without L_js.
+        js_over: "negatives" or "channels".
+        baseline: arguments of fastreid's Baseline.
+    """
+
+    takes_views = True
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        momentum: float = 0.999,
+        queue_size: int = 0,
+        embedding_dim: int = 128,
+        temperature: float = 0.7,
+        contrast_scale: float = 0.5,
+        js_scale: float | None = 0.5,
+        js_over: str = "negatives",
+        **baseline: Any,
+    ) -> None:
+        super().__init__(**baseline)
+        # Before the optimizer flattens the query's parameters, of which these are no part.
+        self.key_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
+        self.key_heads = copy.deepcopy(self.heads).requires_grad_(False)
+        self.queue = KeyQueue(queue_size, embedding_dim) if queue_size else None
+        self.momentum = momentum
+        self.temperature = temperature
+        self.contrast_scale = contrast_scale
+        self.js_scale = js_scale
+        self.js_over = js_over
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read the arguments off a configuration."""
+        losses, contrast = cfg.MODEL.LOSSES, cfg.MODEL.CONTRAST
+        return super().from_config(cfg) | {
+            "momentum": contrast.MOMENTUM,
+            "queue_size": contrast.QUEUE,
+            "embedding_dim": cfg.MODEL.HEADS.EMBEDDING_DIM,
+            "temperature": losses.CONTRAST.TEMPERATURE,
+            "contrast_scale": losses.CONTRAST.SCALE,
+            "js_scale": losses.JS.SCALE if JS in losses.NAME else None,
+            "js_over": contrast.JS_OVER,
+        }
+
+    def forward(self, batched_inputs: Mapping[str, Any] | Tensor) -> dict[str, Tensor] | Tensor:
+        """Return losses in training, of a batch of four views; else features (B, C)."""
+        if not self.training:
+            return self.heads(self.backbone(self.preprocess_image(batched_inputs)))
+        images = views_of(self.preprocess_image(batched_inputs), batched_inputs, VIEWS)
+        keys = self._keys(images[1:])
+        # Without L_js the query encoder has one view to see.
+        seen = images if self.js_scale is not None else images[:1]
+        embedded = self.heads(self.backbone(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
+        with torch.autocast(images.device.type, enabled=False):
+            return self._losses(embedded, keys)
+
+    def _losses(self, embedded: Tensor, keys: Tensor) -> dict[str, Tensor]:
+        """Compute the terms of (1 or 4, B, D) embeddings and (3, B, D) keys, and keep the keys."""
+        query, *views = embedded
+        # A copy, because the queue changes before the backward pass.
+        queue = None if self.queue is None else self.queue.keys.clone()
+        positive = torch.einsum("bd,vbd->bv", query, keys)
+        negative = to_negatives(query, keys, queue)
+        contrast = multi_positive_log_loss(positive, negative, self.temperature)
+        losses = {"loss_contrast": self.contrast_scale * contrast}
+        if self.js_scale is not None:
+            if self.js_over == "negatives":
+                views = [to_negatives(view, keys, queue) for view in views]
+            agreement = js_consistency_loss([view / self.temperature for view in views])
+            losses["loss_js"] = self.js_scale * agreement
+        if self.queue is not None:
+            self.queue.push(keys.flatten(0, 1))
+        return losses
+
+    @torch.no_grad()
+    def _keys(self, images: Tensor) -> Tensor:
+        """Move the key encoder towards the query encoder; embed (3, B, ...) images, (3, B, D)."""
+        for ours, key in ((self.backbone, self.key_backbone), (self.heads, self.key_heads)):
+            for parameter, slow in zip(ours.parameters(), key.parameters(), strict=True):
+                slow.lerp_(parameter, 1 - self.momentum)
+        keys = self.key_heads(self.key_backbone(images.flatten(0, 1)))
+        return keys.unflatten(0, images.shape[:2])
+
+
+def to_negatives(rows: Tensor, keys: Tensor, queue: Tensor | None) -> Tensor:
+    """Return the cosines of each image with its negatives.
+
+    Args:
+        rows: (B, D).
+        keys: (V, B, D).
+        queue: (K, D), or None to take the keys of the other images.
+
+    Returns:
+        (B, K) or (B, V * (B - 1)).
+    """
+    if queue is not None:
+        return rows @ queue.T
+    count = len(rows)
+    steps = torch.arange(1, count, device=rows.device)
+    others = (torch.arange(count, device=rows.device)[:, None] + steps) % count  # (B, B - 1)
+    cosines = torch.einsum("bd,vjd->bvj", rows, keys)
+    return cosines.gather(2, others[:, None].expand(-1, len(keys), -1)).flatten(1)
+
+
+def views_of(images: Tensor, batch: Mapping[str, Any] | Tensor, expected: int) -> Tensor:
+    """Take a view-major batch of ``expected`` views apart, to (V, B, ...).
+
+    Raises:
+        ValueError: it has another number of views.
+    """
+    found = batch.get("views", 1) if isinstance(batch, Mapping) else 1
+    if found != expected or len(images) % expected:
+        raise ValueError(
+            f"expected a batch of {expected} views of each image, got {found} views in "
+            f"{len(images)} rows; set INPUT.VIEWS.RECIPE as the base configuration has it"
+        )
+    return images.unflatten(0, (expected, -1))

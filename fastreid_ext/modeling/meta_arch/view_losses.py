@@ -1,0 +1,235 @@
+"""Losses over several views of an image, and over mixed images, in any meta-architecture.
+
+A batch of V views of B images arrives as V * B rows, view-major (row v * B + b is view v of image
+b), with ``batch["views"]`` = V. The network sees all of them at once. :func:`add_view_losses` puts
+a :class:`ViewLosses` in the place of the model's ``losses`` method, which
+
+- gives the model's own losses the rows of view 0, the clean one, or all (``MODEL.LOSSES.VIEWS``);
+- adds ``loss_js``: the JS divergence between the class predictions for the views of an image [0];
+- adds ``loss_contrast``: each clean view against its other views, and against every view of the
+  batch's images of other persons;
+- with ``batch["mix"]`` (Mixup, CutMix) takes weight * L(own) + (1 - weight) * L(partner).
+
+In BDB and MGN each branch has its own term, ``loss_js_<branch>``; the branches share the weight in
+equal parts. Parameters, buffers and their names are as before, and so is evaluation.
+
+Letters: V views, B images, C classes, D dimension.
+
+[0] CIL: Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021,
+    https://arxiv.org/abs/2111.00880: cross-entropy and triplets on the clean view, JS over three
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.utils.events import EventStorage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastreid_ext.config.robust import CONTRASTIVE, JS, mixes_images, shows_views
+from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
+
+Losses = dict[str, Tensor]
+# What fastreid's heads call their outputs; the second has no margin and no gradient-free copy.
+LOGITS, FEATURES = "pred_class_logits", "features"
+
+
+def add_view_losses(model: nn.Module, cfg: CfgNode) -> None:
+    """Replace ``model.losses`` if the configuration shows several views or mixes images.
+
+    Otherwise, and where an architecture takes the views apart itself (its class says
+    ``takes_views``), the model stays as it is.
+
+    Raises:
+        ValueError: the architecture has no ``losses``.
+    """
+    if getattr(type(model), "takes_views", False) or not (shows_views(cfg) or mixes_images(cfg)):
+        return
+    if not callable(getattr(model, "losses", None)):
+        raise ValueError(
+            "expected a meta-architecture with losses(outputs, targets) for INPUT.VIEWS, MIXUP "
+            f"and CUTMIX, got {type(model).__name__}, which has none; give it one that returns a "
+            "dict of losses, or turn these keys off"
+        )
+    names, keys = cfg.MODEL.LOSSES.NAME, cfg.MODEL.LOSSES
+    losses = ViewLosses(
+        model.losses,
+        on_all_views=keys.VIEWS == "all",
+        js_scale=keys.JS.SCALE if JS in names else None,
+        contrast_scale=keys.CONTRAST.SCALE if CONTRASTIVE in names else None,
+        temperature=keys.CONTRAST.TEMPERATURE,
+    )
+    model.losses = losses
+    model.register_forward_pre_hook(losses.remember)
+
+
+class ViewLosses:
+    """The losses of a model for batches of several views or mixed images.
+
+    Args:
+        host: the model's own ``losses``, whose last argument are the targets.
+        on_all_views: give it the rows of all views, not of the first alone.
+        js_scale: weight of the JS term; None = without.
+        contrast_scale: weight of the contrastive term; None = without.
+        temperature: of the contrastive term, > 0.
+    """
+
+    def __init__(
+        self,
+        host: Callable[..., Losses],
+        *,
+        on_all_views: bool = False,
+        js_scale: float | None = None,
+        contrast_scale: float | None = None,
+        temperature: float = 0.7,
+    ) -> None:
+        self._host = host
+        self._on_all_views = on_all_views
+        self._js_scale = js_scale
+        self._contrast_scale = contrast_scale
+        self._temperature = temperature
+        self._views = 1
+        self._mix: Mapping[str, Any] | None = None
+
+    def remember(self, model: nn.Module, inputs: tuple) -> None:
+        """Keep what the batch says of views and mixing; the model's forward pre-hook."""
+        batch = inputs[0] if inputs and isinstance(inputs[0], Mapping) else {}
+        self._views = batch.get("views", 1)
+        self._mix = batch.get("mix")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Losses:
+        """Return the losses by name, each with its weight; arguments are those of the host.
+
+        Raises:
+            ValueError: the batch has one view, or rows that are no multiple of its views, or the
+                outputs lack what a term needs.
+        """
+        call = inspect.signature(self._host).bind(*args, **kwargs)
+        *outputs, (_, targets) = call.arguments.items()
+        count = self._images_of_a_view(targets)
+        branches = {
+            name: branch
+            for argument, value in outputs
+            for name, branch in branches_of(value, argument.removesuffix("outputs").strip("_"))
+        }
+        losses = self._own_losses(call, targets, count)
+        if self._js_scale is not None:
+            losses |= self._term("loss_js", self._js_scale, branches, LOGITS, self._js)
+        if self._contrast_scale is not None:
+            loss = functools.partial(self._contrast, targets)
+            losses |= self._term("loss_contrast", self._contrast_scale, branches, FEATURES, loss)
+        return losses
+
+    def _images_of_a_view(self, targets: Tensor) -> int:
+        rows, views = len(targets), self._views
+        if rows % views:
+            raise ValueError(
+                f"expected a multiple of batch['views'] = {views} rows, got {rows}; a batch holds "
+                "every view of each of its images"
+            )
+        if views < 2 and (self._js_scale, self._contrast_scale) != (None, None):
+            raise ValueError(
+                f"expected batches with at least two views for {JS} and {CONTRASTIVE}, got one; "
+                "set INPUT.VIEWS.RECIPE, or take the names out of MODEL.LOSSES.NAME"
+            )
+        return rows // views
+
+    def _own_losses(self, call: inspect.BoundArguments, targets: Tensor, count: int) -> Losses:
+        """Call the model's own losses on the rows it should see, for each set of targets."""
+        rows = len(targets)
+        kept = rows if self._on_all_views else count
+        given = {name: first_rows(value, rows, kept) for name, value in call.arguments.items()}
+        call.arguments.update(given)
+        if self._mix is None:
+            return self._host(*call.args, **call.kwargs)
+        partners, weight = self._mix["targets"], self._mix["weight"]
+        if partners.shape != targets.shape:
+            raise ValueError(
+                f"expected a mixing partner for each of {rows} rows in batch['mix'], got "
+                f"{tuple(partners.shape)}"
+            )
+        own = self._host(*call.args, **call.kwargs)
+        name = list(call.arguments)[-1]
+        call.arguments[name] = first_rows(partners, rows, kept)
+        with EventStorage():  # the accuracy that is logged is that for the own targets
+            partner = self._host(*call.args, **call.kwargs)
+        return {name: weight * own[name] + (1 - weight) * partner[name] for name in own}
+
+    def _js(self, logits: Tensor) -> Tensor:
+        return js_consistency_loss(logits.chunk(self._views))
+
+    def _contrast(self, targets: Tensor, features: Tensor) -> Tensor:
+        return contrast_of_views(features, targets, self._views, self._temperature)
+
+    @staticmethod
+    def _term(
+        title: str,
+        scale: float,
+        branches: Mapping[str, Mapping[str, Tensor]],
+        key: str,
+        loss: Callable[[Tensor], Tensor],
+    ) -> Losses:
+        """Return one term for each branch that has the output ``key``."""
+        inputs = {name: branch[key] for name, branch in branches.items() if key in branch}
+        if not inputs:
+            raise ValueError(
+                f"expected an output '{key}' of the head for {title}, as fastreid's heads have, "
+                f"got {[sorted(branch) for branch in branches.values()]}"
+            )
+        share = scale / len(inputs)
+        return {
+            f"{title}_{name}".rstrip("_"): share * loss(value) for name, value in inputs.items()
+        }
+
+
+def contrast_of_views(features: Tensor, targets: Tensor, views: int, temperature: float) -> Tensor:
+    """Contrast each clean view with its other views, and with all images of other persons.
+
+    The negatives are all views of these, so that positives and negatives are equally corrupted:
+    else a network that only sees how corrupted an image is would do well.
+
+    Args:
+        features: (V * B, D), view-major; any norm but 0.
+        targets: (V * B,) identities.
+        views: V >= 2.
+        temperature: > 0.
+
+    Returns:
+        Scalar >= 0.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)
+        by_view = rows.unflatten(0, (views, -1))  # (V, B, D)
+        query = by_view[0]
+        positive = torch.einsum("bd,vbd->bv", query, by_view[1:])
+        is_same = targets[: len(query), None] == targets[None, :]  # (B, V * B)
+        negative = (query @ rows.T).masked_fill(is_same, -torch.inf)
+    return multi_positive_log_loss(positive, negative, temperature)
+
+
+def branches_of(outputs: Any, name: str) -> list[tuple[str, Mapping[str, Tensor]]]:
+    """Return name and outputs of each branch: the mappings that hold logits or features."""
+    if not isinstance(outputs, Mapping):
+        return []
+    if LOGITS in outputs or FEATURES in outputs:
+        return [(name, outputs)]
+    return [
+        branch
+        for key, value in outputs.items()
+        for branch in branches_of(value, f"{name}_{key}".strip("_"))
+    ]
+
+
+def first_rows(value: Any, rows: int, kept: int) -> Any:
+    """Return the first ``kept`` of ``rows`` rows of every tensor in lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        return value[:kept] if value.ndim and len(value) == rows else value
+    if isinstance(value, Mapping):
+        return {key: first_rows(inner, rows, kept) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(first_rows(inner, rows, kept) for inner in value)
+    return value
