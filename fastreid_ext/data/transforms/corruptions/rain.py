@@ -1,21 +1,21 @@
 """Rain as CIL adds it to the 19 corruptions of ImageNet-C, drawn by our own code.
 
 CIL calls ``RandomRain`` of albumentations 0.5.2 with brightness coefficient 1, then its
-``RandomBrightness`` [0]. What those do, reconstructed from their documentation and sources: lines of
-one pixel, (200, 200, 200), from the drawn place down by the type's length and *right by 10 pixels*.
-The slant that is drawn from [-10, 10] and cut to an integer only sets how far left or right a line
-may begin, because 0.5.2 does not hand it to the drawing. Then a box blur, a turn to 8-bit HLS and
-back (coefficient 1 leaves rounding only), and brightness as a table, decimals cut off. An image of at
-most 60 rows is first enlarged to 65 by Pillow's bicubic filter.
+``RandomBrightness`` [0]. What these do, reconstructed from their sources: lines one pixel wide in
+(200, 200, 200), from the drawn place down by the type's length and *right by 10 pixels*. The slant
+that is drawn from [-10, 10] and cut to an integer only sets how far left or right a line may begin,
+because 0.5.2 does not hand it to the drawing. Then a box blur, a turn to 8-bit HLS and back (which
+rounds, and no more with coefficient 1), and brightness as a table, decimals cut off. An image of
+at most 60 rows is first enlarged to 65 by Pillow's bicubic filter.
 
-What is ours: such an image is brought back to its size, as every corruption here returns the size it
-was given (CIL resizes to the network's size next); and the random stream. albumentations draws from
-Python's ``random`` and no version of it that runs today draws this rain, so there is no reference
-stream to be faithful to: both modes run one procedure, and faithful only means that it draws from a
-``RandomState``. Given the drops, the image equals albumentations 0.5.2's.
+What is ours: such an image is brought back to its size, as every corruption here returns the size
+it was given (CIL resizes to the network's size next); and the random stream. albumentations draws
+from Python's ``random``, so there is no numpy stream to be faithful to: both modes run one
+procedure, and faithful only means that it draws from a ``RandomState``. Given the drops, the image
+equals albumentations 0.5.2's.
 
-[0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021 Datasets
-    and Benchmarks, https://arxiv.org/abs/2111.00880, and its code (MinghuiChen43/CIL-ReID)
+[0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
+    Datasets and Benchmarks, https://arxiv.org/abs/2111.00880; code: MinghuiChen43/CIL-ReID
 """
 
 import cv2
@@ -66,7 +66,8 @@ def draw_drops(height: int, width: int, severity: int, rng: RandomSource) -> NDA
 def _rained(image: Image, severity: int, drops: NDArray[np.int64]) -> Image:
     length = RAIN[severity - 1][1]
     wet = image.copy()
-    lines = np.stack([drops, drops + (SLANT, length)], axis=1).astype(np.int32)  # (N, 2, 2)
+    ends = drops + np.array([SLANT, length])
+    lines = np.stack([drops, ends], axis=1).astype(np.int32)  # (N, 2, 2)
     cv2.polylines(wet, lines, isClosed=False, color=_COLOUR, thickness=1)
     wet = cv2.blur(wet, (2 + severity, 2 + severity))
     wet = cv2.cvtColor(cv2.cvtColor(wet, cv2.COLOR_RGB2HLS), cv2.COLOR_HLS2RGB)

@@ -16,6 +16,7 @@ from fastreid_ext.data.transforms.corruptions.separable import NUDGE
 
 Floats = NDArray[np.float32]
 Table = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+Tables = tuple[NDArray[np.uint64], Floats, Floats]
 
 
 def zoom_table(size: int, factor: float, *, crop: bool) -> Table:
@@ -42,19 +43,12 @@ def zoom_table(size: int, factor: float, *, crop: bool) -> Table:
     return first[kept] + (size - source) // 2, first_weight[kept], second_weight[kept]
 
 
-@functools.lru_cache(maxsize=32)
-def _tables(
-    size: int, factors: tuple[float, ...], channels: int
-) -> tuple[NDArray[np.uint32], Floats, Floats]:
-    """(K, size * channels): for each number of a row, of all factors, first index and weights."""
+@functools.lru_cache(maxsize=64)
+def _tables(size: int, factors: tuple[float, ...]) -> Tables:
+    """(size, K): for each zoomed pixel of an axis and each factor, first index and both weights."""
     tables = [zoom_table(size, factor, crop=True) for factor in factors]
-    firsts, weights, others = (np.stack(part) for part in zip(*tables, strict=True))
-    firsts = firsts[:, :, None] * channels + np.arange(channels)
-    return (
-        firsts.reshape(len(factors), -1).astype(np.uint32),
-        np.repeat(weights, channels, axis=1).astype(np.float32),
-        np.repeat(others, channels, axis=1).astype(np.float32),
-    )
+    firsts, weights, others = (np.stack(part, axis=1) for part in zip(*tables, strict=True))
+    return firsts.astype(np.uint64), weights.astype(np.float32), others.astype(np.float32)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -66,43 +60,49 @@ def _mix_rows(
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_stretched(
-    total: Floats, row: Floats, firsts: NDArray[np.uint32], weights: Floats, others: Floats
-) -> None:
-    for i in range(total.size):
-        first = firsts[i]
-        total[i] += weights[i] * row[first] + others[i] * row[first + np.uint32(3)]
+def _add_stretched(total: Floats, rows: Floats, tables: Tables) -> None:
+    """Add to a row of pixels, of each of K rows, the two pixels it lies between."""
+    firsts, weights, others = tables
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)  # unsigned: never from the end
+    for x in range(firsts.shape[0]):
+        start = three * np.uint64(x)
+        r, g, b = total[start], total[start + one], total[start + two]
+        first, weight, other = firsts[x], weights[x], others[x]
+        for k in range(rows.shape[0]):
+            row, i, w, o = rows[k], three * first[k], weight[k], other[k]
+            j = i + three
+            r += w * row[i] + o * row[j]
+            g += w * row[i + one] + o * row[j + one]
+            b += w * row[i + two] + o * row[j + two]
+        total[start], total[start + one], total[start + two] = r, g, b
 
 
 @numba.njit(cache=True, nogil=True)
 def _mean_of_zooms(
-    image: NDArray[np.uint8],
-    row_firsts: NDArray[np.uint32],
-    row_weights: Floats,
-    row_others: Floats,
-    columns: tuple[NDArray[np.uint32], Floats, Floats],
+    image: NDArray[np.uint8], row_tables: Tables, column_tables: Tables
 ) -> NDArray[np.uint8]:
     height, width, _ = image.shape
-    size, factors = 3 * width, row_firsts.shape[0]
+    size, (firsts, weights, others) = 3 * width, row_tables
+    factors = firsts.shape[1]
     source = image.reshape((height, size)).astype(np.float32)
+    mixed = np.empty((factors, size), np.float32)
+    total = np.empty(size, np.float32)
     zoomed = np.empty((height, size), np.uint8)
-    total, mixed = np.empty(size, np.float32), np.empty(size, np.float32)
     share = np.float32(1 / (factors + 1))
     for y in range(height):
         total[:] = source[y]
         for k in range(factors):
-            first = row_firsts[k, y]
-            upper, lower = source[first], source[first + 1]
-            _mix_rows(upper, row_weights[k, y], lower, row_others[k, y], mixed)
-            _add_stretched(total, mixed, columns[0][k], columns[1][k], columns[2][k])
+            first = firsts[y, k]
+            lower = source[first + np.uint64(1)]
+            _mix_rows(source[first], weights[y, k], lower, others[y, k], mixed[k])
+        _add_stretched(total, mixed, column_tables)
         row = zoomed[y]
         for i in range(size):
-            value = total[i] * share + NUDGE
-            row[i] = np.uint8(np.int32(min(value, np.float32(255))))
+            row[i] = np.uint8(np.int32(min(total[i] * share + NUDGE, np.float32(255))))
     return zoomed.reshape(image.shape)
 
 
 def mean_of_zooms(image: NDArray[np.uint8], factors: tuple[float, ...]) -> NDArray[np.uint8]:
     """Return the mean of an (H, W, 3) image and its K zoomed versions, truncated to uint8."""
     height, width = image.shape[:2]
-    return _mean_of_zooms(image, *_tables(height, factors, 1), _tables(width, factors, 3))
+    return _mean_of_zooms(image, _tables(height, factors), _tables(width, factors))
