@@ -138,20 +138,33 @@ def inspection(args: argparse.Namespace) -> Inspection:
             the configuration.
     """
     cfg = load_config(args.config_file, [*args.opts, "MODEL.BACKBONE.PRETRAIN", "False"])
-    weights = args.weights or cfg.MODEL.WEIGHTS
+    weights, dataset = checkpoint_and_test_set(cfg, args.weights, args.dataset)
+    output = args.output or weights.parent / f"{args.picture}_{dataset}.png"
+    return Inspection(cfg, weights, dataset, expect_png(output), args.features)
+
+
+def checkpoint_and_test_set(
+    cfg: CfgNode, weights: str | None, dataset: str | None
+) -> tuple[Path, str]:
+    """Return what a user named, or what the configuration names.
+
+    Raises:
+        FileNotFoundError: the checkpoint does not exist.
+        ValueError: no weights, no test set, or an unknown data set.
+    """
+    weights = weights or cfg.MODEL.WEIGHTS
     if not weights:
         raise ValueError("expected a checkpoint, got none; add --weights <run>/model_final.pth")
-    if not args.dataset and not cfg.DATASETS.TESTS:
+    if not dataset and not cfg.DATASETS.TESTS:
         raise ValueError("expected a test set, got an empty DATASETS.TESTS; add --dataset NAME")
-    dataset = args.dataset or cfg.DATASETS.TESTS[0]
+    dataset = dataset or cfg.DATASETS.TESTS[0]
     known = list(DATASET_REGISTRY._obj_map)
     if dataset not in known:
         raise ValueError(unknown_name("--dataset", dataset, known))
-    weights = Path(weights).expanduser()
-    if not weights.is_file():
-        raise FileNotFoundError(f"no checkpoint at {weights}; give an existing one as --weights")
-    output = args.output or weights.parent / f"{args.picture}_{dataset}.png"
-    return Inspection(cfg, weights, dataset, expect_png(output), args.features)
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; give an existing one as --weights")
+    return path, dataset
 
 
 def _keep(test: TestFeatures, path: Path, origin: str) -> None:

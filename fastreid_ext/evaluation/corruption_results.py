@@ -1,0 +1,169 @@
+"""What a -C evaluation comes to: means over draws, means over the grid, and tables.
+
+*Relative drop*: 100 (clean - corrupted) / clean. mCE: :mod:`corruption_baseline`.
+"""
+
+import dataclasses
+import math
+import statistics
+from typing import Any
+
+from fastreid_ext.evaluation.corruption import Measured, Metrics
+from fastreid_ext.evaluation.corruption_baseline import ERROR_METRICS, CorruptionErrors
+from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
+from fastreid_ext.evaluation.ranking import column_title
+
+
+@dataclasses.dataclass(frozen=True)
+class CorruptionResults:
+    """Everything that tables and pictures show.
+
+    Attributes:
+        data_set: registered name.
+        corrupt: corrupted side.
+        index_sha256: ``rows_sha256`` of the index.
+        measured: metrics of all parts.
+        errors: relative to a baseline, None without one.
+    """
+
+    data_set: str
+    corrupt: str
+    index_sha256: str
+    measured: Measured
+    errors: CorruptionErrors | None = None
+
+    def drawn(self, metric: str) -> Summary:
+        """Return mean and standard deviation (n - 1) over the draws."""
+        return Summary.of([metrics[metric] for metrics in self.measured.draws])
+
+    def of_corruption(self, corruption: str, metric: str) -> float:
+        """Return the mean over the severities of the grid."""
+        return statistics.fmean(c[metric] for c in self.measured.grid[corruption].values())
+
+    def of_severity(self, severity: int, metric: str) -> float:
+        """Return the mean over the corruptions of the grid."""
+        return statistics.fmean(c[severity][metric] for c in self.measured.grid.values())
+
+    def severities(self) -> list[int]:
+        """Return the severities of the grid."""
+        return list(next(iter(self.measured.grid.values()), {}))
+
+    def drop(self, value: float, metric: str) -> float:
+        """Return the relative drop from the clean result, in percent; NaN where that is 0."""
+        clean = self.measured.clean[metric]
+        return 100 * (clean - value) / clean if clean else math.nan
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all numbers, ready for ``json.dumps``."""
+        drawn = {metric: self.drawn(metric) for metric in METRICS}
+        content: dict[str, Any] = {
+            "data_set": self.data_set,
+            "corrupt": self.corrupt,
+            "ap_rule": AP_RULE,
+            "clean": self.measured.clean,
+            "draws": self.measured.draws,
+            "corrupted": {
+                metric: {
+                    "mean": summary.mean,
+                    "std": None if math.isnan(summary.spread) else summary.spread,
+                    "relative_drop": _or_none(self.drop(summary.mean, metric)),
+                }
+                for metric, summary in drawn.items()
+            },
+            "std": "standard deviation over draws (n - 1)",
+        }
+        if self.measured.grid:
+            content["grid"] = {
+                name: {str(severity): metrics for severity, metrics in cells.items()}
+                for name, cells in self.measured.grid.items()
+            }
+            content["by_corruption"] = {
+                name: self._with_drop({m: self.of_corruption(name, m) for m in METRICS})
+                for name in self.measured.grid
+            }
+            content["by_severity"] = {
+                str(severity): self._with_drop({m: self.of_severity(severity, m) for m in METRICS})
+                for severity in self.severities()
+            }
+        if self.errors:
+            content["mCE"] = {
+                "baseline": self.errors.baseline,
+                "mean": {metric: self.errors.mean(metric) for metric in ERROR_METRICS},
+                "by_corruption": self.errors.by_corruption,
+            }
+        return content
+
+    def _with_drop(self, values: Metrics) -> dict[str, Any]:
+        drops = {metric: _or_none(self.drop(value, metric)) for metric, value in values.items()}
+        return {**values, "relative_drop": drops}
+
+    def one_line(self) -> str:
+        """Return clean and corrupted results in a line."""
+        parts = (
+            f"{column_title(m)} {self.measured.clean[m]:.1f} -> {self.drawn(m)}" for m in METRICS
+        )
+        errors = f"  mCE {self.errors.mean('mAP'):.1f}" if self.errors else ""
+        return f"{self.data_set}-C: " + "  ".join(parts) + errors
+
+    def as_markdown(self) -> str:
+        """Return the tables: clean and drawn; by corruption; by severity."""
+        count = len(self.measured.draws)
+        images = {"both": "queries and gallery", "query": "queries", "gallery": "gallery"}
+        over = f"mean (standard deviation) over {count} draws" if count > 1 else "one draw"
+        lines = [
+            f"{self.data_set}-C: {images[self.corrupt]} corrupted; percent; {AP_RULE}; "
+            f"index {self.index_sha256[:16]}.",
+            "",
+            *_table(
+                ["", *map(column_title, METRICS)],
+                [
+                    ["clean", *(f"{self.measured.clean[m]:.1f}" for m in METRICS)],
+                    [f"corrupted, {over}", *(str(self.drawn(m)) for m in METRICS)],
+                    [
+                        "relative drop",
+                        *(f"{self.drop(self.drawn(m).mean, m):.1f}" for m in METRICS),
+                    ],
+                ],
+            ),
+        ]
+        return "\n".join(lines + self._grid_lines()) + "\n"
+
+    def _grid_lines(self) -> list[str]:
+        if not self.measured.grid:
+            return []
+        heads = [f"{column_title('mAP')} at {s}" for s in self.severities()]
+        heads = ["corruption", *heads, "mean", "drop", "Rank-1 mean", "drop"]
+        rows = [self._grid_row(name) for name in self.measured.grid]
+        rank1, mean_ap = (
+            statistics.fmean(self.of_corruption(name, m) for name in self.measured.grid)
+            for m in ("Rank-1", "mAP")
+        )
+        of_severities = [f"{self.of_severity(s, 'mAP'):.1f}" for s in self.severities()]
+        means = [*of_severities, *self._value_and_drop(mean_ap, "mAP")]
+        rows.append(["**mean**", *means, *self._value_and_drop(rank1, "Rank-1")])
+        errors = self.errors
+        if errors:
+            heads += [f"CE {column_title(m)}" for m in ERROR_METRICS]
+            for row, name in zip(rows, self.measured.grid, strict=False):
+                row += [f"{errors.by_corruption[m][name]:.1f}" for m in ERROR_METRICS]
+            rows[-1] += [f"{errors.mean(m):.1f}" for m in ERROR_METRICS]
+        said = "All images with the same corruption; drops are relative, in percent"
+        said += f"; CE: errors relative to {errors.baseline}, last line mCE." if errors else "."
+        return ["", said, "", *_table(heads, rows)]
+
+    def _grid_row(self, name: str) -> list[str]:
+        cells = [f"{cell['mAP']:.1f}" for cell in self.measured.grid[name].values()]
+        values = ((self.of_corruption(name, metric), metric) for metric in ("mAP", "Rank-1"))
+        return [name, *cells, *(text for pair in values for text in self._value_and_drop(*pair))]
+
+    def _value_and_drop(self, value: float, metric: str) -> list[str]:
+        return [f"{value:.1f}", f"{self.drop(value, metric):.1f}"]
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -1,0 +1,85 @@
+"""One image under every corruption at every severity."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fastreid_ext.data.corrupted import corrupted_pixels, enlarged
+from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
+from fastreid_ext.data.transforms.corruptions.corrupt import SEVERITIES
+from fastreid_ext.data.transforms.random_corruption import Corruption
+from fastreid_ext.evaluation.pictures.png import save_pixels
+from fastreid_ext.evaluation.pictures.tiles import GAP, Pixels, blank, joined, page, text
+
+_HEIGHT, _WIDEST = 160, 240  # of a tile, in pixels
+_LEAST_WIDTH = 84  # for names
+_PER_BLOCK = 10  # corruptions beside each other
+
+
+def draw_corruption_sheet(
+    image: Pixels,
+    output: Path,
+    *,
+    names: Sequence[str] = CORRUPTION_NAMES,
+    seed: int = 0,
+    title: Sequence[str] = (),
+) -> Path:
+    """Draw a column per corruption, below its name the clean image and severities 1 to 5.
+
+    Images are corrupted at their own size, as in the evaluation, then scaled to tiles.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        output: PNG to write.
+        names: corruptions.
+        seed: of all corruptions, below 2**32.
+        title: lines above.
+    """
+    blocks = [
+        _block(image, names[start : start + _PER_BLOCK], seed)
+        for start in range(0, len(names), _PER_BLOCK)
+    ]
+    return save_pixels(page([*_equally_wide(blocks)], title), output)
+
+
+def _block(image: Pixels, names: Sequence[str], seed: int) -> Pixels:
+    clean = _tile(image)
+    left = [blank(text("", 1).shape[0] * 2 + GAP, 64)]
+    left += [_centred(said, clean.shape[0]) for said in ("clean", *map(str, SEVERITIES))]
+    columns = [joined(left, axis=0)]
+    for name in names:
+        first, _, second = name.partition("_")
+        tiles = [text(first, clean.shape[1]), text(second, clean.shape[1]), clean]
+        for severity in SEVERITIES:
+            tiles.append(_tile(corrupted_pixels(image, Corruption(name, severity, seed))))
+        columns.append(joined(tiles, axis=0))
+    return joined(columns, axis=1)
+
+
+def _tile(image: Pixels) -> Pixels:
+    """Scale to a tile, sides in proportion, on white of at least _LEAST_WIDTH."""
+    height, width = enlarged(image).shape[:2]
+    scale = min(_HEIGHT / height, _WIDEST / width)
+    size = round(width * scale), round(height * scale)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, size, interpolation=method)
+    missing = max(0, _LEAST_WIDTH - size[0])
+    sides = ((0, 0), (missing // 2, missing - missing // 2), (0, 0))
+    return np.pad(small, sides, constant_values=255)
+
+
+def _centred(words: str, height: int) -> Pixels:
+    strip = text(words, 64)
+    above = (height - len(strip)) // 2
+    below = height - len(strip) - above
+    return np.pad(strip, ((above, below), (0, 0), (0, 0)), constant_values=255)
+
+
+def _equally_wide(blocks: list[Pixels]) -> list[Pixels]:
+    width = max(block.shape[1] for block in blocks)
+    return [
+        np.pad(block, ((0, 2 * GAP), (0, width - block.shape[1]), (0, 0)), constant_values=255)
+        for block in blocks
+    ]

@@ -1,0 +1,71 @@
+"""Test a checkpoint on corrupted images: CIL's ten draws and, with --grid, each corruption alone.
+
+    python tools/evaluate_corruption.py --config-file configs/demo.yml --grid \
+        --weights demo/train/model_final.pth --dataset RenderedCampus --output demo/corruption
+
+The first call makes the index, which says the corruption, severity and seed of each image; hand it
+to others with --index, and they test the same pixels. --pixels keeps hashes of them beside the
+index, so that later evaluations say how many differ. --baseline takes the corruption.json of
+another evaluation and adds mCE. The same command continues an interrupted evaluation.
+
+--corrupt both is CIL's protocol. Of visible-infrared sets the infrared side stays clean: query or
+gallery. --output then holds corruption.json, corruption.md, draws.png and, with --grid,
+heat_map.png and drops.png.
+"""
+
+import argparse
+from pathlib import Path
+
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.config import load_config
+from fastreid_ext.data.corruption_index import SIDES
+from fastreid_ext.engine.corruption_run import USUAL_DRAWS, CorruptionRun, evaluate_corruption
+from fastreid_ext.engine.inspection import checkpoint_and_test_set, count
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config_file, [*args.opts, "MODEL.BACKBONE.PRETRAIN", "False"])
+    weights, dataset = checkpoint_and_test_set(cfg, args.weights, args.dataset)
+    run = CorruptionRun(
+        weights=weights,
+        dataset=dataset,
+        output=args.output,
+        index=args.index,
+        draws=args.draws,
+        grid=args.grid,
+        corrupt=args.corrupt,
+        seed=args.seed,
+        baseline=args.baseline,
+        pixels=args.pixels,
+    )
+    results = evaluate_corruption(cfg, run)
+    print(results.as_markdown())
+    print(f"{results.one_line()}  ({args.output})")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--config-file", required=True, help="of the model, as in train_net.py")
+    parser.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS")
+    parser.add_argument("--dataset", help="test set; default: the first of DATASETS.TESTS")
+    parser.add_argument("--output", type=Path, required=True, help="folder of results")
+    parser.add_argument(
+        "--index",
+        type=Path,
+        metavar="FILE",
+        help="made if missing; .jsonl or .jsonl.gz; default: corruption_index.jsonl in --output",
+    )
+    parser.add_argument("--draws", type=count, default=USUAL_DRAWS, help="of the index (10)")
+    parser.add_argument("--grid", action="store_true", help="also every corruption x severity")
+    parser.add_argument("--corrupt", choices=SIDES, default="both", help="which side (both)")
+    parser.add_argument("--seed", type=int, default=0, help="of an index that is made (0)")
+    parser.add_argument("--baseline", type=Path, metavar="JSON", help="for mCE; needs --grid")
+    parser.add_argument("--pixels", action="store_true", help="keep hashes of the pixels")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())
