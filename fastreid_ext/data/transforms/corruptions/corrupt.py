@@ -27,15 +27,15 @@ _MODULES = {
     "snow": "weather",
     "frost": "weather",
     "fog": "weather",
-    "brightness": "digital",
+    "brightness": "colour",
     "contrast": "digital",
-    "elastic_transform": "digital",
+    "elastic_transform": "warping",
     "pixelate": "digital",
     "jpeg_compression": "digital",
     "speckle_noise": "noise",
     "gaussian_blur": "blur",
     "spatter": "weather",
-    "saturate": "digital",
+    "saturate": "colour",
     "rain": "rain",
 }
 CORRUPTION_NAMES = tuple(_MODULES)
