@@ -101,6 +101,12 @@ def _own_data_problems(cfg: CfgNode) -> list[str]:
                 "the folder that holds bounding_box_train, query and bounding_box_test",
             ),
             ("PersonTable", "DATASETS.TABLE", cfg.DATASETS.TABLE, "the path of the CSV file"),
+            (
+                "UnlabelledPersons",
+                "DATASETS.FOLDER",
+                cfg.DATASETS.FOLDER,
+                "a folder of images, or a .txt file that lists some",
+            ),
         )
         if name in used and not value
     ]

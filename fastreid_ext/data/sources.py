@@ -32,7 +32,11 @@ EXPECTED_FOLDERS = {
 }
 
 # The user's own data: argument of the class and key of DATASETS that hold the path.
-_OWN = {"PersonFolder": ("folder", "FOLDER"), "PersonTable": ("table", "TABLE")}
+_OWN = {
+    "PersonFolder": ("folder", "FOLDER"),
+    "PersonTable": ("table", "TABLE"),
+    "UnlabelledPersons": ("folder", "FOLDER"),
+}
 
 
 @dataclass

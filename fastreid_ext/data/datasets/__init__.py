@@ -15,6 +15,7 @@ from fastreid_ext.data.datasets.rendered_persons import (
     RenderedVI,
 )
 from fastreid_ext.data.datasets.scene_cameras import ClonedPerson, RandPerson
+from fastreid_ext.data.datasets.unlabelled_persons import UnlabelledPersons
 
 __all__ = [
     "CUHK02",
@@ -31,5 +32,6 @@ __all__ = [
     "RenderedStation",
     "RenderedStreet",
     "RenderedVI",
+    "UnlabelledPersons",
     "ten_splits",
 ]

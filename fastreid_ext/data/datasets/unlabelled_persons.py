@@ -1,0 +1,95 @@
+"""Images without labels, for pre-training that needs none."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from fastreid_ext.data.datasets.generated_persons import locate_set
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+@DATASET_REGISTRY.register()
+class UnlabelledPersons(ImageDataset):
+    """All images below ``DATASETS.FOLDER``, each a person of its own; for training only.
+
+    The folder is searched with all folders below it but hidden ones and links, for .jpg, .jpeg,
+    .png, .bmp and .webp. Instead of a folder it may be a text file (.txt) with the path of an image
+    in each line, as it stands or from the folder of the file on.
+
+    Args:
+        root: folder below which a relative ``folder`` that does not exist as it stands is looked
+            for.
+        folder: DATASETS.FOLDER.
+    """
+
+    dataset_dir = ""
+    dataset_name = "unlabelledpersons"
+
+    def __init__(self, root: str = "datasets", *, folder: str = "", **kwargs: Any) -> None:
+        if not folder:
+            raise ValueError(
+                "DATASETS.FOLDER is empty, so UnlabelledPersons has no images; give a folder, or a "
+                ".txt file with the path of an image in each line"
+            )
+        path = Path(os.path.abspath(locate_set(folder, root)))
+        is_list = path.suffix == ".txt"
+        if not (path.is_file() if is_list else path.is_dir()):
+            what = "list" if is_list else "folder"
+            raise FileNotFoundError(
+                f"no {what} at {path} (DATASETS.FOLDER of UnlabelledPersons); give an existing one"
+            )
+        self.base = path.parent if is_list else path
+        self.list_name = path.stem
+        super().__init__(lambda: self._items(path, is_list), [], [], **kwargs)
+
+    def _items(self, path: Path, is_list: bool) -> list[tuple[str, str, str]]:
+        files = _listed(path) if is_list else _below(path)
+        name = self.dataset_name
+        return [(file, f"{name}_{number}", f"{name}_0") for number, file in enumerate(files)]
+
+
+def _below(folder: Path) -> list[str]:
+    """Return the images below a folder, sorted."""
+
+    def stop(error: OSError) -> None:
+        raise OSError(
+            f"cannot read the folder {error.filename} ({error.strerror}) below DATASETS.FOLDER; "
+            "make it readable, or move it elsewhere"
+        ) from error
+
+    files = []
+    for place, folders, names in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [
+            os.path.join(place, name)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    if not files:
+        raise FileNotFoundError(
+            f"expected images ({', '.join(SUFFIXES)}) below {folder} (DATASETS.FOLDER), got none; "
+            "is it the right folder, and are its archives unpacked?"
+        )
+    return sorted(files)
+
+
+def _listed(file: Path) -> list[str]:
+    """Return the images that a file lists, in its order."""
+    try:
+        lines = file.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: expected a text file, got: {error}") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise ValueError(f"{file}: expected the path of an image in each line, got an empty file")
+    for number, name in enumerate(names, 1):
+        if not name.lower().endswith(SUFFIXES):
+            raise ValueError(
+                f"{file}: expected paths of images ({', '.join(SUFFIXES)}), got '{name}' as path "
+                f"{number}; give the path alone, without labels behind it"
+            )
+    return [str(file.parent / name) for name in names]
