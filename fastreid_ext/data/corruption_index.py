@@ -118,16 +118,15 @@ class CorruptionIndex:
             files: path of each name.
         """
         known = dict(zip(self.names, self.fingerprints, strict=True))
-        for problem, odd in (
-            ("lacks", sorted(set(known) - set(files))),
-            ("has more than", sorted(set(files) - set(known))),
-        ):
-            if odd:
-                raise ValueError(
-                    f"the -C index does not match the data set: {self.data_set} here {problem} "
-                    f"{len(odd)} of the {len(known)} images that the index lists, the first is "
-                    f"{odd[0]}; restore the data set, or make an index for this one"
-                )
+        missing, extra = sorted(set(known) - set(files)), sorted(set(files) - set(known))
+        if missing or extra:
+            difference = "lacks {} of" if missing else "has {} more than"
+            raise ValueError(
+                f"the -C index does not match the data set: {self.data_set} here "
+                f"{difference.format(len(missing or extra))} the {len(known)} images that the "
+                f"index lists, the first is {(missing or extra)[0]}; restore the data set, or make "
+                "an index for this one"
+            )
         now = fingerprints(files)
         changed = [name for name in self.names if now[name] != known[name]]
         if changed:

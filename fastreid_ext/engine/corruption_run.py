@@ -22,7 +22,12 @@ from fastreid_ext.data.corruption_index import CorruptionIndex, Side, draw_index
 from fastreid_ext.engine.results import commit, plain, versions
 from fastreid_ext.engine.run import load_model
 from fastreid_ext.evaluation.corruption import CorruptionEvaluation
-from fastreid_ext.evaluation.corruption_baseline import FORMAT, RESULT_FILE, read_baseline
+from fastreid_ext.evaluation.corruption_baseline import (
+    ERROR_METRICS,
+    FORMAT,
+    RESULT_FILE,
+    read_baseline,
+)
 from fastreid_ext.evaluation.corruption_pixels import compare_pixels
 from fastreid_ext.evaluation.corruption_results import CorruptionResults
 from fastreid_ext.evaluation.pictures.corruption import draw_draws, draw_drops, draw_severities
@@ -174,4 +179,7 @@ def _write(results: CorruptionResults, about: dict[str, Any], output: Path) -> N
     draw_draws(results, output / "draws.png")
     if results.measured.grid:
         draw_severities(results, output / "heat_map.png")
-        draw_drops(results, output / "drops.png")
+        if all(results.measured.clean[metric] for metric in ERROR_METRICS):
+            draw_drops(results, output / "drops.png")
+        else:
+            logger.warning("no drops.png: the clean result is 0")

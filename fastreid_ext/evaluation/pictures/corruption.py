@@ -27,7 +27,7 @@ def draw_severities(results: CorruptionResults, output: Path) -> Path:
         ValueError: there is no grid.
     """
     _expect_grid(results)
-    names, severities = list(results.measured.grid), results.severities()
+    names = list(results.measured.grid)
     size = (3.2 + 4.4 * len(_SHOWN), 1.7 + 0.3 * (len(names) + 1))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(_SHOWN), sharey=True)
@@ -36,7 +36,6 @@ def draw_severities(results: CorruptionResults, output: Path) -> Path:
     panels[0].set_yticks(range(len(names) + 1), [*map(spoken, names), "mean"])
     figure.supxlabel("severity", fontsize=10)
     figure.suptitle(f"{results.data_set}-C, {_corrupted(results)}", fontsize=11)
-    assert severities
     return save_figure(figure, output)
 
 
@@ -63,7 +62,7 @@ def _heat_map(axes: Axes, results: CorruptionResults, metric: str) -> None:
 def draw_drops(results: CorruptionResults, output: Path) -> Path:
     """Draw the relative drop of mAP and Rank-1 for each corruption, the worst first.
 
-    Means over the severities; below them the mean over the draws of the index, where corruptions are mixed.
+    Means over the severities; below them the mean over the draws, in which corruptions are mixed.
 
     Raises:
         ValueError: there is no grid, or the clean result is 0.

@@ -1,0 +1,290 @@
+"""The index of a -C evaluation: the same everywhere, uniform, and refused where it does not fit."""
+
+import dataclasses
+import gzip
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import chisquare
+
+from fastreid_ext.data.corrupted import (
+    CorruptedImages,
+    corrupted_loader,
+    corrupted_pixels,
+    enlarged,
+    pixel_hash,
+    test_images,
+)
+from fastreid_ext.data.corruption_file import read_index, write_index
+from fastreid_ext.data.corruption_index import draw_corruption, draw_index
+from fastreid_ext.data.dataset import PersonDataset, read_rgb
+from fastreid_ext.data.image_fingerprints import fingerprint
+from fastreid_ext.data.transforms import build_transforms
+from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
+from fastreid_ext.data.transforms.random_corruption import Corruption
+
+from .conftest import small_config, write_image
+
+SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
+
+
+@pytest.fixture
+def images(make_cfg):
+    return test_images(make_cfg(), "Market1501")
+
+
+@pytest.fixture
+def index(images):
+    return draw_index("Market1501", images.files("both"), draws=3)
+
+
+@pytest.fixture
+def tree(market_root, tmp_path):
+    """A copy that may be changed."""
+    return shutil.copytree(market_root, tmp_path / "elsewhere")
+
+
+def files_below(root):
+    return test_images(small_config(root), "Market1501").files("both")
+
+
+@pytest.mark.parametrize("name", ["index.jsonl", "index.jsonl.gz"])
+def test_equal_bytes_from_two_roots(name, index, tree, tmp_path):
+    write_index(index, tmp_path / "a" / name)
+    write_index(draw_index("Market1501", files_below(tree), draws=3), tmp_path / "b" / name)
+    data = (tmp_path / "a" / name).read_bytes()
+    assert data == (tmp_path / "b" / name).read_bytes()
+    text = gzip.decompress(data) if name.endswith("gz") else data
+    assert str(tree).encode() not in text
+    assert len(text.splitlines()) == 1 + 6 + 12
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["index.jsonl", "index.jsonl.gz"])
+def test_is_read_as_it_was_written(name, index, tmp_path):
+    write_index(index, tmp_path / name)
+    again = read_index(tmp_path / name)
+    assert again.rows() == index.rows()
+    assert again.rows_sha256() == index.rows_sha256()
+    assert again.drawn(4, 2) == index.drawn(4, 2)
+    for field in ("types", "severities", "seeds", "grid_seeds"):
+        assert getattr(again, field).dtype == getattr(index, field).dtype
+
+
+def test_a_row_says_image_corruption_severity_and_seed(index, tmp_path):
+    write_index(index, tmp_path / "index.jsonl")
+    header, row = map(json.loads, (tmp_path / "index.jsonl").read_text().splitlines()[:2])
+    assert header["corruptions"] == list(CORRUPTION_NAMES)
+    assert len(CORRUPTION_NAMES) == 20
+    assert (header["data_set"], header["draws"], header["images"]) == ("Market1501", 3, 18)
+    assert row["image"].startswith("Market-1501-v15.09.15/bounding_box_test/0009_c1s1")
+    name, severity, seed = row["draws"][0].split(":")
+    assert name in CORRUPTION_NAMES
+    assert 1 <= int(severity) <= 5
+    assert 0 <= int(seed) < 2**32
+
+
+def test_a_draw_depends_on_its_own_image_only(images, index):
+    files = images.files("both")
+    left_out = dict(list(files.items())[1:])
+    fewer = draw_index("Market1501", left_out, draws=2)
+    rows = {name: row for row, name in enumerate(index.names)}
+    for row, name in enumerate(fewer.names):
+        for draw in range(2):
+            assert fewer.drawn(row, draw) == index.drawn(rows[name], draw)
+
+
+def test_seed_data_set_image_and_draw_all_matter():
+    drawn = {
+        draw_corruption(0, "Market1501", "a.jpg", 0),
+        draw_corruption(1, "Market1501", "a.jpg", 0),
+        draw_corruption(0, "DukeMTMC", "a.jpg", 0),
+        draw_corruption(0, "Market1501", "b.jpg", 0),
+        draw_corruption(0, "Market1501", "a.jpg", 1),
+    }
+    assert len({corruption.seed for corruption in drawn}) == 5
+
+
+def test_known_draw():
+    """An index must not change with the code: these were drawn when the format was made."""
+    drawn = draw_corruption(0, "Market1501", "query/0001_c1s1_001051_00.jpg", 0)
+    assert str(drawn) == "defocus_blur:4:3306906270"
+
+
+def test_types_and_severities_are_uniform():
+    """Chi-square over 40,000 draws: types, severities, pairs, and a draw given the one before."""
+    drawn = np.array(
+        [
+            [
+                (CORRUPTION_NAMES.index(c.name), c.severity - 1, c.seed)
+                for c in (draw_corruption(0, "Market1501", f"{i}.jpg", k) for k in range(10))
+            ]
+            for i in range(4000)
+        ]
+    )
+    types, severities, seeds = drawn[..., 0], drawn[..., 1], drawn[..., 2]
+    pairs = types * 5 + severities
+    following = types[:, :-1] * 20 + types[:, 1:]
+    for values, kinds in ((types, 20), (severities, 5), (pairs, 100), (following, 400)):
+        assert chisquare(np.bincount(values.ravel(), minlength=kinds)).pvalue > 1e-3
+    assert chisquare(np.bincount((seeds >> 28).ravel(), minlength=16)).pvalue > 1e-3
+    assert len(np.unique(seeds)) > 39_990
+
+
+@pytest.mark.parametrize("name", ["query", "bounding_box_test"])
+def test_missing_extra_and_changed_images_are_named(name, index, tree):
+    folder = tree / "Market-1501-v15.09.15" / name
+    index.expect_images(files_below(tree))
+    first = sorted(folder.iterdir())[0]
+    before = first.read_bytes()
+    write_image(first, seed=99)
+    named = re.escape(f"{folder.name}/{first.name}")
+    with pytest.raises(
+        ValueError, match=rf"1 of the 18 images .* are others .* first is .*{named}"
+    ):
+        index.expect_images(files_below(tree))
+    first.unlink()
+    with pytest.raises(ValueError, match=rf"lacks 1 of the 18 images .* first is .*{named};"):
+        index.expect_images(files_below(tree))
+    first.write_bytes(before)
+    write_image(folder / "0011_c6s1_000000_00.jpg")
+    with pytest.raises(ValueError, match=r"has 1 more than the 18 images .*0011_c6s1_000000_00"):
+        index.expect_images(files_below(tree))
+
+
+def test_an_index_for_something_else_is_refused(index):
+    index.expect("Market1501", "query", 3)
+    with pytest.raises(ValueError, match="expected a -C index of DukeMTMC, got one of Market1501"):
+        index.expect("DukeMTMC", "both", 3)
+    with pytest.raises(ValueError, match="expected 1 to 3 draws, which the -C index has, got 10"):
+        index.expect("Market1501", "both", 10)
+    queries = dataclasses.replace(index, side="query")
+    with pytest.raises(ValueError, match="with images of side 'both', got side 'query'"):
+        queries.expect("Market1501", "both", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.replace("fog", "rain"), "18 images that were written, got 18 or changed"),
+        (lambda t: t.rsplit("\n", 2)[0], "18 images that were written, got 17 or changed"),
+        (lambda t: t[:-40], r"expected lines of JSON with an image.*JSONDecodeError"),
+        (lambda t: t.replace('"grid_seed"', '"seed_of_grid"'), r"expected lines .* KeyError"),
+        (lambda t: t.replace("index 1", "index 7"), r"expected format '.*1'.*got '.* index 7'"),
+        (lambda t: t.replace('"fog", ', '"fogg", ', 1), "unknown corruption 'fogg'; known: gauss"),
+        (lambda t: t.replace('"side"', '"Seite"'), r":1: expected the keys .* without side"),
+        (lambda t: "image fog 3\n" + t, r":1: expected a line of JSON, got: Expecting value"),
+        (lambda t: "[1]\n" + t, r":1: expected the keys .* without format, data_set"),
+        (lambda t: "", r":1: expected a line of JSON"),
+        (lambda t: re.sub(r"fog:\d:", "fog:6:", t), r"fog:6:\d+, a severity or seed out of range"),
+    ],
+)
+def test_a_damaged_index_is_refused(change, words, images, tmp_path):
+    file = tmp_path / "index.jsonl"
+    write_index(draw_index("Market1501", images.files("both"), draws=9), file)
+    file.write_text(change(file.read_text()))
+    with pytest.raises(ValueError, match=words):
+        read_index(file)
+
+
+def test_a_cut_gzip_file_is_refused(index, tmp_path):
+    file = tmp_path / "index.jsonl.gz"
+    write_index(index, file)
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"expected text, gzipped if \.gz, got: Compressed file"):
+        read_index(file)
+    file.write_bytes(b"no gzip")
+    with pytest.raises(ValueError, match=r"expected text, gzipped if \.gz, got: Not a gzipped"):
+        read_index(file)
+
+
+def test_a_missing_index_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no -C index at .*none\.jsonl; give an existing"):
+        read_index(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"draws": 0}, {"seed": -1}, {"side": "left"}, {"corruptions": ["fogg"]}]
+)
+def test_an_impossible_index_is_refused(wrong, images):
+    with pytest.raises(
+        ValueError, match=r"expected images, draws >= 1, seed >= 0, a side of query"
+    ):
+        draw_index("Market1501", images.files("both"), **wrong)
+
+
+def test_an_unreadable_image_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"cannot read image .*gone\.jpg: .*; restore the data set"):
+        draw_index("Market1501", {"gone.jpg": str(tmp_path / "gone.jpg")})
+
+
+def test_fingerprints_see_pixels_of_png_and_bytes_of_jpeg(tmp_path):
+    picture = Image.open(write_image(tmp_path / "a.png"))
+    picture.save(tmp_path / "small.png", optimize=True)
+    picture.save(tmp_path / "quick.png", compress_level=0)
+    assert fingerprint(tmp_path / "small.png") == fingerprint(tmp_path / "quick.png")
+    assert fingerprint(write_image(tmp_path / "b.png", seed=1)) != fingerprint(tmp_path / "a.png")
+    picture.save(tmp_path / "a.jpg", quality=90)
+    picture.save(tmp_path / "b.jpg", quality=91)
+    assert fingerprint(tmp_path / "a.jpg") != fingerprint(tmp_path / "b.jpg")
+
+
+def test_sides(images):
+    assert [len(images.rows(side)) for side in ("query", "gallery", "both")] == [6, 12, 18]
+    assert all("/query/" in name for name in images.files("query"))
+    assert all("/bounding_box_test/" in name for name in images.files("gallery"))
+
+
+def test_corrupts_at_native_size_then_transforms(images, make_cfg):
+    """By hand, from the public parts alone."""
+    from fastreid_ext.data.transforms.corruptions import corrupt
+
+    path = images.items[0][0]
+    transform = build_transforms(make_cfg(), is_train=False)
+    sample = CorruptedImages(images.items[:1], [Corruption("fog", 3, 7)], transform)[0]
+    native = np.asarray(read_rgb(path).resize((32, 64), Image.Resampling.BILINEAR))
+    assert enlarged(np.asarray(read_rgb(path))).shape == (64, 32, 3)  # files are 16 x 32
+    large = enlarged(np.asarray(read_rgb(path)))
+    assert np.abs(large.astype(int) - native).mean() < 3  # cv2 and Pillow round differently
+    expected = corrupt(large, "fog", 3, np.random.RandomState(7), faithful=True)
+    assert (sample["images"] == transform(Image.fromarray(expected))).all()
+    assert sample["pixels"] == pixel_hash(expected)
+
+
+def test_clean_samples_are_those_of_the_evaluation(images, make_cfg):
+    transform = build_transforms(make_cfg(), is_train=False)
+    usual = PersonDataset(images.items, transform, relabel=False)[3]
+    ours = CorruptedImages(images.items, [None] * 18, transform)[3]
+    assert (ours["images"] == usual["images"]).all()
+    assert [ours[key] for key in ("targets", "camids", "img_paths")] == [
+        usual[key] for key in ("targets", "camids", "img_paths")
+    ]
+
+
+def test_images_large_enough_stay_as_they_are():
+    image = np.zeros((40, 32, 3), np.uint8)
+    assert enlarged(image) is image
+    assert corrupted_pixels(image, None) is image
+    assert enlarged(np.zeros((20, 50, 3), np.uint8)).shape == (32, 80, 3)
+
+
+def test_pixels_do_not_depend_on_the_number_of_workers(images, make_cfg):
+    index = draw_index("Market1501", images.files("both"), draws=1, corruptions=SOME)
+    chosen = [index.drawn(index.names.index(name), 0) for name in images.names]
+    runs = []
+    for workers in (0, 2):
+        cfg = make_cfg(TEST__NUM_WORKERS=workers, TEST__IMS_PER_BATCH=5)
+        runs.append(list(corrupted_loader(cfg, images.items, chosen)))
+    for alone, shared in zip(*runs, strict=True):
+        assert (alone["images"] == shared["images"]).all()
+        assert (alone["pixels"] == shared["pixels"]).all()
+        assert alone["img_paths"] == shared["img_paths"]
+
+
+def test_there_must_be_a_corruption_for_each_image(images):
+    with pytest.raises(ValueError, match=r"expected a corruption .* got 1 for 18 images"):
+        CorruptedImages(images.items, [None], lambda image: image)
