@@ -21,6 +21,7 @@ from fastreid_ext.config.backbones import backbone_problems
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS, bdb_problems
 from fastreid_ext.config.data_settings import data_problems
 from fastreid_ext.config.evaluation import evaluation_problems
+from fastreid_ext.config.fast_path import fast_path_problems
 from fastreid_ext.config.pretrained import FAMILY_NAMES, pretrained_problems
 from fastreid_ext.config.robust import PRETRAINING_LOSSES, VIEW_LOSSES, robust_problems
 
@@ -55,6 +56,7 @@ def check_config(cfg: CfgNode) -> None:
     problems += [*backbone_problems(cfg), *bdb_problems(cfg), *data_problems(cfg)]
     problems += evaluation_problems(cfg)
     problems += augmentation_problems(cfg)
+    problems += fast_path_problems(cfg)
     problems += robust_problems(cfg)
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))

@@ -4,6 +4,7 @@ from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
 from fastreid_ext.config.augmentation import add_augmentation_keys
+from fastreid_ext.config.fast_path import add_fast_path_keys
 from fastreid_ext.config.pretrained import add_pretrained_keys
 from fastreid_ext.config.robust import add_robust_keys
 
@@ -42,6 +43,7 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     _add_batch_drop_block(cfg)
     add_pretrained_keys(cfg)
     add_augmentation_keys(cfg)
+    add_fast_path_keys(cfg)
     add_robust_keys(cfg)
 
     # Loader processes during evaluation (fastreid fixes 4).
@@ -55,7 +57,8 @@ def _add_data_settings(cfg: CfgNode) -> None:
     # of a list file: that list, of tools/make_subset.py or of another project. Each set of NAMES
     # but GeneratedPersons is cut, which has MAX_PER_IDENTITY; tests stay whole.
     cfg.DATASETS.SUBSET = ""
-    # Folder of the data set "PersonFolder", in Market-1501's layout.
+    # Folder of the data set "PersonFolder", in Market-1501's layout; or of "UnlabelledPersons",
+    # with images anywhere below it (or a .txt file of their paths), each a person of its own.
     cfg.DATASETS.FOLDER = ""
     # CSV file of the data set "PersonTable": file_name, person_id, camera_id, split.
     cfg.DATASETS.TABLE = ""

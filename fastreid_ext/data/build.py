@@ -2,19 +2,23 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 
 from fastreid.config import CfgNode
 from fastreid.data import samplers as host
 from fastreid.utils import comm
 
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
-from fastreid_ext.data.dataset import PersonDataset
+from fastreid_ext.data.dataset import AnyItem, PersonDataset, read_rgb
+from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, batch_problems
-from fastreid_ext.data.loaders import PersonLoader, TrainLoader
+from fastreid_ext.data.loaders import BatchStep, PersonLoader, TrainLoader
 from fastreid_ext.data.mixing import MixedBatches
 from fastreid_ext.data.samplers import OncePerIdentity, ResumableSampler, Stream, fastreid_stream
 from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
 from fastreid_ext.data.transforms import build_transforms
+from fastreid_ext.data.transforms.fast_path import paint_steps
+from fastreid_ext.data.transforms.on_batch import build_batch_steps
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +34,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         ValueError: the images cannot fill the batches the configuration asks for.
     """
     training = training_items(cfg)
-    dataset = PersonDataset(training.items, build_transforms(cfg, is_train=True), relabel=True)
+    dataset = _dataset(cfg, training.items, is_train=True)
     seed = cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed())
     world_size = comm.get_world_size()
     stream = _stream(cfg, training, world_size)
@@ -48,6 +52,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         device=_device(cfg),
+        batch_steps=_batch_steps(cfg, is_train=True),
     )
 
 
@@ -59,7 +64,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, in
         ValueError: it has no queries or no gallery.
     """
     items, num_query = query_and_gallery(cfg, dataset_name)
-    dataset = PersonDataset(items, build_transforms(cfg, is_train=False), relabel=False)
+    dataset = _dataset(cfg, items, is_train=False)
     loader = PersonLoader(
         dataset,
         host.InferenceSampler(len(dataset)),
@@ -67,6 +72,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, in
         drop_last=False,
         num_workers=cfg.TEST.NUM_WORKERS,
         device=_device(cfg),
+        batch_steps=_batch_steps(cfg, is_train=False),
     )
     return loader, num_query
 
@@ -122,6 +128,19 @@ def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> Mix
         instances=cfg.DATALOADER.NUM_INSTANCE if has_persons else 1,
         world_size=world_size,
     )
+
+
+def _dataset(cfg: CfgNode, items: Sequence[AnyItem], *, is_train: bool) -> PersonDataset:
+    return PersonDataset(
+        items,
+        build_transforms(cfg, is_train=is_train),
+        relabel=is_train,
+        read=read_pixels if cfg.INPUT.FAST_PATH.ENABLED else read_rgb,
+    )
+
+
+def _batch_steps(cfg: CfgNode, *, is_train: bool) -> list[BatchStep]:
+    return [*paint_steps(cfg, is_train=is_train), *build_batch_steps(cfg, is_train=is_train)]
 
 
 def _device(cfg: CfgNode) -> str:

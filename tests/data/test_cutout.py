@@ -17,7 +17,11 @@ from .conftest import small_config
 
 MEAN = [0.485 * 255, 0.456 * 255, 0.406 * 255]
 PLAIN = {f"INPUT__{name}__ENABLED": False for name in ("FLIP", "REA", "CJ", "AUGMIX", "AUTOAUG")}
-CUT = PLAIN | {"INPUT__CUTOUT__ENABLED": True, "INPUT__CUTOUT__SIZE": [8, 4]}
+CUT = PLAIN | {
+    "INPUT__FAST_PATH__ENABLED": False,  # tests of the list; test_fast_path.py has the other
+    "INPUT__CUTOUT__ENABLED": True,
+    "INPUT__CUTOUT__SIZE": [8, 4],
+}
 
 
 def cutout(probability=0.5, size=(2, 3)):

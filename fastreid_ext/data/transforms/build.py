@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.transforms import Compose
 
 from fastreid_ext.data.transforms.cutout import Cutout
+from fastreid_ext.data.transforms.fast_path import fast_back, fast_front, fast_whole
 from fastreid_ext.data.transforms.from_config import (
     build_channel_steps,
     build_corruption,
@@ -53,7 +54,14 @@ def build_transforms(cfg: CfgNode, *, is_train: bool) -> Callable[[Any], Any]:
 
     Without any of ours the list is fastreid's own. Normalisation is the model's first step, so the
     value 0 of a normalised image is the colour ``MODEL.PIXEL_MEAN`` here.
+
+    With ``INPUT.FAST_PATH`` fastreid's steps are replaced by compiled ones and the tensors are
+    uint8, until the loader has them on the device; see
+    :mod:`~fastreid_ext.data.transforms.fast_path`.
     """
+    is_fast = cfg.INPUT.FAST_PATH.ENABLED
+    if is_fast and not (is_train and _has_own_steps(cfg)):
+        return fast_whole(cfg, is_train=is_train)
     if not is_train:
         return Compose(host_transforms(cfg, is_train=False).transforms)
     steps = list(host_transforms(cfg, is_train=True).transforms)
@@ -65,12 +73,15 @@ def build_transforms(cfg: CfgNode, *, is_train: bool) -> Callable[[Any], Any]:
     single = corruption if cfg.INPUT.CORRUPTION.ENABLED else None
     pixels = build_pixel_steps(cfg)
     front = [step for step in steps[: after - 1] if not isinstance(step, HostAugMix)]
+    back = steps[after - 1 :]
+    if is_fast:
+        front, back = [fast_front(cfg, is_train=True)], [fast_back(cfg)]
     parts = Parts(
         front=Front(front, single if where == "native" else None),
         pixels=PixelSteps(
             pixels, single if where != "native" else None, is_applied=where == "resized"
         ),
-        back=Back(steps[after - 1 :], build_channel_steps(cfg)),
+        back=Back(back, build_channel_steps(cfg)),
     )
     return TrainingTransform(parts, build_views(cfg), is_recorded=records_corruptions(cfg))
 

@@ -35,8 +35,15 @@ class Cutout:
         corner = self.sample(*image.shape[-2:])
         return image if corner is None else self.apply(image, corner)
 
-    def sample(self, height: int, width: int) -> Corner | None:
+    def sample(
+        self, height: int, width: int, generator: torch.Generator | None = None
+    ) -> Corner | None:
         """Draw where an image of that size is cut; None where it is not.
+
+        Args:
+            height: rows of the image.
+            width: columns of the image.
+            generator: source of the draws; None: torch's global one.
 
         Raises:
             ValueError: the rectangle does not fit into the image.
@@ -47,10 +54,10 @@ class Cutout:
                 f"expected an image of at least {rows} x {columns} for Cut-out, got {height} x "
                 f"{width}; lower INPUT.CUTOUT.SIZE"
             )
-        if torch.rand(()) >= self.probability:
+        if torch.rand((), generator=generator) >= self.probability:
             return None
-        top = int(torch.randint(height - rows + 1, ()))
-        return top, int(torch.randint(width - columns + 1, ()))
+        top = int(torch.randint(height - rows + 1, (), generator=generator))
+        return top, int(torch.randint(width - columns + 1, (), generator=generator))
 
     def apply(self, image: Tensor, corner: Corner) -> Tensor:
         """Paint the rectangle with that top left corner into a copy of the image."""

@@ -1,0 +1,272 @@
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from fastreid.data.transforms import build_transforms as host_transforms
+from PIL import Image
+
+from fastreid_ext.data.build import build_test_loader, build_train_loader
+from fastreid_ext.data.dataset import random_numbers_of
+from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.transforms.fast_path import fast_back, fast_front, fast_whole
+from fastreid_ext.data.transforms.one_pass import FastTransform, Geometry
+from fastreid_ext.data.transforms.painting import NOTHING, ErasingPainter, PaintRectangles
+
+from .conftest import small_config
+
+PLAIN = {f"INPUT__{name}__ENABLED": False for name in ("CJ", "AUGMIX", "AUTOAUG")}
+CONFIGS = {
+    "bare": {**PLAIN, "INPUT__FLIP__ENABLED": False, "INPUT__REA__ENABLED": False},
+    "flip": {**PLAIN, "INPUT__REA__ENABLED": False},
+    "erasing": PLAIN,
+    "padding": {**PLAIN, "INPUT__PADDING__ENABLED": True},
+    "padding by mirror": {
+        **PLAIN,
+        "INPUT__PADDING__ENABLED": True,
+        "INPUT__PADDING__MODE": "reflect",
+        "INPUT__PADDING__SIZE": 3,
+    },
+    "one grey": {**PLAIN, "INPUT__REA__VALUE": [0.1]},
+    "cut-out": {**PLAIN, "INPUT__CUTOUT__ENABLED": True, "INPUT__CUTOUT__SIZE": [9, 7]},
+    "auto, jitter, AugMix": {"INPUT__PADDING__ENABLED": True},
+    "random patch": {**PLAIN, "INPUT__RPT__ENABLED": True},
+    "host crop": {**PLAIN, "INPUT__CROP__ENABLED": True, "INPUT__CROP__SIZE": [32, 16]},
+    "native size": {**PLAIN, "INPUT__SIZE_TRAIN": [0], "INPUT__SIZE_TEST": [-1]},
+    "one number": {**PLAIN, "INPUT__SIZE_TRAIN": [24], "INPUT__SIZE_TEST": [20]},
+    "larger": {**PLAIN, "INPUT__SIZE_TRAIN": [64, 48], "INPUT__SIZE_TEST": [70, 33]},
+    "smaller": {**PLAIN, "INPUT__SIZE_TRAIN": [21, 16], "INPUT__SIZE_TEST": [13, 7]},
+}
+
+
+def batches(loader, count):
+    taken = list(itertools.islice(iter(loader), count))
+    assert all(batch["images"].dtype == torch.float32 for batch in taken)
+    return taken
+
+
+def assert_equal_batches(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        assert a["img_paths"] == b["img_paths"]
+        assert torch.equal(a["images"], b["images"])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_training_batches_equal_those_of_pillow_and_torchvision(make_cfg, name):
+    fast, slow = (
+        batches(build_train_loader(make_cfg(**CONFIGS[name], INPUT__FAST_PATH__ENABLED=on)), 6)
+        for on in (True, False)
+    )
+    assert_equal_batches(fast, slow)
+
+
+@pytest.mark.parametrize("name", ["bare", "host crop", "native size", "larger", "smaller"])
+def test_test_batches_equal_those_of_pillow_and_torchvision(make_cfg, name):
+    fast, slow = (
+        list(
+            build_test_loader(
+                make_cfg(**CONFIGS[name], INPUT__FAST_PATH__ENABLED=on), "Market1501"
+            )[0]
+        )
+        for on in (True, False)
+    )
+    assert_equal_batches(fast, slow)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_number_of_workers_does_not_matter(make_cfg, workers):
+    changes = CONFIGS["padding"]
+    one = build_train_loader(make_cfg(**changes))
+    other = build_train_loader(make_cfg(**changes, DATALOADER__NUM_WORKERS=workers))
+    assert_equal_batches(batches(other, 4), batches(one, 4))
+
+
+def test_resumed_run_sees_the_rest_of_the_whole_one(make_cfg):
+    whole = batches(build_train_loader(make_cfg(**CONFIGS["padding"])), 6)
+    resumed = build_train_loader(make_cfg(**CONFIGS["padding"]))
+    resumed.start_at(4)
+    assert_equal_batches(batches(resumed, 2), whole[4:])
+
+
+def test_plain_configurations_take_the_one_pass(make_cfg):
+    for name in ("bare", "flip", "erasing", "padding", "cut-out", "larger"):
+        made = fast_whole(make_cfg(**CONFIGS[name]), is_train=True)
+        assert isinstance(made, FastTransform), name
+    assert "padding=10, flip=0.5" in repr(fast_whole(make_cfg(**CONFIGS["padding"]), is_train=True))
+
+
+# One pass against steps that can be read off.
+
+
+def naive(image, size, padding, top, left, mirrored):
+    """Pillow's resize, then loops over the pixels: pad with black, crop, mirror, channels first."""
+    height, width = size
+    resized = np.asarray(Image.fromarray(image).resize((width, height), Image.BICUBIC))
+    result = np.zeros((3, height, width), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            row, column = y + top - padding, x + left - padding
+            if 0 <= row < height and 0 <= column < width:
+                place = width - 1 - x if mirrored else x
+                result[:, y, place] = resized[row, column]
+    return result
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 0), (6, 6), (0, 5), (2, 4)])
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("size", [(20, 10), (13, 11), (40, 20)])
+def test_one_pass_equals_the_steps_one_by_one(top, left, mirrored, size):
+    image = np.random.default_rng(top).integers(0, 256, (20, 10, 3), dtype=np.uint8)
+    before = image.copy()
+    geometry = Geometry(size, padding=3, flip_probability=0.5)
+    assert np.array_equal(
+        geometry.apply(image, (top, left, mirrored)), naive(image, size, 3, top, left, mirrored)
+    )
+    assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric"])
+def test_padding_modes_are_those_of_numpy(mode):
+    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    geometry = Geometry((8, 6), padding=3, padding_mode=mode)
+    padded = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode)
+    assert np.array_equal(
+        geometry.apply(image, (1, 5, False)), padded[1:9, 5:11].transpose(2, 0, 1)
+    )
+
+
+def test_read_only_and_cut_out_arrays_are_fine():
+    whole = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    view = whole[3:33, 5:25]
+    read_only = view.copy()
+    read_only.flags.writeable = False
+    for size in ((12, 24), (24, 12), (30, 20)):
+        results = [Geometry(size).apply(image, (0, 0, False)) for image in (view, read_only)]
+        expected = naive(view, size, 0, 0, 0, mirrored=False)
+        assert all(np.array_equal(result, expected) for result in results)
+
+
+# The draws.
+
+
+def test_placements_are_uniform_and_mirrored_as_often_as_asked():
+    geometry = Geometry((8, 8), padding=2, flip_probability=0.3)
+    generator = torch.Generator().manual_seed(0)
+    drawn = np.array([geometry.sample(generator) for _ in range(5000)])
+    for axis in (0, 1):
+        assert np.allclose(np.bincount(drawn[:, axis]) / 5000, 0.2, atol=0.025)
+    assert drawn[:, 2].mean() == pytest.approx(0.3, abs=0.02)
+    assert abs(np.corrcoef(drawn[:, :3].T)[np.triu_indices(3, 1)]).max() < 0.05
+
+
+def test_nothing_is_drawn_for_what_is_not_enabled():
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    assert Geometry((8, 8)).sample(generator) == (0, 0, False)
+    assert torch.equal(generator.get_state(), state)
+
+
+def test_erasings_have_torchvisions_areas_and_ratios():
+    painter = ErasingPainter(probability=0.6, fill=(1, 2, 3))
+    generator = torch.Generator().manual_seed(0)
+    drawn = np.array([painter.sample(256, 128, generator) for _ in range(4000)])
+    happened = drawn[:, 2] > 0
+    assert happened.mean() == pytest.approx(0.6, abs=0.03)
+    top, left, rows, columns = drawn[happened].T
+    assert (top + rows <= 256).all()
+    assert (left + columns <= 128).all()
+    area = rows * columns / (256 * 128)
+    assert area.min() > 0.018
+    assert area.max() < 0.335
+    assert area.mean() == pytest.approx((0.02 + 0.33) / 2, abs=0.015)
+    assert (drawn[~happened] == NOTHING).all()
+
+
+def test_a_rectangle_that_never_fits_is_given_up():
+    painter = ErasingPainter(probability=1.0, fill=(0, 0, 0))
+    generator = torch.Generator().manual_seed(0)
+    drawn = [painter.sample(1, 100, generator) for _ in range(50)]
+    assert {rows for _, _, rows, _ in drawn} == {0}
+    assert NOTHING in drawn
+
+
+# Painting.
+
+
+def test_painting_equals_loops():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 3, 9, 7), dtype=np.uint8)
+    painted = np.array(
+        [[(0, 0, 0, 0), (2, 1, 4, 3)], [(1, 1, 3, 5), (2, 2, 7, 5)]] + 3 * [[NOTHING] * 2]
+    )
+    expected = images.astype(np.float32)
+    fills = [(1.5, 2.5, 3.5), (100.25, 0, 255)]
+    for i, j in itertools.product(range(5), range(2)):
+        top, left, rows, columns = painted[i, j]
+        for channel in range(3):
+            expected[i, channel, top : top + rows, left : left + columns] = fills[j][channel]
+    batch = {"images": torch.tensor(images), "painted": torch.tensor(painted, dtype=torch.int16)}
+    given = batch["images"].clone()
+    result = PaintRectangles(fills)(batch)
+    assert result["images"].numpy().tolist() == expected.tolist()
+    assert "painted" not in result
+    assert torch.equal(batch["images"], given)
+    other = {"images": batch["images"]}
+    assert PaintRectangles(fills)(other) is other
+
+
+# Front and back, for steps in between.
+
+
+@pytest.mark.parametrize("name", ["padding", "auto, jitter, AugMix", "host crop", "native size"])
+def test_front_draws_and_makes_what_fastreids_steps_do(make_cfg, name):
+    cfg = make_cfg(**{**CONFIGS[name], "INPUT__AUGMIX__ENABLED": False})
+    image = np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8)
+    steps = host_transforms(cfg, is_train=True).transforms
+    steps = steps[: [type(step).__name__ for step in steps].index("ToTensor")]
+    front = fast_front(cfg, is_train=True)
+    for number in range(12):
+        with random_numbers_of(Draw(0, number, 3)):
+            ours, next_ours = front(image), torch.rand(1)
+        with random_numbers_of(Draw(0, number, 3)):
+            theirs = Image.fromarray(image)
+            for step in steps:
+                theirs = step(theirs)
+            next_theirs = torch.rand(1)
+        assert np.array_equal(ours, np.asarray(theirs))
+        assert next_ours == next_theirs
+    assert np.array_equal(front(Image.fromarray(image)).shape, ours.shape)
+
+
+def test_back_rounds_the_colour_of_erasing_and_nothing_else(make_cfg):
+    cfg = make_cfg(**PLAIN, INPUT__CUTOUT__ENABLED=True, INPUT__CUTOUT__SIZE=[5, 5])
+    cfg_slow = make_cfg(
+        **PLAIN,
+        INPUT__CUTOUT__ENABLED=True,
+        INPUT__CUTOUT__SIZE=[5, 5],
+        INPUT__FAST_PATH__ENABLED=False,
+        INPUT__FLIP__ENABLED=False,
+        INPUT__SIZE_TRAIN=[0],
+    )
+    from fastreid_ext.data.transforms import build_transforms
+
+    slow, back = build_transforms(cfg_slow, is_train=True), fast_back(cfg)
+    image = np.random.default_rng(0).integers(0, 256, (32, 16, 3), dtype=np.uint8)
+    changed = 0
+    for number in range(20):
+        with random_numbers_of(Draw(0, number, 3)):
+            ours = back(image)
+        with random_numbers_of(Draw(0, number, 3)):
+            theirs = slow(Image.fromarray(image))
+        assert ours.dtype == torch.uint8
+        assert torch.equal(ours.float(), theirs.round())
+        changed += not np.array_equal(cv2.merge(tuple(ours.numpy())), image)
+    assert changed > 10
+
+
+def test_the_whole_path_can_be_switched_off(market_root):
+    cfg = small_config(market_root, INPUT__FAST_PATH__ENABLED=False)
+    dataset = build_train_loader(cfg).dataset
+    assert isinstance(dataset.read(dataset.img_items[0][0]), Image.Image)
