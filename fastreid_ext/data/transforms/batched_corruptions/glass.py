@@ -1,0 +1,90 @@
+"""Glass blur: pixels copied from near by, one after the other, between two Gaussian blurs.
+
+[0] visits the pixels from the bottom right to the top left and replaces each by a neighbour at a
+random offset (it means to swap; what runs is a copy). A pixel thus gets the *new* value of a
+neighbour that was visited before, else the old one. As a graph: every pixel points to where its
+value comes from, a chain runs on through visited pixels, and pointer doubling, p <- p[p], shortens
+all chains at once; 6 rounds follow 64 steps. A chain goes on with a probability of at most 27/64,
+so a longer one has a probability below 10^-23.
+
+Letters: B batch, H height, W width, P = H * W pixels, T passes, D largest offset in pixels.
+
+[0] imagecorruptions 1.1.2
+"""
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
+from fastreid_ext.data.transforms.batched_corruptions.draws import Draws
+from fastreid_ext.data.transforms.batched_corruptions.separable import gaussian
+
+SIGMA = (0.7, 0.9, 1.0, 1.1, 1.5)  # pixels, of both blurs
+LARGEST_OFFSET = (1, 2, 2, 3, 4)  # pixels; offsets lie in [-D, D)
+PASSES = (2, 1, 3, 2, 2)
+_ROUNDS = 6
+
+
+def glass_blur(images: Tensor, draws: Draws) -> Tensor:
+    """Blur, move pixels about, blur."""
+    height, width = images.shape[2:]
+    passes = max(PASSES[level] for level in draws.host_levels)
+    offsets = random_offsets(draws, passes, height * width)
+    sources = copy_sources(offsets, draws.levels, height, width)
+    blurred = gaussian(images.float(), SIGMA, draws.levels).add_(NUDGE).floor_().flatten(2)
+    moved = blurred.gather(2, sources[:, None].expand_as(blurred)).view(images.shape)
+    return gaussian(moved, SIGMA, draws.levels).add_(NUDGE)
+
+
+def random_offsets(draws: Draws, passes: int, pixels: int) -> Tensor:
+    """Draw (2, B, T, P) int64 offsets in [-D, D): rows, then columns."""
+    bits = draws.bits(passes * pixels).view(-1, passes, pixels)
+    halves = torch.stack([bits & 0xFFFF, (bits >> 16) & 0xFFFF])
+    largest = draws.constants(LARGEST_OFFSET).to(torch.int64)[..., 0]
+    return (halves * (2 * largest) >> 16).sub_(largest)
+
+
+def copy_sources(offsets: Tensor, levels: Tensor, height: int, width: int) -> Tensor:
+    """Return which pixel's value each pixel ends up with.
+
+    Args:
+        offsets: (2, B, T, P) int64, rows and columns; those outside the visited region and of
+            passes that a severity does not have are not looked at.
+        levels: (B,) severities - 1.
+        height: H.
+        width: W.
+
+    Returns:
+        (B, P) int64 indices into the pixels.
+    """
+    visited = visited_pixels(height, width, offsets.device)[:, : offsets.shape[2]]
+    visited = visited.index_select(0, levels)
+    pixels = torch.arange(height * width, device=offsets.device)
+    neighbours = offsets[0].mul(width).add_(offsets[1]).mul_(visited).add_(pixels)
+    is_new = visited.gather(2, neighbours).logical_and_(neighbours > pixels)
+    # Pixels, then their old values, each of which ends a chain.
+    old = torch.arange(height * width, 2 * height * width, device=offsets.device)
+    pointers = neighbours.add_(is_new.logical_not().mul(height * width))
+    pointers = torch.cat([pointers, old.expand_as(pointers)], dim=2)
+    for _ in range(_ROUNDS):
+        pointers = pointers.gather(2, pointers)
+    places = pointers[:, :, : height * width] - height * width
+    sources = places[:, 0]
+    for number in range(1, places.shape[1]):  # the value that a pass copies was placed by the last
+        sources = sources.gather(1, places[:, number])
+    return sources
+
+
+@functools.lru_cache(maxsize=8)
+def visited_pixels(height: int, width: int, device: torch.device) -> Tensor:
+    """Return (5, 3, P) bool: the pixels that each pass of each severity visits, those off the rim.
+
+    Rows and columns D + 1 to H - D and W - D.
+    """
+    visited = np.zeros((len(PASSES), max(PASSES), height, width), bool)
+    for level, (passes, most) in enumerate(zip(PASSES, LARGEST_OFFSET, strict=True)):
+        visited[level, :passes, most + 1 : height - most + 1, most + 1 : width - most + 1] = True
+    return torch.from_numpy(visited).flatten(2).to(device)
