@@ -24,6 +24,8 @@ def disk_kernel(radius: int, alias_blur: float) -> Floats:
     """Return a square kernel: a disk of ``radius`` pixels, blurred by ``alias_blur`` pixels.
 
     17 x 17 up to radius 8, blurred over 3 x 3; 2 * radius + 1 wide above, blurred over 5 x 5.
+    The blur mirrors at the kernel's edge, which disks of radius 8 and 10 touch, so that these
+    sum to 1.013 and 1.011: out of focus is 1 % brighter at severities 4 and 5, as in the reference.
     """
     reach, window = (8, 3) if radius <= 8 else (radius, 5)
     steps = np.arange(-reach, reach + 1)

@@ -40,10 +40,10 @@ def rain(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Imag
     """Return an (H, W, 3) image in the rain. Draws the slant, then column and row of each drop."""
     height, width = image.shape[:2]
     if height > _SMALLEST:
-        return _rained(image, severity, draw_drops(height, width, severity, rng))
+        return apply_drops(image, severity, draw_drops(height, width, severity, rng))
     enlarged = _resized(image, _ENLARGED, int(width * _ENLARGED / height))
     drops = draw_drops(*enlarged.shape[:2], severity, rng)
-    return _resized(_rained(enlarged, severity, drops), height, width)
+    return _resized(apply_drops(enlarged, severity, drops), height, width)
 
 
 def draw_drops(height: int, width: int, severity: int, rng: RandomSource) -> NDArray[np.int64]:
@@ -63,7 +63,8 @@ def draw_drops(height: int, width: int, severity: int, rng: RandomSource) -> NDA
     return below(low, high, size=(height * width // area, 2))
 
 
-def _rained(image: Image, severity: int, drops: NDArray[np.int64]) -> Image:
+def apply_drops(image: Image, severity: int, drops: NDArray[np.int64]) -> Image:
+    """Return an (H, W, 3) image under drops that begin at (N, 2) columns and rows, and darker."""
     length = RAIN[severity - 1][1]
     wet = image.copy()
     ends = drops + np.array([SLANT, length])
