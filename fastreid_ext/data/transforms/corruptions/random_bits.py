@@ -20,11 +20,11 @@ _NORMAL_BITS = 16
 
 @numba.njit(cache=True, nogil=True)
 def _mix(word: np.uint32) -> np.uint32:
-    word ^= word >> np.uint32(16)
-    word *= np.uint32(0x7FEB352D)
-    word ^= word >> np.uint32(15)
-    word *= np.uint32(0x846CA68B)
-    return word ^ (word >> np.uint32(16))
+    # Each product is cut back to 32 bits: numba computes those of 32-bit integers in 64 bits.
+    bits = np.uint32(word)
+    bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    bits = np.uint32((bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(bits ^ (bits >> np.uint32(16)))
 
 
 @numba.njit(cache=True, nogil=True)
