@@ -1,0 +1,179 @@
+"""Several models on the same corrupted images: means and spreads over seeds, as one table.
+
+The input are ``corruption.json`` files of :mod:`fastreid_ext.engine.corruption_run`, one for each
+seed of each model.
+"""
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastreid_ext.evaluation.corruption_baseline import FORMAT, RESULT_FILE
+from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
+from fastreid_ext.evaluation.ranking import column_title
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelResults:
+    """What the seeds of one model reached; every list has a number for each seed.
+
+    Attributes:
+        name: as the table shall call it.
+        clean: percent, by metric.
+        corrupted: mean over the draws, percent, by metric.
+        relative_drop: of that from the clean result, percent, by metric.
+        mAP_by_corruption: mean over the severities of the grid, percent; empty without a grid.
+    """
+
+    name: str
+    clean: dict[str, list[float]]
+    corrupted: dict[str, list[float]]
+    relative_drop: dict[str, list[float]]
+    mAP_by_corruption: dict[str, list[float]]
+
+    def drop_under(self, corruption: str) -> Summary:
+        """Return the relative drop of mAP under one corruption, percent, over the seeds."""
+        pairs = zip(self.clean["mAP"], self.mAP_by_corruption[corruption], strict=True)
+        return Summary.of([_share(clean - value, clean) for clean, value in pairs])
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Models on one -C set.
+
+    Attributes:
+        data_set: registered name.
+        corrupt: corrupted side.
+        index_sha256: of the index that all were tested with.
+        models: in the order they were given.
+    """
+
+    data_set: str
+    corrupt: str
+    index_sha256: str
+    models: list[ModelResults]
+
+    def corruptions(self) -> list[str]:
+        """Return the corruptions of the grid; none unless every model has one."""
+        every = [list(model.mAP_by_corruption) for model in self.models]
+        return every[0] if all(every) else []
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all numbers, ready for ``json.dumps``."""
+        return {"ap_rule": AP_RULE, **dataclasses.asdict(self)}
+
+    def as_markdown(self) -> str:
+        """Return a table of the draws and, with grids, one by corruption."""
+        heads = ["model", "seeds"]
+        heads += [f"{column_title(m)} {kind}" for m in METRICS for kind in ("clean", "-C")]
+        heads.append(f"drop of {column_title('mAP')}")
+        sides = {"both": "queries and gallery", "query": "queries", "gallery": "gallery"}
+        lines = [
+            f"{self.data_set}-C, {sides[self.corrupt]} corrupted; percent, mean (standard "
+            f"deviation) over seeds; drops are relative; {AP_RULE}; index {self.index_sha256[:16]}.",
+            "",
+            *_rows(heads, [self._row(model) for model in self.models]),
+        ]
+        if self.corruptions():
+            heads = ["corruption"]
+            heads += [f"{model.name}, {what}" for model in self.models for what in ("mAP", "drop")]
+            rows = [self._corruption_row(name) for name in self.corruptions()]
+            lines += ["", "Mean over the severities, one corruption for all images:", ""]
+            lines += _rows(heads, rows)
+        return "\n".join(lines) + "\n"
+
+    def _row(self, model: ModelResults) -> list[str]:
+        cells = [model.name, str(len(model.clean["mAP"]))]
+        for metric in METRICS:
+            cells += [str(Summary.of(kind[metric])) for kind in (model.clean, model.corrupted)]
+        return [*cells, str(Summary.of(model.relative_drop["mAP"]))]
+
+    def _corruption_row(self, name: str) -> list[str]:
+        cells = [name]
+        for model in self.models:
+            cells += [str(Summary.of(model.mAP_by_corruption[name])), str(model.drop_under(name))]
+        return cells
+
+
+def compare(evaluations: Mapping[str, Sequence[Path]]) -> Comparison:
+    """Read evaluations and put them side by side.
+
+    Args:
+        evaluations: folders of finished evaluations (or their corruption.json), one for each seed,
+            by the name of the model.
+
+    Raises:
+        FileNotFoundError: an evaluation is not there, or not finished.
+        ValueError: a file is something else, or they were not tested on the same pixels.
+    """
+    if not evaluations or not all(evaluations.values()):
+        raise ValueError("expected at least one model with at least one evaluation")
+    contents = {name: [_read(path) for path in paths] for name, paths in evaluations.items()}
+    (first_path, first), *others = [pair for pairs in contents.values() for pair in pairs]
+    tested = _tested_on(first)
+    for path, content in others:
+        if _tested_on(content) != tested:
+            raise ValueError(
+                f"{path}: expected an evaluation on the same pixels as {first_path} {tested}, got "
+                f"{_tested_on(content)}; evaluate all with the same --index and --corrupt"
+            )
+    models = [_model(name, [content for _, content in pairs]) for name, pairs in contents.items()]
+    return Comparison(*tested, models)
+
+
+def _read(path: Path) -> tuple[Path, dict[str, Any]]:
+    file = path / RESULT_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no evaluation at {file}; make it with tools/evaluate_corruption.py"
+        )
+    try:
+        content = json.loads(file.read_text())
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}")
+        return file, content
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file}: expected the {RESULT_FILE} of tools/evaluate_corruption.py, got "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _tested_on(content: dict[str, Any]) -> tuple[str, str, str]:
+    return content["data_set"], content["corrupt"], content["index"]["rows_sha256"]
+
+
+def _model(name: str, contents: Sequence[dict[str, Any]]) -> ModelResults:
+    corrupted = {
+        metric: [content["corrupted"][metric]["mean"] for content in contents] for metric in METRICS
+    }
+    clean = {metric: [content["clean"][metric] for content in contents] for metric in METRICS}
+    drops = {
+        metric: [
+            _share(before - after, before)
+            for before, after in zip(clean[metric], corrupted[metric], strict=True)
+        ]
+        for metric in METRICS
+    }
+    grids = [content.get("grid", {}) for content in contents]
+    shared = [name for name in grids[0] if all(name in grid for grid in grids)]
+    by_corruption = {
+        corruption: [
+            statistics.fmean(cell["mAP"] for cell in grid[corruption].values()) for grid in grids
+        ]
+        for corruption in shared
+    }
+    return ModelResults(name, clean, corrupted, drops, by_corruption)
+
+
+def _share(part: float, whole: float) -> float:
+    return 100 * part / whole if whole else math.nan
+
+
+def _rows(heads: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

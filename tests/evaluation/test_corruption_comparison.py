@@ -1,0 +1,95 @@
+"""Several models on the same corrupted images, against numbers computed by hand."""
+
+import json
+
+import cv2
+import pytest
+
+from fastreid_ext.evaluation.corruption_baseline import FORMAT
+from fastreid_ext.evaluation.corruption_comparison import compare
+from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparison
+
+
+def evaluation(folder, clean, corrupted, grid=None, index="abc", **changes):
+    """Write what an evaluation writes, as far as it is read here."""
+    metrics = ("Rank-1", "mAP", "mINP")
+    content = {
+        "format": FORMAT,
+        "data_set": "RenderedCampus",
+        "corrupt": "both",
+        "index": {"rows_sha256": index},
+        "clean": dict.fromkeys(metrics, clean),
+        "corrupted": {metric: {"mean": corrupted} for metric in metrics},
+    }
+    if grid:
+        content["grid"] = {
+            name: {str(s): {"mAP": value} for s, value in enumerate(values, 1)}
+            for name, values in grid.items()
+        }
+    folder.mkdir(parents=True)
+    (folder / "corruption.json").write_text(json.dumps({**content, **changes}))
+    return folder
+
+
+@pytest.fixture
+def two_models(tmp_path):
+    plain = [
+        evaluation(tmp_path / "a0", 80.0, 40.0, {"fog": [60, 20], "rain": [80, 80]}),
+        evaluation(tmp_path / "a1", 60.0, 30.0, {"fog": [30, 30], "rain": [60, 60]}),
+    ]
+    robust = [evaluation(tmp_path / "b0", 70.0, 56.0, {"fog": [70, 70], "rain": [35, 35]})]
+    return {"AGW": plain, "AGW+CIL": robust}
+
+
+def test_means_spreads_and_drops_are_those_computed_by_hand(two_models):
+    comparison = compare(two_models)
+    plain, robust = comparison.models
+    assert plain.clean["mAP"] == [80.0, 60.0]
+    assert plain.relative_drop["mAP"] == [50.0, 50.0]
+    assert robust.relative_drop["mAP"] == pytest.approx([20.0])
+    assert plain.mAP_by_corruption == {"fog": [40.0, 30.0], "rain": [80.0, 60.0]}
+    assert plain.drop_under("fog").mean == 50.0
+    assert plain.drop_under("fog").spread == 0.0
+    assert robust.drop_under("rain").mean == 50.0
+
+
+def test_tables_name_models_seeds_and_corruptions(two_models):
+    lines = compare(two_models).as_markdown().splitlines()
+    assert lines[4].startswith("| AGW | 2 | 70.0 (14.1) | 35.0 (7.1) |")
+    assert lines[5].startswith("| AGW+CIL | 1 | 70.0 | 56.0 |")
+    assert "| fog | 35.0 (7.1) | 50.0 (0.0) | 70.0 | 0.0 |" in lines
+
+
+def test_a_model_without_grid_takes_the_table_by_corruption_away(tmp_path, two_models):
+    two_models["short"] = [evaluation(tmp_path / "c", 50.0, 25.0)]
+    comparison = compare(two_models)
+    assert comparison.corruptions() == []
+    assert "fog" not in comparison.as_markdown()
+
+
+@pytest.mark.parametrize("drawn", [["AGW", "AGW+CIL"], ["AGW"]])
+def test_picture_shows_something(tmp_path, two_models, drawn):
+    comparison = compare({name: two_models[name] for name in drawn})
+    picture = cv2.imread(str(draw_comparison(comparison, tmp_path / "c.png")))
+    assert picture.std() > 20
+
+
+def test_other_pixels_are_no_comparison(tmp_path, two_models):
+    two_models["other"] = [evaluation(tmp_path / "o", 1.0, 1.0, index="xyz")]
+    with pytest.raises(ValueError, match="expected an evaluation on the same pixels as .*a0"):
+        compare(two_models)
+
+
+def test_missing_and_foreign_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="make it with tools/evaluate_corruption.py"):
+        compare({"AGW": [tmp_path / "nothing"]})
+    with pytest.raises(ValueError, match="expected the corruption.json of tools"):
+        compare({"AGW": [evaluation(tmp_path / "f", 1.0, 1.0, format="something else")]})
+    with pytest.raises(ValueError, match="at least one model"):
+        compare({"AGW": []})
+
+
+def test_more_models_than_colours_are_refused(tmp_path, two_models):
+    comparison = compare({str(number): two_models["AGW"] for number in range(8)})
+    with pytest.raises(ValueError, match="at most 7 models, got 8"):
+        draw_comparison(comparison, tmp_path / "c.png")

@@ -1,0 +1,48 @@
+"""Compare models on corrupted images over their seeds: one table, one picture.
+
+    python tools/compare_corruption.py --model AGW logs/robust/AGW_seed?/corruption \
+        --model AGW+CIL logs/robust/AGW_CIL_seed?/corruption --output logs/robust/comparison
+
+Each --model is a name and the folders that tools/evaluate_corruption.py wrote, one for each seed,
+all with the same --index. --output then holds comparison.json, comparison.md and comparison.png.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.evaluation.corruption_comparison import compare
+from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparison
+
+
+def main(args: argparse.Namespace) -> None:
+    comparison = compare({name: [Path(f) for f in folders] for name, *folders in args.model})
+    args.output.mkdir(parents=True, exist_ok=True)
+    content = json.dumps(comparison.as_json(), indent=1) + "\n"
+    atomic_write_text(args.output / "comparison.json", content)
+    atomic_write_text(args.output / "comparison.md", comparison.as_markdown())
+    draw_comparison(comparison, args.output / "comparison.png")
+    print(comparison.as_markdown())
+    print(f"{len(comparison.models)} models in {args.output}/comparison.md")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar=("NAME", "FOLDER"),
+        help="name, then one finished evaluation per seed; may be repeated",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of results")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())
