@@ -21,7 +21,7 @@ class Operation:
 
     Attributes:
         name: one of ``PIL_OPERATIONS``.
-        level: strength in (0, 10].
+        level: strength in (0, 10).
         sign: 1 or -1, direction of what moves the image; the others do not read it.
     """
 
@@ -31,12 +31,12 @@ class Operation:
 
 
 def posterize_bits(operation: Operation) -> int:
-    """Return how many bits of a channel are kept, 4 to 0."""
+    """Return how many bits of a channel are kept, 4 to 1."""
     return 4 - int(operation.level * 4 / 10)
 
 
 def solarize_threshold(operation: Operation) -> int:
-    """Return the grey level from which on values are inverted, 256 to 0."""
+    """Return the grey level from which on values are inverted, 256 to 1."""
     return 256 - int(operation.level * 256 / 10)
 
 

@@ -69,21 +69,32 @@ def build_transforms(cfg: CfgNode, *, is_train: bool) -> Callable[[Any], Any]:
     steps[after:after] = _cutout(cfg)
     if not _has_own_steps(cfg):
         return Compose(steps)
-    corruption, where = build_corruption(cfg), cfg.INPUT.CORRUPTION.WHERE
-    single = corruption if cfg.INPUT.CORRUPTION.ENABLED else None
-    pixels = build_pixel_steps(cfg)
-    front = [step for step in steps[: after - 1] if not isinstance(step, HostAugMix)]
-    back = steps[after - 1 :]
+    before = [step for step in steps[: after - 1] if not isinstance(step, HostAugMix)]
+    behind = steps[after - 1 :]
     if is_fast:
-        front, back = [fast_front(cfg, is_train=True)], [fast_back(cfg)]
-    parts = Parts(
-        front=Front(front, single if where == "native" else None),
-        pixels=PixelSteps(
-            pixels, single if where != "native" else None, is_applied=where == "resized"
-        ),
-        back=Back(back, build_channel_steps(cfg)),
+        before, behind = [fast_front(cfg, is_train=True)], [fast_back(cfg)]
+    return TrainingTransform(
+        _parts(cfg, before, behind), build_views(cfg), is_recorded=records_corruptions(cfg)
     )
-    return TrainingTransform(parts, build_views(cfg), is_recorded=records_corruptions(cfg))
+
+
+def _parts(cfg: CfgNode, before: Sequence[Callable], behind: Sequence[Callable]) -> Parts:
+    keys = cfg.INPUT.CORRUPTION
+    corruption = build_corruption(cfg) if keys.ENABLED else None
+    is_native = keys.WHERE == "native"
+    return Parts(
+        front=Front(
+            before,
+            corruption if is_native else None,
+            takes_arrays=cfg.INPUT.FAST_PATH.ENABLED,
+        ),
+        pixels=PixelSteps(
+            build_pixel_steps(cfg),
+            None if is_native else corruption,
+            is_applied=keys.WHERE == "resized",
+        ),
+        back=Back(behind, build_channel_steps(cfg)),
+    )
 
 
 class TrainingTransform:
@@ -127,23 +138,31 @@ class Front:
     """Decoded image to array at network size: perhaps a corruption, then fastreid's steps.
 
     Args:
-        steps: map PIL images to PIL images.
+        steps: map PIL images to PIL images, or arrays to arrays.
         corruption: at native size.
+        takes_arrays: the first step takes an array.
     """
 
-    def __init__(self, steps: Sequence[Callable], corruption: RandomCorruption | None) -> None:
+    def __init__(
+        self,
+        steps: Sequence[Callable],
+        corruption: RandomCorruption | None,
+        *,
+        takes_arrays: bool = False,
+    ) -> None:
         self.steps = tuple(steps)
         self.corruption = corruption
+        self.takes_arrays = takes_arrays
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Recorded:
+    def __call__(self, image: Any, rng: np.random.Generator) -> Recorded:
         """Return the array and the record of the corruption."""
         text = ""
         if self.corruption is not None:
-            corrupted, text = self.corruption(np.array(image), rng)
-            image = Image.fromarray(corrupted)
+            image, text = self.corruption(np.asarray(image), rng)
+            image = image if self.takes_arrays else Image.fromarray(image)
         for step in self.steps:
             image = step(image)
-        return np.array(image), text
+        return image if isinstance(image, np.ndarray) else np.array(image), text
 
     def __repr__(self) -> str:
         first = [self.corruption] if self.corruption else []

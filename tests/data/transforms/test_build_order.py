@@ -1,0 +1,192 @@
+"""What build_transforms puts where, and that the draw alone decides the result."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+from fastreid.data.transforms import build_transforms as host_transforms
+from PIL import Image
+
+from fastreid_ext.config import load_config
+from fastreid_ext.data.build import build_train_loader
+from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.transforms import build_transforms
+from fastreid_ext.data.transforms.on_batch import build_batch_steps
+from fastreid_ext.data.transforms.random_corruption import replay
+
+NOISES = ["gaussian_noise", "shot_noise", "impulse_noise"]
+CORRUPT = {"INPUT.CORRUPTION.ENABLED": True, "INPUT.CORRUPTION.NAMES": NOISES}
+ALL = CORRUPT | {
+    "INPUT.FLIP.ENABLED": True,
+    "INPUT.PADDING.ENABLED": True,
+    "INPUT.CJ.ENABLED": True,
+    "INPUT.GRAYSCALE.ENABLED": True,
+    "INPUT.RANDAUGMENT.ENABLED": True,
+    "INPUT.AUGMIX.ENABLED": True,
+    "INPUT.AUGMIX.PROB": 0.5,
+    "INPUT.AUGMIX.METHOD": "fast",
+    "INPUT.SOFT_ERASING.ENABLED": True,
+    "INPUT.PATCH_MIXING.ENABLED": True,
+    "INPUT.CUTOUT.ENABLED": True,
+    "INPUT.CUTOUT.SIZE": [8, 4],
+    "INPUT.REA.ENABLED": True,
+    "INPUT.CHANNEL.ENABLED": True,
+}
+
+FAST = {"INPUT.FAST_PATH.ENABLED": True}
+
+
+def seeded(transform, image, seed=1):
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+    random.seed(seed)
+    return transform(image)
+
+
+def named(steps):
+    return [type(step).__name__ for step in steps]
+
+
+@pytest.mark.parametrize(
+    "file", ["", "configs/Base-AGW.yml", "configs/Base-SBS.yml", "configs/Base-BDB.yml"]
+)
+def test_images_of_existing_recipes_are_fastreids_bit_by_bit(file, picture):
+    slow = ["INPUT.FAST_PATH.ENABLED", False]
+    cfg = load_config(file, ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False, *slow])
+    for is_train in (True, False):
+        ours, theirs = (
+            seeded(build(cfg, is_train=is_train), Image.fromarray(picture))
+            for build in (build_transforms, host_transforms)
+        )
+        assert torch.equal(ours, theirs)
+
+
+def test_every_step_is_at_its_place(config_of):
+    transform = build_transforms(config_of(ALL), is_train=True)
+    assert named(transform.parts.front.steps) == [
+        *("Resize", "Pad", "RandomCrop", "RandomHorizontalFlip", "RandomApply"),
+    ]
+    assert named(transform.parts.pixels.steps) == [
+        *("RandomGrayscale", "RandAugment", "AugMix", "SoftErasing", "PatchMixing"),
+    ]
+    assert transform.parts.pixels.corruption is not None
+    assert transform.parts.front.corruption is None
+    assert named(transform.parts.back.steps) == ["ToTensor", "Cutout", "RandomErasing"]
+    assert named(transform.parts.back.channel) == ["ChannelErasing", "ChannelExchange"]
+    for name in ("Resize", "PatchMixing", "RandomCorruption", "ChannelExchange"):
+        assert name in repr(transform)
+
+
+def test_fastreids_augmix_stays_at_its_place_and_gives_its_pixels(config_of, picture):
+    changes = {"INPUT.AUGMIX.ENABLED": True, "INPUT.AUGMIX.PROB": 1.0}
+    cfg = config_of(changes | {"INPUT.SOFT_ERASING.ENABLED": True, "INPUT.SOFT_ERASING.PROB": 0.0})
+    transform = build_transforms(cfg, is_train=True)
+    assert named(transform.parts.pixels.steps) == ["OnArray", "SoftErasing"]
+    ours = seeded(transform.parts.pixels.steps[0].transform, Image.fromarray(picture))
+    theirs = host_transforms(config_of(changes)).transforms[-2]
+    assert np.array_equal(ours, seeded(theirs, Image.fromarray(picture)))
+
+
+def test_tests_see_none_of_it(config_of, picture):
+    ours, theirs = (
+        build(config_of(ALL), is_train=False)(Image.fromarray(picture))
+        for build in (build_transforms, host_transforms)
+    )
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_recorded_corruption_replays_the_tensor(config_of, picture, faithful):
+    changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.FAITHFUL": faithful}
+    sample = seeded(build_transforms(config_of(changes), is_train=True), Image.fromarray(picture))
+    clean = np.array(Image.fromarray(picture).resize((32, 64), Image.Resampling.BICUBIC))
+    expected = replay(clean, sample["corruptions"], faithful=faithful)
+    assert torch.equal(sample["images"], torch.tensor(expected).permute(2, 0, 1).float())
+    assert not np.array_equal(clean, expected)
+
+
+def test_native_corruption_comes_before_resizing(config_of, picture):
+    changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.WHERE": "native"}
+    sample = seeded(build_transforms(config_of(changes), is_train=True), Image.fromarray(picture))
+    corrupted = Image.fromarray(replay(picture, sample["corruptions"]))
+    expected = np.array(corrupted.resize((32, 64), Image.Resampling.BICUBIC))
+    assert torch.equal(sample["images"], torch.tensor(expected).permute(2, 0, 1).float())
+
+
+def test_corruption_on_the_device_is_only_recorded(config_of, picture):
+    changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.WHERE": "device"}
+    sample = seeded(build_transforms(config_of(changes), is_train=True), Image.fromarray(picture))
+    clean = np.array(Image.fromarray(picture).resize((32, 64), Image.Resampling.BICUBIC))
+    assert torch.equal(sample["images"], torch.tensor(clean).permute(2, 0, 1).float())
+    assert sample["corruptions"].split(":")[0] in NOISES
+
+
+def test_images_that_stay_clean_have_an_empty_record(config_of, picture):
+    cfg = config_of(CORRUPT | {"INPUT.CORRUPTION.PROB": 0.0})
+    sample = seeded(build_transforms(cfg, is_train=True), Image.fromarray(picture))
+    assert sample["corruptions"] == ""
+
+
+def test_the_image_given_is_not_written_to(config_of, picture):
+    image = Image.fromarray(picture)
+    for seed in range(4):
+        seeded(build_transforms(config_of(ALL), is_train=True), image, seed)
+    assert np.array_equal(np.asarray(image), picture)
+
+
+def test_a_sample_depends_on_its_draw_alone(config_of):
+    dataset = build_train_loader(config_of(ALL)).dataset
+    first, again, other = (dataset[Draw(3, number, seed=5)] for number in (17, 17, 21))
+    assert torch.equal(first["images"], again["images"])
+    assert first["corruptions"] == again["corruptions"]
+    assert not torch.equal(first["images"], other["images"])
+
+
+def drawn(cfg, workers, start=0, count=4):
+    cfg = cfg.clone()
+    cfg.DATALOADER.NUM_WORKERS = workers
+    loader = build_train_loader(cfg)
+    loader.start_at(start)
+    batches = iter(loader)
+    taken = list(itertools.islice(batches, count))
+    batches.close()
+    return taken
+
+
+def assert_same(ours, theirs):
+    assert len(ours) == len(theirs) > 0
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["img_paths"] == b["img_paths"]
+        assert a.get("corruptions") == b.get("corruptions")
+        assert torch.equal(a["images"], b["images"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [ALL, ALL | FAST, {"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "fast"} | FAST],
+    ids=["all", "all, fast", "cil, fast"],
+)
+def test_workers_do_not_matter_and_a_resumed_run_sees_the_rest(config_of, changes):
+    cfg = config_of(changes)
+    whole = drawn(cfg, workers=0)
+    for workers in (1, 2):
+        assert_same(drawn(cfg, workers), whole)
+    assert_same(drawn(cfg, 1, start=2, count=2), whole[2:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["to_float"]),
+        (CORRUPT, ["to_float"]),
+        ({"INPUT.VIEWS.RECIPE": "cil"}, ["flatten_views", "to_float"]),
+        ({"INPUT.MIXUP.ENABLED": True}, ["to_float", "MixBatch"]),
+        ({"INPUT.MIXUP.ENABLED": True, "INPUT.CUTMIX.ENABLED": True}, ["to_float", "MixBatch"]),
+    ],
+)
+def test_steps_on_the_batch_are_in_order(config_of, changes, expected):
+    steps = build_batch_steps(config_of(changes), is_train=True)
+    assert [getattr(step, "__name__", type(step).__name__) for step in steps] == expected
+    assert build_batch_steps(config_of(changes), is_train=False)[0].__name__ == "to_float"
