@@ -74,7 +74,8 @@ class Comparison:
         sides = {"both": "queries and gallery", "query": "queries", "gallery": "gallery"}
         lines = [
             f"{self.data_set}-C, {sides[self.corrupt]} corrupted; percent, mean (standard "
-            f"deviation) over seeds; drops are relative; {AP_RULE}; index {self.index_sha256[:16]}.",
+            f"deviation) over seeds; drops are relative; {AP_RULE}; "
+            f"index {self.index_sha256[:16]}.",
             "",
             *_rows(heads, [self._row(model) for model in self.models]),
         ]
