@@ -42,10 +42,10 @@ def js_consistency_loss(logits: Sequence[Tensor]) -> Tensor:
             "expected logits (B, C) of at least two views, all of one shape and none empty, got "
             f"{shapes}; give a list with one tensor for each view"
         )
-    stacked = torch.stack(list(logits))  # (V, B, C)
-    with torch.autocast(stacked.device.type, enabled=False):
+    with torch.autocast(logits[0].device.type, enabled=False):
+        stacked = torch.stack(list(logits))
         stacked = stacked.to(torch.promote_types(stacked.dtype, torch.float32))
-        log_probabilities = stacked.log_softmax(dim=2)
+        log_probabilities = stacked.log_softmax(dim=2)  # (V, B, C)
         # In logarithms: a probability that underflows to 0 has no gradient of its own logarithm.
         log_mean = log_probabilities.logsumexp(dim=0) - math.log(len(shapes))  # (B, C)
         log_mean = log_mean.clamp(min=math.log(SMALLEST_MEAN), max=0.0)
