@@ -1,0 +1,323 @@
+"""Snow, frost, fog, spatter: described rules as loops, closed forms, moments of the fast mode."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from fastreid_ext.compat.imagecorruptions import reference
+from fastreid_ext.data.transforms.corruptions import corrupt, frost_textures
+from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, frost_texture
+from fastreid_ext.data.transforms.corruptions.plasma import plasma_map
+from fastreid_ext.data.transforms.corruptions.snowfall import flake_layer, flake_source, snowed
+from fastreid_ext.data.transforms.corruptions.splashes import with_mud, with_water
+from fastreid_ext.data.transforms.corruptions.weather import FOG, FROST, SNOW
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def noise_image(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def fast(image, name, severity, seed=0):
+    return corrupt(image, name, severity, np.random.default_rng(seed))
+
+
+def faithful(image, name, severity, seed=0):
+    return corrupt(image, name, severity, np.random.RandomState(seed), faithful=True)
+
+
+def moments_agree(name, severity, image, draws):
+    """Mean and deviation of an image, over draws, in both modes; within 4.5 standard errors."""
+    values = []
+    for mode in (faithful, fast):
+        pictures = [mode(image, name, severity, seed) for seed in range(draws)]
+        values.append([(picture.mean(), picture.std()) for picture in pictures])
+    theirs, ours = np.array(values)
+    error = np.sqrt((theirs.var(axis=0) + ours.var(axis=0)) / draws)
+    assert (np.abs(theirs.mean(axis=0) - ours.mean(axis=0)) < 4.5 * error + 1e-9).all()
+
+
+# Snow
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_fast_snow_has_the_moments_of_faithful(severity):
+    moments_agree("snow", severity, np.full((96, 64, 3), 60, np.uint8), draws=150)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("shape", [(32, 45), (71, 33)])
+def test_flakes_are_scipys_zoom_of_the_centre_above_a_threshold(severity, shape):
+    mean, deviation, factor, threshold = SNOW[severity - 1][:4]
+    noise = np.random.RandomState(0).normal(mean, deviation, shape)
+    rows, columns = flake_source(*shape, factor)
+    top, left = (shape[0] - rows) // 2, (shape[1] - columns) // 2
+    centre = noise[top : top + rows, left : left + columns]
+    expected = np.clip(ndimage.zoom(centre, factor, order=1), 0, 1)
+    expected[expected < threshold] = 0
+    layer = flake_layer(noise, *shape, factor, threshold)
+    np.testing.assert_allclose(layer, expected, atol=1e-6)
+    alone = flake_layer(np.ascontiguousarray(centre), *shape, factor, threshold)
+    np.testing.assert_array_equal(alone, layer)
+
+
+def test_snow_is_laid_on_as_described():
+    image = noise_image(32, 40)
+    layer = np.random.default_rng(1).random((34, 41), dtype=np.float32) ** 8
+    expected = np.empty(image.shape)
+    steps = np.round(layer[:32, :40].astype(np.float64) * 255)
+    for y in range(32):
+        for x in range(40):
+            r, g, b = image[y, x].astype(float)
+            light = 1.5 * (0.299 * r + 0.587 * g + 0.114 * b) + 127.5
+            flakes = steps[y, x] + steps[31 - y, 39 - x]
+            for c in range(3):
+                value = float(image[y, x, c])
+                expected[y, x, c] = min(0.7 * value + 0.3 * max(value, light) + flakes, 255)
+    difference = snowed(image, layer, 0.7) - np.floor(expected)
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_snow_on_an_even_image_is_equal_upside_down(severity):
+    snowy = fast(np.full((64, 48, 3), 90, np.uint8), "snow", severity)
+    np.testing.assert_array_equal(snowy, snowy[::-1, ::-1])
+
+
+def test_faithful_snow_draws_a_number_for_each_pixel():
+    image = noise_image(40, 50)
+    ours, plain = np.random.RandomState(0), np.random.RandomState(0)
+    corrupt(image, "snow", 5, ours, faithful=True)
+    plain.normal(size=40 * 50)
+    plain.uniform()
+    assert ours.randint(2**31) == plain.randint(2**31)
+
+
+# Frost
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("is_faithful", [True, False])
+def test_frost_adds_a_part_of_one_of_five_textures(severity, is_faithful):
+    image = noise_image(80, 50)
+    chosen = set()
+    weight, other = FROST[severity - 1]
+    for seed in range(40):
+        if is_faithful:
+            frosted, rng = faithful(image, "frost", severity, seed), np.random.RandomState(seed)
+            draw = rng.randint
+        else:
+            frosted, rng = fast(image, "frost", severity, seed), np.random.default_rng(seed)
+            draw = rng.integers
+        index = draw(5)
+        texture = frost_texture(index, 80, 50)
+        top, left = draw(texture.shape[0] - 80), draw(texture.shape[1] - 50)
+        part = texture[top : top + 80, left : left + 50]
+        expected = np.clip(weight * image.astype(np.float64) + other * part, 0, 255)
+        np.testing.assert_array_equal(frosted, expected.astype(np.uint8))
+        chosen.add(int(index))
+    assert chosen == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("size", [(32, 32), (256, 128), (700, 90), (90, 1000), (1024, 1024)])
+def test_textures_are_enlarged_by_a_tenth_beyond_what_is_needed(index, size):
+    file = frost_textures._folder() / TEXTURES[index]
+    picture = cv2.imread(str(file))
+    rows, columns = picture.shape[:2]
+    factor = max(1, size[0] / rows, size[1] / columns) * 1.1
+    texture = frost_texture(index, *size)
+    assert texture.shape == (int(np.ceil(rows * factor)), int(np.ceil(columns * factor)), 3)
+    assert texture.shape[0] > size[0]
+    assert texture.shape[1] > size[1]
+    np.testing.assert_allclose(texture.mean(axis=(0, 1)), picture.mean(axis=(0, 1))[::-1], atol=2)
+
+
+def test_textures_are_kept_and_not_to_be_written_to():
+    texture = frost_texture(0, 256, 128)
+    assert frost_texture(0, 128, 64) is texture
+    with pytest.raises(ValueError, match="read-only"):
+        texture[0, 0] = 0
+    for height in range(1000, 1024):
+        frost_texture(1, height, 64)
+    assert frost_textures._scaled.cache_info().currsize <= 10
+
+
+@pytest.fixture
+def forgotten_textures():
+    """Textures are read anew in this test, and again after it."""
+    caches = (frost_textures._decoded, frost_textures._unscaled, frost_textures._scaled)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+def test_says_how_to_install_the_textures(forgotten_textures, monkeypatch):
+    monkeypatch.delitem(sys.modules, "imagecorruptions", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(ImportError, match=r"pip install --no-deps imagecorruptions==1\.1\.2"):
+        frost_texture(0, 64, 64)
+
+
+def test_says_which_texture_is_missing(forgotten_textures, monkeypatch, tmp_path):
+    (tmp_path / "imagecorruptions").mkdir()
+    (tmp_path / "imagecorruptions" / "__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "imagecorruptions", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"frost1\.png.*imagecorruptions==1\.1\.2"):
+        frost_texture(0, 64, 64)
+
+
+# Fog
+
+
+def slow_plasma(noise, side, decay):
+    """Diamond-square on a torus, cell by cell, one number after the other."""
+    cells = np.zeros((side, side))
+    numbers = iter(noise)
+    step, wibble = side, 100.0
+
+    def wobble():
+        return wibble * (-wibble + 2 * wibble * next(numbers))
+
+    while step >= 2:
+        half, places = step // 2, range(0, side, step)
+        for y in places:
+            for x in places:
+                right, below = (x + step) % side, (y + step) % side
+                corners = (cells[y, x] + cells[below, x]) + (cells[y, right] + cells[below, right])
+                cells[y + half, x + half] = corners / 4 + wobble()
+        for y in places:
+            for x in places:
+                middles = cells[y + half, x + half] + cells[(y - half) % side, x + half]
+                olds = cells[y, x] + cells[y, (x + step) % side]
+                cells[y, x + half] = (middles + olds) / 4 + wobble()
+        for y in places:
+            for x in places:
+                middles = cells[y + half, x + half] + cells[y + half, (x - half) % side]
+                olds = cells[y, x] + cells[(y + step) % side, x]
+                cells[y + half, x] = (middles + olds) / 4 + wobble()
+        step //= 2
+        wibble /= decay
+    assert next(numbers, None) is None
+    return cells
+
+
+@pytest.mark.parametrize("side", [2, 8, 32])
+@pytest.mark.parametrize("decay", [2, 1.4])
+def test_plasma_equals_the_slow_rule(side, decay):
+    noise = np.random.RandomState(0).random_sample(side * side - 1)
+    expected = slow_plasma(noise, side, decay)
+    np.testing.assert_array_equal(plasma_map(noise, side, decay), expected)
+    single = plasma_map(noise.astype(np.float32), side, decay)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, expected, rtol=1e-4, atol=0.1)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_fog_on_white_is_the_plasma_itself(severity):
+    """(1 + w m) / (1 + w) of white; a 32 x 20 image shows the top left of a map of 32."""
+    weight, decay = FOG[severity - 1]
+    plasma = slow_plasma(np.random.RandomState(3).random_sample(1023), 32, decay)[:, :20]
+    whole = slow_plasma(np.random.RandomState(3).random_sample(1023), 32, decay)
+    plasma = (plasma - whole.min()) / (whole.max() - whole.min())
+    expected = np.floor((1 + weight * plasma) / (1 + weight) * 255)
+    foggy = faithful(np.full((32, 32, 3), 255, np.uint8), "fog", severity, 3)
+    assert np.abs(foggy[:, :20] - expected[..., None]).max() <= 1
+    assert foggy.max() == 255
+    assert foggy.min() == int(255 / (1 + weight))
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_fast_fog_has_the_moments_of_faithful(severity):
+    moments_agree("fog", severity, noise_image(48, 64), draws=150)
+
+
+@pytest.mark.parametrize("mode", [fast, faithful])
+def test_fog_keeps_black_black_and_nothing_brighter_than_before(mode):
+    assert mode(np.zeros((40, 33, 3), np.uint8), "fog", 3).max() == 0
+    assert mode(np.minimum(noise_image(40, 33), 170), "fog", 3).max() <= 170
+
+
+# Spatter
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_fast_spatter_has_the_moments_of_faithful(severity):
+    moments_agree("spatter", severity, np.full((96, 64, 3), 110, np.uint8), draws=100)
+
+
+def test_water_and_mud_are_laid_on_as_described():
+    image = noise_image(4, 5)
+    strength = np.random.default_rng(1).random((4, 5), dtype=np.float32)
+    wide = strength.astype(np.float64)[..., None]
+    watered = np.floor(np.minimum(image + wide * [175, 238, 238], 255))
+    assert np.abs(with_water(image, strength) - watered).max() <= 1
+    opaque = np.where(wide < 0.8, 0, wide)
+    muddy = np.floor(image * (1 - opaque) + opaque * np.array([63, 42, 20]))
+    assert np.abs(with_mud(image, strength) - muddy).max() <= 1
+    np.testing.assert_array_equal(with_mud(image, strength)[strength < 0.8], image[strength < 0.8])
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_spatter_brightens_with_water_and_covers_with_mud(severity):
+    image = noise_image(128, 64) // 2 + 64
+    spattered = fast(image, "spatter", severity).astype(int)
+    changed = (spattered != image).any(axis=-1).mean()
+    assert 0.01 < changed < 0.6
+    if severity <= 3:
+        assert (spattered >= image).all()
+    else:
+        assert (spattered <= image).all()  # mud is darker than 64
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_spatter_is_the_references_but_for_moved_edges(severity):
+    """Within 1 grey level, but for 1e-4 of the values, where a Canny edge may lie elsewhere."""
+    pictures = [noise_image(256, 128, seed) for seed in range(6)]
+    different = []
+    for seed, image in enumerate(pictures):
+        np.random.seed(seed)  # noqa: NPY002 (the stream that the reference draws from)
+        expected = reference().corrupt(image, severity=severity, corruption_name="spatter")
+        ours = faithful(image, "spatter", severity, seed)
+        different.append(np.abs(ours.astype(int) - expected) > 1)
+    assert np.mean(different) <= 1e-4
+
+
+def test_a_small_image_may_get_no_drop():
+    """Then the reference divides 0 by 0, and is black; fast leaves the image as it is."""
+    image = noise_image(32, 32)
+    blacks = [seed for seed in range(40) if faithful(image, "spatter", 1, seed).max() == 0]
+    assert blacks
+    np.random.seed(blacks[0])  # noqa: NPY002
+    with np.errstate(invalid="ignore"):
+        expected = reference().corrupt(image, severity=1, corruption_name="spatter")
+    assert expected.max() == 0
+    same = [seed for seed in range(40) if np.array_equal(fast(image, "spatter", 1, seed), image)]
+    assert len(same) == pytest.approx(len(blacks), abs=12)
+
+
+# All four
+
+
+@pytest.mark.parametrize("name", ["snow", "frost", "fog", "spatter"])
+@pytest.mark.parametrize("shape", [(32, 32), (33, 101), (257, 32), (64, 1024)])
+def test_any_size_and_layout(name, shape):
+    image = noise_image(*shape)
+    image.flags.writeable = False
+    before = image.copy()
+    for severity in (1, 5):
+        for mode in (fast, faithful):
+            weathered = mode(image, name, severity)
+            assert weathered.shape == image.shape
+            assert weathered.dtype == np.uint8
+            np.testing.assert_array_equal(image, before)
+            turned = np.asfortranarray(image)
+            np.testing.assert_array_equal(mode(turned, name, severity), weathered)
