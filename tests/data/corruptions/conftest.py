@@ -1,0 +1,53 @@
+"""Images to corrupt, and the reference."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fastreid_ext.compat.imagecorruptions import reference
+
+
+def draw_person(height, width, seed):
+    """A textured figure with even patches of black, white and a strong colour."""
+    rng = np.random.default_rng(seed)
+    texture = cv2.GaussianBlur(rng.normal(size=(height, width, 3)), (0, 0), 2)
+    image = 120 + 45 * texture / texture.std() + np.linspace(-50, 50, height)[:, None, None]
+    image[height // 4 :, width // 4 : width // 2] = rng.uniform(0, 255, 3)
+    image[: height // 6, width // 2 :] = 255
+    image[-height // 6 :, : width // 3] = 0
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def draw_texture(height, width, seed):
+    """No two neighbours are equal, as in a photograph: no result is a whole level by design."""
+    rng = np.random.default_rng(seed)
+    texture = cv2.GaussianBlur(rng.normal(size=(height, width, 3)), (0, 0), 1.5)
+    image = 127 + 50 * texture / texture.std() + rng.normal(scale=3, size=texture.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def person():
+    """A function (height, width, seed=0) -> uint8 (height, width, 3)."""
+    return lambda height, width, seed=0: draw_person(height, width, seed)
+
+
+@pytest.fixture(scope="session")
+def texture():
+    """A function (height, width, seed=0) -> uint8 (height, width, 3)."""
+    return lambda height, width, seed=0: draw_texture(height, width, seed)
+
+
+@pytest.fixture(scope="session")
+def expected():
+    """A function (image, name, severity, seed) -> the reference's image and its next number."""
+    package = reference()
+
+    def corrupted(image, name, severity, seed):
+        before = np.random.get_state()
+        np.random.seed(seed)
+        result = package.corrupt(image, severity, name), np.random.random_sample()
+        np.random.set_state(before)
+        return result
+
+    return corrupted
