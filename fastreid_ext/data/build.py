@@ -1,12 +1,15 @@
 """Build the loaders of a run from its configuration."""
 
+import functools
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastreid.config import CfgNode
 from fastreid.data import samplers as host
 from fastreid.utils import comm
+from PIL import Image
 
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
 from fastreid_ext.data.dataset import AnyItem, PersonDataset, read_rgb
@@ -14,6 +17,8 @@ from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, batch_problems
 from fastreid_ext.data.loaders import BatchStep, PersonLoader, TrainLoader
 from fastreid_ext.data.mixing import MixedBatches
+from fastreid_ext.data.packed import PackedImages
+from fastreid_ext.data.packing import packed_images
 from fastreid_ext.data.samplers import OncePerIdentity, ResumableSampler, Stream, fastreid_stream
 from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
 from fastreid_ext.data.transforms import build_transforms
@@ -34,7 +39,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         ValueError: the images cannot fill the batches the configuration asks for.
     """
     training = training_items(cfg)
-    dataset = _dataset(cfg, training.items, is_train=True)
+    dataset = _dataset(cfg, "train", training.items, is_train=True)
     seed = cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed())
     world_size = comm.get_world_size()
     stream = _stream(cfg, training, world_size)
@@ -64,7 +69,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, in
         ValueError: it has no queries or no gallery.
     """
     items, num_query = query_and_gallery(cfg, dataset_name)
-    dataset = _dataset(cfg, items, is_train=False)
+    dataset = _dataset(cfg, dataset_name, items, is_train=False)
     loader = PersonLoader(
         dataset,
         host.InferenceSampler(len(dataset)),
@@ -130,13 +135,23 @@ def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> Mix
     )
 
 
-def _dataset(cfg: CfgNode, items: Sequence[AnyItem], *, is_train: bool) -> PersonDataset:
-    return PersonDataset(
-        items,
-        build_transforms(cfg, is_train=is_train),
-        relabel=is_train,
-        read=read_pixels if cfg.INPUT.FAST_PATH.ENABLED else read_rgb,
-    )
+def _dataset(cfg: CfgNode, name: str, items: Sequence[AnyItem], *, is_train: bool) -> PersonDataset:
+    read = _reader(cfg, name, [path for path, _, _ in items])
+    transform = build_transforms(cfg, is_train=is_train)
+    return PersonDataset(items, transform, relabel=is_train, read=read)
+
+
+def _reader(cfg: CfgNode, name: str, paths: Sequence[str]) -> Callable[[str], Any]:
+    """Return what maps a path to an image, in pixels where the fast path wants them."""
+    is_fast, folder = cfg.INPUT.FAST_PATH.ENABLED, cfg.DATALOADER.PACKED_CACHE
+    if not folder:
+        return read_pixels if is_fast else read_rgb
+    packed = packed_images(folder, name, paths, read_pixels)
+    return packed if is_fast else functools.partial(_pillow_image, packed)
+
+
+def _pillow_image(packed: PackedImages, path: str) -> Image.Image:
+    return Image.fromarray(packed(path))
 
 
 def _batch_steps(cfg: CfgNode, *, is_train: bool) -> list[BatchStep]:

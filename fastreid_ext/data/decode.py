@@ -5,6 +5,7 @@ Plain JPEG and PNG files take the fast way; everything else (other formats, pale
 that there is one meaning of a file and one set of error messages.
 """
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -39,6 +40,23 @@ def read_pixels(path: str | os.PathLike) -> NDArray[np.uint8]:
         data = b""  # read_rgb says it
     pixels = _fast(data)
     return np.asarray(read_rgb(path)) if pixels is None else pixels
+
+
+def pixel_count(path: str | os.PathLike) -> int:
+    """Return the number of pixels of an image file from its first bytes.
+
+    Raises:
+        OSError: the file is missing or no image; the message names it.
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) == b"\xff\xd8":
+                file.seek(0)
+                return math.prod(simplejpeg.decode_jpeg_header(file.read())[:2])
+        with Image.open(path) as image:
+            return math.prod(image.size)
+    except (OSError, ValueError):
+        return math.prod(read_rgb(path).size)
 
 
 def _fast(data: bytes) -> NDArray[np.uint8] | None:
