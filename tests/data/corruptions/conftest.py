@@ -40,14 +40,16 @@ def texture():
 
 @pytest.fixture(scope="session")
 def expected():
-    """A function (image, name, severity, seed) -> the reference's image and its next number."""
+    """A function (image, name, severity, rng) -> the reference's image; moves ``rng`` on."""
     package = reference()
+    behind_seed = np.random.mtrand._rand  # what np.random.seed and the reference use
 
-    def corrupted(image, name, severity, seed):
-        before = np.random.get_state()
-        np.random.seed(seed)
-        result = package.corrupt(image, severity, name), np.random.random_sample()
-        np.random.set_state(before)
+    def corrupted(image, name, severity, rng):
+        before = behind_seed.get_state()
+        behind_seed.set_state(rng.get_state())
+        result = package.corrupt(image, severity, name)
+        rng.set_state(behind_seed.get_state())
+        behind_seed.set_state(before)
         return result
 
     return corrupted
