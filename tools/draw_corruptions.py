@@ -14,6 +14,7 @@ from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.data.corrupted import test_images
 from fastreid_ext.data.dataset import read_rgb
+from fastreid_ext.engine.inspection import expect_data_set
 from fastreid_ext.evaluation.pictures.corruption_sheet import draw_corruption_sheet
 from fastreid_ext.evaluation.pictures.png import expect_png
 
@@ -22,7 +23,8 @@ def main(args: argparse.Namespace) -> None:
     expect_png(args.output)
     path = args.image
     if path is None:
-        queries = test_images(load_config("", args.opts), args.dataset).files("query")
+        cfg = load_config("", ["MODEL.DEVICE", "cpu", *args.opts])
+        queries = test_images(cfg, expect_data_set(args.dataset)).files("query")
         name = np.random.default_rng(args.seed).choice(sorted(queries))
         path = queries[name]
     image = np.asarray(read_rgb(path))

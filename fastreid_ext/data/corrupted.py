@@ -7,8 +7,9 @@ whose shorter side has fewer is enlarged to 32 first (bilinear, sides in proport
 """
 
 import dataclasses
+import itertools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ import numpy as np
 from fastreid.config import CfgNode
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, Dataset
 
-from fastreid_ext.data.corruption_index import Side
+from fastreid_ext.data.corruption_index import CorruptionIndex, Side
 from fastreid_ext.data.dataset import read_rgb
-from fastreid_ext.data.loaders import PersonLoader
+from fastreid_ext.data.loaders import Batch, PersonLoader
 from fastreid_ext.data.sources import dataset_root, open_dataset, query_and_gallery
 from fastreid_ext.data.subsets import named_items
 from fastreid_ext.data.transforms import build_transforms
@@ -75,38 +76,56 @@ def test_images(cfg: CfgNode, data_set: str) -> TestImages:
 test_images.__test__ = False  # not a test, whatever pytest thinks of the name
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One evaluation of the test set: clean, a draw of the index, or a cell of the grid.
+
+    Attributes:
+        draw: its number, or None.
+        cell: corruption and severity, or None.
+    """
+
+    draw: int | None = None
+    cell: tuple[str, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return "clean", "draw_3" or "grid_fog_5"."""
+        if self.cell:
+            return "grid_{}_{}".format(*self.cell)
+        return "clean" if self.draw is None else f"draw_{self.draw}"
+
+    def corruption(self, index: CorruptionIndex, image: str) -> Corruption | None:
+        """Return what is done to an image, None for nothing."""
+        if self.cell:
+            return index.in_grid(index.row_of[image], *self.cell)
+        return None if self.draw is None else index.drawn(index.row_of[image], self.draw)
+
+
 class CorruptedImages(Dataset):
     """Images as ``PersonDataset`` gives them, and "pixels", a hash of what was corrupted.
 
+    Its indices are a part and the position of an image.
+
     Args:
-        items: the images.
-        corruptions: one for each image, None to leave it clean.
+        images: the test set.
+        index: of that set.
         transform: maps an RGB PIL image to a tensor, with nothing random in it.
     """
 
     def __init__(
-        self,
-        items: Sequence[Item],
-        corruptions: Sequence[Corruption | None],
-        transform: Callable[[Image.Image], Any],
+        self, images: TestImages, index: CorruptionIndex, transform: Callable[[Image.Image], Any]
     ) -> None:
-        if len(items) != len(corruptions):
-            raise ValueError(
-                f"expected a corruption (or None) for each image, got {len(corruptions)} for "
-                f"{len(items)} images"
-            )
-        self._items = list(items)
-        self._corruptions = list(corruptions)
+        self._images = images
+        self._index = index
         self._transform = transform
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, place: tuple[Part, int]) -> dict[str, Any]:
         """Read, corrupt and transform one image."""
-        path, person, camera = self._items[index]
-        pixels = corrupted_pixels(np.asarray(read_rgb(path)), self._corruptions[index])
+        part, position = place
+        path, person, camera = self._images.items[position]
+        corruption = part.corruption(self._index, self._images.names[position])
+        pixels = corrupted_pixels(np.asarray(read_rgb(path)), corruption)
         return {
             "images": self._transform(Image.fromarray(pixels)),
             "targets": person,
@@ -114,6 +133,33 @@ class CorruptedImages(Dataset):
             "img_paths": path,
             "pixels": pixel_hash(pixels),
         }
+
+
+class Jobs(BatchSampler):
+    """Batches of one job after the other, none of two jobs.
+
+    Args:
+        jobs: part and positions of the images, for each job.
+        batch_size: images in a batch, but the last of a job.
+    """
+
+    def __init__(self, jobs: Sequence[tuple[Part, range]], batch_size: int) -> None:
+        self._jobs = list(jobs)
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return sum(self.batches_of(positions) for _, positions in self._jobs)
+
+    def __iter__(self) -> Iterator[list[tuple[Part, int]]]:
+        """Yield the indices of each batch."""
+        for part, positions in self._jobs:
+            for start in range(0, len(positions), self._batch_size):
+                yield [(part, i) for i in positions[start : start + self._batch_size]]
+
+    def batches_of(self, positions: range) -> int:
+        """Return the number of batches of a job."""
+        return -(-len(positions) // self._batch_size)
 
 
 def corrupted_pixels(image: NDArray[np.uint8], corruption: Corruption | None) -> NDArray[np.uint8]:
@@ -141,22 +187,29 @@ def pixel_hash(image: NDArray[np.uint8]) -> int:
     return zlib.crc32(np.ascontiguousarray(image), zlib.crc32(str(image.shape).encode()))
 
 
-def corrupted_loader(
-    cfg: CfgNode, items: Sequence[Item], corruptions: Sequence[Corruption | None]
-) -> PersonLoader:
-    """Return batches of corrupted images in order, made by TEST.NUM_WORKERS processes.
+def corrupted_batches(
+    cfg: CfgNode, images: TestImages, index: CorruptionIndex, jobs: Sequence[tuple[Part, range]]
+) -> Iterator[Iterator[Batch]]:
+    """Yield for each job its batches, in order, made by TEST.NUM_WORKERS processes.
+
+    The processes are started once and work ahead, also on the next job. The batches of a job must
+    be taken before the next job is asked for.
 
     Args:
         cfg: TEST.IMS_PER_BATCH, INPUT and MODEL.DEVICE are read.
-        items: the images.
-        corruptions: one for each, None to leave it clean.
+        images: the test set.
+        index: of that set.
+        jobs: part and positions of the images, for each job.
     """
-    dataset = CorruptedImages(items, corruptions, build_transforms(cfg, is_train=False))
-    return PersonLoader(
-        dataset,
-        SequentialSampler(dataset),
+    sampler = Jobs(jobs, cfg.TEST.IMS_PER_BATCH)
+    loader = PersonLoader(
+        CorruptedImages(images, index, build_transforms(cfg, is_train=False)),
+        sampler,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         drop_last=False,
         num_workers=cfg.TEST.NUM_WORKERS,
         device=cfg.MODEL.DEVICE,
     )
+    batches = iter(loader)
+    for _, positions in jobs:
+        yield itertools.islice(batches, sampler.batches_of(positions))

@@ -16,6 +16,7 @@ Letters: N images, K draws.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,10 +67,19 @@ class CorruptionIndex:
         """K."""
         return self.types.shape[1]
 
+    @functools.cached_property
+    def row_of(self) -> dict[str, int]:
+        """Return the row of each name."""
+        return {name: row for row, name in enumerate(self.names)}
+
     def drawn(self, row: int, draw: int) -> Corruption:
         """Return the corruption of an image in a draw."""
         name = self.corruptions[self.types[row, draw]]
         return Corruption(name, int(self.severities[row, draw]), int(self.seeds[row, draw]))
+
+    def in_grid(self, row: int, corruption: str, severity: int) -> Corruption:
+        """Return a corruption of the grid with the seed of an image."""
+        return Corruption(corruption, severity, int(self.grid_seeds[row]))
 
     def rows(self) -> list[str]:
         """Return the line of each image."""

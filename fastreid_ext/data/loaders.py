@@ -25,7 +25,7 @@ class PersonLoader(DataLoader):
 
     Args:
         dataset: has items of which :func:`collate` makes batches.
-        sampler: indices.
+        sampler: indices, or a ``BatchSampler``, which decides the batches itself.
         batch_size: images in the batch of this process.
         drop_last: leave out a last, smaller batch.
         num_workers: loader processes; 0 loads in this process.
@@ -47,9 +47,10 @@ class PersonLoader(DataLoader):
     ) -> None:
         self.device = torch.device(device)
         self.batch_steps = (*batch_steps, _float_images)
+        is_whole = isinstance(sampler, BatchSampler)
         super().__init__(
             dataset,
-            batch_sampler=BatchSampler(sampler, batch_size, drop_last),
+            batch_sampler=sampler if is_whole else BatchSampler(sampler, batch_size, drop_last),
             num_workers=num_workers,
             collate_fn=collate,
             pin_memory=self.device.type == "cuda",

@@ -157,14 +157,19 @@ def checkpoint_and_test_set(
         raise ValueError("expected a checkpoint, got none; add --weights <run>/model_final.pth")
     if not dataset and not cfg.DATASETS.TESTS:
         raise ValueError("expected a test set, got an empty DATASETS.TESTS; add --dataset NAME")
-    dataset = dataset or cfg.DATASETS.TESTS[0]
-    known = list(DATASET_REGISTRY._obj_map)
-    if dataset not in known:
-        raise ValueError(unknown_name("--dataset", dataset, known))
+    dataset = expect_data_set(dataset or cfg.DATASETS.TESTS[0])
     path = Path(weights).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; give an existing one as --weights")
     return path, dataset
+
+
+def expect_data_set(name: str) -> str:
+    """Return the name of a registered data set; ValueError for another."""
+    known = list(DATASET_REGISTRY._obj_map)
+    if name not in known:
+        raise ValueError(unknown_name("--dataset", name, known))
+    return name
 
 
 def _keep(test: TestFeatures, path: Path, origin: str) -> None:

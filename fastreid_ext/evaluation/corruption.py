@@ -16,10 +16,9 @@ it was.
 
 import contextlib
 import dataclasses
-import functools
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.data.corrupted import TestImages, corrupted_loader, corrupted_pixels
+from fastreid_ext.data.corrupted import Part, TestImages, corrupted_batches, corrupted_pixels
 from fastreid_ext.data.corruption_index import CorruptionIndex, Side
+from fastreid_ext.data.loaders import Batch
 from fastreid_ext.data.transforms.corruptions.corrupt import SEVERITIES
 from fastreid_ext.data.transforms.random_corruption import Corruption
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
@@ -83,102 +83,75 @@ class CorruptionEvaluation:
         self._build_model = model
         self._images = images
         self._index = index
-        self._sides = ("query", "gallery") if corrupt == "both" else (corrupt,)
+        self._sides: tuple[Side, ...] = ("query", "gallery") if corrupt == "both" else (corrupt,)
         self._folder = folder
-        self._row = {name: row for row, name in enumerate(index.names)}
-        self._unchanged: dict[str, Tensor] = {}
+        self._name = {item[0]: name for item, name in zip(images.items, images.names, strict=True)}
         self._progress = tqdm(disable=True)
 
     def run(self, *, draws: int, grid: bool) -> Measured:
         """Do what is not done yet and return everything."""
-        plan = {"clean": None} | {f"draw_{draw}": self.drawn(draw) for draw in range(draws)}
-        if grid:
-            plan |= {_cell(*pair): self.everywhere(*pair) for pair in self._pairs()}
+        plan = [Part(), *(Part(draw=draw) for draw in range(draws))]
+        cells = [Part(cell=pair) for pair in self._pairs()] if grid else []
         self._folder.mkdir(parents=True, exist_ok=True)
-        missing = [name for name in plan if not self._file(name).is_file()]
-        with self._counting(missing):
-            for name in missing:
-                self._progress.set_postfix_str(name)
-                content = self._measure(plan[name], keep_pixels=name.startswith("draw_"))
-                atomic_write_text(self._file(name), json.dumps(content) + "\n")
-        parts = {name: json.loads(self._file(name).read_text()) for name in plan}
-        drawn = [parts[f"draw_{draw}"] for draw in range(draws)]
-        cells: dict[str, dict[int, Metrics]] = {}
-        for name, severity in self._pairs() if grid else ():
-            cells.setdefault(name, {})[severity] = parts[_cell(name, severity)]["metrics"]
+        missing = [part for part in plan + cells if not self._file(part).is_file()]
+        with self._counting(len(missing)):
+            for part, (features, hashes) in zip(missing, self.features(missing), strict=True):
+                self._progress.set_postfix_str(part.name)
+                content: dict[str, Any] = {"metrics": self._metrics(features)}
+                if part.draw is not None:
+                    content["pixels"] = hashes
+                atomic_write_text(self._file(part), json.dumps(content) + "\n")
+        drawn = [self._finished(part) for part in plan[1:]]
+        by_corruption: dict[str, dict[int, Metrics]] = {}
+        for part in cells:
+            name, severity = part.cell
+            by_corruption.setdefault(name, {})[severity] = self._finished(part)["metrics"]
         return Measured(
-            parts["clean"]["metrics"],
-            [part["metrics"] for part in drawn],
-            cells,
-            [part["pixels"] for part in drawn],
+            self._finished(plan[0])["metrics"],
+            [content["metrics"] for content in drawn],
+            by_corruption,
+            [content["pixels"] for content in drawn],
         )
 
-    def drawn(self, draw: int) -> dict[str, Corruption]:
-        """Return the corruption of each image in a draw."""
-        return {name: self._index.drawn(row, draw) for name, row in self._row.items()}
+    def features(self, parts: Sequence[Part]) -> Iterator[tuple[Tensor, dict[str, int]]]:
+        """Yield for each part the features, queries first, and hashes of the images by name.
 
-    def everywhere(self, corruption: str, severity: int) -> dict[str, Corruption]:
-        """Return the same corruption for all images, each with its own seed."""
-        return {
-            name: Corruption(corruption, severity, int(self._index.grid_seeds[row]))
-            for name, row in self._row.items()
-        }
-
-    def features(self, corruptions: dict[str, Corruption] | None) -> tuple[Tensor, dict[str, int]]:
-        """Return features, queries first, and hashes of the corrupted images by name.
-
-        Args:
-            corruptions: for each image of the corrupted sides; None leaves all clean.
-
-        Returns:
-            (N, D) float32, and the hashes.
+        Yields:
+            (N, D) float32, and the hashes of the images of the corrupted side.
         """
-        hashes: dict[str, int] = {}
-        parts = []
-        for side in ("query", "gallery"):
-            is_corrupted = corruptions is not None and side in self._sides
-            if not is_corrupted and side in self._unchanged:
-                parts.append(self._unchanged[side])
-                continue
-            parts.append(self._extract(side, corruptions if is_corrupted else {}, hashes))
-            if side not in self._sides:
-                self._unchanged[side] = parts[-1]
-        return torch.cat(parts), hashes if corruptions else {}
+        if not parts:
+            return
+        images = self._images
+        clean = [side for side in ("query", "gallery") if side not in self._sides]
+        jobs = [(Part(), images.rows(side)) for side in clean]
+        jobs += [(part, images.rows(side)) for part in parts for side in self._sides]
+        model = self._model()
+        batches = corrupted_batches(self._cfg, images, self._index, jobs)
+        of_side = {side: self._extract(model, next(batches), {}) for side in clean}
+        for _ in parts:
+            hashes: dict[str, int] = {}
+            of_side |= {side: self._extract(model, next(batches), hashes) for side in self._sides}
+            yield torch.cat([of_side["query"], of_side["gallery"]]), hashes
 
-    def _measure(
-        self, corruptions: dict[str, Corruption] | None, *, keep_pixels: bool
-    ) -> dict[str, Any]:
-        features, hashes = self.features(corruptions)
+    def _extract(self, model: nn.Module, batches: Iterator[Batch], hashes: dict) -> Tensor:
+        """Return the features of a job and add the hashes of its images to ``hashes``."""
+
+        def watched() -> Iterator[Batch]:
+            for batch in batches:
+                found = batch.pop("pixels").tolist()
+                hashes.update(zip(map(self._name.get, batch["img_paths"]), found, strict=True))
+                self._progress.update(len(found))
+                yield batch
+
+        return extract_features(model, watched(), 0, flip=self._cfg.TEST.FLIP.ENABLED).features
+
+    def _metrics(self, features: Tensor) -> Metrics:
         pids, camids = torch.tensor([item[1:] for item in self._images.items]).T
         evaluator = CountingEvaluator(self._cfg, self._images.num_query)
         evaluator.reset()
         evaluator.process({"targets": pids, "camids": camids}, features)
-        metrics = {key: float(value) for key, value in evaluator.evaluate().items()}
-        return {"metrics": metrics} | ({"pixels": hashes} if keep_pixels else {})
+        return {key: float(value) for key, value in evaluator.evaluate().items()}
 
-    def _extract(
-        self, side: Side, corruptions: dict[str, Corruption], hashes: dict[str, int]
-    ) -> Tensor:
-        """Return the features of a side and add the hashes of its images to ``hashes``."""
-        rows = self._images.rows(side)
-        names = [self._images.names[row] for row in rows]
-        items = [self._images.items[row] for row in rows]
-        found: list[int] = []
-
-        def batches() -> Iterator[dict[str, Any]]:
-            chosen = [corruptions[name] if corruptions else None for name in names]
-            for batch in corrupted_loader(self._cfg, items, chosen):
-                found.extend(batch.pop("pixels").tolist())
-                self._progress.update(len(batch["img_paths"]))
-                yield batch
-
-        flip = self._cfg.TEST.FLIP.ENABLED
-        test = extract_features(self._model, batches(), len(names), flip=flip)
-        if corruptions:
-            hashes |= dict(zip(names, found, strict=True))
-        return test.features
-
-    @functools.cached_property
     def _model(self) -> nn.Module:
         # Here rather than in each loader process, which would compile or load the kernels anew.
         noise = np.random.RandomState(0).randint(0, 256, (64, 32, 3)).astype(np.uint8)
@@ -189,14 +162,17 @@ class CorruptionEvaluation:
     def _pairs(self) -> list[tuple[str, int]]:
         return [(name, severity) for name in self._index.corruptions for severity in SEVERITIES]
 
-    def _file(self, part: str) -> Path:
-        return self._folder / f"{part}.json"
+    def _file(self, part: Part) -> Path:
+        return self._folder / f"{part.name}.json"
+
+    def _finished(self, part: Part) -> dict[str, Any]:
+        return json.loads(self._file(part).read_text())
 
     @contextlib.contextmanager
-    def _counting(self, missing: list[str]) -> Iterator[None]:
+    def _counting(self, missing: int) -> Iterator[None]:
         """Show the progress in images; warn of a test set's oddities once, not in every part."""
         corrupted = sum(len(self._images.rows(side)) for side in self._sides)
-        total = corrupted * len(missing) + len(self._images.items) - corrupted
+        total = corrupted * missing + len(self._images.items) - corrupted
         warnings = logging.getLogger("fastreid_ext.evaluation.ranking")
         seen: set[str] = set()
 
@@ -213,7 +189,3 @@ class CorruptionEvaluation:
                 yield
         finally:
             warnings.removeFilter(is_new)
-
-
-def _cell(corruption: str, severity: int) -> str:
-    return f"grid_{corruption}_{severity}"

@@ -12,20 +12,12 @@ from PIL import Image
 from scipy.stats import chisquare
 
 from fastreid_ext.data.corrupted import (
-    CorruptedImages,
-    corrupted_loader,
-    corrupted_pixels,
-    enlarged,
-    pixel_hash,
     test_images,
 )
 from fastreid_ext.data.corruption_file import read_index, write_index
 from fastreid_ext.data.corruption_index import draw_corruption, draw_index
-from fastreid_ext.data.dataset import PersonDataset, read_rgb
 from fastreid_ext.data.image_fingerprints import fingerprint
-from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
-from fastreid_ext.data.transforms.random_corruption import Corruption
 
 from .conftest import small_config, write_image
 
@@ -231,60 +223,3 @@ def test_fingerprints_see_pixels_of_png_and_bytes_of_jpeg(tmp_path):
     picture.save(tmp_path / "a.jpg", quality=90)
     picture.save(tmp_path / "b.jpg", quality=91)
     assert fingerprint(tmp_path / "a.jpg") != fingerprint(tmp_path / "b.jpg")
-
-
-def test_sides(images):
-    assert [len(images.rows(side)) for side in ("query", "gallery", "both")] == [6, 12, 18]
-    assert all("/query/" in name for name in images.files("query"))
-    assert all("/bounding_box_test/" in name for name in images.files("gallery"))
-
-
-def test_corrupts_at_native_size_then_transforms(images, make_cfg):
-    """By hand, from the public parts alone."""
-    from fastreid_ext.data.transforms.corruptions import corrupt
-
-    path = images.items[0][0]
-    transform = build_transforms(make_cfg(), is_train=False)
-    sample = CorruptedImages(images.items[:1], [Corruption("fog", 3, 7)], transform)[0]
-    native = np.asarray(read_rgb(path).resize((32, 64), Image.Resampling.BILINEAR))
-    assert enlarged(np.asarray(read_rgb(path))).shape == (64, 32, 3)  # files are 16 x 32
-    large = enlarged(np.asarray(read_rgb(path)))
-    assert np.abs(large.astype(int) - native).mean() < 3  # cv2 and Pillow round differently
-    expected = corrupt(large, "fog", 3, np.random.RandomState(7), faithful=True)
-    assert (sample["images"] == transform(Image.fromarray(expected))).all()
-    assert sample["pixels"] == pixel_hash(expected)
-
-
-def test_clean_samples_are_those_of_the_evaluation(images, make_cfg):
-    transform = build_transforms(make_cfg(), is_train=False)
-    usual = PersonDataset(images.items, transform, relabel=False)[3]
-    ours = CorruptedImages(images.items, [None] * 18, transform)[3]
-    assert (ours["images"] == usual["images"]).all()
-    assert [ours[key] for key in ("targets", "camids", "img_paths")] == [
-        usual[key] for key in ("targets", "camids", "img_paths")
-    ]
-
-
-def test_images_large_enough_stay_as_they_are():
-    image = np.zeros((40, 32, 3), np.uint8)
-    assert enlarged(image) is image
-    assert corrupted_pixels(image, None) is image
-    assert enlarged(np.zeros((20, 50, 3), np.uint8)).shape == (32, 80, 3)
-
-
-def test_pixels_do_not_depend_on_the_number_of_workers(images, make_cfg):
-    index = draw_index("Market1501", images.files("both"), draws=1, corruptions=SOME)
-    chosen = [index.drawn(index.names.index(name), 0) for name in images.names]
-    runs = []
-    for workers in (0, 2):
-        cfg = make_cfg(TEST__NUM_WORKERS=workers, TEST__IMS_PER_BATCH=5)
-        runs.append(list(corrupted_loader(cfg, images.items, chosen)))
-    for alone, shared in zip(*runs, strict=True):
-        assert (alone["images"] == shared["images"]).all()
-        assert (alone["pixels"] == shared["pixels"]).all()
-        assert alone["img_paths"] == shared["img_paths"]
-
-
-def test_there_must_be_a_corruption_for_each_image(images):
-    with pytest.raises(ValueError, match=r"expected a corruption .* got 1 for 18 images"):
-        CorruptedImages(images.items, [None], lambda image: image)

@@ -1,0 +1,98 @@
+"""Corrupted test images: native size, the index's draws, any number of workers."""
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastreid_ext.data.corrupted import (
+    CorruptedImages,
+    Part,
+    corrupted_batches,
+    corrupted_pixels,
+    enlarged,
+    pixel_hash,
+    test_images,
+)
+from fastreid_ext.data.corruption_index import draw_index
+from fastreid_ext.data.dataset import PersonDataset, read_rgb
+from fastreid_ext.data.transforms import build_transforms
+from fastreid_ext.data.transforms.corruptions import corrupt
+
+SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
+
+
+@pytest.fixture
+def images(make_cfg):
+    return test_images(make_cfg(), "Market1501")
+
+
+@pytest.fixture
+def index(images):
+    return draw_index("Market1501", images.files("both"), draws=3)
+
+
+def test_sides(images):
+    assert [len(images.rows(side)) for side in ("query", "gallery", "both")] == [6, 12, 18]
+    assert all("/query/" in name for name in images.files("query"))
+    assert all("/bounding_box_test/" in name for name in images.files("gallery"))
+
+
+def test_corrupts_at_native_size_then_transforms(images, make_cfg):
+    """By hand, from the public parts alone."""
+    path = images.items[0][0]
+    transform = build_transforms(make_cfg(), is_train=False)
+    index = draw_index("Market1501", images.files("both"))
+    sample = CorruptedImages(images, index, transform)[Part(cell=("fog", 3)), 0]
+    seed = int(index.grid_seeds[index.row_of[images.names[0]]])
+    native = np.asarray(read_rgb(path).resize((32, 64), Image.Resampling.BILINEAR))
+    assert enlarged(np.asarray(read_rgb(path))).shape == (64, 32, 3)  # files are 16 x 32
+    large = enlarged(np.asarray(read_rgb(path)))
+    assert np.abs(large.astype(int) - native).mean() < 3  # cv2 and Pillow round differently
+    expected = corrupt(large, "fog", 3, np.random.RandomState(seed), faithful=True)
+    assert (sample["images"] == transform(Image.fromarray(expected))).all()
+    assert sample["pixels"] == pixel_hash(expected)
+
+
+def test_a_draw_is_that_of_the_index(images, index, make_cfg):
+    transform = build_transforms(make_cfg(), is_train=False)
+    sample = CorruptedImages(images, index, transform)[Part(draw=2), 5]
+    corruption = index.drawn(index.names.index(images.names[5]), 2)
+    expected = corrupted_pixels(np.asarray(read_rgb(images.items[5][0])), corruption)
+    assert sample["pixels"] == pixel_hash(expected)
+
+
+def test_clean_samples_are_those_of_the_evaluation(images, index, make_cfg):
+    transform = build_transforms(make_cfg(), is_train=False)
+    usual = PersonDataset(images.items, transform, relabel=False)[3]
+    ours = CorruptedImages(images, index, transform)[Part(), 3]
+    assert (ours["images"] == usual["images"]).all()
+    assert [ours[key] for key in ("targets", "camids", "img_paths")] == [
+        usual[key] for key in ("targets", "camids", "img_paths")
+    ]
+
+
+def test_images_large_enough_stay_as_they_are():
+    image = np.zeros((40, 32, 3), np.uint8)
+    assert enlarged(image) is image
+    assert corrupted_pixels(image, None) is image
+    assert enlarged(np.zeros((20, 50, 3), np.uint8)).shape == (32, 80, 3)
+
+
+def test_pixels_do_not_depend_on_the_number_of_workers(images, make_cfg):
+    """Nor does the order; no batch holds images of two jobs."""
+    index = draw_index("Market1501", images.files("both"), draws=1, corruptions=SOME)
+    parts = (Part(), Part(draw=0), Part(cell=("rain", 5)))
+    jobs = [(part, images.rows(side)) for part in parts for side in ("query", "gallery")]
+    runs = []
+    for workers in (0, 2):
+        cfg = make_cfg(TEST__NUM_WORKERS=workers, TEST__IMS_PER_BATCH=5)
+        runs.append([list(job) for job in corrupted_batches(cfg, images, index, jobs)])
+    assert [[len(batch["targets"]) for batch in job] for job in runs[1]] == [[5, 1], [5, 5, 2]] * 3
+    for alone, shared in zip(*map(itertools.chain.from_iterable, runs), strict=True):
+        assert (alone["images"] == shared["images"]).all()
+        assert (alone["pixels"] == shared["pixels"]).all()
+        assert alone["img_paths"] == shared["img_paths"]
+    paths = [path for batch in runs[0][2] + runs[0][3] for path in batch["img_paths"]]
+    assert paths == [item[0] for item in images.items]

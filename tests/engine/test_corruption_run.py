@@ -1,0 +1,187 @@
+"""evaluate_corruption.py and draw_corruptions.py, run as a user would on a trained tiny model."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fastreid_ext.config import load_config
+from fastreid_ext.data.corrupted import test_images
+from fastreid_ext.data.corruption_file import read_index, write_index
+from fastreid_ext.data.corruption_index import draw_index
+from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
+from fastreid_ext.engine import corruption_run
+from fastreid_ext.engine.run import train
+
+from .tiny import overrides
+
+INDEX = "corruption_index.jsonl"  # its name where none is given
+SOME = ("gaussian_noise", "fog", "rain", "contrast")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(market_root, tmp_path_factory):
+    """Return the configuration file and the weights of a model that knows the colours."""
+    folder = tmp_path_factory.mktemp("trained")
+    pairs = overrides(market_root, folder / "run", SOLVER__MAX_EPOCH=3, DATALOADER__NUM_WORKERS=0)
+    cfg = load_config("", pairs)
+    train(cfg)
+    (folder / "config.yaml").write_text(cfg.dump())
+    return folder / "config.yaml", folder / "run" / "model_final.pth"
+
+
+@pytest.fixture(scope="module")
+def tested(trained, tmp_path_factory):
+    """Return the folder of an evaluation of four corruptions of the gallery, grid and two draws."""
+    output = tmp_path_factory.mktemp("tested") / "BoT"
+    files = test_images(load_config(trained[0]), "Market1501").files("both")
+    write_index(draw_index("Market1501", files, corruptions=SOME), output / INDEX)
+    run(trained, output, "--grid", "--draws", 2, "--corrupt", "gallery", "--pixels")
+    return output
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(trained, output, *more):
+    module = tool("evaluate_corruption")
+    given = ["--config-file", trained[0], "--weights", trained[1], "--output", output, *more]
+    module.main(module.parse([str(part) for part in given]))
+
+
+def copied(tested, tmp_path):
+    """Return a copy of the finished evaluation."""
+    folder = tmp_path / "copy"
+    for path in tested.rglob("*.json*"):
+        target = folder / path.relative_to(tested)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return folder
+
+
+def test_results_say_what_was_done(tested, trained):
+    content = json.loads((tested / "corruption.json").read_text())
+    assert (content["data_set"], content["corrupt"]) == ("Market1501", "gallery")
+    assert len(content["draws"]) == 2
+    assert tuple(content["grid"]) == SOME
+    assert all(list(cells) == list("12345") for cells in content["grid"].values())
+    index = read_index(tested / INDEX)
+    assert content["index"]["rows_sha256"] == index.rows_sha256()
+    assert index.draws == 10
+    assert len(content["weights_sha256"]) == 64
+    assert content["versions"]["opencv-python-headless"]
+    assert content["config"]["MODEL"]["BACKBONE"]["DEPTH"] == "x0_25"
+    assert "fastreid's rule" in content["ap_rule"]
+    for name in ("draws.png", "heat_map.png", "drops.png"):
+        assert cv2.imread(str(tested / name)).std() > 5
+    assert (tested / "corruption_index.pixels.jsonl").is_file()
+
+
+def test_a_trained_model_loses_by_corruption(tested):
+    content = json.loads((tested / "corruption.json").read_text())
+    assert content["clean"]["mAP"] > 70
+    assert content["corrupted"]["mAP"]["mean"] < content["clean"]["mAP"] - 5
+    assert content["by_severity"]["5"]["mAP"] < content["by_severity"]["1"]["mAP"]
+
+
+def test_what_is_done_is_not_done_again(tested, trained, tmp_path, monkeypatch):
+    folder = copied(tested, tmp_path)
+    (folder / "corruption.json").unlink()
+
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(corruption_run, "load_model", never)
+    run(trained, folder, "--grid", "--draws", 2, "--corrupt", "gallery")
+    before, now = (json.loads((f / "corruption.json").read_text()) for f in (tested, folder))
+    for key in ("clean", "draws", "grid", "corrupted", "weights_sha256", "index"):
+        assert before[key] == now[key]
+    assert now["pixels"] == {
+        "compared": 48,
+        "different": 0,
+        "share": 0.0,
+        "different_by_corruption": {},
+    }
+
+
+def test_parts_of_something_else_are_refused(tested, trained, tmp_path):
+    folder = copied(tested, tmp_path)
+    with pytest.raises(ValueError, match=r"of something else, which differs in TEST\.FLIP; give"):
+        run(trained, folder, "--draws", 2, "--corrupt", "gallery", "TEST.FLIP.ENABLED", "True")
+    with pytest.raises(ValueError, match=r"which differs in corrupt; give another --output"):
+        run(trained, folder, "--draws", 2)
+    run(trained, folder, "--draws", 2, "--corrupt", "gallery", "TEST.IMS_PER_BATCH", 3)
+
+
+def test_an_index_of_all_corruptions_is_made(trained, tmp_path):
+    run(trained, tmp_path, "--draws", 1, "--index", tmp_path / "lab" / "index.jsonl.gz")
+    index = read_index(tmp_path / "lab" / "index.jsonl.gz")
+    assert index.corruptions == CORRUPTION_NAMES
+    assert (index.draws, index.side, index.seed, len(index.names)) == (10, "both", 0, 32)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"lab", "parts", "corruption.json", "corruption.md", "draws.png"}
+    assert json.loads((tmp_path / "corruption.json").read_text())["pixels"] is None
+
+
+def test_the_same_index_for_all(tested, trained, tmp_path):
+    """A given index is used as it is; one of other images is refused."""
+    index = tested / INDEX
+    run(trained, tmp_path / "a", "--index", index, "--draws", 1, "--corrupt", "gallery")
+    theirs, ours = (
+        json.loads((f / "corruption.json").read_text()) for f in (tested, tmp_path / "a")
+    )
+    assert ours["draws"][0] == theirs["draws"][0]
+    assert ours["pixels"]["compared"] == 24
+    assert not (tmp_path / "a" / INDEX).exists()
+    other = tmp_path / "other.jsonl"
+    changed = index.read_text().replace("Market1501", "DukeMTMC", 1)
+    other.write_text(changed)
+    with pytest.raises(ValueError, match="expected a -C index of Market1501, got one of DukeMTMC"):
+        run(trained, tmp_path / "b", "--index", other)
+    with pytest.raises(ValueError, match="expected 1 to 10 draws, which the -C index has, got 11"):
+        run(trained, tmp_path / "b", "--index", index, "--draws", 11)
+
+
+def test_mce_with_a_baseline(tested, trained, tmp_path, capsys):
+    folder, baseline = copied(tested, tmp_path), tested / "corruption.json"
+    more = ("--draws", 2, "--corrupt", "gallery", "--baseline", baseline)
+    run(trained, folder, "--grid", *more)
+    content = json.loads((folder / "corruption.json").read_text())["mCE"]
+    assert content["baseline"] == "BoT"
+    assert content["mean"]["mAP"] == pytest.approx(100)
+    assert "errors relative to BoT" in (folder / "corruption.md").read_text()
+    assert "mCE 100.0" in capsys.readouterr().out.splitlines()[-1]
+    with pytest.raises(ValueError, match="expected --grid with --baseline: mCE compares errors"):
+        run(trained, folder, *more)
+    with pytest.raises(ValueError, match="tested on the same pixels, got corrupted side gallery"):
+        run(trained, tmp_path / "both", "--grid", "--baseline", baseline)
+
+
+def test_mistakes_are_named(trained, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none\.pth; give an existing"):
+        run((trained[0], tmp_path / "none.pth"), tmp_path)
+    with pytest.raises(ValueError, match=r"'Market1502' in --dataset; did you mean 'Market1501'"):
+        run(trained, tmp_path, "--dataset", "Market1502")
+
+
+def test_contact_sheet(market_root, tmp_path, capsys):
+    module = tool("draw_corruptions")
+    image = next(market_root.rglob("query/*.jpg"))
+    for source in (["--image", image], ["--dataset", "Market1501"]):
+        given = [*source, "--output", tmp_path / "sheet.png", "DATASETS.ROOT", market_root]
+        module.main(module.parse([str(part) for part in given]))
+        assert f"wrote {tmp_path / 'sheet.png'}" in capsys.readouterr().out
+        sheet = cv2.imread(str(tmp_path / "sheet.png"))
+        assert sheet.shape[0] > 2 * 6 * 160
+        assert sheet.shape[1] > 10 * 84
+    with pytest.raises(ValueError, match=r"'Market' in --dataset; did you mean"):
+        module.main(module.parse(["--dataset", "Market", "--output", str(tmp_path / "a.png")]))
+    with pytest.raises(ValueError, match=r"expected the name of a \.png file"):
+        module.main(module.parse(["--image", str(image), "--output", str(tmp_path / "a.jpg")]))

@@ -1,0 +1,208 @@
+"""What a -C evaluation comes to, by hand: means, mCE, tables, pictures."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from fastreid_ext.evaluation.corruption import Measured
+from fastreid_ext.evaluation.corruption_baseline import (
+    FORMAT,
+    Baseline,
+    corruption_errors,
+    read_baseline,
+)
+from fastreid_ext.evaluation.corruption_results import CorruptionResults
+from fastreid_ext.evaluation.pictures.corruption import draw_draws, draw_drops, draw_severities
+from fastreid_ext.evaluation.pictures.corruption_sheet import draw_corruption_sheet
+
+
+def results_of(measured, errors=None):
+    return CorruptionResults("Market1501", "both", "0123456789abcdef0123", measured, errors)
+
+
+@pytest.fixture(scope="module")
+def grid_results():
+    """Numbers by hand: three corruptions, mAP falls by 5, 10 and 15 a severity from 80."""
+    grid = {
+        name: {s: {"Rank-1": 90.0 - 2 * s, "mAP": 80.0 - step * s, "mINP": 40.0} for s in range(6)}
+        for name, step in (("gaussian_noise", 5), ("fog", 10), ("rain", 15))
+    }
+    for cells in grid.values():
+        del cells[0]
+    clean = {"Rank-1": 90.0, "mAP": 80.0, "mINP": 50.0}
+    draws = [{"Rank-1": r, "mAP": r - 20, "mINP": 30.0} for r in (60.0, 66.0, 72.0)]
+    return results_of(Measured(clean, draws, grid, []))
+
+
+# mCE
+
+
+def grid_of(*mean_ap):
+    """One severity per value, of one corruption."""
+    return {"fog": {s: {"mAP": v, "Rank-1": v / 2} for s, v in enumerate(mean_ap, 1)}}
+
+
+def test_mce_by_hand():
+    """Errors 40 + 60 against 80 + 120 -> 50; for Rank-1 70 + 80 against 90 + 110 -> 75."""
+    errors = corruption_errors(
+        {**grid_of(60, 40), "rain": {1: {"mAP": 70, "Rank-1": 10}}},
+        {
+            "fog": {1: {"mAP": 20, "Rank-1": 10}, 2: {"mAP": -20, "Rank-1": -10}},
+            "rain": {1: {"mAP": 80, "Rank-1": 40}},
+        },
+        "BoT",
+    )
+    assert errors.by_corruption["mAP"] == {"fog": 50.0, "rain": 150.0}
+    assert errors.by_corruption["Rank-1"]["fog"] == 100 * (70 + 80) / (90 + 110)
+    assert errors.mean("mAP") == 100.0
+
+
+def test_the_baseline_itself_has_100(grid_results):
+    grid = grid_results.measured.grid
+    errors = corruption_errors(grid, grid, "itself")
+    assert errors.mean("mAP") == errors.mean("Rank-1") == 100
+    assert set(errors.by_corruption["mAP"].values()) == {100.0}
+
+
+def test_mce_needs_the_same_grid():
+    with pytest.raises(ValueError, match=r"2 cells here and 3 in BoT, the first .* fog 3; eval"):
+        corruption_errors(grid_of(1, 2), grid_of(1, 2, 3), "BoT")
+    with pytest.raises(ValueError, match=r"got 0 cells here and 0 in BoT; evaluate both with"):
+        corruption_errors({}, {}, "BoT")
+
+
+def test_mce_needs_a_baseline_that_errs():
+    with pytest.raises(ValueError, match=r"that errs, got mAP 100 % under fog in BoT; mCE is not"):
+        corruption_errors(grid_of(50), grid_of(100), "BoT")
+
+
+def write_baseline(file, **changes):
+    content = {
+        "format": FORMAT,
+        "data_set": "Market1501",
+        "corrupt": "both",
+        "index": {"rows_sha256": "abc"},
+        "grid": {"fog": {"1": {"mAP": 50.0, "Rank-1": 60.0}}},
+        **changes,
+    }
+    file.write_text(json.dumps({key: v for key, v in content.items() if v is not None}))
+    return file
+
+
+def test_baseline_is_read(tmp_path):
+    baseline = read_baseline(write_baseline(tmp_path / "corruption.json"))
+    assert baseline.grid == {"fog": {1: {"mAP": 50.0, "Rank-1": 60.0}}}
+    errors = baseline.errors({"fog": {1: {"mAP": 75.0, "Rank-1": 60.0}}})
+    assert (errors.baseline, errors.mean("mAP")) == (tmp_path.name, 50.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grid": None}, r"of an evaluation with --grid, got KeyError: 'grid'; evaluate"),
+        ({"format": "result"}, r"got ValueError: format result"),
+        ({"grid": [1]}, r"got AttributeError: 'list' object has no attribute 'items'"),
+    ],
+)
+def test_another_file_is_no_baseline(changes, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        read_baseline(write_baseline(tmp_path / "corruption.json", **changes))
+
+
+def test_a_missing_baseline_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no baseline at .*gone\.json; give the"):
+        read_baseline(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (("DukeMTMC", "both", "abc"), "got data set Market1501 there and DukeMTMC here"),
+        (("Market1501", "query", "abc"), "got corrupted side both there and query here"),
+        (("Market1501", "both", "abd"), "got index abc there and abd here; evaluate both with the"),
+    ],
+)
+def test_a_baseline_of_other_pixels_is_refused(wanted, words, tmp_path):
+    baseline = Baseline(tmp_path / "corruption.json", "Market1501", "both", "abc", {})
+    baseline.expect("Market1501", "both", "abc")
+    with pytest.raises(ValueError, match=words):
+        baseline.expect(*wanted)
+
+
+# Tables
+
+
+def test_means_of_the_grid_by_hand(grid_results):
+    """mAP 80 - 5 s: mean over s 65; at severity 2 of the three 70, 60, 50: 60."""
+    assert grid_results.of_corruption("gaussian_noise", "mAP") == 65
+    assert grid_results.of_severity(2, "mAP") == 60
+    assert grid_results.drop(65, "mAP") == 18.75
+    content = grid_results.as_json()
+    assert content["by_corruption"]["rain"]["relative_drop"]["mAP"] == pytest.approx(56.25)
+    assert content["by_severity"]["5"]["mAP"] == pytest.approx(30)
+    assert content["corrupted"]["Rank-1"]["mean"] == 66
+    assert content["corrupted"]["Rank-1"]["std"] == pytest.approx(6)
+    assert content["corrupted"]["Rank-1"]["relative_drop"] == pytest.approx(100 * 24 / 90)
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+
+
+def test_one_draw_has_no_deviation_and_nothing_no_drop():
+    clean = {"Rank-1": 0.0, "mAP": 10.0, "mINP": 10.0}
+    results = results_of(Measured(clean, [clean], {}, []))
+    content = results.as_json()
+    assert content["corrupted"]["mAP"]["std"] is None
+    assert content["corrupted"]["Rank-1"]["relative_drop"] is None
+    assert "grid" not in content
+    assert "corrupted, one draw" in results.as_markdown()
+
+
+def test_markdown_says_everything(grid_results):
+    errors = corruption_errors(grid_results.measured.grid, grid_results.measured.grid, "BoT")
+    text = results_of(grid_results.measured, errors).as_markdown()
+    assert text.startswith(
+        "Market1501-C: queries and gallery corrupted; percent; AP by fastreid's rule"
+    )
+    assert "index 0123456789abcdef." in text
+    assert "| clean | 90.0 | 80.0 | 50.0 |" in text
+    mean = "corrupted, mean (standard deviation) over 3 draws"
+    assert f"| {mean} | 66.0 (6.0) | 46.0 (6.0) | 30.0 (0.0) |" in text
+    assert "| rain | 65.0 | 50.0 | 35.0 | 20.0 | 5.0 | 35.0 | 56.2 | 84.0 | 6.7 |" in text
+    assert "CE: errors relative to BoT, last line mCE." in text
+    assert text.splitlines()[-1].endswith("| 100.0 | 100.0 |")
+    columns = {line.count("|") for line in text.splitlines()[10:]}
+    assert len(columns) == 1
+    assert "mCE 100.0" in results_of(grid_results.measured, errors).one_line()
+
+
+# Pictures
+
+
+def test_pictures_are_drawn(grid_results, tmp_path):
+    for draw in (draw_severities, draw_drops, draw_draws):
+        assert cv2.imread(str(draw(grid_results, tmp_path / "picture.png"))).std() > 5
+
+
+def test_pictures_of_no_grid_and_no_drop_are_refused(grid_results, tmp_path):
+    nothing = results_of(Measured(grid_results.measured.clean, [], {}, []))
+    for draw in (draw_severities, draw_drops):
+        with pytest.raises(ValueError, match="expected a grid of corruptions and severities to"):
+            draw(nothing, tmp_path / "picture.png")
+    clean = {"Rank-1": 0.0, "mAP": 1.0, "mINP": 0.0}
+    zero = results_of(Measured(clean, [clean], grid_results.measured.grid, []))
+    with pytest.raises(ValueError, match="expected a clean mAP and Rank-1 above 0, got 0"):
+        draw_drops(zero, tmp_path / "picture.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [(128, 64), (24, 20), (60, 300), (400, 333)])
+def test_sheet_shows_the_clean_image_and_five_severities(size, tmp_path):
+    image = np.full((*size, 3), (40, 120, 200), np.uint8)
+    path = draw_corruption_sheet(
+        image, tmp_path / "sheet.png", names=("gaussian_noise", "fog", "rain"), title=["words"]
+    )
+    picture = cv2.imread(str(path))[:, :, ::-1]
+    clean = np.abs(picture.astype(int) - (40, 120, 200)).max(axis=2) < 3
+    assert clean.any(axis=1).sum() >= min(150, 240 * size[0] // size[1] - 10)
+    assert picture.shape[0] > 6 * 40
