@@ -56,9 +56,9 @@ BATCHED: dict[str, Callable[[Tensor, Draws], Tensor]] = {
 }
 # Computed on the CPU, image by image; on a GPU this waits for the device.
 ONE_BY_ONE = tuple(name for name in CORRUPTION_NAMES if name not in BATCHED)
-# Pixels of a bucket that are worked on together: 64 images of 256x128. The largest intermediate
-# values, those of zoom_blur, are 192 bytes for each pixel.
-_PIXELS_AT_ONCE = 64 * 256 * 128
+# Pixels of a bucket that are worked on together: 32 images of 256x128. The largest intermediate
+# values, those of zoom_blur, are 320 bytes for each pixel.
+_PIXELS_AT_ONCE = 32 * 256 * 128
 _LARGEST_SEED = 2**63 - 1
 
 

@@ -32,11 +32,15 @@ def glass_blur(images: Tensor, draws: Draws) -> Tensor:
     """Blur, move pixels about, blur."""
     height, width = images.shape[2:]
     passes = max(PASSES[level] for level in draws.host_levels)
-    offsets = random_offsets(draws, passes, height * width)
-    sources = copy_sources(offsets, draws.levels, height, width)
-    blurred = gaussian(images.float(), SIGMA, draws.levels).add_(NUDGE).floor_().flatten(2)
+    return move_pixels(images, draws.levels, random_offsets(draws, passes, height * width))
+
+
+def move_pixels(images: Tensor, levels: Tensor, offsets: Tensor) -> Tensor:
+    """Blur, copy by given offsets, blur; arguments as of :func:`copy_sources`."""
+    sources = copy_sources(offsets, levels, *images.shape[2:])
+    blurred = gaussian(images.float(), SIGMA, levels).add_(NUDGE).floor_().flatten(2)
     moved = blurred.gather(2, sources[:, None].expand_as(blurred)).view(images.shape)
-    return gaussian(moved, SIGMA, draws.levels).add_(NUDGE)
+    return gaussian(moved, SIGMA, levels).add_(NUDGE)
 
 
 def random_offsets(draws: Draws, passes: int, pixels: int) -> Tensor:

@@ -56,10 +56,15 @@ class Taps:
 
 def motion_blur(images: Tensor, draws: Draws) -> Tensor:
     """Blur along a line of random angle."""
-    height, width = images.shape[2:]
     low, high = ANGLES
     angles = low + (high - low) * draws.host_uniforms(1)[:, 0]
-    taps = place_taps(angles, RADIUS_AND_SIGMA, draws.host_levels, (height, width))
+    return blur_along(images, draws.host_levels, angles)
+
+
+def blur_along(images: Tensor, levels: NDArray[np.int64], angles: NDArray[np.float64]) -> Tensor:
+    """Blur along lines of given angles (B,) in degrees, with severities ``levels`` + 1."""
+    height, width = images.shape[2:]
+    taps = place_taps(angles, RADIUS_AND_SIGMA, levels, (height, width))
     rows, columns = _padded_places(height, width, images.device)
     padded = images.index_select(2, rows).index_select(3, columns).float()
     return convolve(padded, taps, _MARGINS, (height, width)).add_(NUDGE)

@@ -38,7 +38,11 @@ def snow(images: Tensor, draws: Draws) -> Tensor:
     noise = draws.scaled_normals(*noise_size(*size))[:, None]
     low, high = FALL_ANGLES
     angles = low + (high - low) * draws.host_uniforms(1)[:, 0]
-    flakes = falling_flakes(noise, angles, draws, size)
+    return snow_on(images, draws, falling_flakes(noise, angles, draws, size))
+
+
+def snow_on(images: Tensor, draws: Draws, flakes: Tensor) -> Tensor:
+    """Whiten images (B, 3, H, W) and add flakes (B, 1, H, W), values in [0, 255]."""
     pixels = images.float()
     grey = pixels.mul(upload_once(GREY, images.device)[:, None, None]).sum(dim=1, keepdim=True)
     white = torch.maximum(pixels, grey.mul_(1.5).add_(127.5))
