@@ -17,6 +17,8 @@ from fastreid_ext.data.transforms.corruptions.separable import NUDGE
 Floats = NDArray[np.float32]
 Offsets = NDArray[np.int64]
 
+_AT_ONCE = 4096  # numbers, of which the sums and three taps fit into the first cache
+
 
 @functools.lru_cache(maxsize=32)
 def streak_weights(radius: int, sigma: float) -> Floats:
@@ -61,46 +63,66 @@ def _add_tap(total: Floats, a: Floats, weight: np.float32) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _streak_row(
-    padded: Floats, y: int, rows: Offsets, starts: Offsets, weights: Floats, total: Floats
-) -> None:
-    """Row ``y`` of the streaks; ``starts`` says where in a padded row each tap begins."""
-    size, bottom = total.size, padded.shape[0] - 1
-    total[:] = 0
-    i = 0
-    while i + 2 < rows.size:
-        _add_taps(
-            total,
-            padded[min(max(y + rows[i], 0), bottom), starts[i] : starts[i] + size],
-            weights[i],
-            padded[min(max(y + rows[i + 1], 0), bottom), starts[i + 1] : starts[i + 1] + size],
-            weights[i + 1],
-            padded[min(max(y + rows[i + 2], 0), bottom), starts[i + 2] : starts[i + 2] + size],
-            weights[i + 2],
-        )
-        i += 3
-    while i < rows.size:
-        source = padded[min(max(y + rows[i], 0), bottom)]
-        _add_tap(total, source[starts[i] : starts[i] + size], weights[i])
-        i += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _padded(source: NDArray, left: int, right: int, channels: int) -> Floats:
-    """(H, N) rows as float32 with their ends repeated ``left`` and ``right`` pixels."""
-    height, size = source.shape
+def _padded(
+    source: NDArray, above: int, left: int, height: int, width: int, channels: int
+) -> Floats:
+    """(H, W * C) rows in the middle of larger ones of float32, whose borders repeat theirs."""
+    rows, size = source.shape
     start = left * channels
-    padded = np.empty((height, start + size + right * channels), np.float32)
-    for y in range(height):
-        row, pixels = padded[y], source[y]
+    padded = np.empty((height, width * channels), np.float32)
+    for y in range(rows):
+        row, pixels = padded[above + y], source[y]
         inner = row[start : start + size]
         for i in range(size):
             inner[i] = pixels[i]
         for i in range(start):
             row[i] = row[start + i % channels]
-        for i in range(right * channels):
-            row[start + size + i] = row[start + size - channels + i % channels]
+        for i in range(start + size, row.size):
+            row[i] = row[i - channels]
+    for y in range(above):
+        padded[y] = padded[above]
+    for y in range(above + rows, height):
+        padded[y] = padded[above + rows - 1]
     return padded
+
+
+@numba.njit(cache=True, nogil=True)
+def _streaks(
+    source: NDArray, rows: Offsets, columns: Offsets, weights: Floats, channels: int
+) -> Floats:
+    """Streaks of (H, W * C) rows, as (H, stride) of which the first W * C are meant.
+
+    In a padded image each tap lies at one distance from all its pixels, whatever their row, so it
+    is added to many rows in one loop; a part at a time, so that the sums stay in the cache.
+    """
+    height, width = source.shape[0], source.shape[1] // channels
+    above, left = max(0, -rows.min()), max(0, -columns.min())
+    wide = left + width + max(0, columns.max())
+    # One more row, for the meaningless last numbers of the last row.
+    padded = _padded(source, above, left, above + height + max(0, rows.max()) + 1, wide, channels)
+    stride = wide * channels
+    flat, total = padded.reshape(-1), np.zeros(height * stride, np.float32)
+    starts = (above + rows) * stride + (left + columns) * channels
+    for begin in range(0, total.size, _AT_ONCE):
+        part = total[begin : begin + _AT_ONCE]
+        size = part.size
+        i = 0
+        while i + 2 < rows.size:
+            a, b, c = starts[i] + begin, starts[i + 1] + begin, starts[i + 2] + begin
+            _add_taps(
+                part,
+                flat[a : a + size],
+                weights[i],
+                flat[b : b + size],
+                weights[i + 1],
+                flat[c : c + size],
+                weights[i + 2],
+            )
+            i += 3
+        while i < rows.size:
+            _add_tap(part, flat[starts[i] + begin :][:size], weights[i])
+            i += 1
+    return total.reshape(height, stride)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -108,28 +130,14 @@ def _streaked_bytes(
     image: NDArray[np.uint8], rows: Offsets, columns: Offsets, weights: Floats
 ) -> NDArray[np.uint8]:
     height, width, channels = image.shape
-    size, left = width * channels, max(0, -columns.min())
-    flat = image.reshape((height, size))
-    padded = _padded(flat, left, max(0, columns.max()), channels)
-    starts = (columns + left) * channels
-    streaked = np.empty((height, size), np.uint8)
-    total = np.empty(size, np.float32)
+    flat = image.reshape((height, width * channels))
+    streaks = _streaks(flat, rows, columns, weights, channels)
+    streaked = np.empty((height, width * channels), np.uint8)
     for y in range(height):
-        _streak_row(padded, y, rows, starts, weights, total)
-        row = streaked[y]
-        for i in range(size):
+        row, total = streaked[y], streaks[y]
+        for i in range(row.size):
             row[i] = np.uint8(np.int32(min(total[i] + NUDGE, np.float32(255))))
     return streaked.reshape(image.shape)
-
-
-@numba.njit(cache=True, nogil=True)
-def _streaked_plane(plane: Floats, rows: Offsets, columns: Offsets, weights: Floats) -> Floats:
-    left = max(0, -columns.min())
-    padded = _padded(plane, left, max(0, columns.max()), 1)
-    streaked = np.empty(plane.shape, np.float32)
-    for y in range(plane.shape[0]):
-        _streak_row(padded, y, rows, columns + left, weights, streaked[y])
-    return streaked
 
 
 def streak_image(
@@ -142,6 +150,7 @@ def streak_image(
 
 
 def streak_plane(plane: Floats, radius: int, sigma: float, angle: float) -> Floats:
-    """Return an (H, W) float32 plane blurred along ``angle`` degrees."""
+    """Return an (H, W) float32 plane blurred along ``angle`` degrees; a view of a wider one."""
     weights = streak_weights(radius, sigma)
-    return _streaked_plane(plane, *streak_offsets(weights.size, angle, *plane.shape), weights)
+    offsets = streak_offsets(weights.size, angle, *plane.shape)
+    return _streaks(plane, *offsets, weights, 1)[:, : plane.shape[1]]

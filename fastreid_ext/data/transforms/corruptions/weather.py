@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, frost_texture
+from fastreid_ext.data.transforms.corruptions.mersenne import normals, uniforms
 from fastreid_ext.data.transforms.corruptions.plasma import plasma_map
 from fastreid_ext.data.transforms.corruptions.random_bits import random_normals, random_uniforms
 from fastreid_ext.data.transforms.corruptions.separable import gaussian_of_plane
@@ -51,7 +52,7 @@ def snow(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Imag
     mean, deviation, factor, threshold, radius, sigma, keep = SNOW[severity - 1]
     height, width = image.shape[:2]
     if faithful:
-        noise = rng.normal(loc=mean, scale=deviation, size=(height, width))
+        noise = mean + deviation * normals(rng, (height, width))
     else:
         size = flake_source(height, width, factor)
         noise = random_normals(rng, size[0] * size[1], mean, deviation).reshape(size)
@@ -91,29 +92,34 @@ def fog(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image
     """
     weight, decay = FOG[severity - 1]
     side = 1 << (max(image.shape) - 1).bit_length()
-    if faithful:
-        return _fogged(image, plasma_map(rng.random_sample(side * side - 1), side, decay), weight)
-    noise = random_uniforms(rng, side * side - 1)
-    return _fogged(image, plasma_map(noise, side, decay), np.float32(weight))
+    count = side * side - 1
+    noise = uniforms(rng, (count,)) if faithful else random_uniforms(rng, count)
+    plasma = plasma_map(noise, side, decay)
+    real = plasma.dtype.type
+    brightest = real(image.max()) / real(255)
+    low = plasma.min()
+    return _fogged(image, plasma, low, plasma.max() - low, brightest, real(weight))
 
 
 @numba.njit(cache=True, nogil=True)
-def _fogged(image: Image, plasma: NDArray, weight: float) -> Image:
-    """In the type of ``weight`` and the map; float64 is equal to the reference."""
+def _fogged(
+    image: Image, plasma: NDArray, low: float, span: float, brightest: float, weight: float
+) -> Image:
+    """In the type of the plasma; in float64 and this order, the reference's numbers."""
+    height, width, channels = image.shape
     real = plasma.dtype.type
-    low = plasma.min()
-    high = plasma.max() - low
-    grey = np.arange(256).astype(plasma.dtype) / real(255)
-    brightest = grey[image.max()]
-    result = np.empty_like(image)
-    for y in range(image.shape[0]):
-        pixels, clouds, row = image[y], plasma[y], result[y]
-        for x in range(image.shape[1]):
-            cloud = weight * ((clouds[x] - low) / high)
-            for c in range(3):
-                value = (grey[pixels[x, c]] + cloud) * brightest / (brightest + weight)
-                row[x, c] = np.uint8(np.int32(min(value, real(1)) * real(255)))
-    return result
+    one, full = real(1), real(255)
+    cloud = np.empty(width * channels, plasma.dtype)
+    result = np.empty((height, width * channels), np.uint8)
+    for y in range(height):
+        clouds, pixels, row = plasma[y], image[y].reshape(-1), result[y]
+        for x in range(width):
+            for c in range(channels):
+                cloud[channels * x + c] = weight * ((clouds[x] - low) / span)
+        for i in range(row.size):
+            value = (real(pixels[i]) / full + cloud[i]) * brightest / (brightest + weight)
+            row[i] = np.uint8(np.int32(min(value, one) * full))
+    return result.reshape(image.shape)
 
 
 def spatter(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
@@ -126,7 +132,7 @@ def spatter(image: Image, severity: int, rng: RandomSource, faithful: bool) -> I
     mean, deviation, blur, threshold, last = (WATER + MUD)[severity - 1]
     height, width = image.shape[:2]
     if faithful:
-        noise = rng.normal(loc=mean, scale=deviation, size=(height, width)).astype(np.float32)
+        noise = (mean + deviation * normals(rng, (height, width))).astype(np.float32)
     else:
         noise = random_normals(rng, height * width, mean, deviation).reshape(height, width)
     liquid = gaussian_of_plane(noise, blur)
