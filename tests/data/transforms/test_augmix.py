@@ -60,6 +60,15 @@ def test_compiled_operations_equal_pillows(name, size):
             assert np.array_equal(image, before)
 
 
+@pytest.mark.parametrize("name", ["rotate", "shear_x", "shear_y"])
+def test_compiled_movements_equal_pillows_at_drawn_levels(name):
+    rng = np.random.default_rng(0)
+    for level in rng.uniform(0.1, 10, 60):
+        height, width = rng.integers(2, 70, 2)
+        image, operation = picture(height, width), Operation(name, float(level), 1)
+        assert np.array_equal(operated(image, operation), by_pillow(image, operation))
+
+
 @pytest.mark.parametrize(
     "image",
     [
