@@ -3,7 +3,9 @@
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
-RECIPES = ("independent", "corrupted", "cil", "dapg")
+# Recipes and their numbers of views.
+_COUNTS = {"independent": 2, "corrupted": 3, "cil": 3, "dapg": 4}
+RECIPES = tuple(_COUNTS)
 ERASINGS = ("each", "shared", "all")
 # Views that a recipe corrupts, and the steps that it applies by itself.
 CORRUPTING = ("corrupted", "dapg")
@@ -23,14 +25,21 @@ def add_views_keys(cfg: CfgNode) -> None:
     # q, k1, k2 with one, two, three corruptions, and a mixture k3. What a recipe applies is not
     # ENABLED as a step.
     views.RECIPE = ""
-    # Views of one image; "dapg" has 4.
-    views.COUNT = 3
+    # Views of one image; 0 = as in the recipe's paper: "independent" 2, "corrupted" and "cil" 3,
+    # "dapg" 4 and no other number.
+    views.COUNT = 0
     # Whether views share resizing, crop, flip and jitter. None: as in the papers, True for
     # "corrupted" and "cil", False for "dapg".
     views.SAME_CROP = None
     # Of "cil": "each" further view draws its own erasing and mixing, "shared" = drawn once for all
     # further views, "all" = and for the clean view too, which is what CIL's released code does.
     views.ERASED = "each"
+
+
+def view_count(cfg: CfgNode) -> int:
+    """Return the number of views of each image; 1 without a recipe."""
+    views = cfg.INPUT.VIEWS
+    return (views.COUNT or _COUNTS[views.RECIPE]) if views.RECIPE else 1
 
 
 def views_problems(cfg: CfgNode) -> list[str]:
@@ -44,10 +53,12 @@ def views_problems(cfg: CfgNode) -> list[str]:
         for step in _OWN_STEPS.get(recipe, ())
         if inputs[step].ENABLED
     ]
-    # The number of the recipe "dapg" is its own; 3 is the default.
-    if views.COUNT < 2 or (recipe == "dapg" and views.COUNT not in (3, 4)):
-        expected = "4 (q, k1, k2, k3)" if recipe == "dapg" else "at least 2"
-        problems.append(f"expected INPUT.VIEWS.COUNT {expected} for {recipe}, got {views.COUNT}")
+    if view_count(cfg) < 2 or (recipe == "dapg" and view_count(cfg) != _COUNTS[recipe]):
+        expected = "4 (q, k1, k2, k3)" if recipe == "dapg" else "of at least 2"
+        problems.append(
+            f"expected INPUT.VIEWS.COUNT {expected} for the recipe {recipe}, got {views.COUNT}; "
+            "0 takes the number of its paper"
+        )
     if recipe == "cil" and inputs.AUGMIX.METHOD == "fastreid":
         problems.append(
             "INPUT.VIEWS.RECIPE cil needs AugMix of the paper, but INPUT.AUGMIX.METHOD is "

@@ -8,6 +8,7 @@ from fastreid.data.transforms import AugMix as HostAugMix
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastreid_ext.config.views import view_count
 from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.channel import AdaptiveGray, ChannelErasing, ChannelExchange
 from fastreid_ext.data.transforms.corruptions import COMMON_CORRUPTIONS
@@ -142,17 +143,17 @@ def build_views(cfg: CfgNode) -> Callable | None:
     keys = cfg.INPUT.VIEWS
     same = keys.RECIPE != "dapg" if keys.SAME_CROP is None else keys.SAME_CROP
     if keys.RECIPE == "independent":
-        return IndependentViews(count=keys.COUNT)
+        return IndependentViews(count=view_count(cfg))
     if keys.RECIPE == "corrupted":
         return CorruptedViews(
-            count=keys.COUNT,
+            count=view_count(cfg),
             same_crop=same,
             corruption=build_corruption(cfg),
             is_applied=cfg.INPUT.CORRUPTION.WHERE == "resized",
         )
     if keys.RECIPE == "cil":
         return CilViews(
-            count=keys.COUNT,
+            count=view_count(cfg),
             same_crop=same,
             erasing=build_erasing(cfg),
             mixing=build_mixing(cfg),

@@ -19,8 +19,8 @@ Batch = dict[str, Any]
 def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch], Batch]]:
     """Return the steps in their order.
 
-    Training: views become rows (:func:`flatten_views`), corruptions (``INPUT.CORRUPTION.WHERE``
-    device), float32, Mixup and CutMix. Tests: float32.
+    Training: views become rows (:func:`flatten_views`), corruption of uint8 images
+    (``INPUT.CORRUPTION.WHERE`` device), float32, Mixup and CutMix. Tests: float32.
     """
     steps: list[Callable[[Batch], Batch]] = []
     if is_train and cfg.INPUT.VIEWS.RECIPE:
@@ -30,7 +30,7 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
         # Its kernels are for those who ask for it.
         from fastreid_ext.data.transforms.batched_corruptions import CorruptOnDevice
 
-        steps.append(CorruptOnDevice())
+        steps += [to_uint8, CorruptOnDevice()]
     steps.append(to_float)
     methods = [
         (kind(alpha=keys.ALPHA), keys.PROB)
@@ -77,6 +77,12 @@ def _repeated(value: Any, views: int) -> Any:
     if isinstance(value, dict):
         return {key: _repeated(part, views) for key, part in value.items()}
     return value
+
+
+def to_uint8(batch: Batch) -> Batch:
+    """Return the batch with images in whole grey levels; a painted mean colour is rounded."""
+    images = batch["images"]
+    return {**batch, "images": images if images.dtype == torch.uint8 else images.round().byte()}
 
 
 def to_float(batch: Batch) -> Batch:

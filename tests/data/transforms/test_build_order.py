@@ -181,6 +181,14 @@ def test_workers_do_not_matter_and_a_resumed_run_sees_the_rest(config_of, change
     [
         ({}, ["to_float"]),
         (CORRUPT, ["to_float"]),
+        (
+            CORRUPT | {"INPUT.CORRUPTION.WHERE": "device", "INPUT.MIXUP.ENABLED": True},
+            ["to_uint8", "CorruptOnDevice", "to_float", "MixBatch"],
+        ),
+        (
+            {"INPUT.VIEWS.RECIPE": "corrupted", "INPUT.CORRUPTION.WHERE": "device"},
+            ["flatten_views", "to_uint8", "CorruptOnDevice", "to_float"],
+        ),
         ({"INPUT.VIEWS.RECIPE": "cil"}, ["flatten_views", "to_float"]),
         ({"INPUT.MIXUP.ENABLED": True}, ["to_float", "MixBatch"]),
         ({"INPUT.MIXUP.ENABLED": True, "INPUT.CUTMIX.ENABLED": True}, ["to_float", "MixBatch"]),
@@ -190,3 +198,48 @@ def test_steps_on_the_batch_are_in_order(config_of, changes, expected):
     steps = build_batch_steps(config_of(changes), is_train=True)
     assert [getattr(step, "__name__", type(step).__name__) for step in steps] == expected
     assert build_batch_steps(config_of(changes), is_train=False)[0].__name__ == "to_float"
+
+
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_views_corrupted_on_the_device_come_out_of_the_loader_as_rows(config_of, is_fast):
+    changes = {
+        "INPUT.FAST_PATH.ENABLED": is_fast,
+        "INPUT.VIEWS.RECIPE": "corrupted",
+        "INPUT.CORRUPTION.NAMES": NOISES,
+        "INPUT.CORRUPTION.SEVERITIES": [5],
+        "INPUT.CORRUPTION.WHERE": "device",
+    }
+    (batch,) = drawn(config_of(changes), 0, count=1)
+    assert batch["views"] == 3
+    assert batch["images"].shape == (24, 3, 64, 32)
+    assert batch["images"].dtype == torch.float32
+    assert batch["targets"].tolist() == batch["targets"][:8].tolist() * 3
+    clean, first, second = batch["images"].split(8)
+    assert batch["corruptions"][:8] == [""] * 8
+    assert all(text.split(":")[0] in NOISES for text in batch["corruptions"][8:])
+    for one, other in ((clean, first), (clean, second), (first, second)):
+        assert ((one - other).abs().mean(dim=(1, 2, 3)) > 3).all()
+
+
+def test_classic_and_fast_path_show_the_same_views(config_of):
+    changes = {"INPUT.FLIP.ENABLED": True, "INPUT.PADDING.ENABLED": True} | {
+        "INPUT.VIEWS.RECIPE": "cil",
+        "INPUT.AUGMIX.METHOD": "fast",
+        "INPUT.CHANNEL.ENABLED": True,
+        "INPUT.CHANNEL.MODES": ["exchange"],
+    }
+    ours, theirs = (drawn(config_of(changes | more), 0, count=2) for more in (FAST, {}))
+    assert_same(ours, theirs)
+
+
+def test_mixed_batches_come_out_of_the_loader_alike_from_any_worker(config_of):
+    cfg = config_of({"INPUT.MIXUP.ENABLED": True, "INPUT.MIXUP.ALPHA": 1.0})
+    whole, workers = drawn(cfg, 0), drawn(cfg, 2)
+    assert_same(whole, workers)
+    weights = [batch["mix"]["weight"] for batch in whole]
+    assert weights == [batch["mix"]["weight"] for batch in workers]
+    assert len(set(weights)) == len(weights)
+    plain = drawn(config_of({}), 0)
+    for batch, own in zip(whole, plain, strict=True):
+        assert torch.equal(batch["targets"], own["targets"])
+        assert not torch.equal(batch["images"], own["images"])
