@@ -1,19 +1,13 @@
-"""Snow, frost, fog, spatter: described rules as loops, closed forms, moments of the fast mode."""
+"""Snow and fog: described rules as loops, closed forms, moments of the fast mode."""
 
-import sys
-
-import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from fastreid_ext.compat.imagecorruptions import reference
-from fastreid_ext.data.transforms.corruptions import corrupt, frost_textures
-from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, frost_texture
+from fastreid_ext.data.transforms.corruptions import corrupt
 from fastreid_ext.data.transforms.corruptions.plasma import plasma_map
 from fastreid_ext.data.transforms.corruptions.snowfall import flake_layer, flake_source, snowed
-from fastreid_ext.data.transforms.corruptions.splashes import with_mud, with_water
-from fastreid_ext.data.transforms.corruptions.weather import FOG, FROST, SNOW
+from fastreid_ext.data.transforms.corruptions.weather import FOG, SNOW
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -39,9 +33,6 @@ def moments_agree(name, severity, image, draws):
     theirs, ours = np.array(values)
     error = np.sqrt((theirs.var(axis=0) + ours.var(axis=0)) / draws)
     assert (np.abs(theirs.mean(axis=0) - ours.mean(axis=0)) < 4.5 * error + 1e-9).all()
-
-
-# Snow
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -96,86 +87,6 @@ def test_faithful_snow_draws_a_number_for_each_pixel():
     plain.normal(size=40 * 50)
     plain.uniform()
     assert ours.randint(2**31) == plain.randint(2**31)
-
-
-# Frost
-
-
-@pytest.mark.parametrize("severity", SEVERITIES)
-@pytest.mark.parametrize("is_faithful", [True, False])
-def test_frost_adds_a_part_of_one_of_five_textures(severity, is_faithful):
-    image = noise_image(80, 50)
-    chosen = set()
-    weight, other = FROST[severity - 1]
-    for seed in range(40):
-        if is_faithful:
-            frosted, rng = faithful(image, "frost", severity, seed), np.random.RandomState(seed)
-            draw = rng.randint
-        else:
-            frosted, rng = fast(image, "frost", severity, seed), np.random.default_rng(seed)
-            draw = rng.integers
-        index = draw(5)
-        texture = frost_texture(index, 80, 50)
-        top, left = draw(texture.shape[0] - 80), draw(texture.shape[1] - 50)
-        part = texture[top : top + 80, left : left + 50]
-        expected = np.clip(weight * image.astype(np.float64) + other * part, 0, 255)
-        np.testing.assert_array_equal(frosted, expected.astype(np.uint8))
-        chosen.add(int(index))
-    assert chosen == {0, 1, 2, 3, 4}
-
-
-@pytest.mark.parametrize("index", range(5))
-@pytest.mark.parametrize("size", [(32, 32), (256, 128), (700, 90), (90, 1000), (1024, 1024)])
-def test_textures_are_enlarged_by_a_tenth_beyond_what_is_needed(index, size):
-    file = frost_textures._folder() / TEXTURES[index]
-    picture = cv2.imread(str(file))
-    rows, columns = picture.shape[:2]
-    factor = max(1, size[0] / rows, size[1] / columns) * 1.1
-    texture = frost_texture(index, *size)
-    assert texture.shape == (int(np.ceil(rows * factor)), int(np.ceil(columns * factor)), 3)
-    assert texture.shape[0] > size[0]
-    assert texture.shape[1] > size[1]
-    np.testing.assert_allclose(texture.mean(axis=(0, 1)), picture.mean(axis=(0, 1))[::-1], atol=2)
-
-
-def test_textures_are_kept_and_not_to_be_written_to():
-    texture = frost_texture(0, 256, 128)
-    assert frost_texture(0, 128, 64) is texture
-    with pytest.raises(ValueError, match="read-only"):
-        texture[0, 0] = 0
-    for height in range(1000, 1024):
-        frost_texture(1, height, 64)
-    assert frost_textures._scaled.cache_info().currsize <= 10
-
-
-@pytest.fixture
-def forgotten_textures():
-    """Textures are read anew in this test, and again after it."""
-    caches = (frost_textures._decoded, frost_textures._unscaled, frost_textures._scaled)
-    for cache in caches:
-        cache.cache_clear()
-    yield
-    for cache in caches:
-        cache.cache_clear()
-
-
-def test_says_how_to_install_the_textures(forgotten_textures, monkeypatch):
-    monkeypatch.delitem(sys.modules, "imagecorruptions", raising=False)
-    monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(ImportError, match=r"pip install --no-deps imagecorruptions==1\.1\.2"):
-        frost_texture(0, 64, 64)
-
-
-def test_says_which_texture_is_missing(forgotten_textures, monkeypatch, tmp_path):
-    (tmp_path / "imagecorruptions").mkdir()
-    (tmp_path / "imagecorruptions" / "__init__.py").touch()
-    monkeypatch.delitem(sys.modules, "imagecorruptions", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"frost1\.png.*imagecorruptions==1\.1\.2"):
-        frost_texture(0, 64, 64)
-
-
-# Fog
 
 
 def slow_plasma(noise, side, decay):
@@ -244,67 +155,6 @@ def test_fast_fog_has_the_moments_of_faithful(severity):
 def test_fog_keeps_black_black_and_nothing_brighter_than_before(mode):
     assert mode(np.zeros((40, 33, 3), np.uint8), "fog", 3).max() == 0
     assert mode(np.minimum(noise_image(40, 33), 170), "fog", 3).max() <= 170
-
-
-# Spatter
-
-
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_fast_spatter_has_the_moments_of_faithful(severity):
-    moments_agree("spatter", severity, np.full((96, 64, 3), 110, np.uint8), draws=100)
-
-
-def test_water_and_mud_are_laid_on_as_described():
-    image = noise_image(4, 5)
-    strength = np.random.default_rng(1).random((4, 5), dtype=np.float32)
-    wide = strength.astype(np.float64)[..., None]
-    watered = np.floor(np.minimum(image + wide * [175, 238, 238], 255))
-    assert np.abs(with_water(image, strength) - watered).max() <= 1
-    opaque = np.where(wide < 0.8, 0, wide)
-    muddy = np.floor(image * (1 - opaque) + opaque * np.array([63, 42, 20]))
-    assert np.abs(with_mud(image, strength) - muddy).max() <= 1
-    np.testing.assert_array_equal(with_mud(image, strength)[strength < 0.8], image[strength < 0.8])
-
-
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_spatter_brightens_with_water_and_covers_with_mud(severity):
-    image = noise_image(128, 64) // 2 + 64
-    spattered = fast(image, "spatter", severity).astype(int)
-    changed = (spattered != image).any(axis=-1).mean()
-    assert 0.01 < changed < 0.6
-    if severity <= 3:
-        assert (spattered >= image).all()
-    else:
-        assert (spattered <= image).all()  # mud is darker than 64
-
-
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_spatter_is_the_references_but_for_moved_edges(severity):
-    """Within 1 grey level, but for 1e-4 of the values, where a Canny edge may lie elsewhere."""
-    pictures = [noise_image(256, 128, seed) for seed in range(6)]
-    different = []
-    for seed, image in enumerate(pictures):
-        np.random.seed(seed)  # noqa: NPY002 (the stream that the reference draws from)
-        expected = reference().corrupt(image, severity=severity, corruption_name="spatter")
-        ours = faithful(image, "spatter", severity, seed)
-        different.append(np.abs(ours.astype(int) - expected) > 1)
-    assert np.mean(different) <= 1e-4
-
-
-def test_a_small_image_may_get_no_drop():
-    """Then the reference divides 0 by 0, and is black; fast leaves the image as it is."""
-    image = noise_image(32, 32)
-    blacks = [seed for seed in range(40) if faithful(image, "spatter", 1, seed).max() == 0]
-    assert blacks
-    np.random.seed(blacks[0])  # noqa: NPY002
-    with np.errstate(invalid="ignore"):
-        expected = reference().corrupt(image, severity=1, corruption_name="spatter")
-    assert expected.max() == 0
-    same = [seed for seed in range(40) if np.array_equal(fast(image, "spatter", 1, seed), image)]
-    assert len(same) == pytest.approx(len(blacks), abs=12)
-
-
-# All four
 
 
 @pytest.mark.parametrize("name", ["snow", "frost", "fog", "spatter"])

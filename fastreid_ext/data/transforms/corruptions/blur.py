@@ -35,7 +35,7 @@ ZOOM_BLUR = tuple(tuple(np.arange(*span).tolist()) for span in _SPANS)
 
 def gaussian_blur(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
     """Blur with a Gaussian cut off at 4 standard deviations. Draws nothing."""
-    return gaussian_of_image(image, GAUSSIAN_BLUR[severity - 1])
+    return gaussian_of_image(image, GAUSSIAN_BLUR[severity - 1], faithful=faithful)
 
 
 def defocus_blur(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
@@ -46,8 +46,9 @@ def defocus_blur(image: Image, severity: int, rng: RandomSource, faithful: bool)
 def glass_blur(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
     """Blur, copy each pixel from one nearby, blur. Draws an offset for each pixel and pass."""
     sigma, reach, passes = GLASS_BLUR[severity - 1]
-    blurred = gaussian_of_image(image, sigma)
-    return gaussian_of_image(copy_near_pixels(blurred, reach, passes, rng), sigma)
+    blurred = gaussian_of_image(image, sigma, faithful=faithful)
+    copied = copy_near_pixels(blurred, reach, passes, rng)
+    return gaussian_of_image(copied, sigma, faithful=faithful)
 
 
 def motion_blur(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
