@@ -88,6 +88,7 @@ def draw_drops(results: CorruptionResults, output: Path) -> Path:
         bars = axes.barh(places + offset, values, 0.38, color=colour, label=column_title(metric))
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=7)
     axes.set_yticks(places, list(drops))
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlabel("relative drop from the clean result, %")
     axes.set_title(f"{results.data_set}-C, {_corrupted(results)}", fontsize=11)

@@ -15,7 +15,8 @@ from fastreid_ext.evaluation.pictures.tiles import GAP, Pixels, blank, joined, p
 
 _HEIGHT, _WIDEST = 160, 240  # of a tile, in pixels
 _LEAST_WIDTH = 84  # for names
-_PER_BLOCK = 10  # corruptions beside each other
+_PER_BLOCK = (20, 10, 5, 4)  # corruptions beside each other: as many as the page is wide
+_PAGE_WIDTH = 2000
 
 
 def draw_corruption_sheet(
@@ -37,9 +38,10 @@ def draw_corruption_sheet(
         seed: of all corruptions, below 2**32.
         title: lines above.
     """
+    width = _tile(image).shape[1] + GAP
+    count = next((n for n in _PER_BLOCK if n * width <= _PAGE_WIDTH), _PER_BLOCK[-1])
     blocks = [
-        _block(image, names[start : start + _PER_BLOCK], seed)
-        for start in range(0, len(names), _PER_BLOCK)
+        _block(image, names[start : start + count], seed) for start in range(0, len(names), count)
     ]
     return save_pixels(page([*_equally_wide(blocks)], title), output)
 
