@@ -7,17 +7,21 @@ import torch
 from fastreid.modeling import build_model
 
 from fastreid_ext.config import load_config
+from fastreid_ext.modeling.meta_arch import add_view_losses
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted(CONFIGS.rglob("*.yml"))
 BASES = sorted(CONFIGS.glob("Base-*.yml"))
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
+ARCHITECTURES = {"Baseline", "MGN", "BDB", "ContrastivePretrain", "SimCLRPretrain"}
+CIL = ["bagtricks-CIL", "AGW-CIL"]
+PRETRAINING = ["DAPG-stage1", "SimCLR"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_loads(path):
     cfg = load_config(path, CPU)
-    assert cfg.MODEL.META_ARCHITECTURE in {"Baseline", "MGN", "BDB"}
+    assert cfg.MODEL.META_ARCHITECTURE in ARCHITECTURES
     if path.parent != CONFIGS or path.stem == "demo":
         assert cfg.OUTPUT_DIR != "logs/", f"{path}: runs of different recipes would share a folder"
 
@@ -25,7 +29,7 @@ def test_loads(path):
 def test_recipes_have_the_published_values():
     """Spot checks against the papers and fastreid's model zoo."""
     recipes = {path.stem.removeprefix("Base-"): load_config(path, CPU) for path in BASES}
-    assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN", "BDB"}
+    assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN", "BDB", *CIL, *PRETRAINING}
     bagtricks, agw, sbs, mgn = (recipes[name] for name in ("bagtricks", "AGW", "SBS", "MGN"))
     assert (bagtricks.SOLVER.BASE_LR, bagtricks.SOLVER.STEPS) == (3.5e-4, [40, 90])
     assert bagtricks.MODEL.LOSSES.TRI.MARGIN == 0.3
@@ -72,15 +76,53 @@ def test_transformers_have_the_published_values():
     assert (clip.MODEL.BACKBONE.FEAT_DIM, clip.MODEL.BACKBONE.TOKENS) == (512, "class")
 
 
+@pytest.mark.parametrize("name", CIL)
+def test_cil_has_the_published_values(name):
+    """Three views, 12 times the JS divergence; everything else is the baseline's."""
+    cfg = load_config(CONFIGS / f"Base-{name}.yml", CPU)
+    base = load_config(CONFIGS / f"Base-{name.removesuffix('-CIL')}.yml", CPU)
+    losses, inputs = cfg.MODEL.LOSSES, cfg.INPUT
+    assert losses.NAME == ("CrossEntropyLoss", "TripletLoss", "JSConsistencyLoss")
+    assert (losses.JS.SCALE, losses.VIEWS) == (12.0, "clean")
+    assert (inputs.VIEWS.RECIPE, inputs.VIEWS.COUNT) == ("cil", 3)
+    assert (inputs.SOFT_ERASING.PROB, inputs.SOFT_ERASING.BETA) == (0.5, [0.5, 1.0])
+    assert (inputs.PATCH_MIXING.PROB, inputs.PATCH_MIXING.BETA) == (0.5, [0.5, 1.0])
+    augmix = inputs.AUGMIX
+    assert (augmix.SEVERITY, augmix.WIDTH, augmix.DEPTH, augmix.ALPHA) == (3, 3, -1, 1.0)
+    for section in ("SOLVER", "DATALOADER", "TEST"):
+        assert cfg[section] == base[section]
+    assert cfg.MODEL.BACKBONE == base.MODEL.BACKBONE
+    assert cfg.MODEL.LOSSES.TRI == base.MODEL.LOSSES.TRI
+
+
+def test_stage_1_of_dapg_has_the_published_values():
+    cfg = load_config(CONFIGS / "Base-DAPG-stage1.yml", CPU)
+    losses = cfg.MODEL.LOSSES
+    assert (losses.CONTRAST.SCALE, losses.JS.SCALE, losses.CONTRAST.TEMPERATURE) == (0.5, 0.5, 0.7)
+    heads = cfg.MODEL.HEADS
+    assert (heads.PROJECTION.HIDDEN_DIM, heads.EMBEDDING_DIM) == (2048, 128)
+    assert (cfg.MODEL.CONTRAST.MOMENTUM, cfg.MODEL.CONTRAST.QUEUE) == (0.999, 0)
+    solver = cfg.SOLVER
+    assert (solver.OPT, solver.BASE_LR, solver.MOMENTUM) == ("SGD", 0.0075, 0.9)
+    assert (solver.IMS_PER_BATCH, solver.MAX_EPOCH) == (64, 300)
+    assert solver.SCHED == "CosineAnnealingLR"
+    assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.CROP.SIZE == [256, 128]
+    corruption = cfg.INPUT.CORRUPTION
+    assert (corruption.NAMES, corruption.SEVERITIES) == ([], [1, 2, 3, 4, 5])
+
+
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
 def test_recipe_steps_and_gives_features(path):
     cfg = load_config(path, [*CPU, "MODEL.HEADS.NUM_CLASSES", 4]).clone()
     torch.manual_seed(0)
     model = build_model(cfg).train()
+    add_view_losses(model, cfg)
+    views = cfg.INPUT.VIEWS.COUNT if cfg.INPUT.VIEWS.RECIPE else 1
     batch = {
-        "images": torch.rand(4, 3, 96, 32) * 255,
-        "targets": torch.tensor([0, 0, 1, 1]),
-        "camids": torch.zeros(4, dtype=torch.long),
+        "images": torch.rand(4 * views, 3, 96, 32) * 255,
+        "targets": torch.tensor([0, 0, 1, 1]).repeat(views),
+        "camids": torch.zeros(4 * views, dtype=torch.long),
+        "views": views,
     }
     with torch.enable_grad():
         from fastreid.utils.events import EventStorage
@@ -88,11 +130,13 @@ def test_recipe_steps_and_gives_features(path):
         with EventStorage():
             losses = model(batch)
     sum(losses.values()).backward()
-    assert {name.split("_")[1] for name in losses} == {"cls", "triplet"}
+    kinds = {"JSConsistencyLoss": "js", "CrossEntropyLoss": "cls", "TripletLoss": "triplet"}
+    expected = {kinds.get(name, "contrast") for name in cfg.MODEL.LOSSES.NAME}
+    assert {name.split("_")[1] for name in losses} == expected
     gradients = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
     assert sum(gradient.abs().sum() > 0 for gradient in gradients) > 100
     with torch.no_grad():
         features = model.eval()(batch)
-    assert features.shape[0] == 4
+    assert features.shape[0] == 4 * views
     assert torch.isfinite(features).all()
