@@ -8,6 +8,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 GENERATED = "GeneratedPersons"
+UNLABELLED = "UnlabelledPersons"
 _SETTING = re.compile(r"(few_shot|small_scale)_(\d{1,3})(?:_seed(\d{1,9}))?")
 
 
@@ -91,7 +92,13 @@ def _subset_problems(cfg: CfgNode) -> list[str]:
 
 def _own_data_problems(cfg: CfgNode) -> list[str]:
     used = {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS}
-    return [
+    untestable = [
+        f"DATASETS.TESTS has {UNLABELLED}, which has no labels to test with; name a labelled set, "
+        "or none"
+        for name in cfg.DATASETS.TESTS
+        if name == UNLABELLED
+    ]
+    return untestable + [
         f"the data set {name} is used but {key} is empty; give {what}"
         for name, key, value, what in (
             (
@@ -102,7 +109,7 @@ def _own_data_problems(cfg: CfgNode) -> list[str]:
             ),
             ("PersonTable", "DATASETS.TABLE", cfg.DATASETS.TABLE, "the path of the CSV file"),
             (
-                "UnlabelledPersons",
+                UNLABELLED,
                 "DATASETS.FOLDER",
                 cfg.DATASETS.FOLDER,
                 "a folder of images, or a .txt file that lists some",

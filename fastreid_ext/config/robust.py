@@ -12,6 +12,7 @@ VIEW_LOSSES = (JS, CONTRASTIVE)
 PRETRAINING_LOSSES = {"ContrastivePretrain": VIEW_LOSSES, "SimCLRPretrain": (NT_XENT,)}
 _RECIPES = {"ContrastivePretrain": "dapg", "SimCLRPretrain": "independent"}
 _PROJECTION = "ProjectionHead"
+_KEYS = 3  # of each image: k1, k2, k3
 
 
 def add_robust_keys(cfg: CfgNode) -> None:
@@ -131,8 +132,13 @@ def _pretraining(cfg: CfgNode) -> list[str]:
                 "EmbeddingHead, or MODEL.META_ARCHITECTURE ContrastivePretrain"
             ]
         return []
-    recipe, sampler = _RECIPES[architecture], cfg.DATALOADER.SAMPLER_TRAIN
-    start, queue = "start from configs/Base-DAPG-stage1.yml or Base-SimCLR.yml", 3
+    return [*_head_and_views(cfg), *_negatives(cfg)]
+
+
+def _head_and_views(cfg: CfgNode) -> list[str]:
+    architecture, heads = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS
+    views, recipe = cfg.INPUT.VIEWS, _RECIPES[architecture]
+    start = "start from configs/Base-DAPG-stage1.yml or Base-SimCLR.yml"
     rules = (
         (
             heads.NAME == _PROJECTION and heads.EMBEDDING_DIM >= 1,
@@ -140,10 +146,27 @@ def _pretraining(cfg: CfgNode) -> list[str]:
             f"got {heads.NAME} and {heads.EMBEDDING_DIM}; {start}",
         ),
         (
-            cfg.INPUT.VIEWS.RECIPE == recipe,
-            f"expected INPUT.VIEWS.RECIPE {recipe} under {architecture}, got "
-            f"'{cfg.INPUT.VIEWS.RECIPE}'; {start}",
+            views.RECIPE == recipe,
+            f"expected INPUT.VIEWS.RECIPE {recipe} under {architecture}, got '{views.RECIPE}'; "
+            f"{start}",
         ),
+        (
+            architecture != "SimCLRPretrain" or views.COUNT == 2,
+            f"expected INPUT.VIEWS.COUNT 2 under {architecture}, got {views.COUNT}",
+        ),
+        (
+            architecture != "ContrastivePretrain" or CONTRASTIVE in cfg.MODEL.LOSSES.NAME,
+            f"expected {CONTRASTIVE} in MODEL.LOSSES.NAME under ContrastivePretrain, got "
+            f"{', '.join(cfg.MODEL.LOSSES.NAME)}; {JS} alone is 0 for a constant feature",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
+
+
+def _negatives(cfg: CfgNode) -> list[str]:
+    architecture, sampler = cfg.MODEL.META_ARCHITECTURE, cfg.DATALOADER.SAMPLER_TRAIN
+    queue, batch = cfg.MODEL.CONTRAST.QUEUE, cfg.SOLVER.IMS_PER_BATCH
+    rules = (
         (
             "Identity" not in sampler,
             f"expected DATALOADER.SAMPLER_TRAIN TrainingSampler under {architecture}, got "
@@ -151,15 +174,14 @@ def _pretraining(cfg: CfgNode) -> list[str]:
             "other's negatives",
         ),
         (
-            architecture != "ContrastivePretrain" or CONTRASTIVE in cfg.MODEL.LOSSES.NAME,
-            f"expected {CONTRASTIVE} in MODEL.LOSSES.NAME under ContrastivePretrain, got "
-            f"{', '.join(cfg.MODEL.LOSSES.NAME)}; {JS} alone is 0 for a constant feature",
+            batch >= 2,
+            f"expected at least two images in a batch, got {batch} (SOLVER.IMS_PER_BATCH); "
+            f"{architecture} tells them apart",
         ),
         (
-            cfg.MODEL.CONTRAST.QUEUE == 0
-            or cfg.MODEL.CONTRAST.QUEUE >= queue * cfg.SOLVER.IMS_PER_BATCH,
-            f"expected MODEL.CONTRAST.QUEUE 0, or at least the {queue} keys of each image of a "
-            f"batch, {queue} * {cfg.SOLVER.IMS_PER_BATCH}, got {cfg.MODEL.CONTRAST.QUEUE}",
+            queue == 0 or queue >= _KEYS * batch,
+            f"expected MODEL.CONTRAST.QUEUE 0, or at least the {_KEYS} keys of each image of a "
+            f"batch, {_KEYS} * {batch}, got {queue}",
         ),
     )
     return [message for holds, message in rules if not holds]

@@ -1,0 +1,100 @@
+"""What the configuration of views' losses and of contrastive pre-training may not be."""
+
+import re
+
+import pytest
+from fastreid.config import CfgNode
+
+from fastreid_ext.config import load_config
+
+CPU = {"MODEL.DEVICE": "cpu"}
+NAMES = ("CrossEntropyLoss", "TripletLoss", "JSConsistencyLoss", "MultiPositiveContrastiveLoss")
+VIEWS = CPU | {
+    "INPUT.VIEWS.RECIPE": "cil",
+    "INPUT.AUGMIX.METHOD": "fast",
+    "MODEL.LOSSES.NAME": NAMES,
+}
+DAPG = CPU | {
+    "MODEL.META_ARCHITECTURE": "ContrastivePretrain",
+    "MODEL.HEADS.NAME": "ProjectionHead",
+    "MODEL.HEADS.EMBEDDING_DIM": 128,
+    "MODEL.LOSSES.NAME": NAMES[2:],
+    "INPUT.VIEWS.RECIPE": "dapg",
+}
+SIMCLR = DAPG | {
+    "MODEL.META_ARCHITECTURE": "SimCLRPretrain",
+    "MODEL.LOSSES.NAME": ("NTXentLoss",),
+    "INPUT.VIEWS.RECIPE": "independent",
+    "INPUT.VIEWS.COUNT": 2,
+}
+
+
+def load(keys: dict, *more: object) -> CfgNode:
+    return load_config(
+        "", [str(part) for pair in keys.items() for part in pair] + [*map(str, more)]
+    )
+
+
+@pytest.mark.parametrize("keys", [VIEWS, DAPG, SIMCLR])
+def test_good_ones_load(keys):
+    assert load(keys).is_frozen()
+
+
+@pytest.mark.parametrize("architecture", ["MGN", "BDB"])
+def test_losses_are_known_to_all_architectures(architecture):
+    keys = VIEWS | {"MODEL.META_ARCHITECTURE": architecture}
+    if architecture == "BDB":
+        keys |= {"MODEL.HEADS.NAME": "BDBHead", "MODEL.HEADS.NECK_FEAT": "before"}
+    assert load(keys).MODEL.LOSSES.NAME == NAMES
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "value", "message"),
+    [
+        (CPU, "MODEL.LOSSES.NAME", ("JSConsistency",), "did you mean 'JSConsistencyLoss'?"),
+        (
+            CPU,
+            "MODEL.LOSSES.NAME",
+            ("CrossEntropyLoss", "JSConsistencyLoss"),
+            "MODEL.LOSSES.NAME has JSConsistencyLoss, which compares views of an image, but "
+            "INPUT.VIEWS.RECIPE is empty; set it to cil (start from configs/Base-AGW-CIL.yml)",
+        ),
+        (
+            VIEWS,
+            "MODEL.LOSSES.NAME",
+            NAMES[:2],
+            "no loss looks at more than the first; add JSConsistencyLoss to MODEL.LOSSES.NAME",
+        ),
+        (VIEWS, "INPUT.VIEWS.RECIPE", "dapg", "has no clean view; it is for ContrastivePretrain"),
+        (VIEWS, "MODEL.LOSSES.VIEWS", "first", "MODEL.LOSSES.VIEWS clean or all, got 'first'"),
+        (VIEWS, "MODEL.LOSSES.JS.SCALE", -1.0, "expected MODEL.LOSSES.JS.SCALE >= 0, got -1.0"),
+        (VIEWS, "MODEL.LOSSES.CONTRAST.SCALE", -1.0, "expected MODEL.LOSSES.CONTRAST.SCALE >= 0"),
+        (VIEWS, "MODEL.LOSSES.CONTRAST.TEMPERATURE", 0.0, "TEMPERATURE above 0, got 0.0; 0.7 is"),
+        (DAPG, "MODEL.CONTRAST.MOMENTUM", 1.0, "MODEL.CONTRAST.MOMENTUM in [0, 1), got 1.0"),
+        (DAPG, "MODEL.CONTRAST.QUEUE", -1, "expected MODEL.CONTRAST.QUEUE >= 0, got -1"),
+        (DAPG, "MODEL.CONTRAST.QUEUE", 191, "keys of each image of a batch, 3 * 64, got 191"),
+        (DAPG, "MODEL.CONTRAST.JS_OVER", "pixels", "negatives or channels, got 'pixels'"),
+        (DAPG, "MODEL.HEADS.PROJECTION.HIDDEN_DIM", -1, "PROJECTION.HIDDEN_DIM >= 0, got -1"),
+        (DAPG, "MODEL.HEADS.EMBEDDING_DIM", 0, "with an EMBEDDING_DIM under ContrastivePretrain"),
+        (DAPG, "MODEL.HEADS.NAME", "EmbeddingHead", "expected MODEL.HEADS.NAME ProjectionHead"),
+        (DAPG, "INPUT.VIEWS.RECIPE", "", "INPUT.VIEWS.RECIPE dapg under ContrastivePretrain"),
+        (SIMCLR, "INPUT.VIEWS.RECIPE", "dapg", "RECIPE independent under SimCLRPretrain, got 'd"),
+        (SIMCLR, "INPUT.VIEWS.COUNT", 3, "expected INPUT.VIEWS.COUNT 2 under SimCLRPretrain"),
+        (
+            DAPG,
+            "DATALOADER.SAMPLER_TRAIN",
+            "NaiveIdentitySampler",
+            "images of one person in a batch would be each other's negatives",
+        ),
+        (DAPG, "MODEL.LOSSES.NAME", NAMES[2:3], "JSConsistencyLoss alone is 0 for a constant"),
+        (DAPG, "MODEL.LOSSES.NAME", ("TripletLoss",), "unknown name 'TripletLoss'"),
+        (SIMCLR, "MODEL.LOSSES.NAME", ("NTXent",), "did you mean 'NTXentLoss'?"),
+        (DAPG, "SOLVER.IMS_PER_BATCH", 1, "at least two images in a batch, got 1"),
+        (CPU, "MODEL.HEADS.NAME", "ProjectionHead", "has no classes, which Baseline needs"),
+        (CPU, "DATASETS.NAMES", ("UnlabelledPersons",), "UnlabelledPersons is used but DATASETS.F"),
+        (CPU, "DATASETS.TESTS", ("UnlabelledPersons",), "has no labels to test with"),
+    ],
+)
+def test_mistakes_are_named_with_what_to_do(keys, key, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(keys, key, value)
