@@ -8,6 +8,7 @@ Where the streak is longer than the image, the taps outside are lost and the ima
 import functools
 import math
 
+import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -63,51 +64,14 @@ def _add_tap(total: Floats, a: Floats, weight: np.float32) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _padded(
-    source: NDArray, above: int, left: int, height: int, width: int, channels: int
-) -> Floats:
-    """(H, W * C) rows in the middle of larger ones of float32, whose borders repeat theirs."""
-    rows, size = source.shape
-    start = left * channels
-    padded = np.empty((height, width * channels), np.float32)
-    for y in range(rows):
-        row, pixels = padded[above + y], source[y]
-        inner = row[start : start + size]
-        for i in range(size):
-            inner[i] = pixels[i]
-        for i in range(start):
-            row[i] = row[start + i % channels]
-        for i in range(start + size, row.size):
-            row[i] = row[i - channels]
-    for y in range(above):
-        padded[y] = padded[above]
-    for y in range(above + rows, height):
-        padded[y] = padded[above + rows - 1]
-    return padded
-
-
-@numba.njit(cache=True, nogil=True)
-def _streaks(
-    source: NDArray, rows: Offsets, columns: Offsets, weights: Floats, channels: int
-) -> Floats:
-    """Streaks of (H, W * C) rows, as (H, stride) of which the first W * C are meant.
-
-    In a padded image each tap lies at one distance from all its pixels, whatever their row, so it
-    is added to many rows in one loop; a part at a time, so that the sums stay in the cache.
-    """
-    height, width = source.shape[0], source.shape[1] // channels
-    above, left = max(0, -rows.min()), max(0, -columns.min())
-    wide = left + width + max(0, columns.max())
-    # One more row, for the meaningless last numbers of the last row.
-    padded = _padded(source, above, left, above + height + max(0, rows.max()) + 1, wide, channels)
-    stride = wide * channels
-    flat, total = padded.reshape(-1), np.zeros(height * stride, np.float32)
-    starts = (above + rows) * stride + (left + columns) * channels
+def _add_up(flat: Floats, starts: Offsets, weights: Floats, total: Floats) -> None:
+    """Add up, for each tap, ``weight * flat[start:]``; a part at a time, to stay in the cache."""
     for begin in range(0, total.size, _AT_ONCE):
         part = total[begin : begin + _AT_ONCE]
+        part[:] = 0
         size = part.size
         i = 0
-        while i + 2 < rows.size:
+        while i + 2 < starts.size:
             a, b, c = starts[i] + begin, starts[i + 1] + begin, starts[i + 2] + begin
             _add_taps(
                 part,
@@ -119,38 +83,51 @@ def _streaks(
                 weights[i + 2],
             )
             i += 3
-        while i < rows.size:
-            _add_tap(part, flat[starts[i] + begin :][:size], weights[i])
+        while i < starts.size:
+            a = starts[i] + begin
+            _add_tap(part, flat[a : a + size], weights[i])
             i += 1
-    return total.reshape(height, stride)
+
+
+def _streaks(source: NDArray[np.uint8] | Floats, radius: int, sigma: float, angle: float) -> Floats:
+    """Streaks of an (H, W, C) image or (H, W) plane, as (H, stride); the first W * C are meant.
+
+    In a padded image each tap lies at one distance from all its pixels, whatever their row, so it
+    is added to many rows in one loop.
+    """
+    height, width = source.shape[:2]
+    channels = source.size // (height * width)
+    weights = streak_weights(radius, sigma)
+    rows, columns = streak_offsets(weights.size, angle, height, width)
+    above, left = max(0, -rows.min()), max(0, -columns.min())
+    # One more row below, for what is not meant at the end of the last row.
+    borders = above, max(0, rows.max()) + 1, left, max(0, columns.max())
+    padded = cv2.copyMakeBorder(source, *map(int, borders), cv2.BORDER_REPLICATE)
+    stride = padded.shape[1] * channels
+    total = np.empty((height, stride), np.float32)
+    starts = (above + rows) * stride + (left + columns) * channels
+    _add_up(padded.astype(np.float32, copy=False).reshape(-1), starts, weights, total.reshape(-1))
+    return total
 
 
 @numba.njit(cache=True, nogil=True)
-def _streaked_bytes(
-    image: NDArray[np.uint8], rows: Offsets, columns: Offsets, weights: Floats
-) -> NDArray[np.uint8]:
-    height, width, channels = image.shape
-    flat = image.reshape((height, width * channels))
-    streaks = _streaks(flat, rows, columns, weights, channels)
-    streaked = np.empty((height, width * channels), np.uint8)
-    for y in range(height):
-        row, total = streaked[y], streaks[y]
-        for i in range(row.size):
+def _truncated(streaks: Floats, size: int) -> NDArray[np.uint8]:
+    truncated = np.empty((streaks.shape[0], size), np.uint8)
+    for y in range(streaks.shape[0]):
+        row, total = truncated[y], streaks[y]
+        for i in range(size):
             row[i] = np.uint8(np.int32(min(total[i] + NUDGE, np.float32(255))))
-    return streaked.reshape(image.shape)
+    return truncated
 
 
 def streak_image(
     image: NDArray[np.uint8], radius: int, sigma: float, angle: float
 ) -> NDArray[np.uint8]:
     """Return an (H, W, 3) image blurred along ``angle`` degrees, truncated to uint8."""
-    weights = streak_weights(radius, sigma)
-    offsets = streak_offsets(weights.size, angle, *image.shape[:2])
-    return _streaked_bytes(image, *offsets, weights)
+    streaks = _streaks(image, radius, sigma, angle)
+    return _truncated(streaks, 3 * image.shape[1]).reshape(image.shape)
 
 
 def streak_plane(plane: Floats, radius: int, sigma: float, angle: float) -> Floats:
     """Return an (H, W) float32 plane blurred along ``angle`` degrees; a view of a wider one."""
-    weights = streak_weights(radius, sigma)
-    offsets = streak_offsets(weights.size, angle, *plane.shape)
-    return _streaks(plane, *offsets, weights, 1)[:, : plane.shape[1]]
+    return _streaks(plane, radius, sigma, angle)[:, : plane.shape[1]]
