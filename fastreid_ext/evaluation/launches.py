@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 WAITING = frozenset(
     {"_local_scalar_dense", "item", "nonzero", "masked_select", "unique", "_unique2", "equal"}
 )
-# Memory is had, a view made or a number kept on the host.
-_FREE = frozenset({"empty", "empty_like", "_reshape_alias", "_unsafe_view", "scalar_tensor"})
+# Memory is had or a view is made.
+_FREE = frozenset({"empty", "empty_like", "_reshape_alias", "_unsafe_view"})
 
 
 class LaunchCounter(TorchDispatchMode):

@@ -88,15 +88,14 @@ def test_glass_blur_by_the_offsets_of_the_reference(
 
 def offsets_of_the_reference(height, width, severity, rng):
     largest, passes = LARGEST_OFFSET[severity - 1], PASSES[severity - 1]
-    offsets = np.zeros((2, 1, passes, height, width), np.int64)
+    offsets = np.zeros((passes, height, width, 2), np.int64)
     rows = height - 2 * largest
     columns = width - 2 * largest
     drawn = rng.randint(-largest, largest, size=(passes, rows, columns, 2))
     # From the bottom right to the top left; the column is drawn before the row.
-    inner = np.s_[..., largest + 1 : height - largest + 1, largest + 1 : width - largest + 1]
-    offsets[0, 0][inner] = drawn[:, ::-1, ::-1, 1]
-    offsets[1, 0][inner] = drawn[:, ::-1, ::-1, 0]
-    return torch.from_numpy(offsets.reshape(2, 1, passes, -1))
+    inner = np.s_[:, largest + 1 : height - largest + 1, largest + 1 : width - largest + 1]
+    offsets[inner] = drawn[:, ::-1, ::-1, ::-1]
+    return torch.from_numpy(offsets.reshape(1, passes, -1, 2))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -7,26 +7,26 @@ from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES, corrupt
 from fastreid_ext.evaluation.launches import LaunchCounter
 
 ALL = list(CORRUPTION_NAMES)
-# The operations of a bucket, without the few of the whole batch. Measured plus two.
+# The operations of a bucket at 256x128, without the three of the whole batch.
 LAUNCHES = {
-    "gaussian_noise": 16,
-    "shot_noise": 22,
-    "impulse_noise": 18,
-    "defocus_blur": 11,
-    "glass_blur": 57,
-    "motion_blur": 15,
-    "zoom_blur": 11,
-    "snow": 43,
-    "frost": 13,
-    "fog": 47,
-    "brightness": 12,
-    "contrast": 8,
-    "elastic_transform": 20,
-    "pixelate": 12,
-    "jpeg_compression": 35,
-    "speckle_noise": 17,
-    "gaussian_blur": 10,
-    "saturate": 19,
+    "gaussian_noise": 14,
+    "shot_noise": 20,
+    "impulse_noise": 16,
+    "defocus_blur": 9,
+    "glass_blur": 47,
+    "motion_blur": 13,
+    "zoom_blur": 9,
+    "snow": 41,
+    "frost": 11,
+    "fog": 45,
+    "brightness": 10,
+    "contrast": 6,
+    "elastic_transform": 18,
+    "pixelate": 10,
+    "jpeg_compression": 33,
+    "speckle_noise": 15,
+    "gaussian_blur": 8,
+    "saturate": 17,
 }
 # By their squared error, and in the reference: its constants are not.
 NOT_ORDERED = ("saturate", "spatter", "snow", "glass_blur", "frost", "rain")
@@ -158,14 +158,14 @@ def test_distribution_is_that_of_the_cpu(name, severity, photo, to_batch):
 
 
 @pytest.mark.parametrize("name", list(LAUNCHES))
-def test_few_launches_and_no_waiting(name, mixed):
-    images, _, severities, seeds = mixed
-    columns = [name] * len(images), severities, seeds
+def test_few_launches_and_no_waiting(name, photo, to_batch):
+    images = to_batch(photo(256, 128)).repeat(5, 1, 1, 1)
+    columns = [name] * 5, [1, 2, 3, 4, 5], range(5)
     corrupt_batch(images, *columns)  # fills the tables
     with LaunchCounter() as counter:
         corrupt_batch(images, *columns)
     assert counter.waits == {}
-    assert counter.launches <= LAUNCHES[name] + 2
+    assert counter.launches <= LAUNCHES[name] + 3
 
 
 def test_the_counter_sees_what_waits():
@@ -250,3 +250,15 @@ def test_nothing_waits_on_cuda(photo, to_batch):
         corrupt_batch(images, *drawn)
     finally:
         torch.cuda.set_sync_debug_mode(before)
+
+
+def test_does_not_depend_on_the_caller_s_modes(photo, to_batch):
+    """Tables made in inference mode serve later, and autocast does not make products half."""
+    images = to_batch(photo(60, 44)).repeat(len(BATCHED), 1, 1, 1)  # a size of this test alone
+    drawn = list(BATCHED), [3] * len(BATCHED), range(len(BATCHED))
+    with torch.inference_mode():
+        first = corrupt_batch(images, *drawn)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        second = corrupt_batch(images, *drawn)
+    assert first.equal(second)
+    assert first.equal(corrupt_batch(images, *drawn))

@@ -44,18 +44,17 @@ def move_pixels(images: Tensor, levels: Tensor, offsets: Tensor) -> Tensor:
 
 
 def random_offsets(draws: Draws, passes: int, pixels: int) -> Tensor:
-    """Draw (2, B, T, P) int64 offsets in [-D, D): rows, then columns."""
-    bits = draws.bits(passes * pixels).view(-1, passes, pixels)
-    halves = torch.stack([bits & 0xFFFF, (bits >> 16) & 0xFFFF])
-    largest = draws.constants(LARGEST_OFFSET).to(torch.int64)[..., 0]
-    return (halves * (2 * largest) >> 16).sub_(largest)
+    """Draw (B, T, P, 2) int64 offsets in [-D, D): rows and columns."""
+    halves = draws.bits(passes * pixels).view(torch.int16)  # in [-2^15, 2^15)
+    largest = draws.constants(LARGEST_OFFSET).to(torch.int64)
+    return halves.view(-1, passes, pixels, 2).mul(2 * largest) >> 16
 
 
 def copy_sources(offsets: Tensor, levels: Tensor, height: int, width: int) -> Tensor:
     """Return which pixel's value each pixel ends up with.
 
     Args:
-        offsets: (2, B, T, P) int64, rows and columns; those outside the visited region and of
+        offsets: (B, T, P, 2) int64, rows and columns; those outside the visited region and of
             passes that a severity does not have are not looked at.
         levels: (B,) severities - 1.
         height: H.
@@ -64,18 +63,18 @@ def copy_sources(offsets: Tensor, levels: Tensor, height: int, width: int) -> Te
     Returns:
         (B, P) int64 indices into the pixels.
     """
-    visited = visited_pixels(height, width, offsets.device)[:, : offsets.shape[2]]
-    visited = visited.index_select(0, levels)
-    pixels = torch.arange(height * width, device=offsets.device)
-    neighbours = offsets[0].mul(width).add_(offsets[1]).mul_(visited).add_(pixels)
+    count = height * width
+    visited, numbers = _visited_pixels(height, width, offsets.device)
+    visited = visited[:, : offsets.shape[1]].index_select(0, levels)
+    pixels, old = numbers.split(count)
+    neighbours = offsets[..., 0].mul(width).add_(offsets[..., 1]).mul_(visited).add_(pixels)
     is_new = visited.gather(2, neighbours).logical_and_(neighbours > pixels)
     # Pixels, then their old values, each of which ends a chain.
-    old = torch.arange(height * width, 2 * height * width, device=offsets.device)
-    pointers = neighbours.add_(is_new.logical_not().mul(height * width))
+    pointers = torch.where(is_new, neighbours, neighbours + count)
     pointers = torch.cat([pointers, old.expand_as(pointers)], dim=2)
     for _ in range(_ROUNDS):
         pointers = pointers.gather(2, pointers)
-    places = pointers[:, :, : height * width] - height * width
+    places = pointers[:, :, :count] - count
     sources = places[:, 0]
     for number in range(1, places.shape[1]):  # the value that a pass copies was placed by the last
         sources = sources.gather(1, places[:, number])
@@ -83,12 +82,16 @@ def copy_sources(offsets: Tensor, levels: Tensor, height: int, width: int) -> Te
 
 
 @functools.lru_cache(maxsize=8)
-def visited_pixels(height: int, width: int, device: torch.device) -> Tensor:
-    """Return (5, 3, P) bool: the pixels that each pass of each severity visits, those off the rim.
+def _visited_pixels(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the pixels that each pass of each severity visits, those off the rim, and numbers.
 
     Rows and columns D + 1 to H - D and W - D.
+
+    Returns:
+        (5, 3, P) bool, and (2 * P,) int64 from 0 on.
     """
     visited = np.zeros((len(PASSES), max(PASSES), height, width), bool)
     for level, (passes, most) in enumerate(zip(PASSES, LARGEST_OFFSET, strict=True)):
         visited[level, :passes, most + 1 : height - most + 1, most + 1 : width - most + 1] = True
-    return torch.from_numpy(visited).flatten(2).to(device)
+    numbers = torch.arange(2 * height * width, device=device)
+    return torch.from_numpy(visited).flatten(2).to(device), numbers

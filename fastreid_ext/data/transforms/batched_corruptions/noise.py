@@ -46,7 +46,7 @@ def impulse_noise(images: Tensor, draws: Draws) -> Tensor:
     bits = draws.bits(images[0].numel()).view(images.shape)
     reach = draws.constants(tuple(2.0**31 * share for share in IMPULSES)).int()
     black, white = bits < reach.sub(2**31), bits > reach.neg().add(2**31 - 1)
-    return torch.where(black, 0, torch.where(white, 255, images))
+    return images.masked_fill(black, 0).masked_fill_(white, 255)
 
 
 def shot_noise(images: Tensor, draws: Draws) -> Tensor:
