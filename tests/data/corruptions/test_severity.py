@@ -1,13 +1,14 @@
 """Fast mode does as much damage as the reference, and more with each severity where that does."""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
 
 from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES, corrupt
 
-# Where the reference itself does not do clearly (1 %) more damage at the next severity, on these
+# Where the reference itself does no more damage (within 2 %) at the next severity, on these
 # images: glass_blur has fewer passes at 4, snow is thinner at 3, fog rougher but not denser at 4,
 # frost and saturate change what they do, and the blocks of pixelate fit the image better or worse.
 NOT_MORE_AFTER = {
@@ -18,7 +19,7 @@ NOT_MORE_AFTER = {
     "pixelate": {1, 4},
     "saturate": {2},
 }
-IMAGES = 40
+IMAGES = 24
 
 
 @functools.cache
@@ -37,10 +38,11 @@ def damage(name, severity, faithful, person):
 @pytest.mark.parametrize("name", CORRUPTION_NAMES)
 def test_damage_grows_with_severity(name, faithful, person):
     means = [damage(name, severity, faithful, person).mean() for severity in range(1, 6)]
-    not_more = {
-        severity for severity in range(1, 5) if means[severity] < 1.01 * means[severity - 1]
-    }
-    assert not_more == NOT_MORE_AFTER.get(name, set()), means
+    for severity, (mean, following) in enumerate(itertools.pairwise(means), start=1):
+        if severity in NOT_MORE_AFTER.get(name, set()):
+            assert following < 1.02 * mean, (severity, means)
+        else:
+            assert following > mean, (severity, means)
 
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
