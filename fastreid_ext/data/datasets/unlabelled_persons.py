@@ -83,13 +83,20 @@ def _listed(file: Path) -> list[str]:
         lines = file.read_text().splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: expected a text file, got: {error}") from error
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise ValueError(f"{file}: expected the path of an image in each line, got an empty file")
-    for number, name in enumerate(names, 1):
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(map(str.strip, lines), 1):
+        if not name:
+            continue
         if not name.lower().endswith(SUFFIXES):
             raise ValueError(
-                f"{file}: expected paths of images ({', '.join(SUFFIXES)}), got '{name}' as path "
-                f"{number}; give the path alone, without labels behind it"
+                f"{file}:{number}: expected the path of an image ({', '.join(SUFFIXES)}), got "
+                f"'{name}'; give the path alone, without labels behind it"
             )
-    return [str(file.parent / name) for name in names]
+        if name in numbers:
+            raise ValueError(
+                f"{file}:{number}: '{name}' is already in line {numbers[name]}; remove one of them"
+            )
+        numbers[name] = number
+    if not numbers:
+        raise ValueError(f"{file}: expected the path of an image in each line, got an empty file")
+    return [str(file.parent / name) for name in numbers]
