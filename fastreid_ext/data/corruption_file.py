@@ -9,6 +9,7 @@ import gzip
 import importlib.metadata
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import features
 
 from fastreid_ext.atomic import atomic_write_bytes
-from fastreid_ext.data.corruption_index import CorruptionIndex
+from fastreid_ext.data.corruption_index import CorruptionIndex, corruption_arrays
 from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
 from fastreid_ext.data.transforms.corruptions.corrupt import SEVERITIES
 from fastreid_ext.data.transforms.random_corruption import Corruption
@@ -37,7 +38,6 @@ def write_index(index: CorruptionIndex, path: Path) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    rows = index.rows()
     header = {
         "format": FORMAT,
         "data_set": index.data_set,
@@ -47,12 +47,12 @@ def write_index(index: CorruptionIndex, path: Path) -> None:
         "corruptions": index.corruptions,
         "severities": SEVERITIES,
         "protocol": _PROTOCOL,
-        "images": len(rows),
-        "images_sha256": index.images_sha256(),
-        "rows_sha256": index.rows_sha256(),
+        "images": len(index.names),
+        "images_sha256": index.images_sha256,
+        "rows_sha256": index.rows_sha256,
         "versions": pixel_versions(),
     }
-    data = "".join(f"{line}\n" for line in [json.dumps(header), *rows]).encode()
+    data = "".join(f"{line}\n" for line in [json.dumps(header), *index.rows()]).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
@@ -69,14 +69,14 @@ def read_index(path: Path) -> CorruptionIndex:
     lines = _lines(path)
     header = _header(path, lines[0] if lines else "")
     try:
-        index = _parsed(header, [json.loads(line) for line in lines[1:]])
+        index = _parsed(header, lines[1:])
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(
             f"{path}: expected lines of JSON with an image, its fingerprint, {header['draws']} "
             f"draws such as fog:3:81723 and grid_seed, got {type(error).__name__}: {error}; "
             f"{_ADVICE}"
         ) from error
-    count, found = header["images"], (index.rows_sha256(), index.images_sha256())
+    count, found = header["images"], (index.rows_sha256, index.images_sha256)
     if len(index.names) != count or found != (header["rows_sha256"], header["images_sha256"]):
         raise ValueError(
             f"{path}: expected the {count} images that were written, got {len(index.names)} or "
@@ -131,22 +131,29 @@ def _header(path: Path, line: str) -> dict[str, Any]:
     return header
 
 
-def _parsed(header: dict[str, Any], rows: list[dict[str, Any]]) -> CorruptionIndex:
-    shape = (len(rows), header["draws"])
-    drawn = [[Corruption.parse(text) for text in row["draws"]] for row in rows]
-    for corruption in (c for row in drawn for c in row):
-        if corruption.severity not in SEVERITIES or corruption.seed >= 2**32:
-            raise ValueError(f"{corruption}, a severity or seed out of range")
-    position = {name: i for i, name in enumerate(header["corruptions"])}
+def _parsed(header: dict[str, Any], lines: list[str]) -> CorruptionIndex:
+    names, prints, grid_seeds = [], [], []
+
+    def drawn() -> Iterator[list[Corruption]]:
+        for line in lines:
+            row = json.loads(line)
+            names.append(row["image"])
+            prints.append(row["fingerprint"])
+            grid_seeds.append(row["grid_seed"])
+            corruptions = [Corruption.parse(text) for text in row["draws"]]
+            for corruption in corruptions:
+                if corruption.severity not in SEVERITIES or corruption.seed >= 2**32:
+                    raise ValueError(f"{corruption}, a severity or seed out of range")
+            yield corruptions
+
+    arrays = corruption_arrays(drawn(), (len(lines), header["draws"]), header["corruptions"])
     return CorruptionIndex(
         data_set=header["data_set"],
         side=header["side"],
         seed=header["seed"],
         corruptions=tuple(header["corruptions"]),
-        names=tuple(row["image"] for row in rows),
-        fingerprints=tuple(row["fingerprint"] for row in rows),
-        types=np.array([[position[c.name] for c in row] for row in drawn], np.uint8).reshape(shape),
-        severities=np.array([[c.severity for c in row] for row in drawn], np.uint8).reshape(shape),
-        seeds=np.array([[c.seed for c in row] for row in drawn], np.uint32).reshape(shape),
-        grid_seeds=np.array([row["grid_seed"] for row in rows], np.uint32),
+        names=tuple(names),
+        fingerprints=tuple(prints),
+        grid_seeds=np.array(grid_seeds, np.uint32),
+        **arrays,
     )

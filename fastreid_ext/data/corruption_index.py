@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -81,10 +81,10 @@ class CorruptionIndex:
         """Return a corruption of the grid with the seed of an image."""
         return Corruption(corruption, severity, int(self.grid_seeds[row]))
 
-    def rows(self) -> list[str]:
-        """Return the line of each image."""
-        return [
-            json.dumps(
+    def rows(self) -> Iterator[str]:
+        """Yield the line of each image."""
+        for row, (name, fingerprint) in enumerate(zip(self.names, self.fingerprints, strict=True)):
+            yield json.dumps(
                 {
                     "image": name,
                     "fingerprint": fingerprint,
@@ -93,15 +93,13 @@ class CorruptionIndex:
                 },
                 separators=(",", ":"),
             )
-            for row, (name, fingerprint) in enumerate(
-                zip(self.names, self.fingerprints, strict=True)
-            )
-        ]
 
+    @functools.cached_property
     def rows_sha256(self) -> str:
         """Return the name of this index in tables."""
         return _hash(self.rows())
 
+    @functools.cached_property
     def images_sha256(self) -> str:
         """Return the hash of all names and fingerprints."""
         return _hash(map("\t".join, zip(self.names, self.fingerprints, strict=True)))
@@ -192,12 +190,11 @@ def draw_index(
             f"{len(corruptions)} corruptions ({', '.join(unknown) or 'none'} unknown)"
         )
     names = sorted(files)
-    position = {name: i for i, name in enumerate(corruptions)}
-    drawn = [
+    prints = fingerprints(files)
+    drawn = (
         [draw_corruption(seed, data_set, name, draw, corruptions) for draw in range(draws)]
         for name in names
-    ]
-    prints = fingerprints(files)
+    )
     return CorruptionIndex(
         data_set=data_set,
         side=side,
@@ -205,14 +202,36 @@ def draw_index(
         corruptions=tuple(corruptions),
         names=tuple(names),
         fingerprints=tuple(prints[name] for name in names),
-        types=np.array([[position[c.name] for c in row] for row in drawn], np.uint8),
-        severities=np.array([[c.severity for c in row] for row in drawn], np.uint8),
-        seeds=np.array([[c.seed for c in row] for row in drawn], np.uint32),
-        grid_seeds=np.array(
-            [int.from_bytes(_digest(seed, data_set, name, "grid")[16:20], "big") for name in names],
-            np.uint32,
-        ),
+        grid_seeds=np.array([_grid_seed(seed, data_set, name) for name in names], np.uint32),
+        **corruption_arrays(drawn, (len(names), draws), corruptions),
     )
+
+
+def corruption_arrays(
+    drawn: Iterable[Sequence[Corruption]], shape: tuple[int, int], corruptions: Sequence[str]
+) -> dict[str, NDArray]:
+    """Return ``types``, ``severities`` and ``seeds`` of an index.
+
+    Args:
+        drawn: the K corruptions of each image.
+        shape: (N, K).
+        corruptions: names that ``types`` are positions in.
+
+    Raises:
+        ValueError, IndexError, KeyError: there are more or fewer corruptions, or unknown names.
+    """
+    position = {name: i for i, name in enumerate(corruptions)}
+    types, severities = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    seeds = np.zeros(shape, np.uint32)
+    for row, chosen in enumerate(drawn):
+        types[row] = [position[corruption.name] for corruption in chosen]
+        severities[row] = [corruption.severity for corruption in chosen]
+        seeds[row] = [corruption.seed for corruption in chosen]
+    return {"types": types, "severities": severities, "seeds": seeds}
+
+
+def _grid_seed(seed: int, data_set: str, name: str) -> int:
+    return int.from_bytes(_digest(seed, data_set, name, "grid")[16:20], "big")
 
 
 def _digest(*key: str | int) -> bytes:

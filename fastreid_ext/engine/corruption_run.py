@@ -37,7 +37,13 @@ logger = logging.getLogger(__name__)
 USUAL_DRAWS = 10  # of CIL
 _INDEX_FILE = "corruption_index.jsonl"
 # They change how long it takes, not what comes out.
-_WITHOUT_EFFECT = ("MODEL.WEIGHTS", "MODEL.DEVICE", "TEST.NUM_WORKERS", "TEST.IMS_PER_BATCH")
+_WITHOUT_EFFECT = (
+    "MODEL.WEIGHTS",
+    "MODEL.DEVICE",
+    "INPUT.FAST_PATH",
+    "TEST.NUM_WORKERS",
+    "TEST.IMS_PER_BATCH",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +96,7 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults:
     file = run.index or run.output / _INDEX_FILE
     index = _index(file, run, images)
     if baseline:
-        baseline.expect(run.dataset, run.corrupt, index.rows_sha256())
+        baseline.expect(run.dataset, run.corrupt, index.rows_sha256)
     identity = _identity(cfg, run, index)
     _expect_same(run.output / "parts" / "identity.json", identity)
     evaluation = CorruptionEvaluation(
@@ -103,12 +109,12 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults:
     )
     measured = evaluation.run(draws=run.draws, grid=run.grid)
     errors = baseline.errors(measured.grid) if baseline else None
-    results = CorruptionResults(run.dataset, run.corrupt, index.rows_sha256(), measured, errors)
+    results = CorruptionResults(run.dataset, run.corrupt, index.rows_sha256, measured, errors)
     about = {
         "format": FORMAT,
         "index": {
-            "rows_sha256": index.rows_sha256(),
-            "images_sha256": index.images_sha256(),
+            "rows_sha256": index.rows_sha256,
+            "images_sha256": index.images_sha256,
             "seed": index.seed,
         },
         "pixels": compare_pixels(file, index, measured.pixels, write=run.pixels),
@@ -150,7 +156,7 @@ def _identity(cfg: CfgNode, run: CorruptionRun, index: CorruptionIndex) -> dict[
     return {
         "data set": run.dataset,
         "weights_sha256": weights,
-        "index": index.rows_sha256(),
+        "index": index.rows_sha256,
         "corrupt": run.corrupt,
         **settings,
         **{f"version of {name}": version for name, version in pixel_versions().items()},

@@ -76,7 +76,7 @@ def compare_pixels(
 def _write(file: Path, index: CorruptionIndex, found: Sequence[dict[str, int]]) -> None:
     header = {
         "format": FORMAT,
-        "rows_sha256": index.rows_sha256(),
+        "rows_sha256": index.rows_sha256,
         "draws": len(found),
         "versions": pixel_versions(),
     }
@@ -93,7 +93,7 @@ def _read(file: Path, index: CorruptionIndex) -> dict[str, list[int]]:
     try:
         header, *rows = [json.loads(line) for line in file.read_text().splitlines()]
         known = {row["image"]: list(row["pixels"]) for row in rows}
-        is_ours = header["format"] == FORMAT and header["rows_sha256"] == index.rows_sha256()
+        is_ours = header["format"] == FORMAT and header["rows_sha256"] == index.rows_sha256
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file}: expected lines of JSON with an image and its pixels, got "
@@ -101,7 +101,7 @@ def _read(file: Path, index: CorruptionIndex) -> dict[str, list[int]]:
         ) from error
     if not is_ours:
         raise ValueError(
-            f"{file}: expected hashes for the index {index.rows_sha256()}, got those of another "
+            f"{file}: expected hashes for the index {index.rows_sha256}, got those of another "
             "index or format; move the file away"
         )
     return known

@@ -73,7 +73,7 @@ def test_results_say_what_was_done(tested, trained):
     assert tuple(content["grid"]) == SOME
     assert all(list(cells) == list("12345") for cells in content["grid"].values())
     index = read_index(tested / INDEX)
-    assert content["index"]["rows_sha256"] == index.rows_sha256()
+    assert content["index"]["rows_sha256"] == index.rows_sha256
     assert index.draws == 10
     assert len(content["weights_sha256"]) == 64
     assert content["versions"]["opencv-python-headless"]

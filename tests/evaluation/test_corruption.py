@@ -169,6 +169,18 @@ def test_numbers_do_not_depend_on_the_number_of_workers(make):
     assert alone == shared
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_the_pixels_are_the_same(make):
+    on_cpu, on_gpu = (
+        make(device, MODEL__DEVICE=device, TEST__NUM_WORKERS=2).run(draws=2, grid=False)
+        for device in ("cpu", "cuda")
+    )
+    assert on_gpu.pixels == on_cpu.pixels
+    for ours, theirs in zip(on_gpu.draws, on_cpu.draws, strict=True):
+        assert ours == pytest.approx(theirs, abs=0.1)
+
+
 def test_options_of_the_evaluation_count(make):
     plain = make("plain").run(draws=1, grid=False)
     flipped = make("flip", TEST__FLIP__ENABLED=True).run(draws=1, grid=False)
