@@ -181,7 +181,10 @@ def _patch_rules(step: str, keys: CfgNode) -> list[tuple[bool, str]]:
 
 
 def _corruption(cfg: CfgNode) -> list[str]:
-    corruption, size = cfg.INPUT.CORRUPTION, list(cfg.INPUT.SIZE_TRAIN)
+    corruption, key = cfg.INPUT.CORRUPTION, "SIZE_TRAIN"
+    size = list(cfg.INPUT.SIZE_TRAIN)
+    if cfg.INPUT.CROP.ENABLED:
+        key, size = "CROP.SIZE", list(cfg.INPUT.CROP.SIZE)
     severities, kinds = list(corruption.SEVERITIES), len(corruption.NAMES or COMMON)
     problems = []
     if not severities or not set(severities) <= {1, 2, 3, 4, 5}:
@@ -198,7 +201,7 @@ def _corruption(cfg: CfgNode) -> list[str]:
     if corruption.WHERE != "native" and 0 < min(size) < MINIMUM_SIDE:
         problems.append(
             f"corruptions need images of at least {MINIMUM_SIDE} pixels on each side, but "
-            f"INPUT.SIZE_TRAIN is {size}; enlarge it, or switch them off"
+            f"INPUT.{key} is {size}; enlarge it, or switch them off"
         )
     if corruption.WHERE == "device" and corruption.FAITHFUL:
         problems.append(

@@ -140,6 +140,10 @@ def test_numbers_out_of_range_are_named(changes, message):
             "at least 32 pixels on each side, but INPUT.SIZE_TRAIN is [64, 16]; enlarge it",
         ),
         (
+            CORRUPT | {"CROP__ENABLED": True, "CROP__SIZE": [64, 24]},
+            "on each side, but INPUT.CROP.SIZE is [64, 24]; enlarge it",
+        ),
+        (
             CORRUPT | {"CORRUPTION__WHERE": "device", "CORRUPTION__FAITHFUL": True},
             "but WHERE is device; set WHERE to resized or native, or FAITHFUL to False",
         ),

@@ -3,6 +3,7 @@
 Letters: H height, W width. Images are (H, W, 3) uint8 RGB, contiguous.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -11,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastreid_ext.data.transforms.augmix_kernels import (
-    add_weighted,
     contrast_tables,
     equal_tables,
     resample,
-    rounded,
     shear_columns,
     shear_rows,
+    weighted_mean,
 )
 from fastreid_ext.data.transforms.augmix_pil import (
     Operation,
@@ -44,14 +44,8 @@ def apply_fast(
     """
     if not (image.flags.c_contiguous and image.flags.writeable):
         image = np.array(image, order="C")  # one layout, so that each kernel is compiled once
-    total = np.zeros(image.shape, np.float32)
-    add_weighted(total.reshape(-1), image.reshape(-1), np.float32(1 - share))
-    for chain, weight in zip(chains, weights, strict=True):
-        changed = image
-        for operation in chain:
-            changed = operated(changed, operation)
-        add_weighted(total.reshape(-1), changed.reshape(-1), np.float32(share * weight))
-    return rounded(total.reshape(-1)).reshape(image.shape)
+    changed = [functools.reduce(operated, chain, image) for chain in chains]
+    return weighted_mean([image, *changed], [1 - share, *(share * weight for weight in weights)])
 
 
 def operated(image: Array, operation: Operation) -> Array:

@@ -7,12 +7,28 @@ Letters: H height, W width. Rows of images are (3 W,) uint8, three channels for 
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 Rows = NDArray[np.uint8]
+
+
+def weighted_mean(images: Sequence[NDArray[np.uint8]], weights: Sequence[float]) -> NDArray:
+    """Return the mean of images (H, W, 3) uint8, rounded.
+
+    Args:
+        images: of one shape; never written to.
+        weights: one for each, >= 0; they sum to 1.
+    """
+    total = np.zeros(images[0].size, np.float32)
+    for image, weight in zip(images, weights, strict=True):
+        # One layout, so that the loop is compiled once.
+        flat = image if image.flags.c_contiguous and image.flags.writeable else image.copy("C")
+        add_weighted(total, flat.reshape(-1), np.float32(weight))
+    return rounded(total).reshape(images[0].shape)
 
 
 @njit(cache=True)
@@ -82,26 +98,37 @@ def resample(source: Rows, target: Rows, matrix: tuple[float, ...]) -> None:
         matrix: a to f.
     """
     a, b, c, d, e, f = matrix
-    height, width = target.shape[0], target.shape[1] // 3
+    height, width, stride = target.shape[0], target.shape[1] // 3, source.shape[1]
+    values = source.reshape(-1)
+    place = np.empty(width, np.int32)  # of the upper left neighbour in values
+    right, below = np.empty(width), np.empty(width)  # weights of the other neighbours
     for y in range(height):
+        start, end = 0, width
+        while start < end and not _is_inside(matrix, start + 0.5, y + 0.5, height, width):
+            start += 1
+        while end > start and not _is_inside(matrix, end - 0.5, y + 0.5, height, width):
+            end -= 1
+        for x in range(start, end):
+            across = a * (x + 0.5) + b * (y + 0.5) + c - 0.5
+            down = d * (x + 0.5) + e * (y + 0.5) + f - 0.5
+            column, line = np.floor(across), np.floor(down)
+            right[x], below[x] = across - column, down - line
+            place[x] = (np.int32(line) + 1) * stride + 3 * (np.int32(column) + 1)
         row = target[y]
-        for x in range(width):
-            across = a * (x + 0.5) + b * (y + 0.5) + c
-            down = d * (x + 0.5) + e * (y + 0.5) + f
-            if across < 0 or across >= width or down < 0 or down >= height:
-                continue
-            across -= 0.5
-            down -= 0.5
-            column, line = math.floor(across), math.floor(down)
-            right, below = across - column, down - line
-            upper, lower = source[line + 1], source[line + 2]
-            start = 3 * column + 3
+        for x in range(start, end):
             for channel in range(3):
-                i = start + channel
-                first, second = np.float64(upper[i]), np.float64(lower[i])
-                first += (np.float64(upper[i + 3]) - first) * right
-                second += (np.float64(lower[i + 3]) - second) * right
-                row[3 * x + channel] = np.uint8(np.int32(first + (second - first) * below))
+                i = np.intp(place[x]) + channel
+                first, second = np.float64(values[i]), np.float64(values[i + stride])
+                first += (np.float64(values[i + 3]) - first) * right[x]
+                second += (np.float64(values[i + 3 + stride]) - second) * right[x]
+                row[3 * x + channel] = np.uint8(np.int32(first + (second - first) * below[x]))
+
+
+@njit(cache=True)
+def _is_inside(matrix: tuple[float, ...], x: float, y: float, height: int, width: int) -> bool:
+    a, b, c, d, e, f = matrix
+    across, down = a * x + b * y + c, d * x + e * y + f
+    return 0 <= across < width and 0 <= down < height
 
 
 @njit(cache=True)

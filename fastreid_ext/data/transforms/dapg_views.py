@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.data.transforms.augmix_kernels import weighted_mean
 from fastreid_ext.data.transforms.multi_view import Parts, Recorded, joined
 from fastreid_ext.data.transforms.random_corruption import Corruption, RandomCorruption, record
 
@@ -80,7 +81,8 @@ class DapgViews:
             self.corruption.apply(view, chain)
             for view, chain in zip(views, plan.chains, strict=True)
         ]
-        mixed = (1 - plan.share) * views[0].astype(np.float32)
-        for weight, view in zip(plan.weights, noisy, strict=True):
-            mixed += np.float32(plan.share * weight) * view
-        return [*noisy, np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)]
+        weights = [1 - plan.share, *(plan.share * weight for weight in plan.weights)]
+        return [*noisy, weighted_mean([views[0], *noisy], weights)]
+
+    def __repr__(self) -> str:
+        return f"DapgViews(same_crop={self.same_crop}, {self.corruption})"

@@ -4,11 +4,10 @@
     app. A (probability 0.2), https://arxiv.org/abs/2002.05709
 """
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-# Luminance of ITU-R 601-2 in 65536ths, rounded as Pillow's convert("L") does.
-_LUMINANCE = np.array([19595, 38470, 7471], np.int32)
+from PIL import Image
 
 
 class RandomGrayscale:
@@ -31,9 +30,8 @@ class RandomGrayscale:
 
     @staticmethod
     def apply(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return three equal channels, the luminance."""
-        grey = ((image @ _LUMINANCE + 0x8000) >> 16).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        """Return three equal channels, the luminance of ITU-R 601-2."""
+        return cv2.merge([np.asarray(Image.fromarray(image).convert("L"))] * 3)
 
     def __repr__(self) -> str:
         return f"RandomGrayscale(probability={self.probability:g})"

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastreid_ext.config.views import ERASINGS
 from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
 from fastreid_ext.data.transforms.random_corruption import (
@@ -35,7 +36,6 @@ from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
 # An image (H, W, 3) uint8 and the record of the corruptions that were drawn for it.
 Recorded = tuple[NDArray[np.uint8], str]
-ERASINGS = ("each", "shared", "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +79,9 @@ class IndependentViews:
         """Return V views."""
         return parts.passes(image, rng, self.count, same=False)
 
+    def __repr__(self) -> str:
+        return f"IndependentViews(count={self.count})"
+
 
 class CorruptedViews:
     """A clean view and V - 1 corrupted ones.
@@ -107,6 +110,12 @@ class CorruptedViews:
             corrupted = self.corruption.apply(array, drawn) if self.is_applied else array
             views.append((corrupted, joined(before, record(drawn))))
         return views
+
+    def __repr__(self) -> str:
+        return (
+            f"CorruptedViews(count={self.count}, same_crop={self.same_crop}, {self.corruption}, "
+            f"is_applied={self.is_applied})"
+        )
 
 
 class CilViews:
@@ -173,6 +182,12 @@ class CilViews:
             return array if mixture is None else self.mixing.apply(array, mixture)
 
         return erase
+
+    def __repr__(self) -> str:
+        return (
+            f"CilViews(count={self.count}, same_crop={self.same_crop}, {self.erasing}, "
+            f"{self.mixing}, {self.augmix}, erased={self.erased})"
+        )
 
 
 def joined(*records: str) -> str:

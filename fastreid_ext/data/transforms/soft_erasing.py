@@ -20,6 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.data.transforms.corruptions.random_bits import random_normals
+
 _ATTEMPTS = 100
 
 
@@ -101,9 +103,8 @@ class SoftErasing:
     def apply(self, image: NDArray[np.uint8], drawn: SoftErasure) -> NDArray[np.uint8]:
         """Mix the rectangle of a copy of the image with the noise of the drawn seed."""
         patch = drawn.patch
-        noise = np.random.default_rng(drawn.seed).standard_normal(
-            (patch.height, patch.width, 3), dtype=np.float32
-        )
+        rng, shape = np.random.default_rng(drawn.seed), (patch.height, patch.width, 3)
+        noise = random_normals(rng, math.prod(shape), 0.0, 1.0).reshape(shape)
         noise *= self.std
         noise += self.mean
         np.clip(noise, 0, 255, out=noise)

@@ -138,3 +138,16 @@ def test_a_batch_without_views_is_named():
 def test_uint8_becomes_float():
     images = torch.tensor([0, 7, 255], dtype=torch.uint8)
     assert to_float({"images": images})["images"].tolist() == [0.0, 7.0, 255.0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", [Mixup(alpha=1.0), CutMix(alpha=1.0)], ids=["mixup", "cutmix"])
+def test_steps_on_the_gpu_give_what_they_give_here(method):
+    here = batch()
+    there = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in here.items()}
+    ours, theirs = (MixBatch([(method, 1.0)])(one) for one in (here, there))
+    assert theirs["images"].is_cuda
+    assert theirs["mix"]["targets"].is_cuda
+    assert torch.allclose(theirs["images"].cpu(), ours["images"], atol=1e-4)
+    assert theirs["mix"]["weight"] == ours["mix"]["weight"]

@@ -107,12 +107,15 @@ def test_recorded_corruption_replays_the_tensor(config_of, picture, faithful):
     assert not np.array_equal(clean, expected)
 
 
-def test_native_corruption_comes_before_resizing(config_of, picture):
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_native_corruption_comes_before_resizing(config_of, picture, is_fast):
     changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.WHERE": "native"}
-    sample = seeded(build_transforms(config_of(changes), is_train=True), Image.fromarray(picture))
+    cfg = config_of(changes | {"INPUT.FAST_PATH.ENABLED": is_fast})
+    image = picture if is_fast else Image.fromarray(picture)
+    sample = seeded(build_transforms(cfg, is_train=True), image)
     corrupted = Image.fromarray(replay(picture, sample["corruptions"]))
     expected = np.array(corrupted.resize((32, 64), Image.Resampling.BICUBIC))
-    assert torch.equal(sample["images"], torch.tensor(expected).permute(2, 0, 1).float())
+    assert torch.equal(sample["images"].float(), torch.tensor(expected).permute(2, 0, 1).float())
 
 
 def test_corruption_on_the_device_is_only_recorded(config_of, picture):
