@@ -7,6 +7,7 @@ mixes its chains. The paper leaves open what exactly is mixed and whether v0, v1
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,12 @@ from numpy.typing import NDArray
 
 from fastreid_ext.data.transforms.augmix_kernels import weighted_mean
 from fastreid_ext.data.transforms.multi_view import Parts, Recorded, joined
-from fastreid_ext.data.transforms.random_corruption import Corruption, RandomCorruption, record
+from fastreid_ext.data.transforms.random_corruption import (
+    Corruption,
+    RandomCorruption,
+    parse_record,
+    record,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +39,26 @@ class DapgPlan:
     share: float
 
     def records(self) -> list[str]:
-        """Return what is written down for q, k1, k2 and k3; that of k3 is ``mix:<4 numbers>``."""
-        mixed = ":".join(["mix", *(f"{value:.9g}" for value in (*self.weights, self.share))])
+        """Return what is written down for q, k1, k2 and k3; that of k3 is ``mix:w1:w2:w3:m``."""
+        mixed = ":".join(["mix", *map(repr, (*self.weights, self.share))])
         return [*map(record, self.chains), mixed]
+
+    @classmethod
+    def parse(cls, records: Sequence[str]) -> "DapgPlan":
+        """Return the plan that :meth:`records` wrote, to be applied again.
+
+        Raises:
+            ValueError: these are not the four records of an image.
+        """
+        *chains, mixed = records
+        word, *numbers = mixed.split(":")
+        if len(chains) != 3 or word != "mix" or len(numbers) != 4:
+            raise ValueError(
+                f"expected the records of q, k1, k2 and k3, the last as mix:w1:w2:w3:m, got "
+                f"{list(records)}; split 'corruptions' of a sample at '|'"
+            )
+        *weights, share = map(float, numbers)
+        return cls(tuple(map(parse_record, chains)), tuple(weights), share)
 
 
 class DapgViews:

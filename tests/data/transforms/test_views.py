@@ -121,6 +121,8 @@ def test_dapg_chain_is_replayed_from_its_record(config_of, picture, same):
         texts = sample["corruptions"].split("|")
         for view, text in zip(views[:3], texts, strict=False):
             assert np.array_equal(view, replay(clean, text))
+        again = dapg().apply([clean] * 3, DapgPlan.parse(texts))
+        assert all(np.array_equal(one, other) for one, other in zip(again, views, strict=True))
         *weights, share = map(float, texts[3].split(":")[1:])
         mixed = sum(w * view.astype(float) for w, view in zip(weights, views, strict=False))
         expected = (1 - share) * clean + share * mixed
@@ -171,6 +173,13 @@ def test_dapg_draws_severities_for_each_application():
     assert all(plan.chains[0][0].seed != plan.chains[1][0].seed for plan in plans)
     shares = np.array([plan.share for plan in plans])
     assert abs(shares.mean() - 0.5) < 0.05
+
+
+def test_dapg_plan_is_read_again():
+    plan = dapg().sample(np.random.default_rng(2))
+    assert DapgPlan.parse(plan.records()) == plan
+    with pytest.raises(ValueError, match=r"the last as mix:w1:w2:w3:m, got \['fog:1:2'\]; split"):
+        DapgPlan.parse(["fog:1:2"])
 
 
 def test_dapg_needs_three_kinds():
