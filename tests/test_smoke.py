@@ -41,7 +41,9 @@ def test_demo_as_a_user_runs_it(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["bagtricks", "AGW", "sbs", "mgn", "bdb"])
+@pytest.mark.parametrize(
+    "recipe", ["bagtricks", "AGW", "sbs", "mgn", "bdb", "AGW_CIL", "dapg_stage1", "simclr"]
+)
 def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
     render = shlex.split(
         "tools/render_persons.py --domain RenderedCampus --train-identities 12 "
