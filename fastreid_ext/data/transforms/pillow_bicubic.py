@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from PIL import Image
+
+from fastreid_ext.data.transforms.pillow_passes import rows_go_first
 
 _BITS = 22  # PRECISION_BITS of Pillow: 32 - 8 for the sum, 2 to spare
 _SUPPORT = 2.0  # of the cubic, in pixels of the coarser image
@@ -87,7 +88,7 @@ def resize_and_pick(
     """
     height, width, _ = image.shape
     row_taps, column_taps = bicubic_taps(height, size[0]), bicubic_taps(width, size[1])
-    rows_first = _rows_go_first(height - size[0], width - size[1])
+    rows_first = rows_go_first(height - size[0], width - size[1])
     image = image.reshape(1, height, width * 3)
     if rows_first:
         image = _rows_of(image, row_taps, rows)
@@ -96,18 +97,6 @@ def resize_and_pick(
     picked = _rows_of(turned, column_taps, columns)
     planes = cv2.transpose(picked[0]).reshape(3, -1, len(columns))
     return planes if rows_first else _rows_of(planes, row_taps, rows)
-
-
-def _rows_go_first(rows_less: int, columns_less: int) -> bool:
-    return rows_less > max(0, 2 * columns_less) and _pillow_takes_rows_first()
-
-
-@functools.cache
-def _pillow_takes_rows_first() -> bool:
-    noise = np.random.default_rng(0).integers(0, 256, (40, 10, 3), dtype=np.uint8)
-    image, way = Image.fromarray(noise), Image.Resampling.BICUBIC
-    rows_first = image.resize((10, 20), way).resize((20, 20), way)
-    return np.array_equal(image.resize((20, 20), way), rows_first)
 
 
 def _rows_of(source: UInt8s, taps: Taps | None, picks: NDArray[np.int64]) -> UInt8s:

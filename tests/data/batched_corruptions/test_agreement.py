@@ -65,6 +65,16 @@ def test_deterministic_ones(name, share, size, photo, to_batch, to_array, refere
         assert_agrees(got, reference(image, name, severity), share)
 
 
+@pytest.mark.parametrize("size", [(384, 128), (257, 128), (128, 256)], ids=str)
+def test_pixelate_takes_the_sides_in_pillow_s_order(size, photo, to_batch, reference):
+    """Pillow 13: rows first for all severities, for severity 5 alone, for none."""
+    image = photo(*size)
+    got = corrupt_batch(to_batch(image).repeat(5, 1, 1, 1), ["pixelate"] * 5, SEVERITIES, [0] * 5)
+    for severity in SEVERITIES:
+        wanted = reference(image, "pixelate", severity)
+        assert (got[severity - 1].permute(1, 2, 0).numpy() == wanted).all()
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_jpeg_compression(size, photo, to_batch, to_array, reference):
     image = photo(*size)

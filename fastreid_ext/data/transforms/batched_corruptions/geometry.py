@@ -22,6 +22,7 @@ from fastreid_ext.data.transforms.batched_corruptions.separable import (
     half_sample_index,
     to_bank,
 )
+from fastreid_ext.data.transforms.pillow_passes import rows_go_first
 
 # Factor of the smoothed displacements.
 STRETCH = (12.5, 16.25, 21.25, 25.0, 30.0)
@@ -62,17 +63,45 @@ def _elastic_tables(height: int, width: int, device: torch.device) -> tuple[Tens
 
 
 def pixelate(images: Tensor, draws: Draws) -> Tensor:
-    """Shrink by averaging boxes, rounded after each axis as Pillow does, and enlarge by copying."""
+    """Shrink by averaging boxes, rounded after each side as Pillow does, and enlarge by copying.
+
+    Where Pillow shrinks the columns first for some severities and the rows for others, the columns'
+    turn comes twice, once with a matrix that changes nothing.
+    """
     height, width = images.shape[2:]
-    narrow = along_rows(images.float(), pixelating_bank(width, images.device), draws.levels)
-    narrow = narrow.add_(0.5).floor_()
-    return along_columns(narrow, pixelating_bank(height, images.device), draws.levels).add_(0.5)
+    rows_first = _rows_first(height, width)
+    is_late = {rows_first[level] for level in draws.host_levels}
+    pixels = images.float()
+    if False in is_late:
+        bank = _pixelating_bank(width, rows_first, pixels.device)
+        pixels = along_rows(pixels, bank, draws.levels).add_(0.5).floor_()
+    bank = _pixelating_bank(height, (False,) * len(PIXELATED), pixels.device)
+    pixels = along_columns(pixels, bank, draws.levels).add_(0.5)
+    if True in is_late:
+        bank = _pixelating_bank(width, tuple(not late for late in rows_first), pixels.device)
+        pixels = along_rows(pixels.floor_(), bank, draws.levels).add_(0.5)
+    return pixels
 
 
-@functools.lru_cache(maxsize=8)
-def pixelating_bank(size: int, device: torch.device) -> Tensor:
-    """Return for each severity the matrix that shrinks a row and enlarges it again, (5, N, N)."""
-    return to_bank([_pixelating_matrix(size, int(size * share)) for share in PIXELATED], device)
+def _rows_first(height: int, width: int) -> tuple[bool, ...]:
+    """Return for each severity whether Pillow shrinks the rows first."""
+    return tuple(
+        rows_go_first(height - int(height * share), width - int(width * share))
+        for share in PIXELATED
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _pixelating_bank(size: int, is_left: tuple[bool, ...], device: torch.device) -> Tensor:
+    """Return for each severity the matrix that shrinks a row and enlarges it again, (5, N, N).
+
+    The severities of ``is_left`` get the matrix that changes nothing.
+    """
+    matrices = [
+        np.eye(size) if left else _pixelating_matrix(size, int(size * share))
+        for share, left in zip(PIXELATED, is_left, strict=True)
+    ]
+    return to_bank(matrices, device)
 
 
 def _pixelating_matrix(size: int, small: int) -> Matrix:

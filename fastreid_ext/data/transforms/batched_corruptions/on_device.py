@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import torch
+import numpy as np
 
 from fastreid_ext.data.transforms.batched_corruptions.batch import corrupt_batch
+from fastreid_ext.data.transforms.batched_corruptions.draws import upload
 from fastreid_ext.data.transforms.random_corruption import parse_record
 
 Batch = dict[str, Any]
@@ -44,7 +45,7 @@ class CorruptOnDevice:
             if len(rows) == len(images):
                 images = corrupt_batch(images, *columns)
             else:
-                where = torch.tensor(rows).to(images.device, non_blocking=True)
+                where = upload(np.array(rows), images.device)
                 corrupted = corrupt_batch(images.index_select(0, where), *columns)
                 images = images.index_copy(0, where, corrupted)
         return {**batch, "images": images}
