@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastreid_ext.data.transforms.augmix_fast import apply_fast
 from fastreid_ext.data.transforms.augmix_pil import PIL_OPERATIONS, Operation
 
 METHODS = ("exact", "fast")
@@ -100,9 +101,6 @@ class AugMix:
         """Return the mixture of a plan, a new array."""
         if self.method == "exact":
             return apply_exactly(image, plan)
-        # Compiling is for those who ask for it.
-        from fastreid_ext.data.transforms.augmix_fast import apply_fast
-
         return apply_fast(image, plan.chains, plan.weights, plan.share)
 
     def __repr__(self) -> str:
