@@ -1,5 +1,9 @@
 """The entry: what it accepts, refuses and leaves alone, for every corruption and mode."""
 
+import ast
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -42,6 +46,14 @@ def test_the_names_are_the_15_common_the_4_for_validation_and_rain():
         "saturate",
         "rain",
     )
+
+
+def test_the_entry_imports_no_kernels():
+    """Compiled code is read when a corruption is first asked for, not by whoever names them."""
+    entry = Path(sys.modules[corrupt.__module__].__file__)
+    nodes = [node for node in ast.parse(entry.read_text()).body if hasattr(node, "names")]
+    names = {getattr(node, "module", None) or node.names[0].name for node in nodes}
+    assert names <= {"difflib", "importlib", "numbers", "collections.abc", "numpy", "numpy.typing"}
 
 
 def test_the_first_19_names_are_those_of_the_reference():

@@ -61,8 +61,9 @@ def corrupt(
         rng: the only source of randomness. A ``RandomState`` if faithful, else a ``Generator``.
         faithful: draw the very numbers that ``imagecorruptions`` 1.1.2 draws from a ``RandomState``
             in this state (that is, after ``np.random.seed``), and return its image within 1 grey
-            level (``spatter``: but for a few pixels, see there; ``rain`` has no reference and only
-            draws from the stream). Otherwise the same distribution by faster means.
+            level; a few values of ``spatter`` can be further off, where rounding decides whether
+            its edge detector finds an edge. ``rain`` has no reference: it only draws from the
+            stream. Otherwise the same distribution by faster means.
 
     Returns:
         (H, W, 3) uint8, a new array.
