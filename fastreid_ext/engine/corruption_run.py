@@ -16,7 +16,7 @@ from typing import Any
 from fastreid.config import CfgNode
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.data.corrupted import TestImages, test_images
+from fastreid_ext.data.corrupted import TestImages, pixel_probe, test_images
 from fastreid_ext.data.corruption_file import pixel_versions, read_index, write_index
 from fastreid_ext.data.corruption_index import CorruptionIndex, Side, draw_index
 from fastreid_ext.engine.results import commit, plain, versions
@@ -118,6 +118,7 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults:
             "seed": index.seed,
         },
         "pixels": compare_pixels(file, index, measured.pixels, write=run.pixels),
+        "pixel_probe": identity["pixel probe"],
         "weights_sha256": identity["weights_sha256"],
         "seconds_of_this_call": time.perf_counter() - began,
         "commit": commit(),
@@ -158,6 +159,7 @@ def _identity(cfg: CfgNode, run: CorruptionRun, index: CorruptionIndex) -> dict[
         "weights_sha256": weights,
         "index": index.rows_sha256,
         "corrupt": run.corrupt,
+        "pixel probe": pixel_probe(index.corruptions),
         **settings,
         **{f"version of {name}": version for name, version in pixel_versions().items()},
     }

@@ -22,18 +22,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.data.corrupted import Part, TestImages, corrupted_batches, corrupted_pixels
+from fastreid_ext.data.corrupted import Part, TestImages, corrupted_batches, pixel_probe
 from fastreid_ext.data.corruption_index import CorruptionIndex, Side
 from fastreid_ext.data.loaders import Batch
 from fastreid_ext.data.transforms.corruptions.corrupt import SEVERITIES
-from fastreid_ext.data.transforms.random_corruption import Corruption
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.evaluation.features import extract_features
 
@@ -154,9 +152,7 @@ class CorruptionEvaluation:
 
     def _model(self) -> nn.Module:
         # Here rather than in each loader process, which would compile or load the kernels anew.
-        noise = np.random.RandomState(0).randint(0, 256, (64, 32, 3)).astype(np.uint8)
-        for name in self._index.corruptions:
-            corrupted_pixels(noise, Corruption(name, 1, 0))
+        pixel_probe(self._index.corruptions)
         return self._build_model()
 
     def _pairs(self) -> list[tuple[str, int]]:
