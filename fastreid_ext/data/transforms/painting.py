@@ -93,11 +93,24 @@ class PaintRectangles:
             return batch
         batch = dict(batch)
         images, rectangles = batch["images"].float(), batch.pop("painted")
+        paint = _paint_together if images.is_cuda else _paint_one_by_one
         for place, fill in enumerate(self.fills):
-            inside = _inside(rectangles[:, place], *images.shape[2:])
-            for channel, value in enumerate(fill):
-                images[:, channel].masked_fill_(inside, value)
+            paint(images, rectangles[:, place], fill)
         return {**batch, "images": images}
+
+
+def _paint_one_by_one(images: Tensor, rectangles: Tensor, fill: Sequence[float]) -> None:
+    colour = torch.tensor(fill)[:, None, None]
+    for image, (top, left, rows, columns) in zip(images, rectangles.tolist(), strict=True):
+        if rows:
+            image[:, top : top + rows, left : left + columns] = colour
+
+
+def _paint_together(images: Tensor, rectangles: Tensor, fill: Sequence[float]) -> None:
+    """Paint without waiting for the device to say where."""
+    inside = _inside(rectangles, *images.shape[2:])
+    for channel, value in enumerate(fill):
+        images[:, channel].masked_fill_(inside, value)
 
 
 def _inside(rectangles: Tensor, height: int, width: int) -> Tensor:
