@@ -7,26 +7,26 @@ from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES, corrupt
 from fastreid_ext.evaluation.launches import LaunchCounter
 
 ALL = list(CORRUPTION_NAMES)
-# The operations of a bucket at 256x128, without the three of the whole batch.
+# The operations of a bucket at 256x128, without the two of the whole batch.
 LAUNCHES = {
-    "gaussian_noise": 14,
-    "shot_noise": 20,
-    "impulse_noise": 16,
-    "defocus_blur": 9,
-    "glass_blur": 47,
-    "motion_blur": 13,
-    "zoom_blur": 9,
-    "snow": 41,
-    "frost": 11,
-    "fog": 45,
-    "brightness": 10,
-    "contrast": 6,
-    "elastic_transform": 18,
-    "pixelate": 10,
-    "jpeg_compression": 33,
-    "speckle_noise": 15,
-    "gaussian_blur": 8,
-    "saturate": 17,
+    "gaussian_noise": 15,
+    "shot_noise": 21,
+    "impulse_noise": 17,
+    "defocus_blur": 10,
+    "glass_blur": 48,
+    "motion_blur": 14,
+    "zoom_blur": 10,
+    "snow": 42,
+    "frost": 12,
+    "fog": 46,
+    "brightness": 11,
+    "contrast": 7,
+    "elastic_transform": 19,
+    "pixelate": 11,
+    "jpeg_compression": 34,
+    "speckle_noise": 16,
+    "gaussian_blur": 9,
+    "saturate": 18,
 }
 # By their squared error, and in the reference: its constants are not.
 NOT_ORDERED = ("saturate", "spatter", "snow", "glass_blur", "frost", "rain")
@@ -165,7 +165,7 @@ def test_few_launches_and_no_waiting(name, photo, to_batch):
     with LaunchCounter() as counter:
         corrupt_batch(images, *columns)
     assert counter.waits == {}
-    assert counter.launches <= LAUNCHES[name] + 3
+    assert counter.launches <= LAUNCHES[name] + 2
 
 
 def test_the_counter_sees_what_waits():

@@ -1,7 +1,7 @@
 """The corruptions on a whole batch (B, 3, H, W) of any device, each image by its own severity.
 
 :func:`corrupt_batch` sorts a mixed batch into buckets by corruption, so nothing is computed and
-thrown away, and sends each bucket's 6 to 47 operations without ever waiting for the device. On a
+thrown away, and sends each bucket's 7 to 48 operations without ever waiting for the device. On a
 CPU the functions of :mod:`fastreid_ext.data.transforms.corruptions` are several times faster; this
 is for a GPU. An image's random numbers come from its own seed alone (:mod:`.draws`) and are not
 those that ``corrupt`` draws from the same seed: the distribution is the same, the pixels are not.
