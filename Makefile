@@ -20,7 +20,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: help install demo test test-slow test-all lint format bench miniature clean
+.PHONY: help install demo test test-slow test-all lint format bench miniature miniature-robust miniature-data clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -53,13 +53,55 @@ format: $(STAMP)  ## Rewrite files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## Measure ranking, re-ranking, rendering and the training step
+bench: $(STAMP)  ## Measure ranking, re-ranking, rendering, corruptions, loading and the training step
 	$(BIN)/python tools/benchmark_ranking.py
 	$(BIN)/python tools/benchmark_reranking.py
 	$(BIN)/python tools/benchmark_rendering.py
 	$(BIN)/python tools/benchmark_step.py
+	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/imaug imagecorruptions-imaug==1.1.5
+	$(BIN)/python tools/benchmark_corruptions.py --imaug $(VENV)/imaug
+	$(BIN)/python tools/benchmark_augmix.py
+	$(BIN)/python tools/benchmark_loading.py
 
-miniature: $(STAMP)  ## Pre-training in miniature, docs/miniature_pretraining.md (more than an hour)
+miniature: miniature-data  ## Pre-training in miniature, docs/miniature_pretraining.md (more than an hour)
+	$(BIN)/python tools/evaluation_matrix.py --config-file configs/miniature/AGW.yml \
+	    configs/miniature/AGW_pretrained.yml configs/miniature/BDB.yml \
+	    configs/miniature/BDB_pretrained.yml --sources RenderedCampus --targets RenderedCampus \
+	    --settings $(foreach kind,few_shot small_scale,$(addprefix $(kind)_,10 30 50 70 90)) \
+	    --seeds 0 1 2 --discard-weights --output logs/miniature/matrix
+
+miniature-robust: miniature-data  ## Robustness in miniature, docs/miniature_robustness.md (two hours)
+	for seed in 0 1 2; do \
+	    for model in robust_AGW robust_AGW_CIL; do \
+	        $(BIN)/python tools/train_net.py --config-file configs/miniature/$$model.yml --resume \
+	            SEED $$seed OUTPUT_DIR logs/miniature/$${model}_seed$$seed || exit 1; \
+	        $(BIN)/python tools/evaluate_corruption.py --config-file configs/miniature/$$model.yml --grid \
+	            --weights logs/miniature/$${model}_seed$$seed/model_final.pth \
+	            --index logs/miniature/RenderedCampus-C.jsonl \
+	            --output logs/miniature/$${model}_seed$$seed/corruption || exit 1; \
+	    done; \
+	    for start in random simclr dapg_stage1 dapg_stage1_cold; do \
+	        weights=logs/miniature/$${start}_seed$$seed; model=AGW_pretrained; \
+	        if [ $$start = random ]; then model=AGW; else \
+	            $(BIN)/python tools/train_net.py --config-file configs/miniature/$$start.yml --resume \
+	                SEED $$seed OUTPUT_DIR $$weights || exit 1; \
+	        fi; \
+	        $(BIN)/python tools/train_net.py --config-file configs/miniature/$$model.yml --resume \
+	            MODEL.BACKBONE.PRETRAIN_PATH $$weights/model_final.pth \
+	            SEED $$seed OUTPUT_DIR $${weights}_AGW || exit 1; \
+	        $(BIN)/python tools/evaluate_corruption.py --config-file configs/miniature/AGW.yml \
+	            --weights $${weights}_AGW/model_final.pth --index logs/miniature/RenderedCampus-C.jsonl \
+	            --output $${weights}_AGW/corruption || exit 1; \
+	    done; \
+	done
+	$(BIN)/python tools/compare_corruption.py --output logs/miniature/CIL \
+	    --model AGW $(foreach s,0 1 2,logs/miniature/robust_AGW_seed$(s)/corruption) \
+	    --model AGW+CIL $(foreach s,0 1 2,logs/miniature/robust_AGW_CIL_seed$(s)/corruption)
+	$(BIN)/python tools/compare_corruption.py --output logs/miniature/self_supervised \
+	    $(foreach start,random simclr dapg_stage1 dapg_stage1_cold,--model $(start) \
+	        $(foreach s,0 1 2,logs/miniature/$(start)_seed$(s)_AGW/corruption))
+
+miniature-data: $(STAMP)
 	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature \
 	    --train-identities 80 --test-identities 60 --images-per-identity 16
 	for domain in RenderedMall RenderedStation RenderedStreet; do \
@@ -67,11 +109,6 @@ miniature: $(STAMP)  ## Pre-training in miniature, docs/miniature_pretraining.md
 	        --train-identities 200 --test-identities 2 --images-per-identity 10 || exit 1; \
 	done
 	$(BIN)/python tools/train_net.py --config-file configs/miniature/pretrain.yml --resume
-	$(BIN)/python tools/evaluation_matrix.py --config-file configs/miniature/AGW.yml \
-	    configs/miniature/AGW_pretrained.yml configs/miniature/BDB.yml \
-	    configs/miniature/BDB_pretrained.yml --sources RenderedCampus --targets RenderedCampus \
-	    --settings $(foreach kind,few_shot small_scale,$(addprefix $(kind)_,10 30 50 70 90)) \
-	    --seeds 0 1 2 --discard-weights --output logs/miniature/matrix
 
 clean:  ## Remove the virtual environment
 	rm -rf $(VENV)
