@@ -31,7 +31,7 @@ def draw_comparison(comparison: Comparison, output: Path) -> Path:
         figure = Figure(figsize=(1.8 + 1.3 * len(comparison.models), 3.8), layout="constrained")
         _draw_maps(figure.subplots(), comparison)
         return save_figure(figure, output)
-    height = 1.6 + 0.13 * len(names) * (len(comparison.models) + 1)
+    height = 1.4 + 0.1 * len(names) * (len(comparison.models) + 1)
     figure = Figure(figsize=(10.5, height), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.7))
     _draw_maps(left, comparison)
@@ -83,7 +83,7 @@ def _draw_drops(axes: Axes, comparison: Comparison, names: list[str]) -> None:
             label=model.name,
         )
     axes.set_yticks(places, [spoken(name) for name in names], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)  # the worst on top
     axes.set_xlabel("relative drop of mAP, %, mean over severities")
     axes.set_title(f"{comparison.data_set}-C, one corruption for all images", fontsize=10)
     axes.legend(frameon=False, loc="lower right", fontsize=8)
