@@ -125,6 +125,8 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults:
         "versions": {**versions(), **pixel_versions()},
         "config": plain(cfg),
     }
+    if baseline:
+        about["baseline_differs_in"] = baseline.differs_in(about)
     _write(results, about, run.output)
     return results
 

@@ -12,11 +12,16 @@ baseline itself has 100.
 
 import dataclasses
 import json
+import logging
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fastreid_ext.evaluation.corruption import Metrics
+from fastreid_ext.evaluation.corruption_pixels import pixel_makers_differ
+
+logger = logging.getLogger(__name__)
 
 RESULT_FILE = "corruption.json"
 FORMAT = "fastreid_ext corruption evaluation 1"
@@ -86,6 +91,7 @@ class Baseline:
         corrupt: corrupted side.
         index_sha256: ``rows_sha256`` of its index.
         grid: percentages by corruption, severity and metric.
+        made_by: its ``pixel_probe`` and ``versions``.
     """
 
     file: Path
@@ -93,6 +99,7 @@ class Baseline:
     corrupt: str
     index_sha256: str
     grid: Grid
+    made_by: Mapping[str, Any]
 
     def expect(self, data_set: str, corrupt: str, index_sha256: str) -> None:
         """Raise ValueError unless the baseline was tested on these pixels."""
@@ -107,6 +114,22 @@ class Baseline:
                     f"{theirs} there and {ours} here; evaluate both with the same --index, "
                     "--dataset and --corrupt"
                 )
+
+    def differs_in(self, made_by: Mapping[str, Any]) -> list[str]:
+        """Return, and warn of, what may have made other pixels of the same index.
+
+        Args:
+            made_by: ``pixel_probe`` and ``versions`` of the evaluation that refers to this one.
+        """
+        found = pixel_makers_differ(made_by, self.made_by)
+        if found:
+            logger.warning(
+                "%s: the index is the same, but pixels may differ from the baseline's, which "
+                "differs in %s (here and there); evaluate both with one installation",
+                self.file,
+                ", ".join(found),
+            )
+        return found
 
     def errors(self, grid: Grid) -> CorruptionErrors:
         """Return the errors of a grid relative to this baseline, named by its folder."""
@@ -133,7 +156,8 @@ def read_baseline(file: Path) -> Baseline:
             for name, cells in content["grid"].items()
         }
         index = content["index"]["rows_sha256"]
-        return Baseline(file, content["data_set"], content["corrupt"], index, grid)
+        made_by = {key: content.get(key) for key in ("pixel_probe", "versions")}
+        return Baseline(file, content["data_set"], content["corrupt"], index, grid, made_by)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file}: expected the {RESULT_FILE} of an evaluation with --grid, got "

@@ -6,6 +6,7 @@ seed of each model.
 
 import dataclasses
 import json
+import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.evaluation.corruption_baseline import FORMAT, RESULT_FILE
+from fastreid_ext.evaluation.corruption_pixels import pixel_makers_differ
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
 from fastreid_ext.evaluation.ranking import column_title
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Comparison:
         corrupt: corrupted side.
         index_sha256: of the index that all were tested with.
         models: in the order they were given.
+        differs_in: what may have made other pixels of the same index.
     """
 
     data_set: str
     corrupt: str
     index_sha256: str
     models: list[ModelResults]
+    differs_in: list[str]
 
     def corruptions(self) -> list[str]:
         """Return the corruptions of the grid; none unless every model has one."""
@@ -76,6 +82,7 @@ class Comparison:
             f"{self.data_set}-C, {sides[self.corrupt]} corrupted; percent, mean (standard "
             f"deviation) over seeds; drops are relative; {AP_RULE}; "
             f"index {self.index_sha256[:16]}.",
+            *self._warning(),
             "",
             *_rows(heads, [self._row(model) for model in self.models]),
         ]
@@ -86,6 +93,10 @@ class Comparison:
             lines += ["", "Mean over the severities, one corruption for all images:", ""]
             lines += _rows(heads, rows)
         return "\n".join(lines) + "\n"
+
+    def _warning(self) -> list[str]:
+        differing = ", ".join(self.differs_in)
+        return [f"Pixels may differ: evaluations differ in {differing}."] if differing else []
 
     def _row(self, model: ModelResults) -> list[str]:
         cells = [model.name, str(len(model.clean["mAP"]))]
@@ -122,8 +133,12 @@ def compare(evaluations: Mapping[str, Sequence[Path]]) -> Comparison:
                 f"{path}: expected an evaluation on the same pixels as {first_path} {tested}, got "
                 f"{_tested_on(content)}; evaluate all with the same --index and --corrupt"
             )
+    differing = [word for _, content in others for word in pixel_makers_differ(first, content)]
+    differs_in = list(dict.fromkeys(differing))
+    if differs_in:
+        logger.warning("pixels may differ: evaluations differ in %s", ", ".join(differs_in))
     models = [_model(name, [content for _, content in pairs]) for name, pairs in contents.items()]
-    return Comparison(*tested, models)
+    return Comparison(*tested, models, differs_in)
 
 
 def _read(path: Path) -> tuple[Path, dict[str, Any]]:

@@ -10,7 +10,7 @@ The file: a line of JSON, then a line of JSON for each image with its CRC-32 in 
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,28 @@ def compare_pixels(
         "share": count / total,
         "different_by_corruption": {name: n for name, n in differing.items() if n},
     }
+
+
+def pixel_makers_differ(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Say in what two evaluations of one index differ that makes pixels.
+
+    Args:
+        ours: content of a corruption.json, of which ``pixel_probe`` and ``versions`` are read.
+        theirs: of another.
+
+    Returns:
+        Words, "Pillow 13.0.0 and 12.1.0" for instance; none where pixels are the same as far as
+        is known.
+    """
+    versions = [content.get("versions") or {} for content in (ours, theirs)]
+    found = [
+        "{} {} and {}".format(name, *(v.get(name) or "unknown" for v in versions))
+        for name in pixel_versions()
+        if versions[0].get(name) != versions[1].get(name)
+    ]
+    if ours.get("pixel_probe") != theirs.get("pixel_probe"):
+        found.insert(0, "the pixels of a corrupted test pattern")
+    return found
 
 
 def _write(file: Path, index: CorruptionIndex, found: Sequence[dict[str, int]]) -> None:

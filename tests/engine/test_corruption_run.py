@@ -159,6 +159,7 @@ def test_mce_with_a_baseline(tested, trained, tmp_path, capsys):
     run(trained, folder, "--grid", *more)
     content = json.loads((folder / "corruption.json").read_text())["mCE"]
     assert content["baseline"] == "BoT"
+    assert json.loads((folder / "corruption.json").read_text())["baseline_differs_in"] == []
     assert content["mean"]["mAP"] == pytest.approx(100)
     assert "errors relative to BoT" in (folder / "corruption.md").read_text()
     assert "mCE 100.0" in capsys.readouterr().out.splitlines()[-1]

@@ -80,6 +80,25 @@ def test_other_pixels_are_no_comparison(tmp_path, two_models):
         compare(two_models)
 
 
+def test_other_makers_of_pixels_are_told(tmp_path, two_models, caplog):
+    """The same index read by another Pillow: compared, but not in silence."""
+    old, new = ({"Pillow": version, "torch": version} for version in ("12.1.0", "13.0.0"))
+    two_models["old"] = [
+        evaluation(tmp_path / "old", 1.0, 1.0, versions=old, pixel_probe="a"),
+    ]
+    two_models["new"] = [
+        evaluation(tmp_path / "new", 1.0, 1.0, versions=new, pixel_probe="b"),
+    ]
+    ours = compare({"old": two_models["old"], "new": two_models["new"]})
+    assert ours.differs_in == ["the pixels of a corrupted test pattern", "Pillow 12.1.0 and 13.0.0"]
+    assert "Pixels may differ: evaluations differ in the pixels of a" in ours.as_markdown()
+    assert "pixels may differ" in caplog.text
+    caplog.clear()
+    alike = compare({"old": two_models["old"]})
+    assert (alike.differs_in, caplog.text) == ([], "")
+    assert "Pixels" not in alike.as_markdown()
+
+
 def test_missing_and_foreign_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"make it with tools/evaluate_corruption\.py"):
         compare({"AGW": [tmp_path / "nothing"]})

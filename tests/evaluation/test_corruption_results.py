@@ -125,10 +125,26 @@ def test_a_missing_baseline_is_named(tmp_path):
     ],
 )
 def test_a_baseline_of_other_pixels_is_refused(wanted, words, tmp_path):
-    baseline = Baseline(tmp_path / "corruption.json", "Market1501", "both", "abc", {})
+    baseline = Baseline(tmp_path / "corruption.json", "Market1501", "both", "abc", {}, {})
     baseline.expect("Market1501", "both", "abc")
     with pytest.raises(ValueError, match=words):
         baseline.expect(*wanted)
+
+
+def test_a_baseline_by_other_libraries_is_told(tmp_path, caplog):
+    """numpy makes pixels, torch does not."""
+    theirs = {"pixel_probe": "a", "versions": {"numpy": "2.1.0", "torch": "2.9"}}
+    baseline = read_baseline(write_baseline(tmp_path / "corruption.json", **theirs))
+    alike = {"pixel_probe": "a", "versions": {"numpy": "2.1.0", "torch": "2.13"}}
+    assert baseline.differs_in(alike) == []
+    assert not caplog.records
+    ours = {"pixel_probe": "b", "versions": {"numpy": "2.2.0"}}
+    assert baseline.differs_in(ours) == [
+        "the pixels of a corrupted test pattern",
+        "numpy 2.2.0 and 2.1.0",
+    ]
+    assert "pixels may differ from the baseline's, which differs in the pixels" in caplog.text
+    assert "evaluate both with one installation" in caplog.text
 
 
 # Tables
