@@ -151,7 +151,7 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
             f"{start}",
         ),
         (
-            architecture != "SimCLRPretrain" or views.COUNT == 2,
+            architecture != "SimCLRPretrain" or views.COUNT in (0, 2),
             f"expected INPUT.VIEWS.COUNT 2 under {architecture}, got {views.COUNT}",
         ),
         (
