@@ -70,7 +70,7 @@ def read_index(path: Path) -> CorruptionIndex:
     header = _header(path, lines[0] if lines else "")
     try:
         index = _parsed(header, lines[1:])
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path}: expected lines of JSON with an image, its fingerprint, {header['draws']} "
             f"draws such as fog:3:81723 and grid_seed, got {type(error).__name__}: {error}; "

@@ -173,6 +173,8 @@ def test_an_index_for_something_else_is_refused(index):
         (lambda t: "[1]\n" + t, r":1: expected the keys .* without format, data_set"),
         (lambda t: "", r":1: expected a line of JSON"),
         (lambda t: re.sub(r"fog:\d:", "fog:6:", t), r"fog:6:\d+, a severity or seed out of range"),
+        (lambda t: re.sub(r'"grid_seed":\d+', '"grid_seed":-1', t), r"expected lines .*Overflow"),
+        (lambda t: re.sub(r'"fog:\d:\d+"', "5", t), r"expected lines .* AttributeError"),
     ],
 )
 def test_a_damaged_index_is_refused(change, words, images, tmp_path):
