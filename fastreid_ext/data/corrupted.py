@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from fastreid.config import CfgNode
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from fastreid_ext.data.loaders import Batch, PersonLoader
 from fastreid_ext.data.sources import dataset_root, open_dataset, query_and_gallery
 from fastreid_ext.data.subsets import named_items
 from fastreid_ext.data.transforms import build_transforms
-from fastreid_ext.data.transforms.corruptions.corrupt import MINIMUM_SIDE
+from fastreid_ext.data.transforms.corruptions import enlarged
 from fastreid_ext.data.transforms.random_corruption import Corruption
 
 Item = tuple[str, int, int]  # path, person, camera
@@ -171,16 +170,6 @@ def corrupted_pixels(image: NDArray[np.uint8], corruption: Corruption | None) ->
         corruption: what to do; None returns ``image`` as it is.
     """
     return image if corruption is None else corruption.apply(enlarged(image), faithful=True)
-
-
-def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (H, W, 3) with a shorter side of at least ``MINIMUM_SIDE`` pixels."""
-    height, width = image.shape[:2]
-    if min(height, width) >= MINIMUM_SIDE:
-        return image
-    scale = MINIMUM_SIDE / min(height, width)
-    size = max(MINIMUM_SIDE, round(width * scale)), max(MINIMUM_SIDE, round(height * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
 def pixel_hash(image: NDArray[np.uint8]) -> int:

@@ -11,14 +11,13 @@ from fastreid_ext.data.corrupted import (
     Part,
     corrupted_batches,
     corrupted_pixels,
-    enlarged,
     pixel_hash,
     test_images,
 )
 from fastreid_ext.data.corruption_index import draw_index
 from fastreid_ext.data.dataset import PersonDataset, read_rgb
 from fastreid_ext.data.transforms import build_transforms
-from fastreid_ext.data.transforms.corruptions import corrupt
+from fastreid_ext.data.transforms.corruptions import corrupt, enlarged
 
 SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
 

@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose
 
-from fastreid_ext.data.transforms.cutout import Cutout
+from fastreid_ext.data.transforms.corruptions import enlarged
 from fastreid_ext.data.transforms.fast_path import fast_back, fast_front, fast_whole
 from fastreid_ext.data.transforms.from_config import (
     build_channel_steps,
     build_corruption,
+    build_cutout,
     build_pixel_steps,
     build_views,
 )
@@ -66,7 +67,7 @@ def build_transforms(cfg: CfgNode, *, is_train: bool) -> Callable[[Any], Any]:
         return Compose(host_transforms(cfg, is_train=False).transforms)
     steps = list(host_transforms(cfg, is_train=True).transforms)
     after = next(i for i, step in enumerate(steps) if isinstance(step, ToTensor)) + 1
-    steps[after:after] = _cutout(cfg)
+    steps[after:after] = build_cutout(cfg)
     if not _has_own_steps(cfg):
         return Compose(steps)
     before = [step for step in steps[: after - 1] if not isinstance(step, HostAugMix)]
@@ -158,8 +159,11 @@ class Front:
         """Return the array and the record of the corruption."""
         text = ""
         if self.corruption is not None:
-            image, text = self.corruption(np.asarray(image), rng)
-            image = image if self.takes_arrays else Image.fromarray(image)
+            drawn = self.corruption.sample(rng)
+            text = record(drawn)
+            if drawn:
+                image = self.corruption.apply(enlarged(np.asarray(image)), drawn)
+                image = image if self.takes_arrays else Image.fromarray(image)
         for step in self.steps:
             image = step(image)
         return image if isinstance(image, np.ndarray) else np.array(image), text
@@ -229,11 +233,3 @@ def _has_own_steps(cfg: CfgNode) -> bool:
     names = ("CORRUPTION", "SOFT_ERASING", "PATCH_MIXING", "CHANNEL", "GRAYSCALE", "RANDAUGMENT")
     has_augmix = inputs.AUGMIX.ENABLED and inputs.AUGMIX.METHOD != "fastreid"
     return bool(inputs.VIEWS.RECIPE) or has_augmix or any(inputs[name].ENABLED for name in names)
-
-
-def _cutout(cfg: CfgNode) -> list[Cutout]:
-    cutout = cfg.INPUT.CUTOUT
-    if not cutout.ENABLED:
-        return []
-    rows, columns = cutout.SIZE
-    return [Cutout(probability=cutout.PROB, size=(rows, columns), fill=cfg.MODEL.PIXEL_MEAN)]

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms as tv
 
-from fastreid_ext.data.transforms.cutout import Cutout
+from fastreid_ext.data.transforms.from_config import build_cutout
 from fastreid_ext.data.transforms.one_pass import Decoded, FastTransform, Geometry, ResizeOnly
 from fastreid_ext.data.transforms.painting import (
     CutoutPainter,
@@ -69,7 +69,7 @@ def fast_whole(cfg: CfgNode, *, is_train: bool) -> Callable[[Decoded], Any]:
     steps = host_transforms(cfg, is_train=is_train).transforms
     to_tensor = _place_of_tensor(steps)
     augmix = [OnPillow(step) for step in steps[:to_tensor] if isinstance(step, AugMix)]
-    front, cutout = fast_front(cfg, is_train=is_train), _cutout(cfg) if is_train else []
+    front, cutout = fast_front(cfg, is_train=is_train), build_cutout(cfg) if is_train else []
     return tv.Compose([front, *augmix, steps[to_tensor], *cutout, *steps[to_tensor + 1 :]])
 
 
@@ -138,18 +138,10 @@ def _geometry(cfg: CfgNode, *, is_train: bool) -> Geometry | None:
 
 def _painters(cfg: CfgNode) -> list[Painter]:
     erasing = cfg.INPUT.REA
-    painters: list[Painter] = [CutoutPainter(cutout) for cutout in _cutout(cfg)]
+    painters: list[Painter] = [CutoutPainter(cutout) for cutout in build_cutout(cfg)]
     if erasing.ENABLED:
         painters.append(ErasingPainter(probability=erasing.PROB, fill=erasing.VALUE))
     return painters
-
-
-def _cutout(cfg: CfgNode) -> list[Cutout]:
-    cutout = cfg.INPUT.CUTOUT
-    if not cutout.ENABLED:
-        return []
-    rows, columns = cutout.SIZE
-    return [Cutout(probability=cutout.PROB, size=(rows, columns), fill=cfg.MODEL.PIXEL_MEAN)]
 
 
 def _place_of_tensor(steps: Sequence[Callable]) -> int:

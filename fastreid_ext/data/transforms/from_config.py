@@ -12,6 +12,7 @@ from fastreid_ext.config.views import view_count
 from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.channel import AdaptiveGray, ChannelErasing, ChannelExchange
 from fastreid_ext.data.transforms.corruptions import COMMON_CORRUPTIONS
+from fastreid_ext.data.transforms.cutout import Cutout
 from fastreid_ext.data.transforms.dapg_views import DapgViews
 from fastreid_ext.data.transforms.grayscale import RandomGrayscale
 from fastreid_ext.data.transforms.multi_view import (
@@ -52,6 +53,15 @@ def build_augmix(cfg: CfgNode, probability: float) -> AugMix:
         alpha=keys.ALPHA,
         method=keys.METHOD,
     )
+
+
+def build_cutout(cfg: CfgNode) -> list[Cutout]:
+    """Return what ``INPUT.CUTOUT`` describes; [] where it is not enabled."""
+    cutout = cfg.INPUT.CUTOUT
+    if not cutout.ENABLED:
+        return []
+    rows, columns = cutout.SIZE
+    return [Cutout(probability=cutout.PROB, size=(rows, columns), fill=cfg.MODEL.PIXEL_MEAN)]
 
 
 def build_erasing(cfg: CfgNode) -> SoftErasing:

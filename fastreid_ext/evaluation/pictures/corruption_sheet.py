@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fastreid_ext.data.corrupted import corrupted_pixels, enlarged
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
+from fastreid_ext.data.corrupted import corrupted_pixels
+from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES, enlarged
 from fastreid_ext.data.transforms.corruptions.corrupt import SEVERITIES
 from fastreid_ext.data.transforms.random_corruption import Corruption
 from fastreid_ext.evaluation.pictures.png import save_pixels

@@ -13,6 +13,7 @@ from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.samplers import Draw
 from fastreid_ext.data.transforms import build_transforms
+from fastreid_ext.data.transforms.corruptions import enlarged
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
 from fastreid_ext.data.transforms.random_corruption import replay
 
@@ -107,13 +108,15 @@ def test_recorded_corruption_replays_the_tensor(config_of, picture, faithful):
     assert not np.array_equal(clean, expected)
 
 
+@pytest.mark.parametrize("width", [34, 20])  # 20 is too small and enlarged, as in tests
 @pytest.mark.parametrize("is_fast", [False, True])
-def test_native_corruption_comes_before_resizing(config_of, picture, is_fast):
+def test_native_corruption_comes_before_resizing(config_of, picture, is_fast, width):
+    picture = picture[:, :width]
     changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.WHERE": "native"}
     cfg = config_of(changes | {"INPUT.FAST_PATH.ENABLED": is_fast})
     image = picture if is_fast else Image.fromarray(picture)
     sample = seeded(build_transforms(cfg, is_train=True), image)
-    corrupted = Image.fromarray(replay(picture, sample["corruptions"]))
+    corrupted = Image.fromarray(replay(enlarged(picture), sample["corruptions"]))
     expected = np.array(corrupted.resize((32, 64), Image.Resampling.BICUBIC))
     assert torch.equal(sample["images"].float(), torch.tensor(expected).permute(2, 0, 1).float())
 

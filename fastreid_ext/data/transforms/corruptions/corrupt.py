@@ -8,6 +8,7 @@ import importlib
 import numbers
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,6 +80,19 @@ def corrupt(
     if not (image.flags.c_contiguous and image.flags.writeable and image.flags.aligned):
         image = np.array(image, order="C")  # one layout, so that each kernel is compiled once
     return function(image, int(severity), rng, faithful)
+
+
+def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) with a shorter side of at least ``MINIMUM_SIDE`` pixels.
+
+    Bilinear, sides in proportion; for corruption at native size, in training and in tests.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) >= MINIMUM_SIDE:
+        return image
+    scale = MINIMUM_SIDE / min(height, width)
+    size = max(MINIMUM_SIDE, round(width * scale)), max(MINIMUM_SIDE, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
 def corruption_of(name: str) -> Corruption:
