@@ -145,6 +145,10 @@ def _numbers(cfg: CfgNode) -> list[str]:
             0.1 < augmix.SEVERITY <= 10,
             f"expected INPUT.AUGMIX.SEVERITY in (0.1, 10], got {augmix.SEVERITY}",
         ),
+        (
+            inputs.CHANNEL.MODES or not inputs.CHANNEL.ENABLED,
+            "INPUT.CHANNEL is ENABLED but its MODES are empty; name at least one, or disable it",
+        ),
         (augmix.WIDTH >= 1, f"expected INPUT.AUGMIX.WIDTH of at least 1, got {augmix.WIDTH}"),
         (
             augmix.DEPTH == -1 or augmix.DEPTH >= 1,
@@ -181,15 +185,18 @@ def _patch_rules(step: str, keys: CfgNode) -> list[tuple[bool, str]]:
 
 
 def _corruption(cfg: CfgNode) -> list[str]:
-    corruption, key = cfg.INPUT.CORRUPTION, "SIZE_TRAIN"
-    size = list(cfg.INPUT.SIZE_TRAIN)
+    corruption, key, size = cfg.INPUT.CORRUPTION, "SIZE_TRAIN", list(cfg.INPUT.SIZE_TRAIN)
     if cfg.INPUT.CROP.ENABLED:
         key, size = "CROP.SIZE", list(cfg.INPUT.CROP.SIZE)
     severities, kinds = list(corruption.SEVERITIES), len(corruption.NAMES or COMMON)
     problems = []
-    if not severities or not set(severities) <= {1, 2, 3, 4, 5}:
+    if not severities or not set(map(str, severities)) <= set("12345"):
         problems.append(
             f"expected INPUT.CORRUPTION.SEVERITIES to list some of 1, 2, 3, 4, 5, got {severities}"
+        )
+    if len(set(corruption.NAMES)) < len(corruption.NAMES):
+        problems.append(
+            f"INPUT.CORRUPTION.NAMES repeats a kind, {list(corruption.NAMES)}; name each once"
         )
     if not 1 <= corruption.COUNT <= kinds:
         problems.append(

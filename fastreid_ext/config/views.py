@@ -12,7 +12,7 @@ CORRUPTING = ("corrupted", "dapg")
 _OWN_STEPS = {
     "corrupted": ("CORRUPTION",),
     "dapg": ("CORRUPTION",),
-    "cil": ("CORRUPTION", "SOFT_ERASING", "PATCH_MIXING", "AUGMIX"),
+    "cil": ("SOFT_ERASING", "PATCH_MIXING", "AUGMIX"),
 }
 
 
@@ -81,6 +81,11 @@ def _corrupting_views(cfg: CfgNode) -> list[str]:
         problems.append(
             f"INPUT.VIEWS.RECIPE {recipe} corrupts crops at the size of the network, but "
             f"INPUT.CORRUPTION.WHERE is {where}; set it to {' or '.join(allowed)}"
+        )
+    if recipe == "cil" and cfg.INPUT.CORRUPTION.ENABLED:
+        problems.append(
+            "INPUT.CORRUPTION.ENABLED is True but INPUT.VIEWS.RECIPE cil trains without "
+            "corruptions; set it to False, or take the recipe corrupted"
         )
     if recipe == "cil" and where == "device":
         problems.append(

@@ -120,6 +120,15 @@ def test_names_are_corrected(changes, message):
         ({"PATCH_MIXING__BETA": [0.5]}, "INPUT.PATCH_MIXING.BETA with two numbers above 0, got"),
         ({"PATCH_MIXING__ASPECT": 3.0}, "expected INPUT.PATCH_MIXING.ASPECT in (0, 1], got 3.0"),
         ({"CORRUPTION__SEVERITIES": [0, 1]}, "to list some of 1, 2, 3, 4, 5, got [0, 1]"),
+        ({"CORRUPTION__SEVERITIES": [3.0]}, "to list some of 1, 2, 3, 4, 5, got [3.0]"),
+        (
+            {"CORRUPTION__NAMES": ["fog", "rain", "fog"]},
+            "NAMES repeats a kind, ['fog', 'rain', 'fog']; name each once",
+        ),
+        (
+            {"CHANNEL__ENABLED": True, "CHANNEL__MODES": []},
+            "INPUT.CHANNEL is ENABLED but its MODES are empty; name at least one, or disable",
+        ),
         ({"CORRUPTION__SEVERITIES": []}, "to list some of 1, 2, 3, 4, 5, got []"),
         (
             {"CORRUPTION__NAMES": ["fog"], "CORRUPTION__COUNT": 2},
@@ -147,7 +156,14 @@ def test_numbers_out_of_range_are_named(changes, message):
             CORRUPT | {"CORRUPTION__WHERE": "device", "CORRUPTION__FAITHFUL": True},
             "but WHERE is device; set WHERE to resized or native, or FAITHFUL to False",
         ),
-        (CIL | CORRUPT, "cil applies INPUT.CORRUPTION by itself, to some of the views; set"),
+        (
+            CIL | CORRUPT,
+            "CORRUPTION.ENABLED is True but INPUT.VIEWS.RECIPE cil trains without corruptions; set",
+        ),
+        (
+            {"VIEWS__RECIPE": "corrupted"} | CORRUPT,
+            "corrupted applies INPUT.CORRUPTION by itself, to some of the views; set",
+        ),
         (
             CIL | {"AUGMIX__ENABLED": True},
             "INPUT.AUGMIX.ENABLED False, its other keys are read all the same",
