@@ -20,12 +20,7 @@ from fastreid_ext.data.transforms.batched_corruptions.glass import (
     move_pixels,
 )
 from fastreid_ext.data.transforms.batched_corruptions.motion import blur_along
-from fastreid_ext.data.transforms.batched_corruptions.noise import (
-    GAUSSIAN_SIGMA,
-    PHOTONS,
-    SPECKLE_SIGMA,
-    alias_table,
-)
+from fastreid_ext.data.transforms.batched_corruptions.noise import alias_table
 from fastreid_ext.data.transforms.batched_corruptions.snow import (
     FLAKE_MEAN,
     FLAKE_SIGMA,
@@ -33,6 +28,11 @@ from fastreid_ext.data.transforms.batched_corruptions.snow import (
     falling_flakes,
     noise_size,
     snow_on,
+)
+from fastreid_ext.data.transforms.corruptions.noise import (
+    GAUSSIAN_SCALES,
+    PHOTONS_OF_WHITE,
+    SPECKLE_SCALES,
 )
 
 SIZES = [(256, 128), (67, 45), (32, 32), (33, 129)]
@@ -179,7 +179,7 @@ def test_elastic_transform_by_the_numbers_of_the_reference(
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_shot_noise_has_the_probabilities_of_poisson(severity):
     """The alias table, unfolded, for a few grey levels: own share and shares as others' alias."""
-    photons = PHOTONS[severity - 1]
+    photons = PHOTONS_OF_WHITE[severity - 1]
     table = alias_table(torch.device("cpu")).view(5, 256, 64)[severity - 1].numpy()
     for value in (0, 1, 77, 128, 255):
         found = np.zeros(256)
@@ -194,7 +194,7 @@ def test_shot_noise_has_the_probabilities_of_poisson(severity):
 
 
 @pytest.mark.parametrize(
-    ("name", "sigmas"), [("gaussian_noise", GAUSSIAN_SIGMA), ("speckle_noise", SPECKLE_SIGMA)]
+    ("name", "sigmas"), [("gaussian_noise", GAUSSIAN_SCALES), ("speckle_noise", SPECKLE_SCALES)]
 )
 def test_noises_have_the_sigma_of_the_reference(name, sigmas):
     """Grey 100 is far enough from 0 and 255 for a few sigmas of the first severities."""

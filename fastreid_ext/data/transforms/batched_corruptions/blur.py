@@ -17,17 +17,14 @@ from torch import Tensor
 from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws
 from fastreid_ext.data.transforms.batched_corruptions.separable import gaussian, next_smooth
+from fastreid_ext.data.transforms.corruptions.blur import DEFOCUS_BLUR, GAUSSIAN_BLUR, ZOOM_SPANS
 
-BLUR_SIGMA = (1.0, 2.0, 3.0, 4.0, 6.0)  # pixels
-DISKS = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))  # radius, sigma of its edge; pixels
-# First and last factor and step of the zoomed layers.
-ZOOMS = ((1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.02), (1, 1.26, 0.02), (1, 1.31, 0.03))
 _DISK_REACH = 10
 
 
 def gaussian_blur(images: Tensor, draws: Draws) -> Tensor:
     """Blur by a Gaussian, the border value repeated outside."""
-    return gaussian(images.float(), BLUR_SIGMA, draws.levels).add_(NUDGE)
+    return gaussian(images.float(), GAUSSIAN_BLUR, draws.levels).add_(NUDGE)
 
 
 def defocus_blur(images: Tensor, draws: Draws) -> Tensor:
@@ -53,8 +50,8 @@ def disk_spectra(height: int, width: int, device: torch.device) -> Tensor:
     padded corner to the image's corner less its own place.
     """
     rows, columns = disk_spectra_size(height, width)
-    kernels = np.zeros((len(DISKS), rows, columns))
-    for kernel, (radius, edge) in zip(kernels, DISKS, strict=True):
+    kernels = np.zeros((len(DEFOCUS_BLUR), rows, columns))
+    for kernel, (radius, edge) in zip(kernels, DEFOCUS_BLUR, strict=True):
         disk = _disk(radius, edge)
         places = np.arange(len(disk)) - len(disk) // 2 - _DISK_REACH
         kernel[np.ix_(places % rows, places % columns)] = disk
@@ -76,7 +73,7 @@ def zoom_blur(images: Tensor, draws: Draws) -> Tensor:
     grid = zoom_grids(height, width, images.device).index_select(0, draws.levels)
     layers = F.grid_sample(pixels, grid, padding_mode="zeros", align_corners=True)
     total = layers.view(batch, channels, -1, height, width).sum(dim=2).add_(pixels)
-    counts = tuple(1.0 / (len(np.arange(*zoom)) + 1) for zoom in ZOOMS)
+    counts = tuple(1.0 / (len(np.arange(*zoom)) + 1) for zoom in ZOOM_SPANS)
     return total.mul_(draws.constants(counts)).add_(NUDGE)
 
 
@@ -87,13 +84,13 @@ def zoom_grids(height: int, width: int, device: torch.device) -> Tensor:
     Severities with fewer layers fill up with places outside, which count as 0. At 256x128 this
     takes 21 MB of the device.
     """
-    most = max(len(np.arange(*zoom)) for zoom in ZOOMS)
-    grids = np.full((len(ZOOMS), most, height, width, 2), -3.0, np.float32)
-    for grid, zoom in zip(grids, ZOOMS, strict=True):
+    most = max(len(np.arange(*zoom)) for zoom in ZOOM_SPANS)
+    grids = np.full((len(ZOOM_SPANS), most, height, width, 2), -3.0, np.float32)
+    for grid, zoom in zip(grids, ZOOM_SPANS, strict=True):
         for layer, factor in zip(grid, np.arange(*zoom), strict=False):
             layer[..., 0] = to_unit(zoomed_places(width, factor), width)
             layer[..., 1] = to_unit(zoomed_places(height, factor), height)[:, None]
-    return torch.from_numpy(grids.reshape(len(ZOOMS), -1, width, 2)).to(device)
+    return torch.from_numpy(grids.reshape(len(ZOOM_SPANS), -1, width, 2)).to(device)
 
 
 def zoomed_places(size: int, factor: float) -> NDArray[np.float64]:

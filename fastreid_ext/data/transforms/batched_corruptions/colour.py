@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws, upload_once
+from fastreid_ext.data.transforms.corruptions.colour import BRIGHTNESS_ADDED, SATURATE
+from fastreid_ext.data.transforms.corruptions.digital import CONTRASTS
 
-BRIGHTER = (0.1, 0.2, 0.3, 0.4, 0.5)
-CONTRAST = (0.4, 0.3, 0.2, 0.1, 0.05)
-SATURATION_FACTOR = (0.3, 0.1, 2.0, 5.0, 20.0)
-SATURATION_ADDED = (0.0, 0.0, 0.0, 0.1, 0.2)
+SATURATION_FACTOR, SATURATION_ADDED = zip(*SATURATE, strict=True)
 # A stand-in for 0 that can be divided by, small enough to vanish in the truncation; a power of two,
 # so that it cancels exactly.
 _TINY = 2.0**-13
@@ -28,7 +27,7 @@ def brightness(images: Tensor, draws: Draws) -> Tensor:
     """Raise the value, up to 255, and keep hue and saturation."""
     pixels = images.float().clamp_min_(_TINY)
     value = pixels.amax(dim=1, keepdim=True)
-    added = draws.constants(tuple(255 * share for share in BRIGHTER))
+    added = draws.constants(tuple(255 * share for share in BRIGHTNESS_ADDED))
     factor = (value + added).clamp_max_(255).div_(value)
     return pixels.mul_(factor).add_(NUDGE)
 
@@ -37,7 +36,7 @@ def contrast(images: Tensor, draws: Draws) -> Tensor:
     """Shrink the distances to each channel's mean."""
     pixels = images.float()
     means = pixels.mean(dim=(2, 3), keepdim=True)
-    return torch.lerp(means, pixels, draws.constants(CONTRAST)).add_(NUDGE)
+    return torch.lerp(means, pixels, draws.constants(CONTRASTS)).add_(NUDGE)
 
 
 def saturate(images: Tensor, draws: Draws) -> Tensor:

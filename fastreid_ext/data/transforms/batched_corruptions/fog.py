@@ -20,9 +20,10 @@ from torch import Tensor
 
 from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws
+from fastreid_ext.data.transforms.corruptions.weather import FOG
 
-DENSITY = (1.5, 2.0, 2.5, 2.5, 3.0)  # times white
-DECAY = (2.0, 2.0, 1.7, 1.5, 1.4)  # of the square root of the noise, from level to level
+# Times white; of the square root of the noise, from level to level.
+DENSITY, DECAY = zip(*FOG, strict=True)
 _COARSE_LEVELS = 5
 _COARSE = 4**_COARSE_LEVELS
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws, upload
 from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, frost_texture
+from fastreid_ext.data.transforms.corruptions.weather import FROST
 
-IMAGE_SHARE = (1.0, 0.8, 0.7, 0.65, 0.6)
-TEXTURE_SHARE = (0.4, 0.6, 0.7, 0.7, 0.75)
+IMAGE_SHARE, TEXTURE_SHARE = zip(*FROST, strict=True)
 
 
 @dataclasses.dataclass(frozen=True)

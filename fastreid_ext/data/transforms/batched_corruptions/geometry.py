@@ -22,13 +22,12 @@ from fastreid_ext.data.transforms.batched_corruptions.separable import (
     half_sample_index,
     to_bank,
 )
+from fastreid_ext.data.transforms.corruptions.digital import PIXELATE_SIDES
+from fastreid_ext.data.transforms.corruptions.warping import ELASTIC_STRENGTHS
 from fastreid_ext.data.transforms.pillow_passes import rows_go_first
 
-# Factor of the smoothed displacements.
-STRETCH = (12.5, 16.25, 21.25, 25.0, 30.0)
 _LARGEST_STEP = 0.005  # of a displacement before smoothing, as a share of the height
 _SMOOTHING = 0.01  # sigma as a share of the side
-PIXELATED = (0.6, 0.5, 0.4, 0.3, 0.25)  # of the resolution
 
 
 def elastic_transform(images: Tensor, draws: Draws) -> Tensor:
@@ -41,7 +40,9 @@ def displace(images: Tensor, draws: Draws, noise: Tensor) -> Tensor:
     height, width = images.shape[2:]
     tables = _elastic_tables(height, width, images.device)
     field = tables[0] @ noise @ tables[1]
-    stretch = draws.constants(tuple(_LARGEST_STEP * height * factor for factor in STRETCH))
+    stretch = draws.constants(
+        tuple(_LARGEST_STEP * height * factor for factor in ELASTIC_STRENGTHS)
+    )
     grid = torch.addcmul(tables[2], field.permute(0, 2, 3, 1), stretch * tables[3])
     pixels = images.float()
     moved = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
@@ -75,7 +76,7 @@ def pixelate(images: Tensor, draws: Draws) -> Tensor:
     if False in is_late:
         bank = _pixelating_bank(width, rows_first, pixels.device)
         pixels = along_rows(pixels, bank, draws.levels).add_(0.5).floor_()
-    bank = _pixelating_bank(height, (False,) * len(PIXELATED), pixels.device)
+    bank = _pixelating_bank(height, (False,) * len(PIXELATE_SIDES), pixels.device)
     pixels = along_columns(pixels, bank, draws.levels).add_(0.5)
     if True in is_late:
         bank = _pixelating_bank(width, tuple(not late for late in rows_first), pixels.device)
@@ -87,7 +88,7 @@ def _rows_first(height: int, width: int) -> tuple[bool, ...]:
     """Return for each severity whether Pillow shrinks the rows first."""
     return tuple(
         rows_go_first(height - int(height * share), width - int(width * share))
-        for share in PIXELATED
+        for share in PIXELATE_SIDES
     )
 
 
@@ -99,7 +100,7 @@ def _pixelating_bank(size: int, is_left: tuple[bool, ...], device: torch.device)
     """
     matrices = [
         np.eye(size) if left else _pixelating_matrix(size, int(size * share))
-        for share, left in zip(PIXELATED, is_left, strict=True)
+        for share, left in zip(PIXELATE_SIDES, is_left, strict=True)
     ]
     return to_bank(matrices, device)
 

@@ -21,10 +21,10 @@ from torch import Tensor
 from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws
 from fastreid_ext.data.transforms.batched_corruptions.separable import gaussian
+from fastreid_ext.data.transforms.corruptions.blur import GLASS_BLUR
 
-SIGMA = (0.7, 0.9, 1.0, 1.1, 1.5)  # pixels, of both blurs
-LARGEST_OFFSET = (1, 2, 2, 3, 4)  # pixels; offsets lie in [-D, D)
-PASSES = (2, 1, 3, 2, 2)
+# Of both blurs in pixels; D, offsets lie in [-D, D); T.
+SIGMA, LARGEST_OFFSET, PASSES = zip(*GLASS_BLUR, strict=True)
 _ROUNDS = 6
 
 

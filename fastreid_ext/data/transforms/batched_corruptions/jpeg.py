@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws
+from fastreid_ext.data.transforms.corruptions.digital import JPEG_QUALITIES
 
-QUALITY = (25, 18, 15, 10, 7)
 # fmt: off
 _LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
@@ -114,7 +114,7 @@ def _tables(height: int, width: int, device: torch.device) -> _Tables:
             [luma, chroma],
             axis=0,
         )
-        for quality in QUALITY
+        for quality in JPEG_QUALITIES
     ]
     arrays = _Tables(
         to_ycc=np.array(_TO_YCC),

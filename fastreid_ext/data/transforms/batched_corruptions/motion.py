@@ -20,8 +20,8 @@ from torch import Tensor
 from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws, upload
 from fastreid_ext.data.transforms.batched_corruptions.separable import nearest_index, next_smooth
+from fastreid_ext.data.transforms.corruptions.blur import MOTION_BLUR
 
-RADIUS_AND_SIGMA = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))  # pixels
 ANGLES = (-45.0, 45.0)  # degrees
 
 
@@ -64,7 +64,7 @@ def motion_blur(images: Tensor, draws: Draws) -> Tensor:
 def blur_along(images: Tensor, levels: NDArray[np.int64], angles: NDArray[np.float64]) -> Tensor:
     """Blur along lines of given angles (B,) in degrees, with severities ``levels`` + 1."""
     height, width = images.shape[2:]
-    taps = place_taps(angles, RADIUS_AND_SIGMA, levels, (height, width))
+    taps = place_taps(angles, MOTION_BLUR, levels, (height, width))
     rows, columns = _padded_places(height, width, images.device)
     padded = images.index_select(2, rows).index_select(3, columns).float()
     return convolve(padded, taps, _MARGINS, (height, width)).add_(NUDGE)

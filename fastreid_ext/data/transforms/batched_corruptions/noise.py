@@ -1,8 +1,7 @@
 """Noise of each channel value: gaussian, shot, impulse and speckle.
 
 Each corruption is a function (images, draws) -> float32 images in [0, 255], not yet clipped or
-truncated. ``images`` are (B, 3, H, W) uint8 RGB. The constants are those of [0] for severities 1
-to 5, there for images in [0, 1].
+truncated. ``images`` are (B, 3, H, W) uint8 RGB. The constants are for images in [0, 1].
 
 Letters: B batch, H height, W width.
 
@@ -19,24 +18,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws
+from fastreid_ext.data.transforms.corruptions.noise import (
+    GAUSSIAN_SCALES,
+    IMPULSE_SHARES,
+    PHOTONS_OF_WHITE,
+    SPECKLE_SCALES,
+)
 
-GAUSSIAN_SIGMA = (0.08, 0.12, 0.18, 0.26, 0.38)
-PHOTONS = (60, 25, 12, 5, 3)  # mean count of a white value
-IMPULSES = (0.03, 0.06, 0.09, 0.17, 0.27)  # share of values that become 0 or 255
-SPECKLE_SIGMA = (0.15, 0.2, 0.35, 0.45, 0.6)
 _OUTCOMES = 64  # of a Poisson draw, the last taken being the first that is white
 _FRACTION_BITS = 15
 
 
 def gaussian_noise(images: Tensor, draws: Draws) -> Tensor:
     """Add normal noise."""
-    scale = draws.constants(tuple(255 * math.sqrt(2) * sigma for sigma in GAUSSIAN_SIGMA))
+    scale = draws.constants(tuple(255 * math.sqrt(2) * sigma for sigma in GAUSSIAN_SCALES))
     return torch.addcmul(images.float(), draws.scaled_normals(*images.shape[1:]), scale)
 
 
 def speckle_noise(images: Tensor, draws: Draws) -> Tensor:
     """Add normal noise in proportion to the value."""
-    scale = draws.constants(tuple(math.sqrt(2) * sigma for sigma in SPECKLE_SIGMA))
+    scale = draws.constants(tuple(math.sqrt(2) * sigma for sigma in SPECKLE_SCALES))
     factors = draws.scaled_normals(*images.shape[1:]).mul_(scale).add_(1)
     return factors.mul_(images)
 
@@ -44,7 +45,7 @@ def speckle_noise(images: Tensor, draws: Draws) -> Tensor:
 def impulse_noise(images: Tensor, draws: Draws) -> Tensor:
     """Make values 0 or 255, each with half of the severity's probability."""
     bits = draws.bits(images[0].numel()).view(images.shape)
-    reach = draws.constants(tuple(2.0**31 * share for share in IMPULSES)).int()
+    reach = draws.constants(tuple(2.0**31 * share for share in IMPULSE_SHARES)).int()
     black, white = bits < reach.sub(2**31), bits > reach.neg().add(2**31 - 1)
     return images.masked_fill(black, 0).masked_fill_(white, 255)
 
@@ -69,7 +70,7 @@ def alias_table(device: torch.device) -> Tensor:
         (5 * 256 * 64,) int32: the probability of the own value (times 2^15) << 16 | the alias's
         grey level << 8 | the own grey level.
     """
-    probabilities, greys = zip(*map(_outcomes, PHOTONS), strict=True)
+    probabilities, greys = zip(*map(_outcomes, PHOTONS_OF_WHITE), strict=True)
     own, alias = _walker(np.concatenate(probabilities))
     grey = np.concatenate([np.broadcast_to(levels, (256, _OUTCOMES)) for levels in greys])
     # A cell with nothing but its own outcome is its own alias, so the cut loses nothing.

@@ -18,15 +18,14 @@ from fastreid_ext.data.transforms.batched_corruptions.blur import to_unit
 from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws, upload_once
 from fastreid_ext.data.transforms.batched_corruptions.motion import Margins, convolve, place_taps
+from fastreid_ext.data.transforms.corruptions.weather import SNOW
 
-# Of a flake's brightness: mean, sigma, and what is left out below.
-FLAKE_MEAN = (0.1, 0.2, 0.55, 0.55, 0.55)
-FLAKE_SIGMA = 0.3
-FLAKE_THRESHOLD = (0.5, 0.5, 0.9, 0.85, 0.85)
-FLAKE_ZOOM = (3.0, 2.0, 4.0, 4.5, 2.5)
-FALL_RADIUS_AND_SIGMA = ((10, 4), (12, 4), (12, 8), (12, 8), (12, 12))  # pixels
+# Of a flake's brightness: mean, sigma, and what is left out below; of the image, what is not
+# whitened.
+FLAKE_MEAN, _SIGMAS, FLAKE_ZOOM, FLAKE_THRESHOLD, *_FALLS, KEPT_IN_SNOW = zip(*SNOW, strict=True)
+FLAKE_SIGMA = _SIGMAS[0]  # the same for all
+FALL_RADIUS_AND_SIGMA = tuple(zip(*_FALLS, strict=True))  # pixels
 FALL_ANGLES = (-135.0, -45.0)  # degrees
-KEPT_IN_SNOW = (0.8, 0.7, 0.7, 0.65, 0.55)  # share of the image; the rest is whitened
 GREY = (0.299, 0.587, 0.114)
 # 24 taps, upwards to both sides.
 _FALL = Margins(above=24, below=0, left=17, right=17)

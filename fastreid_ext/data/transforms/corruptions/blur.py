@@ -29,8 +29,8 @@ GLASS_BLUR = ((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
 # (half the length of the streak, its standard deviation), both in pixels.
 MOTION_BLUR = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))
 # (first factor, end, step): as np.arange counts, so the first has 12 factors, up to 1.11.
-_SPANS = ((1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.02), (1, 1.26, 0.02), (1, 1.31, 0.03))
-ZOOM_BLUR = tuple(tuple(np.arange(*span).tolist()) for span in _SPANS)
+ZOOM_SPANS = ((1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.02), (1, 1.26, 0.02), (1, 1.31, 0.03))
+ZOOM_BLUR = tuple(tuple(np.arange(*span).tolist()) for span in ZOOM_SPANS)
 
 
 def gaussian_blur(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
