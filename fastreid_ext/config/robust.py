@@ -159,6 +159,11 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
             f"expected {CONTRASTIVE} in MODEL.LOSSES.NAME under ContrastivePretrain, got "
             f"{', '.join(cfg.MODEL.LOSSES.NAME)}; {JS} alone is 0 for a constant feature",
         ),
+        (
+            architecture != "ContrastivePretrain" or not cfg.TEST.PRECISE_BN.ENABLED,
+            "TEST.PRECISE_BN runs training batches, which would move the key encoder and the queue "
+            "of ContrastivePretrain without a step; set TEST.PRECISE_BN.ENABLED False",
+        ),
     )
     return [message for holds, message in rules if not holds]
 

@@ -88,6 +88,12 @@ def test_losses_are_known_to_all_architectures(architecture):
         (DAPG, "MODEL.LOSSES.NAME", NAMES[2:3], "JSConsistencyLoss alone is 0 for a constant"),
         (DAPG, "MODEL.LOSSES.NAME", ("TripletLoss",), "unknown name 'TripletLoss'"),
         (SIMCLR, "MODEL.LOSSES.NAME", ("NTXent",), "did you mean 'NTXentLoss'?"),
+        (
+            DAPG,
+            "TEST.PRECISE_BN.ENABLED",
+            True,
+            "TEST.PRECISE_BN runs training batches, which would",
+        ),
         (DAPG, "SOLVER.IMS_PER_BATCH", 1, "at least two images in a batch, got 1"),
         (CPU, "MODEL.HEADS.NAME", "ProjectionHead", "has no classes, which Baseline needs"),
         (CPU, "DATASETS.NAMES", ("UnlabelledPersons",), "UnlabelledPersons is used but DATASETS.F"),
