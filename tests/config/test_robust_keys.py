@@ -92,7 +92,7 @@ def test_losses_are_known_to_all_architectures(architecture):
             DAPG,
             "TEST.PRECISE_BN.ENABLED",
             True,
-            "TEST.PRECISE_BN runs training batches, which would",
+            "TEST.PRECISE_BN runs training batches",
         ),
         (DAPG, "SOLVER.IMS_PER_BATCH", 1, "at least two images in a batch, got 1"),
         (CPU, "MODEL.HEADS.NAME", "ProjectionHead", "has no classes, which Baseline needs"),
