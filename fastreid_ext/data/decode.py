@@ -20,6 +20,8 @@ from fastreid_ext.data.dataset import read_rgb
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that do not change what Pillow makes of the pixels; others, like tRNS and eXIf, may.
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"tEXt"}
+# Text that holds EXIF or XMP data, where Pillow looks for a turned camera too.
+_TELLING_TEXTS = (b"Raw profile type", b"XML:")
 _ORIENTATION = 0x0112  # EXIF tag; 1: not turned
 _START_OF_FRAME = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _START_OF_SCAN, _APP1, _APP14 = 0xDA, 0xE1, 0xEE
@@ -119,6 +121,8 @@ def _is_plain_png(data: bytes) -> bool:
     while place < len(data):
         length, name = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
         if name not in _PLAIN_CHUNKS:
+            return False
+        if name == b"tEXt" and data.startswith(_TELLING_TEXTS, place + 8):
             return False
         if name == b"IHDR":
             depth, colours = data[place + 16], data[place + 17]

@@ -31,6 +31,11 @@ def exif(orientation):
     return data
 
 
+def exif_as_text(orientation):
+    data = exif(orientation).tobytes()
+    return b"Raw profile type exif\0\nexif\n%8d\n" % len(data) + data.hex().encode()
+
+
 def png_with(**chunks):
     info = PngImagePlugin.PngInfo()
     for name, body in chunks.items():
@@ -79,6 +84,7 @@ FILES = {
     "16 bits": (GREY_16, {"format": "PNG"}, False),
     "transparent colour": (noise(), {"format": "PNG", "transparency": (1, 2, 3)}, False),
     "turned png": (noise(), {"format": "PNG", "exif": exif(6)}, False),
+    "png turned by text": (noise(), png_with(tEXt=exif_as_text(6)), False),
     "moving png": (noise(), {"format": "PNG", "save_all": True, "append_images": [SECOND]}, False),
     "gif": (noise(), {"format": "GIF"}, False),
     "bmp": (noise(), {"format": "BMP"}, False),
