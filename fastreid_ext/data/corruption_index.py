@@ -107,7 +107,10 @@ class CorruptionIndex:
     def expect(self, data_set: str, side: Side, draws: int) -> None:
         """Raise ValueError unless this is an index for what is to be done."""
         if self.data_set != data_set:
-            raise ValueError(f"expected a -C index of {data_set}, got one of {self.data_set}")
+            raise ValueError(
+                f"expected a -C index of {data_set}, got one of {self.data_set}; give the index "
+                "of this data set, or the name of a new file to make one"
+            )
         if self.side not in (side, "both"):
             raise ValueError(
                 f"expected a -C index with images of side '{side}', got side '{self.side}'; make "

@@ -150,7 +150,9 @@ def test_missing_extra_and_changed_images_are_named(name, index, tree):
 
 def test_an_index_for_something_else_is_refused(index):
     index.expect("Market1501", "query", 3)
-    with pytest.raises(ValueError, match="expected a -C index of DukeMTMC, got one of Market1501"):
+    with pytest.raises(
+        ValueError, match="index of DukeMTMC, got one of Market1501; give the index"
+    ):
         index.expect("DukeMTMC", "both", 3)
     with pytest.raises(ValueError, match="expected 1 to 3 draws, which the -C index has, got 10"):
         index.expect("Market1501", "both", 10)
