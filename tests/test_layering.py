@@ -19,6 +19,8 @@ ALLOWED = {
     "data": {"atomic", "config", "manifest"},
     "modeling": {"config"},
     "evaluation": {"atomic", "config", "data"},
+    # Clocks, peers and what is measured: for tools and tests.
+    "benchmarks": {"config", "data"},
     "engine": {"atomic", "compat", "config", "data", "modeling", "evaluation"},
     # A trained model elsewhere: ONNX, features of a folder.
     "deploy": {"atomic", "config", "data", "evaluation", "engine"},

@@ -25,7 +25,7 @@ from fastreid_ext.command_line import short_errors
 from fastreid_ext.data.transforms.augmix import OPERATION_NAMES, AugMix
 from fastreid_ext.data.transforms.augmix_fast import operated
 from fastreid_ext.data.transforms.augmix_pil import PIL_OPERATIONS, Operation
-from fastreid_ext.evaluation.benchmarking import median_seconds
+from fastreid_ext.benchmarks.timing import median_seconds
 
 
 def draw_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:

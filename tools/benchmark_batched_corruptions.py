@@ -22,8 +22,8 @@ from tabulate import tabulate
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.data.transforms.batched_corruptions import BATCHED, corrupt_batch
 from fastreid_ext.data.transforms.corruptions import COMMON_CORRUPTIONS, corrupt
-from fastreid_ext.evaluation.benchmarking import median_seconds
-from fastreid_ext.evaluation.launches import LaunchCounter
+from fastreid_ext.benchmarks.timing import median_seconds
+from fastreid_ext.benchmarks.launches import LaunchCounter
 
 MIXED = "mix of 15"
 ONE_BY_ONE = "mix of 15, corrupt() on the CPU"

@@ -22,7 +22,7 @@ import torch
 from tabulate import tabulate
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.evaluation.loading_benchmark import METHODS, Compared
+from fastreid_ext.benchmarks.loading import METHODS, Compared
 from fastreid_ext.rendered.photographs import photographs
 from fastreid_ext.rendered.plan import Settings, plan_identity
 

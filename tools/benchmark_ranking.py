@@ -21,7 +21,7 @@ from fastreid.utils.compute_dist import build_dist
 from tabulate import tabulate
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.evaluation.benchmarking import (
+from fastreid_ext.benchmarks.timing import (
     QUALITIES,
     SIZES,
     DrawnSet,
@@ -30,7 +30,7 @@ from fastreid_ext.evaluation.benchmarking import (
     peak_extra_mib,
 )
 from fastreid_ext.evaluation.distances import CHUNK_VALUES
-from fastreid_ext.evaluation.host_cython import compiled_evaluate
+from fastreid_ext.benchmarks.host_cython import compiled_evaluate
 from fastreid_ext.evaluation.ranking import RankMetrics, rank_distances, rank_metrics
 
 

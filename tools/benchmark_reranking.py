@@ -20,7 +20,7 @@ from fastreid.evaluation.rerank import re_ranking
 from fastreid.utils.compute_dist import build_dist
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.evaluation.benchmarking import (
+from fastreid_ext.benchmarks.timing import (
     QUALITIES,
     SIZES,
     DrawnSet,

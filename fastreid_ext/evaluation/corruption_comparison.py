@@ -15,6 +15,8 @@ from typing import Any
 
 from fastreid_ext.evaluation.corruption_baseline import FORMAT, RESULT_FILE
 from fastreid_ext.evaluation.corruption_pixels import pixel_makers_differ
+from fastreid_ext.evaluation.corruption_results import SPOKEN_SIDES
+from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
 from fastreid_ext.evaluation.ranking import column_title
 
@@ -77,21 +79,20 @@ class Comparison:
         heads = ["model", "seeds"]
         heads += [f"{column_title(m)} {kind}" for m in METRICS for kind in ("clean", "-C")]
         heads.append(f"drop of {column_title('mAP')}")
-        sides = {"both": "queries and gallery", "query": "queries", "gallery": "gallery"}
         lines = [
-            f"{self.data_set}-C, {sides[self.corrupt]} corrupted; percent, mean (standard "
+            f"{self.data_set}-C, {SPOKEN_SIDES[self.corrupt]} corrupted; percent, mean (standard "
             f"deviation) over seeds; drops are relative; {AP_RULE}; "
             f"index {self.index_sha256[:16]}.",
             *self._warning(),
             "",
-            *_rows(heads, [self._row(model) for model in self.models]),
+            *markdown_table(heads, [self._row(model) for model in self.models]),
         ]
         if self.corruptions():
             heads = ["corruption"]
             heads += [f"{model.name}, {what}" for model in self.models for what in ("mAP", "drop")]
             rows = [self._corruption_row(name) for name in self.corruptions()]
             lines += ["", "Mean over the severities, one corruption for all images:", ""]
-            lines += _rows(heads, rows)
+            lines += markdown_table(heads, rows)
         return "\n".join(lines) + "\n"
 
     def _warning(self) -> list[str]:
@@ -188,8 +189,3 @@ def _model(name: str, contents: Sequence[dict[str, Any]]) -> ModelResults:
 
 def _share(part: float, whole: float) -> float:
     return 100 * part / whole if whole else math.nan
-
-
-def _rows(heads: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]

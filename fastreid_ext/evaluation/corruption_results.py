@@ -10,8 +10,12 @@ from typing import Any
 
 from fastreid_ext.evaluation.corruption import Measured, Metrics
 from fastreid_ext.evaluation.corruption_baseline import ERROR_METRICS, CorruptionErrors
+from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
 from fastreid_ext.evaluation.ranking import column_title
+
+# What is corrupted, in words, by the name of the side.
+SPOKEN_SIDES = {"both": "queries and gallery", "query": "queries", "gallery": "gallery"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +112,12 @@ class CorruptionResults:
     def as_markdown(self) -> str:
         """Return the tables: clean and drawn; by corruption; by severity."""
         count = len(self.measured.draws)
-        images = {"both": "queries and gallery", "query": "queries", "gallery": "gallery"}
         over = f"mean (standard deviation) over {count} draws" if count > 1 else "one draw"
         lines = [
-            f"{self.data_set}-C: {images[self.corrupt]} corrupted; percent; {AP_RULE}; "
+            f"{self.data_set}-C: {SPOKEN_SIDES[self.corrupt]} corrupted; percent; {AP_RULE}; "
             f"index {self.index_sha256[:16]}.",
             "",
-            *_table(
+            *markdown_table(
                 ["", *map(column_title, METRICS)],
                 [
                     ["clean", *(f"{self.measured.clean[m]:.1f}" for m in METRICS)],
@@ -149,7 +152,7 @@ class CorruptionResults:
             rows[-1] += [f"{errors.mean(m):.1f}" for m in ERROR_METRICS]
         said = "All images with the same corruption; drops are relative, in percent"
         said += f"; CE: errors relative to {errors.baseline}, last line mCE." if errors else "."
-        return ["", said, "", *_table(heads, rows)]
+        return ["", said, "", *markdown_table(heads, rows)]
 
     def _grid_row(self, name: str) -> list[str]:
         cells = [f"{cell['mAP']:.1f}" for cell in self.measured.grid[name].values()]
@@ -162,8 +165,3 @@ class CorruptionResults:
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]

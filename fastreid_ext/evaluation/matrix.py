@@ -16,6 +16,7 @@ from typing import Any
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.data.protocols import group_of
+from fastreid_ext.evaluation.markdown import markdown_table
 
 METRICS = ("Rank-1", "mAP", "mINP")
 AP_RULE = "AP by fastreid's rule (precision at each match, no trapezoid)"
@@ -126,19 +127,19 @@ class Table:
 
     def as_markdown(self) -> str:
         """Return one Markdown table: Rank-1 / mAP, mean (spread) in percent."""
-        lines = [
-            f"Rank-1 / mAP in percent, {self._seeds()}; {AP_RULE}.",
-            "",
-            "| model | trained on | share | " + " | ".join(self.targets) + " |",
-            "|---" * (3 + len(self.targets)) + "|",
-        ]
-        for row in self.rows:
-            entries = [
-                " / ".join(str(self.summary(row, target, metric) or "-") for metric in METRICS[:2])
-                for target in self.targets
+        rows = [
+            [
+                *row,
+                *(
+                    " / ".join(str(self.summary(row, target, m) or "-") for m in METRICS[:2])
+                    for target in self.targets
+                ),
             ]
-            lines.append("| " + " | ".join([*row, *entries]) + " |")
-        return "\n".join(lines) + "\n"
+            for row in self.rows
+        ]
+        said = f"Rank-1 / mAP in percent, {self._seeds()}; {AP_RULE}."
+        table = markdown_table(["model", "trained on", "share", *self.targets], rows)
+        return "\n".join([said, "", *table]) + "\n"
 
 
 def write_table(table: Table, folder: Path) -> None:

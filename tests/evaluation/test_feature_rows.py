@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from fastreid_ext.benchmarks.timing import peak_extra_mib
 from fastreid_ext.evaluation import feature_rows
-from fastreid_ext.evaluation.benchmarking import peak_extra_mib
 from fastreid_ext.evaluation.feature_rows import FeatureRows
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fastreid_ext.evaluation.corruption_results import CorruptionResults
+from fastreid_ext.evaluation.corruption_results import SPOKEN_SIDES, CorruptionResults
 from fastreid_ext.evaluation.matrix import METRICS
 from fastreid_ext.evaluation.pictures.png import BLUE, ORANGE, bare, save_figure
 from fastreid_ext.evaluation.ranking import column_title
@@ -133,8 +133,7 @@ def spoken(name: str) -> str:
 
 
 def _corrupted(results: CorruptionResults) -> str:
-    sides = {"both": "queries and gallery", "query": "queries", "gallery": "gallery"}
-    return f"{sides[results.corrupt]} corrupted"
+    return f"{SPOKEN_SIDES[results.corrupt]} corrupted"
 
 
 def _expect_grid(results: CorruptionResults) -> None:

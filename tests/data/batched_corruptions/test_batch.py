@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from fastreid_ext.benchmarks.launches import LaunchCounter
 from fastreid_ext.data.transforms.batched_corruptions import BATCHED, ONE_BY_ONE, corrupt_batch
 from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES, corrupt
-from fastreid_ext.evaluation.launches import LaunchCounter
 
 ALL = list(CORRUPTION_NAMES)
 # The operations of a bucket at 256x128, without the two of the whole batch.

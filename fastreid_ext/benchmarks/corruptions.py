@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
+from fastreid_ext.benchmarks.timing import median_seconds
 from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
-from fastreid_ext.evaluation.benchmarking import median_seconds
 
 Method = Callable[[NDArray[np.uint8], str], object]
 Rows = dict[str, list[float]]

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
-from fastreid_ext.evaluation.corruption_benchmark import (
+from fastreid_ext.benchmarks.corruptions import (
     milliseconds_per_image,
     person_like,
     ratio_table,
     summary,
 )
+from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
 
-TOOL = Path(__file__).parents[3] / "tools" / "benchmark_corruptions.py"
+TOOL = Path(__file__).parents[2] / "tools" / "benchmark_corruptions.py"
 
 
 def test_images_are_like_persons_and_repeat():

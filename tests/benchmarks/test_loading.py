@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid_ext.evaluation.loading_benchmark import METHODS, Compared, dataset_of
+from fastreid_ext.benchmarks.loading import METHODS, Compared, dataset_of
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from fastreid.data.common import CommDataset
 from fastreid.data.transforms import build_transforms as host_transforms
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from fastreid_ext.benchmarks.timing import median_seconds
 from fastreid_ext.config.defaults import add_fastreid_ext_config
 from fastreid_ext.data.dataset import PersonDataset, collate, read_rgb
 from fastreid_ext.data.decode import read_pixels
@@ -22,7 +23,6 @@ from fastreid_ext.data.packing import packed_images
 from fastreid_ext.data.samplers import ResumableSampler
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.fast_path import paint_steps
-from fastreid_ext.evaluation.benchmarking import median_seconds
 
 METHODS = ("fastreid", "classic", "fast", "packed")
 

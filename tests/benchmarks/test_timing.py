@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_ext.evaluation.benchmarking import (
+from fastreid_ext.benchmarks.timing import (
     SIZES,
     ProductClock,
     draw_test_set,

@@ -1,6 +1,6 @@
 import pytest
 
-from fastreid_ext.evaluation import host_cython
+from fastreid_ext.benchmarks import host_cython
 
 
 def test_a_failed_compilation_shows_the_compilers_words(tmp_path, monkeypatch):
