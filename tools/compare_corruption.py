@@ -40,7 +40,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="name, then one finished evaluation per seed; may be repeated",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of results")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    names = [name for name, *_ in args.model]
+    if len(set(names)) < len(names):
+        parser.error(f"expected each --model once, got {', '.join(names)}; give all its folders")
+    return args
 
 
 if __name__ == "__main__":

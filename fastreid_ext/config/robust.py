@@ -3,6 +3,8 @@
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
+from fastreid_ext.config.data_settings import UNLABELLED
+
 JS = "JSConsistencyLoss"
 CONTRASTIVE = "MultiPositiveContrastiveLoss"
 NT_XENT = "NTXentLoss"
@@ -12,6 +14,7 @@ VIEW_LOSSES = (JS, CONTRASTIVE)
 PRETRAINING_LOSSES = {"ContrastivePretrain": VIEW_LOSSES, "SimCLRPretrain": (NT_XENT,)}
 _RECIPES = {"ContrastivePretrain": "dapg", "SimCLRPretrain": "independent"}
 _PROJECTION = "ProjectionHead"
+_WITH_LABELS = ("Baseline", "MGN", "BDB", "MoCo", "Distiller")
 _KEYS = 3  # of each image: k1, k2, k3
 
 
@@ -125,6 +128,11 @@ def _views(cfg: CfgNode) -> list[str]:
 
 def _pretraining(cfg: CfgNode) -> list[str]:
     architecture, heads = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS
+    if architecture in _WITH_LABELS and UNLABELLED in cfg.DATASETS.NAMES:
+        return [
+            f"DATASETS.NAMES has {UNLABELLED}, but {architecture} learns from labels; start from "
+            "configs/Base-DAPG-stage1.yml or Base-SimCLR.yml, or name labelled sets only"
+        ]
     if architecture not in PRETRAINING_LOSSES:
         if heads.NAME == _PROJECTION and architecture in ("Baseline", "MGN", "BDB"):
             return [

@@ -97,6 +97,7 @@ def test_losses_are_known_to_all_architectures(architecture):
         (DAPG, "SOLVER.IMS_PER_BATCH", 1, "at least two images in a batch, got 1"),
         (CPU, "MODEL.HEADS.NAME", "ProjectionHead", "has no classes, which Baseline needs"),
         (CPU, "DATASETS.NAMES", ("UnlabelledPersons",), "UnlabelledPersons is used but DATASETS.F"),
+        (CPU, "DATASETS.NAMES", ("UnlabelledPersons",), "but Baseline learns from labels; start"),
         (CPU, "DATASETS.TESTS", ("UnlabelledPersons",), "has no labels to test with"),
     ],
 )

@@ -1,6 +1,8 @@
 """Several models on the same corrupted images, against numbers computed by hand."""
 
 import json
+import runpy
+from pathlib import Path
 
 import cv2
 import pytest
@@ -112,3 +114,14 @@ def test_more_models_than_colours_are_refused(tmp_path, two_models):
     comparison = compare({str(number): two_models["AGW"] for number in range(8)})
     with pytest.raises(ValueError, match="at most 7 models, got 8"):
         draw_comparison(comparison, tmp_path / "c.png")
+
+
+def test_a_model_named_twice_is_refused(capsys):
+    """The folders of the first would be dropped."""
+    tool = Path(__file__).resolve().parents[2] / "tools" / "compare_corruption.py"
+    parse = runpy.run_path(str(tool))["parse"]
+    words = ["--model", "AGW", "a0", "a1", "--model", "BoT", "b", "--output", "c"]
+    assert parse(words).model == [["AGW", "a0", "a1"], ["BoT", "b"]]
+    with pytest.raises(SystemExit):
+        parse(["--model", "AGW", "a0", "--model", "AGW", "a1", "--output", "c"])
+    assert "expected each --model once, got AGW, AGW; give all its" in capsys.readouterr().err
