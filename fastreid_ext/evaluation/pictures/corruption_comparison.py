@@ -61,7 +61,7 @@ def _draw_maps(axes: Axes, comparison: Comparison) -> None:
         range(len(comparison.models)), [model.name for model in comparison.models], fontsize=8
     )
     axes.set_ylabel("mAP, %")
-    axes.set_title("clean (pale) and corrupted", fontsize=10)
+    axes.set_title(f"{comparison.data_set}: clean (pale) and corrupted", fontsize=10)
     bare(axes)
 
 
