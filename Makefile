@@ -80,7 +80,7 @@ miniature-robust: miniature-data  ## Robustness in miniature, docs/miniature_rob
 	            --index logs/miniature/RenderedCampus-C.jsonl \
 	            --output logs/miniature/$${model}_seed$$seed/corruption || exit 1; \
 	    done; \
-	    for start in random simclr dapg_stage1 dapg_stage1_cold; do \
+	    for start in random simclr dapg_stage1; do \
 	        weights=logs/miniature/$${start}_seed$$seed; model=AGW_pretrained; \
 	        if [ $$start = random ]; then model=AGW; else \
 	            $(BIN)/python tools/train_net.py --config-file configs/miniature/$$start.yml --resume \
@@ -98,7 +98,7 @@ miniature-robust: miniature-data  ## Robustness in miniature, docs/miniature_rob
 	    --model AGW $(foreach s,0 1 2,logs/miniature/robust_AGW_seed$(s)/corruption) \
 	    --model AGW+CIL $(foreach s,0 1 2,logs/miniature/robust_AGW_CIL_seed$(s)/corruption)
 	$(BIN)/python tools/compare_corruption.py --output logs/miniature/self_supervised \
-	    $(foreach start,random simclr dapg_stage1 dapg_stage1_cold,--model $(start) \
+	    $(foreach start,random simclr dapg_stage1,--model $(start) \
 	        $(foreach s,0 1 2,logs/miniature/$(start)_seed$(s)_AGW/corruption))
 
 miniature-data: $(STAMP)
