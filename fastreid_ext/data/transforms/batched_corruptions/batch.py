@@ -167,7 +167,7 @@ def _check_lists(
         if not _is_integer(severity) or severity not in SEVERITIES:
             raise ValueError(
                 f"expected severities 1, 2, 3, 4 or 5, got {severity!r}; leave images of severity "
-                "0 out of the call"
+                "0 out of the call, and give .tolist() of a tensor"
             )
     for seed in seeds:
         if not _is_integer(seed) or not 0 <= seed <= _LARGEST_SEED:
