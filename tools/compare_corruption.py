@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.evaluation.corruption_comparison import compare
+from fastreid_ext.evaluation.corruption.comparison import compare
 from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparison
 
 

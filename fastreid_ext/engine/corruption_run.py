@@ -21,15 +21,15 @@ from fastreid_ext.data.corruption_file import pixel_versions, read_index, write_
 from fastreid_ext.data.corruption_index import CorruptionIndex, Side, draw_index
 from fastreid_ext.engine.results import commit, plain, versions
 from fastreid_ext.engine.run import load_model
-from fastreid_ext.evaluation.corruption import CorruptionEvaluation
-from fastreid_ext.evaluation.corruption_baseline import (
+from fastreid_ext.evaluation.corruption.baseline import (
     ERROR_METRICS,
     FORMAT,
     RESULT_FILE,
     read_baseline,
 )
-from fastreid_ext.evaluation.corruption_pixels import compare_pixels
-from fastreid_ext.evaluation.corruption_results import CorruptionResults
+from fastreid_ext.evaluation.corruption.measure import CorruptionEvaluation
+from fastreid_ext.evaluation.corruption.pixels import compare_pixels
+from fastreid_ext.evaluation.corruption.results import CorruptionResults
 from fastreid_ext.evaluation.pictures.corruption import draw_draws, draw_drops, draw_severities
 
 logger = logging.getLogger(__name__)

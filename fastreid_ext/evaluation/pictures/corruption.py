@@ -1,4 +1,4 @@
-"""A -C evaluation (``evaluation.corruption_results``) as heat map, bars of drops, and draws."""
+"""A -C evaluation (``evaluation.corruption.results``) as heat map, bars of drops, and draws."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fastreid_ext.evaluation.corruption_results import SPOKEN_SIDES, CorruptionResults
+from fastreid_ext.evaluation.corruption.results import SPOKEN_SIDES, CorruptionResults
 from fastreid_ext.evaluation.matrix import METRICS
 from fastreid_ext.evaluation.pictures.png import BLUE, ORANGE, bare, save_figure
 from fastreid_ext.evaluation.ranking import column_title

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fastreid_ext.evaluation.corruption_comparison import Comparison
+from fastreid_ext.evaluation.corruption.comparison import Comparison
 from fastreid_ext.evaluation.matrix import Summary
 from fastreid_ext.evaluation.pictures.corruption import spoken
 from fastreid_ext.evaluation.pictures.png import COLOURS, bare, save_figure

@@ -15,9 +15,9 @@ from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.corrupted import Part, test_images
 from fastreid_ext.data.corruption_index import draw_index
-from fastreid_ext.evaluation.corruption import CorruptionEvaluation
-from fastreid_ext.evaluation.corruption_pixels import compare_pixels, pixels_file
-from fastreid_ext.evaluation.corruption_results import CorruptionResults
+from fastreid_ext.evaluation.corruption.measure import CorruptionEvaluation
+from fastreid_ext.evaluation.corruption.pixels import compare_pixels, pixels_file
+from fastreid_ext.evaluation.corruption.results import CorruptionResults
 from fastreid_ext.evaluation.features import extract_features
 
 SOME = ("gaussian_noise", "fog", "rain")  # quick to compile

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from fastreid_ext.evaluation.corruption import Measured
-from fastreid_ext.evaluation.corruption_baseline import (
+from fastreid_ext.evaluation.corruption.baseline import (
     FORMAT,
     Baseline,
     corruption_errors,
     read_baseline,
 )
-from fastreid_ext.evaluation.corruption_results import CorruptionResults
+from fastreid_ext.evaluation.corruption.measure import Measured
+from fastreid_ext.evaluation.corruption.results import CorruptionResults
 from fastreid_ext.evaluation.pictures.corruption import draw_draws, draw_drops, draw_severities
 from fastreid_ext.evaluation.pictures.corruption_sheet import draw_corruption_sheet
 

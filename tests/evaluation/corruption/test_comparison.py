@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from fastreid_ext.evaluation.corruption_baseline import FORMAT
-from fastreid_ext.evaluation.corruption_comparison import compare
+from fastreid_ext.evaluation.corruption.baseline import FORMAT
+from fastreid_ext.evaluation.corruption.comparison import compare
 from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparison
 
 
@@ -118,7 +118,7 @@ def test_more_models_than_colours_are_refused(tmp_path, two_models):
 
 def test_a_model_named_twice_is_refused(capsys):
     """The folders of the first would be dropped."""
-    tool = Path(__file__).resolve().parents[2] / "tools" / "compare_corruption.py"
+    tool = Path(__file__).resolve().parents[3] / "tools" / "compare_corruption.py"
     parse = runpy.run_path(str(tool))["parse"]
     words = ["--model", "AGW", "a0", "a1", "--model", "BoT", "b", "--output", "c"]
     assert parse(words).model == [["AGW", "a0", "a1"], ["BoT", "b"]]

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.evaluation.corruption import Metrics
-from fastreid_ext.evaluation.corruption_pixels import pixel_makers_differ
+from fastreid_ext.evaluation.corruption.measure import Metrics
+from fastreid_ext.evaluation.corruption.pixels import pixel_makers_differ
 
 logger = logging.getLogger(__name__)
 

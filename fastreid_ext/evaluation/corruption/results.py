@@ -1,6 +1,6 @@
 """What a -C evaluation comes to: means over draws, means over the grid, and tables.
 
-*Relative drop*: 100 (clean - corrupted) / clean. mCE: :mod:`corruption_baseline`.
+*Relative drop*: 100 (clean - corrupted) / clean. mCE: :mod:`.baseline`.
 """
 
 import dataclasses
@@ -8,8 +8,8 @@ import math
 import statistics
 from typing import Any
 
-from fastreid_ext.evaluation.corruption import Measured, Metrics
-from fastreid_ext.evaluation.corruption_baseline import ERROR_METRICS, CorruptionErrors
+from fastreid_ext.evaluation.corruption.baseline import ERROR_METRICS, CorruptionErrors
+from fastreid_ext.evaluation.corruption.measure import Measured, Metrics
 from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
 from fastreid_ext.evaluation.ranking import column_title

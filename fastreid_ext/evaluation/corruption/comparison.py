@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.evaluation.corruption_baseline import FORMAT, RESULT_FILE
-from fastreid_ext.evaluation.corruption_pixels import pixel_makers_differ
-from fastreid_ext.evaluation.corruption_results import SPOKEN_SIDES
+from fastreid_ext.evaluation.corruption.baseline import FORMAT, RESULT_FILE
+from fastreid_ext.evaluation.corruption.pixels import pixel_makers_differ
+from fastreid_ext.evaluation.corruption.results import SPOKEN_SIDES
 from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
 from fastreid_ext.evaluation.ranking import column_title

@@ -1,0 +1,1 @@
+"""-C evaluation: measure the parts, put them together, compare them with others."""
