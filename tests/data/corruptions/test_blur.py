@@ -25,20 +25,9 @@ from fastreid_ext.data.transforms.corruptions.streaks import (
 )
 from fastreid_ext.data.transforms.corruptions.zooming import zoom_table
 
+from .modes import SEVERITIES, fast, noise_image
+
 BLURS = ("gaussian_blur", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur")
-SEVERITIES = (1, 2, 3, 4, 5)
-
-
-def noise_image(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def fast(image, name, severity, seed=0):
-    return corrupt(image, name, severity, np.random.default_rng(seed))
-
-
-def faithful(image, name, severity, seed=0):
-    return corrupt(image, name, severity, np.random.RandomState(seed), faithful=True)
 
 
 def agrees_after_truncation(image, exact):

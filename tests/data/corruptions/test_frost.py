@@ -6,23 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fastreid_ext.data.transforms.corruptions import corrupt, frost_textures
+from fastreid_ext.data.transforms.corruptions import frost_textures
 from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, frost_texture
 from fastreid_ext.data.transforms.corruptions.weather import FROST
 
-SEVERITIES = (1, 2, 3, 4, 5)
-
-
-def noise_image(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def fast(image, name, severity, seed=0):
-    return corrupt(image, name, severity, np.random.default_rng(seed))
-
-
-def faithful(image, name, severity, seed=0):
-    return corrupt(image, name, severity, np.random.RandomState(seed), faithful=True)
+from .modes import SEVERITIES, faithful, fast, noise_image
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
