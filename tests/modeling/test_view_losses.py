@@ -2,6 +2,8 @@
 
 import copy
 import math
+import multiprocessing
+import os
 
 import pytest
 import torch
@@ -251,19 +253,34 @@ def test_works_in_mixed_precision_and_learns():
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
-def test_works_below_ddp(tmp_path):
+def losses_below_ddp(store, answers):
+    """Child: losses of the same batch, alone and below DDP, and a backward pass."""
+    torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+        "gloo", init_method=f"file://{store}", rank=0, world_size=1
     )
-    try:
-        model = build(config(**CIL))
-        alone = {name: loss.detach() for name, loss in losses_of(model, batch()).items()}
-        wrapped = DistributedDataParallel(model, broadcast_buffers=False)
-        losses = losses_of(wrapped, batch())
-        sum(losses.values()).backward()
-        torch.testing.assert_close({n: x.detach() for n, x in losses.items()}, alone)
-    finally:
-        torch.distributed.destroy_process_group()
+    model = build(config(**CIL))
+    alone = {name: float(loss) for name, loss in losses_of(model, batch()).items()}
+    losses = losses_of(DistributedDataParallel(model, broadcast_buffers=False), batch())
+    sum(losses.values()).backward()
+    answers.put((alone, {name: float(loss) for name, loss in losses.items()}))
+    answers.close()
+    answers.join_thread()
+    # Without freeing DDP: gloo's threads may then wait for Python's lock for ever.
+    os._exit(0)
+
+
+def test_works_below_ddp(tmp_path):
+    # Forked, so that fastreid need not be imported again.
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(
+        target=losses_below_ddp, args=(tmp_path / "store", answers), daemon=True
+    )
+    child.start()
+    alone, below = answers.get(timeout=60)
+    child.join(timeout=60)
+    assert below == pytest.approx(alone)
 
 
 def test_a_copy_has_its_own_views():
