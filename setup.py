@@ -51,6 +51,8 @@ setup(
             "transformers>=5.23,<6",
             "peft>=0.21.2,<0.22",
             "accelerate>=1.15,<2",
+            # Perceptual hashes, by which near-duplicates are found.
+            "ImageHash>=4.3,<5",
         ],
         # ONNX export and its check against torch.
         "deploy": ["onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.3"],
@@ -66,8 +68,13 @@ setup(
             "embreex>=4.4.0,<5",
             # Opens generated sets as anybody would.
             "datasets>=3,<6",
-            # Families of weights as their own libraries build and save them.
+            # Families of weights as their own libraries build and save them; with diffusers, peft
+            # and accelerate also what "generation" needs, so that its tests run.
             "transformers>=5.23,<6",
+            "diffusers==0.42.1",
+            "peft>=0.21.2,<0.22",
+            "accelerate>=1.15,<2",
+            "ImageHash>=4.3,<5",
             "open_clip_torch>=3,<4",
             "hypothesis>=6.100",
             "onnx>=1.18",

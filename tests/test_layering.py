@@ -18,9 +18,11 @@ ALLOWED = {
     "rendered": {"atomic", "bodies", "manifest"},
     "data": {"atomic", "config", "manifest"},
     "modeling": {"config"},
+    # The offline half that needs torch: reads registered data sets, never the trainer.
+    "generation": {"atomic", "config", "data", "manifest", "modeling"},
     "evaluation": {"atomic", "config", "data"},
     # Clocks, peers and what is measured: for tools and tests.
-    "benchmarks": {"config", "data"},
+    "benchmarks": {"config", "data", "generation"},
     "engine": {"atomic", "compat", "config", "data", "modeling", "evaluation"},
     # A trained model elsewhere: ONNX, features of a folder.
     "deploy": {"atomic", "config", "data", "evaluation", "engine"},

@@ -22,6 +22,7 @@ from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS, bdb_problems
 from fastreid_ext.config.data_settings import data_problems
 from fastreid_ext.config.evaluation import evaluation_problems
 from fastreid_ext.config.fast_path import fast_path_problems
+from fastreid_ext.config.generation import generation_problems
 from fastreid_ext.config.pretrained import FAMILY_NAMES, pretrained_problems
 from fastreid_ext.config.robust import PRETRAINING_LOSSES, VIEW_LOSSES, robust_problems
 
@@ -58,6 +59,7 @@ def check_config(cfg: CfgNode) -> None:
     problems += augmentation_problems(cfg)
     problems += fast_path_problems(cfg)
     problems += robust_problems(cfg)
+    problems += generation_problems(cfg)
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))
 

@@ -5,6 +5,7 @@ from fastreid.config import CfgNode as CN
 
 from fastreid_ext.config.augmentation import add_augmentation_keys
 from fastreid_ext.config.fast_path import add_fast_path_keys
+from fastreid_ext.config.generation import add_generation_keys
 from fastreid_ext.config.pretrained import add_pretrained_keys
 from fastreid_ext.config.robust import add_robust_keys
 
@@ -45,6 +46,7 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     add_augmentation_keys(cfg)
     add_fast_path_keys(cfg)
     add_robust_keys(cfg)
+    add_generation_keys(cfg)
 
     # Loader processes during evaluation (fastreid fixes 4).
     cfg.TEST.NUM_WORKERS = 4
