@@ -1,0 +1,169 @@
+"""Which part of a job this process does, and the lock that keeps a second one out of it.
+
+Shards are static: shard i of n does every n-th identity, from i on. They talk to each other through
+finished files alone, so they may run at the same time or one after the other, on any machines that
+see the folder.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import logging
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+_LOCKS = "locks"
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Part ``index`` (from 0) of ``count``."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"expected a shard INDEX/COUNT with 0 <= INDEX < COUNT, got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """Return this shard's part of a list."""
+        return list(items[self.index :: self.count])
+
+
+def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
+    """Return the shard of this process.
+
+    Under ``accelerate launch`` or ``torchrun`` each process is one; with ``text`` as well, the
+    processes of a command share its part: ``torchrun --nproc-per-node 8 ... --shard 1/4`` is, on
+    the second of four machines, shards 8 to 15 of 32. Nothing is sent between processes, so no
+    process group is made.
+
+    Args:
+        text: "INDEX/COUNT", or "" for all.
+        environment: in which the launchers put RANK and WORLD_SIZE.
+
+    Raises:
+        ValueError: not INDEX/COUNT with INDEX < COUNT.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
+    if not match or int(match[1]) >= int(match[2]):
+        raise ValueError(f"expected --shard INDEX/COUNT with INDEX < COUNT, got '{text}'")
+    index, count = int(match[1]), int(match[2])
+    rank, size = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
+    return Shard(index * size + rank, count * size)
+
+
+def local_device(device: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the GPU of this process under a launcher, else ``device`` (MODEL.DEVICE) itself."""
+    if device == "cuda" and "LOCAL_RANK" in environment:
+        return f"cuda:{environment['LOCAL_RANK']}"
+    return device
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One of the processes that do a job.
+
+    Attributes:
+        output: folder of the job, OUTPUT_DIR.
+        shard: the part of the identities that is its own.
+        retry_failed: try identities again that failed before.
+        wait: minutes to wait for other workers while none of them finishes anything; 0 = not.
+    """
+
+    output: Path
+    shard: Shard = dataclasses.field(default_factory=Shard)
+    retry_failed: bool = False
+    wait: float = 60.0
+
+    def failure(self, stage: str, name: str) -> Path:
+        """File that says why an identity failed."""
+        return self.output / "failed" / stage / f"{name}.json"
+
+
+@contextlib.contextmanager
+def shard_lock(output: Path, shard: Shard) -> Iterator[None]:
+    """Hold the lock of a shard of the job in ``output``; the system frees it with the process.
+
+    Raises:
+        ValueError: another process holds it, or one that divides the job otherwise.
+    """
+    folder = Path(output) / _LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{shard.index}-of-{shard.count}.lock"
+    with open(path, "a+", encoding="utf-8") as file:
+        if not _locked(file.fileno()):
+            raise ValueError(
+                f"another process ({_holder(path)}) works on shard {shard} of {output}; wait until "
+                "it ends, or give each process a --shard of its own"
+            )
+        for other in sorted(folder.glob("*.lock")):
+            if other.stem.partition("-of-")[2] != str(shard.count) and _is_held(other):
+                raise ValueError(
+                    f"a process ({_holder(other)}) works on shard {other.stem.replace('-', ' ')} "
+                    f"of {output}, which overlaps with {shard}; divide the job one way at a time"
+                )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+def wait_for(
+    names: Sequence[str],
+    is_settled: Callable[[str], bool],
+    *,
+    stage: str,
+    worker: Worker,
+    seconds_between_looks: float = 2.0,
+) -> None:
+    """Wait until the other workers have done, or failed to do, their part of a stage.
+
+    Raises:
+        TimeoutError: none of them has finished anything for ``worker.wait`` minutes.
+    """
+    missing = [name for name in names if not is_settled(name)]
+    last_change = time.monotonic()
+    while missing:
+        if time.monotonic() - last_change >= 60 * worker.wait:
+            part = {name: index % worker.shard.count for index, name in enumerate(names)}
+            shards = sorted({f"{part[name]}/{worker.shard.count}" for name in missing})
+            raise TimeoutError(
+                f"stage {stage} is not finished: {len(missing)} of {len(names)} are left to shards "
+                f"{', '.join(shards)}, which have finished none for {worker.wait:g} minutes; run "
+                "those, then this command again"
+            )
+        _log.info("stage %s: waiting for %d of other workers", stage, len(missing))
+        time.sleep(seconds_between_looks)
+        left = [name for name in missing if not is_settled(name)]
+        if len(left) < len(missing):
+            last_change = time.monotonic()
+        missing = left
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_held(path: Path) -> bool:
+    with open(path, encoding="utf-8") as file:
+        return not _locked(file.fileno())  # closing gives it back
+
+
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8") or "just started"
