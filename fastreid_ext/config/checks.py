@@ -22,7 +22,7 @@ from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS, bdb_problems
 from fastreid_ext.config.data_settings import data_problems
 from fastreid_ext.config.evaluation import evaluation_problems
 from fastreid_ext.config.fast_path import fast_path_problems
-from fastreid_ext.config.generation import generation_problems
+from fastreid_ext.config.generation_checks import generation_names, generation_problems
 from fastreid_ext.config.pretrained import FAMILY_NAMES, pretrained_problems
 from fastreid_ext.config.robust import PRETRAINING_LOSSES, VIEW_LOSSES, robust_problems
 
@@ -104,6 +104,7 @@ def _names(cfg: CfgNode) -> list[str]:
             ("row", "source", "single", "per_image"),
         ),
         *augmentation_names(cfg),
+        *generation_names(cfg),
     )
     return [
         unknown_name(key, str(name), known)

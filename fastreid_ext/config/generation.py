@@ -1,4 +1,4 @@
-"""Keys of the generation of persons (tools/generate_persons.py), and what can be wrong with them.
+"""Keys of the generation of persons (tools/generate_persons.py).
 
 The people come from ``DATASETS.NAMES``, ``DATASETS.SUBSET`` and ``DATASETS.ROOT``, the device from
 ``MODEL.DEVICE``, the seed from ``SEED``, and everything is written below ``OUTPUT_DIR``, as in
@@ -202,8 +202,3 @@ def _add_filter(generation: CfgNode) -> None:
     # Least Hamming distance (bits of 64) of the perceptual hash to every earlier kept image of the
     # identity.
     duplicates.MIN_DISTANCE = 4
-
-
-def generation_problems(cfg: CfgNode) -> list[str]:
-    """Return what contradicts itself or lies out of range, each with what to do."""
-    return []

@@ -1,0 +1,117 @@
+"""What the configuration of a generation may not be."""
+
+import re
+
+import pytest
+from fastreid.config import CfgNode
+
+from fastreid_ext.config import load_config
+from fastreid_ext.config.generation_checks import job_problems
+
+
+def load(**keys: object) -> CfgNode:
+    pairs = {"MODEL.DEVICE": "cpu"} | {f"GENERATION.{key}": v for key, v in keys.items()}
+    return load_config("", [str(part) for pair in pairs.items() for part in pair])
+
+
+def test_defaults_are_good():
+    assert load().GENERATION.SIZE == [512, 256]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"DTYPE": "bfloat"},
+            "unknown name 'bfloat' in GENERATION.DTYPE; did you mean 'bfloat16'?",
+        ),
+        ({"CAPTIONS.AGGREGATION": "median"}, "did you mean 'medoid'?"),
+        ({"FINE_TUNING.METHOD": "lore"}, "did you mean 'lora'?"),
+        ({"FINE_TUNING.LOSS_ON": "noise"}, "known: epsilon, sample"),
+        ({"SAMPLING.FIT": "resiz"}, "did you mean 'resize'?"),
+        ({"SAMPLING.FORMAT": "jpeg"}, "did you mean 'jpg'?"),
+        ({"FILTER.REID.RULE": "percent"}, "did you mean 'percentile'?"),
+        ({"FILTER.USE": "['reed']"}, "in GENERATION.FILTER.USE; did you mean 'reid'?"),
+        ({"SIZE": "[100, 50]"}, "expected GENERATION.SIZE [height, width] in pixels, multiples"),
+        ({"SIZE": "[512]"}, "GENERATION.SIZE [height, width]"),
+        ({"SAMPLING.OUTPUT_SIZE": "[256, 0]"}, "expected GENERATION.SAMPLING.OUTPUT_SIZE [height"),
+        ({"IDENTITIES.MIN_IMAGES": 0}, "expected GENERATION.IDENTITIES.MIN_IMAGES >= 1, got 0"),
+        ({"IDENTITIES.MAX_IMAGES": 1}, "MAX_IMAGES 0 or at least MIN_IMAGES, got 1 and 2"),
+        ({"REFERENCE_SET.MIN_SIMILARITY": 1.5}, "MIN_SIMILARITY in [-1, 1], got 1.5"),
+        ({"SAMPLING.QUALITY": 100}, "expected GENERATION.SAMPLING.QUALITY in [1, 95], got 100"),
+        ({"FILTER.REID.PERCENTILE": 101.0}, "PERCENTILE in [0, 100], got 101.0"),
+        ({"FINE_TUNING.BASE_LR": 0.0}, "BASE_LR is 0, so nothing would be learned"),
+        ({"FINE_TUNING.BASE_LR": 1.5}, "expected GENERATION.FINE_TUNING.BASE_LR in [0, 1]"),
+        ({"FINE_TUNING.TEXT_ENCODER": True}, "set METHOD full, or PROMPT.TRAIN_TOKEN True"),
+        ({"FINE_TUNING.TARGET_MODULES": "[]"}, "to_q, to_k, to_v, to_out.0 are usual"),
+        ({"FINE_TUNING.PRIOR_WEIGHT": 0.0}, "would be drawn for nothing; set IMAGES 0"),
+        ({"PROMPT.TEMPLATE": "a {tokn} person"}, "unknown field '{tokn}' in GENERATION.PROMPT"),
+        ({"PROMPT.TEMPLATE": "a {token person"}, "write {token} and {caption}"),
+        ({"PROMPT.TEMPLATE": "a {caption}"}, "PROMPT.TOKEN is 'sks' but PROMPT.TEMPLATE has no"),
+        ({"PROMPT.TOKEN": "two words"}, "expected GENERATION.PROMPT.TOKEN without spaces"),
+        (
+            {"PROMPT.TOKEN": "", "PROMPT.TRAIN_TOKEN": True},
+            "name the token the new one starts from",
+        ),
+        ({"CAPTIONS.QUESTIONS": "[]"}, "QUESTIONS is empty; ask at least one"),
+        (
+            {"SAMPLING.GUIDANCE": 1.0, "SAMPLING.NEGATIVE_PROMPT": "blurred"},
+            "NEGATIVE_PROMPT has no effect with GUIDANCE 1.0; raise GUIDANCE above 1",
+        ),
+        ({"FILTER.USE": "['reid', 'reid']"}, "expected each filter once"),
+        ({"FILTER.CLIP.TEXTS": "['a person']"}, "something to compare it with"),
+    ],
+)
+def test_mistakes_are_named(keys, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(**keys)
+
+
+def test_a_job_needs_what_a_training_does_not():
+    [problem] = (text for text in job_problems(load()) if "FILTER" in text and "CONFIG" in text)
+    assert "GENERATION.FILTER.REID.CONFIG_FILE is empty; train a model on the source" in problem
+    assert job_problems(load(**{"FILTER.USE": "[]"})) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"FILTER.REID.WEIGHTS": "/no/such.pth"},
+            "no file at /no/such.pth (GENERATION.FILTER.REID",
+        ),
+        (
+            {"FILTER.CCTF.WEIGHTS": "/no/such.pth"},
+            "no file at /no/such.pth (GENERATION.FILTER.CCTF",
+        ),
+        ({"BASE_MODEL": "/no/such"}, "no folder at /no/such (GENERATION.BASE_MODEL); give the id"),
+        ({"CAPTIONS.CAPTIONER": "a/b/c"}, "no folder at a/b/c (GENERATION.CAPTIONS.CAPTIONER)"),
+        (
+            {"FILTER.USE": "['clip']", "FILTER.CLIP.MODEL": "./clip"},
+            "no folder at ./clip (GENERATION.FILTER.CLIP.MODEL)",
+        ),
+    ],
+)
+def test_what_a_job_lacks_is_named_before_it_begins(keys, message):
+    assert any(message in problem for problem in job_problems(load(**keys)))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["DATASETS.NAMES", "('GeneratedPersons',)", "DATASETS.GENERATED.ROOTS", "['x']"], "drawn"),
+        (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty; name the folder"),
+        (["DATASETS.NAMES", "()"], "DATASETS.NAMES is empty; name the data sets"),
+    ],
+)
+def test_a_job_needs_photographs_and_a_folder(pairs, message):
+    cfg = load_config("", ["MODEL.DEVICE", "cpu", "GENERATION.FILTER.USE", "[]", *pairs])
+    [problem] = job_problems(cfg)
+    assert message in problem
+
+
+def test_a_job_needs_identities():
+    cfg = load(**{"FILTER.USE": "[]"}).clone()
+    cfg.defrost()
+    cfg.DATASETS.NAMES = ("UnlabelledPersons",)
+    assert any("it has no identities; name a labelled set" in text for text in job_problems(cfg))
