@@ -10,15 +10,16 @@ from fastreid_ext.config import load_config
 from fastreid_ext.modeling.meta_arch import add_view_losses
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-FILES = sorted(CONFIGS.rglob("*.yml"))
+PROJECTS = CONFIGS.parent / "projects"
+FILES = sorted([*CONFIGS.rglob("*.yml"), *PROJECTS.rglob("*.yml")])
 BASES = sorted(CONFIGS.glob("Base-*.yml"))
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {"Baseline", "MGN", "BDB", "ContrastivePretrain", "SimCLRPretrain"}
 CIL = ["bagtricks-CIL", "AGW-CIL"]
-PRETRAINING = ["DAPG-stage1", "SimCLR"]
+PRETRAINING = ["DAPG-stage1", "SimCLR", "classification-pretrain"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS.parent)))
 def test_loads(path):
     cfg = load_config(path, CPU)
     assert cfg.MODEL.META_ARCHITECTURE in ARCHITECTURES
@@ -109,6 +110,25 @@ def test_stage_1_of_dapg_has_the_published_values():
     assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.CROP.SIZE == [256, 128]
     corruption = cfg.INPUT.CORRUPTION
     assert (corruption.NAMES, corruption.SEVERITIES) == ([], [1, 2, 3, 4, 5])
+
+
+def test_classification_pretraining_has_the_published_values():
+    """What the paper prints; for the rest ConvNeXt's recipe, which that is."""
+    cfg = load_config(CONFIGS / "Base-classification-pretrain.yml", CPU)
+    solver, inputs = cfg.SOLVER, cfg.INPUT
+    assert (solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY) == ("AdamW", 4e-3, 0.05)
+    assert (solver.MAX_EPOCH, solver.WARMUP_EPOCHS, solver.IMS_PER_BATCH) == (300, 20, 512)
+    assert (solver.SCHED, solver.ETA_MIN_LR) == ("CosineAnnealingLR", 1e-6)
+    assert (inputs.MIXUP.ENABLED, inputs.CUTMIX.ENABLED) == (True, True)
+    assert (inputs.MIXUP.ALPHA, inputs.CUTMIX.ALPHA) == (0.8, 1.0)
+    assert inputs.MIXUP.PROB == inputs.CUTMIX.PROB == 0.5
+    assert (inputs.RANDAUGMENT.ENABLED, inputs.RANDAUGMENT.TIMM) == (True, "rand-m9-mstd0.5-inc1")
+    erasing = inputs.SOFT_ERASING
+    assert (erasing.ENABLED, erasing.PROB, erasing.BETA) == (True, 0.25, [1.0, 0.0])
+    assert cfg.MODEL.LOSSES.NAME == ("CrossEntropyLoss",)
+    assert cfg.MODEL.LOSSES.CE.EPSILON == 0.1
+    assert inputs.SIZE_TRAIN == [256, 128]
+    assert (cfg.DATASETS.GENERATED.PERSON_IDS, cfg.MODEL.BACKBONE.PRETRAIN) == ("new", False)
 
 
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)

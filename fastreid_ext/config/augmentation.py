@@ -69,7 +69,8 @@ def _add_augmix(cfg: CfgNode) -> None:
 
 def _add_steps(cfg: CfgNode) -> None:
     # Soft random erasing (CIL): with PROB in [0, 1] a rectangle is mixed with Gaussian pixels
-    # (MODEL.PIXEL_MEAN, MODEL.PIXEL_STD); their share is Beta distributed with parameters BETA.
+    # (MODEL.PIXEL_MEAN, MODEL.PIXEL_STD); their share is Beta distributed with parameters BETA;
+    # [1.0, 0.0] = pixels alone, which is random erasing in "pixel" mode.
     # AREA: least and largest share of the image; ASPECT: least ratio of height to width.
     erasing = cfg.INPUT.SOFT_ERASING = CN({"ENABLED": False, "PROB": 0.5, "BETA": [0.5, 1.0]})
     erasing.AREA = [0.02, 0.4]
@@ -178,7 +179,7 @@ def _patch_rules(step: str, keys: CfgNode) -> list[tuple[bool, str]]:
         ),
         (0 < keys.ASPECT <= 1, f"expected INPUT.{step}.ASPECT in (0, 1], got {keys.ASPECT}"),
         (
-            len(beta) == 2 and min(beta) > 0,
+            len(beta) == 2 and (min(beta) > 0 or (step, beta) == ("SOFT_ERASING", [1, 0])),
             f"expected INPUT.{step}.BETA with two numbers above 0, got {beta}",
         ),
     ]

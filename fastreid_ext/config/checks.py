@@ -24,6 +24,7 @@ from fastreid_ext.config.evaluation import evaluation_problems
 from fastreid_ext.config.fast_path import fast_path_problems
 from fastreid_ext.config.generation_checks import generation_names, generation_problems
 from fastreid_ext.config.pretrained import FAMILY_NAMES, pretrained_problems
+from fastreid_ext.config.pretraining import pretraining_problems
 from fastreid_ext.config.robust import PRETRAINING_LOSSES, VIEW_LOSSES, robust_problems
 
 # What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
@@ -59,6 +60,7 @@ def check_config(cfg: CfgNode) -> None:
     problems += augmentation_problems(cfg)
     problems += fast_path_problems(cfg)
     problems += robust_problems(cfg)
+    problems += pretraining_problems(cfg)
     problems += generation_problems(cfg)
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))

@@ -7,6 +7,7 @@ from fastreid_ext.config.augmentation import add_augmentation_keys
 from fastreid_ext.config.fast_path import add_fast_path_keys
 from fastreid_ext.config.generation import add_generation_keys
 from fastreid_ext.config.pretrained import add_pretrained_keys
+from fastreid_ext.config.pretraining import add_pretraining_keys
 from fastreid_ext.config.robust import add_robust_keys
 
 
@@ -46,6 +47,7 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     add_augmentation_keys(cfg)
     add_fast_path_keys(cfg)
     add_robust_keys(cfg)
+    add_pretraining_keys(cfg)
     add_generation_keys(cfg)
 
     # Loader processes during evaluation (fastreid fixes 4).

@@ -30,15 +30,30 @@ def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:
     if cfg.DATALOADER.SAMPLER_TRAIN == ONCE_PER_IDENTITY:
         images = persons * cfg.DATALOADER.NUM_INSTANCE
     iterations = images // batch
-    before = max(math.ceil(solver.WARMUP_ITERS / iterations), solver.DELAY_EPOCHS)
+    warmup = warmup_iterations(cfg, iterations)
+    before = max(math.ceil(warmup / iterations), solver.DELAY_EPOCHS)
     if solver.SCHED == "CosineAnnealingLR" and before >= solver.MAX_EPOCH:
         raise ValueError(
             f"CosineAnnealingLR begins after {before} epochs (SOLVER.WARMUP_ITERS = "
-            f"{solver.WARMUP_ITERS} at {iterations} iterations per epoch, SOLVER.DELAY_EPOCHS = "
+            f"{warmup} at {iterations} iterations per epoch, SOLVER.DELAY_EPOCHS = "
             f"{solver.DELAY_EPOCHS}) but SOLVER.MAX_EPOCH is {solver.MAX_EPOCH}; raise it or warm "
             "up for less"
         )
     return iterations
+
+
+def warmup_iterations(cfg: CfgNode, iters_per_epoch: int) -> int:
+    """Return the iterations of warm-up, of SOLVER.WARMUP_EPOCHS or else of WARMUP_ITERS."""
+    return cfg.SOLVER.WARMUP_EPOCHS * iters_per_epoch or cfg.SOLVER.WARMUP_ITERS
+
+
+def with_warmup(cfg: CfgNode, iters_per_epoch: int) -> CfgNode:
+    """Fill in ``SOLVER.WARMUP_ITERS``, which fastreid reads, where the warm-up is in epochs."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.WARMUP_ITERS = warmup_iterations(cfg, iters_per_epoch)
+    cfg.freeze()
+    return cfg
 
 
 class StairWarmupLR(LRScheduler):

@@ -31,7 +31,11 @@ from fastreid_ext.engine.launch import wrap_for_processes
 from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
-from fastreid_ext.engine.schedule import build_lr_scheduler, iterations_per_epoch
+from fastreid_ext.engine.schedule import (
+    build_lr_scheduler,
+    iterations_per_epoch,
+    with_warmup,
+)
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep
 from fastreid_ext.engine.test_sets import evaluate_test_sets
@@ -56,6 +60,7 @@ class Trainer(DefaultTrainer):
         data_loader = self.build_train_loader(cfg)
         dataset = data_loader.dataset
         self.iters_per_epoch = iterations_per_epoch(cfg, len(dataset), dataset.num_classes)
+        cfg = with_warmup(cfg, self.iters_per_epoch)
         self.cfg = cfg = with_classes(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from fastreid_ext.config import load_config
-from fastreid_ext.engine.schedule import StairWarmupLR, build_lr_scheduler, iterations_per_epoch
+from fastreid_ext.engine.schedule import (
+    StairWarmupLR,
+    build_lr_scheduler,
+    iterations_per_epoch,
+    warmup_iterations,
+    with_warmup,
+)
 
 from .tiny import overrides
 
@@ -117,3 +123,20 @@ def test_contradictions_are_named(changes, message):
 def test_length_of_an_epoch(changes, persons, iterations):
     keys = {"SOLVER__IMS_PER_BATCH": 128, "DATALOADER__NUM_INSTANCE": 4}
     assert iterations_per_epoch(cfg_of(**keys | changes), 12936, persons) == iterations
+
+
+def test_warm_up_in_epochs_takes_the_place_of_that_in_iterations():
+    in_epochs = cfg_of(SOLVER__WARMUP_EPOCHS=3, SOLVER__MAX_EPOCH=9, SOLVER__WARMUP_ITERS=4)
+    assert warmup_iterations(in_epochs, 101) == 303
+    assert warmup_iterations(cfg_of(SOLVER__WARMUP_ITERS=4), 101) == 4
+    filled = with_warmup(in_epochs, 101)
+    assert (filled.SOLVER.WARMUP_ITERS, in_epochs.SOLVER.WARMUP_ITERS) == (303, 4)
+    assert filled.is_frozen()
+
+
+def test_a_warm_up_in_epochs_leaves_the_cosine_the_rest():
+    keys = {"SOLVER__SCHED": "CosineAnnealingLR", "SOLVER__MAX_EPOCH": 300}
+    cfg = with_warmup(cfg_of(**keys, SOLVER__WARMUP_EPOCHS=20), 1500)
+    schedules = build_lr_scheduler(cfg, optimizer_of(4e-3), 1500)
+    assert schedules["lr_sched"].T_max == 280
+    assert schedules["warmup_sched"].warmup_iters == 30000

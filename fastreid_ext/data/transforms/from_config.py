@@ -21,7 +21,7 @@ from fastreid_ext.data.transforms.multi_view import (
     IndependentViews,
 )
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
-from fastreid_ext.data.transforms.rand_augment import RandAugment
+from fastreid_ext.data.transforms.rand_augment import RandAugment, TimmRandAugment
 from fastreid_ext.data.transforms.random_corruption import RandomCorruption
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
@@ -90,8 +90,7 @@ def build_pixel_steps(cfg: CfgNode) -> list[Callable]:
     if inputs.GRAYSCALE.ENABLED:
         steps.append(RandomGrayscale(probability=inputs.GRAYSCALE.PROB))
     if inputs.RANDAUGMENT.ENABLED:
-        keys = inputs.RANDAUGMENT
-        steps.append(RandAugment(operations=keys.OPERATIONS, magnitude=keys.MAGNITUDE))
+        steps.append(_rand_augment(cfg))
     if inputs.AUGMIX.ENABLED:
         steps.append(_augmix_step(cfg))
     if inputs.SOFT_ERASING.ENABLED:
@@ -99,6 +98,13 @@ def build_pixel_steps(cfg: CfgNode) -> list[Callable]:
     if inputs.PATCH_MIXING.ENABLED:
         steps.append(build_mixing(cfg))
     return steps
+
+
+def _rand_augment(cfg: CfgNode) -> Callable:
+    keys = cfg.INPUT.RANDAUGMENT
+    if keys.TIMM:
+        return TimmRandAugment(keys.TIMM, fill=cfg.MODEL.PIXEL_MEAN)
+    return RandAugment(operations=keys.OPERATIONS, magnitude=keys.MAGNITUDE)
 
 
 def _augmix_step(cfg: CfgNode) -> Callable:

@@ -61,7 +61,8 @@ class SoftErasing:
 
     Args:
         probability: of an image to be changed, in [0, 1].
-        beta: the two parameters of the Beta distribution of the weight of the noise.
+        beta: the two parameters of the Beta distribution of the weight of the noise; with a second
+            of 0 the weight is 1, its limit: noise alone, random erasing by pixels.
         area: least and largest area as shares of the image.
         aspect: least ratio of height to width; the largest is its inverse.
         mean: of the noise for each channel, in grey levels.
@@ -98,7 +99,8 @@ class SoftErasing:
         if size is None:
             return None
         patch = place_patch(rng, height, width, size)
-        return SoftErasure(patch, float(rng.beta(*self.beta)), int(rng.integers(2**63)))
+        weight = float(rng.beta(*self.beta)) if self.beta[1] else 1.0
+        return SoftErasure(patch, weight, int(rng.integers(2**63)))
 
     def apply(self, image: NDArray[np.uint8], drawn: SoftErasure) -> NDArray[np.uint8]:
         """Mix the rectangle of a copy of the image with the noise of the drawn seed."""

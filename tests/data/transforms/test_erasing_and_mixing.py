@@ -129,3 +129,16 @@ def test_a_draw_depends_on_the_seed_and_the_input_stays(transform):
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first.dtype == np.uint8
+
+
+def test_a_second_beta_of_zero_is_erasing_by_pixels():
+    """The rectangle is a standard normal after normalisation, and nothing of the person is left."""
+    erase = erasing(probability=1.0, beta=(1.0, 0.0), mean=(120, 110, 100), std=(20, 21, 22))
+    image, rng = np.full((200, 100, 3), 250, np.uint8), np.random.default_rng(0)
+    drawn = [erase.sample(rng, 200, 100) for _ in range(50)]
+    assert {one.weight for one in drawn} == {1.0}
+    pixels = np.concatenate(
+        [erase.apply(image, one)[one.patch.slices].reshape(-1, 3) for one in drawn]
+    )
+    assert np.abs(pixels.mean(0) - (120, 110, 100)).max() < 0.5
+    assert np.abs(pixels.std(0) - (20, 21, 22)).max() < 0.5

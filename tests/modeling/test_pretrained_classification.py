@@ -1,0 +1,55 @@
+"""A checkpoint of pre-training by classification starts every baseline, whole."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from fastreid.modeling import build_model
+
+from fastreid_ext.config import load_config
+from fastreid_ext.modeling.backbones.build import build_backbone
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CPU = ["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "4"]
+SWIN = ["MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.BACKBONE.DEPTH", "tiny"]
+BACKBONES = {"resnet50": [], "swin": SWIN}
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def pretrained(request, tmp_path_factory):
+    """Return the keys of the backbone, a checkpoint file, and its tensors."""
+    keys = BACKBONES[request.param]
+    torch.manual_seed(1)
+    model = build_model(load_config(CONFIGS / "Base-classification-pretrain.yml", [*CPU, *keys]))
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.01)
+    path = tmp_path_factory.mktemp("pretrained") / "model_final.pth"
+    torch.save({"model": model.state_dict(), "epoch": 299}, path)
+    return keys, path, model.state_dict()
+
+
+@pytest.mark.parametrize("baseline", ["bagtricks", "AGW", "SBS", "BDB", "MGN"])
+def test_every_tensor_of_the_backbone_comes_along(pretrained, load, baseline):
+    keys, path, weights = pretrained
+    off = ["MODEL.BACKBONE.PRETRAIN", "False"]
+    cfg = load_config(CONFIGS / f"Base-{baseline}.yml", [*CPU, *keys, *off])
+    backbone = build_backbone(cfg)
+    report = load(backbone, path)
+    assert (report.family, report.matching.share) == ("fastreid", 1.0)
+    assert not report.missing + report.unexpected + report.reshaped + report.warnings
+    # Non-local blocks, which AGW and SBS add, are new.
+    assert all("NL_" in name for name in report.matching.new)
+    ours = backbone.state_dict()
+    assert all(torch.equal(ours[name], weights[f"backbone.{name}"]) for name in report.matched)
+    assert report.dropped == ["heads.weight"]
+
+
+def test_through_the_configuration_into_the_branches_of_mgn(pretrained):
+    keys, path, weights = pretrained
+    given = [*CPU, *keys, "MODEL.BACKBONE.PRETRAIN_PATH", str(path)]
+    model = build_model(load_config(CONFIGS / "Base-MGN.yml", given))
+    name = "layers.3.blocks.1.mlp.fc2.weight" if keys else "layer4.2.conv3.weight"
+    last = weights[f"backbone.{name}"]
+    for branch in (model.b1, model.b2, model.b3):
+        assert any(torch.equal(value, last) for value in branch.parameters())
