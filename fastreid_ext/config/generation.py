@@ -51,6 +51,10 @@ def _add_identities(generation: CfgNode) -> None:
     # Whether references come from one camera, the one with most images, in the order of their
     # frames ("consecutive images of one ID from the same camera" in the paper).
     identities.SAME_CAMERA = True
+    # With SAME_CAMERA: frames further apart than this belong to two tracklets, of which the longest
+    # is taken (frame numbers in file names, 25 a second in Market-1501); 0 = all of a camera are
+    # one.
+    identities.MAX_FRAME_GAP = 0
     # Images lower than this, in pixels, are not used as references; 0 = all are.
     identities.MIN_HEIGHT = 64
     # Least variance of the Laplacian of the grey image (0-255 squared) of a reference: blurred

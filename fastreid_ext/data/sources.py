@@ -71,14 +71,28 @@ def training_items(cfg: CfgNode) -> TrainingItems:
     """
     together = TrainingItems()
     for name in cfg.DATASETS.NAMES:
-        items, base, lists = _training_split(cfg, name)
-        if name != GENERATED:
-            items, said = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
-            together.subsets += [said] if said else []
+        items, _, said = training_split(cfg, name)
+        together.subsets += [said] if said else []
         together.items += items
         together.is_generated += [name == GENERATED] * len(items)
         together.source += [name] * len(items)
     return together
+
+
+def training_split(cfg: CfgNode, name: str) -> tuple[list[Item], Path, str]:
+    """Return the training images of one data set that DATASETS.SUBSET leaves, sorted by path.
+
+    Also the folder that their paths are named from, and what was cut, in words ("" if nothing).
+
+    Raises:
+        FileNotFoundError: the data set is not there.
+        ValueError: as :func:`training_items`.
+    """
+    items, base, lists = _training_split(cfg, name)
+    if name == GENERATED:
+        return items, base, ""
+    items, said = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
+    return items, base, said
 
 
 def write_subset_lists(

@@ -1,0 +1,46 @@
+"""Stage 1 of drawing persons: write OUTPUT_DIR/identities.jsonl, and say who is left out.
+
+    python tools/list_identities.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+        DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
+
+Each line is a person with the photographs to learn from, or the reason why there are none.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import fastreid_ext  # noqa: F401  before anything of fastreid
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.identities import (
+    find_identities,
+    summary,
+    used_identities,
+    write_identities,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", help="local YAML file")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Nothing is computed, so neither GPU nor weights are needed.
+    without_model = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
+    cfg = load_config(args.config_file, [*args.opts, *without_model])
+    identities, path = find_identities(cfg), Path(cfg.OUTPUT_DIR) / "identities.jsonl"
+    write_identities(path, identities)
+    for identity in identities:
+        if identity.reason:
+            logging.info("%s: %s", identity.name, identity.reason)
+    used_identities(identities)
+    print(f"{summary(identities)}: {path}")
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main()
