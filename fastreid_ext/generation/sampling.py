@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.generation.base_model import BaseModel
+from fastreid_ext.generation.lora_bank import LoraBank
 from fastreid_ext.generation.schedulers import make_scheduler
-
-if TYPE_CHECKING:
-    from fastreid_ext.generation.lora_bank import LoraBank
 
 NOT_FINITE = "the latents are not finite (NaN or infinite); a smaller FINE_TUNING.BASE_LR may help"
 ONE_COLOUR = "the decoded image has one colour; the VAE may overflow in GENERATION.DTYPE float16"
@@ -111,7 +109,7 @@ class _Launched:
 
 def draw(
     base: BaseModel,
-    bank: "LoraBank | None",
+    bank: LoraBank | None,
     requests: Iterable[Drawing],
     settings: SamplingSettings,
 ) -> Iterator[Drawn]:
@@ -136,13 +134,17 @@ def draw(
     prompts = _Prompts(base, settings)
     in_flight: _Launched | None = None
     remaining = iter(requests)
-    while batch := list(itertools.islice(remaining, settings.batch_size)):
-        launched = _launch(base, bank, batch, scheduler, prompts, settings)
+    try:
+        while batch := list(itertools.islice(remaining, settings.batch_size)):
+            launched = _launch(base, bank, batch, scheduler, prompts, settings)
+            if in_flight is not None:
+                yield from _arrived(in_flight)
+            in_flight = launched
         if in_flight is not None:
             yield from _arrived(in_flight)
-        in_flight = launched
-    if in_flight is not None:
-        yield from _arrived(in_flight)
+    finally:
+        if bank is not None:
+            bank.select_none()
 
 
 def _check(base: BaseModel, settings: SamplingSettings) -> None:
@@ -185,7 +187,7 @@ class _Prompts:
 
 def _launch(
     base: BaseModel,
-    bank: "LoraBank | None",
+    bank: LoraBank | None,
     batch: Sequence[Drawing],
     scheduler: SchedulerMixin,
     prompts: _Prompts,
@@ -194,8 +196,7 @@ def _launch(
     filled = [*batch, *[batch[-1]] * (settings.batch_size - len(batch))]
     with torch.inference_mode():
         if bank is not None:
-            rows = torch.tensor([request.adapter for request in filled])
-            bank.select(_sent(rows.repeat(2) if prompts.with_guidance else rows, base.device))
+            bank.select([request.adapter for request in filled] * (1 + prompts.with_guidance))
         latents = _denoised(base, filled, scheduler, prompts, settings)
         is_finite = latents.isfinite().all(dim=(1, 2, 3))
         decoded = [base.decode(chunk) for chunk in latents.split(_DECODED_AT_ONCE)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fastreid_ext.generation.base_model import read_base
+from fastreid_ext.generation.lora_bank import LoraBank
 from fastreid_ext.generation.sampling import (
     NOT_FINITE,
     ONE_COLOUR,
@@ -193,3 +194,52 @@ def test_refuses_a_distilled_model(base):
 def test_refuses_nothing_to_do(base, name):
     with pytest.raises(ValueError, match=rf"expected GENERATION.SAMPLING.{name.upper()} >= 1"):
         next(draw(base, None, requests(1), changed(**{name: 0})))
+
+
+@pytest.fixture
+def bank(base):
+    bank = LoraBank(base.unet, count=3, rank=2, alpha=2, target_modules=["to_q", "to_v"])
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        bank.weights.copy_(0.3 * torch.randn(bank.weights.shape, generator=generator))
+    yield bank
+    bank.remove()
+
+
+def adapted(count, adapters):
+    return [
+        dataclasses.replace(request, adapter=adapters[n % len(adapters)])
+        for n, request in enumerate(requests(count))
+    ]
+
+
+def test_each_image_has_the_adapter_of_its_row(base, bank):
+    mixed = [drawn.pixels for drawn in draw(base, bank, adapted(8, [0, 2, -1]), SETTINGS)]
+    plain = pixels_of(base, requests(8))
+    for k, (image, without) in enumerate(zip(mixed, plain, strict=True)):
+        assert np.array_equal(image, without) == (k % 3 == 2)
+    # The same row of a run in which all have that adapter.
+    all_of_2 = [drawn.pixels for drawn in draw(base, bank, adapted(8, [2]), SETTINGS)]
+    for k in (1, 4, 7):
+        assert np.abs(mixed[k].astype(int) - all_of_2[k]).max() <= 1
+
+
+def test_an_adapted_image_made_alone_equals_that_of_a_mixed_run(base, bank):
+    wanted = adapted(8, [0, 1, 1, 2, -1])
+    run = [drawn.pixels for drawn in draw(base, bank, wanted, SETTINGS)]
+    for k in (0, 2, 4, 7):
+        (alone,) = draw(base, bank, [wanted[k]], SETTINGS)
+        assert np.array_equal(alone.pixels, run[k])
+
+
+def test_the_bank_chooses_nothing_afterwards(base, bank):
+    plain = pixels_of(base, requests(1))
+    next(draw(base, bank, adapted(8, [0]), SETTINGS))  # left in the middle
+    assert np.array_equal(pixels_of(base, requests(1)), plain)
+
+
+def test_broken_weights_fail_the_images_of_their_person_alone(base, bank):
+    with torch.no_grad():
+        bank.weights[1] = float("nan")
+    drawn = list(draw(base, bank, adapted(6, [0, 1, 2]), SETTINGS))
+    assert [d.reason for d in drawn] == ["", NOT_FINITE, ""] * 2
