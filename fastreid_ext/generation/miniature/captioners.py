@@ -14,10 +14,10 @@ from transformers import (
 )
 
 from fastreid_ext.generation.miniature.models import (
+    save_together,
     seeded,
     transformer_sizes,
     vision_sizes,
-    write_folder,
 )
 from fastreid_ext.generation.miniature.sizes import ModelSizes
 from fastreid_ext.generation.miniature.vocabularies import bert_tokenizer, opt_tokenizer
@@ -86,14 +86,14 @@ def save_blip(folder: Path, sizes: ModelSizes, captions: Sequence[str], seed: in
     """Write a BLIP captioner with random weights."""
     with seeded(seed):
         model, processor = build_blip(sizes, captions)
-    write_folder(folder, model.save_pretrained, processor.save_pretrained)
+    save_together(folder, model, processor)
 
 
 def save_blip2(folder: Path, sizes: ModelSizes, captions: Sequence[str], seed: int = 0) -> None:
     """Write a BLIP-2 captioner with random weights."""
     with seeded(seed):
         model, processor = build_blip2(sizes, captions)
-    write_folder(folder, model.save_pretrained, processor.save_pretrained)
+    save_together(folder, model, processor)
 
 
 def _blip_images(sizes: ModelSizes) -> BlipImageProcessor:

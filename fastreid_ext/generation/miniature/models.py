@@ -4,9 +4,7 @@ Every model is of the class of its large relative, and a folder opens with ``fro
 """
 
 import contextlib
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from fastreid_ext.generation.disk import whole_folder
 from fastreid_ext.generation.miniature.sizes import ModelSizes
 from fastreid_ext.generation.miniature.vocabularies import (
     clip_tokenizer,
@@ -136,7 +135,7 @@ def save_pipeline(folder: Path, sizes: ModelSizes, captions: Sequence[str], seed
         pipeline = assemble_pipeline(
             build_clip(sizes, tokenizer), tokenizer, build_autoencoder(sizes), build_unet(sizes)
         )
-    write_folder(folder, pipeline.save_pretrained)
+    save_together(folder, pipeline)
 
 
 def save_clip(folder: Path, sizes: ModelSizes, captions: Sequence[str], seed: int = 0) -> None:
@@ -144,21 +143,14 @@ def save_clip(folder: Path, sizes: ModelSizes, captions: Sequence[str], seed: in
     tokenizer = clip_tokenizer(captions, sizes.text_tokens)
     with seeded(seed):
         clip = build_clip(sizes, tokenizer)
-    write_folder(folder, clip.save_pretrained, clip_processor(sizes, tokenizer).save_pretrained)
+    save_together(folder, clip, clip_processor(sizes, tokenizer))
 
 
-def write_folder(folder: Path, *writers: Callable[[Path], Any]) -> None:
-    """Let ``writers`` fill a folder that appears under its name only when it is whole."""
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        for write in writers:
-            write(partial)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def save_together(folder: Path, *parts: Any) -> None:
+    """Write what has ``save_pretrained`` into one folder, which is whole or not there."""
+    with whole_folder(folder, folder.parent) as partial:
+        for part in parts:
+            part.save_pretrained(partial)
 
 
 def transformer_sizes(width: int, layers: int, heads: int) -> dict[str, int]:

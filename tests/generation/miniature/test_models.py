@@ -94,20 +94,6 @@ def test_captioners_answer(kind, question, image, request):
     assert answers[0] == answers[1]
 
 
-def test_a_folder_is_whole_or_not_there(tmp_path):
-    def fill(folder):
-        folder.mkdir()
-        (folder / "file").write_text("new")
-
-    def fail(folder):
-        raise OSError("disk full")
-
-    models.write_folder(tmp_path / "a", fill)
-    with pytest.raises(OSError, match="disk full"):
-        models.write_folder(tmp_path / "b", fill, fail)
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
 def test_miniature_models_are_small():
     assert parameters(models.build_unet(MINIATURE)) < 6e6
     assert parameters(models.build_autoencoder(MINIATURE)) < 2e6

@@ -1,0 +1,56 @@
+"""Train the miniature BLIP captioner: images to captions, and to answers about them.
+
+[0] Li et al., "BLIP: Bootstrapping Language-Image Pre-training", ICML 2022, sec. 3.1,
+    https://arxiv.org/abs/2201.12086
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BlipForConditionalGeneration, BlipProcessor
+
+from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons
+from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
+from fastreid_ext.generation.miniature.train_clip import draw_squares, standardised
+from fastreid_ext.generation.miniature.training_texts import draw_question
+
+_NOT_LEARNED = -100  # label that the cross-entropy ignores
+
+
+def train_captioner(
+    model: BlipForConditionalGeneration,
+    processor: BlipProcessor,
+    persons: CaptionedPersons,
+    schedule: Schedule,
+    progress: Progress,
+) -> list[float]:
+    """Train in place; return the losses. The images are squares of the captioner's size."""
+
+    def loss_of(rng: np.random.Generator) -> Tensor:
+        rows = rng.integers(len(persons), size=schedule.batch_size)
+        pairs = [draw_question(persons.captions[row], rng) for row in rows]
+        ids, mask, labels = (part.to(model.device) for part in answer_batch(processor, pairs))
+        images = draw_squares(persons.images[torch.from_numpy(rows)], rng).to(model.device)
+        pixels = standardised(images, processor)
+        return model(pixel_values=pixels, input_ids=ids, attention_mask=mask, labels=labels).loss
+
+    return fit(model, loss_of, schedule, progress)
+
+
+def answer_batch(
+    processor: BlipProcessor, pairs: list[tuple[str, str]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids, mask and labels (B, tokens) of questions and their answers.
+
+    A row reads ``[DEC] question answer [SEP]``; only answer and ``[SEP]`` are learned.
+    """
+    tokenizer = processor.tokenizer
+    joined = [f"{question} {answer}" for question, answer in pairs]
+    batch = tokenizer(joined, padding=True, return_tensors="pt")
+    ids, mask = batch.input_ids, batch.attention_mask
+    ids[:, 0] = tokenizer.bos_token_id
+    labels = ids.masked_fill(mask == 0, _NOT_LEARNED)
+    asked = tokenizer([question for question, _ in pairs], add_special_tokens=False).input_ids
+    for row, question in zip(labels, asked, strict=True):
+        row[: 1 + len(question)] = _NOT_LEARNED
+    return ids, mask, labels
