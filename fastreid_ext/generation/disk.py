@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def whole_folder(target: Path, output: Path) -> Iterator[Path]:
         target: folder to make, below ``output``.
         output: folder of the job.
     """
-    partial = output / _PARTIAL / str(target.relative_to(output)).replace(os.sep, "--")
+    partial = output / PARTIAL / str(target.relative_to(output)).replace(os.sep, "--")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
