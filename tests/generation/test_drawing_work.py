@@ -1,0 +1,116 @@
+import diffusers
+import numpy as np
+import pytest
+import torch
+from fastreid.config import get_cfg
+from PIL import Image
+
+from fastreid_ext.config.defaults import add_fastreid_ext_config
+from fastreid_ext.generation.adapter_files import LORA, write_adapter
+from fastreid_ext.generation.base_model import load_base
+from fastreid_ext.generation.drawing_work import drawing_model, drawing_work, reference_work
+from fastreid_ext.generation.identities import Identity, SourceImage
+from fastreid_ext.generation.layout import Layout
+from fastreid_ext.generation.lora_bank import LoraBank
+from fastreid_ext.generation.reference_set import read_reference_set
+from fastreid_ext.manifest import read_identity, sha256_of
+
+NAMES = ["Market1501_0002", "Market1501_0007"]
+PROMPTS = {NAMES[0]: "a photo of sks person, a coat", NAMES[1]: "a photo of sks person, red shorts"}
+
+
+@pytest.fixture(scope="module")
+def cfg(tiny_pipeline_folder):
+    cfg = get_cfg()
+    add_fastreid_ext_config(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.SEED = 4
+    generation = cfg.GENERATION
+    generation.BASE_MODEL = str(tiny_pipeline_folder)
+    generation.DTYPE, generation.SIZE = "float32", [32, 16]
+    generation.FINE_TUNING.RANK, generation.FINE_TUNING.ALPHA = 2, 4
+    generation.FINE_TUNING.IDENTITIES_AT_ONCE = 2
+    sampling = generation.SAMPLING
+    sampling.IMAGES_PER_IDENTITY, sampling.STEPS, sampling.BATCH_SIZE = 3, 2, 4
+    sampling.OUTPUT_SIZE, sampling.FORMAT = [32, 16], "png"
+    generation.REFERENCE_SET.IMAGES = 2
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def model(cfg):
+    return drawing_model(cfg, load_base(cfg))
+
+
+@pytest.fixture(scope="module")
+def layout(cfg, model, tmp_path_factory):
+    """A job in which two persons have adapters, drawn."""
+    layout = Layout(tmp_path_factory.mktemp("job"))
+    tuning = cfg.GENERATION.FINE_TUNING
+    trained = LoraBank(model.unet, count=2, rank=2, alpha=4, target_modules=tuning.TARGET_MODULES)
+    generator = torch.Generator().manual_seed(1)
+    for k, name in enumerate(NAMES):
+        state = {
+            key: 0.3 * torch.randn(value.shape, generator=generator)
+            for key, value in trained.state_of(k).items()
+        }
+        layout.adapter(name).mkdir(parents=True)
+        targets = tuning.TARGET_MODULES
+        write_adapter(layout.adapter(name), state, rank=2, alpha=4, targets=targets)
+    trained.remove()
+    people = {
+        name: Identity(
+            name=name,
+            source_dataset="Market1501",
+            person_id=int(name[-4:]),
+            images=(SourceImage(path="a.jpg", camera=0, frame=0),),
+        )
+        for name in NAMES
+    }
+    work = drawing_work(cfg, model, people, PROMPTS, layout)
+    assert work(NAMES) == {}
+    return layout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_are_those_diffusers_draws_with_the_adapter(layout, tiny_pipeline_folder, name):
+    rows = [row.image for row in read_identity(layout.images / name)]
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
+        tiny_pipeline_folder, safety_checker=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_lora_weights(layout.adapter(name))
+    expected = pipeline(
+        [PROMPTS[name]] * 3,
+        height=32,
+        width=16,
+        num_inference_steps=2,
+        guidance_scale=7.5,
+        generator=[torch.Generator().manual_seed(row.seed) for row in rows],
+        output_type="np",
+    ).images
+    for row, image in zip(rows, expected, strict=True):
+        found = np.asarray(Image.open(layout.images / name / row.file_name)).astype(int)
+        assert np.abs(found - (255 * image).round()).max() <= 1
+
+
+def test_rows_name_the_adapter(layout, model):
+    row = read_identity(layout.images / NAMES[1])[0].image
+    digest = sha256_of(layout.adapter(NAMES[1]) / LORA)[:12]
+    assert row.model_ids == (model.name, f"adapters/{NAMES[1]}@{digest}")
+    assert row.prompt == PROMPTS[NAMES[1]]
+
+
+def test_reference_sets_of_clusters(cfg, model, tmp_path):
+    layout = Layout(tmp_path)
+    leaders = {"c1": "a photo of person, a coat", "c2": "a photo of person, red shorts"}
+    assert reference_work(cfg, model, leaders, layout)(["c1", "c2"]) == {}
+    sets = [read_reference_set(layout.reference_set(cluster)) for cluster in leaders]
+    assert [len(found.mean) for found in sets] == [2, 2]
+    assert not torch.equal(sets[0].mean, sets[1].mean)
+
+
+def test_a_missing_adapter_says_what_to_run(cfg, model, tmp_path):
+    work = drawing_work(cfg, model, {}, PROMPTS, Layout(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"make it with tools/fine_tune_persons.py"):
+        work(NAMES[:1])
