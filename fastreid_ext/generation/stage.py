@@ -92,7 +92,7 @@ def run_stage(
         for group in groups:
             reasons |= _do(work, group)
             for name in group:
-                _settle(worker, stage, name, reasons[name])
+                settle(worker, stage, name, reasons[name])
             failed |= {name: reasons[name] for name in group if reasons[name]}
             if not finished:
                 _expect_other_reasons(reasons, stage)
@@ -122,6 +122,17 @@ def failures(output: Path, stage: str) -> dict[str, str]:
     return reasons
 
 
+def settle(worker: Worker, stage: str, name: str, reason: str) -> None:
+    """Write down why an identity failed in a stage; "" takes back what was written."""
+    path = worker.failure(stage, name)
+    if not reason:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"identity": name, "stage": stage, "reason": reason}
+    atomic_write_text(path, json.dumps(content, indent=2) + "\n")
+
+
 def free_memory() -> None:
     """Give back what the models of a finished stage held."""
     gc.collect()
@@ -141,16 +152,6 @@ def _do(work: Work, group: Sequence[str]) -> dict[str, str]:
             return {group[0]: f"{type(error).__name__}: {error}"}
         _log.warning("%s: trying them one by one after: %s", ", ".join(group), error)
     return {name: reason for name in group for reason in _do(work, [name]).values()}
-
-
-def _settle(worker: Worker, stage: str, name: str, reason: str) -> None:
-    path = worker.failure(stage, name)
-    if not reason:
-        path.unlink(missing_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"identity": name, "stage": stage, "reason": reason}
-    atomic_write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _expect_other_reasons(reasons: Mapping[str, str], stage: str) -> None:
