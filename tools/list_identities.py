@@ -3,7 +3,8 @@
     python tools/list_identities.py --config-file projects/DiffusionReID/generate_Market1501.yml \
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
 
-Each line is a person with the photographs to learn from, or the reason why there are none.
+Each line is a person with the photographs to learn from, or the reason why there are none. When a
+job has begun in that folder (job.json), its list is shown and stays as it is.
 """
 
 import argparse
@@ -15,10 +16,13 @@ from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.generation.identities import (
     find_identities,
+    read_identities,
     summary,
     used_identities,
     write_identities,
 )
+from fastreid_ext.generation.job_folder import SETTINGS
+from fastreid_ext.generation.layout import Layout
 
 
 def main() -> None:
@@ -32,13 +36,17 @@ def main() -> None:
     # Nothing is computed, so neither GPU nor weights are needed.
     without_model = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
     cfg = load_config(args.config_file, [*args.opts, *without_model])
-    identities, path = find_identities(cfg), Path(cfg.OUTPUT_DIR) / "identities.jsonl"
-    write_identities(path, identities)
+    layout = Layout(Path(cfg.OUTPUT_DIR))
+    if (layout.output / SETTINGS).exists() and layout.identities.exists():
+        identities = read_identities(layout.identities)
+    else:
+        identities = find_identities(cfg)
+        write_identities(layout.identities, identities)
     for identity in identities:
         if identity.reason:
             logging.info("%s: %s", identity.name, identity.reason)
     used_identities(identities)
-    print(f"{summary(identities)}: {path}")
+    print(f"{summary(identities)}: {layout.identities}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Stage 2: ask about the images of each identity, then make one caption of the answers."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from fastreid.config import CfgNode
 from transformers import CLIPTokenizer
 
@@ -21,6 +23,7 @@ from fastreid_ext.generation.captions import (
 )
 from fastreid_ext.generation.identities import Identity, load_images
 from fastreid_ext.generation.prompts import fits
+from fastreid_ext.generation.source_persons import source_folder
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ def captioned(identity: Identity, most: int) -> Identity:
         return identity
     places = np.linspace(0, count - 1, most).round().astype(int)
     images = tuple(identity.images[place] for place in places)
-    return Identity(**{**vars(identity), "images": images})
+    return dataclasses.replace(identity, images=images)
 
 
 def caption_identities(
@@ -77,6 +80,38 @@ def caption_identities(
         )
         write_answers(output, answers)
     return failed
+
+
+def open_captioning(
+    cfg: CfgNode,
+    identities: Sequence[Identity],
+    output: Path,
+    device: str | torch.device | None = None,
+) -> Callable[[Sequence[str]], dict[str, str]]:
+    """Load the captioner and return the work of the stage for :func:`.stage.run_stage`.
+
+    Args:
+        cfg: GENERATION.CAPTIONS and DATASETS are read.
+        identities: of the job.
+        output: folder of the job.
+        device: default MODEL.DEVICE.
+    """
+    captions = cfg.GENERATION.CAPTIONS
+    roots = {name: source_folder(cfg, name) for name in {i.source_dataset for i in identities}}
+    by_name = {identity.name: identity for identity in identities}
+    captioner = Captioner.from_config(cfg, device)
+
+    def work(names: Sequence[str]) -> dict[str, str]:
+        return caption_identities(
+            [by_name[name] for name in names],
+            captioner,
+            output=output,
+            root_of=roots.__getitem__,
+            questions=captions.QUESTIONS,
+            max_images=captions.MAX_IMAGES,
+        )
+
+    return work
 
 
 def has_answers(output: Path, name: str) -> bool:

@@ -1,0 +1,49 @@
+"""Stage 2 of drawing persons: say in words what each looks like.
+
+    python tools/caption_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+        DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
+
+Writes OUTPUT_DIR/captions.jsonl, one line for each identity. Read it, and correct `caption` where
+it is wrong: no later command writes over a line that is there.
+"""
+
+import argparse
+import logging
+
+import fastreid_ext  # noqa: F401  before anything of fastreid
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.job_folder import open_job
+from fastreid_ext.generation.job_people import ask_captioner, captions_of_job, identities_of_job
+from fastreid_ext.generation.layout import Layout
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", help="local YAML file")
+    parser.add_argument("--shard", default="", help="INDEX/COUNT: this process's part; default all")
+    parser.add_argument("--retry", choices=["failed"], help="try again what failed before")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    without_weights = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
+    cfg = load_config(args.config_file, [*args.opts, *without_weights])
+    with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
+        people = identities_of_job(cfg, worker)
+        report = ask_captioner(cfg, worker, people)
+        rows = captions_of_job(cfg, worker, people)
+    edited = sum(row.edited for row in rows.values())
+    print(
+        f"{report.done} identities captioned, {report.skipped} were, {len(report.failed)} failed; "
+        f"{len(rows)} captions ({edited} corrected by hand): {Layout(worker.output).captions}"
+    )
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())
