@@ -13,6 +13,7 @@ from fastreid_ext.generation.identities import Identity, SourceImage
 from fastreid_ext.generation.layout import Layout
 from fastreid_ext.generation.lora_bank import LoraBank
 from fastreid_ext.generation.reference_set import read_reference_set
+from fastreid_ext.generation.trained_token import write_embedding
 from fastreid_ext.manifest import read_identity, sha256_of
 
 NAMES = ["Market1501_0002", "Market1501_0007"]
@@ -37,6 +38,38 @@ def cfg(tiny_pipeline_folder):
     return cfg
 
 
+def person(name):
+    return Identity(
+        name=name,
+        source_dataset="Market1501",
+        person_id=int(name[-4:]),
+        images=(SourceImage(path="a.jpg", camera=0, frame=0),),
+    )
+
+
+def opened(folder):
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def expect_images_of(pipeline, prompt, folder):
+    """The folder has the images that diffusers' pipeline draws from the seeds in its rows."""
+    rows = [row.image for row in read_identity(folder)]
+    expected = pipeline(
+        [prompt] * 3,
+        height=32,
+        width=16,
+        num_inference_steps=2,
+        guidance_scale=7.5,
+        generator=[torch.Generator().manual_seed(row.seed) for row in rows],
+        output_type="np",
+    ).images
+    for row, image in zip(rows, expected, strict=True):
+        found = np.asarray(Image.open(folder / row.file_name)).astype(int)
+        assert np.abs(found - (255 * image).round()).max() <= 1
+
+
 @pytest.fixture(scope="module")
 def model(cfg):
     return drawing_model(cfg, load_base(cfg))
@@ -58,15 +91,7 @@ def layout(cfg, model, tmp_path_factory):
         targets = tuning.TARGET_MODULES
         write_adapter(layout.adapter(name), state, rank=2, alpha=4, targets=targets)
     trained.remove()
-    people = {
-        name: Identity(
-            name=name,
-            source_dataset="Market1501",
-            person_id=int(name[-4:]),
-            images=(SourceImage(path="a.jpg", camera=0, frame=0),),
-        )
-        for name in NAMES
-    }
+    people = {name: person(name) for name in NAMES}
     work = drawing_work(cfg, model, people, PROMPTS, layout)
     assert work(NAMES) == {}
     return layout
@@ -74,24 +99,9 @@ def layout(cfg, model, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_images_are_those_diffusers_draws_with_the_adapter(layout, tiny_pipeline_folder, name):
-    rows = [row.image for row in read_identity(layout.images / name)]
-    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
-        tiny_pipeline_folder, safety_checker=None
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = opened(tiny_pipeline_folder)
     pipeline.load_lora_weights(layout.adapter(name))
-    expected = pipeline(
-        [PROMPTS[name]] * 3,
-        height=32,
-        width=16,
-        num_inference_steps=2,
-        guidance_scale=7.5,
-        generator=[torch.Generator().manual_seed(row.seed) for row in rows],
-        output_type="np",
-    ).images
-    for row, image in zip(rows, expected, strict=True):
-        found = np.asarray(Image.open(layout.images / name / row.file_name)).astype(int)
-        assert np.abs(found - (255 * image).round()).max() <= 1
+    expect_images_of(pipeline, PROMPTS[name], layout.images / name)
 
 
 def test_rows_name_the_adapter(layout, model):
@@ -108,6 +118,54 @@ def test_reference_sets_of_clusters(cfg, model, tmp_path):
     sets = [read_reference_set(layout.reference_set(cluster)) for cluster in leaders]
     assert [len(found.mean) for found in sets] == [2, 2]
     assert not torch.equal(sets[0].mean, sets[1].mean)
+
+
+def test_a_trained_word_is_put_into_the_prompt(cfg, model, tiny_pipeline_folder, tmp_path):
+    """Equal to diffusers with the embedding loaded."""
+    name, layout = NAMES[0], Layout(tmp_path)
+    zero = LoraBank(model.unet, count=1, rank=2, alpha=4, target_modules=["to_q"])
+    state, prompt = zero.state_of(0), f"a photo of <{name}> person"
+    zero.remove()
+    layout.adapter(name).mkdir(parents=True)
+    write_adapter(layout.adapter(name), state, rank=2, alpha=4, targets=["to_q"])
+    vector = torch.randn(32, generator=torch.Generator().manual_seed(2))
+    write_embedding(layout.adapter(name), f"<{name}>", vector)
+    few = cfg.clone()
+    few.GENERATION.FINE_TUNING.TARGET_MODULES = ["to_q"]
+    drawing_work(few, model, {name: person(name)}, {name: prompt}, layout)([name])
+
+    pipeline = opened(tiny_pipeline_folder)
+    pipeline.load_textual_inversion(layout.adapter(name))
+    expect_images_of(pipeline, prompt, layout.images / name)
+
+
+def test_full_weights_are_drawn_with(cfg, model, tiny_pipeline_folder, tmp_path):
+    """Equal to diffusers with the parts put in; the base model stays as it is."""
+    name, layout, before = NAMES[0], Layout(tmp_path), model.unet.conv_out.bias.clone()
+    pipeline = opened(tiny_pipeline_folder)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for part in (pipeline.unet, pipeline.text_encoder):
+            for weight in part.parameters():
+                weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    pipeline.unet.save_pretrained(layout.adapter(name) / "unet")
+    pipeline.text_encoder.save_pretrained(layout.adapter(name) / "text_encoder")
+    full = cfg.clone()
+    full.GENERATION.FINE_TUNING.METHOD = "full"
+    drawing_work(full, model, {name: person(name)}, PROMPTS, layout)([name])
+
+    expect_images_of(pipeline, PROMPTS[name], layout.images / name)
+    assert torch.equal(model.unet.conv_out.bias, before)
+
+
+def test_missing_full_weights_say_what_to_run(cfg, model, tmp_path):
+    full = cfg.clone()
+    full.GENERATION.FINE_TUNING.METHOD = "full"
+    work = drawing_work(full, model, {}, PROMPTS, Layout(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"expected weights of the whole U-Net in .*KEEP_FU"
+    ):
+        work(NAMES[:1])
 
 
 def test_a_missing_adapter_says_what_to_run(cfg, model, tmp_path):
