@@ -1,6 +1,5 @@
 """Train the miniature U-Net: noise prediction on cached latents, told captions by CLIP.
 
-
 Letters: B batch, h x w latent.
 
 [0] Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", ICCV 2023, eq. 7,
