@@ -78,7 +78,7 @@ class FeatureExtractor:
         features = []
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
-            batch = torch.stack([self.transform(_as_image(image)) for image in part])
+            batch = torch.stack([self.transform(as_image(image)) for image in part])
             features.append(self._features(batch))
         return np.concatenate(features)
 
@@ -195,7 +195,13 @@ def _join(samples: list[tuple[int, Tensor | str]]) -> Batch:
     return images, [row for row, _ in readable], problems
 
 
-def _as_image(image: AnyImage) -> Image.Image:
+def as_image(image: AnyImage) -> Image.Image:
+    """Return a file, or an array (H, W, 3) uint8 RGB in [0, 255], as Pillow's image.
+
+    Raises:
+        ValueError: an array of another type or shape.
+        OSError: a file that cannot be read.
+    """
     if isinstance(image, str | Path):
         return read_rgb(image)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):

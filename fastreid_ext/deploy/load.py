@@ -1,5 +1,6 @@
 """A configuration and a checkpoint, made ready to be used without data sets."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def description(cfg: CfgNode, config: Config, weights: str | Path) -> dict[str, 
         "architecture": f"{cfg.MODEL.META_ARCHITECTURE}, {cfg.MODEL.BACKBONE.NAME} "
         f"{cfg.MODEL.BACKBONE.DEPTH}",
         "weights": Path(weights).name,
-        "classes": str(_classes(weights)),
+        "classes": str(classes_of(weights)),
         "metric": cfg.TEST.METRIC,
         # Cosine similarity is the product of features that the user normalises.
         "normalised": "no; divide by the L2 norm before comparing"
@@ -74,7 +75,30 @@ def description(cfg: CfgNode, config: Config, weights: str | Path) -> dict[str, 
     }
 
 
-def _classes(weights: str | Path) -> int:
+def fingerprint_of(cfg: CfgNode, weights: str | Path) -> str:
+    """Return 12 hexadecimal digits by which a model that sees images so is known again.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+    """
+    weights = Path(weights).expanduser()
+    if not weights.is_file():
+        raise FileNotFoundError(f"no checkpoint at {weights}; give a file that training wrote")
+    model = cfg.MODEL.clone()
+    model.defrost()
+    model.DEVICE = ""
+    with weights.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    parts = (content, model.dump(), cfg.INPUT.dump(), str(cfg.TEST.FLIP.ENABLED))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def is_classifier(name: str) -> bool:
+    """Whether a tensor of that name holds the weights of the identities, a row each."""
+    return _CLASSIFIER.search(name) is not None
+
+
+def classes_of(weights: str | Path) -> int:
     """Return the number of identities of the training, 0 if the checkpoint does not tell."""
     state = read_checkpoint(Path(weights).expanduser(), lazily=True)["model"]
-    return max((len(value) for name, value in state.items() if _CLASSIFIER.search(name)), default=0)
+    return max((len(value) for name, value in state.items() if is_classifier(name)), default=0)

@@ -1,0 +1,34 @@
+"""The models of ``GENERATION.FILTER`` that were trained by this project."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.data.sources import dataset_root
+from fastreid_ext.deploy.feature_extractor import FeatureExtractor
+from fastreid_ext.deploy.identity_classifier import IdentityClassifier
+from fastreid_ext.deploy.load import fingerprint_of, ready_config
+
+
+def filter_models(cfg: CfgNode) -> dict[str, tuple[str, Callable[[], Any]]]:
+    """Return fingerprint and opener of the models that are named: "reid", "cctf" or none.
+
+    Nothing is loaded before an opener is called. The device is MODEL.DEVICE, the data sets are
+    looked for in DATASETS.ROOT, and the batch size is that of the filters.
+
+    Raises:
+        FileNotFoundError: a configuration or checkpoint is not there.
+        ValueError: a mistake in a configuration.
+    """
+    filters, models = cfg.GENERATION.FILTER, {}
+    common = ["TEST.IMS_PER_BATCH", str(filters.BATCH_SIZE)]
+    for name, kind in (("reid", FeatureExtractor), ("cctf", IdentityClassifier)):
+        node = filters[name.upper()]
+        if not node.WEIGHTS:
+            continue
+        overrides = [*common, "DATASETS.ROOT", dataset_root(cfg)]
+        ready = ready_config(node.CONFIG_FILE, device=cfg.MODEL.DEVICE, overrides=overrides)
+        models[name] = (fingerprint_of(ready, node.WEIGHTS), partial(kind, ready, node.WEIGHTS))
+    return models

@@ -1,0 +1,122 @@
+"""CLIP filter: does an image fit the wanted text better than others (zero-shot classification)?
+
+Letters: N images, T texts.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from transformers import AutoProcessor, CLIPModel
+
+from fastreid_ext.generation.model_folder import find_model_folder
+
+_KEY = "GENERATION.FILTER.CLIP.MODEL"
+
+
+class ClipFilter:
+    """CLIP that turns images into the probability of the first of some texts.
+
+    CLIP's own preparation cuts the middle square out of an image, of a person the trunk; such a
+    processor is given the whole image padded to a square with its mean colour.
+
+    Args:
+        folder: of a CLIP in transformers' layout, safetensors.
+        texts: T >= 2, the first is wanted.
+        device: where it computes.
+        batch_size: images at once.
+
+    Raises:
+        ValueError: a text with more tokens than CLIP takes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        texts: Sequence[str],
+        *,
+        device: str = "cpu",
+        batch_size: int = 64,
+    ) -> None:
+        options = {"local_files_only": True, "trust_remote_code": False}
+        model = CLIPModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, **options
+        )
+        self._model = model.to(device).eval().requires_grad_(False)
+        self._processor = AutoProcessor.from_pretrained(folder, **options)
+        self._device, self._batch_size = device, batch_size
+        self._texts = self._encoded(texts)
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return (N,) in [0, 1] of images (H, W, 3) RGB in [0, 255], the softmax over the texts."""
+        parts = [np.empty(0, np.float32)]
+        for start in range(0, len(images), self._batch_size):
+            batch = [self._prepared(image) for image in images[start : start + self._batch_size]]
+            parts.append(self._probabilities(batch).cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def _probabilities(self, images: Sequence[Image.Image]) -> Tensor:
+        pixels = self._processor.image_processor(images=list(images), return_tensors="pt")
+        pixels = pixels["pixel_values"].to(self._device)
+        features = _unit(self._model.get_image_features(pixel_values=pixels).pooler_output)
+        logits = self._model.logit_scale.float().exp() * features @ self._texts.T
+        return logits.softmax(dim=1)[:, 0]
+
+    @torch.no_grad()
+    def _encoded(self, texts: Sequence[str]) -> Tensor:
+        """Return the texts' features (T, D), of norm 1."""
+        tokens = self._processor.tokenizer(list(texts), padding=True, return_tensors="pt")
+        most = self._model.config.text_config.max_position_embeddings
+        if tokens.input_ids.shape[1] > most:
+            raise ValueError(
+                f"expected texts of at most {most} tokens in GENERATION.FILTER.CLIP.TEXTS, got "
+                f"{tokens.input_ids.shape[1]}; shorten the longest"
+            )
+        found = self._model.get_text_features(**tokens.to(self._device))
+        return _unit(found.pooler_output)
+
+    def _prepared(self, image: NDArray[np.uint8]) -> Image.Image:
+        picture, processor = Image.fromarray(image), self._processor.image_processor
+        if not processor.do_center_crop:
+            return picture
+        side = max(picture.size)
+        colour = tuple(round(255 * mean) for mean in processor.image_mean)
+        return ImageOps.pad(picture, (side, side), color=colour)
+
+
+def clip_source(cfg: CfgNode) -> tuple[str, Path]:
+    """Return fingerprint and folder of ``GENERATION.FILTER.CLIP``.
+
+    Raises:
+        FileNotFoundError: the model is not there.
+        ValueError: its weights are pickles.
+    """
+    clip = cfg.GENERATION.FILTER.CLIP
+    folder = find_model_folder(clip.MODEL, key=_KEY, download=cfg.GENERATION.DOWNLOAD)
+    total = hashlib.sha256(repr(list(clip.TEXTS)).encode())
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:12], folder
+
+
+def open_clip_filter(cfg: CfgNode) -> ClipFilter:
+    """Load ``GENERATION.FILTER.CLIP`` in float32, so that scores depend on no type."""
+    filters = cfg.GENERATION.FILTER
+    return ClipFilter(
+        clip_source(cfg)[1],
+        filters.CLIP.TEXTS,
+        device=cfg.MODEL.DEVICE,
+        batch_size=filters.BATCH_SIZE,
+    )
+
+
+def _unit(features: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(features.float(), dim=1)
