@@ -99,7 +99,7 @@ class LoraBank:
         uniform = torch.rand(self.size, generator=generator) * 2 - 1
         self.weights[k] = (uniform * self._bounds()).to(self.weights.device)
 
-    def select(self, rows: Tensor | Sequence[int]) -> None:
+    def select(self, rows: Tensor | Sequence[int], *, by_row: bool = False) -> None:
         """Choose the adapter of each row of the next batches.
 
         Call it before each forward pass of a training step, since it reads the weights anew; for
@@ -119,7 +119,7 @@ class LoraBank:
         if set(numbers) == {_NONE}:
             self._chosen = None
             return
-        groups = _groups(numbers)
+        groups = numbers if by_row else _groups(numbers)
         scales = None
         if _NONE in groups:
             used = [[[float(k != _NONE)]] for k in groups]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.generation.base_model import BaseModel
+from fastreid_ext.generation.device_transfer import fetched, sent
 from fastreid_ext.generation.lora_bank import LoraBank
 from fastreid_ext.generation.schedulers import make_scheduler
 
@@ -117,8 +118,8 @@ def draw(
 
     A batch is handed out when the next one has been sent to the device, which so never waits for
     what the caller does in less than a denoising step. Every batch has ``batch_size`` rows, the
-    last one too: an image then depends on its request alone, not on how many are drawn (for one
-    device, type and batch size).
+    last one too, and rows are computed by themselves: an image depends on its request alone, not
+    on how many are drawn or with whom (for one device, type and batch size).
 
     Args:
         base: the model.
@@ -130,13 +131,12 @@ def draw(
         ValueError: a setting does not go with the model.
     """
     _check(base, settings)
-    scheduler = make_scheduler(settings.scheduler, base.scheduler.config)
-    prompts = _Prompts(base, settings)
+    brush = _Brush(base, bank, settings)
     in_flight: _Launched | None = None
     remaining = iter(requests)
     try:
         while batch := list(itertools.islice(remaining, settings.batch_size)):
-            launched = _launch(base, bank, batch, scheduler, prompts, settings)
+            launched = brush.launch(batch)
             if in_flight is not None:
                 yield from _arrived(in_flight)
             in_flight = launched
@@ -159,21 +159,36 @@ def _check(base: BaseModel, settings: SamplingSettings) -> None:
             raise ValueError(f"expected GENERATION.SAMPLING.{name} >= 1, got {number}; raise it")
 
 
-class _Prompts:
-    """Embeddings of the prompts of a batch, each text encoded once while it is in use."""
+class _Brush:
+    """Sends batches to the device and does not wait for them."""
 
-    def __init__(self, base: BaseModel, settings: SamplingSettings) -> None:
-        self._base = base
-        self._known: dict[str, Tensor] = {}
-        self._negative = None
+    def __init__(self, base: BaseModel, bank: LoraBank | None, settings: SamplingSettings) -> None:
+        self._base, self._bank, self._settings = base, bank, settings
+        self._scheduler = make_scheduler(settings.scheduler, base.scheduler.config)
+        self._negative: Tensor | None = None
         if settings.guidance > 1:
             (self._negative,) = base.encode_prompts([settings.negative_prompt])
+        self._known: dict[str, Tensor] = {}  # prompts of the last batch and their embeddings
+        self._adapters: list[int] = []
 
-    @property
-    def with_guidance(self) -> bool:
-        return self._negative is not None
+    @torch.inference_mode()
+    def launch(self, batch: Sequence[Drawing]) -> _Launched:
+        """Start a batch; what is missing to the batch size is filled with its last request."""
+        filled = [*batch, *[batch[-1]] * (self._settings.batch_size - len(batch))]
+        self._select([request.adapter for request in filled])
+        latents = self._denoised(filled)
+        is_finite = latents.isfinite().all(dim=(1, 2, 3))
+        decoded = [self._base.decode(chunk) for chunk in latents.split(_DECODED_AT_ONCE)]
+        pixels = torch.cat(decoded).permute(0, 2, 3, 1).contiguous()
+        return _Launched(batch, *fetched(pixels, is_finite))
 
-    def of(self, batch: Sequence[Drawing]) -> Tensor:
+    def _select(self, adapters: list[int]) -> None:
+        if self._bank is None or adapters == self._adapters:
+            return
+        self._bank.select(adapters * (1 if self._negative is None else 2), by_row=True)
+        self._adapters = adapters
+
+    def _embeddings(self, batch: Sequence[Drawing]) -> Tensor:
         """(B, L, C), or with guidance (2 B, L, C), the negative prompt first."""
         texts = list(dict.fromkeys(r.prompt for r in batch if isinstance(r.prompt, str)))
         self._known = {text: self._known[text] for text in texts if text in self._known}
@@ -182,57 +197,32 @@ class _Prompts:
         rows = [self._known[r.prompt] if isinstance(r.prompt, str) else r.prompt for r in batch]
         if self._negative is not None:
             rows = [self._negative] * len(rows) + rows
-        return torch.stack(rows)
+        return torch.stack(rows).to(self._base.dtype)
 
-
-def _launch(
-    base: BaseModel,
-    bank: LoraBank | None,
-    batch: Sequence[Drawing],
-    scheduler: SchedulerMixin,
-    prompts: _Prompts,
-    settings: SamplingSettings,
-) -> _Launched:
-    filled = [*batch, *[batch[-1]] * (settings.batch_size - len(batch))]
-    with torch.inference_mode():
-        if bank is not None:
-            bank.select([request.adapter for request in filled] * (1 + prompts.with_guidance))
-        latents = _denoised(base, filled, scheduler, prompts, settings)
-        is_finite = latents.isfinite().all(dim=(1, 2, 3))
-        decoded = [base.decode(chunk) for chunk in latents.split(_DECODED_AT_ONCE)]
-        pixels = torch.cat(decoded).permute(0, 2, 3, 1).contiguous()
-        return _Launched(batch, *_fetched(pixels, is_finite))
-
-
-def _denoised(
-    base: BaseModel,
-    batch: Sequence[Drawing],
-    scheduler: SchedulerMixin,
-    prompts: _Prompts,
-    settings: SamplingSettings,
-) -> Tensor:
-    """Return the latents (B, 4, h, w) float32 of the last step, scaled as the U-Net has them."""
-    embeddings = prompts.of(batch).to(base.dtype)
-    # On the CPU, where the numbers do not depend on the device.
-    generators = [torch.Generator().manual_seed(request.seed) for request in batch]
-    scheduler.set_timesteps(settings.steps)
-    shape = base.latent_shape(settings.size)
-    noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-    latents = _sent(noise * scheduler.init_noise_sigma, base.device)
-    extra = _extra_arguments(scheduler, generators)
-    # The scheduler computes with steps on the host, and so never waits for the device.
-    on_device = _sent(scheduler.timesteps, base.device)
-    for step, step_on_device in zip(scheduler.timesteps, on_device, strict=True):
-        taken = torch.cat([latents, latents]) if prompts.with_guidance else latents
-        taken = scheduler.scale_model_input(taken, step).to(base.dtype)
-        predicted = base.unet(
-            taken, step_on_device, encoder_hidden_states=embeddings, return_dict=False
-        )[0].float()
-        if prompts.with_guidance:
-            negative, positive = predicted.chunk(2)
-            predicted = negative + settings.guidance * (positive - negative)
-        latents = scheduler.step(predicted, step, latents, **extra, return_dict=False)[0]
-    return latents
+    def _denoised(self, batch: Sequence[Drawing]) -> Tensor:
+        """Return the latents (B, 4, h, w) float32 of the last step, scaled as the U-Net's."""
+        base, scheduler = self._base, self._scheduler
+        embeddings = self._embeddings(batch)
+        # On the CPU, where the numbers do not depend on the device.
+        generators = [torch.Generator().manual_seed(request.seed) for request in batch]
+        scheduler.set_timesteps(self._settings.steps)
+        shape = base.latent_shape(self._settings.size)
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        latents = sent(noise * scheduler.init_noise_sigma, base.device)
+        extra = _extra_arguments(scheduler, generators)
+        # The scheduler computes with steps on the host, and so never waits for the device.
+        on_device = sent(scheduler.timesteps, base.device)
+        for step, step_on_device in zip(scheduler.timesteps, on_device, strict=True):
+            taken = latents if self._negative is None else torch.cat([latents, latents])
+            taken = scheduler.scale_model_input(taken, step).to(base.dtype)
+            predicted = base.unet(
+                taken, step_on_device, encoder_hidden_states=embeddings, return_dict=False
+            )[0].float()
+            if self._negative is not None:
+                negative, positive = predicted.chunk(2)
+                predicted = negative + self._settings.guidance * (positive - negative)
+            latents = scheduler.step(predicted, step, latents, **extra, return_dict=False)[0]
+        return latents
 
 
 def _extra_arguments(
@@ -242,25 +232,6 @@ def _extra_arguments(
     taken = inspect.signature(scheduler.step).parameters
     values = {"generator": list(generators), "eta": 0.0}
     return {name: value for name, value in values.items() if name in taken}
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Move to the device without waiting for what it is doing."""
-    if torch.device(device).type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def _fetched(*tensors: Tensor) -> tuple[Tensor, Tensor, torch.cuda.Event | None]:
-    """Start to bring two tensors to the host; the event says when they are there."""
-    if tensors[0].device.type != "cuda":
-        return *(tensor.cpu() for tensor in tensors), None
-    on_host = [torch.empty_like(tensor, device="cpu", pin_memory=True) for tensor in tensors]
-    for target, source in zip(on_host, tensors, strict=True):
-        target.copy_(source, non_blocking=True)
-    arrival = torch.cuda.Event()
-    arrival.record()
-    return *on_host, arrival
 
 
 def _arrived(launched: _Launched) -> Iterator[Drawn]:

@@ -265,3 +265,17 @@ def test_says_which_rows_it_wants(unet):
     bank.select([0, 1])
     with pytest.raises(ValueError, match=r"expected a batch of the 2 rows .* got 3; call select"):
         predict(unet, inputs(unet, 3))
+
+
+def test_rows_by_themselves_equal_rows_in_groups(unet):
+    bank, batch = random_bank(unet), inputs(unet, 4)
+    with torch.no_grad():
+        bank.select([0, 0, 2, 2])
+        grouped = predict(unet, batch)
+        bank.select([0, 0, 2, 2], by_row=True)
+        torch.testing.assert_close(predict(unet, batch), grouped, atol=1e-5, rtol=1e-5)
+        rows = predict(unet, batch)
+        bank.select([0, 1, -1, 2], by_row=True)  # other neighbours: equal to the last bit
+        others = predict(unet, batch)
+    assert torch.equal(rows[0], others[0])
+    assert torch.equal(rows[3], others[3])

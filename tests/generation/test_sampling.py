@@ -243,3 +243,20 @@ def test_broken_weights_fail_the_images_of_their_person_alone(base, bank):
         bank.weights[1] = float("nan")
     drawn = list(draw(base, bank, adapted(6, [0, 1, 2]), SETTINGS))
     assert [d.reason for d in drawn] == ["", NOT_FINITE, ""] * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu(tiny_pipeline_folder, base):
+    """The same pictures as on the CPU, and an image made alone as in a mixed run."""
+    device = torch.device("cuda")
+    on_gpu = read_base(tiny_pipeline_folder, name="tiny@0", device=device, dtype=torch.float32)
+    found = np.stack(pixels_of(on_gpu, requests(8))).astype(int)
+    assert np.abs(found - np.stack(pixels_of(base, requests(8)))).mean() < 1
+    bank = LoraBank(on_gpu.unet, count=2, rank=2, alpha=2, target_modules=["to_q"])
+    torch.nn.init.normal_(bank.weights, std=0.3)
+    wanted = adapted(8, [0, 1, 1, -1])
+    run = [drawn.pixels for drawn in draw(on_gpu, bank, wanted, SETTINGS)]
+    for k in (0, 2, 3, 7):
+        (alone,) = draw(on_gpu, bank, [wanted[k]], SETTINGS)
+        assert np.abs(alone.pixels.astype(int) - run[k]).max() <= 1

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from fastreid_ext.benchmarks.drawing import busy_share, measure_drawing
+from fastreid_ext.generation.base_model import read_base
+from fastreid_ext.generation.miniature import models
+from fastreid_ext.generation.miniature.sizes import TEST
+from fastreid_ext.generation.sampling import SamplingSettings
+
+SAMPLING = SamplingSettings(
+    size=(32, 16),
+    scheduler="DDIMScheduler",
+    steps=2,
+    guidance=7.5,
+    negative_prompt="",
+    batch_size=4,
+)
+
+
+def measured(folder, device, rank):
+    models.save_pipeline(folder / "tiny", TEST, ["a photo of a person"])
+    base = read_base(folder / "tiny", name="tiny", device=torch.device(device), dtype=torch.float32)
+    before = base.unet.state_dict().keys()
+    figures = measure_drawing(base, SAMPLING, persons=2, images=3, rank=rank)
+    assert base.unet.state_dict().keys() == before
+    return figures
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_figures_on_the_cpu(tmp_path, rank):
+    figures = measured(tmp_path, "cpu", rank)
+    assert figures.images == 6
+    assert figures.images_per_second == 6 / figures.seconds
+    assert figures.cost_of_files < 1
+    assert figures.peak_bytes > 50e6
+    assert figures.busy is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_figures_on_a_gpu(tmp_path):
+    figures = measured(tmp_path, "cuda", 2)
+    assert 1e6 < figures.peak_bytes < 1e9
+    assert 0 < figures.busy <= 1
+
+
+@pytest.mark.parametrize(
+    ("spans", "share"),
+    [
+        ([(0, 4)], 1.0),
+        ([(3, 4), (0, 1)], 0.5),  # in any order
+        ([(0, 2), (1, 2), (1, 3), (4, 5)], 0.8),  # overlapping
+    ],
+)
+def test_share_of_time_covered(spans, share):
+    assert busy_share(spans) == pytest.approx(share)

@@ -1,0 +1,64 @@
+"""Stage 3 of drawing persons: what the untouched model draws for their captions.
+
+    python tools/make_reference_sets.py \
+        --config-file projects/DiffusionReID/generate_Market1501.yml \
+        DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
+
+Persons whose captions are alike share a set (GENERATION.REFERENCE_SET). Look at grid.png in the
+folders of OUTPUT_DIR/reference_sets: what is wrong there is wrong with the prompt or the base
+model, not with the fine-tuning.
+"""
+
+import argparse
+import logging
+
+import fastreid_ext  # noqa: F401  before anything of fastreid
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.captions import read_captions
+from fastreid_ext.generation.job_drawing import Models, draw_reference_sets
+from fastreid_ext.generation.job_folder import open_job
+from fastreid_ext.generation.job_people import clusters_of_job, identities_of_job, prompts_of_job
+from fastreid_ext.generation.layout import Layout
+from fastreid_ext.generation.workers import local_device
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", help="local YAML file")
+    parser.add_argument("--shard", default="", help="INDEX/COUNT: this process's part; default all")
+    parser.add_argument("--retry", choices=["failed"], help="try again what failed before")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    without_weights = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
+    cfg = load_config(args.config_file, [*args.opts, *without_weights])
+    cfg.defrost()
+    cfg.MODEL.DEVICE = local_device(cfg.MODEL.DEVICE)
+    if not cfg.GENERATION.REFERENCE_SET.IMAGES:
+        raise ValueError(
+            "GENERATION.REFERENCE_SET.IMAGES is 0: this job has no reference sets; raise it, or "
+            "go on with tools/fine_tune_persons.py"
+        )
+    with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
+        people = identities_of_job(cfg, worker)
+        rows = read_captions(worker.output)
+        known = {person.name: rows[person.name] for person in people if person.name in rows}
+        prompts = prompts_of_job(cfg, worker, known)
+        _, leaders = clusters_of_job(cfg, worker, prompts)
+        report = draw_reference_sets(cfg, worker, leaders, Models(cfg))
+    sets = Layout(worker.output).clusters.parent
+    print(
+        f"{report.done} reference sets drawn, {report.skipped} were there, {len(report.failed)} "
+        f"failed, for {len(prompts)} identities; look at {sets}/*/grid.png"
+    )
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())
