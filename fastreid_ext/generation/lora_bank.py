@@ -108,6 +108,8 @@ class LoraBank:
 
         Args:
             rows: B numbers of adapters, on the CPU if the GPU should not wait; -1 = none.
+            by_row: compute each row by itself: its numbers then do not depend on who shares the
+                batch, not even in the last bit.
         """
         numbers = rows.tolist() if isinstance(rows, Tensor) else list(rows)
         unknown = sorted({row for row in numbers if not _NONE <= row < self.count})
