@@ -16,7 +16,7 @@ from fastreid_ext.generation.fine_tuning import Failure, FineTuneTask, FineTunin
 from fastreid_ext.generation.lora_bank import LoraBank
 from fastreid_ext.generation.training_rows import TrainingRows
 
-SETTINGS = FineTuningSettings(rank=2, alpha=4, steps=4, base_lr=1e-2, prior_weight=0.5)
+SETTINGS = FineTuningSettings(rank=2, alpha=4, steps=3, base_lr=1e-2, prior_weight=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +136,14 @@ def test_activations_computed_twice_give_the_same(base, references):
     torch.testing.assert_close(kept.losses, twice.losses)
 
 
-def test_the_loss_falls(base):
+def test_the_loss_falls_below_that_of_the_same_rows_without_learning(base):
     told = []
-    settings = changed(SETTINGS, steps=120, clip_gradients=1.0)
-    (result,) = fine_tune(base, [task_of(0)], settings, lambda *report: told.append(report))
-    assert [step for step, _ in told] == [50, 100, 120]
-    assert told[0][1][0] == pytest.approx(sum(result.losses[:50]) / 50, rel=1e-4)
-    assert sum(result.losses[-30:]) < 0.9 * sum(result.losses[:30])
+    settings = changed(SETTINGS, steps=60)
+    (learned,) = fine_tune(base, [task_of(0)], settings, lambda *report: told.append(report))
+    (idle,) = fine_tune(base, [task_of(0)], changed(settings, base_lr=1e-12))
+    assert [step for step, _ in told] == [50, 60]
+    assert told[0][1][0] == pytest.approx(sum(learned.losses[:50]) / 50, rel=1e-4)
+    assert sum(learned.losses[-20:]) < 0.95 * sum(idle.losses[-20:])
 
 
 def test_an_identity_that_is_not_finite_fails_alone(base, references):
@@ -154,7 +155,7 @@ def test_an_identity_that_is_not_finite_fails_alone(base, references):
     assert isinstance(failure, Failure)
     assert failure.name == "Market1501_0001"
     assert failure.step == 1
-    assert "the loss was not finite at step 1 of 4; lower GENERATION.FINE" in failure.reason
+    assert "the loss was not finite at step 1 of 3; lower GENERATION.FINE" in failure.reason
     healthy = fine_tune(base, [good[0], task_of(1, references), good[1]], SETTINGS)
     for result, expected in ((first, healthy[0]), (last, healthy[2])):
         assert result.losses == expected.losses
