@@ -40,7 +40,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def build_autoencoder(sizes: ModelSizes) -> AutoencoderKL:
-    """Build an autoencoder of RGB images in [-1, 1]: latents of 4 channels and a fourth of H, W."""
+    """Build an autoencoder of RGB images in [-1, 1]: latents of a fourth of H and W."""
     blocks = len(sizes.autoencoder_channels)
     return AutoencoderKL(
         in_channels=3,
@@ -49,7 +49,7 @@ def build_autoencoder(sizes: ModelSizes) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * blocks,
         block_out_channels=sizes.autoencoder_channels,
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=sizes.latent_channels,
         norm_num_groups=sizes.norm_groups,
         sample_size=sizes.height,
         mid_block_add_attention=False,
@@ -57,12 +57,12 @@ def build_autoencoder(sizes: ModelSizes) -> AutoencoderKL:
 
 
 def build_unet(sizes: ModelSizes) -> UNet2DConditionModel:
-    """Build a U-Net on latents (B, 4, H/4, W/4), told prompts (B, tokens, text width)."""
+    """Build a U-Net on latents (B, C, H/4, W/4), told prompts (B, tokens, text width)."""
     blocks = len(sizes.unet_channels)
     return UNet2DConditionModel(
         sample_size=(sizes.height // 4, sizes.width // 4),
-        in_channels=4,
-        out_channels=4,
+        in_channels=sizes.latent_channels,
+        out_channels=sizes.latent_channels,
         layers_per_block=sizes.unet_layers,
         block_out_channels=sizes.unet_channels,
         down_block_types=("CrossAttnDownBlock2D",) * blocks,

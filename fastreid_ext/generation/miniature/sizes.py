@@ -7,13 +7,14 @@ from dataclasses import dataclass
 class ModelSizes:
     """Numbers of a family of models that belong together.
 
-    Images are ``height`` x ``width`` pixels, latents a fourth of that with 4 channels. CLIP and the
+    Images are ``height`` x ``width`` pixels, latents a fourth of that. CLIP and the
     captioners see squares of ``vision_side`` pixels, whatever the shape of the image.
     """
 
     height: int
     width: int
     autoencoder_channels: tuple[int, int, int]
+    latent_channels: int = 4  # as Stable Diffusion 1.x
     unet_channels: tuple[int, ...]
     unet_layers: int  # of each block
     unet_heads: int
@@ -57,6 +58,8 @@ MINIATURE = ModelSizes(
     height=64,
     width=32,
     autoencoder_channels=(16, 32, 64),
+    # Four carry shape and one axis of colour: yellow and green clothes turn orange and blue.
+    latent_channels=8,
     unet_channels=(64, 128),
     unet_layers=1,
     unet_heads=4,

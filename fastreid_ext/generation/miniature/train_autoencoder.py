@@ -13,9 +13,14 @@ from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons
 from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
 
 EDGE_WEIGHT = 1.0  # of the differences of neighbouring pixels: keeps edges sharp
-# Of the squared error of a cell's colour: without it, the rare colours of clothes (yellow, green)
-# are given up for the edges of what is frequent.
-COLOUR_WEIGHT = 5.0
+# Of the squared error of the mean colours of cells, in units of their spread over persons. Without
+# it, the rare colours of clothes (yellow, green) are given up for the edges of what is frequent.
+COLOUR_WEIGHT = 0.3
+CELL = 4  # pixels; one place of the latent
+# Brightness, blue against yellow, green against magenta: axes of RGB in [-1, 1], each divided by
+# its standard deviation over the cells of rendered persons.
+_AXES = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [-0.5, -0.5, 1.0], [-0.5, 1.0, -0.5]])
+_SPREAD = torch.tensor([0.36, 0.24, 0.09])
 KL_WEIGHT = 1e-4  # of the mean divergence per latent number, in nats
 _MEASURED_AT_ONCE = 256
 
@@ -74,19 +79,23 @@ def edge_loss(rebuilt: Tensor, images: Tensor) -> Tensor:
 
 
 def colour_loss(rebuilt: Tensor, images: Tensor) -> Tensor:
-    """Mean squared error of the colours of 4x4 cells, whatever their brightness.
+    """Mean squared error of the colours of cells, each axis in units of its spread.
 
     Args:
-        rebuilt: (B, 3, H, W) RGB.
-        images: (B, 3, H, W) RGB.
+        rebuilt: (B, 3, H, W) RGB in [-1, 1].
+        images: (B, 3, H, W) RGB in [-1, 1].
+
+    Returns:
+        Scalar; 1 if every cell had the mean colour of all images.
     """
-    error = F.avg_pool2d(rebuilt - images, 4)
-    return (error - error.mean(dim=1, keepdim=True)).pow(2).mean()
+    scaled = (_AXES / _SPREAD[:, None]).to(images.device)  # (3 axes, 3 channels)
+    error = F.avg_pool2d(rebuilt - images, CELL)
+    return torch.einsum("ac,bchw->bahw", scaled, error).pow(2).mean()
 
 
 @torch.no_grad()
 def encode(autoencoder: AutoencoderKL, images: Tensor) -> Tensor:
-    """Return the scaled mean latents (N, 4, H/4, W/4) of images (N, 3, H, W) uint8, on the CPU."""
+    """Return the scaled mean latents (N, C, H/4, W/4) of images (N, 3, H, W) uint8, on the CPU."""
     parts = []
     for chunk in images.split(_MEASURED_AT_ONCE):
         pixels = chunk.to(autoencoder.device).float() / 127.5 - 1

@@ -50,7 +50,7 @@ def denoising_loss(
 
     Args:
         pipeline: its U-Net is in training.
-        latents: (B, 4, h, w) scaled.
+        latents: (B, C, h, w) scaled.
         prompts: (B, tokens, width).
         rng: draws noise and steps.
 
