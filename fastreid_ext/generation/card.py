@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -21,6 +20,7 @@ from fastreid_ext.generation.job_folder import fixed_settings
 from fastreid_ext.manifest import GeneratedSet, read_set, write_set
 
 CARD = "README.md"
+_LEARNED = "adapters/"  # model ids of what was learned of a person
 _PACKAGES = ("torch", "diffusers", "transformers", "peft")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TEXT = """\
@@ -66,13 +66,14 @@ or name the folder in `DATASETS.GENERATED.ROOTS` of fastreid_ext and `GeneratedP
 """
 
 
-def write_description(cfg: CfgNode, images: Path, base_models: Sequence[str]) -> GeneratedSet:
-    """Write ``dataset.json``; its counts are those of the rows now."""
+def write_description(cfg: CfgNode, images: Path) -> GeneratedSet:
+    """Write ``dataset.json``; models and counts are those of the rows now."""
     rows = [row for own in rows_by_identity(images).values() for row in own]
+    models = {model for row in rows for model in row.image.model_ids}
     text = json.dumps(fixed_settings(cfg), sort_keys=True)
     description = GeneratedSet(
         generator=f"fastreid_ext {fastreid_ext.__version__} tools/generate_persons.py",
-        base_models=tuple(base_models),
+        base_models=tuple(sorted(model for model in models if not model.startswith(_LEARNED))),
         config_hash=hashlib.sha256(text.encode()).hexdigest(),
         package_versions=_versions(),
         counts=dict(Counter(row.image.status for row in rows)),

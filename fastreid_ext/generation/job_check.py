@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fastreid.config import CfgNode
+
 from fastreid_ext.generation.disk import PARTIAL
-from fastreid_ext.generation.identities import Identity
+from fastreid_ext.generation.identities import read_identities, used_identities
 from fastreid_ext.generation.layout import Layout
 from fastreid_ext.generation.stage import failures
 from fastreid_ext.manifest import read_identity, verify_set
@@ -13,19 +15,21 @@ from fastreid_ext.manifest import read_identity, verify_set
 _NAMED = 5  # identities of a kind of problem
 
 
-def verify_job(output: Path, identities: Sequence[Identity], images: int) -> list[str]:
+def verify_job(cfg: CfgNode) -> list[str]:
     """Return what is wrong with a finished job, one line each.
 
     Looks for identities that are neither done nor failed, identities with another number of
     images, damaged adapters, left-overs of killed runs, and everything that
     :func:`fastreid_ext.manifest.verify_set` looks for.
 
-    Args:
-        output: folder of the job.
-        identities: those the job draws.
-        images: SAMPLING.IMAGES_PER_IDENTITY.
+    Raises:
+        FileNotFoundError: OUTPUT_DIR holds no job.
+        ValueError: a file is damaged.
     """
-    layout, names = Layout(output), [identity.name for identity in identities]
+    output, images = Path(cfg.OUTPUT_DIR), cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
+    layout, limit = Layout(output), cfg.GENERATION.IDENTITIES.LIMIT
+    used = used_identities(read_identities(layout.identities))[: limit or None]
+    names = [identity.name for identity in used]
     failed = {name for stage in _stages(output) for name in failures(output, stage)}
     drawn = [name for name in names if layout.is_drawn(name)]
     missing = [name for name in names if name not in failed and name not in drawn]

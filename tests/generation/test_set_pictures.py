@@ -21,6 +21,7 @@ from fastreid_ext.manifest import GeneratedImage, verify_set, write_identity
 # Kept, rejected and failed images of three identities.
 COUNTS = {"Set_0001": (4, 1, 0), "Set_0002": (0, 3, 0), "Set_0007": (6, 0, 2)}
 REASONS = {"ok": "", "rejected": "reid_similarity 0.41 is below 0.6", "failed": "not finite"}
+BASE = "CompVis/stable-diffusion-v1-4@main"
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 
 
@@ -48,7 +49,7 @@ def images(tmp_path):
                     source_dataset="Set",
                     person_id=int(identity[-4:]),
                     seed=index,
-                    model_ids=("base@1",),
+                    model_ids=(BASE, f"adapters/{identity}@1"),
                     status=status,
                     reason=REASONS[status],
                     sha256=digest,
@@ -111,7 +112,7 @@ def test_evenly_takes_first_and_last():
 
 
 def test_description_and_card(images, cfg):
-    write_description(cfg, images, ["CompVis/stable-diffusion-v1-4@main"])
+    assert write_description(cfg, images).base_models == (BASE,)
     assert verify_set(images) == []
     text = write_card(cfg, images, "Drawn-Market").read_text()
     _, head, body = text.split("---\n", 2)
@@ -129,7 +130,7 @@ def test_an_unfinished_set_has_no_card(images, cfg):
 
 def test_opens_in_datasets_with_its_card(images, cfg, tmp_path):
     datasets = pytest.importorskip("datasets", reason="needs the package datasets")
-    write_description(cfg, images, ["base@1"])
+    write_description(cfg, images)
     write_card(cfg, images, "Drawn")
     opened = datasets.load_dataset(
         "imagefolder", data_dir=str(images), cache_dir=str(tmp_path / "cache"), split="train"

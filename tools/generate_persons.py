@@ -1,0 +1,118 @@
+"""Draw a set of persons after the photographs of a labelled one (Diffusion-ReID), or look at it.
+
+    python tools/generate_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+        DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
+    torchrun --nproc-per-node 8 tools/generate_persons.py ...           # one process a GPU
+    python tools/generate_persons.py verify|stats|preview|card ...      # the same configuration
+
+The same command continues a job that was stopped in any way. Several machines each get a --shard;
+the first also does what is done once. Identities that failed are in OUTPUT_DIR/failed and are
+tried again with --retry failed, those whose line in captions.jsonl was corrected with --retry
+changed. Results: OUTPUT_DIR/images (a set for GeneratedPersons) and OUTPUT_DIR/filter.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.command_line import short_errors, split_pairs
+from fastreid_ext.config import load_config
+from fastreid_ext.deploy.filter_models import filter_models
+from fastreid_ext.generation import job, job_check
+from fastreid_ext.generation.card import write_card
+from fastreid_ext.generation.distribution import (
+    distribution_of,
+    draw_distribution,
+    rows_by_identity,
+)
+from fastreid_ext.generation.job_folder import open_job
+from fastreid_ext.generation.layout import Layout
+from fastreid_ext.generation.workers import local_device
+
+COMMANDS = ("run", "verify", "stats", "preview", "card")
+
+
+def run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    retry = {"retry_failed": args.retry == "failed", "retry_changed": args.retry == "changed"}
+    with open_job(cfg, shard=args.shard, wait=args.wait, **retry) as worker:
+        report = job.generate(cfg, worker, filter_models, stages=args.stages)
+    print(report)
+
+
+def verify(cfg: CfgNode, args: argparse.Namespace) -> None:
+    problems = job_check.verify_job(cfg)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        sys.exit(f"{len(problems)} problems in {cfg.OUTPUT_DIR}")
+    print(f"{cfg.OUTPUT_DIR} is complete")
+
+
+def stats(cfg: CfgNode, args: argparse.Namespace) -> None:
+    output = Path(cfg.OUTPUT_DIR)
+    distribution = distribution_of(rows_by_identity(Layout(output).images))
+    picture = draw_distribution(distribution, args.output or output / "distribution.png")
+    width = max(len(what) for what, _ in distribution.table())
+    for what, number in distribution.table():
+        logging.info("%s  %s", what.ljust(width), number)
+    print(f"wrote {picture}")
+
+
+def preview(cfg: CfgNode, args: argparse.Namespace) -> None:
+    output = args.output or Path(cfg.OUTPUT_DIR) / "preview.png"
+    print(f"wrote {job.preview(cfg, output, args.identities)}")
+
+
+def card(cfg: CfgNode, args: argparse.Namespace) -> None:
+    images = Layout(Path(cfg.OUTPUT_DIR)).images
+    print(f"wrote {write_card(cfg, images, args.title or job.title(cfg))}")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=COMMANDS, help="run (default), or what to look at")
+    parser.add_argument("--config-file", required=True, help="local YAML file")
+    parser.add_argument("--stages", nargs="+", choices=job.STAGES, default=job.STAGES)
+    parser.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part of the job")
+    parser.add_argument("--retry", choices=("failed", "changed"), help="do these again")
+    parser.add_argument(
+        "--wait", type=float, default=60.0, help="minutes to wait for idle other shards (60)"
+    )
+    parser.add_argument("--identities", type=int, default=12, help="in the preview (12)")
+    parser.add_argument("--output", type=Path, help="PNG of stats and preview")
+    parser.add_argument("--title", default="", help="of the card")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
+    options, pairs = split_pairs(arguments)
+    named = (
+        options if options[:1] and options[0] in (*COMMANDS, "-h", "--help") else ["run", *options]
+    )
+    args = parser.parse_args(named)
+    args.opts += pairs
+    return args
+
+
+def main() -> None:
+    args = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # The Re-ID model of the configuration is not used; only `run` needs a device.
+    fixed = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
+    fixed += ["MODEL.DEVICE", "cpu"] if args.command != "run" else []
+    cfg = load_config(args.config_file, [*args.opts, *fixed])
+    if args.command == "run":
+        cfg.defrost()
+        cfg.MODEL.DEVICE = local_device(cfg.MODEL.DEVICE)
+        cfg.freeze()
+    {"run": run, "verify": verify, "stats": stats, "preview": preview, "card": card}[args.command](
+        cfg, args
+    )
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main()
