@@ -30,12 +30,13 @@ from torch import Tensor
 
 from fastreid_ext.generation.base_model import BaseModel
 from fastreid_ext.generation.disk import whole_folder
-from fastreid_ext.generation.image_files import FileSettings, encoded
+from fastreid_ext.generation.image_files import FileSettings, encoded, fitted
 from fastreid_ext.generation.sampling import Drawing, Drawn, SamplingSettings, draw
 from fastreid_ext.generation.seeds import seed_of
 
 FOLDER = "reference_sets"
 _GRID = (5, 10)  # rows and columns
+_GRID_HEIGHT = 192  # pixels of an image in it, at most
 _log = logging.getLogger(__name__)
 
 
@@ -187,7 +188,9 @@ def _write_images(folder: Path, prompt: str, images: Sequence[Drawn]) -> None:
         rows.append({"file_name": name, "prompt": prompt, "seed": image.request.seed})
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "metadata.jsonl").write_text(text)
-    shown = [image.pixels for image in images[: _GRID[0] * _GRID[1]]]
+    scale = min(1.0, _GRID_HEIGHT / files.size[0])
+    small = tuple(round(side * scale) for side in files.size)
+    shown = [fitted(image.pixels, small, "resize") for image in images[: _GRID[0] * _GRID[1]]]
     Image.fromarray(_grid(shown, _GRID[1])).save(folder / "grid.png")
 
 
