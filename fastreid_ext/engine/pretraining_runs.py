@@ -1,0 +1,85 @@
+"""Pre-train on a set, fine-tune on few photographs, test: one link of a comparison of starts.
+
+Every set gives equally many steps, so that a larger one is not trained on for longer.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastreid_ext.config import load_config
+from fastreid_ext.data.sources import training_items
+from fastreid_ext.engine.matrix import run_matrix
+from fastreid_ext.engine.matrix_plan import ALL, MatrixRun
+
+Metrics = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a backbone is pre-trained on.
+
+    Attributes:
+        recipe: of the pre-training.
+        source: data set, as in DATASETS.NAMES.
+        setting: part of it, as in DATASETS.SUBSET, or "all".
+        overrides: KEY VALUE pairs, for example DATASETS.GENERATED.ROOTS.
+    """
+
+    recipe: Path
+    source: str
+    setting: str = ALL
+    overrides: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainingRuns:
+    """The runs of one seed; a run that is finished is seen by its files.
+
+    Attributes:
+        output: folder of the runs, one folder for each key of :meth:`run`.
+        persons: data set to fine-tune and to test on.
+        setting: part of it to fine-tune on, as in DATASETS.SUBSET.
+        seed: of every run.
+        overrides: KEY VALUE pairs of every run.
+    """
+
+    output: Path
+    persons: str
+    setting: str
+    seed: int
+    overrides: tuple[str, ...] = ()
+
+    def pretrain(self, key: str, start: Start, steps: int) -> tuple[Path, int, Metrics]:
+        """Pre-train for about so many steps, at least two epochs.
+
+        Returns:
+            The checkpoint, the number of images, and the percentages of the model as it is.
+        """
+        subset = "" if start.setting == ALL else start.setting
+        given = (*self.overrides, *start.overrides, "DATASETS.NAMES", f"('{start.source}',)")
+        cfg = load_config(start.recipe, [*given, "DATASETS.SUBSET", subset])
+        images = len(training_items(cfg).items)
+        epochs = max(round(steps / max(images // cfg.SOLVER.IMS_PER_BATCH, 1)), 2)
+        longer = (*start.overrides, "SOLVER.MAX_EPOCH", str(epochs))
+        folder, metrics = self._run(key, start.recipe, start.source, start.setting, longer)
+        return folder / "model_final.pth", images, metrics
+
+    def tune(self, key: str, recipe: Path, weights: Path | None) -> Metrics:
+        """Fine-tune from a checkpoint, or from random weights; return the percentages."""
+        start: tuple[str, ...] = ("MODEL.BACKBONE.PRETRAIN", str(weights is not None))
+        if weights is not None:
+            start += ("MODEL.BACKBONE.PRETRAIN_PATH", str(weights))
+        return self._run(key, recipe, self.persons, self.setting, start)[1]
+
+    def train(self, key: str, recipe: Path) -> Path:
+        """Train another model on the same photographs; return the folder of its run."""
+        return self._run(key, recipe, self.persons, self.setting, ())[0]
+
+    def _run(
+        self, key: str, recipe: Path, source: str, setting: str, changes: Sequence[str]
+    ) -> tuple[Path, Metrics]:
+        overrides = (*self.overrides, *changes)
+        run = MatrixRun(recipe, (source,), (self.persons,), setting, self.seed, overrides)
+        (cell,) = run_matrix([run], self.output / key).cells
+        return run.folder(self.output / key), dict(cell.metrics)

@@ -1,0 +1,156 @@
+"""Replicate Diffusion-ReID in miniature: is a backbone better for having seen drawn persons?
+
+    python tools/train_miniature_diffusion.py --data datasets/miniature \
+        --output logs/miniature/diffusion/base
+    python tools/miniature_diffusion.py --seeds 0 1 2
+
+Persons of RenderedCampus, few photographs each, are drawn anew; a ResNet-18 is pre-trained on the
+drawings, as the filters or parts of the method under test leave them, and AGW is fine-tuned from it
+on the photographs. The same command continues. Two processes may do different --seeds at once; a
+last one with all of them makes the table. Results in --output: variants.json, variants.md,
+variants.png. KEY VALUE pairs at the end hold for every step.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.command_line import short_errors, split_pairs
+from fastreid_ext.config import load_config
+from fastreid_ext.deploy.filter_models import filter_models
+from fastreid_ext.engine.pretraining_runs import PretrainingRuns, Start
+from fastreid_ext.engine.results import commit, versions
+from fastreid_ext.evaluation.pictures.variants import draw_variants
+from fastreid_ext.evaluation.variants import Measured, VariantTable, write_variants
+from fastreid_ext.generation.job import generate
+from fastreid_ext.generation.job_folder import open_job
+from fastreid_ext.generation.set_copies import decided_copy
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "miniature" / "diffusion"
+PERSONS, SHARE = "RenderedCampus", "few_shot_30"
+# Jobs, and what they leave out of configs/miniature/diffusion/generate.yml.
+REID_ONLY = ["GENERATION.FILTER.USE", "['reid']"]
+JOBS = {
+    "drawn": [],
+    "no_token": ["GENERATION.PROMPT.TOKEN", "", *REID_ONLY],
+    "no_reference_set": ["GENERATION.REFERENCE_SET.IMAGES", "0", *REID_ONLY],
+}
+
+
+class Variant(NamedTuple):
+    """What is pre-trained on: a job's drawings, those that filters keep, a share of these."""
+
+    title: str
+    group: str
+    job: str = ""
+    filters: tuple[str, ...] = ("reid",)
+    share: float = 1.0
+
+
+REFERENCE = "the photographs alone"
+VARIANTS = {
+    "random": Variant("nothing", "start"),
+    "real": Variant(REFERENCE, "start"),
+    "reid": Variant("drawings, Re-ID filter", "method", "drawn"),
+    "no_filter": Variant("no filter", "filter", "drawn", ()),
+    "clip": Variant("CLIP filter", "filter", "drawn", ("clip",)),
+    "cctf": Variant("classifier as filter", "filter", "drawn", ("cctf",)),
+    "half": Variant("half of the drawings", "scale", "drawn", share=0.5),
+    "quarter": Variant("a quarter of them", "scale", "drawn", share=0.25),
+    "no_token": Variant("no identity token", "part", "no_token"),
+    "no_reference_set": Variant("no reference set", "part", "no_reference_set"),
+}
+
+
+def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
+    """Do what is missing of a variant."""
+    variant, folder, opts = VARIANTS[key], args.output / f"seed{seed}", tuple(args.opts)
+    runs = PretrainingRuns(
+        output=folder / "runs", persons=PERSONS, setting=SHARE, seed=seed, overrides=opts
+    )
+    weights, images, pretrained = None, 0, {}
+    if key != "random":
+        start = Start(CONFIGS / "pretrain_real.yml", PERSONS, SHARE)
+        if variant.job:
+            root = drawings(args, folder, runs, variant)
+            given = ("DATASETS.GENERATED.ROOTS", f"['{root}']")
+            start = Start(CONFIGS / "pretrain_drawn.yml", "GeneratedPersons", overrides=given)
+        weights, images, pretrained = runs.pretrain(key, start, args.steps)
+    return Measured(
+        variant=variant.title,
+        group=variant.group,
+        seed=seed,
+        images=images,
+        pretrained=pretrained,
+        tuned=runs.tune(key, CONFIGS / "AGW.yml", weights),
+    )
+
+
+def drawings(
+    args: argparse.Namespace, folder: Path, runs: PretrainingRuns, variant: Variant
+) -> Path:
+    """Draw if that is not done, and return the set as the variant's filters leave it."""
+    cfg = job_of(args, folder, runs, variant.job)
+    if not (Path(cfg.OUTPUT_DIR) / "images" / "dataset.json").is_file():
+        with open_job(cfg) as worker:
+            print(generate(cfg, worker, filter_models), file=sys.stderr)
+    cfg.defrost()
+    cfg.GENERATION.FILTER.USE = list(variant.filters)
+    name = "-".join((variant.job, *(variant.filters or ("all",)), f"{variant.share:g}"))
+    (folder / "sets").mkdir(parents=True, exist_ok=True)
+    target = folder / "sets" / name
+    return decided_copy(cfg, Path(cfg.OUTPUT_DIR), target, share=variant.share)
+
+
+def job_of(args: argparse.Namespace, folder: Path, runs: PretrainingRuns, name: str) -> CfgNode:
+    pairs = ["SEED", str(runs.seed), "OUTPUT_DIR", str(folder / name)]
+    for kind in ("reid", "cctf"):
+        run, node = runs.train(kind, CONFIGS / f"{kind}.yml"), f"GENERATION.FILTER.{kind.upper()}"
+        pairs += [f"{node}.CONFIG_FILE", str(run / "config.yaml")]
+        pairs += [f"{node}.WEIGHTS", str(run / "model_final.pth")]
+    for key, model in (
+        ("BASE_MODEL", "pipeline"),
+        ("CAPTIONS.CAPTIONER", "captioner"),
+        ("CAPTIONS.TEXT_MODEL", "clip"),
+        ("FILTER.CLIP.MODEL", "clip"),
+    ):
+        pairs += [f"GENERATION.{key}", str(args.base / model)]
+    return load_config(CONFIGS / "generate.yml", [*pairs, *JOBS[name], *args.opts])
+
+
+def main(args: argparse.Namespace) -> None:
+    cells = [measure(args, seed, key) for seed in args.seeds for key in args.variants]
+    order = [variant.title for variant in VARIANTS.values()]
+    table = VariantTable(sorted(cells, key=lambda cell: (order.index(cell.variant), cell.seed)))
+    about = {"commit": commit(), "versions": versions(), "steps": args.steps, "opts": args.opts}
+    write_variants(table, args.output, REFERENCE, about)
+    title = f"AGW on few photographs of {PERSONS}, pre-trained on"
+    draw_variants(table, args.output / "variants.png", title=title)
+    print(table.as_markdown(REFERENCE))
+    print(f"{len(cells)} cells in {args.output}: variants.json, variants.md, variants.png")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    folder = Path("logs/miniature/diffusion")
+    parser.add_argument("--output", type=Path, default=folder, help="folder of runs and results")
+    parser.add_argument("--base", type=Path, default=folder / "base", help="the base models")
+    parser.add_argument("--steps", type=int, default=300, help="of each pre-training (300)")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
+    options, pairs = split_pairs(arguments)
+    args = parser.parse_args(options)
+    args.opts += pairs
+    return args
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse(sys.argv[1:]))
