@@ -51,18 +51,19 @@ class BaseModel:
         Raises:
             ValueError: a prompt with more tokens than the text encoder takes: nothing is cut here.
         """
+        return self.text_encoder(self.token_ids(prompts))[0]
+
+    def token_ids(self, prompts: Sequence[str]) -> Tensor:
+        """Return (B, L) on the device, as :meth:`encode_prompts` takes them."""
         length = self.tokenizer.model_max_length
-        tokens = self.tokenizer(list(prompts), padding="max_length")
-        for prompt, ids in zip(prompts, tokens.input_ids, strict=True):
-            if len(ids) > length:
+        rows = self.tokenizer(list(prompts), padding="max_length").input_ids
+        for prompt, row in zip(prompts, rows, strict=True):
+            if len(row) > length:
                 raise ValueError(
-                    f"expected prompts of at most {length} tokens, got {len(ids)} in '{prompt}'; "
+                    f"expected prompts of at most {length} tokens, got {len(row)} in '{prompt}'; "
                     "shorten it"
                 )
-        ids = torch.tensor(tokens.input_ids, device=self.device)
-        is_masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        mask = torch.tensor(tokens.attention_mask, device=self.device) if is_masked else None
-        return self.text_encoder(ids, attention_mask=mask)[0]
+        return torch.tensor(rows, device=self.device)
 
     @torch.no_grad()
     def encode_posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:

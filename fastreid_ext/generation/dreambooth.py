@@ -4,7 +4,7 @@ DreamBooth [0] with low-rank adapters. The identities' rows lie in one batch, th
 and everything else (gradient, clipping, AdamW, random numbers) is per identity, so each learns what
 it would learn alone.
 
-Letters: K identities, B rows of a pass, L tokens, C width of the text encoder.
+Letters: K identities, B rows of a pass.
 
 [0] Ruiz et al., "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven
     Generation", CVPR 2023, https://arxiv.org/abs/2208.12242
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastreid_ext.generation.base_model import BaseModel
 from fastreid_ext.generation.fine_tuning import (
@@ -29,7 +29,7 @@ from fastreid_ext.generation.fine_tuning import (
 from fastreid_ext.generation.finite_guard import FiniteGuard
 from fastreid_ext.generation.lora_bank import LoraBank
 from fastreid_ext.generation.noising import Noising
-from fastreid_ext.generation.trained_token import NewTokens, embedding_of, token_name
+from fastreid_ext.generation.prompt_rows import PromptRows
 from fastreid_ext.generation.training_rows import Pass, TrainingRows
 from fastreid_ext.modeling.losses.prior_preservation import prior_preservation_loss
 
@@ -79,41 +79,10 @@ def fine_tune(
                 seconds=seconds,
                 together=len(tasks),
                 adapter=group.bank.state_of(k),
-                embedding=group.words.vector(k),
+                embedding=group.prompts.vector(k),
             )
             for k, task in enumerate(tasks)
         ]
-
-
-class _Words:
-    """Embeddings of the prompts of each row: of own rows, and of rows of the reference set."""
-
-    def __init__(
-        self, base: BaseModel, tasks: Sequence[FineTuneTask], rows: TrainingRows, token: str
-    ) -> None:
-        self._prompts = [task.prompt for task in tasks]
-        self._row_of = torch.tensor(rows.owners, device=base.device)
-        self._is_prior = torch.tensor(rows.is_prior, device=base.device)[:, None, None]
-        references = base.encode_prompts([task.reference_prompt for task in tasks])
-        self._references = references[self._row_of]
-        self.vectors: nn.Parameter | None = None
-        if not token:
-            self._fixed = self._of_rows(base.encode_prompts(self._prompts))
-            return
-        self._tokens = NewTokens(base, [token_name(task.name) for task in tasks])
-        self.vectors = nn.Parameter(embedding_of(base, token).repeat(len(tasks), 1))
-
-    def context(self) -> Tensor:
-        """(B, L, C)."""
-        if self.vectors is None:
-            return self._fixed
-        return self._of_rows(self._tokens.encode(self._prompts, self.vectors))
-
-    def vector(self, k: int) -> Tensor | None:
-        return None if self.vectors is None else self.vectors.detach()[k].cpu().clone()
-
-    def _of_rows(self, own: Tensor) -> Tensor:
-        return torch.where(self._is_prior, self._references, own[self._row_of])
 
 
 class _Group:
@@ -127,7 +96,7 @@ class _Group:
         self._owners = torch.tensor(self._rows.owners, device=base.device)
         self._is_prior = torch.tensor(self._rows.is_prior, device=base.device)
         self._noising = Noising(base, settings)
-        self.words = _Words(base, tasks, self._rows, settings.token)
+        self.prompts = PromptRows(base, tasks, self._rows, token=settings.token)
         self.guard = FiniteGuard(self._count, settings.clip_gradients, base.device)
         self.bank = LoraBank(
             base.unet,
@@ -142,7 +111,7 @@ class _Group:
     def train(self, on_step: OnStep | None) -> Tensor:
         """Return the losses (steps, K) on the CPU; fewer steps if all identities failed."""
         settings, told = self._settings, 0
-        parameters = [p for p in (self.bank.weights, self.words.vectors) if p is not None]
+        parameters = [p for p in (self.bank.weights, self.prompts.vectors) if p is not None]
         optimizer = self._optimizer()
         passes = self._rows.passes(settings.steps * settings.accumulate, self._noising.steps)
         losses = torch.zeros(settings.steps, self._count, device=self._owners.device)
@@ -163,7 +132,7 @@ class _Group:
     def _backward(self, taken: Pass) -> Tensor:
         """Add the gradients of a pass and return the share of the loss (K,)."""
         self.bank.select(self._rows.owners)
-        errors = self._noising.errors(taken, self.words.context())
+        errors = self._noising.errors(taken, self.prompts.context())
         losses = prior_preservation_loss(
             errors,
             self._owners,
@@ -177,8 +146,8 @@ class _Group:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         groups = [{"params": [self.bank.weights]}]
-        if self.words.vectors is not None:  # 0 is no better place for a word than another
-            groups.append({"params": [self.words.vectors], "weight_decay": 0.0})
+        if self.prompts.vectors is not None:  # 0 is no better place for a word than another
+            groups.append({"params": [self.prompts.vectors], "weight_decay": 0.0})
         return torch.optim.AdamW(
             groups,
             lr=self._settings.base_lr,
