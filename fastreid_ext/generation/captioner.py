@@ -135,6 +135,11 @@ class Captioner:
                 [{"role": "user", "content": content}], add_generation_prompt=True
             )
             return {"text": [text] * count, "padding": True}
+        if not question and type(self._model).__name__ in _FOR_QUESTIONS:
+            raise ValueError(
+                f"expected questions for {self.name}, which answers questions alone, got ''; take "
+                '"" out of GENERATION.CAPTIONS.QUESTIONS, or name a captioner'
+            )
         # BLIP-2 puts its image tokens before the text, which may be empty but must be there for T5.
         if question or hasattr(self._processor, "num_query_tokens"):
             return {"text": [question] * count, "padding": True}

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 from fastreid.config import CfgNode
 from transformers import CLIPTokenizer
 
@@ -109,15 +110,16 @@ def cluster_prompts(
         return {name: cluster_id(references[name]) for name in names}
     prompts = list(dict.fromkeys(references[name] for name in names))
     encoded = features(prompts)
-    leaders: list[int] = []
+    leading, leaders = np.empty_like(encoded), []  # leading[:n] are the features of n leaders
     leader_of: dict[str, str] = {}
-    for row, prompt in enumerate(prompts):
-        similarity = encoded[leaders] @ encoded[row]  # to each leader
-        if not leaders or similarity.max() < min_similarity:
-            leaders.append(row)
-            leader_of[prompt] = prompt
+    for feature, prompt in zip(encoded, prompts, strict=True):
+        similarity = leading[: len(leaders)] @ feature
+        if leaders and similarity.max() >= min_similarity:
+            leader_of[prompt] = leaders[int(similarity.argmax())]
         else:
-            leader_of[prompt] = prompts[leaders[int(similarity.argmax())]]
+            leading[len(leaders)] = feature
+            leaders.append(prompt)
+            leader_of[prompt] = prompt
     return {name: cluster_id(leader_of[references[name]]) for name in names}
 
 
