@@ -36,6 +36,7 @@ def own_probabilities(
 def training_name(person: Person) -> str:
     """Return fastreid's name of a person, as ``DATASETS.GENERATED.PERSON_IDS kept`` makes it."""
     data_set, number = person
-    if data_set not in DATASET_REGISTRY:
+    try:
+        return f"{DATASET_REGISTRY.get(data_set).dataset_name}_{number}"
+    except KeyError:  # a set of somebody else's, of which no classifier knows
         return f"{data_set}_{number}"
-    return f"{DATASET_REGISTRY.get(data_set).dataset_name}_{number}"

@@ -114,7 +114,7 @@ def draw_contact_sheet(
 
 def _bins(key: str, values: Sequence[float]) -> np.ndarray:
     if key == names.DUPLICATE:
-        return np.arange(-0.5, BITS + 1, 2)
+        return np.arange(-0.5, BITS + 2, 2)
     low, high = (0.0, 1.0) if key in (names.CCTF, names.CLIP) else (min(values), max(values))
     return np.linspace(low, max(high, low + 0.01), 41)
 

@@ -1,0 +1,321 @@
+"""The filters on a planted set: persons are colours, and the model's feature is the mean colour."""
+
+import dataclasses
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.filters import run_filter
+from fastreid_ext.generation.filters.run import FilterRun
+from fastreid_ext.manifest import (
+    GeneratedImage,
+    GeneratedSet,
+    read_identity,
+    read_set,
+    sha256_of,
+    verify_set,
+    write_identity,
+    write_set,
+)
+
+COLOURS = {1: (220, 40, 30), 2: (30, 200, 60), 3: (40, 50, 210)}
+KINDS = ("good", "good", "wrong", "garbage")
+
+
+def picture(colour, rng):
+    """A person-sized image of a colour, lighter to one side, with noise."""
+    ramp = np.linspace(0.5, 1, 32).reshape(32, 1, 1) * rng.uniform(0.8, 1)
+    noise = rng.normal(0, 12, (32, 16, 3))
+    return np.clip(ramp * np.array(colour) + noise, 0, 255).astype(np.uint8)
+
+
+def save(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image[:, :, ::-1])
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder like Market-1501's: four photographs of each of three persons."""
+    root, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for person, colour in COLOURS.items():
+        for number in range(4):
+            name = f"{person:04d}_c{number % 2 + 1}s1_{number:06d}_00.png"
+            save(root / "bounding_box_train" / name, picture(colour, rng))
+    return root
+
+
+def plant(images):
+    """Two good drawings of each person, one of another person, one of nothing."""
+    rng = np.random.default_rng(1)
+    for person, colour in COLOURS.items():
+        folder = images / f"PersonFolder_{person:04d}"
+        made = {
+            "good": lambda colour=colour: picture(colour, rng),
+            "wrong": lambda person=person: picture(COLOURS[person % 3 + 1], rng),
+            "garbage": lambda: rng.integers(0, 256, (32, 16, 3), dtype=np.uint8),
+        }
+        rows = []
+        for number, kind in enumerate(KINDS):
+            save(folder / f"{number}.png", made[kind]())
+            rows.append(row(folder / f"{number}.png", person, kind))
+        write_identity(folder, rows)
+    write_set(images, GeneratedSet(generator="planted", counts={"ok": 12}))
+
+
+def row(path, person, kind, **fields):
+    return GeneratedImage(
+        file_name=path.name,
+        source_dataset="PersonFolder",
+        person_id=person,
+        seed=0,
+        model_ids=("planted@0",),
+        conditions={"kind": kind},
+        sha256=sha256_of(path),
+        **fields,
+    )
+
+
+class Colours:
+    """Mean colour, less its mean: what a very small Re-ID model would learn here."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, images):
+        self.seen += len(images)
+        means = np.stack([image.mean(axis=(0, 1)) for image in images])
+        return (means - means.mean(axis=1, keepdims=True)).astype(np.float32)
+
+
+class WhichColour(Colours):
+    """Softmax of the similarity to the three colours."""
+
+    persons = [f"personfolder_{person}" for person in COLOURS]
+
+    def __call__(self, images):
+        wanted = np.array(list(COLOURS.values()), dtype=np.float32)
+        wanted -= wanted.mean(axis=1, keepdims=True)
+        logits = super().__call__(images) @ wanted.T / 2000
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+class Opened:
+    """Opens a model and counts how often."""
+
+    def __init__(self, kind):
+        self.model, self.times = kind(), 0
+
+    def __call__(self):
+        self.times += 1
+        return self.model
+
+
+@pytest.fixture
+def job(tmp_path, photographs):
+    plant(tmp_path / "images")
+    return tmp_path
+
+
+@pytest.fixture
+def cfg(job, photographs):
+    def make(*keys):
+        own = ["MODEL.DEVICE", "cpu", "DATASETS.NAMES", "('PersonFolder',)"]
+        own += ["DATASETS.FOLDER", str(photographs), "OUTPUT_DIR", str(job)]
+        prefixed = [f"GENERATION.FILTER.{k}" if n % 2 == 0 else k for n, k in enumerate(keys)]
+        return load_config("", [*own, *prefixed])
+
+    return make
+
+
+@pytest.fixture
+def models():
+    return {"reid": ("r1", Opened(Colours)), "cctf": ("c1", Opened(WhichColour))}
+
+
+def kinds(images, status="ok"):
+    rows = read_set(images)[1]
+    return sorted(row.image.conditions["kind"] for row in rows if row.image.status == status)
+
+
+def texts(images):
+    return {str(path): path.read_text() for path in sorted(images.rglob("*.jsonl"))}
+
+
+@pytest.mark.parametrize("use", ["reid", "cctf"])
+def test_planted_good_wrong_and_garbage_images(job, cfg, models, use):
+    report = run_filter(cfg("USE", f"['{use}']"), models)
+    assert kinds(job / "images") == ["good"] * 6
+    assert report.counts == {"ok": 6, "rejected": 6}
+    assert str(report) == "kept 6 (50.0%), rejected 6"
+    assert verify_set(job / "images") == []
+    assert all(path.stat().st_size > 1000 for path in report.pictures)
+    scores = [row.image.scores for row in read_set(job / "images")[1]]
+    keys = ["cctf", "duplicate_distance", "reid_margin", "reid_similarity"]
+    assert all(list(own) == keys for own in scores)
+
+
+def test_thresholds_are_written_with_what_they_mean(job, cfg, models):
+    run_filter(cfg(), models)
+    values = json.loads((job / "filter/thresholds.json").read_text())
+    assert 0.9 < values["reid"]["PersonFolder"] < 1
+    assert values["photographs"]["PersonFolder"]["compared"] == 12
+
+
+def test_a_second_run_opens_no_model_and_changes_nothing(job, cfg, models):
+    run_filter(cfg(), models)
+    before = texts(job)
+    run_filter(cfg(), models)
+    assert [models[name][1].times for name in models] == [1, 1]
+    assert texts(job) == before
+
+
+def test_other_thresholds_need_no_model(job, cfg, models):
+    """Deciding again equals a fresh run with those settings."""
+    run_filter(cfg(), models)
+    strict = cfg("REID.RULE", "fixed", "REID.THRESHOLD", "0.9999", "MAX_PER_IDENTITY", "1")
+    run_filter(strict, {}, decide_only=True)
+    again = texts(job / "images")
+    assert "similarity" in "".join(again.values())
+    for name in ("images", "filter"):
+        shutil.rmtree(job / name)
+    plant(job / "images")
+    run_filter(strict, models)
+    assert texts(job / "images") == again
+
+
+def test_other_weights_are_scored_again_and_only_those(job, cfg, models):
+    run_filter(cfg(), models)
+    models["cctf"] = ("c2", Opened(WhichColour))
+    run_filter(cfg(), models)
+    assert (models["reid"][1].times, models["cctf"][1].times) == (1, 1)
+    assert models["cctf"][1].model.seen == 12
+
+
+def test_a_redrawn_identity_is_scored_again(job, cfg, models):
+    run_filter(cfg(), models)
+    folder = job / "images/PersonFolder_0002"
+    save(folder / "0.png", picture(COLOURS[3], np.random.default_rng(5)))
+    old = [entry.image for entry in read_identity(folder)]
+    write_identity(folder, [row(folder / "0.png", 2, "wrong"), *old[1:]])
+    models["reid"] = ("r1", Opened(Colours))
+    run_filter(cfg(), models)
+    assert models["reid"][1].model.seen == 4  # the photographs are known already
+    assert read_identity(folder)[0].image.status == "rejected"
+
+
+def test_killed_between_rows_and_record(job, cfg, models):
+    run_filter(cfg(), models)
+    before = texts(job)
+    (job / "filter/scored/PersonFolder_0002.json").unlink()
+    run = FilterRun(cfg(), models)
+    assert [run.is_scored(name) for name in run.names()] == [True, False, True]
+    run_filter(cfg(), models)
+    assert texts(job) == before
+
+
+def test_a_damaged_and_a_changed_file_are_rejected_with_the_reason(job, cfg, models):
+    folder = job / "images/PersonFolder_0001"
+    (folder / "0.png").write_bytes((folder / "0.png").read_bytes()[:100])
+    shutil.copy(folder / "2.png", folder / "1.png")
+    run_filter(cfg(), models)
+    first, second = (entry.image for entry in read_identity(folder)[:2])
+    assert first.reason.startswith("filter unreadable: cannot read image")
+    assert second.reason == (
+        "filter unreadable: 1.png has another sha256 than its row; was it changed?"
+    )
+    assert (first.scores["cctf"], first.scores["duplicate_distance"]) == (-1, -1)
+    assert kinds(job / "images") == ["good"] * 4
+
+
+def test_a_restored_file_is_looked_at_again(job, cfg, models):
+    path = job / "images/PersonFolder_0001/0.png"
+    data = path.read_bytes()
+    path.unlink()
+    run_filter(cfg(), models)
+    path.write_bytes(data)
+    run_filter(cfg(), models)
+    assert kinds(job / "images") == ["good"] * 6
+
+
+def test_a_person_without_photographs(job, cfg, models):
+    folder = job / "images/PersonFolder_0009"
+    shutil.copytree(job / "images/PersonFolder_0003", folder)
+    write_identity(folder, [row(folder / "0.png", 9, "good")])
+    for number in (1, 2, 3):
+        (folder / f"{number}.png").unlink()
+    run_filter(cfg("USE", "['reid','cctf']"), models)
+    assert read_identity(folder)[0].image.reason == (
+        "filter reid: there is no photograph of its person to compare with; cctf: the classifier "
+        "has not learned its person"
+    )
+
+
+def test_persons_of_another_data_set_are_rejected_with_the_reason(job, cfg, models):
+    folder = job / "images/PersonFolder_0003"
+    rows = [entry.image for entry in read_identity(folder)]
+    write_identity(folder, [dataclasses.replace(r, source_dataset="Market1501") for r in rows])
+    report = run_filter(cfg(), models)
+    assert list(report.unscored) == ["PersonFolder_0003"]
+    reason = read_identity(folder)[0].image.reason
+    assert reason.startswith("filter failed: ValueError")
+    assert "its person is of 'Market1501', but DATASETS.NAMES is ['PersonFolder']" in reason
+    assert str(report).endswith("1 identities could not be scored and are rejected")
+    assert json.loads((job / "filter/thresholds.json").read_text())["use"] == ["reid"]
+
+
+def test_rejected_before_and_failed_rows_stay(job, cfg, models):
+    folder = job / "images/PersonFolder_0001"
+    rows = [entry.image for entry in read_identity(folder)]
+    rows[0] = dataclasses.replace(rows[0], status="rejected", reason="no face found")
+    lost = dataclasses.replace(
+        rows[1], file_name="9.png", status="failed", reason="NaN latents", sha256=""
+    )
+    write_identity(folder, [*rows, lost])
+    report = run_filter(cfg(), models)
+    after = [entry.image for entry in read_identity(folder)]
+    assert (after[0].status, after[0].reason) == ("rejected", "no face found")
+    assert after[-1] == lost
+    assert report.counts == {"ok": 5, "rejected": 7, "failed": 1}
+
+
+def test_near_duplicates_of_a_planted_set(job, cfg, models):
+    folder = job / "images/PersonFolder_0001"
+    shutil.copy(folder / "0.png", folder / "8.png")
+    rows = [entry.image for entry in read_identity(folder)]
+    write_identity(folder, [*rows, row(folder / "8.png", 1, "copy")])
+    run_filter(cfg("USE", "['reid','duplicates']"), models)
+    assert kinds(job / "images") == ["good"] * 6
+
+
+def test_deciding_without_scores_of_the_photographs(cfg):
+    with pytest.raises(FileNotFoundError, match=r"source_features.npz.*without --decide-only"):
+        run_filter(cfg(), {}, decide_only=True)
+
+
+def test_deciding_without_scores_of_the_drawings(cfg):
+    with pytest.raises(ValueError, match=r"metadata.jsonl:1: expected the score cctf"):
+        run_filter(cfg("USE", "['cctf']"), {}, decide_only=True)
+
+
+def test_a_damaged_file_of_the_photographs(job, cfg, models):
+    run_filter(cfg(), models)
+    (job / "filter/source_features.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ValueError, match=r"source_features.npz is damaged.*remove it"):
+        run_filter(cfg(), {}, decide_only=True)
+
+
+def test_a_set_that_is_not_there(job, cfg, models):
+    with pytest.raises(FileNotFoundError, match=r"no finished identity in .*nowhere; give"):
+        run_filter(cfg(), models, images=job / "nowhere")
+
+
+def test_any_set_in_any_folder(job, cfg, models, tmp_path):
+    other = tmp_path / "elsewhere"
+    shutil.move(job / "images", other)
+    assert run_filter(cfg(), models, images=other).counts == {"ok": 6, "rejected": 6}
