@@ -7,8 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from fastreid_ext.generation.hub_files import hub_folder
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 WITH_WEIGHTS = ("text_encoder", "unet", "vae")
@@ -38,7 +37,14 @@ def find_base_folder(source: str, *, revision: str = "", download: bool = False)
             ".save_pretrained('<folder>'), in a process that you trust it with"
         )
     if not folder.is_dir():
-        folder = _folder_of_hub_id(source, revision, download)
+        folder = hub_folder(
+            source,
+            key="GENERATION.BASE_MODEL",
+            wanted=_WANTED,
+            unwanted=_UNWANTED,
+            revision=revision,
+            download=download,
+        )
     _expect_pipeline(folder)
     return folder
 
@@ -58,33 +64,6 @@ def fingerprint_of(folder: Path) -> str:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             total.update(f"{path.parent.name}/{path.name} {digest}\n".encode())
     return total.hexdigest()[:12]
-
-
-def _folder_of_hub_id(source: str, revision: str, download: bool) -> Path:
-    try:
-        found = snapshot_download(
-            source,
-            revision=revision or None,
-            allow_patterns=_WANTED,
-            ignore_patterns=_UNWANTED,
-            local_files_only=not download,
-        )
-    except HFValidationError as error:
-        raise FileNotFoundError(
-            f"expected GENERATION.BASE_MODEL to be a folder or a hub id, got '{source}', and there "
-            "is no such folder; check the path, relative to where the command was started"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"'{source}' (GENERATION.BASE_MODEL) is neither a folder here nor in the hub's cache; "
-            "check the path, or allow the download with GENERATION.DOWNLOAD True"
-        ) from error
-    except HfHubHTTPError as error:
-        raise FileNotFoundError(
-            f"the hub has no '{source}' at revision '{revision or 'main'}' for us ({error}); check "
-            "GENERATION.BASE_MODEL and REVISION, and that you accepted the model's licence there"
-        ) from error
-    return Path(found)
 
 
 def _expect_pipeline(folder: Path) -> None:

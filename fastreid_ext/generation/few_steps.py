@@ -10,10 +10,9 @@ import dataclasses
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from fastreid_ext.generation.base_model import BaseModel
+from fastreid_ext.generation.hub_files import hub_folder
 from fastreid_ext.manifest import sha256_of
 
 _USUAL = "pytorch_lora_weights.safetensors"
@@ -64,7 +63,7 @@ def with_few_step_adapter(base: BaseModel, source: str, *, download: bool = Fals
 def _file_of(source: str, download: bool) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        folder = _folder_of_hub_id(source, download)
+        folder = hub_folder(source, key=_KEY, wanted=[_USUAL], download=download)
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1 or folder / _USUAL in files:
         return files[0] if len(files) == 1 else folder / _USUAL
@@ -72,18 +71,3 @@ def _file_of(source: str, download: bool) -> Path:
         f"expected {_USUAL}, or one file of another name, in {folder} ({_KEY}), got "
         f"{[path.name for path in files] or 'no safetensors'}; put one LoRA in a folder of its own"
     )
-
-
-def _folder_of_hub_id(source: str, download: bool) -> Path:
-    try:
-        found = snapshot_download(source, allow_patterns=[_USUAL], local_files_only=not download)
-    except (HFValidationError, LocalEntryNotFoundError) as error:
-        raise FileNotFoundError(
-            f"'{source}' ({_KEY}) is neither a folder here nor in the hub's cache; check the path, "
-            "or allow the download with GENERATION.DOWNLOAD True"
-        ) from error
-    except HfHubHTTPError as error:
-        raise FileNotFoundError(
-            f"the hub has no '{source}' for us ({error}); check {_KEY}"
-        ) from error
-    return Path(found)

@@ -5,8 +5,7 @@ Only safetensors are read: unpickling a file runs what is in it.
 
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from fastreid_ext.generation.hub_files import hub_folder
 
 _WANTED = ["*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"]
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -27,7 +26,7 @@ def find_model_folder(source: str, *, key: str, revision: str = "", download: bo
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        folder = _folder_of_hub_id(source, key, revision, download)
+        folder = hub_folder(source, key=key, wanted=_WANTED, revision=revision, download=download)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"expected a model in transformers' layout in {folder} ({key}), got no config.json "
@@ -47,29 +46,3 @@ def find_model_folder(source: str, *, key: str, revision: str = "", download: bo
         f"expected weights as safetensors in {folder} ({key}), got none; does '{source}' offer "
         "them? Else convert it once, in a process that you trust it with, and give the folder"
     )
-
-
-def _folder_of_hub_id(source: str, key: str, revision: str, download: bool) -> Path:
-    try:
-        found = snapshot_download(
-            source,
-            revision=revision or None,
-            allow_patterns=_WANTED,
-            local_files_only=not download,
-        )
-    except HFValidationError as error:
-        raise FileNotFoundError(
-            f"expected {key} to be a folder or a hub id, got '{source}', and there is no such "
-            "folder; check the path, relative to where the command was started"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"'{source}' ({key}) is neither a folder here nor in the hub's cache; check the path, "
-            "or allow the download with GENERATION.DOWNLOAD True"
-        ) from error
-    except HfHubHTTPError as error:
-        raise FileNotFoundError(
-            f"the hub has no '{source}' at revision '{revision or 'main'}' for us ({error}); check "
-            f"{key}, and that you accepted the model's licence there"
-        ) from error
-    return Path(found)
