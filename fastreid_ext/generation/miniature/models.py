@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from fastreid_ext.generation.disk import whole_folder
+from fastreid_ext.generation.miniature.autoencoder_start import start_at_averages
 from fastreid_ext.generation.miniature.sizes import ModelSizes
 from fastreid_ext.generation.miniature.vocabularies import (
     clip_tokenizer,
@@ -42,7 +43,7 @@ def seeded(seed: int) -> Iterator[None]:
 def build_autoencoder(sizes: ModelSizes) -> AutoencoderKL:
     """Build an autoencoder of RGB images in [-1, 1]: latents of a fourth of H and W."""
     blocks = len(sizes.autoencoder_channels)
-    return AutoencoderKL(
+    autoencoder = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * blocks,
@@ -50,10 +51,13 @@ def build_autoencoder(sizes: ModelSizes) -> AutoencoderKL:
         block_out_channels=sizes.autoencoder_channels,
         layers_per_block=1,
         latent_channels=sizes.latent_channels,
-        norm_num_groups=sizes.norm_groups,
+        # Few: each group loses the scale of its image, and a group of one colour its colour.
+        norm_num_groups=2,
         sample_size=sizes.height,
         mid_block_add_attention=False,
     )
+    start_at_averages(autoencoder)
+    return autoencoder
 
 
 def build_unet(sizes: ModelSizes) -> UNet2DConditionModel:

@@ -9,18 +9,15 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastreid_ext.generation.miniature.autoencoder_start import COLOUR_AXES
 from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons, draw_mirrored
 from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
 
 EDGE_WEIGHT = 1.0  # of the differences of neighbouring pixels: keeps edges sharp
 # Of the squared error of the mean colours of cells, in units of their spread over persons. Without
 # it, the rare colours of clothes (yellow, green) are given up for the edges of what is frequent.
-COLOUR_WEIGHT = 0.3
+COLOUR_WEIGHT = 1.0
 CELL = 4  # pixels; one place of the latent
-# Brightness, blue against yellow, green against magenta: axes of RGB in [-1, 1], each divided by
-# its standard deviation over the cells of rendered persons.
-_AXES = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [-0.5, -0.5, 1.0], [-0.5, 1.0, -0.5]])
-_SPREAD = torch.tensor([0.36, 0.24, 0.09])
 KL_WEIGHT = 1e-4  # of the mean divergence per latent number, in nats
 _MEASURED_AT_ONCE = 256
 
@@ -88,9 +85,8 @@ def colour_loss(rebuilt: Tensor, images: Tensor) -> Tensor:
     Returns:
         Scalar; 1 if every cell had the mean colour of all images.
     """
-    scaled = (_AXES / _SPREAD[:, None]).to(images.device)  # (3 axes, 3 channels)
     error = F.avg_pool2d(rebuilt - images, CELL)
-    return torch.einsum("ac,bchw->bahw", scaled, error).pow(2).mean()
+    return torch.einsum("ac,bchw->bahw", COLOUR_AXES.to(images.device), error).pow(2).mean()
 
 
 @torch.no_grad()
