@@ -17,7 +17,7 @@ from fastreid_ext.generation.filters.records import has_file, read_images
 from fastreid_ext.generation.filters.reid import Person, SourceFeatures
 from fastreid_ext.generation.filters.thresholds import Thresholds
 from fastreid_ext.generation.preview import evenly
-from fastreid_ext.manifest import Row
+from fastreid_ext.manifest import GeneratedImage, Row
 
 _KEPT, _REJECTED, _REAL = "#0072B2", "#D55E00", "black"  # Okabe and Ito
 _TITLES = {
@@ -25,7 +25,7 @@ _TITLES = {
     names.MARGIN: "reid: lead over the nearest other person",
     names.CCTF: "cctf: probability of the person",
     names.CLIP: "clip: probability of the wanted text",
-    names.DUPLICATE: "duplicates: bits from a kept better image",
+    names.DUPLICATE: "duplicates: bits from a kept better image; 64: none",
 }
 _TILE, _GAP, _LINE = (128, 64), 4, 13  # height and width of a picture, pixels between, of a line
 _GREEN, _ORANGE, _GREY = (0, 158, 115), (213, 94, 0), (90, 90, 90)
@@ -50,25 +50,14 @@ def draw_histograms(
     """
     rows = [row.image for own in sets for row in own if has_file(row)]
     shown = [key for key in _TITLES if any(key in row.scores for row in rows)]
-    figure = Figure(figsize=(5.2 * max(1, len(shown)), 3.8), layout="constrained")
-    panels = figure.subplots(1, max(1, len(shown)), squeeze=False)[0]
-    for axes, key in zip(panels[: len(shown)], shown, strict=True):
-        known = [row for row in rows if row.scores.get(key, -9) > names.UNKNOWN.get(key, -1.0)]
-        values = [
-            [row.scores[key] for row in known if (row.status == "ok") is wanted]
-            for wanted in (True, False)
-        ]
-        bins = _bins(key, [*values[0], *values[1]])
-        labels = [f"kept: {len(values[0])}", f"rejected: {len(values[1])}"]
-        axes.hist(values, bins=bins, stacked=True, color=[_KEPT, _REJECTED], label=labels)
-        if key == names.SIMILARITY and source is not None:
-            _draw_photographs(axes, source, bins, len(known))
-        for value, style, label in _lines(key, thresholds):
-            axes.axvline(value, color=_REAL, lw=1, ls=style, label=label)
-        used = any(key in names.KEYS[name] for name in thresholds.use)
-        axes.set(xlabel=_TITLES[key] + ("" if used else " (not used)"), ylabel="drawings")
-        axes.legend(frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+    columns = min(3, max(1, len(shown)))
+    lines = max(1, -(-len(shown) // columns))
+    figure = Figure(figsize=(5.4 * columns, 3.4 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    for axes, key in zip(panels, shown, strict=False):
+        _draw_panel(axes, key, rows, thresholds, source)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -112,10 +101,37 @@ def draw_contact_sheet(
     return output
 
 
+def _draw_panel(
+    axes: Axes,
+    key: str,
+    rows: Sequence[GeneratedImage],
+    thresholds: Thresholds,
+    source: SourceFeatures | None,
+) -> None:
+    known = [row for row in rows if row.scores.get(key, -9) > names.UNKNOWN.get(key, -1.0)]
+    kept, rejected = (
+        [row.scores[key] for row in known if (row.status == "ok") is is_kept]
+        for is_kept in (True, False)
+    )
+    bins = _bins(key, [*kept, *rejected])
+    labels = [f"kept: {len(kept)}", f"rejected: {len(rejected)}"]
+    axes.hist([kept, rejected], bins=bins, stacked=True, color=[_KEPT, _REJECTED], label=labels)
+    if key == names.SIMILARITY and source is not None:
+        _draw_photographs(axes, source, bins, len(known))
+    for value, style, label in _lines(key, thresholds):
+        axes.axvline(value, color=_REAL, lw=1, ls=style, label=label)
+    is_used = any(key in names.KEYS[name] for name in thresholds.use)
+    axes.set(xlabel=_TITLES[key] + ("" if is_used else " (not used)"), ylabel="drawings")
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _bins(key: str, values: Sequence[float]) -> np.ndarray:
     if key == names.DUPLICATE:
         return np.arange(-0.5, BITS + 2, 2)
-    low, high = (0.0, 1.0) if key in (names.CCTF, names.CLIP) else (min(values), max(values))
+    if key in (names.CCTF, names.CLIP) or not values:
+        return np.linspace(0, 1, 41)
+    low, high = min(values), max(values)
     return np.linspace(low, max(high, low + 0.01), 41)
 
 
@@ -126,13 +142,12 @@ def _lines(key: str, thresholds: Thresholds) -> list[tuple[float, str, str]]:
             (value, styles[number % 4], f"threshold {data_set} {value:.2f}".replace("  ", " "))
             for number, (data_set, value) in enumerate(thresholds.reid.items())
         ]
-    value = {
-        names.MARGIN: 0.0 if thresholds.nearest else None,
-        names.CCTF: thresholds.cctf,
-        names.CLIP: thresholds.clip,
-        names.DUPLICATE: thresholds.duplicates - 0.5,
-    }[key]
-    return [] if value is None else [(value, "-", f"threshold {np.ceil(value):g}")]
+    if key == names.MARGIN:
+        return [(0.0, "-", "threshold 0")] if thresholds.nearest else []
+    if key == names.DUPLICATE:
+        return [(thresholds.duplicates - 0.5, "-", f"threshold {thresholds.duplicates}")]
+    value = {names.CCTF: thresholds.cctf, names.CLIP: thresholds.clip}[key]
+    return [(value, "-", f"threshold {value:g}")]
 
 
 def _draw_photographs(axes: Axes, source: SourceFeatures, bins: np.ndarray, total: int) -> None:

@@ -86,7 +86,10 @@ def run_filter(
 
 def draw_pictures(run: FilterRun) -> tuple[Path, ...]:
     """Draw histograms of all scores, and a contact sheet of some identities."""
-    rows = {name: read_identity(run.images / name) for name in run.names()}
+    read = {name: read_identity(run.images / name) for name in run.names()}
+    rows = {name: own for name, own in read.items() if own}
+    if not rows:
+        return ()
     thresholds, source = run.thresholds(), read_source(run.output / FILE)
     histograms = run.output / "histograms.png"
     sheet = run.output / "contact_sheet.png"

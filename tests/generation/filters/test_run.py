@@ -95,7 +95,7 @@ class Colours:
 class WhichColour(Colours):
     """Softmax of the similarity to the three colours."""
 
-    persons = [f"personfolder_{person}" for person in COLOURS]
+    persons = tuple(f"personfolder_{person}" for person in COLOURS)
 
     def __call__(self, images):
         wanted = np.array(list(COLOURS.values()), dtype=np.float32)
