@@ -8,6 +8,7 @@ from pathlib import Path
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.generation.miniature.captioned_persons import DOMAINS, find_captions
 from fastreid_ext.generation.miniature.recipe import RECIPES, STAGES, Job, run_stages, with_steps
+from fastreid_ext.generation.miniature.report import is_complete, write_report
 
 
 def main(args: argparse.Namespace) -> None:
@@ -24,7 +25,9 @@ def main(args: argparse.Namespace) -> None:
     )
     done = run_stages(job, args.stages)
     seconds = time.monotonic() - start
-    print(f"{args.output}: trained {', '.join(done) or 'nothing'} in {seconds:.0f} s")
+    numbers = write_report(job) if is_complete(job) else {}
+    told = "".join(f"; {name} {number}" for name, number in numbers.items())
+    print(f"{args.output}: trained {', '.join(done) or 'nothing'} in {seconds:.0f} s{told}")
 
 
 def _pair(text: str) -> tuple[str, int]:
