@@ -50,8 +50,8 @@ def main(args: argparse.Namespace) -> None:
         rows = read_captions(worker.output)
         known = {person.name: rows[person.name] for person in people if person.name in rows}
         prompts = prompts_of_job(cfg, worker, known)
-        _, leaders = clusters_of_job(cfg, worker, prompts)
-        report = draw_reference_sets(cfg, worker, leaders, Models(cfg))
+        clusters, leaders = clusters_of_job(cfg, worker, prompts)
+        report = draw_reference_sets(cfg, worker, clusters, leaders, Models(cfg))
     sets = Layout(worker.output).clusters.parent
     print(
         f"{report.done} reference sets drawn, {report.skipped} were there, {len(report.failed)} "

@@ -41,6 +41,7 @@ def write_adapter(
     StableDiffusionPipeline.save_lora_weights(
         folder, unet_lora_layers=dict(state), unet_lora_adapter_metadata=_plain(settings)
     )
+    _sort_header(Path(folder) / LORA)
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor], float | None]:
@@ -93,6 +94,19 @@ def _peft_name(key: str, path: Path) -> str:
         )
     renamed = key.removeprefix(_PREFIX)
     return renamed.replace(".lora.down.", ".lora_A.").replace(".lora.up.", ".lora_B.")
+
+
+def _sort_header(path: Path) -> None:
+    """Write a safetensors file again with the names of its header in order.
+
+    safetensors writes the metadata in the order of a hash table, so that equal adapters would be
+    different files.
+    """
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")  # eight bytes with the length, then JSON
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

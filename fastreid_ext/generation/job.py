@@ -22,12 +22,7 @@ from fastreid_ext.generation.distribution import (
 )
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.filters.whole_set import TOGETHER, draw_pictures
-from fastreid_ext.generation.identities import (
-    Identity,
-    load_images,
-    read_identities,
-    source_folder,
-)
+from fastreid_ext.generation.identities import Identity, load_images, read_identities
 from fastreid_ext.generation.job_drawing import (
     PERSONS,
     Models,
@@ -44,6 +39,7 @@ from fastreid_ext.generation.job_people import (
 )
 from fastreid_ext.generation.layout import Layout
 from fastreid_ext.generation.preview import draw_preview, evenly, preview_samples
+from fastreid_ext.generation.source_persons import source_folder
 from fastreid_ext.generation.stage import failures, free_memory, run_stage
 from fastreid_ext.generation.workers import Worker, wait_for
 
@@ -157,7 +153,7 @@ def _draw(
     if cfg.GENERATION.REFERENCE_SET.IMAGES:
         clusters, leaders = clusters_of_job(cfg, worker, prompts)
         if "reference_sets" in stages:
-            draw_reference_sets(cfg, worker, leaders, models)
+            draw_reference_sets(cfg, worker, clusters, leaders, models)
     if "persons" in stages:
         by_name = {identity.name: identity for identity in people}
         draw_persons_of_job(cfg, worker, by_name, prompts, clusters, models)

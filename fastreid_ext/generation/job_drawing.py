@@ -13,8 +13,10 @@ from fastreid_ext.generation.drawing_work import drawing_model, drawing_work, re
 from fastreid_ext.generation.identities import Identity
 from fastreid_ext.generation.layout import Layout
 from fastreid_ext.generation.prompts import Prompts
+from fastreid_ext.generation.quiet_loading import quiet_loading
 from fastreid_ext.generation.reference_set import is_reference_set
 from fastreid_ext.generation.stage import StageReport, Work, failures, run_stage
+from fastreid_ext.generation.tuning_work import tuning_work
 from fastreid_ext.generation.workers import Worker, wait_for
 
 REFERENCE_SETS, PERSONS = "reference_sets", "persons"
@@ -32,7 +34,8 @@ class Models:
     @functools.cached_property
     def base(self) -> BaseModel:
         """What is fine-tuned."""
-        return load_base(self._cfg)
+        with quiet_loading():
+            return load_base(self._cfg)
 
     @functools.cached_property
     def drawing(self) -> BaseModel:
@@ -41,13 +44,22 @@ class Models:
 
 
 def draw_reference_sets(
-    cfg: CfgNode, worker: Worker, leaders: Mapping[str, str], models: Models
+    cfg: CfgNode,
+    worker: Worker,
+    clusters: Mapping[str, str],
+    leaders: Mapping[str, str],
+    models: Models,
 ) -> StageReport:
-    """Draw this worker's reference sets, and wait for those of the others."""
+    """Draw this worker's reference sets, and wait for those of the others.
+
+    One is done, too, if everybody who needs it is drawn already.
+    """
     layout = Layout(worker.output)
+    users = {leader: [n for n in clusters if clusters[n] == leader] for leader in leaders}
 
     def is_done(cluster: str) -> bool:
-        return is_reference_set(layout.reference_set(cluster))
+        is_there = is_reference_set(layout.reference_set(cluster))
+        return is_there or all(map(layout.is_drawn, users[cluster]))
 
     report = run_stage(
         sorted(leaders),
@@ -78,12 +90,15 @@ def draw_persons_of_job(
 
     So the first drawings can be looked at long before the last, and the weights of METHOD full
     need room for a few identities only.
+
+    Raises:
+        FileNotFoundError: a reference set is neither there nor has it failed.
     """
     generation, layout = cfg.GENERATION, Layout(worker.output)
+    missing = [name for name in prompts if name in clusters and not layout.is_drawn(name)]
+    _expect_reference_sets(worker, {clusters[name] for name in missing})
 
     def open_work() -> Work:
-        from fastreid_ext.generation.tuning_work import tuning_work
-
         tune = tuning_work(cfg, models.base, people, prompts, clusters, layout)
         texts = {name: own.identity for name, own in prompts.items()}
         draw = drawing_work(cfg, models.drawing, people, texts, layout)
@@ -131,6 +146,20 @@ def forget_changed(worker: Worker, prompts: Mapping[str, Prompts], *, redo: bool
         shutil.rmtree(layout.images / name, ignore_errors=True)
         shutil.rmtree(layout.adapter(name), ignore_errors=True)
     return len(changed)
+
+
+def _expect_reference_sets(worker: Worker, clusters: set[str]) -> None:
+    layout, failed = Layout(worker.output), failures(worker.output, REFERENCE_SETS)
+    missing = sorted(
+        cluster
+        for cluster in clusters
+        if cluster not in failed and not is_reference_set(layout.reference_set(cluster))
+    )
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(clusters)} reference sets are missing, e.g. "
+            f"{layout.reference_set(missing[0])}; do the stage reference_sets first"
+        )
 
 
 def _learn_and_draw(

@@ -191,7 +191,6 @@ def _bar(stage: str, total: int, initial: int) -> tqdm:
         desc=stage,
         total=total,
         initial=initial,
-        unit="person",
         smoothing=0.1,
         dynamic_ncols=True,
         disable=not is_first_here,
