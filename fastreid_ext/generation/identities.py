@@ -166,7 +166,8 @@ def _problem(path: Path, rules: CfgNode) -> str:
     try:
         pixels = read_pixels(path)
     except OSError as error:
-        return f"cannot be read: {error}"
+        # The path stands beside the reason already.
+        return f"cannot be read: {error.__cause__ or error}".replace(f" {str(path)!r}", "")
     if len(pixels) < rules.MIN_HEIGHT:
         return f"{len(pixels)} pixels high, less than MIN_HEIGHT {rules.MIN_HEIGHT}"
     if rules.MIN_SHARPNESS and (found := sharpness(pixels)) < rules.MIN_SHARPNESS:

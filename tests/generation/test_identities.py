@@ -105,8 +105,7 @@ def test_corrupt_low_and_blurred_photographs_are_left_out_with_the_reason(cfg, f
     assert [(image.camera, image.frame) for image in first.images] == [(2, 1), (2, 2), (2, 3)]
     reasons = list(first.unusable.values())
     assert len(reasons) == 3
-    assert reasons[0].startswith("cannot be read: ")
-    assert "0002_c1s1_000005_00.jpg" in reasons[0]
+    assert reasons[0] == "cannot be read: cannot identify image file"
     assert reasons[1] == "30 pixels high, less than MIN_HEIGHT 64"
     assert reasons[2] == "sharpness 0.0, less than MIN_SHARPNESS 5.0"
     assert summary([first]) == (
