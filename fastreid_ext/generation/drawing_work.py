@@ -16,6 +16,7 @@ from fastreid_ext.generation.layout import Layout
 from fastreid_ext.generation.lora_bank import LoraBank
 from fastreid_ext.generation.person_images import DrawingSettings, PersonToDraw, draw_persons
 from fastreid_ext.generation.reference_set import ReferenceSettings, make_reference_set
+from fastreid_ext.generation.sampling import expect_possible
 from fastreid_ext.generation.stage import Work
 from fastreid_ext.generation.trained_token import encode_with_tokens, read_embedding
 from fastreid_ext.manifest import sha256_of
@@ -69,6 +70,7 @@ def reference_work(
         layout: of the job.
     """
     settings = ReferenceSettings.from_config(cfg)
+    expect_possible(model, settings.sampling)
 
     def work(clusters: Sequence[str]) -> dict[str, str]:
         for cluster in clusters:
@@ -95,6 +97,7 @@ def drawing_work(
         layout: of the job; what was learned of each person is in place.
     """
     settings, tuning = DrawingSettings.from_config(cfg), cfg.GENERATION.FINE_TUNING
+    expect_possible(model, settings.sampling)
     learned = _Learned(people, prompts, layout)
 
     def with_own_weights(names: Sequence[str]) -> dict[str, str]:

@@ -130,7 +130,7 @@ def draw(
     Raises:
         ValueError: a setting does not go with the model.
     """
-    _check(base, settings)
+    expect_possible(base, settings)
     brush = _Brush(base, bank, settings)
     in_flight: _Launched | None = None
     remaining = iter(requests)
@@ -147,7 +147,9 @@ def draw(
             bank.select_none()
 
 
-def _check(base: BaseModel, settings: SamplingSettings) -> None:
+def expect_possible(base: BaseModel, settings: SamplingSettings) -> None:
+    """Raise ValueError for what cannot be drawn; :func:`draw` would say so only after fine-tuning."""
+    make_scheduler(settings.scheduler, base.scheduler.config)
     base.latent_shape(settings.size)
     if base.unet.config.time_cond_proj_dim is not None:
         raise ValueError(

@@ -168,6 +168,17 @@ def test_missing_full_weights_say_what_to_run(cfg, model, tmp_path):
         work(NAMES[:1])
 
 
+def test_impossible_settings_are_an_error_before_anything_is_learned(cfg, model, tmp_path):
+    wrong = cfg.clone()
+    wrong.GENERATION.SAMPLING.SCHEDULER = "DDIMSheduler"
+    for open_work in (
+        lambda: drawing_work(wrong, model, {}, PROMPTS, Layout(tmp_path)),
+        lambda: reference_work(wrong, model, {}, Layout(tmp_path)),
+    ):
+        with pytest.raises(ValueError, match=r"did you mean 'DDIMScheduler'\?"):
+            open_work()
+
+
 def test_a_missing_adapter_says_what_to_run(cfg, model, tmp_path):
     work = drawing_work(cfg, model, {}, PROMPTS, Layout(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"make it with tools/fine_tune_persons.py"):
