@@ -148,7 +148,7 @@ def draw(
 
 
 def expect_possible(base: BaseModel, settings: SamplingSettings) -> None:
-    """Raise ValueError for what cannot be drawn; :func:`draw` would say so only after fine-tuning."""
+    """Raise ValueError for what cannot be drawn, which else is found only after fine-tuning."""
     make_scheduler(settings.scheduler, base.scheduler.config)
     base.latent_shape(settings.size)
     if base.unet.config.time_cond_proj_dim is not None:
