@@ -37,10 +37,10 @@ COMMANDS = ("run", "verify", "stats", "preview", "card")
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
-    retry = {"retry_failed": args.retry == "failed", "retry_changed": args.retry == "changed"}
-    with open_job(cfg, shard=args.shard, wait=args.wait, **retry) as worker:
-        report = job.generate(cfg, worker, filter_models, stages=args.stages)
-    print(report)
+    again = args.retry == "failed"
+    with open_job(cfg, shard=args.shard, wait=args.wait, retry_failed=again) as worker:
+        redo = args.retry == "changed"
+        print(job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo))
 
 
 def verify(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -74,9 +74,10 @@ def card(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        usage="%(prog)s [run|verify|stats|preview|card] --config-file FILE [options] [KEY VALUE]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, help="run (default), or what to look at")
     parser.add_argument("--config-file", required=True, help="local YAML file")
     parser.add_argument("--stages", nargs="+", choices=job.STAGES, default=job.STAGES)
     parser.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part of the job")
@@ -88,12 +89,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="PNG of stats and preview")
     parser.add_argument("--title", default="", help="of the card")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
-    options, pairs = split_pairs(arguments)
-    named = (
-        options if options[:1] and options[0] in (*COMMANDS, "-h", "--help") else ["run", *options]
-    )
-    args = parser.parse_args(named)
-    args.opts += pairs
+    is_named = bool(arguments) and not arguments[0].startswith("-")
+    command, words = (arguments[0], arguments[1:]) if is_named else ("run", arguments)
+    if command not in COMMANDS:
+        parser.error(f"expected a command of {', '.join(COMMANDS)}, got '{command}'")
+    options, pairs = split_pairs(words)
+    args = parser.parse_args(options)
+    args.command, args.opts = command, args.opts + pairs
     return args
 
 
