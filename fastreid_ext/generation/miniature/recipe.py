@@ -53,7 +53,7 @@ RECIPES = {
         schedules={
             "autoencoder": Schedule(steps=900, batch_size=32, rate=1e-3, bfloat16=True),
             "clip": Schedule(steps=1500, batch_size=64, rate=1e-3),
-            "denoiser": Schedule(steps=4400, batch_size=32, rate=1e-3, average=0.999),
+            "denoiser": Schedule(steps=4000, batch_size=32, rate=1e-3, average=0.999),
             "captioner": Schedule(steps=2400, batch_size=32, rate=1e-3),
         },
     ),
