@@ -3,7 +3,7 @@
     python tools/fine_tune_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
 
-Reads captions.jsonl and reference_sets/ in OUTPUT_DIR and writes adapters/<person>/, which diffusers
+Reads captions.jsonl and reference_sets/ in OUTPUT_DIR, writes adapters/<person>/, which diffusers
 opens with pipe.load_lora_weights. training.json there has the losses. Several persons are learned
 at once (GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE); who is beside whom changes nothing.
 """
@@ -14,14 +14,10 @@ import logging
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.adapter_files import is_trained
 from fastreid_ext.generation.captions import read_captions
-from fastreid_ext.generation.job_drawing import Models
 from fastreid_ext.generation.job_folder import open_job
 from fastreid_ext.generation.job_people import clusters_of_job, identities_of_job, prompts_of_job
-from fastreid_ext.generation.layout import Layout
-from fastreid_ext.generation.stage import run_stage
-from fastreid_ext.generation.tuning_work import tuning_work
+from fastreid_ext.generation.job_tuning import tune_persons_of_job
 from fastreid_ext.generation.workers import local_device
 
 
@@ -43,32 +39,17 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, [*args.opts, *without_weights])
     cfg.defrost()
     cfg.MODEL.DEVICE = local_device(cfg.MODEL.DEVICE)
-    generation = cfg.GENERATION
     with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
-        layout = Layout(worker.output)
         people = {person.name: person for person in identities_of_job(cfg, worker)}
         rows = read_captions(worker.output)
-        known = {name: rows[name] for name in people if name in rows}
-        prompts = prompts_of_job(cfg, worker, known)
-        wanted = [name for name in args.persons.split(",") if name] or list(prompts)
-        if unknown := [name for name in wanted if name not in prompts]:
-            raise ValueError(
-                f"--persons has {unknown}, who are not among the persons with a caption in "
-                f"{worker.output}, such as {next(iter(prompts), 'nobody')}"
-            )
-        has_sets = generation.REFERENCE_SET.IMAGES > 0
+        prompts = prompts_of_job(cfg, worker, {name: rows[name] for name in people if name in rows})
+        has_sets = cfg.GENERATION.REFERENCE_SET.IMAGES > 0
         clusters = clusters_of_job(cfg, worker, prompts)[0] if has_sets else {}
-        report = run_stage(
-            wanted,
-            lambda: tuning_work(cfg, Models(cfg).base, people, prompts, clusters, layout),
-            lambda name: is_trained(layout.adapter(name)),
-            stage="fine_tuning",
-            worker=worker,
-            together=generation.FINE_TUNING.IDENTITIES_AT_ONCE,
-        )
+        wanted = [name for name in args.persons.split(",") if name]
+        report = tune_persons_of_job(cfg, worker, people, prompts, clusters, wanted)
     print(
         f"{report.done} persons learned, {report.skipped} were, {len(report.failed)} failed: "
-        f"{layout.output / 'adapters'}; draw them with tools/sample_persons.py"
+        f"{worker.output / 'adapters'}; draw them with tools/sample_persons.py"
     )
 
 
