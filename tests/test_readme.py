@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.config import load_config
 from fastreid_ext.config.backbone_matrix import matrix_table
@@ -22,6 +23,7 @@ READMES = [
     REPOSITORY / "README.md",
     REPOSITORY / "configs/smoke/README.md",
     *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "projects").glob("*/README.md")),
 ]
 
 
@@ -68,7 +70,11 @@ def test_configuration_and_keys_exist(words):
     after = words[words.index("--config-file") + 1 :]
     files = list(itertools.takewhile(lambda word: word.endswith((".yml", ".yaml")), after))
     assert files
-    keys = [i for i, word in enumerate(words) if re.fullmatch(r"[A-Z][A-Z_0-9.]+", word)]
+    keys = [
+        i
+        for i, word in enumerate(words)
+        if re.fullmatch(r"[A-Z][A-Z_0-9.]+", word) and word not in DATASET_REGISTRY._obj_map
+    ]
     weights = {"MODEL.BACKBONE.PRETRAIN_PATH", "MODEL.WEIGHTS"}
     pairs = [word for i in keys if words[i] not in weights for word in words[i : i + 2]]
     cpu = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]

@@ -68,16 +68,13 @@ VARIANTS = {
 
 def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
     """Do what is missing of a variant."""
-    variant, folder, opts = VARIANTS[key], args.output / f"seed{seed}", tuple(args.opts)
-    runs = PretrainingRuns(
-        output=folder / "runs", persons=PERSONS, setting=SHARE, seed=seed, overrides=opts
-    )
+    variant, runs = VARIANTS[key], runs_of(args, seed)
     weights, images, pretrained = None, 0, {}
     if key != "random":
         start = Start(CONFIGS / "pretrain_real.yml", PERSONS, SHARE)
         if variant.job:
-            root = drawings(args, folder, runs, variant)
-            given = ("DATASETS.GENERATED.ROOTS", f"['{root}']")
+            drawn = drawings(args, seed if args.drawings_of is None else args.drawings_of, variant)
+            given = ("DATASETS.GENERATED.ROOTS", f"['{drawn}']")
             start = Start(CONFIGS / "pretrain_drawn.yml", "GeneratedPersons", overrides=given)
         weights, images, pretrained = runs.pretrain(key, start, args.steps)
     return Measured(
@@ -90,24 +87,29 @@ def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
     )
 
 
-def drawings(
-    args: argparse.Namespace, folder: Path, runs: PretrainingRuns, variant: Variant
-) -> Path:
+def runs_of(args: argparse.Namespace, seed: int) -> PretrainingRuns:
+    folder, opts = args.output / f"seed{seed}" / "runs", tuple(args.opts)
+    return PretrainingRuns(output=folder, persons=PERSONS, setting=SHARE, seed=seed, overrides=opts)
+
+
+def drawings(args: argparse.Namespace, seed: int, variant: Variant) -> Path:
     """Draw if that is not done, and return the set as the variant's filters leave it."""
-    cfg = job_of(args, folder, runs, variant.job)
+    cfg = job_of(args, seed, variant.job)
     if not (Path(cfg.OUTPUT_DIR) / "images" / "dataset.json").is_file():
         with open_job(cfg) as worker:
             print(generate(cfg, worker, filter_models), file=sys.stderr)
     cfg.defrost()
     cfg.GENERATION.FILTER.USE = list(variant.filters)
     name = "-".join((variant.job, *(variant.filters or ("all",)), f"{variant.share:g}"))
-    (folder / "sets").mkdir(parents=True, exist_ok=True)
-    target = folder / "sets" / name
+    target = args.output / f"seed{seed}" / "sets" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
     return decided_copy(cfg, Path(cfg.OUTPUT_DIR), target, share=variant.share)
 
 
-def job_of(args: argparse.Namespace, folder: Path, runs: PretrainingRuns, name: str) -> CfgNode:
-    pairs = ["SEED", str(runs.seed), "OUTPUT_DIR", str(folder / name)]
+def job_of(args: argparse.Namespace, seed: int, name: str) -> CfgNode:
+    """Return the configuration of a job; the models of its filters are trained if they are not."""
+    pairs, runs = ["SEED", str(seed)], runs_of(args, seed)
+    pairs += ["OUTPUT_DIR", str(args.output / f"seed{seed}" / name)]
     for kind in ("reid", "cctf"):
         run, node = runs.train(kind, CONFIGS / f"{kind}.yml"), f"GENERATION.FILTER.{kind.upper()}"
         pairs += [f"{node}.CONFIG_FILE", str(run / "config.yaml")]
@@ -127,6 +129,7 @@ def main(args: argparse.Namespace) -> None:
     order = [variant.title for variant in VARIANTS.values()]
     table = VariantTable(sorted(cells, key=lambda cell: (order.index(cell.variant), cell.seed)))
     about = {"commit": commit(), "versions": versions(), "steps": args.steps, "opts": args.opts}
+    about["drawings_of"] = args.drawings_of
     write_variants(table, args.output, REFERENCE, about)
     title = f"AGW on few photographs of {PERSONS}, pre-trained on"
     draw_variants(table, args.output / "variants.png", title=title)
@@ -144,6 +147,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=folder, help="folder of runs and results")
     parser.add_argument("--base", type=Path, default=folder / "base", help="the base models")
     parser.add_argument("--steps", type=int, default=300, help="of each pre-training (300)")
+    parser.add_argument(
+        "--drawings-of", type=int, help="train every seed on this one's drawings (its own)"
+    )
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
     options, pairs = split_pairs(arguments)
     args = parser.parse_args(options)

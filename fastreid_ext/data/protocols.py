@@ -74,7 +74,8 @@ def planned_runs(
         sources: training sets; "A+B" = together. With a rule as protocol: the sets it is for.
         targets: test sets; "VIPeR" and the like stand for their ten splits.
         protocol: "" = each source, tested on all targets; a key of :data:`RULES`; or of
-            :data:`PROTOCOLS`, which names sources and targets itself.
+            :data:`PROTOCOLS`, which names sources and targets itself ("supervised" is both: a rule
+            where there are sources).
 
     Raises:
         ValueError: an unknown protocol, or sets that it would not use.
@@ -91,8 +92,9 @@ def planned_runs(
         near = difflib.get_close_matches(protocol, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
         raise ValueError(f"unknown protocol '{protocol}'; {hint}")
-    runs = RULES[protocol](sources) if protocol in RULES else PROTOCOLS[protocol]
-    unused = [*targets, *(() if protocol in RULES else sources)]
+    is_rule = protocol in RULES and (bool(sources) or protocol not in PROTOCOLS)
+    runs = RULES[protocol](sources) if is_rule else PROTOCOLS[protocol]
+    unused = [*targets, *(() if is_rule else sources)]
     if unused:
         raise ValueError(
             f"protocol '{protocol}' names its sets itself, but got {', '.join(unused)}"

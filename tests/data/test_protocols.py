@@ -89,3 +89,9 @@ def test_every_name_is_registered_and_every_override_a_key(make_cfg, name):
         cfg = make_cfg(DATASETS__NAMES=sources, DATASETS__TESTS=targets, **keys)
         assert cfg.DATASETS.NAMES == sources
         assert cfg.DATASETS.TESTS == targets
+
+
+def test_supervised_without_sources_is_the_table_of_the_paper_on_drawn_persons():
+    names = ("CUHK03Detected", "Market1501", "PersonX", "MSMT17")
+    assert planned_runs((), (), "supervised") == tuple(((n,), (n,), ()) for n in names)
+    assert planned_runs(("PRID",), (), "supervised") == ((("PRID",), ("PRID",), ()),)
