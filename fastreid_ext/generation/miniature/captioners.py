@@ -40,9 +40,8 @@ def build_blip(
         "sep_token_id": tokenizer.sep_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    config = BlipConfig(
-        text_config=text, vision_config=vision_sizes(sizes), projection_dim=sizes.projection
-    )
+    vision = {**vision_sizes(sizes), "hidden_act": "quick_gelu"}  # CLIP's, see clip_eyes
+    config = BlipConfig(text_config=text, vision_config=vision, projection_dim=sizes.projection)
     processor = BlipProcessor(image_processor=_blip_images(sizes), tokenizer=tokenizer)
     return BlipForConditionalGeneration(config), processor
 

@@ -18,11 +18,12 @@ from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.generation.miniature import models
 from fastreid_ext.generation.miniature.captioned_persons import load_persons
 from fastreid_ext.generation.miniature.captioners import build_blip
+from fastreid_ext.generation.miniature.clip_eyes import copy_vision
 from fastreid_ext.generation.miniature.fitting import Progress, Schedule
 from fastreid_ext.generation.miniature.sizes import MINIATURE, TEST, ModelSizes
 from fastreid_ext.generation.miniature.train_autoencoder import train_autoencoder
 from fastreid_ext.generation.miniature.train_captioner import train_captioner
-from fastreid_ext.generation.miniature.train_clip import train_clip
+from fastreid_ext.generation.miniature.train_clip import standardised, train_clip
 from fastreid_ext.generation.miniature.train_denoiser import train_denoiser
 from fastreid_ext.generation.miniature.vocabularies import clip_tokenizer
 from fastreid_ext.generation.seeds import seed_of
@@ -54,7 +55,7 @@ RECIPES = {
             "autoencoder": Schedule(steps=900, batch_size=32, rate=1e-3, bfloat16=True),
             "clip": Schedule(steps=1500, batch_size=64, rate=1e-3),
             "denoiser": Schedule(steps=4000, batch_size=32, rate=1e-3, average=0.999),
-            "captioner": Schedule(steps=2400, batch_size=32, rate=1e-3),
+            "captioner": Schedule(steps=2000, batch_size=32, rate=5e-4),
         },
     ),
 }
@@ -160,8 +161,10 @@ def _train_denoiser(job: Job) -> list[float]:
 
 def _train_captioner(job: Job) -> list[float]:
     model, processor = build_blip(job.recipe.sizes, [text for _, text in job.captions])
-    model.to(job.device)
-    losses = train_captioner(model, processor, _squares(job), *_schedule(job, "captioner"))
+    persons = _squares(job)
+    seen = standardised(persons.images[:: max(len(persons) // 64, 1)] / 127.5 - 1, processor)
+    copy_vision(_opened(job, "clip", CLIPModel).vision_model, model.vision_model, seen)
+    losses = train_captioner(model.to(job.device), processor, persons, *_schedule(job, "captioner"))
     models.save_together(job.folder("captioner"), model, processor)
     return losses
 
@@ -178,7 +181,7 @@ def _opened(job: Job, stage: str, kind: Any) -> Any:
     folder = job.folder(stage)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no {folder}, which the denoiser needs; train the {stage} first (--stages {stage})"
+            f"no {folder}, which this stage needs; train the {stage} first (--stages {stage})"
         )
     return kind.from_pretrained(folder, local_files_only=True)
 
