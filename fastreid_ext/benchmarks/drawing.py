@@ -3,7 +3,6 @@
 import dataclasses
 import resource
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from fastreid_ext.benchmarks.timing import seconds
 from fastreid_ext.generation.base_model import BaseModel
 from fastreid_ext.generation.identities import Identity
 from fastreid_ext.generation.image_files import FileSettings
@@ -29,7 +29,7 @@ class DrawingFigures:
 
     Attributes:
         images: drawn in each timed run.
-        seconds: from requests to files.
+        seconds: from requests to files; on the CPU those of the process, of one core.
         seconds_without_files: the same images, thrown away.
         peak_bytes: most memory: of the device, or of this process on the CPU.
         busy: share of the time in which the device computes; None on the CPU.
@@ -64,7 +64,7 @@ def measure_drawing(
         images: of each.
         rank: of the adapters; 0 = none, the model as it is.
     """
-    bank = _adapters(base, persons, rank) if rank else None
+    device, bank = str(base.device), _adapters(base, persons, rank) if rank else None
     settings = DrawingSettings(
         images=images, run_seed=0, sampling=sampling, files=FileSettings(size=(256, 128))
     )
@@ -75,15 +75,20 @@ def measure_drawing(
         _forget_peak(base)
         with tempfile.TemporaryDirectory() as folder:
             layout = Layout(Path(folder))
-            seconds = _seconds(base, lambda: draw_persons(base, bank, people, layout, settings))
-        alone = _seconds(base, lambda: _draw_only(base, bank, requests, sampling))
+            reasons: dict[str, str] = {}
+            whole = seconds(
+                lambda: reasons.update(draw_persons(base, bank, people, layout, settings)), device
+            )
+        if reasons:
+            raise ValueError(f"{base.name} draws nothing: {next(iter(reasons.values()))}")
+        alone = seconds(lambda: _draw_only(base, bank, requests, sampling), device)
         peak = _peak_bytes(base)
         few = requests[: 3 * sampling.batch_size]
         busy = _busy(base, lambda: _draw_only(base, bank, few, sampling))
     finally:
         if bank is not None:
             bank.remove()
-    return DrawingFigures(persons * images, seconds, alone, peak, busy)
+    return DrawingFigures(persons * images, whole, alone, peak, busy)
 
 
 def busy_share(spans: Iterable[tuple[float, float]]) -> float:
@@ -126,14 +131,6 @@ def _draw_only(
 ) -> None:
     for _ in draw(base, bank, requests, sampling):
         pass
-
-
-def _seconds(base: BaseModel, run: Callable[[], object]) -> float:
-    _wait(base)
-    began = time.perf_counter()
-    run()
-    _wait(base)
-    return time.perf_counter() - began
 
 
 def _wait(base: BaseModel) -> None:

@@ -1,7 +1,10 @@
+import dataclasses
+
 import pytest
 import torch
 
 from fastreid_ext.benchmarks.drawing import busy_share, measure_drawing
+from fastreid_ext.benchmarks.stable_diffusion import random_base
 from fastreid_ext.generation.base_model import read_base
 from fastreid_ext.generation.miniature import models
 from fastreid_ext.generation.miniature.sizes import TEST
@@ -54,3 +57,20 @@ def test_figures_on_a_gpu(tmp_path):
 )
 def test_share_of_time_covered(spans, share):
     assert busy_share(spans) == pytest.approx(share)
+
+
+def test_the_large_model_is_stable_diffusion_v1():
+    """Counts of the published model, in millions; on "meta", where nothing is allocated."""
+    base = random_base("sd1", torch.device("meta"), torch.bfloat16)
+    counts = [
+        round(sum(weight.numel() for weight in part.parameters()) / 1e6, 2)
+        for part in (base.unet, base.vae, base.text_encoder)
+    ]
+    assert counts == [859.52, 83.65, 123.06]
+    assert base.latent_shape((512, 256)) == (4, 64, 32)
+
+
+def test_the_small_model_draws():
+    base = random_base("miniature", torch.device("cpu"), torch.float32)
+    few = dataclasses.replace(SAMPLING, size=(64, 32), steps=1, batch_size=2)
+    assert measure_drawing(base, few, persons=1, images=2).images == 2

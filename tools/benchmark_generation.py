@@ -1,0 +1,60 @@
+"""What drawing persons costs: images/s up to the files, memory, and whether the device waits.
+
+    python tools/benchmark_generation.py --device cuda --size sd1       # SD v1, random weights
+    python tools/benchmark_generation.py --device cpu --size miniature
+
+Each of --persons has an adapter of its own; they share batches.
+"""
+
+import argparse
+
+import torch
+
+from fastreid_ext.benchmarks.drawing import measure_drawing
+from fastreid_ext.benchmarks.stable_diffusion import SIZES, random_base
+from fastreid_ext.command_line import short_errors
+from fastreid_ext.generation.sampling import SamplingSettings
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=SIZES, default="sd1", help="which models (sd1)")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, cpu (cuda)")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps (20)")
+    parser.add_argument("--guidance", type=float, default=7.5, help="1 = without (7.5)")
+    parser.add_argument("--batch-size", type=int, default=16, help="images drawn at once (16)")
+    parser.add_argument("--persons", type=int, default=8, help="adapters in use (8)")
+    parser.add_argument("--images", type=int, default=20, help="of each person (20)")
+    parser.add_argument("--rank", type=int, default=8, help="of the adapters, 0 = none (8)")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    base = random_base(args.size, torch.device(args.device), getattr(torch, args.dtype))
+    sampling = SamplingSettings(
+        size=SIZES[args.size],
+        scheduler="DDIMScheduler",
+        steps=args.steps,
+        guidance=args.guidance,
+        negative_prompt="",
+        batch_size=args.batch_size,
+    )
+    found = measure_drawing(
+        base, sampling, persons=args.persons, images=args.images, rank=args.rank
+    )
+    height, width = sampling.size
+    busy = "" if found.busy is None else f", device busy {100 * found.busy:.1f} % of the time"
+    print(
+        f"{args.size} {height}x{width}, {args.steps} steps, guidance {args.guidance:g}, batches of "
+        f"{args.batch_size}, {args.dtype} on {args.device}: {found.images_per_second:.2f} images/s "
+        f"({found.images} images; writing files is {100 * found.cost_of_files:.1f} % of the time), "
+        f"peak {found.peak_bytes / 2**30:.2f} GiB{busy}"
+    )
+
+
+if __name__ == "__main__":
+    with short_errors():
+        main(parse())
