@@ -131,6 +131,26 @@ def test_classification_pretraining_has_the_published_values():
     assert (cfg.DATASETS.GENERATED.PERSON_IDS, cfg.MODEL.BACKBONE.PRETRAIN) == ("new", False)
 
 
+def test_the_papers_generation_has_the_printed_values():
+    paper = load_config(PROJECTS / "DiffusionReID/generate_paper.yml", CPU).GENERATION
+    tuning = paper.FINE_TUNING
+    assert (paper.BASE_MODEL, paper.SIZE) == ("CompVis/stable-diffusion-v1-4", [512, 512])
+    assert (tuning.METHOD, tuning.STEPS, tuning.BASE_LR) == ("full", 1000, 2e-6)
+    assert (paper.REFERENCE_SET.IMAGES, tuning.PRIOR_WEIGHT) == (200, 1.0)
+    assert paper.SAMPLING.OUTPUT_SIZE == [256, 128]
+
+
+@pytest.mark.parametrize("baseline", ["MGN", "AGW", "SBS", "BDB", "bagtricks"])
+def test_baselines_from_drawings_differ_in_their_start_alone(baseline):
+    ours = load_config(PROJECTS / f"DiffusionReID/{baseline}_R50.yml", CPU)
+    theirs = load_config(CONFIGS / f"Base-{baseline}.yml", CPU)
+    assert ours.MODEL.BACKBONE.PRETRAIN_PATH.startswith("logs/DiffusionReID/pretrain_R50/")
+    for section in ("SOLVER", "INPUT", "DATALOADER", "TEST"):
+        assert ours[section] == theirs[section]
+    assert ours.MODEL.HEADS == theirs.MODEL.HEADS
+    assert ours.MODEL.LOSSES == theirs.MODEL.LOSSES
+
+
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
 def test_recipe_steps_and_gives_features(path):
     cfg = load_config(path, [*CPU, "MODEL.HEADS.NUM_CLASSES", 4]).clone()
