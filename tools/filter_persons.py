@@ -6,7 +6,7 @@ GENERATION.FILTER without loading a model. Files and pictures go to OUTPUT_DIR/f
     python tools/filter_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
         OUTPUT_DIR logs/drawn
     python tools/filter_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
-        --decide-only OUTPUT_DIR logs/drawn GENERATION.FILTER.REID.PERCENTILE 25
+        --decide-only OUTPUT_DIR logs/drawn GENERATION.FILTER.REID.PERCENTILE 25.0
 """
 
 import argparse
@@ -32,8 +32,9 @@ def main(args: argparse.Namespace) -> None:
         images=args.set,
         decide_only=args.decide_only,
         retry_failed=args.retry == "failed",
+        draw=not args.no_pictures,
     )
-    print(f"{report}; see {', '.join(map(str, report.pictures))}")
+    print(f"{report}; see {Path(cfg.OUTPUT_DIR) / 'filter'}")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -43,6 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--set", type=Path, help="a generated set; default: OUTPUT_DIR/images")
     parser.add_argument("--decide-only", action="store_true", help="use the scores that are there")
     parser.add_argument("--retry", choices=("failed",), help="score failed identities again")
+    parser.add_argument("--no-pictures", action="store_true", help="of a very large set")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
     return parser.parse_args(arguments)
 

@@ -50,6 +50,7 @@ def run_filter(
     images: Path | None = None,
     decide_only: bool = False,
     retry_failed: bool = False,
+    draw: bool = True,
 ) -> FilterReport:
     """Filter a finished set in this process; files of the filters go to ``OUTPUT_DIR/filter``.
 
@@ -59,6 +60,7 @@ def run_filter(
         images: the set; None: that of the job in OUTPUT_DIR.
         decide_only: use the scores that are there.
         retry_failed: try identities again that could not be scored.
+        draw: draw the pictures, which reads the whole set once more.
 
     Raises:
         FileNotFoundError: no set, data set, or model there.
@@ -81,7 +83,7 @@ def run_filter(
             unscored = dict(report.failed)
         counts = run.decide(names, unscored)
         update_counts(run.images, counts)
-        return FilterReport(dict(counts), unscored, draw_pictures(run))
+        return FilterReport(dict(counts), unscored, draw_pictures(run) if draw else ())
 
 
 def draw_pictures(run: FilterRun) -> tuple[Path, ...]:
