@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 
+from diffusers.utils.logging import disable_progress_bar
 from fastreid.config import CfgNode
 
 from fastreid_ext.generation.base_model import BaseModel, load_base
@@ -34,6 +35,7 @@ class Models:
     @functools.cached_property
     def base(self) -> BaseModel:
         """What is fine-tuned."""
+        disable_progress_bar()  # of the parts; the stage has one
         with quiet_loading():
             return load_base(self._cfg)
 

@@ -11,6 +11,7 @@ from fastreid.config import CfgNode, get_cfg
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.config.defaults import add_fastreid_ext_config
 from fastreid_ext.config.generation_checks import job_problems
+from fastreid_ext.generation.stage import room_to_work
 from fastreid_ext.generation.workers import Worker, shard_lock, shard_of
 
 SETTINGS = "job.json"
@@ -39,6 +40,7 @@ def open_job(
         wait: minutes to wait for other workers that finish nothing.
 
     Raises:
+        OSError: the disk is full, here or in the block.
         ValueError: the job lacks something, was begun with other settings, or another process
             works on the shard.
     """
@@ -48,7 +50,7 @@ def open_job(
         output=Path(cfg.OUTPUT_DIR), shard=shard_of(shard), retry_failed=retry_failed, wait=wait
     )
     worker.output.mkdir(parents=True, exist_ok=True)
-    with shard_lock(worker.output, worker.shard):
+    with room_to_work("the job", worker.output), shard_lock(worker.output, worker.shard):
         expect_same_settings(cfg, worker.output)
         yield worker
 

@@ -40,7 +40,9 @@ def draw_preview(samples: Sequence[Sample], output: Path, *, columns: int = 8) -
     """
     if not samples:
         raise ValueError("expected at least one finished identity to draw, got none")
-    photographs = max(1, min(columns, max(len(sample[2]) for sample in samples)))
+    photographs, columns = (
+        max(1, min(columns, max(len(sample[part]) for sample in samples))) for part in (2, 3)
+    )
     step = _CELL[1] + _GAP
     width = 2 * _GAP + (photographs + columns) * step + _BETWEEN
     height = len(samples) * (_TEXT + _CELL[0] + 2 * _GAP) + _GAP

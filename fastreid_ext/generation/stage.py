@@ -11,6 +11,7 @@ import gc
 import json
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,8 @@ def run_stage(
         return StageReport(0, len(finished), failed)
     expect_room(worker.output, bytes_each * sum(map(len, groups)))
     reasons: dict[str, str] = {}
-    with _bar(stage, len(mine), len(settled)) as bar, _room_to_work(stage, worker.output):
+    began = time.perf_counter()
+    with _bar(stage, len(mine), len(settled)) as bar, room_to_work(f"stage {stage}", worker.output):
         work = open_work()
         for group in groups:
             reasons |= _do(work, group)
@@ -99,8 +101,9 @@ def run_stage(
             bar.update(len(group))
             bar.set_postfix_str(f"{len(failed)} failed" if failed else "")
     del work
-    free_memory()
     done = sum(not reason for reason in reasons.values())
+    _log.info("%s", _costs(stage, done, time.perf_counter() - began))
+    free_memory()
     return StageReport(done, len(finished), failed)
 
 
@@ -120,6 +123,23 @@ def failures(output: Path, stage: str) -> dict[str, str]:
                 "the file, and the identity is tried again"
             ) from error
     return reasons
+
+
+@contextlib.contextmanager
+def room_to_work(what: str, output: Path) -> Iterator[None]:
+    """Turn a full disk and a full device into an error that says what to do."""
+    again = "then run the same command, which continues where it stopped"
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"{what} needs more memory than the device has; lower the BATCH_SIZE keys of "
+            f"GENERATION or FINE_TUNING.IDENTITIES_AT_ONCE, {again}"
+        ) from error
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise OSError(f"the disk of {output} is full ({what}); make room, {again}") from error
 
 
 def settle(worker: Worker, stage: str, name: str, reason: str) -> None:
@@ -166,23 +186,12 @@ def _expect_other_reasons(reasons: Mapping[str, str], stage: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def _room_to_work(stage: str, output: Path) -> Iterator[None]:
-    """Turn a full disk and a full device into an error that says what to do."""
-    again = "then run the same command, which continues where it stopped"
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ValueError(
-            f"stage {stage} needs more memory than the device has; lower the BATCH_SIZE keys of "
-            f"GENERATION or FINE_TUNING.IDENTITIES_AT_ONCE, {again}"
-        ) from error
-    except Exception as error:
-        if not is_disk_full(error):
-            raise
-        raise OSError(
-            f"the disk of {output} is full (stage {stage}); make room, {again}"
-        ) from error
+def _costs(stage: str, done: int, seconds: float) -> str:
+    text = f"stage {stage}: {done} done in {seconds:.1f} s, models and all"
+    if torch.cuda.is_available():
+        text += f", at most {torch.cuda.max_memory_allocated() / 1e9:.2f} GB of the device"
+        torch.cuda.reset_peak_memory_stats()
+    return text
 
 
 def _bar(stage: str, total: int, initial: int) -> tqdm:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -15,7 +16,9 @@ from PIL import Image
 
 from fastreid_ext.config import load_config
 from fastreid_ext.generation import job, job_check
+from fastreid_ext.generation.adapter_files import LORA
 from fastreid_ext.generation.identities import read_identities
+from fastreid_ext.generation.job import STAGES
 from fastreid_ext.generation.job_folder import open_job
 from fastreid_ext.manifest import read_identity, read_set
 
@@ -145,26 +148,33 @@ def test_a_second_run_changes_nothing(whole, settings_of):
 def test_a_job_stopped_at_any_file_ends_as_one_never_stopped(
     whole, settings_of, tmp_path, monkeypatch
 ):
-    """Every file and folder gets its place by os.replace; runs are stopped at later and later."""
+    """Every file and folder gets its place by os.replace; runs are stopped at later and later.
+
+    In turn the user stops them and the disk is full.
+    """
     replace, left = os.replace, [0]
+    cfg, stops = settings_of(tmp_path / "job"), []
 
     def stopping(source, target):
         left[0] -= 1
         if left[0] == 0:
-            raise KeyboardInterrupt
+            if len(stops) % 2:
+                raise KeyboardInterrupt
+            raise OSError(errno.ENOSPC, "No space left on device")
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", stopping)
-    cfg, stops = settings_of(tmp_path / "job"), 0
     while True:
-        left[0] = (stops + 1) ** 2
+        left[0] = (len(stops) + 1) ** 2
         try:
             run(cfg)
             break
-        except KeyboardInterrupt:
-            stops += 1
-    assert stops > 4
+        except (KeyboardInterrupt, OSError) as error:
+            stops.append(str(error))
+    assert len(stops) > 4
+    assert all(re.search(r"the disk of .* is full \(.*\); make room", said) for said in stops[::2])
     assert contents(tmp_path / "job") == contents(whole[0])
+    assert not (tmp_path / "job" / "failed").exists()
     assert job_check.verify_job(cfg) == []
 
 
@@ -211,6 +221,28 @@ def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tm
     drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
     assert "blue coat" in drawn[0].image.prompt
     assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("keys", "files"),
+    [
+        ({"PROMPT.TRAIN_TOKEN": True}, ["learned_embeds.safetensors", LORA, "training.json"]),
+        ({"FINE_TUNING.METHOD": "full", "FINE_TUNING.TEXT_ENCODER": True}, ["training.json"]),
+        (
+            {"FINE_TUNING.METHOD": "full", "FINE_TUNING.KEEP_FULL_WEIGHTS": True},
+            ["training.json", "unet"],
+        ),
+        ({"REFERENCE_SET.IMAGES": 0, "PROMPT.TOKEN": ""}, [LORA, "training.json"]),
+    ],
+)
+def test_every_way_to_learn_draws(settings_of, tmp_path, keys, files):
+    cfg = settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 1}, **keys)
+    report = run(cfg, stages=STAGES[:4])
+    assert (report.drawn, report.failed) == (1, {})
+    adapter = tmp_path / "job" / "adapters" / "PersonFolder_0001"
+    assert sorted(path.name for path in adapter.iterdir()) == files
+    assert (tmp_path / "job" / "reference_sets").exists() == ("REFERENCE_SET.IMAGES" not in keys)
+    assert run(cfg, stages=STAGES[:4]).drawn == 1
 
 
 def test_a_larger_limit_goes_on(settings_of, tmp_path):
