@@ -48,8 +48,8 @@ def main(args: argparse.Namespace) -> None:
         wanted = [name for name in args.persons.split(",") if name] or list(people)
         if unknown := [name for name in wanted if name not in people]:
             raise ValueError(f"--persons has {unknown}, who are not in {layout.identities}")
-        learned = [name for name in wanted if is_trained(layout.adapter(name))]
         rows = read_captions(worker.output)
+        learned = [name for name in wanted if name in rows and is_trained(layout.adapter(name))]
         prompts = prompts_of_job(cfg, worker, {name: rows[name] for name in learned})
         texts = {name: own.identity for name, own in prompts.items()}
         report = run_stage(
