@@ -59,12 +59,18 @@ def found_captions(
         clip: in evaluation mode.
         processor: its processor.
         images: (N, 3, H, W) uint8.
-        captions: N, of which the wrong choices are drawn too, all different from the right one.
+        captions: N, of which the wrong choices are drawn too, all different from the right one
+            (fewer than :data:`CHOICES` if there are no more).
         rng: draws the wrong choices.
 
     Returns:
         In [0, 1]; 1 / CHOICES by chance.
+
+    Raises:
+        ValueError: all captions are the same.
     """
+    if len(set(captions)) < 2:
+        raise ValueError(f"expected different captions, got {set(captions)}; give more images")
     inputs = processor(
         text=list(captions),
         images=list(images),
@@ -77,7 +83,7 @@ def found_captions(
     found = 0
     for row, caption in enumerate(captions):
         others = [number for number, text in enumerate(captions) if text != caption]
-        wrong = rng.choice(others, size=CHOICES - 1, replace=False)
+        wrong = rng.permutation(others)[: CHOICES - 1]
         found += int(similarity[row, row] > similarity[row, torch.from_numpy(wrong)].max())
     return found / len(captions)
 

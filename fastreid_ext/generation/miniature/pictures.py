@@ -46,7 +46,7 @@ def draw_samples(
 ) -> None:
     """Draw a row for each caption: its images (n, 3, H, W) uint8, and the words beside them."""
     rows = len(captions)
-    figure = Figure(figsize=(11, 1.25 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(9, 1.25 * rows + 0.3), layout="constrained")
     for axes, caption, images in zip(
         figure.subplots(rows, 1, squeeze=False)[:, 0], captions, drawn, strict=True
     ):

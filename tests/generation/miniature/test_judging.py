@@ -52,6 +52,13 @@ def test_an_untrained_clip_guesses(tiny_clip_folder):
     assert found_captions(clip, processor, images, captions, rng) < 0.4
 
 
+def test_one_caption_is_no_choice():
+    with pytest.raises(
+        ValueError, match=r"expected different captions, got \{'a man'\}; give more"
+    ):
+        found_captions(None, None, torch.zeros(2, 3, 8, 4), ["a man"] * 2, None)
+
+
 def test_curves_need_losses(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no loss curves in .*; train a stage first"):
         pictures.draw_curves(tmp_path, tmp_path / "a.png")

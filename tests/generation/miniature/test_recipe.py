@@ -4,6 +4,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 from diffusers import StableDiffusionPipeline
 
 from fastreid_ext.generation.miniature.fitting import Schedule
@@ -59,6 +60,14 @@ def test_a_stage_that_is_there_is_skipped(job):
 def test_latents_have_unit_spread(job, captions):
     pipeline = StableDiffusionPipeline.from_pretrained(job.folder("denoiser"))
     assert pipeline.vae.config.scaling_factor != 0.18215
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_stages_on_a_gpu(job, tmp_path):
+    onto = dataclasses.replace(job, output=tmp_path, device="cuda")
+    assert run_stages(onto) == list(STAGES)
+    assert 0 < write_report(onto)["rebuilt_error"] < 60
 
 
 def test_report(job):
