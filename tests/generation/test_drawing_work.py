@@ -1,3 +1,5 @@
+import shutil
+
 import diffusers
 import numpy as np
 import pytest
@@ -137,6 +139,32 @@ def test_a_trained_word_is_put_into_the_prompt(cfg, model, tiny_pipeline_folder,
     pipeline = opened(tiny_pipeline_folder)
     pipeline.load_textual_inversion(layout.adapter(name))
     expect_images_of(pipeline, prompt, layout.images / name)
+
+
+def test_a_few_step_adapter_lies_under_that_of_the_person(
+    cfg, layout, tiny_pipeline_folder, tmp_path
+):
+    """Equal to diffusers with both adapters on."""
+    zero = LoraBank(load_base(cfg).unet, count=1, rank=3, alpha=3, target_modules=["to_q"])
+    generator = torch.Generator().manual_seed(6)
+    few_step = {
+        key: 0.3 * torch.randn(value.shape, generator=generator)
+        for key, value in zero.state_of(0).items()
+    }
+    (tmp_path / "lcm").mkdir()
+    write_adapter(tmp_path / "lcm", few_step, rank=3, alpha=3, targets=["to_q"])
+    few, name = cfg.clone(), NAMES[0]
+    few.GENERATION.SAMPLING.FEW_STEP_ADAPTER = str(tmp_path / "lcm")
+    model, job = drawing_model(few, load_base(few)), Layout(tmp_path)
+    shutil.copytree(layout.adapter(name), job.adapter(name))
+    drawing_work(few, model, {name: person(name)}, PROMPTS, job)([name])
+
+    pipeline = opened(tiny_pipeline_folder)
+    pipeline.load_lora_weights(tmp_path / "lcm", adapter_name="few_step")
+    pipeline.load_lora_weights(layout.adapter(name), adapter_name="person")
+    pipeline.set_adapters(["few_step", "person"])
+    expect_images_of(pipeline, PROMPTS[name], job.images / name)
+    assert "+lcm@" in read_identity(job.images / name)[0].image.model_ids[0]
 
 
 def test_full_weights_are_drawn_with(cfg, model, tiny_pipeline_folder, tmp_path):
