@@ -1,0 +1,73 @@
+"""tools/generate_persons.py as a user runs it, and kills it."""
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).parents[3] / "tools" / "generate_persons.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return runpy.run_path(str(TOOL))
+
+
+def test_commands_and_pairs_are_told_apart(tool):
+    parse = tool["parse"]
+    args = parse(["--config-file", "a.yml", "SEED", "3", "OUTPUT_DIR", "b"])
+    assert (args.command, args.opts) == ("run", ["SEED", "3", "OUTPUT_DIR", "b"])
+    args = parse(["preview", "--config-file", "a.yml", "--identities", "3", "DATASETS.ROOT", "b"])
+    assert (args.command, args.identities, args.opts) == ("preview", 3, ["DATASETS.ROOT", "b"])
+    args = parse(["--config-file", "a.yml", "--stages", "captions", "GENERATION.DTYPE", "float32"])
+    assert (args.stages, args.opts) == (["captions"], ["GENERATION.DTYPE", "float32"])
+
+
+def test_an_unknown_command_is_refused(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool["parse"](["verfy", "--config-file", "a.yml"])
+    assert "expected a command of run, verify, stats, preview, card, got 'verfy'" in (
+        capsys.readouterr().err
+    )
+
+
+def started(words):
+    environment = os.environ | {"PYTHONPATH": str(TOOL.parents[1]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(TOOL), *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_any_stage_it_ends_as_one_never_killed(whole, settings_of, contents, tmp_path):
+    """SIGKILL once something of each stage is there; what is there is not done again."""
+    output = tmp_path / "job"
+    (tmp_path / "job.yml").write_text(settings_of(output).dump())
+    words = ["--config-file", str(tmp_path / "job.yml")]
+    for pattern in ("captions/*.json", "reference_sets/*/settings.json", "images/*/metadata.jsonl"):
+        process = started(words)
+        while process.poll() is None and not list(output.glob(pattern)):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    kept = {path: path.stat().st_mtime_ns for path in output.glob("images/*/*.jpg")}
+    assert kept
+    process = started(words)
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors[-2000:]
+    assert said.strip() == str(whole[1]).replace(str(whole[0]), str(output))
+    assert contents(output) == contents(whole[0])
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    for command, end in (("verify", "is complete"), ("preview", "preview.png"), ("stats", ".png")):
+        process = started([command, *words])
+        assert process.communicate()[0].strip().endswith(end)

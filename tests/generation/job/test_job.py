@@ -1,0 +1,134 @@
+"""A whole job on tiny real models: what comes out."""
+
+import json
+import re
+import shutil
+
+import pytest
+from PIL import Image
+
+from fastreid_ext.generation import job_check
+from fastreid_ext.generation.adapter_files import LORA
+from fastreid_ext.generation.job import STAGES
+from fastreid_ext.manifest import read_identity, read_set
+
+
+def test_everything_is_there(whole, settings_of):
+    output, report = whole
+    assert re.fullmatch(
+        rf"4 of 4 identities drawn in {output}/images, \d+ of 12 images kept", str(report)
+    )
+    for name in (
+        "identities.jsonl",
+        "captions.jsonl",
+        "job.json",
+        "distribution.png",
+        "preview.png",
+        "images/README.md",
+        "images/dataset.json",
+        "filter/thresholds.json",
+        "adapters/PersonFolder_0002/training.json",
+    ):
+        assert (output / name).stat().st_size > 0, name
+    rows = read_set(output / "images")[1]
+    assert len(rows) == 12
+    assert {row.image.person_id for row in rows} == {1, 2, 3, 4}
+    assert rows[0].image.prompt.startswith("a photo of sks person")
+    with Image.open(rows[0].path) as image:
+        assert image.size == (32, 64)
+    assert job_check.verify_job(settings_of(output)) == []
+
+
+def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tmp_path, run_job):
+    cfg = settings_of(tmp_path / "job")
+    run_job(cfg, stages=["identities"])
+    assert not (tmp_path / "job" / "captions.jsonl").exists()
+    run_job(cfg, stages=["captions"])
+    path = tmp_path / "job" / "captions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["caption"] = "a man in a red coat"
+    rows[1]["caption"] = ""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = run_job(cfg)
+    assert report.drawn == 3
+    assert "caption of PersonFolder_0002 is empty" in report.failed["PersonFolder_0002"]
+    drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
+    assert drawn[0].image.prompt == "a photo of sks person, a man in a red coat"
+
+    rows[0]["caption"] = "a woman in a blue coat"
+    rows[1]["caption"] = "a woman in a dress"  # no --retry needed: the reason is gone
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = tmp_path / "job" / "images" / "PersonFolder_0003" / "metadata.jsonl"
+    before = kept.stat().st_mtime_ns
+    with pytest.raises(FileNotFoundError, match=r"1 of 1 reference sets are missing, .* first"):
+        run_job(cfg, stages=["persons"])
+    assert run_job(cfg, stages=["reference_sets", "persons"]).drawn == 4
+    drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
+    assert "red coat" in drawn[0].image.prompt
+    run_job(cfg, stages=["reference_sets", "persons"], redo_changed=True)
+    drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
+    assert "blue coat" in drawn[0].image.prompt
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("keys", "files"),
+    [
+        ({"PROMPT.TRAIN_TOKEN": True}, ["learned_embeds.safetensors", LORA, "training.json"]),
+        ({"FINE_TUNING.METHOD": "full", "FINE_TUNING.TEXT_ENCODER": True}, ["training.json"]),
+        (
+            {"FINE_TUNING.METHOD": "full", "FINE_TUNING.KEEP_FULL_WEIGHTS": True},
+            ["training.json", "unet"],
+        ),
+        ({"REFERENCE_SET.IMAGES": 0, "PROMPT.TOKEN": ""}, [LORA, "training.json"]),
+    ],
+)
+def test_every_way_to_learn_draws(settings_of, tmp_path, keys, files, run_job):
+    cfg = settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 1}, **keys)
+    report = run_job(cfg, stages=STAGES[:4])
+    assert (report.drawn, report.failed) == (1, {})
+    adapter = tmp_path / "job" / "adapters" / "PersonFolder_0001"
+    assert sorted(path.name for path in adapter.iterdir()) == files
+    assert (tmp_path / "job" / "reference_sets").exists() == ("REFERENCE_SET.IMAGES" not in keys)
+    assert run_job(cfg, stages=STAGES[:4]).drawn == 1
+
+
+def test_a_photograph_that_breaks_later_fails_its_person_alone(
+    market, settings_of, tmp_path, run_job
+):
+    folder = tmp_path / "market"
+    shutil.copytree(market, folder)
+    cfg = settings_of(tmp_path / "job", market=folder)
+    run_job(cfg, stages=["captions"])
+    broken = folder / "bounding_box_train" / "0003_c1s1_000001_00.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    report = run_job(cfg, stages=["reference_sets", "persons"])
+    assert report.drawn == 3
+    assert broken.name in report.failed["PersonFolder_0003"]
+    shutil.copy(market / "bounding_box_train" / broken.name, broken)
+    assert run_job(cfg, stages=["persons"]).drawn == 3
+    assert run_job(cfg, stages=["persons"], worker={"retry_failed": True}).drawn == 4
+
+
+def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
+    output = tmp_path / "job"
+    shutil.copytree(whole[0], output)
+    (output / ".partial" / "images--PersonFolder_0009").mkdir()
+    shutil.rmtree(output / "images" / "PersonFolder_0001")
+    (output / "adapters" / "PersonFolder_0002" / "training.json").write_text("{")
+    shutil.rmtree(output / "adapters" / "PersonFolder_0003")
+    next((output / "images" / "PersonFolder_0004").glob("*.jpg")).unlink()
+    found = "\n".join(job_check.verify_job(settings_of(output)))
+    for text in (
+        "PersonFolder_0001: neither drawn nor failed; run the job again",
+        "images--PersonFolder_0009: left in",
+        "PersonFolder_0002/training.json: not JSON",
+        "PersonFolder_0003: drawn, but",
+        "is missing",
+        "dataset.json counts",
+    ):
+        assert text in found
+    (output / "images" / "dataset.json").unlink()
+    assert (
+        "no dataset.json, the set is not finished" in job_check.verify_job(settings_of(output))[-1]
+    )
