@@ -183,7 +183,8 @@ def _add_filter(generation: CfgNode) -> None:
     reid.CONFIG_FILE = ""
     reid.WEIGHTS = ""
     # Least cosine similarity to the mean feature of the identity's real images: the PERCENTILE of
-    # such similarities of real images to their own identity, or a FIXED number.
+    # such similarities of the data set's real images, each to the mean of the others of its
+    # identity, or a FIXED number, THRESHOLD. At 10, a tenth of the real images would be refused.
     reid.RULE = "percentile"
     reid.PERCENTILE = 10.0
     reid.THRESHOLD = 0.6
@@ -205,6 +206,6 @@ def _add_filter(generation: CfgNode) -> None:
     clip.THRESHOLD = 0.5
 
     duplicates = filters.DUPLICATES = CN()
-    # Least Hamming distance (bits of 64) of the perceptual hash to every earlier kept image of the
-    # identity.
+    # Least Hamming distance (bits of 64) of the perceptual hash to every kept image of the identity
+    # that is better by the first of USE.
     duplicates.MIN_DISTANCE = 4

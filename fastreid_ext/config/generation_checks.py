@@ -102,7 +102,11 @@ def job_problems(cfg: CfgNode) -> list[str]:
             problems.append(f"DATASETS.NAMES has {name}, but {advice}")
     if not cfg.OUTPUT_DIR:
         problems.append("OUTPUT_DIR is empty; name the folder in which everything is written")
-    return [*problems, *_filter_models(cfg.GENERATION.FILTER), *_local_models(cfg.GENERATION)]
+    return [
+        *problems,
+        *filter_model_problems(cfg.GENERATION.FILTER),
+        *_local_models(cfg.GENERATION),
+    ]
 
 
 def _value(generation: CfgNode, key: str) -> Any:
@@ -195,7 +199,8 @@ def _other_rules(generation: CfgNode) -> Iterator[str]:
         yield "GENERATION.FILTER.CLIP.TEXTS needs what is wanted and something to compare it with"
 
 
-def _filter_models(filters: CfgNode) -> Iterator[str]:
+def filter_model_problems(filters: CfgNode) -> Iterator[str]:
+    """Yield what the models of ``GENERATION.FILTER`` lack that were trained by this project."""
     for name in ("reid", "cctf"):
         node, key = filters[name.upper()], f"GENERATION.FILTER.{name.upper()}"
         for part in ("CONFIG_FILE", "WEIGHTS"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastreid.config import CfgNode
 
+from fastreid_ext.config.generation_checks import filter_model_problems
 from fastreid_ext.data.sources import dataset_root
 from fastreid_ext.deploy.feature_extractor import FeatureExtractor
 from fastreid_ext.deploy.identity_classifier import IdentityClassifier
@@ -19,10 +20,12 @@ def filter_models(cfg: CfgNode) -> dict[str, tuple[str, Callable[[], Any]]]:
     looked for in DATASETS.ROOT, and the batch size is that of the filters.
 
     Raises:
-        FileNotFoundError: a configuration or checkpoint is not there.
-        ValueError: a mistake in a configuration.
+        ValueError: a filter of USE has no model, a file is not there, or a mistake in a
+            configuration.
     """
     filters, models = cfg.GENERATION.FILTER, {}
+    if problems := list(filter_model_problems(filters)):
+        raise ValueError("the filters lack something:\n  - " + "\n  - ".join(problems))
     common = ["TEST.IMS_PER_BATCH", str(filters.BATCH_SIZE)]
     for name, kind in (("reid", FeatureExtractor), ("cctf", IdentityClassifier)):
         node = filters[name.upper()]

@@ -6,7 +6,7 @@ import torch
 from fastreid_ext.config import load_config
 from fastreid_ext.deploy.filter_models import filter_models
 from fastreid_ext.deploy.identity_classifier import IdentityClassifier
-from fastreid_ext.deploy.load import ready_config, ready_model
+from fastreid_ext.deploy.load import fingerprint_of, ready_config, ready_model
 
 PERSONS = (2, 10, 7)  # sorted as texts: 10, 2, 7
 
@@ -148,12 +148,27 @@ def test_models_of_a_configuration(save_model, images, overrides):
     assert list(models) == ["reid", "cctf"]
     assert models["reid"][1]()(images).shape == (5, 128)
     assert filter_models(load_config("", keys))["reid"][0] == models["reid"][0]
-    assert filter_models(load_config("", [*overrides, "MODEL.DEVICE", "cpu"])) == {}
+
+
+def test_no_filter_needs_no_model(overrides):
+    keys = ["MODEL.DEVICE", "cpu", "GENERATION.FILTER.USE", "[]"]
+    assert filter_models(load_config("", [*overrides, *keys])) == {}
+
+
+def test_a_filter_without_a_model(overrides):
+    with pytest.raises(ValueError, match=r"USE is \['reid'\], but .*REID.WEIGHTS is empty; train"):
+        filter_models(load_config("", [*overrides, "MODEL.DEVICE", "cpu"]))
 
 
 def test_a_missing_checkpoint_of_a_filter(save_model, overrides, tmp_path):
     config, _ = save_model(classes=3)
     keys = ["GENERATION.FILTER.REID.CONFIG_FILE", str(config)]
     keys += ["GENERATION.FILTER.REID.WEIGHTS", str(tmp_path / "none.pth")]
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none.pth; give a file"):
+    with pytest.raises(ValueError, match=r"no file at .*none.pth \(GENERATION.FILTER.REID.WEIGHTS"):
         filter_models(load_config("", [*overrides, "MODEL.DEVICE", "cpu", *keys]))
+
+
+def test_the_fingerprint_needs_the_checkpoint(save_model, tmp_path):
+    cfg = ready_config(save_model(classes=3)[0])
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none.pth; give a file"):
+        fingerprint_of(cfg, tmp_path / "none.pth")
