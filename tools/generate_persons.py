@@ -24,52 +24,39 @@ from fastreid_ext.config import load_config
 from fastreid_ext.deploy.filter_models import filter_models
 from fastreid_ext.generation import job, job_check
 from fastreid_ext.generation.card import write_card
-from fastreid_ext.generation.distribution import (
-    distribution_of,
-    draw_distribution,
-    rows_by_identity,
-)
 from fastreid_ext.generation.job_folder import open_job
 from fastreid_ext.generation.layout import Layout
 from fastreid_ext.generation.workers import local_device
 
-COMMANDS = ("run", "verify", "stats", "preview", "card")
-
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
-    again = args.retry == "failed"
+    again, redo = args.retry == "failed", args.retry == "changed"
     with open_job(cfg, shard=args.shard, wait=args.wait, retry_failed=again) as worker:
-        redo = args.retry == "changed"
         print(job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo))
 
 
 def verify(cfg: CfgNode, args: argparse.Namespace) -> None:
-    problems = job_check.verify_job(cfg)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if problems:
-        sys.exit(f"{len(problems)} problems in {cfg.OUTPUT_DIR}")
+    if problems := job_check.verify_job(cfg):
+        sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
     print(f"{cfg.OUTPUT_DIR} is complete")
 
 
 def stats(cfg: CfgNode, args: argparse.Namespace) -> None:
-    output = Path(cfg.OUTPUT_DIR)
-    distribution = distribution_of(rows_by_identity(Layout(output).images))
-    picture = draw_distribution(distribution, args.output or output / "distribution.png")
-    width = max(len(what) for what, _ in distribution.table())
-    for what, number in distribution.table():
-        logging.info("%s  %s", what.ljust(width), number)
+    table, picture = job.statistics(cfg, args.output)
+    for what, number in table:
+        logging.info("%-36s %s", what, number)
     print(f"wrote {picture}")
 
 
 def preview(cfg: CfgNode, args: argparse.Namespace) -> None:
-    output = args.output or Path(cfg.OUTPUT_DIR) / "preview.png"
-    print(f"wrote {job.preview(cfg, output, args.identities)}")
+    print(f"wrote {job.preview(cfg, args.output, args.identities)}")
 
 
 def card(cfg: CfgNode, args: argparse.Namespace) -> None:
-    images = Layout(Path(cfg.OUTPUT_DIR)).images
-    print(f"wrote {write_card(cfg, images, args.title or job.title(cfg))}")
+    print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, job.title(cfg))}")
+
+
+COMMANDS = {"run": run, "verify": verify, "stats": stats, "preview": preview, "card": card}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -82,12 +69,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=job.STAGES, default=job.STAGES)
     parser.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part of the job")
     parser.add_argument("--retry", choices=("failed", "changed"), help="do these again")
-    parser.add_argument(
-        "--wait", type=float, default=60.0, help="minutes to wait for idle other shards (60)"
-    )
+    parser.add_argument("--wait", type=float, default=60.0, help="minutes for idle shards (60)")
     parser.add_argument("--identities", type=int, default=12, help="in the preview (12)")
     parser.add_argument("--output", type=Path, help="PNG of stats and preview")
-    parser.add_argument("--title", default="", help="of the card")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
     is_named = bool(arguments) and not arguments[0].startswith("-")
     command, words = (arguments[0], arguments[1:]) if is_named else ("run", arguments)
@@ -106,13 +90,9 @@ def main() -> None:
     fixed = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
     fixed += ["MODEL.DEVICE", "cpu"] if args.command != "run" else []
     cfg = load_config(args.config_file, [*args.opts, *fixed])
-    if args.command == "run":
-        cfg.defrost()
-        cfg.MODEL.DEVICE = local_device(cfg.MODEL.DEVICE)
-        cfg.freeze()
-    {"run": run, "verify": verify, "stats": stats, "preview": preview, "card": card}[args.command](
-        cfg, args
-    )
+    cfg.defrost()
+    cfg.MODEL.DEVICE = local_device(cfg.MODEL.DEVICE)
+    COMMANDS[args.command](cfg, args)
 
 
 if __name__ == "__main__":

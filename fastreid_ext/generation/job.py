@@ -118,8 +118,29 @@ def generate(
     return _report(worker, people, counts)
 
 
-def preview(cfg: CfgNode, output: Path, number: int) -> Path:
-    """Draw ``number`` identities of a job, finished or not: photographs beside drawings."""
+def statistics(cfg: CfgNode, output: Path | None = None) -> tuple[list[tuple[str, str]], Path]:
+    """Count the images of a job, finished or not, and draw their distribution.
+
+    Args:
+        cfg: of the job.
+        output: PNG to write; None: ``distribution.png`` in the job's folder.
+
+    Returns:
+        (what, number) and the picture.
+    """
+    distribution = distribution_of(rows_by_identity(Layout(Path(cfg.OUTPUT_DIR)).images))
+    picture = output or Path(cfg.OUTPUT_DIR) / "distribution.png"
+    return distribution.table(), draw_distribution(distribution, picture)
+
+
+def preview(cfg: CfgNode, output: Path | None = None, number: int = 12) -> Path:
+    """Draw ``number`` identities of a job, finished or not: photographs beside drawings.
+
+    Args:
+        cfg: of the job.
+        output: PNG to write; None: ``preview.png`` in the job's folder.
+        number: identities, spread over the set.
+    """
     folder = Path(cfg.OUTPUT_DIR)
     rows = rows_by_identity(Layout(folder).images)
     captions = read_captions(folder) if captions_file(folder).is_file() else {}
@@ -130,7 +151,8 @@ def preview(cfg: CfgNode, output: Path, number: int) -> Path:
         if identity.name in shown
     }
     texts = {name: row.caption for name, row in captions.items()}
-    return draw_preview(preview_samples(rows, texts, photographs, number), output)
+    samples = preview_samples(rows, texts, photographs, number)
+    return draw_preview(samples, output or folder / "preview.png")
 
 
 def title(cfg: CfgNode) -> str:
@@ -192,8 +214,8 @@ def _filter(
     write_description(cfg, images)
     draw_pictures(run)
     write_card(cfg, images, title(cfg))
-    draw_distribution(distribution_of(rows_by_identity(images)), worker.output / "distribution.png")
-    preview(cfg, worker.output / "preview.png", 12)
+    statistics(cfg)
+    preview(cfg)
     return counts
 
 
