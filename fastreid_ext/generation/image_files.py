@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastreid_ext.atomic import atomic_write_bytes
+from fastreid_ext.config.generation import SAMPLERS_OF_PIXELS
 
-FITS = ("resize", "crop")
 FORMATS = ("jpg", "png")
 _WAITING = 512  # images in memory: as much as a slow disk may lag behind
 
@@ -40,7 +40,10 @@ class FileSettings:
     quality: int = 95
 
     def __post_init__(self) -> None:
-        for name, value, known in (("FIT", self.fit, FITS), ("FORMAT", self.format, FORMATS)):
+        for name, value, known in (
+            ("FIT", self.fit, SAMPLERS_OF_PIXELS),
+            ("FORMAT", self.format, FORMATS),
+        ):
             if value not in known:
                 raise ValueError(
                     f"expected GENERATION.SAMPLING.{name} of {', '.join(known)}, got '{value}'"
