@@ -1,15 +1,13 @@
 """What ``tools/benchmark_generation.py`` measures of drawing persons."""
 
 import dataclasses
-import resource
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
+from fastreid_ext.benchmarks.device_use import busy, forget_peak, peak_bytes
 from fastreid_ext.benchmarks.timing import seconds
 from fastreid_ext.generation.base_model import BaseModel
 from fastreid_ext.generation.identities import Identity
@@ -72,7 +70,7 @@ def measure_drawing(
     requests = _requests(base, people, images)
     try:
         _draw_only(base, bank, requests[: sampling.batch_size], sampling)
-        _forget_peak(base)
+        forget_peak(base.device)
         with tempfile.TemporaryDirectory() as folder:
             layout = Layout(Path(folder))
             reasons: dict[str, str] = {}
@@ -82,23 +80,13 @@ def measure_drawing(
         if reasons:
             raise ValueError(f"{base.name} draws nothing: {next(iter(reasons.values()))}")
         alone = seconds(lambda: _draw_only(base, bank, requests, sampling), device)
-        peak = _peak_bytes(base)
+        peak = peak_bytes(base.device)
         few = requests[: 3 * sampling.batch_size]
-        busy = _busy(base, lambda: _draw_only(base, bank, few, sampling))
+        share = busy(base.device, lambda: _draw_only(base, bank, few, sampling))
     finally:
         if bank is not None:
             bank.remove()
-    return DrawingFigures(persons * images, whole, alone, peak, busy)
-
-
-def busy_share(spans: Iterable[tuple[float, float]]) -> float:
-    """Return the share of the time from the first begin to the last end that spans cover."""
-    ordered = sorted(spans)
-    covered, reached = 0.0, ordered[0][0]
-    for begin, end in ordered:
-        covered += max(0.0, end - max(begin, reached))
-        reached = max(reached, end)
-    return covered / (reached - ordered[0][0])
+    return DrawingFigures(persons * images, whole, alone, peak, share)
 
 
 def _adapters(base: BaseModel, persons: int, rank: int) -> LoraBank:
@@ -131,29 +119,3 @@ def _draw_only(
 ) -> None:
     for _ in draw(base, bank, requests, sampling):
         pass
-
-
-def _wait(base: BaseModel) -> None:
-    if base.device.type == "cuda":
-        torch.cuda.synchronize(base.device)
-
-
-def _forget_peak(base: BaseModel) -> None:
-    if base.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(base.device)
-
-
-def _peak_bytes(base: BaseModel) -> int:
-    if base.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(base.device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _busy(base: BaseModel, run: Callable[[], object]) -> float | None:
-    if base.device.type != "cuda":
-        return None
-    with profile(activities=[ProfilerActivity.CUDA]) as found:
-        run()
-        _wait(base)
-    kernels = [event for event in found.events() if event.device_type == DeviceType.CUDA]
-    return busy_share((event.time_range.start, event.time_range.end) for event in kernels)

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from fastreid_ext.benchmarks.drawing import busy_share, measure_drawing
+from fastreid_ext.benchmarks.device_use import busy_share
+from fastreid_ext.benchmarks.drawing import measure_drawing
 from fastreid_ext.benchmarks.stable_diffusion import random_base
 from fastreid_ext.generation.base_model import read_base
 from fastreid_ext.generation.miniature import models
