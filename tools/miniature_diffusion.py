@@ -111,7 +111,8 @@ def job_of(args: argparse.Namespace, seed: int, name: str) -> CfgNode:
     pairs, runs = ["SEED", str(seed)], runs_of(args, seed)
     pairs += ["OUTPUT_DIR", str(args.output / f"seed{seed}" / name)]
     for kind in ("reid", "cctf"):
-        run, node = runs.train(kind, CONFIGS / f"{kind}.yml"), f"GENERATION.FILTER.{kind.upper()}"
+        run = runs.train(f"filter_{kind}", CONFIGS / f"{kind}.yml")
+        node = f"GENERATION.FILTER.{kind.upper()}"
         pairs += [f"{node}.CONFIG_FILE", str(run / "config.yaml")]
         pairs += [f"{node}.WEIGHTS", str(run / "model_final.pth")]
     for key, model in (

@@ -51,7 +51,7 @@ def draw_variants(table: VariantTable, output: Path, *, title: str, metric: str 
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
-    axes.set_xlabel(f"{metric}, %; white stripe: before fine-tuning; dots: seeds", fontsize=9)
+    axes.set_xlabel(f"{metric}, %; pale stripe: before fine-tuning; dots: seeds", fontsize=9)
     axes.set_title(title, fontsize=10)
     bare(axes)
     return save_figure(figure, output)
