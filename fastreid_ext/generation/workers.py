@@ -135,6 +135,8 @@ def wait_for(
     """
     missing = [name for name in names if not is_settled(name)]
     last_change = time.monotonic()
+    if missing:
+        _log.info("stage %s: waiting for %d of other workers", stage, len(missing))
     while missing:
         if time.monotonic() - last_change >= 60 * worker.wait:
             part = {name: index % worker.shard.count for index, name in enumerate(names)}
@@ -144,7 +146,6 @@ def wait_for(
                 f"{', '.join(shards)}, which have finished none for {worker.wait:g} minutes; run "
                 "those, then this command again"
             )
-        _log.info("stage %s: waiting for %d of other workers", stage, len(missing))
         time.sleep(seconds_between_looks)
         left = [name for name in missing if not is_settled(name)]
         if len(left) < len(missing):
