@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
+from fastreid_ext.benchmarks.stable_diffusion import random_base
 from fastreid_ext.generation.adapter_files import (
     LORA,
     is_trained,
@@ -279,3 +280,16 @@ def test_rows_by_themselves_equal_rows_in_groups(unet):
         others = predict(unet, batch)
     assert torch.equal(rows[0], others[0])
     assert torch.equal(rows[3], others[3])
+
+
+@pytest.mark.parametrize(
+    ("rank", "targets", "size"),
+    [
+        (4, TARGETS, 797_184),  # of diffusers' example for SD v1
+        (8, [*TARGETS, "ff.net.0.proj"], 2_492_928),  # of DCAC's, 89.01 M with all else it trains
+    ],
+)
+def test_adapters_of_stable_diffusion_1_have_the_known_sizes(rank, targets, size):
+    unet = random_base("sd1", torch.device("meta"), torch.float32).unet
+    bank = LoraBank(unet, count=1, rank=rank, alpha=rank, target_modules=targets)
+    assert bank.size == size
