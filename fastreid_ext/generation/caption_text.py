@@ -39,6 +39,8 @@ def clean_answer(text: str) -> str:
     "nothing", "unknown" and the like become "".
     """
     text = _ARTEFACT.sub("", " ".join(text.split("\n")[0].split()))
+    # BLIP's tokenizer writes "t - shirt" and "man ' s".
+    text = re.sub(r"(?<=\w) ?([-']) (?=\w)", r"\1", text)
     # A model that loops, or was cut by the number of tokens, repeats itself after a comma.
     phrases = [phrase.strip(" .;:!?\"'") for phrase in re.split(r"[,;]|\.\s", text)]
     if phrases:

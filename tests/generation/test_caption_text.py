@@ -34,6 +34,7 @@ from fastreid_ext.generation.caption_text import (
         ("arafed man in a black jacket", "man in a black jacket"),
         ("t-shirt. dark blue shorts.", "t-shirt, dark blue shorts"),
         ('"a bag"', "a bag"),
+        ("a t - shirt , a man ' s bag", "a t-shirt, a man's bag"),
         ("...", ""),
         ("", ""),
         ("rouge café, 红色外套", "rouge café, 红色外套"),
