@@ -46,7 +46,9 @@ def decided_copy(cfg: CfgNode, job: Path, target: Path, *, share: float = 1.0) -
     layout, partial = Layout(job), target.with_name(f".{target.name}.partial")
     read_set(layout.images)  # says what is missing
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(layout.images, partial / _SET, copy_function=_link)
+    # Card and pictures tell of the job's decisions.
+    without = shutil.ignore_patterns("README.md")
+    shutil.copytree(layout.images, partial / _SET, copy_function=_link, ignore=without)
     shutil.copytree(layout.filter, partial / _FILTER, ignore=shutil.ignore_patterns("*.png"))
     run = FilterRun(cfg, {}, images=partial / _SET, output=partial / _FILTER)
     counts = run.decide(run.names())

@@ -48,6 +48,7 @@ def job(tmp_path):
             )
         write_identity(folder, rows)
     write_set(tmp_path / "job" / "images", GeneratedSet(generator="tests 1.0"))
+    (tmp_path / "job" / "images" / "README.md").write_text("10 images")
     (tmp_path / "job" / "filter").mkdir()
     (tmp_path / "job" / "filter" / "contact_sheet.png").write_bytes(b"a picture")
     return tmp_path / "job"
@@ -77,6 +78,7 @@ def test_a_copy_is_decided_by_its_own_filters(job, tmp_path, use, expected):
     root = decided_copy(cfg_of(*use), job, tmp_path / "copy")
     assert kept(root) == [(person, seed) for person in (1, 2) for seed in expected]
     assert verify_set(root) == []
+    assert not list((tmp_path / "copy").rglob("*README.md"))
     assert read_set(root)[0].counts["ok"] == 2 * len(expected)
     assert {path: path.read_bytes() for path in job.rglob("*") if path.is_file()} == before
 
