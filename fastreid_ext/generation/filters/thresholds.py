@@ -49,7 +49,9 @@ def thresholds_of(filters: CfgNode, source: SourceFeatures | None) -> Thresholds
 
     With RULE percentile each data set gets its own threshold: the PERCENTILE of the similarities of
     its photographs, each to the mean of the others of its person, so that PERCENTILE % of the
-    photographs themselves would be refused.
+    photographs themselves would be refused. A model knows the photographs it was trained on better
+    than others of the same persons, so of new ones it refuses more: with a small one, trained for
+    three minutes on 12 rendered persons, 35 % instead of 10 %.
 
     Args:
         filters: ``GENERATION.FILTER``.

@@ -81,7 +81,8 @@ def test_planted_images_and_a_trained_model(planted):
     train(load_config(REPOSITORY / "configs/demo.yml", [str(key) for key in keys]))
     kept = {use: filtered(planted, use) for use in ("reid", "cctf")}
     for counts in kept.values():
-        assert counts["good", "ok"] >= 0.6 * 12 * HELD_OUT
+        # Not 90 %: the threshold is of photographs the model has learned (see thresholds.py).
+        assert counts["good", "ok"] >= 0.4 * 12 * HELD_OUT
         assert counts["wrong", "ok"] <= 0.1 * 12 * HELD_OUT
         assert counts["garbage", "ok"] <= 0.1 * 12 * 4
 
@@ -93,8 +94,6 @@ def filtered(planted, use):
     for name in ("REID", "CCTF"):
         command += [f"GENERATION.FILTER.{name}.CONFIG_FILE", planted / "run/config.yaml"]
         command += [f"GENERATION.FILTER.{name}.WEIGHTS", planted / "run/model_final.pth"]
-    # Three times chance: 180 steps with smoothed labels make no classifier sure of itself.
-    command += ["GENERATION.FILTER.CCTF.THRESHOLD", "0.25"]
     command += ["GENERATION.FILTER.USE", f"['{use}']"]
     done = subprocess.run(
         [sys.executable, *map(str, command)],
