@@ -20,7 +20,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: help install demo test test-slow test-all lint format bench miniature miniature-robust miniature-data clean
+.PHONY: help install demo test test-slow test-all lint format bench miniature miniature-robust miniature-diffusion miniature-data clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -100,6 +100,11 @@ miniature-robust: miniature-data  ## Robustness in miniature, docs/miniature_rob
 	$(BIN)/python tools/compare_corruption.py --output logs/miniature/self_supervised \
 	    $(foreach start,random simclr dapg_stage1,--model $(start) \
 	        $(foreach s,0 1 2,logs/miniature/$(start)_seed$(s)_AGW/corruption))
+
+miniature-diffusion: miniature-data  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
+	$(BIN)/python tools/train_miniature_diffusion.py --data datasets/miniature \
+	    --output logs/miniature/diffusion/base
+	$(BIN)/python tools/miniature_diffusion.py --seeds 0 1 2
 
 miniature-data: $(STAMP)
 	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature \
