@@ -16,9 +16,9 @@ from fastreid_ext.benchmarks.drawing import measure_drawing
 from fastreid_ext.benchmarks.fine_tuning import measure_fine_tuning
 from fastreid_ext.benchmarks.stable_diffusion import SIZES, random_base
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.base_model import BaseModel
-from fastreid_ext.generation.fine_tuning import FineTuningSettings
-from fastreid_ext.generation.sampling import SamplingSettings
+from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.generation.drawing.sampling import SamplingSettings
+from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
 
 
 def parse() -> argparse.Namespace:

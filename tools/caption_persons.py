@@ -13,9 +13,9 @@ import logging
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.job_folder import open_job
-from fastreid_ext.generation.job_people import ask_captioner, captions_of_job, identities_of_job
-from fastreid_ext.generation.layout import Layout
+from fastreid_ext.generation.job.folder import open_job
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.people import ask_captioner, captions_of_job, identities_of_job
 
 
 def parse() -> argparse.Namespace:

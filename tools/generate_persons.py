@@ -22,11 +22,11 @@ from fastreid.config import CfgNode
 from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.config import load_config
 from fastreid_ext.deploy.filter_models import filter_models
-from fastreid_ext.generation import job, job_check
-from fastreid_ext.generation.card import write_card
-from fastreid_ext.generation.job_folder import open_job
-from fastreid_ext.generation.layout import Layout
-from fastreid_ext.generation.workers import local_device
+from fastreid_ext.generation.drawn_set.card import write_card
+from fastreid_ext.generation.job import check, job
+from fastreid_ext.generation.job.folder import open_job
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.workers import local_device
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -36,7 +36,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def verify(cfg: CfgNode, args: argparse.Namespace) -> None:
-    if problems := job_check.verify_job(cfg):
+    if problems := check.verify_job(cfg):
         sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
     print(f"{cfg.OUTPUT_DIR} is complete")
 

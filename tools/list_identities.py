@@ -14,15 +14,15 @@ from pathlib import Path
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.identities import (
+from fastreid_ext.generation.job.folder import SETTINGS
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.people.identities import (
     find_identities,
     read_identities,
     summary,
     used_identities,
     write_identities,
 )
-from fastreid_ext.generation.job_folder import SETTINGS
-from fastreid_ext.generation.layout import Layout
 
 
 def main() -> None:

@@ -26,9 +26,9 @@ from fastreid_ext.engine.pretraining_runs import PretrainingRuns, Start
 from fastreid_ext.engine.results import commit, versions
 from fastreid_ext.evaluation.pictures.variants import draw_variants
 from fastreid_ext.evaluation.variants import Measured, VariantTable, write_variants
-from fastreid_ext.generation.job import generate
-from fastreid_ext.generation.job_folder import open_job
-from fastreid_ext.generation.set_copies import decided_copy
+from fastreid_ext.generation.drawn_set.copies import decided_copy
+from fastreid_ext.generation.job.folder import open_job
+from fastreid_ext.generation.job.job import generate
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "miniature" / "diffusion"
 PERSONS, SHARE = "RenderedCampus", "few_shot_30"

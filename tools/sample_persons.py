@@ -13,15 +13,15 @@ import logging
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.adapter_files import is_trained
-from fastreid_ext.generation.captions import read_captions
-from fastreid_ext.generation.drawing_work import drawing_work
-from fastreid_ext.generation.job_drawing import PERSONS, Models
-from fastreid_ext.generation.job_folder import open_job
-from fastreid_ext.generation.job_people import identities_of_job, prompts_of_job
-from fastreid_ext.generation.layout import Layout
-from fastreid_ext.generation.stage import run_stage
-from fastreid_ext.generation.workers import local_device
+from fastreid_ext.generation.drawing.drawing_work import drawing_work
+from fastreid_ext.generation.job.drawing import PERSONS, Models
+from fastreid_ext.generation.job.folder import open_job
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.people import identities_of_job, prompts_of_job
+from fastreid_ext.generation.job.stage import run_stage
+from fastreid_ext.generation.job.workers import local_device
+from fastreid_ext.generation.tuning.adapter_files import is_trained
+from fastreid_ext.generation.words.captions import read_captions
 
 
 def parse() -> argparse.Namespace:

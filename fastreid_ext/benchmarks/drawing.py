@@ -9,13 +9,17 @@ import torch
 
 from fastreid_ext.benchmarks.device_use import busy, forget_peak, peak_bytes
 from fastreid_ext.benchmarks.timing import seconds
-from fastreid_ext.generation.base_model import BaseModel
-from fastreid_ext.generation.identities import Identity
-from fastreid_ext.generation.image_files import FileSettings
-from fastreid_ext.generation.layout import Layout
-from fastreid_ext.generation.lora_bank import LoraBank
-from fastreid_ext.generation.person_images import DrawingSettings, PersonToDraw, draw_persons
-from fastreid_ext.generation.sampling import Drawing, SamplingSettings, draw
+from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.generation.drawing.image_files import FileSettings
+from fastreid_ext.generation.drawing.person_images import (
+    DrawingSettings,
+    PersonToDraw,
+    draw_persons,
+)
+from fastreid_ext.generation.drawing.sampling import Drawing, SamplingSettings, draw
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.people.identities import Identity
+from fastreid_ext.generation.tuning.lora_bank import LoraBank
 
 _PROMPT = "a photo of a person"
 _TARGETS = ("to_q", "to_k", "to_v", "to_out.0")

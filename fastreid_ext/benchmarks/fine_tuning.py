@@ -9,11 +9,11 @@ import torch
 
 from fastreid_ext.benchmarks.device_use import busy, forget_peak, peak_bytes
 from fastreid_ext.benchmarks.timing import seconds
-from fastreid_ext.generation.adapter_files import write_adapter
-from fastreid_ext.generation.base_model import BaseModel
-from fastreid_ext.generation.dreambooth import fine_tune
-from fastreid_ext.generation.fine_tuning import FineTuneTask, FineTuningSettings
-from fastreid_ext.generation.lora_bank import LoraBank
+from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.generation.tuning.adapter_files import write_adapter
+from fastreid_ext.generation.tuning.dreambooth import fine_tune
+from fastreid_ext.generation.tuning.fine_tuning import FineTuneTask, FineTuningSettings
+from fastreid_ext.generation.tuning.lora_bank import LoraBank
 
 _PROMPT = "a photo of a person"
 _WARM_UP = 5  # steps

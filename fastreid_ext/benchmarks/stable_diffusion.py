@@ -5,7 +5,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from fastreid_ext.generation.base_model import BaseModel
+from fastreid_ext.generation.base.base_model import BaseModel
 from fastreid_ext.generation.miniature import models
 from fastreid_ext.generation.miniature.sizes import MINIATURE
 from fastreid_ext.generation.miniature.vocabularies import clip_tokenizer

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from fastreid_ext.benchmarks.fine_tuning import FineTuningFigures, measure_fine_tuning
-from fastreid_ext.generation.base_model import read_base
-from fastreid_ext.generation.fine_tuning import FineTuningSettings
+from fastreid_ext.generation.base.base_model import read_base
 from fastreid_ext.generation.miniature import models
 from fastreid_ext.generation.miniature.sizes import TEST
+from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
 
 
 def measured(folder, device, **values):

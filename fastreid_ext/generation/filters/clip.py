@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from transformers import AutoProcessor, CLIPModel
 
-from fastreid_ext.generation.model_folder import find_model_folder
+from fastreid_ext.generation.base.model_folder import find_model_folder
 
 _KEY = "GENERATION.FILTER.CLIP.MODEL"
 

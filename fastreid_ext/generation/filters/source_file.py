@@ -15,7 +15,7 @@ from tqdm import tqdm
 from fastreid_ext.atomic import atomic_write_bytes
 from fastreid_ext.generation.filters.records import Pixels, read_images
 from fastreid_ext.generation.filters.reid import Person, SourceFeatures, source_features_of
-from fastreid_ext.generation.source_persons import source_persons
+from fastreid_ext.generation.people.source_persons import source_persons
 
 logger = logging.getLogger(__name__)
 

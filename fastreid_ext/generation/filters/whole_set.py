@@ -11,8 +11,8 @@ from fastreid_ext.generation.filters.pictures import draw_contact_sheet, draw_hi
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.filters.scoring import Opener
 from fastreid_ext.generation.filters.source_file import FILE, read_source
-from fastreid_ext.generation.stage import run_stage
-from fastreid_ext.generation.workers import Shard, Worker, shard_lock
+from fastreid_ext.generation.job.stage import run_stage
+from fastreid_ext.generation.job.workers import Shard, Worker, shard_lock
 from fastreid_ext.manifest import GeneratedSet, read_identity, write_set
 from fastreid_ext.manifest.record import from_json
 

@@ -24,7 +24,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from fastreid_ext.generation.disk import whole_folder
+from fastreid_ext.generation.job.disk import whole_folder
 from fastreid_ext.generation.miniature.autoencoder_start import start_at_averages
 from fastreid_ext.generation.miniature.sizes import ModelSizes
 from fastreid_ext.generation.miniature.vocabularies import (

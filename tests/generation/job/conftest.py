@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastreid_ext.config import load_config
-from fastreid_ext.generation import job
-from fastreid_ext.generation.job_folder import open_job
+from fastreid_ext.generation.job import job
+from fastreid_ext.generation.job.folder import open_job
 
 PERSONS, IMAGES = 4, 3
 

@@ -7,9 +7,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from fastreid_ext.generation import job_check
-from fastreid_ext.generation.adapter_files import LORA
-from fastreid_ext.generation.job import STAGES
+from fastreid_ext.generation.job import check
+from fastreid_ext.generation.job.job import STAGES
+from fastreid_ext.generation.tuning.adapter_files import LORA
 from fastreid_ext.manifest import read_identity, read_set
 
 
@@ -36,7 +36,7 @@ def test_everything_is_there(whole, settings_of):
     assert rows[0].image.prompt.startswith("a photo of sks person")
     with Image.open(rows[0].path) as image:
         assert image.size == (32, 64)
-    assert job_check.verify_job(settings_of(output)) == []
+    assert check.verify_job(settings_of(output)) == []
 
 
 def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tmp_path, run_job):
@@ -118,7 +118,7 @@ def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
     (output / "adapters" / "PersonFolder_0002" / "training.json").write_text("{")
     shutil.rmtree(output / "adapters" / "PersonFolder_0003")
     next((output / "images" / "PersonFolder_0004").glob("*.jpg")).unlink()
-    found = "\n".join(job_check.verify_job(settings_of(output)))
+    found = "\n".join(check.verify_job(settings_of(output)))
     for text in (
         "PersonFolder_0001: neither drawn nor failed; run the job again",
         "images--PersonFolder_0009: left in",
@@ -129,6 +129,4 @@ def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
     ):
         assert text in found
     (output / "images" / "dataset.json").unlink()
-    assert (
-        "no dataset.json, the set is not finished" in job_check.verify_job(settings_of(output))[-1]
-    )
+    assert "no dataset.json, the set is not finished" in check.verify_job(settings_of(output))[-1]

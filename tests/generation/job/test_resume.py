@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from fastreid_ext.generation import job_check
-from fastreid_ext.generation.identities import read_identities
+from fastreid_ext.generation.job import check
+from fastreid_ext.generation.people.identities import read_identities
 
 
 def test_a_second_run_changes_nothing(whole, settings_of, run_job):
@@ -48,7 +48,7 @@ def test_a_job_stopped_at_any_file_ends_as_one_never_stopped(
     assert all(re.search(r"the disk of .* is full \(.*\); make room", said) for said in stops[::2])
     assert contents(tmp_path / "job") == contents(whole[0])
     assert not (tmp_path / "job" / "failed").exists()
-    assert job_check.verify_job(cfg) == []
+    assert check.verify_job(cfg) == []
 
 
 def test_shards_together_do_what_one_does(whole, settings_of, tmp_path, run_job, contents):

@@ -53,9 +53,7 @@ def test_an_untrained_clip_guesses(tiny_clip_folder):
 
 
 def test_one_caption_is_no_choice():
-    with pytest.raises(
-        ValueError, match=r"expected different captions, got .*give more"
-    ):
+    with pytest.raises(ValueError, match=r"expected different captions, got .*give more"):
         found_captions(None, None, torch.zeros(2, 3, 8, 4), ["a man"] * 2, None)
 
 

@@ -1,0 +1,104 @@
+"""Where a Stable Diffusion pipeline lies: a folder, or a hub id whose files are brought or cached.
+
+Only safetensors are read: unpickling a file runs what is in it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from fastreid_ext.generation.base.hub_files import hub_folder
+
+PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
+WITH_WEIGHTS = ("text_encoder", "unet", "vae")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# The hub's folder of SD v1.4 also holds Flax weights, halves and a safety checker.
+_WANTED = ["model_index.json", *(f"{part}/*" for part in PARTS)]
+_UNWANTED = [*_PICKLES, "*.msgpack", "*.h5", "*.onnx", "*.fp16.*", "*.non_ema.*"]
+
+
+def find_base_folder(source: str, *, revision: str = "", download: bool = False) -> Path:
+    """Return the local folder of a pipeline in diffusers layout, checked to be readable.
+
+    Args:
+        source: a folder, or a hub id such as "CompVis/stable-diffusion-v1-4".
+        revision: branch, tag or commit of a hub id; "" = main.
+        download: whether the network may be used; else a hub id must lie in the hub's cache.
+
+    Raises:
+        FileNotFoundError: no such folder, or no such model in the cache.
+        ValueError: not a Stable Diffusion v1 or v2 pipeline, or without safetensors.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_file():
+        raise ValueError(
+            f"expected GENERATION.BASE_MODEL to be a folder in diffusers layout, got the file "
+            f"{source}; convert it once: StableDiffusionPipeline.from_single_file('{source}')"
+            ".save_pretrained('<folder>'), in a process that you trust it with"
+        )
+    if not folder.is_dir():
+        folder = hub_folder(
+            source,
+            key="GENERATION.BASE_MODEL",
+            wanted=_WANTED,
+            unwanted=_UNWANTED,
+            revision=revision,
+            download=download,
+        )
+    _expect_pipeline(folder)
+    return folder
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Return 12 hexadecimal digits of a SHA-256 over the weights and configurations of a folder.
+
+    About a second per 1.5 GB. A snapshot of the hub has its commit instead.
+    """
+    if folder.parent.name == "snapshots":
+        return folder.name[:12]
+    total = hashlib.sha256()
+    files = [path for part in PARTS for path in sorted((folder / part).glob("*"))]
+    for path in files:
+        if path.suffix in (".safetensors", ".json", ".txt"):
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{path.parent.name}/{path.name} {digest}\n".encode())
+    return total.hexdigest()[:12]
+
+
+def _expect_pipeline(folder: Path) -> None:
+    """Raise unless the folder holds all parts of a Stable Diffusion v1 or v2 as safetensors."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(
+            f"expected a pipeline in diffusers layout in {folder}, got no model_index.json there; "
+            "give the folder that pipeline.save_pretrained wrote"
+        )
+    named = json.loads(index.read_text())
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing or "text_encoder_2" in named:
+        what = "two text encoders" if "text_encoder_2" in named else f"no {', '.join(missing)}"
+        raise ValueError(
+            f"expected a Stable Diffusion v1 or v2 pipeline in {folder} (parts "
+            f"{', '.join(PARTS)}), got {named.get('_class_name', 'an unnamed class')} with {what}; "
+            "choose another GENERATION.BASE_MODEL, or bring the folder again if it is cut short"
+        )
+    for part in WITH_WEIGHTS:
+        _expect_safetensors(folder, part)
+
+
+def _expect_safetensors(folder: Path, part: str) -> None:
+    inside = folder / part
+    if any(inside.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for pattern in _PICKLES for path in inside.glob(pattern))
+    if pickles:
+        raise ValueError(
+            f"expected safetensors in {inside}, got only {', '.join(pickles)}, a pickle, which can "
+            "run code when it is read; if you trust it convert it once: StableDiffusionPipeline"
+            f".from_pretrained('{folder}', use_safetensors=False).save_pretrained('<folder>')"
+        )
+    raise FileNotFoundError(
+        f"expected weights as safetensors in {inside}, got none; bring the folder again, or wait "
+        "until its download is done"
+    )

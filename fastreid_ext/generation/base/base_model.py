@@ -1,0 +1,173 @@
+"""The diffusion model everything starts from: a frozen Stable Diffusion v1 or v2, loaded once.
+
+Letters: B batch, L tokens of a prompt (77), C width of the text encoder, H x W pixels, c x h x w a
+latent (4 channels and 1/8 of the pixels in SD). Latents are *scaled*: multiplied by the VAE's
+scaling factor (0.18215 in SD v1), which brings their variance to about 1, the unit of the noise.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
+from fastreid.config import CfgNode
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from fastreid_ext.generation.base.base_folder import find_base_folder, fingerprint_of
+
+_ENCODED_AT_ONCE = 8  # images of 512 x 512 in the VAE; more would only raise the peak of memory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class BaseModel:
+    """The parts of a Stable Diffusion, frozen and in evaluation mode.
+
+    Attributes:
+        tokenizer: of the prompts.
+        text_encoder: CLIP's.
+        unet: predicts the noise (or the velocity, as ``scheduler.config.prediction_type`` says).
+        vae: between pixels and latents.
+        scheduler: the pipeline's own: its noise schedule is the one the model was trained with.
+        name: "<id>@<revision>"; of a folder its last name and 12 digits of a hash of its weights.
+        device: where the models are.
+        dtype: in which they compute.
+    """
+
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    scheduler: SchedulerMixin
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Return the text encoder's (B, L, C) for B prompts, in the models' type.
+
+        Raises:
+            ValueError: a prompt with more tokens than the text encoder takes: nothing is cut here.
+        """
+        return self.text_encoder(self.token_ids(prompts))[0]
+
+    def token_ids(self, prompts: Sequence[str]) -> Tensor:
+        """Return (B, L) on the device, as :meth:`encode_prompts` takes them."""
+        length = self.tokenizer.model_max_length
+        rows = self.tokenizer(list(prompts), padding="max_length").input_ids
+        for prompt, row in zip(prompts, rows, strict=True):
+            if len(row) > length:
+                raise ValueError(
+                    f"expected prompts of at most {length} tokens, got {len(row)} in '{prompt}'; "
+                    "shorten it"
+                )
+        return torch.tensor(rows, device=self.device)
+
+    @torch.no_grad()
+    def encode_posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the VAE's posterior, both scaled.
+
+        Args:
+            images: (B, 3, H, W) uint8 RGB; H and W multiples of :attr:`pixels_per_latent`.
+
+        Returns:
+            Two (B, c, h, w) float32.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            raise ValueError(
+                f"expected images (B, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}; "
+                "give RGB before any normalisation"
+            )
+        self.latent_shape(images.shape[2:])
+        parts = []
+        for chunk in images.split(_ENCODED_AT_ONCE):
+            pixels = chunk.to(self.device).to(self.dtype) / 127.5 - 1
+            posterior = self.vae.encode(pixels).latent_dist
+            parts.append(torch.stack([posterior.mean, posterior.std]).float())
+        mean, std = torch.cat(parts, dim=1) * self.vae.config.scaling_factor
+        return mean, std
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Return the scaled latents (B, c, h, w) float32 of images: the mean of the posterior."""
+        return self.encode_posterior(images)[0]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return images (B, 3, H, W) uint8 RGB of scaled latents (B, c, h, w)."""
+        unscaled = latents.to(self.device, self.dtype) / self.vae.config.scaling_factor
+        pixels = self.vae.decode(unscaled).sample
+        return pixels.float().add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """Pixels along an edge of one place of a latent: 8 in SD."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def latent_shape(self, size: Sequence[int]) -> tuple[int, int, int]:
+        """Return (c, h, w) of the latent of an image of ``size`` (H, W) pixels.
+
+        Raises:
+            ValueError: H or W is no multiple of :attr:`pixels_per_latent`.
+        """
+        unit = self.pixels_per_latent
+        if len(size) != 2 or any(edge < unit or edge % unit for edge in size):
+            raise ValueError(
+                f"expected a height and a width that are multiples of {unit} (GENERATION.SIZE), "
+                f"got {list(size)}; {self.name} has one latent for {unit} x {unit} pixels"
+            )
+        return self.unet.config.in_channels, size[0] // unit, size[1] // unit
+
+
+def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> BaseModel:
+    """Load ``GENERATION.BASE_MODEL`` in ``GENERATION.DTYPE``, frozen.
+
+    Args:
+        cfg: ``GENERATION.BASE_MODEL``, ``REVISION``, ``DOWNLOAD`` and ``DTYPE`` are read.
+        device: default ``MODEL.DEVICE``.
+
+    Raises:
+        FileNotFoundError: no such folder, or not in the hub's cache.
+        ValueError: pickles instead of safetensors, or another kind of pipeline.
+    """
+    source = cfg.GENERATION.BASE_MODEL
+    folder = find_base_folder(
+        source, revision=cfg.GENERATION.REVISION, download=cfg.GENERATION.DOWNLOAD
+    )
+    is_local = Path(source).expanduser().is_dir()
+    name = folder.resolve().name if is_local else source
+    return read_base(
+        folder,
+        name=f"{name}@{fingerprint_of(folder)}",
+        device=torch.device(device if device is not None else cfg.MODEL.DEVICE),
+        dtype=getattr(torch, cfg.GENERATION.DTYPE),
+    )
+
+
+def read_base(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> BaseModel:
+    """Read the parts of a checked folder (:func:`.base.base_folder.find_base_folder`)."""
+    options = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        **options,
+    )
+    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+        _freeze(part, device)
+    return BaseModel(
+        tokenizer=pipeline.tokenizer,
+        text_encoder=pipeline.text_encoder,
+        unet=pipeline.unet,
+        vae=pipeline.vae,
+        scheduler=pipeline.scheduler,
+        name=name,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _freeze(part: nn.Module, device: torch.device) -> None:
+    part.to(device).eval().requires_grad_(False)

@@ -1,0 +1,73 @@
+"""A base model that draws in few steps, through a LoRA such as LCM-LoRA merged into its U-Net.
+
+Merged, it lies under the adapters of the identities, which are put on the new U-Net like on any
+other. Choose SAMPLING.SCHEDULER, STEPS and GUIDANCE as the adapter's authors say (LCM-LoRA:
+LCMScheduler, 4 to 8 steps, guidance 1 to 2).
+"""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+
+from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.generation.base.hub_files import hub_folder
+from fastreid_ext.manifest import sha256_of
+
+_USUAL = "pytorch_lora_weights.safetensors"
+_KEY = "GENERATION.SAMPLING.FEW_STEP_ADAPTER"
+
+
+def with_few_step_adapter(base: BaseModel, source: str, *, download: bool = False) -> BaseModel:
+    """Return ``base`` with a U-Net of its own that the adapter is merged into.
+
+    Args:
+        base: stays as it is; other parts than the U-Net are shared.
+        source: hub id or folder of a LoRA of the U-Net in any layout diffusers reads, safetensors.
+        download: whether the network may be used; else an id must lie in the hub's cache.
+
+    Raises:
+        FileNotFoundError: no such adapter.
+        ValueError: not a LoRA of this model's U-Net alone.
+    """
+    path = _file_of(source, download)
+    weights, alphas, metadata = StableDiffusionPipeline.lora_state_dict(
+        str(path.parent),
+        weight_name=path.name,
+        use_safetensors=True,
+        local_files_only=True,
+        unet_config=base.unet.config,
+        return_lora_metadata=True,
+    )
+    if other := sorted({key.split(".")[0] for key in weights} - {"unet"}):
+        raise ValueError(
+            f"expected a LoRA of the U-Net alone in {path} ({_KEY}), got weights of "
+            f"{', '.join(other)} too; choose one made for fewer steps, such as LCM-LoRA"
+        )
+    unet = copy.deepcopy(base.unet)
+    try:
+        StableDiffusionPipeline.load_lora_into_unet(weights, alphas, unet, metadata=metadata)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{path} ({_KEY}) does not fit the U-Net of {base.name}: {error}; choose an adapter "
+            "made for this model"
+        ) from error
+    unet.fuse_lora()
+    unet.unload_lora()
+    unet.requires_grad_(False)
+    name = Path(source).name if Path(source).expanduser().exists() else source
+    return dataclasses.replace(base, unet=unet, name=f"{base.name}+{name}@{sha256_of(path)[:12]}")
+
+
+def _file_of(source: str, download: bool) -> Path:
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = hub_folder(source, key=_KEY, wanted=[_USUAL], download=download)
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1 or folder / _USUAL in files:
+        return files[0] if len(files) == 1 else folder / _USUAL
+    raise FileNotFoundError(
+        f"expected {_USUAL}, or one file of another name, in {folder} ({_KEY}), got "
+        f"{[path.name for path in files] or 'no safetensors'}; put one LoRA in a folder of its own"
+    )

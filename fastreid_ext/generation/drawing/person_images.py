@@ -1,0 +1,163 @@
+"""Draw all images of persons and write the folder of each: files, rows, whole or not there."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from fastreid.config import CfgNode
+from torch import Tensor
+
+from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.generation.drawing.generated_rows import generated_row, image_name
+from fastreid_ext.generation.drawing.image_files import FileSettings, ImageWriter
+from fastreid_ext.generation.drawing.sampling import Drawing, Drawn, SamplingSettings, draw
+from fastreid_ext.generation.job.disk import whole_folder
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.people.identities import Identity
+from fastreid_ext.generation.seeds import seed_of
+from fastreid_ext.generation.tuning.lora_bank import LoraBank
+from fastreid_ext.manifest import write_identity
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawingSettings:
+    """How the images of a person are made.
+
+    Attributes:
+        images: of each person.
+        run_seed: ``SEED`` of the job.
+        sampling: how they are drawn.
+        files: how they are written.
+    """
+
+    images: int
+    run_seed: int
+    sampling: SamplingSettings
+    files: FileSettings
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "DrawingSettings":
+        """Read ``SEED`` and ``GENERATION.SAMPLING``."""
+        return cls(
+            images=cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY,
+            run_seed=cfg.SEED,
+            sampling=SamplingSettings.from_config(cfg),
+            files=FileSettings.from_config(cfg),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PersonToDraw:
+    """A person, and what was learned of them.
+
+    Attributes:
+        identity: who.
+        prompt: with the identity token.
+        embedding: (L, C) of the prompt, where it has a trained token or text encoder; None = the
+            base model's.
+        adapter: row of the bank; -1 = the U-Net as it is.
+        model_id: of what was learned, "<id>@<revision>"; "" = nothing.
+    """
+
+    identity: Identity
+    prompt: str
+    embedding: Tensor | None = None
+    adapter: int = -1
+    model_id: str = ""
+
+
+class _NothingDrawnError(Exception):
+    """Not one image of a person could be drawn."""
+
+
+def draw_persons(
+    base: BaseModel,
+    bank: LoraBank | None,
+    persons: Sequence[PersonToDraw],
+    layout: Layout,
+    settings: DrawingSettings,
+) -> dict[str, str]:
+    """Draw the images of persons into ``images/<identity>``; batches run across persons.
+
+    A person's folder is put in place as soon as the last image is written, while the device draws
+    the next person's.
+
+    Args:
+        base: the model.
+        bank: holds the adapters of ``persons``; None if none has one.
+        persons: whose images to draw, each once.
+        layout: of the job.
+        settings: how.
+
+    Returns:
+        Name -> reason of those of whom not one image could be drawn; they get no folder.
+    """
+    by_name = {person.identity.name: person for person in persons}
+    reasons = {}
+    with ImageWriter(settings.files) as writer:
+        drawn = draw(base, bank, _requests(base, persons, settings), settings.sampling)
+        for name, images in itertools.groupby(drawn, key=lambda image: image.request.identity):
+            finish = functools.partial(_finish, by_name[name], settings, base.name)
+            try:
+                with whole_folder(layout.images / name, layout.output) as folder:
+                    finish(_written(folder, images, settings.files, writer), folder)
+            except _NothingDrawnError as error:
+                reasons[name] = str(error)
+    return reasons
+
+
+def _requests(
+    base: BaseModel, persons: Sequence[PersonToDraw], settings: DrawingSettings
+) -> Iterator[Drawing]:
+    """Yield all images of the first person, then those of the second ..."""
+    texts = list(dict.fromkeys(p.prompt for p in persons if p.embedding is None))
+    # All at once, before the device has anything else to do.
+    known = dict(zip(texts, base.encode_prompts(texts), strict=True)) if texts else {}
+    for person, index in itertools.product(persons, range(settings.images)):
+        name = person.identity.name
+        yield Drawing(
+            identity=name,
+            prompt=known[person.prompt] if person.embedding is None else person.embedding,
+            adapter=person.adapter,
+            seed=seed_of(settings.run_seed, "draw", name, index),
+            index=index,
+        )
+
+
+def _written(
+    folder: Path, images: Iterable[Drawn], files: FileSettings, writer: ImageWriter
+) -> list[tuple[Drawn, str, Future[str] | None]]:
+    """Start to write images; returns each with its file name and what becomes its SHA-256."""
+    started = []
+    for image in images:
+        name = image_name(image.request.identity, image.request.index, files.format)
+        pending = None if image.pixels is None else writer.write(folder / name, image.pixels)
+        started.append((image, name, pending))
+    return started
+
+
+def _finish(
+    person: PersonToDraw,
+    settings: DrawingSettings,
+    base_name: str,
+    started: Sequence[tuple[Drawn, str, Future[str] | None]],
+    folder: Path,
+) -> None:
+    rows = [
+        generated_row(
+            image,
+            person.identity,
+            file_name=name,
+            sha256="" if pending is None else pending.result(),
+            prompt=person.prompt,
+            model_ids=[base_name, *([person.model_id] if person.model_id else [])],
+            sampling=settings.sampling,
+        )
+        for image, name, pending in started
+    ]
+    if all(row.status == "failed" for row in rows):
+        raise _NothingDrawnError(f"none of {len(rows)} images could be drawn: {rows[0].reason}")
+    write_identity(folder, rows)

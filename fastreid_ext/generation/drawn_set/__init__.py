@@ -1,0 +1,1 @@
+"""What a finished set says of itself: card, distribution, preview, copies."""

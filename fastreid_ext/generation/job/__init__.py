@@ -1,0 +1,1 @@
+"""The whole job: stages, resuming, workers, its folder."""

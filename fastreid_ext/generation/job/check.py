@@ -1,0 +1,85 @@
+"""Compare a job's folder with itself: is every identity done, and are the files whole?"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.generation.job.disk import PARTIAL
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.stage import failures
+from fastreid_ext.generation.people.identities import read_identities, used_identities
+from fastreid_ext.manifest import read_identity, verify_set
+
+_NAMED = 5  # identities of a kind of problem
+
+
+def verify_job(cfg: CfgNode) -> list[str]:
+    """Return what is wrong with a finished job, one line each.
+
+    Looks for identities that are neither done nor failed, identities with another number of
+    images, damaged adapters, left-overs of killed runs, and everything that
+    :func:`fastreid_ext.manifest.verify_set` looks for.
+
+    Raises:
+        FileNotFoundError: OUTPUT_DIR holds no job.
+        ValueError: a file is damaged.
+    """
+    output, images = Path(cfg.OUTPUT_DIR), cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
+    layout, limit = Layout(output), cfg.GENERATION.IDENTITIES.LIMIT
+    used = used_identities(read_identities(layout.identities))[: limit or None]
+    names = [identity.name for identity in used]
+    failed = {name for stage in _stages(output) for name in failures(output, stage)}
+    drawn = [name for name in names if layout.is_drawn(name)]
+    missing = [name for name in names if name not in failed and name not in drawn]
+    problems = [
+        *_some("neither drawn nor failed; run the job again", missing),
+        *_some(
+            "drawn without being an identity of this job; remove its folder, or set "
+            "IDENTITIES.LIMIT as it was",
+            sorted(_folders(layout.images) - set(names)),
+        ),
+        *_left_overs(output),
+    ]
+    for name in drawn:
+        problems += _of_identity(layout, name, images)
+    if not (layout.images / "dataset.json").is_file():
+        return [*problems, f"{layout.images}: no dataset.json, the set is not finished"]
+    return problems + verify_set(layout.images)
+
+
+def _of_identity(layout: Layout, name: str, images: int) -> Iterator[str]:
+    rows = read_identity(layout.images / name)
+    if len(rows) != images:
+        yield f"{name}: expected {images} rows, got {len(rows)}; remove {layout.images / name}"
+    training = layout.adapter(name) / "training.json"
+    try:
+        json.loads(training.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        yield f"{name}: drawn, but {training} is missing; was the adapter removed?"
+    except ValueError as error:
+        yield f"{training}: not JSON ({error}); remove the folder"
+
+
+def _left_overs(output: Path) -> Iterator[str]:
+    found = sorted((output / PARTIAL).glob("*"))
+    yield from _some(
+        f"left in {output / PARTIAL} by a run that was killed, or being made",
+        [path.name for path in found],
+    )
+
+
+def _some(problem: str, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return [f"{', '.join(names[:_NAMED])}{more}: {problem}"]
+
+
+def _stages(output: Path) -> list[str]:
+    return sorted(path.name for path in (output / "failed").glob("*") if path.is_dir())
+
+
+def _folders(images: Path) -> set[str]:
+    return {path.parent.name for path in images.glob("*/metadata.jsonl")}

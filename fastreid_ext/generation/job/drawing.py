@@ -1,0 +1,204 @@
+"""The stages of a job that need the diffusion model: reference sets, fine-tuning, drawing."""
+
+import functools
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+
+from diffusers.utils.logging import disable_progress_bar
+from fastreid.config import CfgNode
+
+from fastreid_ext.generation.base.base_model import BaseModel, load_base
+from fastreid_ext.generation.base.quiet_loading import quiet_loading
+from fastreid_ext.generation.drawing.drawing_work import drawing_model, drawing_work, reference_work
+from fastreid_ext.generation.drawing.reference_set import is_reference_set
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.stage import StageReport, Work, failures, run_stage
+from fastreid_ext.generation.job.workers import Worker, wait_for
+from fastreid_ext.generation.people.identities import Identity
+from fastreid_ext.generation.tuning.tuning_work import tuning_work
+from fastreid_ext.generation.words.prompts import Prompts
+
+REFERENCE_SETS, PERSONS = "reference_sets", "persons"
+_BYTES_A_PIXEL = {"jpg": 1, "png": 3}  # of noisy pictures; others need less
+_ADAPTER_BYTES, _FULL_BYTES = 8_000_000, 4_000_000_000
+_log = logging.getLogger(__name__)
+
+
+class Models:
+    """The base model, loaded when it is first needed and once."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self._cfg = cfg
+
+    @functools.cached_property
+    def base(self) -> BaseModel:
+        """What is fine-tuned."""
+        disable_progress_bar()  # of the parts; the stage has one
+        with quiet_loading():
+            return load_base(self._cfg)
+
+    @functools.cached_property
+    def drawing(self) -> BaseModel:
+        """What draws: the base model, or one with a few-step adapter."""
+        return drawing_model(self._cfg, self.base)
+
+
+def draw_reference_sets(
+    cfg: CfgNode,
+    worker: Worker,
+    clusters: Mapping[str, str],
+    leaders: Mapping[str, str],
+    models: Models,
+) -> StageReport:
+    """Draw this worker's reference sets, and wait for those of the others.
+
+    One is done, too, if everybody who needs it is drawn already.
+    """
+    layout = Layout(worker.output)
+    users = {leader: [n for n in clusters if clusters[n] == leader] for leader in leaders}
+
+    def is_done(cluster: str) -> bool:
+        is_there = is_reference_set(layout.reference_set(cluster))
+        return is_there or all(map(layout.is_drawn, users[cluster]))
+
+    report = run_stage(
+        sorted(leaders),
+        lambda: reference_work(cfg, models.drawing, leaders, layout),
+        is_done,
+        stage=REFERENCE_SETS,
+        worker=worker,
+        bytes_each=cfg.GENERATION.REFERENCE_SET.IMAGES * _image_bytes(cfg.GENERATION.SIZE, "jpg"),
+    )
+    wait_for(
+        sorted(leaders),
+        lambda cluster: is_done(cluster) or cluster in failures(worker.output, REFERENCE_SETS),
+        stage=REFERENCE_SETS,
+        worker=worker,
+    )
+    return report
+
+
+def draw_persons_of_job(
+    cfg: CfgNode,
+    worker: Worker,
+    people: Mapping[str, Identity],
+    prompts: Mapping[str, Prompts],
+    clusters: Mapping[str, str],
+    models: Models,
+) -> StageReport:
+    """Fine-tune and draw this worker's identities, some at a time.
+
+    So the first drawings can be looked at long before the last, and the weights of METHOD full
+    need room for a few identities only.
+
+    Raises:
+        FileNotFoundError: a reference set is neither there nor has it failed.
+    """
+    generation, layout = cfg.GENERATION, Layout(worker.output)
+    missing = [name for name in prompts if name in clusters and not layout.is_drawn(name)]
+    _expect_reference_sets(worker, {clusters[name] for name in missing})
+
+    def open_work() -> Work:
+        tune = tuning_work(cfg, models.base, people, prompts, clusters, layout)
+        texts = {name: own.identity for name, own in prompts.items()}
+        draw = drawing_work(cfg, models.drawing, people, texts, layout)
+        return functools.partial(_learn_and_draw, tune, draw, _remover(cfg, layout))
+
+    sampling = generation.SAMPLING
+    images = _image_bytes(sampling.OUTPUT_SIZE, sampling.FORMAT) * sampling.IMAGES_PER_IDENTITY
+    keeps_all = generation.FINE_TUNING.METHOD == "full" and generation.FINE_TUNING.KEEP_FULL_WEIGHTS
+    return run_stage(
+        [name for name in people if name in prompts],
+        open_work,
+        layout.is_drawn,
+        stage=PERSONS,
+        worker=worker,
+        together=generation.FINE_TUNING.IDENTITIES_AT_ONCE,
+        bytes_each=images + (_FULL_BYTES if keeps_all else _ADAPTER_BYTES),
+    )
+
+
+def forget_changed(worker: Worker, prompts: Mapping[str, Prompts], *, redo: bool) -> int:
+    """Look for identities of this worker that were learned or drawn by another prompt.
+
+    Args:
+        worker: who looks.
+        prompts: of now, after a person has corrected captions.jsonl.
+        redo: remove what was made of them, so that it is made anew; else only say so.
+
+    Returns:
+        Their number.
+    """
+    layout = Layout(worker.output)
+    changed = [
+        name
+        for name in worker.shard.of(list(prompts))
+        if _prompt_before(layout, name) not in (None, prompts[name].identity)
+    ]
+    if changed and not redo:
+        _log.warning(
+            "%d identities were drawn by another caption than captions.jsonl has now, e.g. %s; "
+            "draw them anew with --retry changed",
+            len(changed),
+            changed[0],
+        )
+    for name in changed if redo else ():
+        shutil.rmtree(layout.images / name, ignore_errors=True)
+        shutil.rmtree(layout.adapter(name), ignore_errors=True)
+    return len(changed)
+
+
+def _expect_reference_sets(worker: Worker, clusters: set[str]) -> None:
+    layout, failed = Layout(worker.output), failures(worker.output, REFERENCE_SETS)
+    missing = sorted(
+        cluster
+        for cluster in clusters
+        if cluster not in failed and not is_reference_set(layout.reference_set(cluster))
+    )
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(clusters)} reference sets are missing, e.g. "
+            f"{layout.reference_set(missing[0])}; do the stage reference_sets first"
+        )
+
+
+def _learn_and_draw(
+    tune: Work, draw: Work, clean: Callable[[str], None], names: Sequence[str]
+) -> dict[str, str]:
+    reasons = dict(tune(names))
+    if learned := [name for name in names if not reasons.get(name)]:
+        reasons |= draw(learned)
+    for name in learned:
+        clean(name)
+    return reasons
+
+
+def _remover(cfg: CfgNode, layout: Layout) -> Callable[[str], None]:
+    """Return what removes the weights of METHOD full when they are not needed any more."""
+    tuning = cfg.GENERATION.FINE_TUNING
+
+    def clean(name: str) -> None:
+        if tuning.METHOD == "full" and not tuning.KEEP_FULL_WEIGHTS:
+            for part in ("unet", "text_encoder"):
+                shutil.rmtree(layout.adapter(name) / part, ignore_errors=True)
+
+    return clean
+
+
+def _prompt_before(layout: Layout, name: str) -> str | None:
+    """Return the prompt an identity was drawn by, or learned by; None if neither."""
+    rows = layout.images / name / "metadata.jsonl"
+    if rows.is_file():
+        with open(rows, encoding="utf-8") as file:
+            first = file.readline()
+        return json.loads(first)["prompt"] if first else None
+    training = layout.adapter(name) / "training.json"
+    if training.is_file():
+        return json.loads(training.read_text(encoding="utf-8")).get("prompt")
+    return None
+
+
+def _image_bytes(size: Sequence[int], image_format: str) -> int:
+    return size[0] * size[1] * _BYTES_A_PIXEL[image_format]

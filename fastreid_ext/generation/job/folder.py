@@ -1,0 +1,110 @@
+"""The folder of a job: what may not change between its runs, and who works in it."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastreid.config import CfgNode, get_cfg
+
+from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.config.defaults import add_fastreid_ext_config
+from fastreid_ext.config.generation_checks import job_problems
+from fastreid_ext.generation.job.stage import room_to_work
+from fastreid_ext.generation.job.workers import Worker, shard_lock, shard_of
+
+SETTINGS = "job.json"
+_DATASETS = ("NAMES", "SUBSET", "FOLDER", "TABLE", "COMBINEALL")
+# Below GENERATION; they change what is done next or how fast, not what a finished image is.
+_FREE = (
+    "DOWNLOAD",
+    "IDENTITIES.LIMIT",
+    "CAPTIONS.BATCH_SIZE",
+    "FINE_TUNING.IDENTITIES_AT_ONCE",
+    "SAMPLING.BATCH_SIZE",
+    "FILTER",
+)
+
+
+@contextlib.contextmanager
+def open_job(
+    cfg: CfgNode, *, shard: str = "", retry_failed: bool = False, wait: float = 60.0
+) -> Iterator[Worker]:
+    """Begin or continue the job of a configuration, and hold this worker's shard meanwhile.
+
+    Args:
+        cfg: says all; the job's folder is OUTPUT_DIR.
+        shard: "INDEX/COUNT" or "", see :func:`.job.workers.shard_of`.
+        retry_failed: try identities again that failed before.
+        wait: minutes to wait for other workers that finish nothing.
+
+    Raises:
+        OSError: the disk is full, here or in the block.
+        ValueError: the job lacks something, was begun with other settings, or another process
+            works on the shard.
+    """
+    if problems := job_problems(cfg):
+        raise ValueError("the job cannot begin:\n  - " + "\n  - ".join(problems))
+    worker = Worker(
+        output=Path(cfg.OUTPUT_DIR), shard=shard_of(shard), retry_failed=retry_failed, wait=wait
+    )
+    worker.output.mkdir(parents=True, exist_ok=True)
+    with room_to_work("the job", worker.output), shard_lock(worker.output, worker.shard):
+        expect_same_settings(cfg, worker.output)
+        yield worker
+
+
+def expect_same_settings(cfg: CfgNode, output: Path) -> None:
+    """Write ``job.json``, or compare with it.
+
+    Keys that are younger than the job count as if it had had their defaults. FILTER, batch sizes,
+    DOWNLOAD and LIMIT may change.
+
+    Raises:
+        ValueError: the job was begun with other settings.
+    """
+    path, now = output / SETTINGS, fixed_settings(cfg)
+    if not path.exists():
+        atomic_write_text(path, json.dumps(now, indent=2) + "\n")
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); was it edited? Restore it") from error
+    before = {**fixed_settings(_defaults()), **before}
+    differing = [key for key in sorted(now) if now[key] != before.get(key)]
+    if differing:
+        listed = "; ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in differing)
+        raise ValueError(
+            f"{output} holds a job of other settings ({listed}); give another OUTPUT_DIR, repeat "
+            f"the settings of {path}, or remove the folder to begin anew"
+        )
+
+
+def fixed_settings(cfg: CfgNode) -> dict[str, Any]:
+    """Return what decides what a finished image is, flat: "GENERATION.SIZE" -> [512, 256]."""
+    values = dict(_flat(cfg.GENERATION, "GENERATION"))
+    free = tuple(f"GENERATION.{key}" for key in _FREE)
+    fixed = {
+        key: value
+        for key, value in values.items()
+        if not any(key == name or key.startswith(f"{name}.") for name in free)
+    }
+    fixed |= {f"DATASETS.{key}": cfg.DATASETS[key] for key in _DATASETS}
+    fixed["SEED"] = cfg.SEED
+    return json.loads(json.dumps(fixed))  # tuples as the file has them
+
+
+def _flat(node: CfgNode, prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _flat(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}", value
+
+
+def _defaults() -> CfgNode:
+    cfg = get_cfg()
+    add_fastreid_ext_config(cfg)
+    return cfg

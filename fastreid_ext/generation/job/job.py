@@ -1,0 +1,231 @@
+"""The whole job: from a labelled set to a filtered set of drawn persons, stage by stage.
+
+Each stage looks at what is on the disk, does this worker's part of what is missing, and waits for
+the parts of other workers where the next stage needs them. What is done once for all
+(captions.jsonl, clusters, thresholds, the card) the first worker does.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.generation.drawn_set.card import write_card, write_description
+from fastreid_ext.generation.drawn_set.distribution import (
+    distribution_of,
+    draw_distribution,
+    rows_by_identity,
+)
+from fastreid_ext.generation.drawn_set.preview import draw_preview, evenly, preview_samples
+from fastreid_ext.generation.filters.run import FilterRun
+from fastreid_ext.generation.filters.whole_set import TOGETHER, draw_pictures
+from fastreid_ext.generation.job.drawing import (
+    PERSONS,
+    Models,
+    draw_persons_of_job,
+    draw_reference_sets,
+    forget_changed,
+)
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.people import (
+    ask_captioner,
+    captions_of_job,
+    clusters_of_job,
+    identities_of_job,
+    prompts_of_job,
+)
+from fastreid_ext.generation.job.stage import failures, free_memory, run_stage
+from fastreid_ext.generation.job.workers import Worker, wait_for
+from fastreid_ext.generation.people.identities import Identity, load_images, read_identities
+from fastreid_ext.generation.people.source_persons import source_folder
+from fastreid_ext.generation.words.captions import captions_file, read_captions
+
+STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
+# Stages whose failures end an identity's way.
+_FAILING = ("captions", "prompts", PERSONS)
+FilterModels = Mapping[str, tuple[str, Callable[[], Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class JobReport:
+    """What there is at the end of a run.
+
+    Attributes:
+        output: folder of the job.
+        identities: number that the job draws.
+        drawn: of them finished, by all workers.
+        counts: status -> images; {} before the filters.
+        failed: identity -> reason.
+    """
+
+    output: Path
+    identities: int
+    drawn: int
+    counts: Mapping[str, int]
+    failed: Mapping[str, str]
+
+    def __str__(self) -> str:
+        text = f"{self.drawn} of {self.identities} identities drawn in {self.output / 'images'}"
+        if self.counts:
+            made = self.counts.get("ok", 0) + self.counts.get("rejected", 0)
+            text += f", {self.counts.get('ok', 0)} of {made} images kept"
+        if self.failed:
+            name, reason = next(iter(self.failed.items()))
+            text += (
+                f"; {len(self.failed)} failed, e.g. {name}: {reason} (all in "
+                f"{self.output / 'failed'}; --retry failed tries them again)"
+            )
+        return text
+
+
+def generate(
+    cfg: CfgNode,
+    worker: Worker,
+    models_of_filters: Callable[[CfgNode], FilterModels],
+    *,
+    stages: Sequence[str] = STAGES,
+    redo_changed: bool = False,
+) -> JobReport:
+    """Do what is left of a job; see :mod:`.job.folder` for how a worker is made.
+
+    Args:
+        cfg: says all.
+        worker: this process.
+        models_of_filters: returns the trained models of ``GENERATION.FILTER``, see
+            :class:`.filters.run.FilterRun`.
+        stages: which of STAGES; what the others make must be there.
+        redo_changed: draw identities anew whose caption was corrected since.
+
+    Raises:
+        FileNotFoundError: something is missing that an earlier stage makes, or a data set or model.
+        OSError: the disk is full.
+        TimeoutError: other workers do not do their parts.
+        ValueError: a file is damaged, or a setting does not go with the models.
+    """
+    people = identities_of_job(cfg, worker)
+    if "captions" in stages:
+        ask_captioner(cfg, worker, people)
+        captions_of_job(cfg, worker, people)
+    if set(stages) & {"reference_sets", "persons"}:
+        _draw(cfg, worker, people, stages, redo_changed)
+    counts: Mapping[str, int] = {}
+    if "filter" in stages:
+        _wait_for_persons(worker, people)
+        counts = _filter(cfg, worker, people, models_of_filters(cfg))
+    return _report(worker, people, counts)
+
+
+def statistics(cfg: CfgNode, output: Path | None = None) -> tuple[list[tuple[str, str]], Path]:
+    """Count the images of a job, finished or not, and draw their distribution.
+
+    Args:
+        cfg: of the job.
+        output: PNG to write; None: ``distribution.png`` in the job's folder.
+
+    Returns:
+        (what, number) and the picture.
+    """
+    distribution = distribution_of(rows_by_identity(Layout(Path(cfg.OUTPUT_DIR)).images))
+    picture = output or Path(cfg.OUTPUT_DIR) / "distribution.png"
+    return distribution.table(), draw_distribution(distribution, picture)
+
+
+def preview(cfg: CfgNode, output: Path | None = None, number: int = 12) -> Path:
+    """Draw ``number`` identities of a job, finished or not: photographs beside drawings.
+
+    Args:
+        cfg: of the job.
+        output: PNG to write; None: ``preview.png`` in the job's folder.
+        number: identities, spread over the set.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    rows = rows_by_identity(Layout(folder).images)
+    captions = read_captions(folder) if captions_file(folder).is_file() else {}
+    shown = set(evenly(sorted(rows), number))
+    photographs = {
+        identity.name: load_images(identity, source_folder(cfg, identity.source_dataset))
+        for identity in read_identities(Layout(folder).identities)
+        if identity.name in shown
+    }
+    texts = {name: row.caption for name, row in captions.items()}
+    samples = preview_samples(rows, texts, photographs, number)
+    return draw_preview(samples, output or folder / "preview.png")
+
+
+def title(cfg: CfgNode) -> str:
+    """Return a name for the set of a job."""
+    return f"Drawn persons of {' and '.join(cfg.DATASETS.NAMES)}"
+
+
+def _draw(
+    cfg: CfgNode,
+    worker: Worker,
+    people: Sequence[Identity],
+    stages: Sequence[str],
+    redo_changed: bool,
+) -> None:
+    rows = read_captions(worker.output)
+    captions = {i.name: rows[i.name] for i in people if i.name in rows}
+    prompts = prompts_of_job(cfg, worker, captions)
+    forget_changed(worker, prompts, redo=redo_changed)
+    models, clusters = Models(cfg), {}
+    if cfg.GENERATION.REFERENCE_SET.IMAGES:
+        clusters, leaders = clusters_of_job(cfg, worker, prompts)
+        if "reference_sets" in stages:
+            draw_reference_sets(cfg, worker, clusters, leaders, models)
+    if "persons" in stages:
+        by_name = {identity.name: identity for identity in people}
+        draw_persons_of_job(cfg, worker, by_name, prompts, clusters, models)
+    del models
+    free_memory()
+
+
+def _wait_for_persons(worker: Worker, people: Sequence[Identity]) -> None:
+    names, layout = [identity.name for identity in people], Layout(worker.output)
+
+    def is_settled(name: str) -> bool:
+        return layout.is_drawn(name) or any(
+            worker.failure(stage, name).is_file() for stage in _FAILING
+        )
+
+    wait_for(names, is_settled, stage=PERSONS, worker=worker)
+
+
+def _filter(
+    cfg: CfgNode, worker: Worker, people: Sequence[Identity], models: FilterModels
+) -> Mapping[str, int]:
+    """Score this worker's part; the first worker decides, counts and draws."""
+    run, images = FilterRun(cfg, models), Layout(worker.output).images
+    wanted = {identity.name for identity in people}
+    names = [name for name in run.names() if name in wanted]
+    run_stage(names, run.open_work, run.is_scored, stage="filter", worker=worker, together=TOGETHER)
+    if worker.shard.index != 0:
+        return {}
+    wait_for(
+        names,
+        lambda name: run.is_scored(name) or worker.failure("filter", name).is_file(),
+        stage="filter",
+        worker=worker,
+    )
+    counts = run.decide(names, failures(worker.output, "filter"))
+    write_description(cfg, images)
+    draw_pictures(run)
+    write_card(cfg, images, title(cfg))
+    statistics(cfg)
+    preview(cfg)
+    return counts
+
+
+def _report(worker: Worker, people: Sequence[Identity], counts: Mapping[str, int]) -> JobReport:
+    names, layout = {identity.name for identity in people}, Layout(worker.output)
+    failed = {
+        name: reason
+        for stage in _FAILING
+        for name, reason in failures(worker.output, stage).items()
+        if name in names and not layout.is_drawn(name)
+    }
+    drawn = sum(layout.is_drawn(name) for name in names)
+    return JobReport(worker.output, len(names), drawn, dict(Counter(counts)), failed)

@@ -1,0 +1,64 @@
+"""Stage 4 of a job by itself: learn persons, to be drawn later."""
+
+from collections.abc import Collection, Mapping
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.generation.drawing.reference_set import is_reference_set
+from fastreid_ext.generation.job.drawing import Models
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.stage import StageReport, run_stage
+from fastreid_ext.generation.job.workers import Worker
+from fastreid_ext.generation.people.identities import Identity
+from fastreid_ext.generation.tuning.adapter_files import is_trained
+from fastreid_ext.generation.tuning.tuning_work import tuning_work
+from fastreid_ext.generation.words.prompts import Prompts
+
+FINE_TUNING = "fine_tuning"
+
+
+def tune_persons_of_job(
+    cfg: CfgNode,
+    worker: Worker,
+    people: Mapping[str, Identity],
+    prompts: Mapping[str, Prompts],
+    clusters: Mapping[str, str],
+    wanted: Collection[str] = (),
+) -> StageReport:
+    """Learn this worker's persons, or those of ``wanted``.
+
+    Raises:
+        FileNotFoundError: a reference set is missing.
+        ValueError: nobody is called so.
+    """
+    layout = Layout(worker.output)
+    names = named_persons(wanted, prompts)
+    for name in names:
+        if name in clusters and not is_reference_set(layout.reference_set(clusters[name])):
+            raise FileNotFoundError(
+                f"{name} has no reference set in {layout.reference_set(clusters[name])}; run "
+                "tools/make_reference_sets.py first, or set GENERATION.REFERENCE_SET.IMAGES 0"
+            )
+    return run_stage(
+        names,
+        lambda: tuning_work(cfg, Models(cfg).base, people, prompts, clusters, layout),
+        lambda name: is_trained(layout.adapter(name)),
+        stage=FINE_TUNING,
+        worker=worker,
+        together=cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,
+    )
+
+
+def named_persons(wanted: Collection[str], known: Collection[str]) -> list[str]:
+    """Return ``wanted``, or all who are ``known`` if it is empty.
+
+    Raises:
+        ValueError: somebody is not known.
+    """
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise ValueError(
+            f"nobody of this job with a caption is called {', '.join(unknown)}; there is "
+            f"{', '.join(list(known)[:3]) or 'nobody'}{', ...' if len(known) > 3 else ''}"
+        )
+    return list(wanted) or list(known)

@@ -1,0 +1,1 @@
+"""Whose images are drawn, and from which photographs each is learned."""

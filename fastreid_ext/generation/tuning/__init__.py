@@ -1,0 +1,1 @@
+"""Learn persons by it: adapters of several at once, or the whole model for each."""

@@ -1,0 +1,240 @@
+"""Low-rank adapters of several identities at once on one frozen U-Net.
+
+Letters: K adapters, r rank, B rows of a batch, G groups of rows with one adapter, P numbers of an
+adapter. A linear layer W of the U-Net gives, for a row x of the batch whose adapter is k,
+
+    W x + (alpha / r) B_k A_k x,    A_k (r, in), B_k (out, r)                                   [0]
+
+All A and B of an adapter lie in one row of one (K, P) tensor. So an optimizer sees one parameter,
+an identity's gradient is a row of its gradient, and a switch of identities is a copy of a few MB.
+
+[0] Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022, section 4.1,
+    https://arxiv.org/abs/2106.09685
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
+from fastreid_ext.generation.tuning.adapter_files import read_adapter
+
+_NONE = -1  # the row of a batch that no adapter changes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+    """Which adapters the rows of the next batch use.
+
+    Attributes:
+        rows: B, rows of the batch.
+        pairs: of each layer its A (G, r, in) and B (G, out, r), in the U-Net's type.
+        scales: (G, 1, 1), 0 for rows without an adapter; None if all rows have one.
+    """
+
+    rows: int
+    pairs: list[tuple[Tensor, Tensor]]
+    scales: Tensor | None
+
+
+class LoraBank:
+    """K adapters on the linear layers of a U-Net, by forward hooks.
+
+    Nothing is adapted before :meth:`select`. New adapters are initialised as by peft: A uniform in
+    +-1/sqrt(in), B zero, so that they change nothing.
+
+    Args:
+        unet: its weights are neither read nor written; :meth:`remove` leaves it as it was.
+        count: K, at least 1.
+        rank: r, at least 1.
+        alpha: the adapters' part is multiplied by alpha / r.
+        target_modules: names of linear layers, or the ends of their names at a dot.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        *,
+        count: int,
+        rank: int,
+        alpha: float,
+        target_modules: Sequence[str],
+    ) -> None:
+        if count < 1 or rank < 1:
+            raise ValueError(f"expected at least one adapter of rank 1, got {count} of rank {rank}")
+        found = adapted_layers(unet, target_modules)
+        self.count, self.rank, self.alpha = count, rank, alpha
+        self.target_modules = tuple(target_modules)
+        # Name of each adapted layer -> shapes of its A and its B.
+        self.shapes = {
+            name: ((rank, layer.in_features), (layer.out_features, rank))
+            for name, layer in found.items()
+        }
+        parameter = next(unet.parameters())
+        self._dtype = parameter.dtype
+        self.weights = nn.Parameter(torch.zeros(count, self.size, device=parameter.device))
+        self._chosen: _Chosen | None = None
+        self._hooks = [
+            layer.register_forward_hook(self._hook(index))
+            for index, layer in enumerate(found.values())
+        ]
+
+    @property
+    def size(self) -> int:
+        """P, numbers of an adapter."""
+        return sum(math.prod(a) + math.prod(b) for a, b in self.shapes.values())
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the U-Net has the hooks."""
+        return bool(self._hooks)
+
+    @torch.no_grad()
+    def reset(self, k: int, generator: torch.Generator) -> None:
+        """Initialise adapter ``k`` with numbers of a generator of the CPU."""
+        uniform = torch.rand(self.size, generator=generator) * 2 - 1
+        self.weights[k] = (uniform * self._bounds()).to(self.weights.device)
+
+    def select(self, rows: Tensor | Sequence[int], *, by_row: bool = False) -> None:
+        """Choose the adapter of each row of the next batches.
+
+        Call it before each forward pass of a training step, since it reads the weights anew; for
+        drawing once is enough. A batch in which each adapter has equally many rows, one after the
+        other, is the fastest.
+
+        Args:
+            rows: B numbers of adapters, on the CPU if the GPU should not wait; -1 = none.
+            by_row: compute each row by itself: its numbers then do not depend on who shares the
+                batch, not even in the last bit.
+        """
+        numbers = rows.tolist() if isinstance(rows, Tensor) else list(rows)
+        unknown = sorted({row for row in numbers if not _NONE <= row < self.count})
+        if unknown or not numbers:
+            raise ValueError(
+                f"expected for each row of the batch an adapter in 0..{self.count - 1} or -1 for "
+                f"none, got {unknown or 'no rows'}"
+            )
+        if set(numbers) == {_NONE}:
+            self._chosen = None
+            return
+        groups = numbers if by_row else _groups(numbers)
+        scales = None
+        if _NONE in groups:
+            used = [[[float(k != _NONE)]] for k in groups]
+            scales = torch.tensor(used, device=self.weights.device, dtype=self._dtype)
+        self._chosen = _Chosen(len(numbers), self._pairs(groups), scales)
+
+    def select_none(self) -> None:
+        """Let batches of any size pass as without the bank."""
+        self._chosen = None
+
+    def state_of(self, k: int) -> dict[str, Tensor]:
+        """Return adapter ``k`` under peft's names, float32 on the CPU, a copy."""
+        parts = self.weights.detach()[k].cpu().clone().split(self._sizes())
+        state = {}
+        for (name, shapes), a, b in zip(self.shapes.items(), parts[::2], parts[1::2], strict=True):
+            state[f"{name}.lora_A.weight"] = a.reshape(shapes[0])
+            state[f"{name}.lora_B.weight"] = b.reshape(shapes[1])
+        return state
+
+    @torch.no_grad()
+    def set_state(self, k: int, state: Mapping[str, Tensor]) -> None:
+        """Write a state, as :meth:`state_of` returns it, to adapter ``k``.
+
+        Raises:
+            ValueError: names or shapes of another bank.
+        """
+        expected = {
+            f"{name}.lora_{letter}.weight": shape
+            for name, shapes in self.shapes.items()
+            for letter, shape in zip("AB", shapes, strict=True)
+        }
+        got = {key: tuple(value.shape) for key, value in state.items()}
+        if got != expected:
+            key = sorted(set(got.items()) ^ set(expected.items()))[0][0]
+            raise ValueError(
+                f"expected an adapter of rank {self.rank} on {', '.join(self.target_modules)}, got "
+                f"'{key}' {got.get(key, 'missing')} instead of {expected.get(key, 'nothing')}; set "
+                "GENERATION.FINE_TUNING.RANK and TARGET_MODULES to those it was trained with"
+            )
+        self.weights[k] = torch.cat([state[key].flatten().float() for key in expected]).to(
+            self.weights.device
+        )
+
+    def load(self, k: int, folder: Path) -> None:
+        """Read adapter ``k`` from the folder of an identity: an identity switch.
+
+        Raises:
+            FileNotFoundError: there is no adapter.
+            ValueError: it has another rank, scale or other layers than the bank.
+        """
+        state, alpha = read_adapter(folder)
+        if alpha is not None and alpha != self.alpha:
+            raise ValueError(
+                f"expected an adapter with alpha {self.alpha:g} in {folder}, got {alpha:g}; set "
+                "GENERATION.FINE_TUNING.ALPHA to that it was trained with"
+            )
+        self.set_state(k, state)
+
+    def remove(self) -> None:
+        """Take the hooks off: the U-Net is what it was."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        self._chosen = None
+
+    def _sizes(self) -> list[int]:
+        return [math.prod(shape) for shapes in self.shapes.values() for shape in shapes]
+
+    def _bounds(self) -> Tensor:
+        """Return the largest first value of each number of an adapter, (P,)."""
+        parts = []
+        for a, b in self.shapes.values():
+            parts += [torch.full((math.prod(a),), a[1] ** -0.5), torch.zeros(math.prod(b))]
+        return torch.cat(parts)
+
+    def _pairs(self, groups: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Return A and B of each layer for the groups: views of one tensor, in the U-Net's type."""
+        weights = self.weights
+        if groups != list(range(self.count)):
+            index = torch.tensor(groups, device=weights.device).clamp_min(0)
+            weights = weights.index_select(0, index)
+        # split and not slices: its gradient is one concatenation, not a sum of padded copies.
+        parts = weights.to(self._dtype).split(self._sizes(), dim=1)
+        return [
+            (a.view(-1, *shapes[0]), b.view(-1, *shapes[1]))
+            for shapes, a, b in zip(self.shapes.values(), parts[::2], parts[1::2], strict=True)
+        ]
+
+    def _hook(self, index: int) -> Callable[..., Tensor | None]:
+        def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            return None if self._chosen is None else self._adapted(index, inputs[0], output)
+
+        return add
+
+    def _adapted(self, index: int, x: Tensor, output: Tensor) -> Tensor:
+        """Return a layer's ``output`` (B, ..., out) for ``x`` (B, ..., in) with the adapters'."""
+        chosen = self._chosen
+        if x.shape[0] != chosen.rows:
+            raise ValueError(
+                f"expected a batch of the {chosen.rows} rows that were selected, got {x.shape[0]}; "
+                "call select with the adapter of each row, of both halves under guidance"
+            )
+        a, b = chosen.pairs[index]
+        hidden = x.reshape(len(a), -1, x.shape[-1]) @ a.transpose(1, 2)  # (G, B/G * ..., r)
+        if chosen.scales is not None:
+            hidden = hidden * chosen.scales
+        grouped = output.reshape(len(a), -1, output.shape[-1])
+        adapted = torch.baddbmm(grouped, hidden, b.transpose(1, 2), alpha=self.alpha / self.rank)
+        return adapted.view_as(output)
+
+
+def _groups(rows: list[int]) -> list[int]:
+    """Return the adapters of equally long runs of equal rows, or the rows themselves."""
+    starts = [i for i in range(len(rows)) if i == 0 or rows[i] != rows[i - 1]]
+    lengths = {end - start for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)}
+    return [rows[start] for start in starts] if len(lengths) == 1 else rows

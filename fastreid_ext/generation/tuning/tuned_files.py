@@ -1,0 +1,63 @@
+"""Write what was learned of an identity; :mod:`.adapter_files` says which files."""
+
+import dataclasses
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.generation.tuning.adapter_files import write_adapter, write_training
+from fastreid_ext.generation.tuning.fine_tuning import FineTuned, FineTuningSettings
+from fastreid_ext.generation.tuning.trained_token import token_name, write_embedding
+
+
+def write_tuned(
+    folder: Path, tuned: FineTuned, base: BaseModel, settings: FineTuningSettings
+) -> None:
+    """Write all files of an identity, ``training.json`` last.
+
+    Args:
+        folder: an existing one; make it whole with :func:`.job.disk.whole_folder`.
+        tuned: the identity.
+        base: the model it was learned on.
+        settings: how.
+    """
+    if tuned.adapter is not None:
+        write_adapter(
+            folder,
+            tuned.adapter,
+            rank=settings.rank,
+            alpha=settings.alpha,
+            targets=settings.target_modules,
+        )
+    format_of_torch = {"format": "pt"}  # transformers wants to be told
+    if tuned.unet is not None:
+        base.unet.save_config(folder / "unet")
+        weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        save_file(tuned.unet, weights, metadata=format_of_torch)
+    if tuned.text_encoder is not None:
+        base.text_encoder.config.save_pretrained(folder / "text_encoder")
+        weights = folder / "text_encoder" / "model.safetensors"
+        save_file(tuned.text_encoder, weights, metadata=format_of_torch)
+    if tuned.embedding is not None:
+        write_embedding(folder, token_name(tuned.name), tuned.embedding)
+    write_training(folder, _facts(tuned, base, settings))
+
+
+def _facts(tuned: FineTuned, base: BaseModel, settings: FineTuningSettings) -> dict[str, object]:
+    task = tuned.task
+    references = task.reference_latents
+    return {
+        "name": tuned.name,
+        "base": base.name,
+        "dtype": str(base.dtype).removeprefix("torch."),
+        "prompt": task.prompt,
+        "reference_prompt": task.reference_prompt,
+        "images": len(task.images),
+        "reference_images": 0 if references is None else len(references[0]),
+        "seed": task.seed,
+        "settings": dataclasses.asdict(settings),
+        "seconds": round(tuned.seconds, 3),
+        "together": tuned.together,
+        "losses": [round(loss, 5) for loss in tuned.losses],
+    }

@@ -1,0 +1,145 @@
+"""Stage 4 of a job, fine-tuning, as work that :func:`.job.stage.run_stage` gives out."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.generation.drawing.image_files import fitted
+from fastreid_ext.generation.drawing.reference_set import read_reference_set
+from fastreid_ext.generation.job.disk import whole_folder
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.stage import Work
+from fastreid_ext.generation.people.identities import Identity, load_images
+from fastreid_ext.generation.people.source_persons import source_folder
+from fastreid_ext.generation.seeds import seed_of
+from fastreid_ext.generation.tuning.adapter_files import is_trained, read_training
+from fastreid_ext.generation.tuning.dreambooth import fine_tune
+from fastreid_ext.generation.tuning.fine_tuning import Failure, FineTuneTask, FineTuningSettings
+from fastreid_ext.generation.tuning.full_fine_tuning import FullFineTuner
+from fastreid_ext.generation.tuning.tuned_files import write_tuned
+from fastreid_ext.generation.words.prompts import Prompts
+
+
+def tuning_work(
+    cfg: CfgNode,
+    base: BaseModel,
+    people: Mapping[str, Identity],
+    prompts: Mapping[str, Prompts],
+    clusters: Mapping[str, str],
+    layout: Layout,
+) -> Work:
+    """Return what learns persons; those who are learned already are left as they are.
+
+    Args:
+        cfg: ``SEED``, ``GENERATION``, and ``DATASETS`` for the images.
+        base: the frozen model; afterwards what it was.
+        people: name -> person.
+        prompts: name -> prompts with and without the identity token.
+        clusters: name -> reference set; one without is learned without prior preservation.
+        layout: of the job; the reference sets are in place.
+    """
+    settings = FineTuningSettings.from_config(cfg)
+    tasks = _Tasks(cfg, people, prompts, clusters, layout)
+    full = FullFineTuner(base, settings) if settings.method == "full" else None
+
+    def work(names: Sequence[str]) -> dict[str, str]:
+        missing = [name for name in names if not _is_learned(layout.adapter(name), base)]
+        wanted = [tasks.of(name) for name in missing]
+        reasons = {}
+        # Whole U-Nets are written one by one: they would not all fit.
+        groups = [[task] for task in wanted] if full else [wanted] if wanted else []
+        for group in groups:
+            results = [full.learn(group[0])] if full else fine_tune(base, group, settings)
+            for result in results:
+                if isinstance(result, Failure):
+                    reasons[result.name] = result.reason
+                    continue
+                with whole_folder(layout.adapter(result.name), layout.output) as folder:
+                    write_tuned(folder, result, base, settings)
+        return reasons
+
+    return work
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tasks:
+    """Puts together what a person is learned from."""
+
+    cfg: CfgNode
+    people: Mapping[str, Identity]
+    prompts: Mapping[str, Prompts]
+    clusters: Mapping[str, str]
+    layout: Layout
+
+    def __post_init__(self) -> None:
+        # Persons of one cluster share the tensors, so that they lie on the device once.
+        object.__setattr__(self, "_reference", functools.lru_cache(maxsize=8)(self._read))
+
+    def of(self, name: str) -> FineTuneTask:
+        person, generation = self.people[name], self.cfg.GENERATION
+        prompt, latents = self.prompts[name].reference, None
+        if name in self.clusters:
+            prompt, latents = self._reference(self.clusters[name])
+        images = load_images(person, source_folder(self.cfg, person.source_dataset))
+        return FineTuneTask(
+            name=name,
+            images=training_images(images, tuple(generation.SIZE), generation.SAMPLING.FIT),
+            prompt=self.prompts[name].identity,
+            reference_prompt=prompt,
+            reference_latents=latents,
+            seed=seed_of(self.cfg.SEED, "fine-tuning", name),
+        )
+
+    def _read(self, cluster: str) -> tuple[str, tuple[Tensor, Tensor]]:
+        """Return the prompt that a reference set was drawn from, and its latents."""
+        found = read_reference_set(self.layout.reference_set(cluster))
+        drawn = json.loads((found.folder / "settings.json").read_text(encoding="utf-8"))
+        return drawn["prompt"], (found.mean, found.std)
+
+
+def training_images(images: Sequence[NDArray[np.uint8]], size: tuple[int, int], fit: str) -> Tensor:
+    """Return images as the model is to draw them, (N, 3, H, W) uint8.
+
+    Args:
+        images: (h, w, 3) RGB of any sizes.
+        size: H, W of ``GENERATION.SIZE``.
+        fit: ``SAMPLING.FIT``. "resize": a drawing is stretched to the size of the files, so these
+            are stretched to ``size``. "crop": a drawing is cut to the aspect of the files around
+            its centre, so these keep their aspect, and their edges are repeated around them.
+    """
+    resized = [
+        fitted(image if fit == "resize" else _with_edges(image, size), size, "resize")
+        for image in images
+    ]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()
+
+
+def _with_edges(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the image in the middle of one with the aspect of ``size``."""
+    height, width = image.shape[:2]
+    rows = max(0, round(width * size[0] / size[1]) - height)
+    columns = max(0, round(height * size[1] / size[0]) - width)
+    before = (rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
+    return cv2.copyMakeBorder(image, *before, cv2.BORDER_REPLICATE)
+
+
+def _is_learned(folder: Path, base: BaseModel) -> bool:
+    if not is_trained(folder):
+        return False
+    trained_on = read_training(folder).get("base")
+    if trained_on != base.name:
+        raise ValueError(
+            f"the adapter in {folder} was trained on {trained_on}, the base model is {base.name} "
+            "now; remove the folder, or choose another OUTPUT_DIR"
+        )
+    return True

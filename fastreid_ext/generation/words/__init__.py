@@ -1,0 +1,1 @@
+"""What a person wears, carries and does, in words: captioner, captions, prompts."""

@@ -1,0 +1,187 @@
+"""Ask an image-text model of transformers about photographs.
+
+BLIP-2 [0] on OPT or T5 is what the paper found best; BLIP [1], its variant for questions, and the
+models that are talked to (LLaVA, Qwen-VL and others with a chat template) work by their id too.
+
+[0] Li et al., "BLIP-2", ICML 2023, https://arxiv.org/abs/2301.12597
+[1] Li et al., "BLIP", ICML 2022, https://arxiv.org/abs/2201.12086
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoModelForVisualQuestionAnswering,
+    AutoProcessor,
+)
+
+from fastreid_ext.generation.base.model_folder import find_model_folder
+from fastreid_ext.generation.base.quiet_loading import quiet_loading
+
+_KEY = "GENERATION.CAPTIONS.CAPTIONER"
+# Checkpoints whose configuration names a class that their type alone does not lead to.
+_FOR_QUESTIONS = ("BlipForQuestionAnswering",)
+
+
+class Captioner:
+    """An image-text model, frozen.
+
+    Args:
+        folder: checked folder of the model (:func:`.base.model_folder.find_model_folder`).
+        name: "<id>@<revision>", for the record.
+        device: where it computes.
+        dtype: in which it computes.
+        max_tokens: most tokens of an answer.
+        beams: of the search; 1 = greedy. Nothing is sampled.
+        batch_size: images answered about at once.
+
+    Raises:
+        ValueError: no image-text model, or one that needs code of its own.
+        FileNotFoundError: the processor's files are missing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        device: str | torch.device,
+        dtype: torch.dtype,
+        max_tokens: int,
+        beams: int,
+        batch_size: int,
+    ) -> None:
+        self.name = name
+        self._model, self._processor = _load(folder, dtype)
+        self._model.to(device).eval().requires_grad_(False)
+        self._search = {"max_new_tokens": max_tokens, "num_beams": beams, "do_sample": False}
+        self._batch_size = batch_size
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, device: str | torch.device | None = None) -> "Captioner":
+        """Load GENERATION.CAPTIONS.CAPTIONER onto ``device``, by default MODEL.DEVICE.
+
+        Raises:
+            FileNotFoundError: no such folder, or not in the hub's cache.
+            ValueError: pickles instead of safetensors, or no image-text model.
+        """
+        captions = cfg.GENERATION.CAPTIONS
+        folder = find_model_folder(
+            captions.CAPTIONER,
+            key=_KEY,
+            revision=captions.REVISION,
+            download=cfg.GENERATION.DOWNLOAD,
+        )
+        is_hub = folder.parent.name == "snapshots"
+        return cls(
+            folder,
+            name=f"{captions.CAPTIONER}@{folder.name[:12]}" if is_hub else folder.resolve().name,
+            device=cfg.MODEL.DEVICE if device is None else device,
+            dtype=getattr(torch, cfg.GENERATION.DTYPE),
+            max_tokens=captions.MAX_TOKENS,
+            beams=captions.BEAMS,
+            batch_size=captions.BATCH_SIZE,
+        )
+
+    def answers(
+        self, images: Sequence[NDArray[np.uint8]], questions: Sequence[str]
+    ) -> list[list[str]]:
+        """Return for each image the answer to each question, without the question.
+
+        Args:
+            images: (H, W, 3) RGB in [0, 255], of any sizes.
+            questions: asked as they stand; "" = an unprompted caption.
+        """
+        photographs = [Image.fromarray(image) for image in images]
+        columns = [self._answers_to(question, photographs) for question in questions]
+        return [list(own) for own in zip(*columns, strict=True)]
+
+    def _answers_to(self, question: str, images: Sequence[Image.Image]) -> list[str]:
+        said: list[str] = []
+        for start in range(0, len(images), self._batch_size):
+            said += self._said(question, list(images[start : start + self._batch_size]))
+        return said
+
+    @torch.inference_mode()
+    def _said(self, question: str, images: list[Image.Image]) -> list[str]:
+        texts = self._texts(question, len(images))
+        inputs = self._processor(images=images, return_tensors="pt", **texts)
+        inputs = inputs.to(self._model.device, self._model.dtype)
+        tokens = self._model.generate(**inputs, **self._search)
+        spoken = self._processor.batch_decode(tokens, skip_special_tokens=True)
+        # OPT, BLIP and chat models say the question again before the answer; T5 does not.
+        asked = inputs.get("input_ids")
+        heard = [""] * len(images)
+        if asked is not None:
+            heard = self._processor.batch_decode(asked, skip_special_tokens=True)
+        return [
+            _printable(answer.strip().removeprefix(echo.strip()))
+            for answer, echo in zip(spoken, heard, strict=True)
+        ]
+
+    def _texts(self, question: str, count: int) -> dict[str, object]:
+        """Return the arguments of the processor that ask ``count`` times."""
+        if getattr(self._processor, "chat_template", None):
+            ask = question or "Describe the person in this image in one short sentence."
+            content = [{"type": "image"}, {"type": "text", "text": ask}]
+            text = self._processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True
+            )
+            return {"text": [text] * count, "padding": True}
+        if not question and type(self._model).__name__ in _FOR_QUESTIONS:
+            raise ValueError(
+                f"expected questions for {self.name}, which answers questions alone, got ''; take "
+                '"" out of GENERATION.CAPTIONS.QUESTIONS, or name a captioner'
+            )
+        # BLIP-2 puts its image tokens before the text, which may be empty but must be there for T5.
+        if question or hasattr(self._processor, "num_query_tokens"):
+            return {"text": [question] * count, "padding": True}
+        return {}
+
+
+def _printable(text: str) -> str:
+    """Return one line without what no text file should hold (broken bytes of random models)."""
+    line = (text.strip().splitlines() or [""])[0]
+    return "".join(c for c in line if c.isprintable() and c != "\N{REPLACEMENT CHARACTER}").strip()
+
+
+def _load(folder: Path, dtype: torch.dtype) -> tuple[torch.nn.Module, object]:
+    options = {"local_files_only": True, "trust_remote_code": False}
+    with quiet_loading():
+        try:
+            config = AutoConfig.from_pretrained(folder, **options)
+        except (ValueError, KeyError) as error:
+            raise ValueError(_no_captioner(folder, str(error).splitlines()[0])) from error
+        kind = AutoModelForImageTextToText
+        if (config.architectures or [""])[0] in _FOR_QUESTIONS:
+            kind = AutoModelForVisualQuestionAnswering
+        if type(config) not in kind._model_mapping:
+            raise ValueError(_no_captioner(folder, f"a {config.model_type}"))
+        model, info = kind.from_pretrained(
+            folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **options
+        )
+        try:
+            processor = AutoProcessor.from_pretrained(folder, **options)
+        except (OSError, ValueError) as error:
+            raise FileNotFoundError(
+                f"expected a processor (of images and text) beside the model in {folder} ({_KEY}), "
+                f"got: {error}; save it there too: processor.save_pretrained"
+            ) from error
+    if missing := sorted(info["missing_keys"]):
+        what = f"one without {len(missing)} tensors of {type(model).__name__}, e.g. {missing[0]}"
+        raise ValueError(_no_captioner(folder, what))
+    return model, processor
+
+
+def _no_captioner(folder: Path, got: str) -> str:
+    return (
+        f"expected an image-text model of transformers in {folder} ({_KEY}), got {got}; name "
+        "BLIP-2, BLIP or another model of AutoModelForImageTextToText that needs no code of its own"
+    )

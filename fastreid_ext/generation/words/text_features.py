@@ -1,0 +1,82 @@
+"""Which texts mean nearly the same: features of CLIP's text encoder.
+
+Letters: N texts, D feature dimension.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from numpy.typing import NDArray
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from fastreid_ext.generation.base.model_folder import find_model_folder
+from fastreid_ext.generation.base.quiet_loading import quiet_loading
+
+
+class TextFeatures:
+    """A CLIP text encoder in float32; call it with texts.
+
+    Args:
+        folder: checked folder of a CLIP model (:func:`.base.model_folder.find_model_folder`).
+        device: where it computes.
+        batch_size: texts encoded at once.
+
+    Raises:
+        ValueError: the folder holds no CLIP text model.
+    """
+
+    def __init__(self, folder: Path, *, device: str | torch.device, batch_size: int = 256) -> None:
+        with quiet_loading():
+            self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            self._model, info = CLIPTextModelWithProjection.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(
+                f"expected a CLIP model in {folder} (GENERATION.CAPTIONS.TEXT_MODEL), got one "
+                f"without {len(missing)} tensors of CLIP's text encoder, e.g. {missing[0]}; name "
+                "another model"
+            )
+        self._model.to(device).eval().requires_grad_(False)
+        self._batch_size = batch_size
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, device: str | torch.device | None = None) -> "TextFeatures":
+        """Load GENERATION.CAPTIONS.TEXT_MODEL onto ``device``, by default MODEL.DEVICE."""
+        folder = find_model_folder(
+            cfg.GENERATION.CAPTIONS.TEXT_MODEL,
+            key="GENERATION.CAPTIONS.TEXT_MODEL",
+            download=cfg.GENERATION.DOWNLOAD,
+        )
+        return cls(folder, device=cfg.MODEL.DEVICE if device is None else device)
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return (N, D) features of norm 1; equal texts are encoded once.
+
+        A text longer than the encoder takes is cut: only its beginning counts.
+        """
+        unique = list(dict.fromkeys(texts))
+        parts = [
+            self._encoded(unique[start : start + self._batch_size])
+            for start in range(0, len(unique), self._batch_size)
+        ]
+        if not parts:
+            return np.zeros((0, self._model.config.projection_dim), np.float32)
+        rows = {text: row for row, text in enumerate(unique)}
+        return np.concatenate(parts)[[rows[text] for text in texts]]
+
+    def _encoded(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        # All to the full length, so that a text's feature does not depend on those beside it.
+        tokens = self.tokenizer(
+            list(texts), padding="max_length", truncation=True, return_tensors="pt"
+        )
+        features = self._model(**tokens.to(self._model.device)).text_embeds
+        return torch.nn.functional.normalize(features, dim=1).cpu().numpy()

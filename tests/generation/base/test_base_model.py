@@ -1,0 +1,131 @@
+"""Loading the base model, and its three conversions."""
+
+import shutil
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from fastreid.config import get_cfg
+
+from fastreid_ext.config import add_fastreid_ext_config
+from fastreid_ext.generation.base.base_folder import find_base_folder, fingerprint_of
+from fastreid_ext.generation.base.base_model import load_base
+
+
+def config_of(folder, dtype="float32"):
+    cfg = get_cfg()
+    add_fastreid_ext_config(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.GENERATION.BASE_MODEL = str(folder)
+    cfg.GENERATION.DTYPE = dtype
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def base(tiny_pipeline_folder):
+    return load_base(config_of(tiny_pipeline_folder))
+
+
+@pytest.fixture
+def copied(tiny_pipeline_folder, tmp_path):
+    return shutil.copytree(tiny_pipeline_folder, tmp_path / "copied")
+
+
+def test_is_frozen_named_and_in_the_wanted_type(tiny_pipeline_folder):
+    base = load_base(config_of(tiny_pipeline_folder, "bfloat16"), device="cpu")
+    for part in (base.unet, base.vae, base.text_encoder):
+        assert not part.training
+        assert {parameter.dtype for parameter in part.parameters()} == {torch.bfloat16}
+        assert not any(parameter.requires_grad for parameter in part.parameters())
+    assert base.name == f"pipeline@{fingerprint_of(tiny_pipeline_folder)}"
+
+
+def test_prompts_are_encoded_as_the_pipeline_does(base, tiny_pipeline_folder):
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder, safety_checker=None)
+    expected, _ = pipeline.encode_prompt("a man walking", "cpu", 1, False)
+    encoded = base.encode_prompts(["a man walking", "a photo of a woman"])
+    assert encoded.shape == (2, 77, base.unet.config.cross_attention_dim)
+    torch.testing.assert_close(encoded[:1], expected)
+
+
+def test_images_are_encoded_with_the_scale_the_pipeline_decodes(base):
+    images = torch.randint(0, 256, (9, 3, 32, 16), dtype=torch.uint8)
+    mean, std = base.encode_posterior(images)
+    posterior = base.vae.encode(images.float() / 127.5 - 1).latent_dist
+    scale = base.vae.config.scaling_factor
+    torch.testing.assert_close(mean, posterior.mean * scale, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(std, posterior.std * scale, atol=1e-5, rtol=1e-4)
+    assert mean.shape[1:] == base.latent_shape((32, 16))
+    assert torch.equal(base.encode_images(images), mean)
+
+
+def test_decodes_to_rounded_pixels(base):
+    latents = torch.randn(2, *base.latent_shape((32, 16)))
+    pixels = base.vae.decode(latents / base.vae.config.scaling_factor).sample
+    expected = ((pixels + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+    decoded = base.decode(latents)
+    assert decoded.dtype == torch.uint8
+    assert torch.equal(decoded, expected)
+
+
+def test_an_over_long_prompt_is_not_cut(base):
+    with pytest.raises(ValueError, match=r"at most 77 tokens, got \d+ in 'a man a man"):
+        base.encode_prompts(["a photo", "a man " * 60])
+
+
+def test_says_what_images_and_sizes_it_wants(base):
+    with pytest.raises(ValueError, match=r"expected images \(B, 3, H, W\) uint8, got \(1, 3, 8, 8"):
+        base.encode_images(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"multiples of 4 \(GENERATION.SIZE\), got \[33, 16\]"):
+        base.latent_shape((33, 16))
+
+
+def test_the_fingerprint_follows_the_weights(copied, tiny_pipeline_folder):
+    assert fingerprint_of(copied) == fingerprint_of(tiny_pipeline_folder)
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    assert fingerprint_of(copied) != fingerprint_of(tiny_pipeline_folder)
+    snapshot = copied.rename(copied.parent / "0123456789abcdef")
+    (copied.parent / "snapshots").mkdir()
+    moved = snapshot.rename(copied.parent / "snapshots" / snapshot.name)
+    assert fingerprint_of(moved) == "0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("no/such-model", "'no/such-model' .GENERATION.BASE_MODEL. is neither a folder here nor"),
+        ("/no/such/folder", "expected GENERATION.BASE_MODEL to be a folder or a hub id, got"),
+    ],
+)
+def test_says_that_there_is_no_such_model(source, message, monkeypatch, tmp_path):
+    with pytest.raises(FileNotFoundError, match=message):
+        find_base_folder(source)
+
+
+def test_refuses_pickles_and_says_how_to_convert(copied):
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(
+        ValueError, match=r"got only diffusion_pytorch_model.bin, a pickle.*convert"
+    ):
+        find_base_folder(str(copied))
+    weights.with_suffix(".bin").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"expected weights as safetensors in .*unet, got no"
+    ):
+        find_base_folder(str(copied))
+
+
+def test_refuses_files_and_other_pipelines(copied, tmp_path):
+    checkpoint = tmp_path / "model.safetensors"
+    checkpoint.touch()
+    with pytest.raises(ValueError, match=r"in diffusers layout, got the file .*from_single_file"):
+        find_base_folder(str(checkpoint))
+    with pytest.raises(FileNotFoundError, match=r"got no model_index.json there"):
+        find_base_folder(str(tmp_path))
+    shutil.rmtree(copied / "vae")
+    with pytest.raises(ValueError, match="got StableDiffusionPipeline with no vae"):
+        find_base_folder(str(copied))

@@ -1,0 +1,80 @@
+"""A job's folder belongs to one configuration, and a shard of it to one process."""
+
+import json
+
+import pytest
+
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.job.folder import expect_same_settings, fixed_settings, open_job
+
+
+def settings(output, **keys):
+    pairs = {"MODEL.DEVICE": "cpu", "GENERATION.FILTER.USE": "[]", "OUTPUT_DIR": str(output)}
+    pairs |= {key.replace("__", "."): value for key, value in keys.items()}
+    return load_config("", [str(part) for pair in pairs.items() for part in pair])
+
+
+def test_the_same_settings_continue(tmp_path):
+    for _ in range(2):
+        with open_job(settings(tmp_path / "job"), shard="1/2") as worker:
+            assert (worker.shard.index, worker.output) == (1, tmp_path / "job")
+    written = json.loads((tmp_path / "job" / "job.json").read_text())
+    assert written == fixed_settings(settings(tmp_path))
+    assert written["GENERATION.SIZE"] == [512, 256]
+    assert not any(".FILTER." in key for key in written)
+    # That of training changes what is learned, the others do not change an image.
+    assert [key for key in written if key.endswith("BATCH_SIZE")] == [
+        "GENERATION.FINE_TUNING.BATCH_SIZE"
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"GENERATION__FILTER__REID__PERCENTILE": 20.0},
+        {"GENERATION__SAMPLING__BATCH_SIZE": 3},
+        {"GENERATION__FINE_TUNING__IDENTITIES_AT_ONCE": 3},
+        {"GENERATION__IDENTITIES__LIMIT": 5},
+        {"GENERATION__DOWNLOAD": True},
+        {"MODEL__DEVICE": "cpu:0"},
+    ],
+)
+def test_what_changes_no_finished_image_may_change(tmp_path, change):
+    expect_same_settings(settings(tmp_path), tmp_path)
+    expect_same_settings(settings(tmp_path, **change), tmp_path)
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    expect_same_settings(settings(tmp_path), tmp_path)
+    with pytest.raises(
+        ValueError,
+        match=r"holds a job of other settings \(GENERATION.FINE_TUNING.STEPS was 1000, is 5; "
+        r"SEED was -1, is 4\); give another OUTPUT_DIR, repeat",
+    ):
+        expect_same_settings(settings(tmp_path, GENERATION__FINE_TUNING__STEPS=5, SEED=4), tmp_path)
+
+
+def test_a_younger_key_had_its_default(tmp_path):
+    cfg = settings(tmp_path)
+    old = fixed_settings(cfg)
+    del old["GENERATION.SAMPLING.FIT"]
+    (tmp_path / "job.json").write_text(json.dumps(old))
+    expect_same_settings(cfg, tmp_path)
+    with pytest.raises(ValueError, match=r"SAMPLING.FIT was resize, is crop"):
+        expect_same_settings(settings(tmp_path, GENERATION__SAMPLING__FIT="crop"), tmp_path)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "job.json").write_text('{"SEED": ')
+    with pytest.raises(ValueError, match=r"job\.json: not JSON .* Restore it"):
+        expect_same_settings(settings(tmp_path), tmp_path)
+
+
+def test_what_is_lacking_is_said_before_anything_is_written(tmp_path):
+    cfg = settings(tmp_path / "job", GENERATION__BASE_MODEL="/no/such")
+    with (
+        pytest.raises(ValueError, match=r"the job cannot begin:\n  - no folder at /no/such"),
+        open_job(cfg),
+    ):
+        pass
+    assert not (tmp_path / "job").exists()

@@ -1,0 +1,122 @@
+"""Shards, their locks, and waiting for each other."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fastreid_ext.generation.job.workers import (
+    Shard,
+    Worker,
+    local_device,
+    shard_lock,
+    shard_of,
+    wait_for,
+)
+
+NAMES = [f"Set_{person:04d}" for person in range(6)]
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "a+")
+fcntl.flock(file, fcntl.LOCK_EX)
+file.write("process 7 on somewhere")
+file.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_shards_are_disjoint_and_complete():
+    parts = [Shard(index, 4).of(NAMES) for index in range(4)]
+    assert sorted(name for part in parts for name in part) == NAMES
+    assert [len(part) for part in parts] == [2, 2, 1, 1]
+
+
+def test_launchers_and_the_option_are_read():
+    assert shard_of("", {}) == Shard(0, 1)
+    assert shard_of("2/5", {}) == Shard(2, 5)
+    assert shard_of("", {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(3, 8)
+    assert shard_of("1/4", {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(11, 32)
+
+
+@pytest.mark.parametrize("text", ["4/4", "1", "-1/2", "a/b"])
+def test_a_wrong_shard_is_refused(text):
+    with pytest.raises(ValueError, match=f"expected --shard INDEX/COUNT .* got '{text}'"):
+        shard_of(text, {})
+    with pytest.raises(ValueError, match="0 <= INDEX < COUNT, got 3/2"):
+        Shard(3, 2)
+
+
+def test_each_process_of_a_machine_has_its_device():
+    assert local_device("cuda", {"LOCAL_RANK": "2"}) == "cuda:2"
+    assert local_device("cuda:1", {"LOCAL_RANK": "2"}) == "cuda:1"
+    assert local_device("cpu", {"LOCAL_RANK": "2"}) == "cpu"
+    assert local_device("cuda", {}) == "cuda"
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds shard 1 of 4."""
+    (tmp_path / "locks").mkdir()
+    path = tmp_path / "locks" / "1-of-4.lock"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def test_two_workers_on_one_shard_are_refused_until_the_first_is_gone(tmp_path, holder):
+    with (
+        pytest.raises(
+            ValueError,
+            match=r"another process \(process 7 on somewhere\) works on shard 1/4 of .* --shard of",
+        ),
+        shard_lock(tmp_path, Shard(1, 4)),
+    ):
+        pass
+    with shard_lock(tmp_path, Shard(0, 4)):
+        assert str(os.getpid()) in (tmp_path / "locks" / "0-of-4.lock").read_text()
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with shard_lock(tmp_path, Shard(1, 4)), shard_lock(tmp_path, Shard(2, 4)):
+        pass
+
+
+def test_another_division_of_a_running_job_is_refused(tmp_path, holder):
+    with (
+        pytest.raises(
+            ValueError, match=r"works on shard 1 of 4 of .*, which overlaps with 0/2; divide"
+        ),
+        shard_lock(tmp_path, Shard(0, 2)),
+    ):
+        pass
+
+
+def test_waits_until_the_others_are_done(tmp_path):
+    looks = []
+
+    def is_settled(name):
+        looks.append(name)
+        return name != NAMES[1] or looks.count(name) > 2
+
+    worker = Worker(output=tmp_path, shard=Shard(0, 2), wait=1)
+    wait_for(NAMES, is_settled, stage="captions", worker=worker, seconds_between_looks=0.01)
+    assert looks.count(NAMES[1]) == 3
+
+
+def test_gives_up_when_the_others_finish_nothing(tmp_path):
+    worker = Worker(output=tmp_path, shard=Shard(0, 2), wait=0)
+    with pytest.raises(
+        TimeoutError, match=r"stage captions is not finished: 2 of 6 are left to shards 1/2, .* run"
+    ):
+        wait_for(
+            NAMES, lambda name: name not in (NAMES[1], NAMES[3]), stage="captions", worker=worker
+        )
