@@ -20,7 +20,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: help install demo test test-slow test-all lint format bench miniature miniature-robust miniature-diffusion miniature-data clean
+.PHONY: help install demo test test-slow test-all lint format bench miniature miniature-robust miniature-base miniature-diffusion miniature-data clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -101,10 +101,16 @@ miniature-robust: miniature-data  ## Robustness in miniature, docs/miniature_rob
 	    $(foreach start,random simclr dapg_stage1,--model $(start) \
 	        $(foreach s,0 1 2,logs/miniature/$(start)_seed$(s)_AGW/corruption))
 
-miniature-diffusion: miniature-data  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
-	$(BIN)/python tools/train_miniature_diffusion.py --data datasets/miniature \
-	    --output logs/miniature/diffusion/base
+miniature-diffusion: miniature-base  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
 	$(BIN)/python tools/miniature_diffusion.py --seeds 0 1 2
+
+miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (an hour of one core)
+	for domain in RenderedMall RenderedStation RenderedStreet; do \
+	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature_base \
+	        --train-identities 1200 --test-identities 2 --images-per-identity 5 --seed 1 || exit 1; \
+	done
+	$(BIN)/python tools/train_miniature_diffusion.py --data datasets/miniature \
+	    datasets/miniature_base --output logs/miniature/diffusion/base
 
 miniature-data: $(STAMP)
 	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature \
