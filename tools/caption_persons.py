@@ -12,27 +12,15 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.config import load_config
+from fastreid_ext.generation.job.command import job_config, stage_parser
 from fastreid_ext.generation.job.folder import open_job
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.people import ask_captioner, captions_of_job, identities_of_job
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", default="", help="local YAML file")
-    parser.add_argument("--shard", default="", help="INDEX/COUNT: this process's part; default all")
-    parser.add_argument("--retry", choices=["failed"], help="try again what failed before")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
-    return parser.parse_args()
-
-
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    without_weights = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
-    cfg = load_config(args.config_file, [*args.opts, *without_weights])
+    cfg = job_config(args.config_file, args.opts)
     with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
         people = identities_of_job(cfg, worker)
         report = ask_captioner(cfg, worker, people)
@@ -46,4 +34,4 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     with short_errors():
-        main(parse())
+        main(stage_parser(__doc__).parse_args())

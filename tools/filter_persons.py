@@ -15,16 +15,14 @@ from pathlib import Path
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.config import load_config
 from fastreid_ext.deploy.filter_models import filter_models
 from fastreid_ext.generation.filters import run_filter
+from fastreid_ext.generation.job.command import job_config
 
 
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    cfg = load_config(
-        args.config_file, [*args.opts, "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
-    )
+    cfg = job_config(args.config_file, args.opts, computes=not args.decide_only)
     models = {} if args.decide_only else filter_models(cfg)
     report = run_filter(
         cfg,

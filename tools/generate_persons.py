@@ -20,13 +20,12 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from fastreid_ext.command_line import short_errors, split_pairs
-from fastreid_ext.config import load_config
 from fastreid_ext.deploy.filter_models import filter_models
 from fastreid_ext.generation.drawn_set.card import write_card
 from fastreid_ext.generation.job import check, job
+from fastreid_ext.generation.job.command import job_config
 from fastreid_ext.generation.job.folder import open_job
 from fastreid_ext.generation.job.layout import Layout
-from fastreid_ext.generation.job.workers import local_device
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -86,12 +85,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> None:
     args = parse(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # The Re-ID model of the configuration is not used; only `run` needs a device.
-    fixed = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
-    fixed += ["MODEL.DEVICE", "cpu"] if args.command != "run" else []
-    cfg = load_config(args.config_file, [*args.opts, *fixed])
-    cfg.defrost()
-    cfg.MODEL.DEVICE = local_device(cfg.MODEL.DEVICE)
+    cfg = job_config(args.config_file, args.opts, computes=args.command == "run")
     COMMANDS[args.command](cfg, args)
 
 

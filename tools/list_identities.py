@@ -13,7 +13,7 @@ from pathlib import Path
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.config import load_config
+from fastreid_ext.generation.job.command import job_config
 from fastreid_ext.generation.job.folder import SETTINGS
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.people.identities import (
@@ -33,9 +33,7 @@ def main() -> None:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # Nothing is computed, so neither GPU nor weights are needed.
-    without_model = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
-    cfg = load_config(args.config_file, [*args.opts, *without_model])
+    cfg = job_config(args.config_file, args.opts, computes=False)
     layout = Layout(Path(cfg.OUTPUT_DIR))
     if (layout.output / SETTINGS).exists() and layout.identities.exists():
         identities = read_identities(layout.identities)

@@ -14,37 +14,22 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.config import load_config
-from fastreid_ext.generation.job.drawing import Models, draw_reference_sets
+from fastreid_ext.generation.job.command import job_config, stage_parser
+from fastreid_ext.generation.job.drawing import (
+    Models,
+    draw_reference_sets,
+    expect_reference_sets_wanted,
+)
 from fastreid_ext.generation.job.folder import open_job
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.people import clusters_of_job, identities_of_job, prompts_of_job
-from fastreid_ext.generation.job.workers import local_device
 from fastreid_ext.generation.words.captions import read_captions
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", default="", help="local YAML file")
-    parser.add_argument("--shard", default="", help="INDEX/COUNT: this process's part; default all")
-    parser.add_argument("--retry", choices=["failed"], help="try again what failed before")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
-    return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    without_weights = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
-    cfg = load_config(args.config_file, [*args.opts, *without_weights])
-    cfg.defrost()
-    cfg.MODEL.DEVICE = local_device(cfg.MODEL.DEVICE)
-    if not cfg.GENERATION.REFERENCE_SET.IMAGES:
-        raise ValueError(
-            "GENERATION.REFERENCE_SET.IMAGES is 0: this job has no reference sets; raise it, or "
-            "go on with tools/fine_tune_persons.py"
-        )
+    cfg = job_config(args.config_file, args.opts)
+    expect_reference_sets_wanted(cfg)
     with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
         people = identities_of_job(cfg, worker)
         rows = read_captions(worker.output)
@@ -61,4 +46,4 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     with short_errors():
-        main(parse())
+        main(stage_parser(__doc__).parse_args())

@@ -90,11 +90,11 @@ def seconds(run: Callable[[], object], device: str) -> float:
     is_cuda = device.startswith("cuda")
     clock = time.perf_counter if is_cuda else time.process_time
     if is_cuda:
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     began = clock()
     run()
     if is_cuda:
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return clock() - began
 
 

@@ -26,5 +26,5 @@ def fetched(*tensors: Tensor) -> tuple[Tensor | torch.cuda.Event | None, ...]:
     for target, source in zip(on_host, tensors, strict=True):
         target.copy_(source, non_blocking=True)
     arrival = torch.cuda.Event()
-    arrival.record()
+    arrival.record(torch.cuda.current_stream(tensors[0].device))  # not that of the first GPU
     return *on_host, arrival

@@ -20,12 +20,10 @@ from fastreid_ext.generation.drawing.sampling import expect_possible
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import Work
 from fastreid_ext.generation.people.identities import Identity
-from fastreid_ext.generation.tuning.adapter_files import LORA
+from fastreid_ext.generation.tuning.adapter_files import LORA, TEXT_ENCODER, UNET
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
 from fastreid_ext.generation.tuning.trained_token import encode_with_tokens, read_embedding
 from fastreid_ext.manifest import sha256_of
-
-_UNET, _TEXT_ENCODER = "unet", "text_encoder"
 
 
 def drawing_model(cfg: CfgNode, base: BaseModel) -> BaseModel:
@@ -43,12 +41,12 @@ def with_learned_weights(base: BaseModel, layout: Layout, name: str) -> BaseMode
         FileNotFoundError: they are not there.
     """
     folder = layout.adapter(name)
-    if not (folder / _UNET).is_dir():
+    if not (folder / UNET).is_dir():
         raise FileNotFoundError(
-            f"expected weights of the whole U-Net in {folder / _UNET}, got none; make them with "
+            f"expected weights of the whole U-Net in {folder / UNET}, got none; make them with "
             "tools/fine_tune_persons.py, or keep them with FINE_TUNING.KEEP_FULL_WEIGHTS"
         )
-    kinds = {_UNET: UNet2DConditionModel, _TEXT_ENCODER: CLIPTextModel}
+    kinds = {UNET: UNet2DConditionModel, TEXT_ENCODER: CLIPTextModel}
     parts = {
         part: kind.from_pretrained(
             folder, subfolder=part, torch_dtype=base.dtype, use_safetensors=True
@@ -144,7 +142,7 @@ class _Learned:
         folder = self.layout.adapter(name)
         weights = folder / LORA
         if adapter < 0:
-            (weights,) = (folder / _UNET).glob("*.safetensors")
+            (weights,) = (folder / UNET).glob("*.safetensors")
         return PersonToDraw(
             identity=self.people[name],
             prompt=self.prompts[name],
@@ -156,6 +154,6 @@ class _Learned:
     def _embedding(self, name: str, model: BaseModel) -> Tensor | None:
         """(L, C) with the person's own word or text encoder; None where the base model's does."""
         vectors = read_embedding(self.layout.adapter(name))
-        if not vectors and not (self.layout.adapter(name) / _TEXT_ENCODER).is_dir():
+        if not vectors and not (self.layout.adapter(name) / TEXT_ENCODER).is_dir():
             return None
         return encode_with_tokens(model, [self.prompts[name]], vectors)[0]

@@ -17,6 +17,7 @@ from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, Work, failures, run_stage
 from fastreid_ext.generation.job.workers import Worker, wait_for
 from fastreid_ext.generation.people.identities import Identity
+from fastreid_ext.generation.tuning.adapter_files import TEXT_ENCODER, UNET
 from fastreid_ext.generation.tuning.tuning_work import tuning_work
 from fastreid_ext.generation.words.prompts import Prompts
 
@@ -43,6 +44,15 @@ class Models:
     def drawing(self) -> BaseModel:
         """What draws: the base model, or one with a few-step adapter."""
         return drawing_model(self._cfg, self.base)
+
+
+def expect_reference_sets_wanted(cfg: CfgNode) -> None:
+    """Raise ValueError if the job has no reference sets."""
+    if not cfg.GENERATION.REFERENCE_SET.IMAGES:
+        raise ValueError(
+            "GENERATION.REFERENCE_SET.IMAGES is 0: this job has no reference sets; raise it, or "
+            "go on with tools/fine_tune_persons.py"
+        )
 
 
 def draw_reference_sets(
@@ -145,8 +155,9 @@ def forget_changed(worker: Worker, prompts: Mapping[str, Prompts], *, redo: bool
             changed[0],
         )
     for name in changed if redo else ():
-        shutil.rmtree(layout.images / name, ignore_errors=True)
+        # Last what tells the prompt of before, so that a run that is killed here is continued.
         shutil.rmtree(layout.adapter(name), ignore_errors=True)
+        shutil.rmtree(layout.images / name, ignore_errors=True)
     return len(changed)
 
 
@@ -181,7 +192,7 @@ def _remover(cfg: CfgNode, layout: Layout) -> Callable[[str], None]:
 
     def clean(name: str) -> None:
         if tuning.METHOD == "full" and not tuning.KEEP_FULL_WEIGHTS:
-            for part in ("unet", "text_encoder"):
+            for part in (UNET, TEXT_ENCODER):
                 shutil.rmtree(layout.adapter(name) / part, ignore_errors=True)
 
     return clean

@@ -39,10 +39,11 @@ def tune_persons_of_job(
                 f"{name} has no reference set in {layout.reference_set(clusters[name])}; run "
                 "tools/make_reference_sets.py first, or set GENERATION.REFERENCE_SET.IMAGES 0"
             )
+    is_full = cfg.GENERATION.FINE_TUNING.METHOD == "full"  # weights go when the images are drawn
     return run_stage(
         names,
         lambda: tuning_work(cfg, Models(cfg).base, people, prompts, clusters, layout),
-        lambda name: is_trained(layout.adapter(name)),
+        lambda name: is_trained(layout.adapter(name)) or (is_full and layout.is_drawn(name)),
         stage=FINE_TUNING,
         worker=worker,
         together=cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,

@@ -21,6 +21,7 @@ from fastreid_ext.atomic import atomic_write_text
 LORA = "pytorch_lora_weights.safetensors"
 EMBEDDING = "learned_embeds.safetensors"
 TRAINING = "training.json"
+UNET, TEXT_ENCODER = "unet", "text_encoder"
 _PREFIX = "unet."
 _METADATA = "lora_adapter_metadata"  # where diffusers keeps peft's settings
 
@@ -82,8 +83,12 @@ def read_training(folder: Path) -> dict[str, Any]:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether an identity's folder is whole: its last file is there."""
-    return (Path(folder) / TRAINING).is_file()
+    """Whether an identity's folder is whole, its last file is there, and so are its weights.
+
+    Those of METHOD full are taken away when the images are drawn.
+    """
+    has_weights = (Path(folder) / LORA).is_file() or (Path(folder) / UNET).is_dir()
+    return has_weights and (Path(folder) / TRAINING).is_file()
 
 
 def _peft_name(key: str, path: Path) -> str:

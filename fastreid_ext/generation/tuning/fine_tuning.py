@@ -92,7 +92,7 @@ class FineTuned:
         seconds: of the group that it was learned in.
         together: identities in that group.
         adapter: peft's names -> tensors on the CPU; None with method full.
-        unet: weights in the U-Net's own type on the CPU, with method full.
+        unet: weights in float32 on the CPU, with method full.
         text_encoder: likewise, if it was trained.
         embedding: (C,) of the token ``<name>``, if it was trained.
     """

@@ -1,8 +1,8 @@
 """Learn an identity by the whole U-Net, as the paper does, and by the text encoder if wanted.
 
-The weights that are trained lie in float32 on the device while they are; on float32 computers of
-half the speed everything, on others the passes themselves, run in the base model's type. A copy of
-the untouched weights stays on the CPU, and is put back for the next identity.
+The weights that are trained are in float32 meanwhile, and the passes compute in the base model's
+type (autocast). A copy of the untouched weights stays on the CPU, and is put back for the next
+identity.
 """
 
 import contextlib

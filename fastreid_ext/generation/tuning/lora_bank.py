@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fastreid_ext.generation.base.device_transfer import sent
 from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
 from fastreid_ext.generation.tuning.adapter_files import read_adapter
 
@@ -125,7 +126,7 @@ class LoraBank:
         scales = None
         if _NONE in groups:
             used = [[[float(k != _NONE)]] for k in groups]
-            scales = torch.tensor(used, device=self.weights.device, dtype=self._dtype)
+            scales = sent(torch.tensor(used, dtype=self._dtype), self.weights.device)
         self._chosen = _Chosen(len(numbers), self._pairs(groups), scales)
 
     def select_none(self) -> None:
@@ -201,7 +202,7 @@ class LoraBank:
         """Return A and B of each layer for the groups: views of one tensor, in the U-Net's type."""
         weights = self.weights
         if groups != list(range(self.count)):
-            index = torch.tensor(groups, device=weights.device).clamp_min(0)
+            index = sent(torch.tensor(groups).clamp_min(0), weights.device)
             weights = weights.index_select(0, index)
         # split and not slices: its gradient is one concatenation, not a sum of padded copies.
         parts = weights.to(self._dtype).split(self._sizes(), dim=1)

@@ -6,7 +6,12 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.tuning.adapter_files import write_adapter, write_training
+from fastreid_ext.generation.tuning.adapter_files import (
+    TEXT_ENCODER,
+    UNET,
+    write_adapter,
+    write_training,
+)
 from fastreid_ext.generation.tuning.fine_tuning import FineTuned, FineTuningSettings
 from fastreid_ext.generation.tuning.trained_token import token_name, write_embedding
 
@@ -32,12 +37,12 @@ def write_tuned(
         )
     format_of_torch = {"format": "pt"}  # transformers wants to be told
     if tuned.unet is not None:
-        base.unet.save_config(folder / "unet")
-        weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        base.unet.save_config(folder / UNET)
+        weights = folder / UNET / "diffusion_pytorch_model.safetensors"
         save_file(tuned.unet, weights, metadata=format_of_torch)
     if tuned.text_encoder is not None:
-        base.text_encoder.config.save_pretrained(folder / "text_encoder")
-        weights = folder / "text_encoder" / "model.safetensors"
+        base.text_encoder.config.save_pretrained(folder / TEXT_ENCODER)
+        weights = folder / TEXT_ENCODER / "model.safetensors"
         save_file(tuned.text_encoder, weights, metadata=format_of_torch)
     if tuned.embedding is not None:
         write_embedding(folder, token_name(tuned.name), tuned.embedding)

@@ -12,7 +12,7 @@ import pytest
 
 from fastreid_ext.manifest import read_identity
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+TOOLS = Path(__file__).resolve().parents[3] / "tools"
 NAMES = [f"PersonFolder_000{n}" for n in (1, 2, 3)]
 
 
@@ -82,11 +82,16 @@ def test_stage_by_stage(run, settings):
     assert not (output / "images" / NAMES[2]).exists()
 
 
-def test_asks_for_persons_of_the_job(run):
-    with pytest.raises(ValueError, match=r"--persons has \['PersonFolder_0009'\], who are not in"):
-        run("sample_persons.py", "--persons", "PersonFolder_0009")
+@pytest.mark.parametrize("tool", ["fine_tune_persons.py", "sample_persons.py"])
+def test_asks_for_persons_of_the_job(run, capsys, tool):
+    with pytest.raises(SystemExit):
+        run(tool, "--persons", "PersonFolder_0009")
+    said = capsys.readouterr().err
+    assert "error: nobody of this job with a caption is called PersonFolder_0009; there is" in said
+    assert "Traceback" not in said
 
 
-def test_a_job_without_reference_sets_says_so(run):
-    with pytest.raises(ValueError, match=r"REFERENCE_SET.IMAGES is 0: this job has no reference"):
+def test_a_job_without_reference_sets_says_so(run, capsys):
+    with pytest.raises(SystemExit):
         run("make_reference_sets.py", **{"REFERENCE_SET.IMAGES": 0})
+    assert "error: GENERATION.REFERENCE_SET.IMAGES is 0: this job has no" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fastreid_ext.generation.base.base_model import read_base
+from fastreid_ext.generation.base.device_transfer import fetched
 from fastreid_ext.generation.base.schedulers import scheduler_names
 from fastreid_ext.generation.drawing.sampling import (
     NOT_FINITE,
@@ -243,6 +244,19 @@ def test_broken_weights_fail_the_images_of_their_person_alone(base, bank):
         bank.weights[1] = float("nan")
     drawn = list(draw(base, bank, adapted(6, [0, 1, 2]), SETTINGS))
     assert [d.reason for d in drawn] == ["", NOT_FINITE, ""] * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no second CUDA device")
+def test_waits_for_the_gpu_that_draws_and_not_for_the_first():
+    device = torch.device("cuda:1")
+    large = torch.rand(4096, 4096, device=device)
+    for _ in range(50):  # the device is busy when the copy is asked for
+        large = large @ large / large.norm()
+    expected = large + 1
+    on_host, arrival = fetched(expected)
+    arrival.synchronize()
+    torch.testing.assert_close(on_host.clone(), expected.cpu())
 
 
 @pytest.mark.gpu

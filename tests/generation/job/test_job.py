@@ -8,8 +8,12 @@ import pytest
 from PIL import Image
 
 from fastreid_ext.generation.job import check
+from fastreid_ext.generation.job.drawing import forget_changed
 from fastreid_ext.generation.job.job import STAGES
+from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.workers import Worker
 from fastreid_ext.generation.tuning.adapter_files import LORA
+from fastreid_ext.generation.words.prompts import Prompts
 from fastreid_ext.manifest import read_identity, read_set
 
 
@@ -69,6 +73,31 @@ def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tm
     drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
     assert "blue coat" in drawn[0].image.prompt
     assert kept.stat().st_mtime_ns == before
+
+
+def test_a_run_killed_while_it_removes_what_changed_is_continued(tmp_path, monkeypatch):
+    layout, worker = Layout(tmp_path), Worker(output=tmp_path)
+    drawn, learned = layout.images / "A_0001", layout.adapter("A_0001")
+    for file in (drawn / "metadata.jsonl", learned / "training.json"):
+        file.parent.mkdir(parents=True)
+        file.write_text('{"prompt": "a photo of sks person, a red coat"}\n')
+    prompts = {"A_0001": Prompts("a photo of sks person, a blue coat", "a photo of person")}
+    remove, removed = shutil.rmtree, []
+
+    def killed(folder, **kwargs):
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(folder)
+        remove(folder, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        forget_changed(worker, prompts, redo=True)
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    assert forget_changed(worker, prompts, redo=True) == 1
+    assert not drawn.exists()
+    assert not learned.exists()
+    assert forget_changed(worker, prompts, redo=True) == 0
 
 
 @pytest.mark.parametrize(

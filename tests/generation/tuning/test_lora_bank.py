@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from fastreid_ext.benchmarks.stable_diffusion import random_base
 from fastreid_ext.generation.tuning.adapter_files import (
     LORA,
+    UNET,
     is_trained,
     read_adapter,
     read_training,
@@ -236,12 +237,19 @@ def test_says_what_is_wrong_with_a_file(tmp_path):
         read_adapter(tmp_path)
 
 
-def test_training_facts_are_the_last_file(tmp_path):
+@pytest.mark.parametrize("weights", [LORA, f"{UNET}/config.json"])
+def test_training_facts_are_the_last_file(tmp_path, weights):
+    (tmp_path / weights).parent.mkdir(exist_ok=True)
+    (tmp_path / weights).touch()
     assert not is_trained(tmp_path)
     write_training(tmp_path, {"steps": 3, "losses": [0.5]})
     assert is_trained(tmp_path)
     assert read_training(tmp_path) == {"steps": 3, "losses": [0.5]}
     assert json.loads((tmp_path / "training.json").read_text())
+    (tmp_path / weights).unlink()
+    if weights != LORA:
+        (tmp_path / UNET).rmdir()
+    assert not is_trained(tmp_path)  # nothing to draw with
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Fine-tuning as a stage of a job: from a data set's files to adapters that diffusers opens."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -122,6 +123,9 @@ def test_full_fine_tuning_writes_whole_unets(cfg, base):
     weights = layout.adapter(NAMES[1]) / "unet" / "diffusion_pytorch_model.safetensors"
     assert weights.is_file()
     assert not (layout.adapter(NAMES[1]) / LORA).exists()
+    shutil.rmtree(weights.parent)  # as when the images are drawn, which somebody then removes
+    assert work(NAMES[:2]) == {}
+    assert weights.is_file()
 
 
 def test_a_failure_is_a_reason_and_nothing_is_written(cfg, base):
@@ -136,6 +140,7 @@ def test_a_failure_is_a_reason_and_nothing_is_written(cfg, base):
 def test_an_adapter_of_another_base_model_is_refused(cfg, base):
     work, layout = work_of(cfg, base, {})
     layout.adapter(NAMES[0]).mkdir(parents=True)
+    (layout.adapter(NAMES[0]) / LORA).touch()
     write_training(layout.adapter(NAMES[0]), {"base": "other@1"})
     with pytest.raises(ValueError, match=r"was trained on other@1, the base model is pipeline@"):
         work(NAMES)
