@@ -153,9 +153,9 @@ def wait_for(
         missing = left
 
 
-def _locked(handle: int) -> bool:
+def _locked(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -163,7 +163,8 @@ def _locked(handle: int) -> bool:
 
 def _is_held(path: Path) -> bool:
     with open(path, encoding="utf-8") as file:
-        return not _locked(file.fileno())  # closing gives it back
+        # Shared, for other workers may be looking too; closing gives it back.
+        return not _locked(file.fileno(), fcntl.LOCK_SH)
 
 
 def _holder(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Shards, their locks, and waiting for each other."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -98,6 +99,15 @@ def test_another_division_of_a_running_job_is_refused(tmp_path, holder):
         shard_lock(tmp_path, Shard(0, 2)),
     ):
         pass
+
+
+def test_workers_that_begin_together_do_not_take_each_other_for_an_earlier_one(tmp_path):
+    """All of them look at the lock that a run of another division has left."""
+    (tmp_path / "locks").mkdir()
+    with open(tmp_path / "locks" / "0-of-1.lock", "a+") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        with shard_lock(tmp_path, Shard(0, 8)), shard_lock(tmp_path, Shard(1, 8)):
+            pass
 
 
 def test_waits_until_the_others_are_done(tmp_path):
