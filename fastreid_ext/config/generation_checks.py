@@ -207,11 +207,18 @@ def filter_model_problems(filters: CfgNode) -> Iterator[str]:
             path = node[part]
             if path and not Path(path).expanduser().is_file():
                 yield f"no file at {path} ({key}.{part}); give the path of an existing file"
-            if not path and (name in filters.USE or node.CONFIG_FILE or node.WEIGHTS):
+            if path:
+                continue
+            if name in filters.USE:
                 yield (
                     f"GENERATION.FILTER.USE is {list(filters.USE)}, but {key}.{part} is empty; "
                     "train a model on the source set (tools/train_net.py) and name its "
                     f"config.yaml and model_final.pth, or take {name} out of USE"
+                )
+            elif other := node.CONFIG_FILE or node.WEIGHTS:
+                yield (
+                    f"{key} names {other}, but its {part} is empty; name both config.yaml and "
+                    "model_final.pth of a run, or neither"
                 )
 
 
