@@ -12,57 +12,44 @@ variants.png. KEY VALUE pairs at the end hold for every step.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fastreid.config import CfgNode
-
 from fastreid_ext.command_line import short_errors, split_pairs
-from fastreid_ext.config import load_config
 from fastreid_ext.deploy.filter_models import filter_models
 from fastreid_ext.engine.pretraining_runs import PretrainingRuns, Start
 from fastreid_ext.engine.results import commit, versions
 from fastreid_ext.evaluation.pictures.variants import draw_variants
 from fastreid_ext.evaluation.variants import Measured, VariantTable, write_variants
-from fastreid_ext.generation.drawn_set.copies import decided_copy
-from fastreid_ext.generation.job.folder import open_job
-from fastreid_ext.generation.job.job import generate
+from fastreid_ext.generation.miniature.drawn_sets import Drawings, DrawnSets
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "miniature" / "diffusion"
 PERSONS, SHARE = "RenderedCampus", "few_shot_30"
-# Jobs, and what they leave out of configs/miniature/diffusion/generate.yml.
-REID_ONLY = ["GENERATION.FILTER.USE", "['reid']"]
-JOBS = {
-    "drawn": [],
-    "no_token": ["GENERATION.PROMPT.TOKEN", "", *REID_ONLY],
-    "no_reference_set": ["GENERATION.REFERENCE_SET.IMAGES", "0", *REID_ONLY],
-}
 
 
 class Variant(NamedTuple):
-    """What is pre-trained on: a job's drawings, those that filters keep, a share of these."""
+    """What is pre-trained on: drawings, or else the photographs."""
 
     title: str
     group: str
-    job: str = ""
-    filters: tuple[str, ...] = ("reid",)
-    share: float = 1.0
+    drawings: Drawings | None = None
 
 
 REFERENCE = "the photographs alone"
 VARIANTS = {
     "random": Variant("nothing", "start"),
     "real": Variant(REFERENCE, "start"),
-    "reid": Variant("drawings, Re-ID filter", "method", "drawn"),
-    "no_filter": Variant("no filter", "filter", "drawn", ()),
-    "clip": Variant("CLIP filter", "filter", "drawn", ("clip",)),
-    "cctf": Variant("classifier as filter", "filter", "drawn", ("cctf",)),
-    "half": Variant("half of the drawings", "scale", "drawn", share=0.5),
-    "quarter": Variant("a quarter of them", "scale", "drawn", share=0.25),
-    "no_token": Variant("no identity token", "part", "no_token"),
-    "no_reference_set": Variant("no reference set", "part", "no_reference_set"),
+    "reid": Variant("drawings, Re-ID filter", "method", Drawings()),
+    "no_filter": Variant("no filter", "filter", Drawings(filters=())),
+    "clip": Variant("CLIP filter", "filter", Drawings(filters=("clip",))),
+    "cctf": Variant("classifier as filter", "filter", Drawings(filters=("cctf",))),
+    "half": Variant("half of the drawings", "scale", Drawings(share=0.5)),
+    "quarter": Variant("a quarter of them", "scale", Drawings(share=0.25)),
+    "no_token": Variant("no identity token", "part", Drawings("no_token")),
+    "no_reference_set": Variant("no reference set", "part", Drawings("no_reference_set")),
 }
 
 
@@ -72,8 +59,9 @@ def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
     weights, images, pretrained = None, 0, {}
     if key != "random":
         start = Start(CONFIGS / "pretrain_real.yml", PERSONS, SHARE)
-        if variant.job:
-            drawn = drawings(args, seed if args.drawings_of is None else args.drawings_of, variant)
+        if variant.drawings is not None:
+            sets = sets_of(args, seed if args.drawings_of is None else args.drawings_of)
+            drawn = sets.make(variant.drawings, filter_models)
             given = ("DATASETS.GENERATED.ROOTS", f"['{drawn}']")
             start = Start(CONFIGS / "pretrain_drawn.yml", "GeneratedPersons", overrides=given)
         weights, images, pretrained = runs.pretrain(key, start, args.steps)
@@ -95,40 +83,21 @@ def runs_of(args: argparse.Namespace, seed: int) -> PretrainingRuns:
     return PretrainingRuns(output=folder, persons=PERSONS, setting=SHARE, seed=seed, overrides=opts)
 
 
-def drawings(args: argparse.Namespace, seed: int, variant: Variant) -> Path:
-    """Draw if that is not done, and return the set as the variant's filters leave it."""
-    cfg = job_of(args, seed, variant.job)
-    if not (Path(cfg.OUTPUT_DIR) / "images" / "dataset.json").is_file():
-        with open_job(cfg) as worker:
-            print(generate(cfg, worker, filter_models), file=sys.stderr)
-    cfg.defrost()
-    cfg.GENERATION.FILTER.USE = list(variant.filters)
-    name = "-".join((variant.job, *(variant.filters or ("all",)), f"{variant.share:g}"))
-    target = args.output / f"seed{seed}" / "sets" / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return decided_copy(cfg, Path(cfg.OUTPUT_DIR), target, share=variant.share)
-
-
-def job_of(args: argparse.Namespace, seed: int, name: str) -> CfgNode:
-    """Return the configuration of a job; the models of its filters are trained if they are not."""
-    pairs, runs = ["SEED", str(seed)], runs_of(args, seed)
-    pairs += ["OUTPUT_DIR", str(args.output / f"seed{seed}" / name)]
-    for kind in ("reid", "cctf"):
-        run = runs.train(f"filter_{kind}", CONFIGS / f"{kind}.yml")
-        node = f"GENERATION.FILTER.{kind.upper()}"
-        pairs += [f"{node}.CONFIG_FILE", str(run / "config.yaml")]
-        pairs += [f"{node}.WEIGHTS", str(run / "model_final.pth")]
-    for key, model in (
-        ("BASE_MODEL", "pipeline"),
-        ("CAPTIONS.CAPTIONER", "captioner"),
-        ("CAPTIONS.TEXT_MODEL", "clip"),
-        ("FILTER.CLIP.MODEL", "clip"),
-    ):
-        pairs += [f"GENERATION.{key}", str(args.base / model)]
-    return load_config(CONFIGS / "generate.yml", [*pairs, *JOBS[name], *args.opts])
+def sets_of(args: argparse.Namespace, seed: int) -> DrawnSets:
+    """Return the drawings of a seed; the models of their filters are trained if they are not."""
+    runs, kinds = runs_of(args, seed), ("reid", "cctf")
+    return DrawnSets(
+        recipe=CONFIGS / "generate.yml",
+        base=args.base,
+        output=args.output / f"seed{seed}",
+        seed=seed,
+        filters={kind: runs.train(f"filter_{kind}", CONFIGS / f"{kind}.yml") for kind in kinds},
+        overrides=args.opts,
+    )
 
 
 def main(args: argparse.Namespace) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     cells = [measure(args, seed, key) for seed in args.seeds for key in args.variants]
     order = [variant.title for variant in VARIANTS.values()]
     table = VariantTable(sorted(cells, key=lambda cell: (order.index(cell.variant), cell.seed)))

@@ -1,0 +1,106 @@
+"""The sets that the miniature replication compares: drawn with and without a part of the method.
+
+A job draws; its drawings are decided on anew for each choice of filters, and cut to a share.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.drawn_set.copies import decided_copy
+from fastreid_ext.generation.job.folder import open_job
+from fastreid_ext.generation.job.job import FilterModels, generate
+from fastreid_ext.generation.job.layout import Layout
+
+# Folders of the base models, as .miniature.recipe makes them.
+_MODELS = {
+    "BASE_MODEL": "pipeline",
+    "CAPTIONS.CAPTIONER": "captioner",
+    "CAPTIONS.TEXT_MODEL": "clip",
+    "FILTER.CLIP.MODEL": "clip",
+}
+_REID_ONLY = ("GENERATION.FILTER.USE", "['reid']")
+# Jobs, and what they leave out of the recipe.
+JOBS: Mapping[str, Sequence[str]] = {
+    "drawn": (),
+    "no_token": ("GENERATION.PROMPT.TOKEN", "", *_REID_ONLY),
+    "no_reference_set": ("GENERATION.REFERENCE_SET.IMAGES", "0", *_REID_ONLY),
+}
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawings:
+    """Which drawings a backbone is pre-trained on.
+
+    Attributes:
+        job: key of :data:`JOBS`.
+        filters: that decide on them, GENERATION.FILTER.USE.
+        share: of those that are kept, in (0, 1].
+    """
+
+    job: str = "drawn"
+    filters: tuple[str, ...] = ("reid",)
+    share: float = 1.0
+
+    def __str__(self) -> str:
+        return "-".join((self.job, *(self.filters or ("all",)), f"{self.share:g}"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawnSets:
+    """The jobs of one seed, ``<output>/<job>``, and the sets made of them, ``<output>/sets``.
+
+    Attributes:
+        recipe: YAML of the jobs.
+        base: folder of the base models.
+        output: folder of the seed.
+        seed: of the jobs.
+        filters: "reid" and "cctf" -> folder of the run of their model.
+        overrides: KEY VALUE pairs of every job.
+    """
+
+    recipe: Path
+    base: Path
+    output: Path
+    seed: int
+    filters: Mapping[str, Path]
+    overrides: Sequence[str] = ()
+
+    def config(self, job: str) -> CfgNode:
+        """Return the configuration of a job."""
+        pairs = ["SEED", str(self.seed), "OUTPUT_DIR", str(self.output / job)]
+        for kind, run in self.filters.items():
+            node = f"GENERATION.FILTER.{kind.upper()}"
+            pairs += [f"{node}.CONFIG_FILE", str(run / "config.yaml")]
+            pairs += [f"{node}.WEIGHTS", str(run / "model_final.pth")]
+        for key, model in _MODELS.items():
+            pairs += [f"GENERATION.{key}", str(self.base / model)]
+        return load_config(self.recipe, [*pairs, *JOBS[job], *self.overrides])
+
+    def make(
+        self, drawings: Drawings, models_of_filters: Callable[[CfgNode], FilterModels]
+    ) -> Path:
+        """Draw if that is not done, and return the set that the filters leave.
+
+        Args:
+            drawings: which.
+            models_of_filters: see :func:`.job.job.generate`.
+
+        Raises:
+            ValueError: what is there was drawn with other settings.
+        """
+        cfg = self.config(drawings.job)
+        job = Layout(Path(cfg.OUTPUT_DIR))
+        if not (job.images / "dataset.json").is_file():
+            with open_job(cfg) as worker:
+                _log.info("%s", generate(cfg, worker, models_of_filters))
+        cfg.defrost()
+        cfg.GENERATION.FILTER.USE = list(drawings.filters)
+        target = self.output / "sets" / str(drawings)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return decided_copy(cfg, job.output, target, share=drawings.share)
