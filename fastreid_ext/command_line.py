@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 
 _PACKAGE = str(Path(__file__).resolve().parent)
-_KEY = re.compile(r"(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|KD|GENERATION)\.[A-Z]")
+_KEY = re.compile(
+    r"(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|KD|GENERATION)\.[A-Z]|(OUTPUT_DIR|SEED)$"
+)
 _FOR_THE_USER = (ValueError, OSError, ImportError, FloatingPointError)
 
 

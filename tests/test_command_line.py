@@ -40,6 +40,8 @@ def test_pairs_after_an_option_of_several_words_are_not_its_own():
     words = ["--targets", "A+B", "MODEL.yml", "SOLVER.BASE_LR", "1e-3", "SEED", "1"]
     assert split_pairs(words) == (words[:3], words[3:])
     assert split_pairs(words[:3]) == (words[:3], [])
+    words = ["--stages", "filter", "OUTPUT_DIR", "logs/drawn", "SEED", "1"]
+    assert split_pairs(words) == (words[:2], words[2:])
 
 
 def test_matrix_reads_shards_and_pairs_at_the_end(capsys):

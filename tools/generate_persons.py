@@ -26,11 +26,13 @@ from fastreid_ext.generation.job import check, job
 from fastreid_ext.generation.job.command import job_config
 from fastreid_ext.generation.job.folder import open_job
 from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.preflight import expect_models
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     again, redo = args.retry == "failed", args.retry == "changed"
-    with open_job(cfg, shard=args.shard, wait=args.wait, retry_failed=again) as worker:
+    options = {"shard": args.shard, "wait": args.wait, "retry_failed": again}
+    with open_job(cfg, **options, before_it_begins=expect_models) as worker:
         print(job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo))
 
 

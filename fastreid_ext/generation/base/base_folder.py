@@ -4,10 +4,10 @@ Only safetensors are read: unpickling a file runs what is in it.
 """
 
 import hashlib
-import json
 from pathlib import Path
 
 from fastreid_ext.generation.base.hub_files import hub_folder
+from fastreid_ext.generation.base.whole_files import expect_whole, read_object
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 WITH_WEIGHTS = ("text_encoder", "unet", "vae")
@@ -27,7 +27,7 @@ def find_base_folder(source: str, *, revision: str = "", download: bool = False)
 
     Raises:
         FileNotFoundError: no such folder, or no such model in the cache.
-        ValueError: not a Stable Diffusion v1 or v2 pipeline, or without safetensors.
+        ValueError: not a Stable Diffusion v1 or v2 pipeline, without safetensors, or cut short.
     """
     folder = Path(source).expanduser()
     if folder.is_file():
@@ -74,7 +74,7 @@ def _expect_pipeline(folder: Path) -> None:
             f"expected a pipeline in diffusers layout in {folder}, got no model_index.json there; "
             "give the folder that pipeline.save_pretrained wrote"
         )
-    named = json.loads(index.read_text())
+    named = read_object(index)
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing or "text_encoder_2" in named:
         what = "two text encoders" if "text_encoder_2" in named else f"no {', '.join(missing)}"
@@ -89,7 +89,8 @@ def _expect_pipeline(folder: Path) -> None:
 
 def _expect_safetensors(folder: Path, part: str) -> None:
     inside = folder / part
-    if any(inside.glob("*.safetensors")):
+    if files := sorted(inside.glob("*.safetensors")):
+        expect_whole(files)
         return
     pickles = sorted(path.name for pattern in _PICKLES for path in inside.glob(pattern))
     if pickles:

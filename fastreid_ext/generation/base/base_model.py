@@ -5,13 +5,15 @@ latent (4 channels and 1/8 of the pixels in SD). Latents are *scaled*: multiplie
 scaling factor (0.18215 in SD v1), which brings their variance to about 1, the unit of the noise.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
 from fastreid.config import CfgNode
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -148,13 +150,14 @@ def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> BaseMod
 def read_base(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> BaseModel:
     """Read the parts of a checked folder (:func:`.base.base_folder.find_base_folder`)."""
     options = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-        **options,
-    )
+    with _readable(folder):
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            folder,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            **options,
+        )
     for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
         _freeze(part, device)
     return BaseModel(
@@ -167,6 +170,24 @@ def read_base(folder: Path, *, name: str, device: torch.device, dtype: torch.dty
         device=device,
         dtype=dtype,
     )
+
+
+def read_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Read the tokenizer of a checked folder."""
+    with _readable(folder / "tokenizer"):
+        return CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Turn what the libraries say of damaged files into a ValueError that says what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the model in {folder} cannot be read ({type(error).__name__}: {error}); its files "
+            "are damaged or missing, bring them again"
+        ) from error
 
 
 def _freeze(part: nn.Module, device: torch.device) -> None:

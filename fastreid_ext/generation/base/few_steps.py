@@ -31,7 +31,7 @@ def with_few_step_adapter(base: BaseModel, source: str, *, download: bool = Fals
         FileNotFoundError: no such adapter.
         ValueError: not a LoRA of this model's U-Net alone.
     """
-    path = _file_of(source, download)
+    path = find_few_step_adapter(source, download)
     weights, alphas, metadata = StableDiffusionPipeline.lora_state_dict(
         str(path.parent),
         weight_name=path.name,
@@ -60,7 +60,8 @@ def with_few_step_adapter(base: BaseModel, source: str, *, download: bool = Fals
     return dataclasses.replace(base, unet=unet, name=f"{base.name}+{name}@{sha256_of(path)[:12]}")
 
 
-def _file_of(source: str, download: bool) -> Path:
+def find_few_step_adapter(source: str, download: bool = False) -> Path:
+    """Return the file of an adapter; see :func:`with_few_step_adapter`."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
         folder = hub_folder(source, key=_KEY, wanted=[_USUAL], download=download)

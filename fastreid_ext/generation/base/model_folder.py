@@ -6,6 +6,7 @@ Only safetensors are read: unpickling a file runs what is in it.
 from pathlib import Path
 
 from fastreid_ext.generation.base.hub_files import hub_folder
+from fastreid_ext.generation.base.whole_files import expect_whole, read_object
 
 _WANTED = ["*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"]
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -22,7 +23,7 @@ def find_model_folder(source: str, *, key: str, revision: str = "", download: bo
 
     Raises:
         FileNotFoundError: no such folder, no such model in the cache, or a folder without a model.
-        ValueError: the weights are pickles.
+        ValueError: the weights are pickles, or a file is cut short.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -32,7 +33,9 @@ def find_model_folder(source: str, *, key: str, revision: str = "", download: bo
             f"expected a model in transformers' layout in {folder} ({key}), got no config.json "
             "there; give the folder that model.save_pretrained wrote"
         )
-    if any(folder.glob("*.safetensors")):
+    read_object(folder / "config.json")
+    if files := sorted(folder.glob("*.safetensors")):
+        expect_whole(files)
         return folder
     if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
         raise ValueError(

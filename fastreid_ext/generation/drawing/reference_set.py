@@ -25,6 +25,7 @@ import torch
 from fastreid.config import CfgNode
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -136,11 +137,38 @@ def read_reference_set(folder: Path) -> ReferenceSet:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it is damaged.
     """
     if not is_reference_set(folder):
-        raise FileNotFoundError(f"no reference set in {folder}; run tools/make_reference_sets.py")
-    latents = load_file(folder / "latents.safetensors")
-    return ReferenceSet(folder, latents["mean"], latents["std"])
+        raise FileNotFoundError(
+            f"no reference set in {folder}; run tools/make_reference_sets.py, or see in failed/"
+            f"{FOLDER} why it could not be drawn"
+        )
+    try:
+        latents = load_file(folder / "latents.safetensors")
+        return ReferenceSet(folder, latents["mean"], latents["std"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise ValueError(_damaged(folder / "latents.safetensors", error)) from error
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what a set was made with, its "prompt" among it.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / "settings.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return (
+        f"{path} is damaged ({type(error).__name__}: {error}); remove {path.parent}, and it is "
+        "drawn again by the stage reference_sets"
+    )
 
 
 def _as_written(base: BaseModel, prompt: str, settings: ReferenceSettings) -> dict[str, Any]:
@@ -161,7 +189,7 @@ def _as_written(base: BaseModel, prompt: str, settings: ReferenceSettings) -> di
 def _expect_same(folder: Path, wanted: dict[str, Any]) -> None:
     if not is_reference_set(folder):
         raise ValueError(f"{folder} has no settings.json, so it is no reference set; remove it")
-    found = json.loads((folder / "settings.json").read_text())
+    found = read_settings(folder)
     differing = [
         f"{key} {found.get(key)!r} instead of {value!r}"
         for key, value in wanted.items()

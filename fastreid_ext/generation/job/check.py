@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fastreid.config import CfgNode
+from safetensors import SafetensorError, safe_open
 
 from fastreid_ext.generation.job.disk import PARTIAL
 from fastreid_ext.generation.job.layout import Layout
@@ -60,6 +61,12 @@ def _of_identity(layout: Layout, name: str, images: int) -> Iterator[str]:
         yield f"{name}: drawn, but {training} is missing; was the adapter removed?"
     except ValueError as error:
         yield f"{training}: not JSON ({error}); remove the folder"
+    for path in sorted(layout.adapter(name).glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt"):  # compares the file's length with its header
+                pass
+        except SafetensorError as error:
+            yield f"{path}: no whole safetensors file ({error}); remove the folder"
 
 
 def _left_overs(output: Path) -> Iterator[str]:

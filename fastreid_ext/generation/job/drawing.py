@@ -17,7 +17,12 @@ from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, Work, failures, run_stage
 from fastreid_ext.generation.job.workers import Worker, wait_for
 from fastreid_ext.generation.people.identities import Identity
-from fastreid_ext.generation.tuning.adapter_files import TEXT_ENCODER, UNET
+from fastreid_ext.generation.tuning.adapter_files import (
+    TEXT_ENCODER,
+    UNET,
+    is_trained,
+    read_training,
+)
 from fastreid_ext.generation.tuning.tuning_work import tuning_work
 from fastreid_ext.generation.words.prompts import Prompts
 
@@ -203,11 +208,16 @@ def _prompt_before(layout: Layout, name: str) -> str | None:
     rows = layout.images / name / "metadata.jsonl"
     if rows.is_file():
         with open(rows, encoding="utf-8") as file:
-            first = file.readline()
-        return json.loads(first)["prompt"] if first else None
-    training = layout.adapter(name) / "training.json"
-    if training.is_file():
-        return json.loads(training.read_text(encoding="utf-8")).get("prompt")
+            first = file.readline()  # of thousands of files, at each start
+        try:
+            return json.loads(first)["prompt"] if first else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{rows}:1 is damaged ({type(error).__name__}: {error}); remove its folder, and "
+                "the identity is drawn again"
+            ) from error
+    if is_trained(layout.adapter(name)):
+        return read_training(layout.adapter(name)).get("prompt")
     return None
 
 

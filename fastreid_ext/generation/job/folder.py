@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,12 @@ _FREE = (
 
 @contextlib.contextmanager
 def open_job(
-    cfg: CfgNode, *, shard: str = "", retry_failed: bool = False, wait: float = 60.0
+    cfg: CfgNode,
+    *,
+    shard: str = "",
+    retry_failed: bool = False,
+    wait: float = 60.0,
+    before_it_begins: Callable[[CfgNode], None] | None = None,
 ) -> Iterator[Worker]:
     """Begin or continue the job of a configuration, and hold this worker's shard meanwhile.
 
@@ -38,6 +43,8 @@ def open_job(
         shard: "INDEX/COUNT" or "", see :func:`.job.workers.shard_of`.
         retry_failed: try identities again that failed before.
         wait: minutes to wait for other workers that finish nothing.
+        before_it_begins: raises if a new job must not begin, such as
+            :func:`.job.preflight.expect_models`; nothing is written then.
 
     Raises:
         OSError: the disk is full, here or in the block.
@@ -46,6 +53,8 @@ def open_job(
     """
     if problems := job_problems(cfg):
         raise ValueError("the job cannot begin:\n  - " + "\n  - ".join(problems))
+    if before_it_begins and not (Path(cfg.OUTPUT_DIR) / SETTINGS).exists():
+        before_it_begins(cfg)
     worker = Worker(
         output=Path(cfg.OUTPUT_DIR), shard=shard_of(shard), retry_failed=retry_failed, wait=wait
     )
@@ -69,9 +78,11 @@ def expect_same_settings(cfg: CfgNode, output: Path) -> None:
         atomic_write_text(path, json.dumps(now, indent=2) + "\n")
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); was it edited? Restore it") from error
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not JSON, or no object ({error}); was it edited? Restore it"
+        ) from error
     before = {**fixed_settings(_defaults()), **before}
     differing = [key for key in sorted(now) if now[key] != before.get(key)]
     if differing:

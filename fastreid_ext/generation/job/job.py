@@ -105,6 +105,8 @@ def generate(
         TimeoutError: other workers do not do their parts.
         ValueError: a file is damaged, or a setting does not go with the models.
     """
+    # First, for what is wrong with them should be known before anybody is drawn.
+    filter_models = models_of_filters(cfg) if "filter" in stages else {}
     people = identities_of_job(cfg, worker)
     if "captions" in stages:
         ask_captioner(cfg, worker, people)
@@ -114,7 +116,9 @@ def generate(
     counts: Mapping[str, int] = {}
     if "filter" in stages:
         _wait_for_persons(worker, people)
-        counts = _filter(cfg, worker, people, models_of_filters(cfg))
+        if not (report := _report(worker, people, counts)).drawn and report.failed:
+            raise ValueError(str(report))
+        counts = _filter(cfg, worker, people, filter_models)
     return _report(worker, people, counts)
 
 

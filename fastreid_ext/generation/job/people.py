@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from transformers import CLIPTokenizer
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.generation.base.base_folder import find_base_folder
+from fastreid_ext.generation.base.base_model import read_tokenizer
 from fastreid_ext.generation.job.folder import SETTINGS
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, failures, run_stage, settle
@@ -39,6 +41,7 @@ from fastreid_ext.generation.words.prompts import (
 from fastreid_ext.generation.words.text_features import TextFeatures
 
 _LIMIT = "GENERATION.IDENTITIES.LIMIT"
+_log = logging.getLogger(__name__)
 
 
 def identities_of_job(cfg: CfgNode, worker: Worker) -> list[Identity]:
@@ -134,6 +137,7 @@ def prompts_of_job(
             prompts[name] = own
         except ValueError as error:
             reason = str(error)
+            _log.warning("%s: %s", name, reason)  # whoever was drawn before would hide it
         settle(worker, "prompts", name, reason)
     return prompts
 
@@ -149,7 +153,7 @@ def clusters_of_job(
     references = {name: own.reference for name, own in prompts.items()}
 
     def is_current(_: str) -> bool:
-        return path.is_file() and json.loads(path.read_text())["references"] == references
+        return path.is_file() and _clusters(path)["references"] == references
 
     if not is_current(""):
         if worker.shard.index == 0:
@@ -161,8 +165,19 @@ def clusters_of_job(
             atomic_write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         else:
             wait_for(["clusters"], is_current, stage="clusters", worker=worker)
-    clusters = json.loads(path.read_text())["clusters"]
+    clusters = _clusters(path)["clusters"]
     return clusters, leaders_of(references, clusters)
+
+
+def _clusters(path: Path) -> dict[str, dict[str, str]]:
+    """Read clusters.json: the prompts it was made for, and the clusters."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {key: dict(content[key]) for key in ("references", "clusters")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {error}); remove it, and it is made again"
+        ) from error
 
 
 def _rows(output: Path) -> dict[str, CaptionRow]:
@@ -174,7 +189,7 @@ def _tokenizer(cfg: CfgNode) -> CLIPTokenizer:
     folder = find_base_folder(
         generation.BASE_MODEL, revision=generation.REVISION, download=generation.DOWNLOAD
     )
-    return CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+    return read_tokenizer(folder)
 
 
 def _written_limit(output: Path) -> int | None:

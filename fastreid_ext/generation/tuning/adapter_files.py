@@ -78,8 +78,18 @@ def write_training(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """Return what :func:`write_training` wrote."""
-    return json.loads((Path(folder) / TRAINING).read_text(encoding="utf-8"))
+    """Return what :func:`write_training` wrote.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(folder) / TRAINING
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); remove its folder, and the identity is trained again"
+        ) from error
 
 
 def is_trained(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from fastreid_ext.generation.base.base_model import BaseModel
 from fastreid_ext.generation.drawing.image_files import fitted
-from fastreid_ext.generation.drawing.reference_set import read_reference_set
+from fastreid_ext.generation.drawing.reference_set import read_reference_set, read_settings
 from fastreid_ext.generation.job.disk import whole_folder
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import Work
@@ -103,8 +102,7 @@ class _Tasks:
     def _read(self, cluster: str) -> tuple[str, tuple[Tensor, Tensor]]:
         """Return the prompt that a reference set was drawn from, and its latents."""
         found = read_reference_set(self.layout.reference_set(cluster))
-        drawn = json.loads((found.folder / "settings.json").read_text(encoding="utf-8"))
-        return drawn["prompt"], (found.mean, found.std)
+        return read_settings(found.folder)["prompt"], (found.mean, found.std)
 
 
 def training_images(images: Sequence[NDArray[np.uint8]], size: tuple[int, int], fit: str) -> Tensor:

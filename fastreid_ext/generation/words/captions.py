@@ -123,7 +123,7 @@ def read_captions(output: Path) -> dict[str, CaptionRow]:
         )
     rows: dict[str, CaptionRow] = {}
     places: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, line in enumerate(_text_of(path).split("\n"), start=1):
         if not line.strip():
             continue  # an editor's
         row = from_json(CaptionRow, line, f"{path}:{number}")
@@ -165,6 +165,15 @@ def add_captions(
 def empty_captions(rows: Mapping[str, CaptionRow]) -> Sequence[str]:
     """Return the identities whose caption says nothing."""
     return [name for name, row in rows.items() if not any(map(str.isalnum, row.caption))]
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"expected UTF-8 in {path}, got: {error}; save it as UTF-8 in your editor"
+        ) from error
 
 
 def _line(row: CaptionRow) -> str:

@@ -129,3 +129,19 @@ def test_refuses_files_and_other_pipelines(copied, tmp_path):
     shutil.rmtree(copied / "vae")
     with pytest.raises(ValueError, match="got StableDiffusionPipeline with no vae"):
         find_base_folder(str(copied))
+
+
+@pytest.mark.parametrize("name", ["vae/config.json", "tokenizer/tokenizer.json"])
+def test_damaged_files_say_what_to_do(copied, name):
+    content = (copied / name).read_bytes()
+    (copied / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"the model in \S+copied cannot be read .* bring them"):
+        load_base(config_of(copied))
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_were_cut_short(copied, part):
+    weights = next((copied / part).glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"{weights} is no whole safetensors file .* again"):
+        find_base_folder(str(copied))

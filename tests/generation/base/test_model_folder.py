@@ -40,3 +40,14 @@ def test_no_weights_at_all(copied):
     (copied / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected weights as safetensors in .* got none"):
         find_model_folder(str(copied), key=KEY)
+
+
+def test_files_that_were_cut_short(copied):
+    weights, config = copied / "model.safetensors", copied / "config.json"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=r"model\.safetensors is no whole .* bring it again"):
+        find_model_folder(str(copied), key=KEY)
+    config.write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"JSON object in \S+config\.json, got.*the model again"):
+        find_model_folder(str(copied), key=KEY)

@@ -124,6 +124,14 @@ def test_says_that_there_is_none(tmp_path):
         read_reference_set(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["latents.safetensors", "settings.json"])
+def test_a_damaged_file_is_named(base, tmp_path, name):
+    folder = make_reference_set(base, PROMPT, "c1", tmp_path, SETTINGS).folder
+    (folder / name).write_bytes((folder / name).read_bytes()[:-5])
+    with pytest.raises(ValueError, match=rf"{name} is damaged .* remove {folder}, and it is drawn"):
+        make_reference_set(base, PROMPT, "c1", tmp_path, SETTINGS)
+
+
 def test_a_folder_of_something_else_is_not_overwritten(base, tmp_path):
     (tmp_path / "reference_sets" / "c1").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"has no settings.json, so it is no reference set"):

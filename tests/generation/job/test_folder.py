@@ -65,9 +65,10 @@ def test_a_younger_key_had_its_default(tmp_path):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    (tmp_path / "job.json").write_text('{"SEED": ')
-    with pytest.raises(ValueError, match=r"job\.json: not JSON .* Restore it"):
-        expect_same_settings(settings(tmp_path), tmp_path)
+    for text in ('{"SEED": ', "[1]"):
+        (tmp_path / "job.json").write_text(text)
+        with pytest.raises(ValueError, match=r"job\.json: not JSON.* Restore it"):
+            expect_same_settings(settings(tmp_path), tmp_path)
 
 
 def test_what_is_lacking_is_said_before_anything_is_written(tmp_path):

@@ -5,7 +5,9 @@ import re
 import shutil
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from fastreid_ext.generation.job import check
 from fastreid_ext.generation.job.drawing import forget_changed
@@ -147,6 +149,8 @@ def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
     (output / "adapters" / "PersonFolder_0002" / "training.json").write_text("{")
     shutil.rmtree(output / "adapters" / "PersonFolder_0003")
     next((output / "images" / "PersonFolder_0004").glob("*.jpg")).unlink()
+    weights = output / "adapters" / "PersonFolder_0004" / LORA
+    weights.write_bytes(weights.read_bytes()[:-1])
     found = "\n".join(check.verify_job(settings_of(output)))
     for text in (
         "PersonFolder_0001: neither drawn nor failed; run the job again",
@@ -154,8 +158,51 @@ def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
         "PersonFolder_0002/training.json: not JSON",
         "PersonFolder_0003: drawn, but",
         "is missing",
+        "PersonFolder_0004/pytorch_lora_weights.safetensors: no whole safetensors file",
         "dataset.json counts",
     ):
         assert text in found
     (output / "images" / "dataset.json").unlink()
     assert "no dataset.json, the set is not finished" in check.verify_job(settings_of(output))[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("reference_sets/clusters.json", r"clusters\.json is damaged .* remove it, and it is made"),
+        ("images/PersonFolder_0001/metadata.jsonl", r"metadata\.jsonl:1 is damaged .* drawn again"),
+        ("adapters/PersonFolder_0001/training.json", r"training\.json is damaged .* trained again"),
+    ],
+)
+def test_damaged_files_say_what_to_remove(whole, settings_of, tmp_path, run_job, name, message):
+    output = tmp_path / "job"
+    shutil.copytree(whole[0], output)
+    if name.startswith("adapters"):
+        shutil.rmtree(output / "images" / "PersonFolder_0001")
+    (output / name).write_text('{"a": ')
+    with pytest.raises(ValueError, match=message):
+        run_job(settings_of(output))
+
+
+def test_a_caption_that_cannot_be_used_is_said_of_who_was_drawn_before(
+    whole, settings_of, tmp_path, run_job, caplog
+):
+    output = tmp_path / "job"
+    shutil.copytree(whole[0], output)
+    rows = [json.loads(line) for line in (output / "captions.jsonl").read_text().splitlines()]
+    rows[1]["caption"] = "a man in a red coat, " * 40
+    (output / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run_job(settings_of(output), redo_changed=True).drawn == 4
+    assert "PersonFolder_0002: expected a prompt of at most 77 tokens" in caplog.text
+
+
+def test_a_model_that_draws_nothing_is_the_last_thing_said(
+    settings_of, tiny_pipeline_folder, tmp_path, run_job
+):
+    broken = shutil.copytree(tiny_pipeline_folder, tmp_path / "broken")
+    weights = next((broken / "unet").glob("*.safetensors"))
+    state = {name: torch.full_like(value, torch.nan) for name, value in load_file(weights).items()}
+    save_file(state, weights, {"format": "pt"})
+    cfg = settings_of(tmp_path / "job", **{"BASE_MODEL": broken, "REFERENCE_SET.IMAGES": 0})
+    with pytest.raises(ValueError, match=r"0 of 4 identities drawn .* failed, e\.g\. .*finite"):
+        run_job(cfg)

@@ -106,6 +106,12 @@ def test_mistakes_name_the_line(tmp_path, second, message):
         read_captions(tmp_path)
 
 
+def test_another_encoding_than_utf_8_is_said(tmp_path):
+    captions_file(tmp_path).write_bytes('{"name": "A", "caption": "Käthe"}\n'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"expected UTF-8 in \S+captions\.jsonl, got: .* save it"):
+        read_captions(tmp_path)
+
+
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no captions at .*caption_persons\.py, or write"):
         read_captions(tmp_path)

@@ -1,0 +1,74 @@
+"""What a job needs, looked at before it begins: the models are there, and the settings fit them.
+
+Only configurations and the tokenizer are read. Found later, a wrong name would cost what the stages
+before it took, and the job would have to begin anew: job.json says what it was begun with.
+"""
+
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from fastreid.config import CfgNode
+
+from fastreid_ext.generation.base.base_folder import find_base_folder
+from fastreid_ext.generation.base.base_model import read_tokenizer
+from fastreid_ext.generation.base.few_steps import find_few_step_adapter
+from fastreid_ext.generation.base.model_folder import find_model_folder
+from fastreid_ext.generation.base.schedulers import make_scheduler
+from fastreid_ext.generation.base.whole_files import read_object
+from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
+from fastreid_ext.generation.words.captions import captions_file
+from fastreid_ext.generation.words.prompts import check_token
+
+
+def expect_models(cfg: CfgNode) -> None:
+    """Raise unless every model of a job is there, and what is set by name is known to it.
+
+    With GENERATION.DOWNLOAD True they are brought. The models of ``FILTER.REID`` and ``CCTF`` are
+    files, which ``job_problems`` looks for.
+
+    Raises:
+        FileNotFoundError: a model is neither here nor in the hub's cache.
+        ValueError: a model is damaged or of another kind, or a setting does not fit it.
+    """
+    generation = cfg.GENERATION
+    folder = find_base_folder(
+        generation.BASE_MODEL, revision=generation.REVISION, download=generation.DOWNLOAD
+    )
+    check_token(read_tokenizer(folder), generation.PROMPT.TOKEN)
+    _expect_sampling(generation.SAMPLING, folder)
+    if generation.FINE_TUNING.METHOD == "lora":
+        with torch.device("meta"):  # layers without weights
+            unet = UNet2DConditionModel.from_config(read_object(folder / "unet" / "config.json"))
+        adapted_layers(unet, generation.FINE_TUNING.TARGET_MODULES)
+    for key, model, revision in _others(cfg):
+        find_model_folder(
+            model, key=f"GENERATION.{key}", revision=revision, download=generation.DOWNLOAD
+        )
+    if source := generation.SAMPLING.FEW_STEP_ADAPTER:
+        find_few_step_adapter(source, generation.DOWNLOAD)
+
+
+def _expect_sampling(sampling: CfgNode, folder: Path) -> None:
+    config = read_object(folder / "scheduler" / "scheduler_config.json")
+    trained = make_scheduler(sampling.SCHEDULER, config).config.num_train_timesteps
+    if sampling.STEPS > trained:
+        raise ValueError(
+            f"expected GENERATION.SAMPLING.STEPS of at most {trained}, the steps of the noise that "
+            f"{folder} was trained on, got {sampling.STEPS}; 20 to 50 are usual"
+        )
+
+
+def _others(cfg: CfgNode) -> list[tuple[str, str, str]]:
+    """Return key, model and revision of the models of transformers that the job asks."""
+    generation = cfg.GENERATION
+    captions, reference = generation.CAPTIONS, generation.REFERENCE_SET
+    has_captions = captions_file(Path(cfg.OUTPUT_DIR)).is_file()  # a person wrote them
+    found = []
+    if not has_captions:
+        found.append(("CAPTIONS.CAPTIONER", captions.CAPTIONER, captions.REVISION))
+    if not has_captions or (reference.IMAGES and reference.MIN_SIMILARITY < 1):
+        found.append(("CAPTIONS.TEXT_MODEL", captions.TEXT_MODEL, ""))
+    if "clip" in generation.FILTER.USE:
+        found.append(("FILTER.CLIP.MODEL", generation.FILTER.CLIP.MODEL, ""))
+    return found
