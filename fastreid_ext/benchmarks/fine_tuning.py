@@ -17,6 +17,7 @@ from fastreid_ext.generation.tuning.lora_bank import LoraBank
 
 _PROMPT = "a photo of a person"
 _WARM_UP = 5  # steps
+_PROFILED = 20  # steps; the profiler keeps some thousand events of each
 _LOADS = 5
 
 
@@ -31,7 +32,7 @@ class FineTuningFigures:
         seconds_before: of a group, until its first step: encoding images and texts.
         seconds_of_switch: reading a person's adapter into the bank.
         peak_bytes: most memory: of the device, or of this process on the CPU.
-        busy: share of the time in which the device computes; None on the CPU.
+        busy: share of the steps' time in which the device computes; None on the CPU.
     """
 
     persons: int
@@ -82,14 +83,15 @@ def measure_fine_tuning(
     long = seconds(lambda: learn(_WARM_UP + settings.steps), device)
     peak = peak_bytes(base.device)
     of_step = (long - short) / settings.steps
+    before = max(0.0, short - _WARM_UP * of_step)
     return FineTuningFigures(
         persons=persons,
         rows=persons * settings.batch_size * (1 + (references > 0)),
         seconds_of_step=of_step,
-        seconds_before=max(0.0, short - _WARM_UP * of_step),
+        seconds_before=before,
         seconds_of_switch=_switch(base, settings),
         peak_bytes=peak,
-        busy=busy(base.device, lambda: learn(_WARM_UP)),
+        busy=busy(base.device, lambda: learn(_PROFILED), after=before),
     )
 
 

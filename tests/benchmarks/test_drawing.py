@@ -60,6 +60,15 @@ def test_share_of_time_covered(spans, share):
     assert busy_share(spans) == pytest.approx(share)
 
 
+def test_what_comes_first_may_not_count():
+    spans = [(10, 11), (20, 21), (22, 23)]
+    assert busy_share(spans, 10) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match=r"expected work of the device 20 us after .* saw none"):
+        busy_share(spans, 20)
+    with pytest.raises(ValueError, match="install CUPTI"):
+        busy_share([])
+
+
 def test_the_large_model_is_stable_diffusion_v1():
     """Counts of the published model, in millions; on "meta", where nothing is allocated."""
     base = random_base("sd1", torch.device("meta"), torch.bfloat16)

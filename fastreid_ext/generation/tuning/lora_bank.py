@@ -89,11 +89,6 @@ class LoraBank:
         """P, numbers of an adapter."""
         return sum(math.prod(a) + math.prod(b) for a, b in self.shapes.values())
 
-    @property
-    def is_attached(self) -> bool:
-        """Whether the U-Net has the hooks."""
-        return bool(self._hooks)
-
     @torch.no_grad()
     def reset(self, k: int, generator: torch.Generator) -> None:
         """Initialise adapter ``k`` with numbers of a generator of the CPU."""
