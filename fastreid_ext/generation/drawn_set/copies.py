@@ -4,6 +4,7 @@ The images are linked where the file system can, so a copy costs little.
 """
 
 import hashlib
+import json
 import os
 import shutil
 from collections import Counter
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.generation.filters.run import FilterRun
+from fastreid_ext.generation.filters.run import THRESHOLDS, FilterRun
+from fastreid_ext.generation.filters.source_file import FILE, read_source
+from fastreid_ext.generation.filters.thresholds import thresholds_as_json, thresholds_of
 from fastreid_ext.generation.filters.whole_set import update_counts
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.manifest import Row, read_identity, read_set, write_identity
@@ -28,7 +31,8 @@ def decided_copy(cfg: CfgNode, job: Path, target: Path, *, share: float = 1.0) -
     Args:
         cfg: whose GENERATION.FILTER decides.
         job: OUTPUT_DIR of the job.
-        target: folder of the copy, made whole or not at all; one that is there is kept.
+        target: folder of the copy, made whole or not at all; one that is there is kept, if the same
+            thresholds decided on it.
         share: of the images that are kept of each person, in (0, 1], the same choice in each run;
             at least one of each. Below 1 the copy has these only.
 
@@ -37,11 +41,13 @@ def decided_copy(cfg: CfgNode, job: Path, target: Path, *, share: float = 1.0) -
 
     Raises:
         FileNotFoundError: the job is not finished.
-        ValueError: a share out of range, or a row lacks a score.
+        ValueError: a share out of range, a row lacks a score, or the copy that is there was decided
+            otherwise.
     """
     if not 0 < share <= 1:
         raise ValueError(f"expected a share of the images in (0, 1], got {share}")
     if (target / _SET / "dataset.json").is_file():
+        _expect_same_thresholds(cfg, target)
         return target / _SET
     layout, partial = Layout(job), target.with_name(f".{target.name}.partial")
     read_set(layout.images)  # says what is missing
@@ -57,6 +63,19 @@ def decided_copy(cfg: CfgNode, job: Path, target: Path, *, share: float = 1.0) -
     update_counts(partial / _SET, counts)
     os.replace(partial, target)
     return target / _SET
+
+
+def _expect_same_thresholds(cfg: CfgNode, copy: Path) -> None:
+    source = read_source(copy / _FILTER / FILE)
+    wanted = json.loads(thresholds_as_json(thresholds_of(cfg.GENERATION.FILTER, source), source))
+    found = json.loads((copy / _FILTER / THRESHOLDS).read_text(encoding="utf-8"))
+    differing = [key for key, value in wanted.items() if found.get(key) != value]
+    if differing:
+        listed = ", ".join(f"{key} {found.get(key)} instead of {wanted[key]}" for key in differing)
+        raise ValueError(
+            f"the copy in {copy} was decided on by other thresholds ({listed}); remove it and what "
+            "was trained on it, or give the copy another folder"
+        )
 
 
 def _thin(images: Path, share: float) -> Counter[str]:

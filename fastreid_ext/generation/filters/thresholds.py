@@ -76,13 +76,18 @@ def thresholds_of(filters: CfgNode, source: SourceFeatures | None) -> Thresholds
 
 def write_thresholds(path: Path, thresholds: Thresholds, source: SourceFeatures | None) -> None:
     """Write thresholds for a person to read, with the photographs they are from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(path, thresholds_as_json(thresholds, source))
+
+
+def thresholds_as_json(thresholds: Thresholds, source: SourceFeatures | None) -> str:
+    """Return what :func:`write_thresholds` writes."""
     values = dataclasses.asdict(thresholds)
     if source is not None:
         values["photographs"] = {
             data_set: _summary(source, data_set, thresholds) for data_set in source.data_sets()
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, json.dumps(values, indent=2) + "\n")
+    return json.dumps(values, indent=2) + "\n"
 
 
 def _percentiles(source: SourceFeatures, percentile: float) -> dict[str, float]:

@@ -98,8 +98,19 @@ def test_smaller_shares_lie_in_larger_ones(job, tmp_path):
 
 def test_a_copy_that_is_there_is_kept(job, tmp_path):
     first = decided_copy(cfg_of("reid"), job, tmp_path / "copy")
-    assert decided_copy(cfg_of(), job, tmp_path / "copy") == first
+    before = (first / "dataset.json").stat().st_mtime_ns
+    assert decided_copy(cfg_of("reid"), job, tmp_path / "copy") == first
+    assert (first / "dataset.json").stat().st_mtime_ns == before
     assert len(kept(first)) == 6
+
+
+def test_a_copy_by_other_thresholds_is_not_taken_for_one(job, tmp_path):
+    decided_copy(cfg_of("reid"), job, tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"use \['reid'\] instead of \['cctf'\]\); remove it and"):
+        decided_copy(cfg_of("cctf"), job, tmp_path / "copy")
+    stricter = cfg_of("reid", **{"GENERATION.FILTER.REID.THRESHOLD": 0.75})
+    with pytest.raises(ValueError, match=r"reid \{'': 0.6\} instead of \{'': 0.75\}"):
+        decided_copy(stricter, job, tmp_path / "copy")
 
 
 def test_what_a_killed_copy_left_is_no_copy(job, tmp_path):
