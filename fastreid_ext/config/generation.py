@@ -27,8 +27,8 @@ def add_generation_keys(cfg: CfgNode) -> None:
     cfg.GENERATION.REVISION = ""
     # Whether models may be downloaded. False: only local folders and the hub's cache are read.
     cfg.GENERATION.DOWNLOAD = False
-    # Type in which frozen models compute: float32, bfloat16 or float16. What is trained stays in
-    # float32.
+    # Type in which frozen models compute: float32, bfloat16, or float16, in which nobody can be
+    # learned. What is trained stays in float32.
     cfg.GENERATION.DTYPE = "bfloat16"
     # Height and width in pixels at which the diffusion model learns and draws; multiples of 8 of
     # SD. The paper's is [512, 512]; [512, 256] has a person's shape and costs half.

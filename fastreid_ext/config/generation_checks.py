@@ -102,6 +102,11 @@ def job_problems(cfg: CfgNode) -> list[str]:
             problems.append(f"DATASETS.NAMES has {name}, but {advice}")
     if not cfg.OUTPUT_DIR:
         problems.append("OUTPUT_DIR is empty; name the folder in which everything is written")
+    if cfg.GENERATION.DTYPE == "float16":  # said now, not after captions and reference sets
+        problems.append(
+            "GENERATION.DTYPE is float16, in which small gradients become 0, so that nobody can be "
+            "learned; bfloat16 costs the same"
+        )
     return [
         *problems,
         *filter_model_problems(cfg.GENERATION.FILTER),

@@ -88,6 +88,7 @@ def test_a_job_needs_what_a_training_does_not():
             {"FILTER.USE": "['clip']", "FILTER.REID.WEIGHTS": __file__},
             f"GENERATION.FILTER.REID names {__file__}, but its CONFIG_FILE is empty; name both",
         ),
+        ({"DTYPE": "float16"}, "GENERATION.DTYPE is float16, in which small gradients become 0"),
         ({"BASE_MODEL": "/no/such"}, "no folder at /no/such (GENERATION.BASE_MODEL); give the id"),
         ({"CAPTIONS.CAPTIONER": "a/b/c"}, "no folder at a/b/c (GENERATION.CAPTIONS.CAPTIONER)"),
         (
