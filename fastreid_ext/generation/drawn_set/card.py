@@ -126,7 +126,7 @@ def _steps(cfg: CfgNode) -> list[tuple[str, str]]:
     return [
         ("base model", f"`{generation.BASE_MODEL}`"),
         ("captions", f"`{generation.CAPTIONS.CAPTIONER}`, {generation.CAPTIONS.AGGREGATION}"),
-        ("prompt", f"`{generation.PROMPT.TEMPLATE}`, identity token `{generation.PROMPT.TOKEN}`"),
+        ("prompt", f"`{generation.PROMPT.TEMPLATE}`, {_token(generation.PROMPT)}"),
         ("reference set", f"{reference.IMAGES} images, lambda {tuning.PRIOR_WEIGHT}"),
         (
             "fine-tuning",
@@ -140,6 +140,12 @@ def _steps(cfg: CfgNode) -> list[tuple[str, str]]:
         ),
         ("filters", ", ".join(filters.USE) or "none"),
     ]
+
+
+def _token(prompt: CfgNode) -> str:
+    if prompt.TRAIN_TOKEN:
+        return f"an identity token each, trained from `{prompt.TOKEN}`"
+    return f"identity token `{prompt.TOKEN}`" if prompt.TOKEN else "no identity token"
 
 
 def _head(title: str, images: int) -> dict[str, object]:

@@ -136,3 +136,17 @@ def test_opens_in_datasets_with_its_card(images, cfg, tmp_path):
         "imagefolder", data_dir=str(images), cache_dir=str(tmp_path / "cache"), split="train"
     ).cast_column("image", datasets.Image(decode=False))
     assert sum(status == "ok" for status in opened["status"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ([], "identity token `sks`"),
+        (["GENERATION.PROMPT.TOKEN", ""], "no identity token"),
+        (["GENERATION.PROMPT.TRAIN_TOKEN", "True"], "an identity token each, trained from `sks`"),
+    ],
+)
+def test_the_card_names_the_identity_token(images, keys, words):
+    cfg = load_config("", ["MODEL.DEVICE", "cpu", *keys])
+    write_description(cfg, images)
+    assert f"{{caption}}`, {words} |" in write_card(cfg, images, "Drawn").read_text()
