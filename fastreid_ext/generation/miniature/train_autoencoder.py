@@ -9,15 +9,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastreid_ext.generation.miniature.autoencoder_start import COLOUR_AXES
 from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons, draw_mirrored
 from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
 
 EDGE_WEIGHT = 1.0  # of the differences of neighbouring pixels: keeps edges sharp
-# Of the squared error of the mean colours of cells, in units of their spread over persons. Without
-# it, the rare colours of clothes (yellow, green) are given up for the edges of what is frequent.
-COLOUR_WEIGHT = 1.0
-CELL = 4  # pixels; one place of the latent
 KL_WEIGHT = 1e-4  # of the mean divergence per latent number, in nats
 _MEASURED_AT_ONCE = 256
 
@@ -42,7 +37,7 @@ def train_autoencoder(
 def autoencoder_loss(
     autoencoder: AutoencoderKL, images: Tensor, rng: np.random.Generator
 ) -> Tensor:
-    """Absolute error of pixels and of their differences, of colours, and a small divergence.
+    """Absolute error of pixels and of their differences, and a small divergence.
 
     Args:
         autoencoder: in training.
@@ -60,7 +55,7 @@ def autoencoder_loss(
     return (
         F.l1_loss(rebuilt, images)
         + EDGE_WEIGHT * edge_loss(rebuilt, images)
-        + (KL_WEIGHT * divergence)
+        + KL_WEIGHT * divergence
     )
 
 
@@ -73,20 +68,6 @@ def edge_loss(rebuilt: Tensor, images: Tensor) -> Tensor:
     """
     error = rebuilt - images
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-
-
-def colour_loss(rebuilt: Tensor, images: Tensor) -> Tensor:
-    """Mean squared error of the colours of cells, each axis in units of its spread.
-
-    Args:
-        rebuilt: (B, 3, H, W) RGB in [-1, 1].
-        images: (B, 3, H, W) RGB in [-1, 1].
-
-    Returns:
-        Scalar; 1 if every cell had the mean colour of all images.
-    """
-    error = F.avg_pool2d(rebuilt - images, CELL)
-    return torch.einsum("ac,bchw->bahw", COLOUR_AXES.to(images.device), error).pow(2).mean()
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ from fastreid_ext.generation.miniature.captioners import build_blip
 from fastreid_ext.generation.miniature.sizes import TEST
 from fastreid_ext.generation.miniature.train_autoencoder import (
     autoencoder_loss,
-    colour_loss,
     edge_loss,
     encode,
 )
@@ -35,25 +34,6 @@ def pipeline(tiny_pipeline_folder):
 def test_edge_loss_by_hand():
     rebuilt = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
     assert edge_loss(rebuilt, torch.zeros(1, 1, 2, 2)).item() == 1  # down 0, across 1
-
-
-@pytest.mark.parametrize(
-    ("colour", "expected"),
-    [
-        ((0.36, 0.36, 0.36), 1 / 3),  # brightness off by its spread
-        ((-0.08, -0.08, 0.16), (1 + (0.12 / 0.09) ** 2) / 3),
-        ((0.03, -0.06, 0.03), ((0.045 / 0.24) ** 2 + 1) / 3),  # the rare axis weighs most
-    ],
-)
-def test_colour_loss_by_hand(colour, expected):
-    rebuilt = torch.tensor(colour)[None, :, None, None].expand(2, 3, 8, 8)
-    assert colour_loss(rebuilt, torch.zeros(2, 3, 8, 8)).item() == pytest.approx(expected, 1e-4)
-
-
-def test_colour_loss_does_not_see_texture(images):
-    checks = torch.ones(1, 3, 8, 8)
-    checks[..., ::2] = -1
-    assert colour_loss(checks, torch.zeros(1, 3, 8, 8)).item() == pytest.approx(0, abs=1e-10)
 
 
 def test_autoencoder_loss_reaches_every_weight(images):
