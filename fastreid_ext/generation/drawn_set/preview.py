@@ -1,5 +1,6 @@
 """A picture to judge a generated set by: each identity's photographs beside its drawings."""
 
+import contextlib
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fastreid_ext.atomic import atomic_write_bytes
+from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.manifest import Row
 
 _CELL = (128, 64)  # height and width of a picture
@@ -72,8 +74,8 @@ def _draw_identity(sheet: Image.Image, top: int, sample: Sample, columns: tuple[
     left = _GAP + columns[0] * step + _BETWEEN
     pen.line([(left - _BETWEEN // 2 - 1, y), (left - _BETWEEN // 2 - 1, y + _CELL[0])], (160,) * 3)
     for i, row in enumerate(evenly(with_file, columns[1])):
-        with Image.open(row.path) as drawing:
-            sheet.paste(_fitted(drawing.convert("RGB")), (left + i * step, y))
+        with contextlib.suppress(OSError):  # missing or damaged by now: an empty place
+            sheet.paste(_fitted(Image.fromarray(read_pixels(row.path))), (left + i * step, y))
         if row.image.status == "rejected":
             x = left + i * step
             box = [x, y, x + _CELL[1] - 1, y + _CELL[0] - 1]

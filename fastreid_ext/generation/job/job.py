@@ -195,6 +195,12 @@ def _wait_for_persons(worker: Worker, people: Sequence[Identity]) -> None:
             worker.failure(stage, name).is_file() for stage in _FAILING
         )
 
+    missing = [name for name in names if not is_settled(name)]
+    if missing and worker.shard.count == 1:  # nobody else will draw them
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(names)} identities are not drawn, e.g. {missing[0]}; do the "
+            "stage persons first, or filter those there are with tools/filter_persons.py"
+        )
     wait_for(names, is_settled, stage=PERSONS, worker=worker)
 
 

@@ -206,3 +206,16 @@ def test_a_model_that_draws_nothing_is_the_last_thing_said(
     cfg = settings_of(tmp_path / "job", **{"BASE_MODEL": broken, "REFERENCE_SET.IMAGES": 0})
     with pytest.raises(ValueError, match=r"0 of 4 identities drawn .* failed, e\.g\. .*finite"):
         run_job(cfg)
+
+
+def test_who_works_alone_does_not_wait_for_drawings(settings_of, tmp_path, run_job):
+    with pytest.raises(FileNotFoundError, match=r"4 of 4 identities are not drawn, .* persons fir"):
+        run_job(settings_of(tmp_path / "job"), stages=["filter"])
+
+
+def test_a_drawing_that_is_lost_does_not_stop_the_job(whole, settings_of, tmp_path, run_job):
+    output = tmp_path / "job"
+    shutil.copytree(whole[0], output)
+    next((output / "images" / "PersonFolder_0004").glob("*.jpg")).unlink()
+    assert run_job(settings_of(output)).drawn == 4
+    assert "is missing" in "\n".join(check.verify_job(settings_of(output)))
