@@ -27,7 +27,7 @@ from fastreid_ext.generation.words.captions import (
 )
 from fastreid_ext.generation.words.prompts import check_length, prompts_of
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+TOOLS = Path(__file__).resolve().parents[3] / "tools"
 
 
 @pytest.fixture
