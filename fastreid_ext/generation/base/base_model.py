@@ -91,10 +91,6 @@ class BaseModel:
         mean, std = torch.cat(parts, dim=1) * self.vae.config.scaling_factor
         return mean, std
 
-    def encode_images(self, images: Tensor) -> Tensor:
-        """Return the scaled latents (B, c, h, w) float32 of images: the mean of the posterior."""
-        return self.encode_posterior(images)[0]
-
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (B, 3, H, W) uint8 RGB of scaled latents (B, c, h, w)."""
