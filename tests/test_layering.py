@@ -22,7 +22,7 @@ ALLOWED = {
     "generation": {"atomic", "config", "data", "manifest", "modeling"},
     "evaluation": {"atomic", "config", "data"},
     # Clocks, peers and what is measured: for tools and tests.
-    "benchmarks": {"config", "data", "generation"},
+    "benchmarks": {"config", "data", "generation", "manifest"},
     "engine": {"atomic", "compat", "config", "data", "modeling", "evaluation"},
     # A trained model elsewhere: ONNX, features of a folder.
     "deploy": {"atomic", "config", "data", "evaluation", "engine"},

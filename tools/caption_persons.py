@@ -16,14 +16,12 @@ from fastreid_ext.generation.job.command import job_config, stage_parser
 from fastreid_ext.generation.job.folder import open_job
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.people import ask_captioner, captions_of_job, identities_of_job
-from fastreid_ext.generation.job.preflight import expect_models
 
 
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
-    options = {"shard": args.shard, "retry_failed": bool(args.retry)}
-    with open_job(cfg, **options, before_it_begins=expect_models) as worker:
+    with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
         people = identities_of_job(cfg, worker)
         report = ask_captioner(cfg, worker, people)
         rows = captions_of_job(cfg, worker, people)

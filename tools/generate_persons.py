@@ -26,20 +26,19 @@ from fastreid_ext.generation.job import check, job
 from fastreid_ext.generation.job.command import job_config
 from fastreid_ext.generation.job.folder import open_job
 from fastreid_ext.generation.job.layout import Layout
-from fastreid_ext.generation.job.preflight import expect_models
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     again, redo = args.retry == "failed", args.retry == "changed"
     options = {"shard": args.shard, "wait": args.wait, "retry_failed": again}
-    with open_job(cfg, **options, before_it_begins=expect_models) as worker:
+    with open_job(cfg, **options) as worker:
         print(job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo))
 
 
 def verify(cfg: CfgNode, args: argparse.Namespace) -> None:
     if problems := check.verify_job(cfg):
         sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
-    print(f"{cfg.OUTPUT_DIR} is complete")
+    print(f"no problem found: {job.report_of(cfg)}")
 
 
 def stats(cfg: CfgNode, args: argparse.Namespace) -> None:

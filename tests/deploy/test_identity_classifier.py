@@ -168,6 +168,26 @@ def test_a_missing_checkpoint_of_a_filter(save_model, overrides, tmp_path):
         filter_models(load_config("", [*overrides, "MODEL.DEVICE", "cpu", *keys]))
 
 
+def test_a_damaged_checkpoint_of_a_filter(save_model, overrides, tmp_path):
+    config, weights = save_model(classes=3)
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(weights.read_bytes()[:-1000])
+    keys = ["GENERATION.FILTER.REID.CONFIG_FILE", str(config)]
+    keys += ["GENERATION.FILTER.REID.WEIGHTS", str(cut)]
+    with pytest.raises(ValueError, match=r"cannot read checkpoint .*cut\.pth"):
+        filter_models(load_config("", [*overrides, "MODEL.DEVICE", "cpu", *keys]))
+
+
+def test_a_filter_model_of_other_persons_is_said(save_model, overrides, caplog):
+    config, weights = save_model(classes=3)
+    keys = [*overrides, "MODEL.DEVICE", "cpu", "GENERATION.FILTER.REID.WEIGHTS", str(weights)]
+    keys += ["GENERATION.FILTER.REID.CONFIG_FILE", str(config)]
+    filter_models(load_config("", [*keys, "DATASETS.NAMES", "('MSMT17', 'Market1501')"]))
+    assert not caplog.text
+    filter_models(load_config("", keys))
+    assert "FILTER.REID was trained on Market1501 by its CONFIG_FILE, the persons" in caplog.text
+
+
 def test_the_fingerprint_needs_the_checkpoint(save_model, tmp_path):
     cfg = ready_config(save_model(classes=3)[0])
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none.pth; give a file"):

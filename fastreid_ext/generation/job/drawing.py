@@ -112,20 +112,24 @@ def draw_persons_of_job(
         FileNotFoundError: a reference set is neither there nor has it failed.
     """
     generation, layout = cfg.GENERATION, Layout(worker.output)
-    missing = [name for name in prompts if name in clusters and not layout.is_drawn(name)]
-    _expect_reference_sets(worker, {clusters[name] for name in missing})
+    names, clean = [name for name in people if name in prompts], _remover(cfg, layout)
+    missing = [name for name in names if name in clusters and not layout.is_drawn(name)]
+    lost = _without_reference_set(worker, {name: clusters[name] for name in missing})
+    for name in worker.shard.of(names):
+        if layout.is_drawn(name):
+            clean(name)  # a run that was killed may not have come to it
 
     def open_work() -> Work:
         tune = tuning_work(cfg, models.base, people, prompts, clusters, layout)
         texts = {name: own.identity for name, own in prompts.items()}
         draw = drawing_work(cfg, models.drawing, people, texts, layout)
-        return functools.partial(_learn_and_draw, tune, draw, _remover(cfg, layout))
+        return functools.partial(_learn_and_draw, tune, draw, clean, lost)
 
     sampling = generation.SAMPLING
     images = _image_bytes(sampling.OUTPUT_SIZE, sampling.FORMAT) * sampling.IMAGES_PER_IDENTITY
     keeps_all = generation.FINE_TUNING.METHOD == "full" and generation.FINE_TUNING.KEEP_FULL_WEIGHTS
     return run_stage(
-        [name for name in people if name in prompts],
+        names,
         open_work,
         layout.is_drawn,
         stage=PERSONS,
@@ -166,24 +170,37 @@ def forget_changed(worker: Worker, prompts: Mapping[str, Prompts], *, redo: bool
     return len(changed)
 
 
-def _expect_reference_sets(worker: Worker, clusters: set[str]) -> None:
+def _without_reference_set(worker: Worker, clusters: Mapping[str, str]) -> dict[str, str]:
+    """Return the identities whose set could not be drawn, with the reason.
+
+    Raises:
+        FileNotFoundError: nobody has tried to draw one.
+    """
     layout, failed = Layout(worker.output), failures(worker.output, REFERENCE_SETS)
-    missing = sorted(
-        cluster
-        for cluster in clusters
-        if cluster not in failed and not is_reference_set(layout.reference_set(cluster))
-    )
-    if missing:
+    wanted = set(clusters.values())
+    missing = {c for c in wanted if not is_reference_set(layout.reference_set(c))}
+    if untried := sorted(missing - failed.keys()):
         raise FileNotFoundError(
-            f"{len(missing)} of {len(clusters)} reference sets are missing, e.g. "
-            f"{layout.reference_set(missing[0])}; do the stage reference_sets first"
+            f"{len(untried)} of {len(wanted)} reference sets are missing, e.g. "
+            f"{layout.reference_set(untried[0])}; do the stage reference_sets first"
         )
+    return {
+        name: f"its reference set {cluster} could not be drawn: {failed[cluster]}"
+        for name, cluster in clusters.items()
+        if cluster in missing
+    }
 
 
 def _learn_and_draw(
-    tune: Work, draw: Work, clean: Callable[[str], None], names: Sequence[str]
+    tune: Work,
+    draw: Work,
+    clean: Callable[[str], None],
+    lost: Mapping[str, str],
+    names: Sequence[str],
 ) -> dict[str, str]:
-    reasons = dict(tune(names))
+    reasons = {name: lost[name] for name in names if name in lost}
+    if possible := [name for name in names if name not in reasons]:
+        reasons |= tune(possible)
     if learned := [name for name in names if not reasons.get(name)]:
         reasons |= draw(learned)
     for name in learned:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from fastreid.config import CfgNode, get_cfg
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.config.defaults import add_fastreid_ext_config
 from fastreid_ext.config.generation_checks import job_problems
+from fastreid_ext.generation.job.preflight import expect_models
 from fastreid_ext.generation.job.stage import room_to_work
 from fastreid_ext.generation.job.workers import Worker, shard_lock, shard_of
 
@@ -34,27 +35,27 @@ def open_job(
     shard: str = "",
     retry_failed: bool = False,
     wait: float = 60.0,
-    before_it_begins: Callable[[CfgNode], None] | None = None,
 ) -> Iterator[Worker]:
     """Begin or continue the job of a configuration, and hold this worker's shard meanwhile.
+
+    Before a job begins its models are looked at; nothing is written if it cannot.
 
     Args:
         cfg: says all; the job's folder is OUTPUT_DIR.
         shard: "INDEX/COUNT" or "", see :func:`.job.workers.shard_of`.
         retry_failed: try identities again that failed before.
         wait: minutes to wait for other workers that finish nothing.
-        before_it_begins: raises if a new job must not begin, such as
-            :func:`.job.preflight.expect_models`; nothing is written then.
 
     Raises:
+        FileNotFoundError: a model is neither here nor in the hub's cache.
         OSError: the disk is full, here or in the block.
-        ValueError: the job lacks something, was begun with other settings, or another process
-            works on the shard.
+        ValueError: the job lacks something, a model is damaged or does not fit the settings, the
+            job was begun with other settings, or another process works on the shard.
     """
     if problems := job_problems(cfg):
         raise ValueError("the job cannot begin:\n  - " + "\n  - ".join(problems))
-    if before_it_begins and not (Path(cfg.OUTPUT_DIR) / SETTINGS).exists():
-        before_it_begins(cfg)
+    if not (Path(cfg.OUTPUT_DIR) / SETTINGS).exists():
+        expect_models(cfg)
     worker = Worker(
         output=Path(cfg.OUTPUT_DIR), shard=shard_of(shard), retry_failed=retry_failed, wait=wait
     )

@@ -39,7 +39,12 @@ from fastreid_ext.generation.job.people import (
 )
 from fastreid_ext.generation.job.stage import failures, free_memory, run_stage
 from fastreid_ext.generation.job.workers import Worker, wait_for
-from fastreid_ext.generation.people.identities import Identity, load_images, read_identities
+from fastreid_ext.generation.people.identities import (
+    Identity,
+    load_images,
+    read_identities,
+    used_identities,
+)
 from fastreid_ext.generation.people.source_persons import source_folder
 from fastreid_ext.generation.words.captions import captions_file, read_captions
 
@@ -116,10 +121,22 @@ def generate(
     counts: Mapping[str, int] = {}
     if "filter" in stages:
         _wait_for_persons(worker, people)
-        if not (report := _report(worker, people, counts)).drawn and report.failed:
+        if not (report := _report(worker.output, people, counts)).drawn and report.failed:
             raise ValueError(str(report))
         counts = _filter(cfg, worker, people, filter_models)
-    return _report(worker, people, counts)
+    return _report(worker.output, people, counts)
+
+
+def report_of(cfg: CfgNode) -> JobReport:
+    """Return how far a job has come; its files alone are read.
+
+    Raises:
+        FileNotFoundError: OUTPUT_DIR holds no job.
+        ValueError: a file is damaged.
+    """
+    output, limit = Path(cfg.OUTPUT_DIR), cfg.GENERATION.IDENTITIES.LIMIT
+    people = used_identities(read_identities(Layout(output).identities))[: limit or None]
+    return _report(output, people, {})
 
 
 def statistics(cfg: CfgNode, output: Path | None = None) -> tuple[list[tuple[str, str]], Path]:
@@ -229,13 +246,13 @@ def _filter(
     return counts
 
 
-def _report(worker: Worker, people: Sequence[Identity], counts: Mapping[str, int]) -> JobReport:
-    names, layout = {identity.name for identity in people}, Layout(worker.output)
+def _report(output: Path, people: Sequence[Identity], counts: Mapping[str, int]) -> JobReport:
+    names, layout = {identity.name for identity in people}, Layout(output)
     failed = {
         name: reason
         for stage in _FAILING
-        for name, reason in failures(worker.output, stage).items()
+        for name, reason in failures(output, stage).items()
         if name in names and not layout.is_drawn(name)
     }
     drawn = sum(layout.is_drawn(name) for name in names)
-    return JobReport(worker.output, len(names), drawn, dict(Counter(counts)), failed)
+    return JobReport(output, len(names), drawn, dict(Counter(counts)), failed)

@@ -14,13 +14,14 @@ def settings(output, **keys):
     return load_config("", [str(part) for pair in pairs.items() for part in pair])
 
 
-def test_the_same_settings_continue(tmp_path):
+def test_the_same_settings_continue(settings_of, tmp_path):
+    cfg = settings_of(tmp_path / "job")
     for _ in range(2):
-        with open_job(settings(tmp_path / "job"), shard="1/2") as worker:
+        with open_job(cfg, shard="1/2") as worker:
             assert (worker.shard.index, worker.output) == (1, tmp_path / "job")
     written = json.loads((tmp_path / "job" / "job.json").read_text())
-    assert written == fixed_settings(settings(tmp_path))
-    assert written["GENERATION.SIZE"] == [512, 256]
+    assert written == fixed_settings(cfg)
+    assert written["GENERATION.SIZE"] == [32, 16]
     assert not any(".FILTER." in key for key in written)
     # That of training changes what is learned, the others do not change an image.
     assert [key for key in written if key.endswith("BATCH_SIZE")] == [

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fastreid_ext.generation.job import check
+from fastreid_ext.generation.job import check, job, stage
 from fastreid_ext.generation.job.drawing import forget_changed
 from fastreid_ext.generation.job.job import STAGES
 from fastreid_ext.generation.job.layout import Layout
@@ -139,6 +139,34 @@ def test_a_photograph_that_breaks_later_fails_its_person_alone(
     shutil.copy(market / "bounding_box_train" / broken.name, broken)
     assert run_job(cfg, stages=["persons"]).drawn == 3
     assert run_job(cfg, stages=["persons"], worker={"retry_failed": True}).drawn == 4
+
+
+def test_a_reference_set_that_cannot_be_drawn_is_the_reason_of_its_persons(
+    whole, settings_of, tmp_path, run_job
+):
+    layout = Layout(shutil.copytree(whole[0], tmp_path / "job"))
+    clusters = json.loads(layout.clusters.read_text())["clusters"]
+    (lost, *_), worker = sorted(set(clusters.values())), Worker(output=layout.output)
+    shutil.rmtree(layout.reference_set(lost))
+    stage.settle(worker, "reference_sets", lost, "ValueError: NaN everywhere")
+    persons = [name for name in clusters if clusters[name] == lost]
+    for name in persons:
+        shutil.rmtree(layout.images / name)
+    cfg = settings_of(layout.output)
+    report = run_job(cfg, stages=["persons"])
+    words = f"its reference set {lost} could not be drawn: ValueError: NaN everywhere"
+    assert report.failed == dict.fromkeys(persons, words)
+    assert job.report_of(cfg) == report
+
+
+def test_whole_weights_that_a_killed_run_left_are_removed(settings_of, tmp_path, run_job):
+    keys = {"FINE_TUNING.METHOD": "full", "IDENTITIES.LIMIT": 1}
+    cfg = settings_of(tmp_path / "job", **keys)
+    run_job(cfg, stages=STAGES[:4])
+    left = tmp_path / "job" / "adapters" / "PersonFolder_0001" / "unet"
+    left.mkdir()
+    assert run_job(cfg, stages=STAGES[:4]).drawn == 1
+    assert not left.exists()
 
 
 def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from fastreid_ext.generation.job.folder import open_job
+from fastreid_ext.generation.job.folder import expect_same_settings, open_job
 from fastreid_ext.generation.job.preflight import expect_models
 
 
@@ -40,7 +40,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     cfg = settings_of(tmp_path / "job", **keys)
     with (
         pytest.raises((FileNotFoundError, ValueError), match=message),
-        open_job(cfg, before_it_begins=expect_models),
+        open_job(cfg),
     ):
         pass
     assert not (tmp_path / "job").exists()
@@ -48,9 +48,9 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 
 def test_a_job_that_has_begun_is_not_looked_at_again(settings_of, tmp_path):
     cfg = settings_of(tmp_path / "job", **{"BASE_MODEL": "a/b"})
+    (tmp_path / "job").mkdir()
+    expect_same_settings(cfg, tmp_path / "job")
     with open_job(cfg):
-        pass
-    with open_job(cfg, before_it_begins=expect_models):
         pass
 
 
