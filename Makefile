@@ -20,7 +20,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: help install demo test test-slow test-all lint format bench miniature miniature-robust miniature-base miniature-diffusion miniature-data clean
+.PHONY: help install demo test test-slow test-all lint format bench miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -53,7 +53,7 @@ format: $(STAMP)  ## Rewrite files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## Measure ranking, re-ranking, rendering, corruptions, loading and the training step
+bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the training step, drawing persons
 	$(BIN)/python tools/benchmark_ranking.py
 	$(BIN)/python tools/benchmark_reranking.py
 	$(BIN)/python tools/benchmark_rendering.py
@@ -62,15 +62,23 @@ bench: $(STAMP)  ## Measure ranking, re-ranking, rendering, corruptions, loading
 	$(BIN)/python tools/benchmark_corruptions.py --imaug $(VENV)/imaug
 	$(BIN)/python tools/benchmark_augmix.py
 	$(BIN)/python tools/benchmark_loading.py
+	for part in captions filter; do \
+	    $(BIN)/python tools/benchmark_captions_and_filter.py --device cpu --size miniature \
+	        --dtype float32 --parts $$part || exit 1; \
+	done
+	for part in fine-tuning drawing; do \
+	    $(BIN)/python tools/benchmark_generation.py --device cpu --size miniature \
+	        --dtype float32 --parts $$part || exit 1; \
+	done
 
-miniature: miniature-data  ## Pre-training in miniature, docs/miniature_pretraining.md (more than an hour)
+miniature: miniature-pretrained  ## Pre-training in miniature, docs/miniature_pretraining.md (more than an hour)
 	$(BIN)/python tools/evaluation_matrix.py --config-file configs/miniature/AGW.yml \
 	    configs/miniature/AGW_pretrained.yml configs/miniature/BDB.yml \
 	    configs/miniature/BDB_pretrained.yml --sources RenderedCampus --targets RenderedCampus \
 	    --settings $(foreach kind,few_shot small_scale,$(addprefix $(kind)_,10 30 50 70 90)) \
 	    --seeds 0 1 2 --discard-weights --output logs/miniature/matrix
 
-miniature-robust: miniature-data  ## Robustness in miniature, docs/miniature_robustness.md (two hours)
+miniature-robust: miniature-pretrained  ## Robustness in miniature, docs/miniature_robustness.md (two hours)
 	for seed in 0 1 2; do \
 	    for model in robust_AGW robust_AGW_CIL; do \
 	        $(BIN)/python tools/train_net.py --config-file configs/miniature/$$model.yml --resume \
@@ -112,6 +120,9 @@ miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (
 	$(BIN)/python tools/train_miniature_diffusion.py --data datasets/miniature \
 	    datasets/miniature_base --output logs/miniature/diffusion/base
 
+miniature-pretrained: miniature-data
+	$(BIN)/python tools/train_net.py --config-file configs/miniature/pretrain.yml --resume
+
 miniature-data: $(STAMP)
 	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature \
 	    --train-identities 80 --test-identities 60 --images-per-identity 16
@@ -119,7 +130,6 @@ miniature-data: $(STAMP)
 	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature \
 	        --train-identities 200 --test-identities 2 --images-per-identity 10 || exit 1; \
 	done
-	$(BIN)/python tools/train_net.py --config-file configs/miniature/pretrain.yml --resume
 
 clean:  ## Remove the virtual environment
 	rm -rf $(VENV)
