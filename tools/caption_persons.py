@@ -21,7 +21,8 @@ from fastreid_ext.generation.job.people import ask_captioner, captions_of_job, i
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
-    with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
+    retries = ("captions",) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as worker:
         people = identities_of_job(cfg, worker)
         report = ask_captioner(cfg, worker, people)
         rows = captions_of_job(cfg, worker, people)

@@ -16,7 +16,7 @@ from fastreid_ext.command_line import short_errors
 from fastreid_ext.generation.job.command import job_config, stage_parser
 from fastreid_ext.generation.job.folder import open_job
 from fastreid_ext.generation.job.people import clusters_of_job, identities_of_job, prompts_of_job
-from fastreid_ext.generation.job.tuning import tune_persons_of_job
+from fastreid_ext.generation.job.tuning import FINE_TUNING, tune_persons_of_job
 from fastreid_ext.generation.words.captions import read_captions
 
 
@@ -29,7 +29,8 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
-    with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
+    retries = (FINE_TUNING,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as worker:
         people = {person.name: person for person in identities_of_job(cfg, worker)}
         rows = read_captions(worker.output)
         prompts = prompts_of_job(cfg, worker, {name: rows[name] for name in people if name in rows})

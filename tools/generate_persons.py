@@ -29,8 +29,8 @@ from fastreid_ext.generation.job.layout import Layout
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
-    again, redo = args.retry == "failed", args.retry == "changed"
-    options = {"shard": args.shard, "wait": args.wait, "retry_failed": again}
+    retries, redo = args.stages if args.retry == "failed" else (), args.retry == "changed"
+    options = {"shard": args.shard, "wait": args.wait, "retries": retries}
     with open_job(cfg, **options) as worker:
         print(job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo))
 

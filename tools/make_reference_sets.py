@@ -16,6 +16,7 @@ import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.generation.job.command import job_config, stage_parser
 from fastreid_ext.generation.job.drawing import (
+    REFERENCE_SETS,
     Models,
     draw_reference_sets,
     expect_reference_sets_wanted,
@@ -30,13 +31,14 @@ def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
     expect_reference_sets_wanted(cfg)
-    with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
+    retries = (REFERENCE_SETS,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as worker:
         people = identities_of_job(cfg, worker)
         rows = read_captions(worker.output)
         known = {person.name: rows[person.name] for person in people if person.name in rows}
         prompts = prompts_of_job(cfg, worker, known)
         clusters, leaders = clusters_of_job(cfg, worker, prompts)
-        report = draw_reference_sets(cfg, worker, clusters, leaders, Models(cfg))
+        report = draw_reference_sets(cfg, worker, prompts, clusters, leaders, Models(cfg))
     sets = Layout(worker.output).clusters.parent
     print(
         f"{report.done} reference sets drawn, {report.skipped} were there, {len(report.failed)} "

@@ -33,7 +33,8 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
-    with open_job(cfg, shard=args.shard, retry_failed=bool(args.retry)) as worker:
+    retries = (PERSONS,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as worker:
         layout = Layout(worker.output)
         people = {person.name: person for person in identities_of_job(cfg, worker)}
         rows = read_captions(worker.output)

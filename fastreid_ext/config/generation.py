@@ -162,7 +162,8 @@ def _add_sampling(generation: CfgNode) -> None:
     sampling.OUTPUT_SIZE = [256, 128]
     sampling.FIT = "resize"
     # Hub id or local folder of a LoRA that allows few steps (LCM-LoRA and the like), under the
-    # identity's adapter; "" = none.
+    # identity's adapter; "" = none. Reference sets are drawn with it too, so they are the base
+    # model's only as far as its drawings are.
     sampling.FEW_STEP_ADAPTER = ""
     # "jpg" (with QUALITY in [1, 95]) or "png".
     sampling.FORMAT = "jpg"
@@ -201,7 +202,7 @@ def _add_filter(generation: CfgNode) -> None:
     clip = filters.CLIP = CN()
     # CLIP filter: hub id or local folder, texts (the first is wanted), least softmax probability
     # of the first.
-    clip.MODEL = "openai/clip-vit-base-patch16"
+    clip.MODEL = "openai/clip-vit-large-patch14"
     clip.TEXTS = ["a photo of a person", "a photo of an empty street", "a blurred picture of noise"]
     clip.THRESHOLD = 0.5
 

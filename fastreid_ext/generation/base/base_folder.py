@@ -89,9 +89,17 @@ def _expect_pipeline(folder: Path) -> None:
 
 def _expect_safetensors(folder: Path, part: str) -> None:
     inside = folder / part
-    if files := sorted(inside.glob("*.safetensors")):
-        expect_whole(files)
+    files = sorted(inside.glob("*.safetensors"))
+    if whole := [path for path in files if "." not in path.stem]:
+        expect_whole(whole)
         return
+    if files:
+        variant = files[0].stem.rpartition(".")[2].partition("-")[0]
+        raise ValueError(
+            f"expected weights without a variant in {inside}, got only {files[0].name}; bring the "
+            f"others too, or save these as such once: StableDiffusionPipeline.from_pretrained("
+            f"'{folder}', variant='{variant}').save_pretrained('<folder>')"
+        )
     pickles = sorted(path.name for pattern in _PICKLES for path in inside.glob(pattern))
     if pickles:
         raise ValueError(

@@ -68,7 +68,8 @@ def run_filter(
             can be scored.
     """
     run = FilterRun(cfg, models, images=images)
-    worker = Worker(output=Path(cfg.OUTPUT_DIR), shard=Shard(), retry_failed=retry_failed)
+    retries = (STAGE,) if retry_failed else ()
+    worker = Worker(output=Path(cfg.OUTPUT_DIR), shard=Shard(), retries=retries)
     names, unscored = run.names(), {}
     with shard_lock(worker.output, worker.shard):
         if not decide_only:

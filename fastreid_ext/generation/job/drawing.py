@@ -28,7 +28,8 @@ from fastreid_ext.generation.words.prompts import Prompts
 
 REFERENCE_SETS, PERSONS = "reference_sets", "persons"
 _BYTES_A_PIXEL = {"jpg": 1, "png": 3}  # of noisy pictures; others need less
-_ADAPTER_BYTES, _FULL_BYTES = 8_000_000, 4_000_000_000
+# Of what an identity is learned as; with METHOD full a U-Net and a text encoder in float32.
+LEARNED_BYTES = {"lora": 8_000_000, "full": 4_000_000_000}
 _log = logging.getLogger(__name__)
 
 
@@ -63,20 +64,24 @@ def expect_reference_sets_wanted(cfg: CfgNode) -> None:
 def draw_reference_sets(
     cfg: CfgNode,
     worker: Worker,
+    prompts: Mapping[str, Prompts],
     clusters: Mapping[str, str],
     leaders: Mapping[str, str],
     models: Models,
 ) -> StageReport:
     """Draw this worker's reference sets, and wait for those of the others.
 
-    One is done, too, if everybody who needs it is drawn already.
+    One is done, too, if everybody who needs it is drawn already, by the prompt of now.
     """
     layout = Layout(worker.output)
     users = {leader: [n for n in clusters if clusters[n] == leader] for leader in leaders}
 
+    def is_drawn(name: str) -> bool:
+        # Another worker may be about to draw anew whom an older prompt drew.
+        return layout.is_drawn(name) and _prompt_before(layout, name) == prompts[name].identity
+
     def is_done(cluster: str) -> bool:
-        is_there = is_reference_set(layout.reference_set(cluster))
-        return is_there or all(map(layout.is_drawn, users[cluster]))
+        return is_reference_set(layout.reference_set(cluster)) or all(map(is_drawn, users[cluster]))
 
     report = run_stage(
         sorted(leaders),
@@ -88,7 +93,7 @@ def draw_reference_sets(
     )
     wait_for(
         sorted(leaders),
-        lambda cluster: is_done(cluster) or cluster in failures(worker.output, REFERENCE_SETS),
+        lambda cluster: is_done(cluster) or worker.has_failed(REFERENCE_SETS, cluster),
         stage=REFERENCE_SETS,
         worker=worker,
     )
@@ -106,7 +111,7 @@ def draw_persons_of_job(
     """Fine-tune and draw this worker's identities, some at a time.
 
     So the first drawings can be looked at long before the last, and the weights of METHOD full
-    need room for a few identities only.
+    need room for one identity only.
 
     Raises:
         FileNotFoundError: a reference set is neither there nor has it failed.
@@ -125,17 +130,19 @@ def draw_persons_of_job(
         draw = drawing_work(cfg, models.drawing, people, texts, layout)
         return functools.partial(_learn_and_draw, tune, draw, clean, lost)
 
-    sampling = generation.SAMPLING
+    sampling, tuning = generation.SAMPLING, generation.FINE_TUNING
     images = _image_bytes(sampling.OUTPUT_SIZE, sampling.FORMAT) * sampling.IMAGES_PER_IDENTITY
-    keeps_all = generation.FINE_TUNING.METHOD == "full" and generation.FINE_TUNING.KEEP_FULL_WEIGHTS
+    is_full = tuning.METHOD == "full"
+    keeps_all = not is_full or tuning.KEEP_FULL_WEIGHTS
     return run_stage(
         names,
         open_work,
         layout.is_drawn,
         stage=PERSONS,
         worker=worker,
-        together=generation.FINE_TUNING.IDENTITIES_AT_ONCE,
-        bytes_each=images + (_FULL_BYTES if keeps_all else _ADAPTER_BYTES),
+        together=1 if is_full else tuning.IDENTITIES_AT_ONCE,
+        bytes_each=images + keeps_all * LEARNED_BYTES[tuning.METHOD],
+        bytes_meanwhile=is_full * LEARNED_BYTES["full"],
     )
 
 
@@ -179,7 +186,7 @@ def _without_reference_set(worker: Worker, clusters: Mapping[str, str]) -> dict[
     layout, failed = Layout(worker.output), failures(worker.output, REFERENCE_SETS)
     wanted = set(clusters.values())
     missing = {c for c in wanted if not is_reference_set(layout.reference_set(c))}
-    if untried := sorted(missing - failed.keys()):
+    if untried := sorted(c for c in missing if not worker.has_failed(REFERENCE_SETS, c)):
         raise FileNotFoundError(
             f"{len(untried)} of {len(wanted)} reference sets are missing, e.g. "
             f"{layout.reference_set(untried[0])}; do the stage reference_sets first"

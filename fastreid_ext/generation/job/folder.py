@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ _FREE = (
     "IDENTITIES.LIMIT",
     "CAPTIONS.BATCH_SIZE",
     "FINE_TUNING.IDENTITIES_AT_ONCE",
+    "FINE_TUNING.GRADIENT_CHECKPOINTING",
+    "FINE_TUNING.KEEP_FULL_WEIGHTS",
     "SAMPLING.BATCH_SIZE",
     "FILTER",
 )
@@ -33,7 +35,7 @@ def open_job(
     cfg: CfgNode,
     *,
     shard: str = "",
-    retry_failed: bool = False,
+    retries: Collection[str] = (),
     wait: float = 60.0,
 ) -> Iterator[Worker]:
     """Begin or continue the job of a configuration, and hold this worker's shard meanwhile.
@@ -43,7 +45,7 @@ def open_job(
     Args:
         cfg: says all; the job's folder is OUTPUT_DIR.
         shard: "INDEX/COUNT" or "", see :func:`.job.workers.shard_of`.
-        retry_failed: try identities again that failed before.
+        retries: stages in which to try identities again that failed before.
         wait: minutes to wait for other workers that finish nothing.
 
     Raises:
@@ -56,9 +58,7 @@ def open_job(
         raise ValueError("the job cannot begin:\n  - " + "\n  - ".join(problems))
     if not (Path(cfg.OUTPUT_DIR) / SETTINGS).exists():
         expect_models(cfg)
-    worker = Worker(
-        output=Path(cfg.OUTPUT_DIR), shard=shard_of(shard), retry_failed=retry_failed, wait=wait
-    )
+    worker = Worker(output=Path(cfg.OUTPUT_DIR), shard=shard_of(shard), retries=retries, wait=wait)
     worker.output.mkdir(parents=True, exist_ok=True)
     with room_to_work("the job", worker.output), shard_lock(worker.output, worker.shard):
         expect_same_settings(cfg, worker.output)
@@ -68,8 +68,8 @@ def open_job(
 def expect_same_settings(cfg: CfgNode, output: Path) -> None:
     """Write ``job.json``, or compare with it.
 
-    Keys that are younger than the job count as if it had had their defaults. FILTER, batch sizes,
-    DOWNLOAD and LIMIT may change.
+    Keys that are younger than the job count as if it had had their defaults. FILTER, DOWNLOAD,
+    LIMIT, batch sizes and what else only costs memory may change.
 
     Raises:
         ValueError: the job was begun with other settings.

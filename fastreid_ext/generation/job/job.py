@@ -6,12 +6,15 @@ the parts of other workers where the next stage needs them. What is done once fo
 """
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastreid.config import CfgNode
+from numpy.typing import NDArray
 
 from fastreid_ext.generation.drawn_set.card import write_card, write_description
 from fastreid_ext.generation.drawn_set.distribution import (
@@ -51,6 +54,7 @@ from fastreid_ext.generation.words.captions import captions_file, read_captions
 STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
 # Stages whose failures end an identity's way.
 _FAILING = ("captions", "prompts", PERSONS)
+_log = logging.getLogger(__name__)
 FilterModels = Mapping[str, tuple[str, Callable[[], Any]]]
 
 
@@ -167,7 +171,7 @@ def preview(cfg: CfgNode, output: Path | None = None, number: int = 12) -> Path:
     captions = read_captions(folder) if captions_file(folder).is_file() else {}
     shown = set(evenly(sorted(rows), number))
     photographs = {
-        identity.name: load_images(identity, source_folder(cfg, identity.source_dataset))
+        identity.name: _photographs(cfg, identity)
         for identity in read_identities(Layout(folder).identities)
         if identity.name in shown
     }
@@ -196,7 +200,7 @@ def _draw(
     if cfg.GENERATION.REFERENCE_SET.IMAGES:
         clusters, leaders = clusters_of_job(cfg, worker, prompts)
         if "reference_sets" in stages:
-            draw_reference_sets(cfg, worker, clusters, leaders, models)
+            draw_reference_sets(cfg, worker, prompts, clusters, leaders, models)
     if "persons" in stages:
         by_name = {identity.name: identity for identity in people}
         draw_persons_of_job(cfg, worker, by_name, prompts, clusters, models)
@@ -204,13 +208,20 @@ def _draw(
     free_memory()
 
 
+def _photographs(cfg: CfgNode, identity: Identity) -> list[NDArray[np.uint8]]:
+    """Return an identity's photographs; none where one is gone, which harms no finished set."""
+    try:
+        return load_images(identity, source_folder(cfg, identity.source_dataset))
+    except OSError as error:
+        _log.warning("the preview lacks the photographs of %s: %s", identity.name, error)
+        return []
+
+
 def _wait_for_persons(worker: Worker, people: Sequence[Identity]) -> None:
     names, layout = [identity.name for identity in people], Layout(worker.output)
 
     def is_settled(name: str) -> bool:
-        return layout.is_drawn(name) or any(
-            worker.failure(stage, name).is_file() for stage in _FAILING
-        )
+        return layout.is_drawn(name) or any(worker.has_failed(stage, name) for stage in _FAILING)
 
     missing = [name for name in names if not is_settled(name)]
     if missing and worker.shard.count == 1:  # nobody else will draw them
@@ -233,7 +244,7 @@ def _filter(
         return {}
     wait_for(
         names,
-        lambda name: run.is_scored(name) or worker.failure("filter", name).is_file(),
+        lambda name: run.is_scored(name) or worker.has_failed("filter", name),
         stage="filter",
         worker=worker,
     )

@@ -14,7 +14,7 @@ from fastreid_ext.generation.base.base_folder import find_base_folder
 from fastreid_ext.generation.base.base_model import read_tokenizer
 from fastreid_ext.generation.job.folder import SETTINGS
 from fastreid_ext.generation.job.layout import Layout
-from fastreid_ext.generation.job.stage import StageReport, failures, run_stage, settle
+from fastreid_ext.generation.job.stage import StageReport, run_stage, settle
 from fastreid_ext.generation.job.workers import Worker, wait_for
 from fastreid_ext.generation.people.identities import (
     Identity,
@@ -93,20 +93,21 @@ def captions_of_job(
 ) -> dict[str, CaptionRow]:
     """Return the captions; the first worker assembles them when all answers are there."""
     output, names = worker.output, [identity.name for identity in identities]
-    rows, failed = _rows(output), failures(output, "captions")
+    rows = _rows(output)
 
     def is_settled(name: str) -> bool:
-        return name in rows or has_answers(output, name) or name in failures(output, "captions")
+        return name in rows or has_answers(output, name) or worker.has_failed("captions", name)
 
-    if not all(name in rows or name in failed for name in names):
+    if not all(name in rows or worker.has_failed("captions", name) for name in names):
         wait_for(names, is_settled, stage="captions", worker=worker)
         if worker.shard.index == 0:
             features = TextFeatures.from_config(cfg)
             assemble_captions(output, names, cfg, features=features, tokenizer=_tokenizer(cfg))
         else:
+            answered = {name for name in names if has_answers(output, name)}
             wait_for(
-                [name for name in names if has_answers(output, name)],
-                lambda name: name in _rows(output),
+                ["captions"],
+                lambda _: answered <= _rows(output).keys(),
                 stage="captions",
                 worker=worker,
             )

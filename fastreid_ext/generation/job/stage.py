@@ -55,6 +55,7 @@ def run_stage(
     worker: Worker,
     together: int = 1,
     bytes_each: int = 0,
+    bytes_meanwhile: int = 0,
 ) -> StageReport:
     """Do the worker's part of a stage.
 
@@ -71,6 +72,7 @@ def run_stage(
         together: most identities given to the work at once. Groups do not change when a run is
             resumed, except that what is done is left out.
         bytes_each: about how much an identity needs on the disk; checked before anything is done.
+        bytes_meanwhile: what one needs beside that until it is done.
 
     Raises:
         OSError: the disk is full, or has no room for what is left to do.
@@ -79,14 +81,14 @@ def run_stage(
     """
     mine = worker.shard.of(names)
     finished = {name for name in mine if is_done(name)}
-    before = {} if worker.retry_failed else failures(worker.output, stage)
+    before = {} if stage in worker.retries else failures(worker.output, stage)
     failed = {name: before[name] for name in mine if name in before and name not in finished}
     settled = finished | failed.keys()
     groups = [mine[start : start + together] for start in range(0, len(mine), together)]
     groups = [left for group in groups if (left := [n for n in group if n not in settled])]
     if not groups:
         return StageReport(0, len(finished), failed)
-    expect_room(worker.output, bytes_each * sum(map(len, groups)))
+    expect_room(worker.output, bytes_each * sum(map(len, groups)) + bytes_meanwhile)
     reasons: dict[str, str] = {}
     began = time.perf_counter()
     with _bar(stage, len(mine), len(settled)) as bar, room_to_work(f"stage {stage}", worker.output):
@@ -134,7 +136,8 @@ def room_to_work(what: str, output: Path) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise ValueError(
             f"{what} needs more memory than the device has; lower the BATCH_SIZE keys of "
-            f"GENERATION or FINE_TUNING.IDENTITIES_AT_ONCE, {again}"
+            "GENERATION or FINE_TUNING.IDENTITIES_AT_ONCE, or set FINE_TUNING."
+            f"GRADIENT_CHECKPOINTING True, {again}"
         ) from error
     except Exception as error:
         if not is_disk_full(error):

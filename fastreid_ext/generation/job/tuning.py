@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from fastreid.config import CfgNode
 
 from fastreid_ext.generation.drawing.reference_set import is_reference_set
-from fastreid_ext.generation.job.drawing import Models
+from fastreid_ext.generation.job.drawing import LEARNED_BYTES, Models
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, run_stage
 from fastreid_ext.generation.job.workers import Worker
@@ -46,7 +46,8 @@ def tune_persons_of_job(
         lambda name: is_trained(layout.adapter(name)) or (is_full and layout.is_drawn(name)),
         stage=FINE_TUNING,
         worker=worker,
-        together=cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,
+        together=1 if is_full else cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,
+        bytes_each=LEARNED_BYTES[cfg.GENERATION.FINE_TUNING.METHOD],
     )
 
 

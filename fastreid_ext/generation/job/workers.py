@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,18 +78,28 @@ class Worker:
     Attributes:
         output: folder of the job, OUTPUT_DIR.
         shard: the part of the identities that is its own.
-        retry_failed: try identities again that failed before.
+        retries: stages in which all workers try identities again that failed before.
         wait: minutes to wait for other workers while none of them finishes anything; 0 = not.
+        began: when, as the time of files has it.
     """
 
     output: Path
     shard: Shard = dataclasses.field(default_factory=Shard)
-    retry_failed: bool = False
+    retries: Collection[str] = ()
     wait: float = 60.0
+    began: float = dataclasses.field(default_factory=time.time)
 
     def failure(self, stage: str, name: str) -> Path:
         """File that says why an identity failed."""
         return self.output / "failed" / stage / f"{name}.json"
+
+    def has_failed(self, stage: str, name: str) -> bool:
+        """Whether an identity failed and nobody is about to try it again."""
+        try:
+            failed = self.failure(stage, name).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return stage not in self.retries or failed >= self.began
 
 
 @contextlib.contextmanager

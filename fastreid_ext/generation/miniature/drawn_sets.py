@@ -12,7 +12,7 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.config import load_config
 from fastreid_ext.generation.drawn_set.copies import decided_copy
-from fastreid_ext.generation.job.folder import open_job
+from fastreid_ext.generation.job.folder import expect_same_settings, open_job
 from fastreid_ext.generation.job.job import FilterModels, generate
 from fastreid_ext.generation.job.layout import Layout
 
@@ -96,7 +96,9 @@ class DrawnSets:
         """
         cfg = self.config(drawings.job)
         job = Layout(Path(cfg.OUTPUT_DIR))
-        if not (job.images / "dataset.json").is_file():
+        if (job.images / "dataset.json").is_file():
+            expect_same_settings(cfg, job.output)
+        else:
             with open_job(cfg) as worker:
                 _log.info("%s", generate(cfg, worker, models_of_filters))
         cfg.defrost()

@@ -125,21 +125,20 @@ class _Run:
         )
         largest = settings.clip_gradients or math.inf
         passes = self._rows.passes(settings.steps * settings.accumulate, self._noising.steps)
-        losses: list[float] = []
+        found = torch.zeros(settings.steps, 2, device=self._device)  # loss and norm of each step
         for step in range(1, settings.steps + 1):
             taken = itertools.islice(passes, settings.accumulate)
-            loss = torch.stack([self._backward(one) for one in taken]).sum()
-            norm = nn.utils.clip_grad_norm_([*self._weights, *words], largest)
-            found = {"loss": float(loss), "gradient": float(norm)}
-            for what, value in found.items():
-                if not math.isfinite(value):
-                    return losses, (step, what)
+            found[step - 1, 0] = torch.stack([self._backward(one) for one in taken]).sum()
+            found[step - 1, 1] = nn.utils.clip_grad_norm_([*self._weights, *words], largest)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            losses.append(found["loss"])
-            if on_step is not None and (step % LOOK_EVERY == 0 or step == settings.steps):
-                recent = losses[(step - 1) // LOOK_EVERY * LOOK_EVERY :]
-                on_step(step, [sum(recent) / len(recent)])
+            if step % LOOK_EVERY == 0 or step == settings.steps:
+                losses = found[:step, 0].tolist()
+                if failure := _first_not_finite(found[:step]):
+                    return losses[: failure[0] - 1], failure
+                if on_step is not None:
+                    recent = losses[(step - 1) // LOOK_EVERY * LOOK_EVERY :]
+                    on_step(step, [sum(recent) / len(recent)])
         return losses, None
 
     def _backward(self, taken: Pass) -> Tensor:
@@ -155,6 +154,12 @@ class _Run:
         loss = losses.sum() / self._settings.accumulate
         loss.backward()
         return loss.detach()
+
+
+def _first_not_finite(found: Tensor) -> tuple[int, str] | None:
+    """Return step, from 1, and name of the first number of (steps, 2) that is not finite."""
+    wrong = (~found.isfinite()).nonzero().tolist()  # sorted
+    return (wrong[0][0] + 1, ("loss", "gradient")[wrong[0][1]]) if wrong else None
 
 
 def _on_cpu(part: nn.Module) -> dict[str, Tensor]:

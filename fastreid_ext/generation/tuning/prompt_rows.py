@@ -37,19 +37,22 @@ class PromptRows:
         token: str,
         trains_encoder: bool = False,
     ) -> None:
-        self._base = base
-        self._own = [task.prompt for task in tasks]
-        self._references = [task.reference_prompt for task in tasks]
+        self._text_encoder = base.text_encoder
+        own = [task.prompt for task in tasks]
+        references = [task.reference_prompt for task in tasks]
         self._row_of = torch.tensor(rows.owners, device=base.device)
         self._is_prior = torch.tensor(rows.is_prior, device=base.device)[:, None, None]
         self.vectors: nn.Parameter | None = None
         if token:
             self._tokens = NewTokens(base, [token_name(task.name) for task in tasks])
             self.vectors = nn.Parameter(embedding_of(base, token).repeat(len(tasks), 1))
-        self._of_references = None if trains_encoder else base.encode_prompts(self._references)
+        # Ids lie on the device from the start: a copy in each pass would wait for it.
+        self._own_ids = self._tokens.ids(own) if token else base.token_ids(own)
+        self._reference_ids = base.token_ids(references)
+        self._of_references = None if trains_encoder else base.encode_prompts(references)
         self._fixed = None
         if not token and not trains_encoder:
-            self._fixed = self._of_rows(base.encode_prompts(self._own), self._of_references)
+            self._fixed = self._of_rows(base.encode_prompts(own), self._of_references)
 
     def context(self) -> Tensor:
         """Return (B, L, C), with a gradient where something is trained."""
@@ -57,17 +60,14 @@ class PromptRows:
             return self._fixed
         references = self._of_references
         if references is None:
-            references = self._encoded(self._references)
+            references = self._text_encoder(self._reference_ids)[0]
         if self.vectors is None:
-            return self._of_rows(self._encoded(self._own), references)
-        return self._of_rows(self._tokens.encode(self._own, self.vectors), references)
+            return self._of_rows(self._text_encoder(self._own_ids)[0], references)
+        return self._of_rows(self._tokens.encode(self._own_ids, self.vectors), references)
 
     def vector(self, k: int) -> Tensor | None:
         """Return the (C,) of identity ``k``'s token on the CPU; None if none is trained."""
         return None if self.vectors is None else self.vectors.detach()[k].cpu().clone()
-
-    def _encoded(self, prompts: Sequence[str]) -> Tensor:
-        return self._base.text_encoder(self._base.token_ids(prompts))[0]
 
     def _of_rows(self, own: Tensor, references: Tensor) -> Tensor:
         return torch.where(self._is_prior, references[self._row_of], own[self._row_of])

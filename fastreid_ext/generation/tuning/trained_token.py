@@ -62,17 +62,13 @@ class NewTokens:
                 "has already; give each identity a name of its own"
             )
 
-    def encode(self, prompts: Sequence[str], vectors: Tensor) -> Tensor:
+    def encode(self, ids: Tensor, vectors: Tensor) -> Tensor:
         """Return (B, L, C) of the text encoder; the gradient reaches the vectors.
 
         Args:
-            prompts: B texts.
+            ids: (B, L) of :meth:`ids`.
             vectors: (T, C) float32, of the tokens in the order of ``names``.
-
-        Raises:
-            ValueError: a prompt is longer than the text encoder takes.
         """
-        ids = self._ids(prompts)
         is_new = ids >= self._first
         known = ids.masked_fill(is_new, self._base.tokenizer.eos_token_id)
 
@@ -87,7 +83,12 @@ class NewTokens:
         finally:
             hook.remove()
 
-    def _ids(self, prompts: Sequence[str]) -> Tensor:
+    def ids(self, prompts: Sequence[str]) -> Tensor:
+        """Return (B, L) on the device of B texts.
+
+        Raises:
+            ValueError: a prompt is longer than the text encoder takes.
+        """
         rows = self._tokenizer(list(prompts), padding="max_length").input_ids
         length = self._tokenizer.model_max_length
         for prompt, row in zip(prompts, rows, strict=True):
@@ -113,7 +114,8 @@ def encode_with_tokens(
         return base.encode_prompts(prompts)
     stacked = torch.stack([vector.to(base.device) for vector in vectors.values()])
     with torch.no_grad():
-        return NewTokens(base, list(vectors)).encode(prompts, stacked)
+        tokens = NewTokens(base, list(vectors))
+        return tokens.encode(tokens.ids(prompts), stacked)
 
 
 def write_embedding(folder: Path, token: str, vector: Tensor) -> None:

@@ -48,7 +48,7 @@ def tuning_work(
         layout: of the job; the reference sets are in place.
     """
     settings = FineTuningSettings.from_config(cfg)
-    tasks = _Tasks(cfg, people, prompts, clusters, layout)
+    tasks = _Tasks(cfg, base.name, people, prompts, clusters, layout)
     full = FullFineTuner(base, settings) if settings.method == "full" else None
 
     def work(names: Sequence[str]) -> dict[str, str]:
@@ -75,6 +75,7 @@ class _Tasks:
     """Puts together what a person is learned from."""
 
     cfg: CfgNode
+    base: str  # name of the base model
     people: Mapping[str, Identity]
     prompts: Mapping[str, Prompts]
     clusters: Mapping[str, str]
@@ -102,7 +103,14 @@ class _Tasks:
     def _read(self, cluster: str) -> tuple[str, tuple[Tensor, Tensor]]:
         """Return the prompt that a reference set was drawn from, and its latents."""
         found = read_reference_set(self.layout.reference_set(cluster))
-        return read_settings(found.folder)["prompt"], (found.mean, found.std)
+        made = read_settings(found.folder)
+        # With FEW_STEP_ADAPTER "+" and the adapter follow.
+        if made["model"] != self.base and not made["model"].startswith(f"{self.base}+"):
+            raise ValueError(
+                f"the reference set in {found.folder} was drawn by {made['model']}, the base model "
+                f"is {self.base} now; remove reference_sets, or choose another OUTPUT_DIR"
+            )
+        return made["prompt"], (found.mean, found.std)
 
 
 def training_images(images: Sequence[NDArray[np.uint8]], size: tuple[int, int], fit: str) -> Tensor:

@@ -104,6 +104,13 @@ def test_says_that_there_is_no_such_model(source, message, monkeypatch, tmp_path
         find_base_folder(source)
 
 
+def test_refuses_a_variant_alone_and_says_how_to_save_it(copied):
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".fp16.safetensors"))
+    with pytest.raises(ValueError, match=r"without a variant in .*unet.*, variant='fp16'\)\.save"):
+        find_base_folder(str(copied))
+
+
 def test_refuses_pickles_and_says_how_to_convert(copied):
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))

@@ -35,6 +35,7 @@ def test_the_same_settings_continue(settings_of, tmp_path):
         {"GENERATION__FILTER__REID__PERCENTILE": 20.0},
         {"GENERATION__SAMPLING__BATCH_SIZE": 3},
         {"GENERATION__FINE_TUNING__IDENTITIES_AT_ONCE": 3},
+        {"GENERATION__FINE_TUNING__GRADIENT_CHECKPOINTING": True},
         {"GENERATION__IDENTITIES__LIMIT": 5},
         {"GENERATION__DOWNLOAD": True},
         {"MODEL__DEVICE": "cpu:0"},

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fastreid_ext.generation.job import check, job, stage
+from fastreid_ext.generation.drawing.reference_set import is_reference_set
+from fastreid_ext.generation.job import check, drawing, job, stage
 from fastreid_ext.generation.job.drawing import forget_changed
 from fastreid_ext.generation.job.job import STAGES
 from fastreid_ext.generation.job.layout import Layout
@@ -138,7 +139,39 @@ def test_a_photograph_that_breaks_later_fails_its_person_alone(
     assert broken.name in report.failed["PersonFolder_0003"]
     shutil.copy(market / "bounding_box_train" / broken.name, broken)
     assert run_job(cfg, stages=["persons"]).drawn == 3
-    assert run_job(cfg, stages=["persons"], worker={"retry_failed": True}).drawn == 4
+    assert run_job(cfg, stages=["persons"], worker={"retries": ["persons"]}).drawn == 4
+
+
+def test_a_corrected_caption_has_its_reference_set_before_anybody_is_drawn_anew(
+    whole, settings_of, tmp_path, run_job
+):
+    """Its worker must not take a drawing by the old caption, which another one removes, for new."""
+    layout = Layout(shutil.copytree(whole[0], tmp_path / "job"))
+    rows = [json.loads(line) for line in layout.captions.read_text().splitlines()]
+    rows[1]["caption"] = "a man in a red coat"
+    layout.captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_job(settings_of(layout.output), stages=["reference_sets"])
+    cluster = json.loads(layout.clusters.read_text())["clusters"]["PersonFolder_0002"]
+    assert is_reference_set(layout.reference_set(cluster))
+    settings = json.loads((layout.reference_set(cluster) / "settings.json").read_text())
+    assert settings["prompt"] == "a photo of person, a man in a red coat"
+
+
+def test_workers_wait_for_each_others_second_tries(market, settings_of, tmp_path, run_job):
+    folder = shutil.copytree(market, tmp_path / "market")
+    broken = folder / "bounding_box_train" / "0002_c1s1_000001_00.jpg"
+    cfg = settings_of(tmp_path / "job", market=folder)
+    run_job(cfg, stages=["captions"])
+    broken.write_bytes(b"")
+    assert run_job(cfg, stages=["reference_sets", "persons"]).drawn == 3
+    shutil.copy(market / "bounding_box_train" / broken.name, broken)
+    again = {"retries": STAGES}
+    with pytest.raises(TimeoutError, match=r"stage persons is not finished: 1 of 4 .* shards 1/2"):
+        run_job(cfg, shard="0/2", wait=0, worker=again)
+    assert run_job(cfg, shard="1/2", wait=0, worker=again).drawn == 4
+    report = run_job(cfg, shard="0/2", wait=0, worker=again)
+    assert (report.drawn, report.failed) == (4, {})
+    assert check.verify_job(cfg) == []
 
 
 def test_a_reference_set_that_cannot_be_drawn_is_the_reason_of_its_persons(
@@ -167,6 +200,39 @@ def test_whole_weights_that_a_killed_run_left_are_removed(settings_of, tmp_path,
     left.mkdir()
     assert run_job(cfg, stages=STAGES[:4]).drawn == 1
     assert not left.exists()
+
+
+def test_adapters_and_reference_sets_are_of_one_base_model(whole, settings_of, tmp_path, run_job):
+    layout = Layout(shutil.copytree(whole[0], tmp_path / "job"))
+    for folder in (layout.images, layout.output / "adapters"):
+        shutil.rmtree(folder / "PersonFolder_0001")
+    for settings in layout.clusters.parent.glob("*/settings.json"):
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model": "other@1"}))
+    report = run_job(settings_of(layout.output), stages=["persons"])
+    assert "drawn by other@1, the base model is" in report.failed["PersonFolder_0001"]
+
+
+def test_whole_models_are_learned_and_drawn_one_by_one(settings_of, tmp_path, run_job, monkeypatch):
+    """Eight at a time, their weights alone would need 30 GB of the disk."""
+    groups, learn_and_draw = [], drawing._learn_and_draw
+    monkeypatch.setattr(
+        drawing,
+        "_learn_and_draw",
+        lambda *given: groups.append(given[-1]) or learn_and_draw(*given),
+    )
+    keys = {"FINE_TUNING.METHOD": "full", "FINE_TUNING.IDENTITIES_AT_ONCE": 8}
+    run_job(settings_of(tmp_path / "job", **keys), stages=STAGES[:4])
+    assert [len(group) for group in groups] == [1, 1, 1, 1]
+
+
+def test_a_photograph_that_is_gone_does_not_stop_a_finished_job(
+    market, settings_of, tmp_path, run_job
+):
+    folder = shutil.copytree(market, tmp_path / "market")
+    cfg = settings_of(tmp_path / "job", market=folder)
+    run_job(cfg)
+    (folder / "bounding_box_train" / "0003_c1s1_000001_00.jpg").unlink()
+    assert run_job(cfg).drawn == 4
 
 
 def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):

@@ -75,7 +75,7 @@ def test_a_failure_is_a_file_and_is_tried_again_only_when_asked(tmp_path):
     again = Stage(tmp_path)
     assert again.run().failed == report.failed
     assert again.opened == 0
-    assert Stage(tmp_path).run(Worker(output=tmp_path, retry_failed=True)).done == 1
+    assert Stage(tmp_path).run(Worker(output=tmp_path, retries=["drawing"])).done == 1
     assert failures(tmp_path, "drawing") == {}
 
 

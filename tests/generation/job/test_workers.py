@@ -110,6 +110,22 @@ def test_workers_that_begin_together_do_not_take_each_other_for_an_earlier_one(t
             pass
 
 
+def test_an_old_failure_does_not_count_where_it_is_tried_again(tmp_path):
+    path = Worker(output=tmp_path).failure("persons", "A_0001")
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    written = path.stat().st_mtime
+    for retries, began, failed in (
+        ((), written + 1, True),
+        (("captions",), written + 1, True),
+        (("persons",), written + 1, False),
+        (("persons",), written - 1, True),
+    ):
+        worker = Worker(output=tmp_path, retries=retries, began=began)
+        assert worker.has_failed("persons", "A_0001") == failed
+    assert not worker.has_failed("persons", "A_0002")
+
+
 def test_waits_until_the_others_are_done(tmp_path):
     looks = []
 

@@ -67,6 +67,9 @@ def test_one_job_is_drawn_once_and_decided_on_for_each_choice(sets):
     half = sets.make(Drawings(filters=(), share=0.5), not_again)
     assert read_set(half)[0].counts == {"ok": 2}
     assert (Layout(sets.output / "drawn").images / "dataset.json").is_file()
+    pairs = [*sets.overrides, "GENERATION.FINE_TUNING.STEPS", "2"]
+    with pytest.raises(ValueError, match=r"FINE_TUNING.STEPS was 1, is 2\); give another"):
+        dataclasses.replace(sets, overrides=pairs).make(Drawings(filters=()), not_again)
 
 
 def test_a_job_leaves_out_what_it_is_named_for(sets):

@@ -40,7 +40,7 @@ def test_each_token_has_its_own_vector_and_gradient(base):
     tokens = NewTokens(base, ["<a>", "<b>"])
     vectors = torch.randn(2, len(embedding_of(base, WORD)), requires_grad=True)
     before = len(base.tokenizer)
-    first, second = tokens.encode(["a photo of <a>", "a photo of <b>"], vectors)
+    first, second = tokens.encode(tokens.ids(["a photo of <a>", "a photo of <b>"]), vectors)
     assert not torch.equal(first, second)
     first.sum().backward()
     assert vectors.grad[0].any()
@@ -92,4 +92,4 @@ def test_says_what_is_no_token(base):
         NewTokens(base, ["<a>", "<a>"])
     tokens = NewTokens(base, ["<a>"])
     with pytest.raises(ValueError, match=r"at most 77 tokens, got \d+ in '<a> a man"):
-        tokens.encode(["<a> " + "a man " * 60], torch.zeros(1, len(embedding_of(base, WORD))))
+        tokens.ids(["<a> " + "a man " * 60])
