@@ -17,6 +17,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -209,11 +210,14 @@ def _stacked(images: Sequence[Drawn]) -> Tensor:
 
 def _write_images(folder: Path, prompt: str, images: Sequence[Drawn]) -> None:
     files = FileSettings(size=images[0].pixels.shape[:2])
-    rows = []
-    for image in images:
+
+    def write(image: Drawn) -> dict[str, Any]:
         name = f"{image.request.index:04d}.jpg"
         (folder / name).write_bytes(encoded(image.pixels, files))
-        rows.append({"file_name": name, "prompt": prompt, "seed": image.request.seed})
+        return {"file_name": name, "prompt": prompt, "seed": image.request.seed}
+
+    with ThreadPoolExecutor() as pool:  # the device waits meanwhile
+        rows = list(pool.map(write, images))
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "metadata.jsonl").write_text(text)
     scale = min(1.0, _GRID_HEIGHT / files.size[0])

@@ -10,17 +10,16 @@ import dataclasses
 import gc
 import json
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.generation.job.disk import expect_room, is_disk_full
+from fastreid_ext.generation.job.progress import progress_bar
 from fastreid_ext.generation.job.workers import Worker
 
 # Does a group of identities and returns the reason of each that cannot be done.
@@ -91,7 +90,8 @@ def run_stage(
     expect_room(worker.output, bytes_each * sum(map(len, groups)) + bytes_meanwhile)
     reasons: dict[str, str] = {}
     began = time.perf_counter()
-    with _bar(stage, len(mine), len(settled)) as bar, room_to_work(f"stage {stage}", worker.output):
+    bar = progress_bar(stage, len(mine), "identity", done=len(settled))
+    with bar, room_to_work(f"stage {stage}", worker.output):
         work = open_work()
         for group in groups:
             reasons |= _do(work, group)
@@ -195,15 +195,3 @@ def _costs(stage: str, done: int, seconds: float) -> str:
         text += f", at most {torch.cuda.max_memory_allocated() / 1e9:.2f} GB of the device"
         torch.cuda.reset_peak_memory_stats()
     return text
-
-
-def _bar(stage: str, total: int, initial: int) -> tqdm:
-    is_first_here = int(os.environ.get("LOCAL_RANK", 0)) == 0  # one line a machine
-    return tqdm(
-        desc=stage,
-        total=total,
-        initial=initial,
-        smoothing=0.1,
-        dynamic_ncols=True,
-        disable=not is_first_here,
-    )

@@ -11,12 +11,14 @@ import torch
 from fastreid.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from fastreid_ext.generation.base.base_model import BaseModel
 from fastreid_ext.generation.drawing.image_files import fitted
 from fastreid_ext.generation.drawing.reference_set import read_reference_set, read_settings
 from fastreid_ext.generation.job.disk import whole_folder
 from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.progress import progress_bar
 from fastreid_ext.generation.job.stage import Work
 from fastreid_ext.generation.people.identities import Identity, load_images
 from fastreid_ext.generation.people.source_persons import source_folder
@@ -58,7 +60,12 @@ def tuning_work(
         # Whole U-Nets are written one by one: they would not all fit.
         groups = [[task] for task in wanted] if full else [wanted] if wanted else []
         for group in groups:
-            results = [full.learn(group[0])] if full else fine_tune(base, group, settings)
+            with progress_bar("  learning", settings.steps, "step", inner=True) as bar:
+                told = functools.partial(_move, bar)
+                if full:
+                    results = [full.learn(group[0], told)]
+                else:
+                    results = fine_tune(base, group, settings, told)
             for result in results:
                 if isinstance(result, Failure):
                     reasons[result.name] = result.reason
@@ -137,6 +144,11 @@ def _with_edges(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     columns = max(0, round(height * size[1] / size[0]) - width)
     before = (rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
     return cv2.copyMakeBorder(image, *before, cv2.BORDER_REPLICATE)
+
+
+def _move(bar: tqdm, step: int, losses: Sequence[float]) -> None:
+    bar.set_postfix_str(f"loss {sum(losses) / len(losses):.4f}", refresh=False)
+    bar.update(step - bar.n)
 
 
 def _is_learned(folder: Path, base: BaseModel) -> bool:

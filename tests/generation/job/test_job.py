@@ -1,5 +1,6 @@
 """A whole job on tiny real models: what comes out."""
 
+import functools
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fastreid_ext.generation.drawing.reference_set import is_reference_set
-from fastreid_ext.generation.job import check, drawing, job, stage
+from fastreid_ext.generation.job import check, drawing, job, progress, stage
 from fastreid_ext.generation.job.drawing import forget_changed
 from fastreid_ext.generation.job.job import STAGES
 from fastreid_ext.generation.job.layout import Layout
@@ -223,6 +224,18 @@ def test_whole_models_are_learned_and_drawn_one_by_one(settings_of, tmp_path, ru
     keys = {"FINE_TUNING.METHOD": "full", "FINE_TUNING.IDENTITIES_AT_ONCE": 8}
     run_job(settings_of(tmp_path / "job", **keys), stages=STAGES[:4])
     assert [len(group) for group in groups] == [1, 1, 1, 1]
+
+
+def test_progress_is_told_within_a_group(settings_of, tmp_path, run_job, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "tqdm", functools.partial(progress.tqdm, mininterval=0))
+    run_job(settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 2}), stages=STAGES[:4])
+    said = capsys.readouterr().err
+    for words in (
+        r"persons: 100%.* 2/2 ",
+        r"  learning: 100%.* 2/2 .*loss \d",
+        r"  drawing: .* 3/3 ",
+    ):
+        assert re.search(words, said), words
 
 
 def test_a_photograph_that_is_gone_does_not_stop_a_finished_job(

@@ -1,0 +1,28 @@
+"""Progress on the terminal: one bar for a stage, one below it for the group being worked on."""
+
+import os
+
+from tqdm import tqdm
+
+
+def progress_bar(what: str, total: int, unit: str, *, done: int = 0, inner: bool = False) -> tqdm:
+    """Return a bar with a forecast; of the processes of a machine the first alone shows it.
+
+    Args:
+        what: words before it.
+        total: at its end.
+        unit: what is counted.
+        done: by earlier runs, which the forecast leaves out.
+        inner: goes away when it ends, for work within a group of a stage.
+    """
+    is_first_here = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    return tqdm(
+        desc=what,
+        total=total,
+        unit=unit,
+        initial=done,
+        leave=not inner,
+        smoothing=0.1,
+        dynamic_ncols=True,
+        disable=not is_first_here,
+    )
