@@ -44,10 +44,14 @@ VARIANTS = {
     "real": Variant(REFERENCE, "start"),
     "reid": Variant("drawings, Re-ID filter", "method", Drawings()),
     "no_filter": Variant("no filter", "filter", Drawings(filters=())),
+    # About as many as the Re-ID filter keeps: which, not how many.
+    "no_filter_half": Variant(
+        "no filter, a random half", "filter", Drawings(filters=(), share=0.5)
+    ),
     "clip": Variant("CLIP filter", "filter", Drawings(filters=("clip",))),
     "cctf": Variant("classifier as filter", "filter", Drawings(filters=("cctf",))),
-    "half": Variant("half of the drawings", "scale", Drawings(share=0.5)),
-    "quarter": Variant("a quarter of them", "scale", Drawings(share=0.25)),
+    "half": Variant("Re-ID filter, a random half", "scale", Drawings(share=0.5)),
+    "quarter": Variant("Re-ID filter, a quarter", "scale", Drawings(share=0.25)),
     "no_token": Variant("no identity token", "part", Drawings("no_token")),
     "no_reference_set": Variant("no reference set", "part", Drawings("no_reference_set")),
 }
