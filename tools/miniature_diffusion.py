@@ -16,7 +16,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.deploy.filter_models import filter_models
@@ -24,37 +23,11 @@ from fastreid_ext.engine.pretraining_runs import PretrainingRuns, Start
 from fastreid_ext.engine.results import commit, versions
 from fastreid_ext.evaluation.pictures.variants import draw_variants
 from fastreid_ext.evaluation.variants import Measured, VariantTable, write_variants
-from fastreid_ext.generation.miniature.drawn_sets import Drawings, DrawnSets
+from fastreid_ext.generation.miniature.drawn_sets import DrawnSets
+from fastreid_ext.generation.miniature.variants import REFERENCE, VARIANTS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "miniature" / "diffusion"
 PERSONS, SHARE = "RenderedCampus", "few_shot_30"
-
-
-class Variant(NamedTuple):
-    """What is pre-trained on: drawings, or else the photographs."""
-
-    title: str
-    group: str
-    drawings: Drawings | None = None
-
-
-REFERENCE = "the photographs alone"
-VARIANTS = {
-    "random": Variant("nothing", "start"),
-    "real": Variant(REFERENCE, "start"),
-    "reid": Variant("drawings, Re-ID filter", "method", Drawings()),
-    "no_filter": Variant("no filter", "filter", Drawings(filters=())),
-    # About as many as the Re-ID filter keeps: which, not how many.
-    "no_filter_half": Variant(
-        "no filter, a random half", "filter", Drawings(filters=(), share=0.5)
-    ),
-    "clip": Variant("CLIP filter", "filter", Drawings(filters=("clip",))),
-    "cctf": Variant("classifier as filter", "filter", Drawings(filters=("cctf",))),
-    "half": Variant("Re-ID filter, a random half", "scale", Drawings(share=0.5)),
-    "quarter": Variant("Re-ID filter, a quarter", "scale", Drawings(share=0.25)),
-    "no_token": Variant("no identity token", "part", Drawings("no_token")),
-    "no_reference_set": Variant("no reference set", "part", Drawings("no_reference_set")),
-}
 
 
 def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
