@@ -41,14 +41,17 @@ class Drawings:
         job: key of :data:`JOBS`.
         filters: that decide on them, GENERATION.FILTER.USE.
         share: of those that are kept, in (0, 1].
+        rule: GENERATION.FILTER.REID.RULE; "" = the recipe's.
     """
 
     job: str = "drawn"
     filters: tuple[str, ...] = ("reid",)
     share: float = 1.0
+    rule: str = ""
 
     def __str__(self) -> str:
-        return "-".join((self.job, *(self.filters or ("all",)), f"{self.share:g}"))
+        words = (self.job, *(self.filters or ("all",)), self.rule, f"{self.share:g}")
+        return "-".join(word for word in words if word)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,7 @@ class DrawnSets:
                 _log.info("%s", generate(cfg, worker, models_of_filters))
         cfg.defrost()
         cfg.GENERATION.FILTER.USE = list(drawings.filters)
+        cfg.GENERATION.FILTER.REID.RULE = drawings.rule or cfg.GENERATION.FILTER.REID.RULE
         target = self.output / "sets" / str(drawings)
         target.parent.mkdir(parents=True, exist_ok=True)
         return decided_copy(cfg, job.output, target, share=drawings.share)

@@ -24,6 +24,7 @@ VARIANTS = {
     "random": Variant("nothing", "start"),
     "real": Variant(REFERENCE, "start"),
     "reid": Variant("drawings, Re-ID filter", "method", Drawings()),
+    "strict": Variant("Re-ID filter, 10th percentile", "filter", Drawings(rule="percentile")),
     "no_filter": Variant("no filter", "filter", Drawings(filters=())),
     # About as many as the Re-ID filter keeps: which, not how many.
     "no_filter_half": Variant("no filter, a half", "filter", Drawings(filters=(), share=0.5)),
