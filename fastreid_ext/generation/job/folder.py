@@ -58,11 +58,11 @@ def open_job(
         raise ValueError("the job cannot begin:\n  - " + "\n  - ".join(problems))
     if not (Path(cfg.OUTPUT_DIR) / SETTINGS).exists():
         expect_models(cfg)
-    worker = Worker(output=Path(cfg.OUTPUT_DIR), shard=shard_of(shard), retries=retries, wait=wait)
-    worker.output.mkdir(parents=True, exist_ok=True)
-    with room_to_work("the job", worker.output), shard_lock(worker.output, worker.shard):
-        expect_same_settings(cfg, worker.output)
-        yield worker
+    output, own = Path(cfg.OUTPUT_DIR), shard_of(shard)
+    output.mkdir(parents=True, exist_ok=True)
+    with room_to_work("the job", output), shard_lock(output, own) as began:
+        expect_same_settings(cfg, output)
+        yield Worker(output=output, shard=own, retries=retries, wait=wait, began=began)
 
 
 def expect_same_settings(cfg: CfgNode, output: Path) -> None:

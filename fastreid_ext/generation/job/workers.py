@@ -80,14 +80,14 @@ class Worker:
         shard: the part of the identities that is its own.
         retries: stages in which all workers try identities again that failed before.
         wait: minutes to wait for other workers while none of them finishes anything; 0 = not.
-        began: when, as the time of files has it.
+        began: when, by the clock of the job's file system, which may not be this machine's.
     """
 
     output: Path
     shard: Shard = dataclasses.field(default_factory=Shard)
     retries: Collection[str] = ()
     wait: float = 60.0
-    began: float = dataclasses.field(default_factory=time.time)
+    began: float = 0.0
 
     def failure(self, stage: str, name: str) -> Path:
         """File that says why an identity failed."""
@@ -103,8 +103,11 @@ class Worker:
 
 
 @contextlib.contextmanager
-def shard_lock(output: Path, shard: Shard) -> Iterator[None]:
+def shard_lock(output: Path, shard: Shard) -> Iterator[float]:
     """Hold the lock of a shard of the job in ``output``; the system frees it with the process.
+
+    Yields:
+        Its time of modification, which is now.
 
     Raises:
         ValueError: another process holds it, or one that divides the job otherwise.
@@ -127,7 +130,7 @@ def shard_lock(output: Path, shard: Shard) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
-        yield
+        yield os.fstat(file.fileno()).st_mtime
 
 
 def wait_for(
