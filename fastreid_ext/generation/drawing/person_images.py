@@ -9,7 +9,6 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 from torch import Tensor
-from tqdm import tqdm
 
 from fastreid_ext.generation.base.base_model import BaseModel
 from fastreid_ext.generation.drawing.generated_rows import generated_row, image_name
@@ -99,23 +98,18 @@ def draw_persons(
     """
     by_name = {person.identity.name: person for person in persons}
     reasons = {}
-    bar = progress_bar("  drawing", len(persons) * settings.images, "image", inner=True)
-    with bar, ImageWriter(settings.files) as writer:
+    with ImageWriter(settings.files) as writer:
         drawn = draw(base, bank, _requests(base, persons, settings), settings.sampling)
+        total = len(persons) * settings.images
+        drawn = progress_bar("  drawing", total, "image", inner=True, counted=drawn)
         for name, images in itertools.groupby(drawn, key=lambda image: image.request.identity):
             finish = functools.partial(_finish, by_name[name], settings, base.name)
             try:
                 with whole_folder(layout.images / name, layout.output) as folder:
-                    finish(_written(folder, _counted(images, bar), settings.files, writer), folder)
+                    finish(_written(folder, images, settings.files, writer), folder)
             except _NothingDrawnError as error:
                 reasons[name] = str(error)
     return reasons
-
-
-def _counted(images: Iterable[Drawn], bar: tqdm) -> Iterator[Drawn]:
-    for image in images:
-        bar.update()
-        yield image
 
 
 def _requests(

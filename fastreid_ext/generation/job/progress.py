@@ -1,11 +1,20 @@
 """Progress on the terminal: one bar for a stage, one below it for the group being worked on."""
 
 import os
+from collections.abc import Iterable
 
 from tqdm import tqdm
 
 
-def progress_bar(what: str, total: int, unit: str, *, done: int = 0, inner: bool = False) -> tqdm:
+def progress_bar(
+    what: str,
+    total: int,
+    unit: str,
+    *,
+    done: int = 0,
+    inner: bool = False,
+    counted: Iterable | None = None,
+) -> tqdm:
     """Return a bar with a forecast; of the processes of a machine the first alone shows it.
 
     Args:
@@ -14,9 +23,11 @@ def progress_bar(what: str, total: int, unit: str, *, done: int = 0, inner: bool
         unit: what is counted.
         done: by earlier runs, which the forecast leaves out.
         inner: goes away when it ends, for work within a group of a stage.
+        counted: what is passed on and counted; None: ``update`` counts.
     """
     is_first_here = int(os.environ.get("LOCAL_RANK", 0)) == 0
     return tqdm(
+        counted,
         desc=what,
         total=total,
         unit=unit,
