@@ -53,11 +53,13 @@ def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
 
 
 def runs_of(args: argparse.Namespace, seed: int) -> PretrainingRuns:
-    folder, pairs = args.output / f"seed{seed}" / "runs", args.opts
-    # Keys of the drawing are no part of a Re-ID run: it stays finished where they change.
-    own = [i for i in range(0, len(pairs), 2) if not pairs[i].startswith("GENERATION.")]
-    opts = tuple(word for i in own for word in pairs[i : i + 2])
-    return PretrainingRuns(output=folder, persons=PERSONS, setting=SHARE, seed=seed, overrides=opts)
+    return PretrainingRuns(
+        output=args.output / f"seed{seed}" / "runs",
+        persons=PERSONS,
+        setting=SHARE,
+        seed=seed,
+        overrides=tuple(args.opts),
+    )
 
 
 def sets_of(args: argparse.Namespace, seed: int) -> DrawnSets:

@@ -164,6 +164,8 @@ def _expect_same_configuration(cfg: CfgNode, folder: Path) -> None:
     # A key that is younger than that run had its default's effect.
     before = _completed(json.loads((folder / RESULT_FILE).read_text())["config"], plain(defaults))
     now = plain(cfg)
+    for config in (before, now):
+        config.pop("GENERATION", None)  # keys of drawing, which training does not read
     differing = sorted(_differences(*(json.loads(json.dumps(config)) for config in (before, now))))
     if differing:
         raise ValueError(

@@ -110,9 +110,11 @@ def test_an_interrupted_run_continues_from_its_checkpoint(make_runs, tmp_path, m
 
 
 def test_other_configuration_in_the_folder_is_refused(make_runs, tmp_path):
-    run_matrix(make_runs(), tmp_path / "out")
+    cells = run_matrix(make_runs(), tmp_path / "out").cells
     with pytest.raises(ValueError, match=r"another configuration.*SOLVER\.BASE_LR"):
         run_matrix(make_runs(more=("SOLVER.BASE_LR", "0.5")), tmp_path / "out")
+    drawn_otherwise = make_runs(more=("GENERATION.SAMPLING.STEPS", "7"))
+    assert run_matrix(drawn_otherwise, tmp_path / "out").cells == cells
 
 
 def test_a_run_older_than_a_key_is_of_the_same_configuration(make_runs, tmp_path):
