@@ -112,7 +112,7 @@ miniature-robust: miniature-pretrained  ## Robustness in miniature, docs/miniatu
 miniature-diffusion: miniature-base  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
 	$(BIN)/python tools/miniature_diffusion.py --seeds 0 1 2
 
-miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (one to two hours of one core)
+miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (an hour of one core)
 	for domain in RenderedMall RenderedStation RenderedStreet; do \
 	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature_base \
 	        --train-identities 1200 --test-identities 2 --images-per-identity 5 --seed 1 || exit 1; \
