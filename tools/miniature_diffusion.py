@@ -33,7 +33,7 @@ PERSONS, SHARE = "RenderedCampus", "few_shot_30"
 def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
     """Do what is missing of a variant."""
     variant, runs = VARIANTS[key], runs_of(args, seed)
-    weights, images, pretrained = None, 0, {}
+    pretrained = None
     if key != "random":
         start = Start(CONFIGS / "pretrain_real.yml", PERSONS, SHARE)
         if variant.drawings is not None:
@@ -41,14 +41,15 @@ def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
             drawn = sets.make(variant.drawings, filter_models)
             given = ("DATASETS.GENERATED.ROOTS", f"['{drawn}']")
             start = Start(CONFIGS / "pretrain_drawn.yml", "GeneratedPersons", overrides=given)
-        weights, images, pretrained = runs.pretrain(key, start, args.steps)
+        pretrained = runs.pretrain(key, start, args.steps)
     return Measured(
         variant=variant.title,
         group=variant.group,
         seed=seed,
-        images=images,
-        pretrained=pretrained,
-        tuned=runs.tune(key, CONFIGS / "AGW.yml", weights),
+        images=pretrained.images if pretrained else 0,
+        persons=pretrained.persons if pretrained else 0,
+        pretrained=pretrained.metrics if pretrained else {},
+        tuned=runs.tune(key, CONFIGS / "AGW.yml", pretrained and pretrained.weights),
     )
 
 

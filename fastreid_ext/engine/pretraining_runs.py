@@ -32,6 +32,23 @@ class Start:
     overrides: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """What came of a pre-training.
+
+    Attributes:
+        weights: checkpoint.
+        images: it saw.
+        persons: on them.
+        metrics: percentages of the model as it is, without fine-tuning.
+    """
+
+    weights: Path
+    images: int
+    persons: int
+    metrics: Metrics
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainingRuns:
     """The runs of one seed; a run that is finished is seen by its files.
@@ -50,20 +67,17 @@ class PretrainingRuns:
     seed: int
     overrides: tuple[str, ...] = ()
 
-    def pretrain(self, key: str, start: Start, steps: int) -> tuple[Path, int, Metrics]:
-        """Pre-train for about so many steps, at least two epochs.
-
-        Returns:
-            The checkpoint, the number of images, and the percentages of the model as it is.
-        """
+    def pretrain(self, key: str, start: Start, steps: int) -> Pretrained:
+        """Pre-train for about so many steps, at least two epochs."""
         subset = "" if start.setting == ALL else start.setting
         given = (*self.overrides, *start.overrides, "DATASETS.NAMES", f"('{start.source}',)")
         cfg = load_config(start.recipe, [*given, "DATASETS.SUBSET", subset])
-        images = len(training_items(cfg).items)
-        epochs = max(round(steps / max(images // cfg.SOLVER.IMS_PER_BATCH, 1)), 2)
+        items = training_items(cfg).items
+        epochs = max(round(steps / max(len(items) // cfg.SOLVER.IMS_PER_BATCH, 1)), 2)
         longer = (*start.overrides, "SOLVER.MAX_EPOCH", str(epochs))
         folder, metrics = self._run(key, start.recipe, start.source, start.setting, longer)
-        return folder / "model_final.pth", images, metrics
+        persons = len({person for _, person, _ in items})
+        return Pretrained(folder / "model_final.pth", len(items), persons, metrics)
 
     def tune(self, key: str, recipe: Path, weights: Path | None) -> Metrics:
         """Fine-tune from a checkpoint, or from random weights; return the percentages."""

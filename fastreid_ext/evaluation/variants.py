@@ -24,6 +24,7 @@ class Measured:
         group: variants that answer one question; each group has a colour.
         seed: of everything random in it.
         images: it was pre-trained on; 0 for none.
+        persons: on them.
         pretrained: percentages by metric of the pre-trained model itself; {} for none.
         tuned: of the model that was fine-tuned from it.
     """
@@ -32,6 +33,7 @@ class Measured:
     group: str
     seed: int
     images: int
+    persons: int
     pretrained: Mapping[str, float]
     tuned: Mapping[str, float]
 
@@ -78,7 +80,10 @@ class VariantTable:
         rows = [
             [
                 name,
-                _number(statistics.fmean(cell.images for cell in self.of(name))),
+                *(
+                    _number(statistics.fmean(getattr(cell, what) for cell in self.of(name)))
+                    for what in ("images", "persons")
+                ),
                 self._pair(name, "pretrained"),
                 self._pair(name, "tuned"),
                 "" if name == reference else _signed(self.gain(name, reference)),
@@ -88,7 +93,7 @@ class VariantTable:
         seeds = {len(self.of(name)) for name in self.names()}
         count = " to ".join(str(number) for number in sorted({min(seeds), max(seeds)}))
         over = "one seed" if count == "1" else f"mean (standard deviation) over {count} seeds"
-        heads = ["pre-trained on", "images", "without fine-tuning", "fine-tuned"]
+        heads = ["pre-trained on", "images", "persons", "without fine-tuning", "fine-tuned"]
         heads.append(f"mAP over {reference}")
         said = f"Rank-1 / mAP in percent, {over}; {AP_RULE}. The gain is taken seed by seed."
         return "\n".join([said, "", *markdown_table(heads, rows)]) + "\n"
@@ -112,8 +117,8 @@ def write_variants(
     atomic_write_text(folder / "variants.md", table.as_markdown(reference))
 
 
-def _number(images: float) -> str:
-    return f"{images:,.0f}" if images else ""
+def _number(count: float) -> str:
+    return f"{count:,.0f}" if count else ""
 
 
 def _signed(summary: Summary | None) -> str:

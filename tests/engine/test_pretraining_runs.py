@@ -37,16 +37,16 @@ def start_of(folder, persons):
 def test_sets_of_any_size_give_about_as_many_steps(runs, tmp_path, persons, epochs):
     """20 images are 2 steps of 8 an epoch, 40 are 5: 6 epochs or 2 for 11 steps."""
     key = f"of_{len(persons)}"
-    weights, images, metrics = runs.pretrain(key, start_of(tmp_path, persons), 11)
-    assert images == 5 * len(persons)
-    checkpoint = read_checkpoint(weights)
+    found = runs.pretrain(key, start_of(tmp_path, persons), 11)
+    assert (found.images, found.persons) == (5 * len(persons), len(persons))
+    checkpoint = read_checkpoint(found.weights)
     assert checkpoint["epoch"] == epochs - 1
     assert checkpoint["run"]["seed"] == 3
-    assert metrics["Rank-1"] > 0
+    assert found.metrics["Rank-1"] > 0
 
 
 def test_tuning_begins_with_the_backbone_that_was_pretrained(runs, tmp_path):
-    weights, _, _ = runs.pretrain("tuned", start_of(tmp_path, range(1, 5)), 4)
+    weights = runs.pretrain("tuned", start_of(tmp_path, range(1, 5)), 4).weights
     tuned = runs.tune("tuned", TUNED, weights)
     assert set(tuned) >= {"Rank-1", "mAP"}
     assert runs.tune("tuned", TUNED, weights) == tuned  # read, not trained again

@@ -13,7 +13,13 @@ def cell(variant, seed, tuned, pretrained=None, images=0, group="start"):
     before = {} if pretrained is None else {"Rank-1": pretrained + 10, "mAP": pretrained}
     after = {"Rank-1": tuned + 10, "mAP": tuned}
     return Measured(
-        variant=variant, group=group, seed=seed, images=images, pretrained=before, tuned=after
+        variant=variant,
+        group=group,
+        seed=seed,
+        images=images,
+        persons=images // 5,
+        pretrained=before,
+        tuned=after,
     )
 
 
@@ -42,10 +48,12 @@ def test_means_spreads_and_gains_are_those_by_hand(table):
 def test_table_reads(table):
     lines = table.as_markdown("real").splitlines()
     assert "over 2 seeds" in lines[0]
-    assert lines[4] == "| nothing |  |  | 22.0 (2.8) / 12.0 (2.8) | -13.0 (4.2) |"
-    assert lines[5].startswith("| real | 400 | 29.0 (1.4) / 19.0 (1.4) | 35.0 (7.1) / 25.0 (7.1) |")
+    assert lines[4] == "| nothing |  |  |  | 22.0 (2.8) / 12.0 (2.8) | -13.0 (4.2) |"
+    assert lines[5].startswith(
+        "| real | 400 | 80 | 29.0 (1.4) / 19.0 (1.4) | 35.0 (7.1) / 25.0 (7.1) |"
+    )
     assert lines[5].endswith("|  |")
-    assert lines[6].split("|")[2].strip() == "1,850"
+    assert [part.strip() for part in lines[6].split("|")[2:4]] == ["1,850", "370"]
     assert lines[6].endswith("| +5.0 (1.4) |")
 
 
