@@ -3,11 +3,11 @@
     python tools/benchmark_captions_and_filter.py --device cuda --size sd1
     python tools/benchmark_captions_and_filter.py --device cpu --size miniature --dtype float32
 
-Models with random weights. Captions are one answer of 40 words a photograph: of BLIP-2 on OPT-2.7b
-with 5 beams (sd1), or of the miniature BLIP. Filtering is that of the Re-ID filter, from files of
-256x128 to rows: of AGW with ResNet-50, or of the miniature's BoT. Fine-tuning and drawing have
-tools/benchmark_generation.py. On the CPU seconds are those of the process, and memory is its most
-since it began: measure one of --parts at a time.
+Models with random weights. Captions are one answer of up to 40 tokens a photograph: of BLIP-2 on
+OPT-2.7b with 5 beams (sd1), or of the miniature BLIP. Filtering is that of the Re-ID filter, from
+files of 256x128 to rows: of AGW with ResNet-50, or of the miniature's BoT. Fine-tuning and drawing
+have tools/benchmark_generation.py. On the CPU seconds are those of the process, and memory is its
+most since it began: measure one of --parts at a time.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", choices=REID, default="sd1", help="which models (sd1)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="(both)")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, cpu (cuda)")
-    parser.add_argument("--dtype", default="bfloat16", help="of the captioner (bfloat16)")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
     parser.add_argument("--images", type=int, default=64, help="to describe; of 40 persons (64)")
     return parser.parse_args()
 

@@ -162,8 +162,8 @@ def _add_sampling(generation: CfgNode) -> None:
     sampling.OUTPUT_SIZE = [256, 128]
     sampling.FIT = "resize"
     # Hub id or local folder of a LoRA that allows few steps (LCM-LoRA and the like), under the
-    # identity's adapter; "" = none. Reference sets are drawn with it too, so they are the base
-    # model's only as far as its drawings are.
+    # identity's adapter; "" = none. Reference sets are drawn with it too, not by the base model
+    # alone.
     sampling.FEW_STEP_ADAPTER = ""
     # "jpg" (with QUALITY in [1, 95]) or "png".
     sampling.FORMAT = "jpg"
