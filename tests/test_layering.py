@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "fastreid_ext"
 
 ALLOWED = {
     "atomic": set(),
+    "ranks": set(),
     "compat": set(),
     "command_line": set(),
     "manifest": {"atomic"},
@@ -19,17 +20,17 @@ ALLOWED = {
     "data": {"atomic", "config", "manifest"},
     "modeling": {"config"},
     # The offline half that needs torch: reads registered data sets, never the trainer.
-    "generation": {"atomic", "config", "data", "manifest", "modeling"},
+    "generation": {"atomic", "config", "data", "manifest", "modeling", "ranks"},
     "evaluation": {"atomic", "config", "data"},
     # Clocks, peers and what is measured: for tools and tests.
     "benchmarks": {"config", "data", "generation", "manifest"},
-    "engine": {"atomic", "compat", "config", "data", "modeling", "evaluation"},
+    "engine": {"atomic", "compat", "config", "data", "modeling", "evaluation", "ranks"},
     # A trained model elsewhere: ONNX, features of a folder.
     "deploy": {"atomic", "config", "data", "evaluation", "engine"},
     "__init__": {"compat", "data", "modeling"},
 }
 # Offline code runs without fastreid, so that images can be made in another environment.
-WITHOUT_FASTREID = {"atomic", "manifest", "bodies", "rendered"}
+WITHOUT_FASTREID = {"atomic", "ranks", "manifest", "bodies", "rendered"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
