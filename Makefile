@@ -117,6 +117,8 @@ miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (
 	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature_base \
 	        --train-identities 1200 --test-identities 2 --images-per-identity 5 --seed 1 || exit 1; \
 	done
+	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature_base \
+	    --train-identities 80 --test-identities 60 --images-per-identity 16
 	$(BIN)/python tools/train_miniature_diffusion.py --data datasets/miniature \
 	    datasets/miniature_base --output logs/miniature/diffusion/base
 

@@ -23,8 +23,9 @@ from fastreid_ext.engine.pretraining_runs import PretrainingRuns, Start
 from fastreid_ext.engine.results import commit, versions
 from fastreid_ext.evaluation.pictures.variants import draw_variants
 from fastreid_ext.evaluation.variants import Measured, VariantTable, write_variants
+from fastreid_ext.generation.miniature.captioned_persons import DOMAINS
 from fastreid_ext.generation.miniature.drawn_sets import DrawnSets
-from fastreid_ext.generation.miniature.variants import REFERENCE, VARIANTS
+from fastreid_ext.generation.miniature.variants import REFERENCE, VARIANTS, Variant
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "miniature" / "diffusion"
 PERSONS, SHARE = "RenderedCampus", "few_shot_30"
@@ -32,16 +33,10 @@ PERSONS, SHARE = "RenderedCampus", "few_shot_30"
 
 def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
     """Do what is missing of a variant."""
-    variant, runs = VARIANTS[key], runs_of(args, seed)
-    pretrained = None
-    if key != "random":
-        start = Start(CONFIGS / "pretrain_real.yml", PERSONS, SHARE)
-        if variant.drawings is not None:
-            sets = sets_of(args, seed if args.drawings_of is None else args.drawings_of)
-            drawn = sets.make(variant.drawings, filter_models)
-            given = ("DATASETS.GENERATED.ROOTS", f"['{drawn}']")
-            start = Start(CONFIGS / "pretrain_drawn.yml", "GeneratedPersons", overrides=given)
-        pretrained = runs.pretrain(key, start, args.steps)
+    variant = VARIANTS[key]
+    runs = runs_of(args, seed)
+    start = start_of(args, seed, variant)
+    pretrained = None if start is None else runs.pretrain(key, start, args.steps)
     return Measured(
         variant=variant.title,
         group=variant.group,
@@ -51,6 +46,22 @@ def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:
         pretrained=pretrained.metrics if pretrained else {},
         tuned=runs.tune(key, CONFIGS / "AGW.yml", pretrained and pretrained.weights),
     )
+
+
+def start_of(args: argparse.Namespace, seed: int, variant: Variant) -> Start | None:
+    """Return the images of a pre-training, generating them first if need be; None for none."""
+    given: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    if variant.drawings is not None:
+        sets = sets_of(args, seed if args.drawings_of is None else args.drawings_of)
+        given = ("DATASETS.GENERATED.ROOTS", f"['{sets.make(variant.drawings, filter_models)}']")
+        sources = ("GeneratedPersons",)
+    if variant.base_images:
+        recipe = CONFIGS / "pretrain_base_images.yml"
+        return Start(recipe, (*sources, *DOMAINS), variant.base_images, given)
+    if variant.photographs:
+        return Start(CONFIGS / "pretrain_real.yml", (PERSONS,), SHARE)
+    return Start(CONFIGS / "pretrain_drawn.yml", sources, overrides=given) if sources else None
 
 
 def runs_of(args: argparse.Namespace, seed: int) -> PretrainingRuns:

@@ -21,13 +21,13 @@ class Start:
 
     Attributes:
         recipe: of the pre-training.
-        source: data set, as in DATASETS.NAMES.
-        setting: part of it, as in DATASETS.SUBSET, or "all".
+        sources: training data sets, as in DATASETS.NAMES.
+        setting: part of each of them, as in DATASETS.SUBSET, or "all".
         overrides: KEY VALUE pairs, for example DATASETS.GENERATED.ROOTS.
     """
 
     recipe: Path
-    source: str
+    sources: tuple[str, ...]
     setting: str = ALL
     overrides: tuple[str, ...] = ()
 
@@ -70,12 +70,12 @@ class PretrainingRuns:
     def pretrain(self, key: str, start: Start, steps: int) -> Pretrained:
         """Pre-train for about so many steps, at least two epochs."""
         subset = "" if start.setting == ALL else start.setting
-        given = (*self.overrides, *start.overrides, "DATASETS.NAMES", f"('{start.source}',)")
+        given = [*self.overrides, *start.overrides, "DATASETS.NAMES", start.sources]
         cfg = load_config(start.recipe, [*given, "DATASETS.SUBSET", subset])
         items = training_items(cfg).items
         epochs = max(round(steps / max(len(items) // cfg.SOLVER.IMS_PER_BATCH, 1)), 2)
         longer = (*start.overrides, "SOLVER.MAX_EPOCH", str(epochs))
-        folder, metrics = self._run(key, start.recipe, start.source, start.setting, longer)
+        folder, metrics = self._run(key, start.recipe, start.sources, start.setting, longer)
         persons = len({person for _, person, _ in items})
         return Pretrained(folder / "model_final.pth", len(items), persons, metrics)
 
@@ -84,16 +84,21 @@ class PretrainingRuns:
         start: tuple[str, ...] = ("MODEL.BACKBONE.PRETRAIN", str(weights is not None))
         if weights is not None:
             start += ("MODEL.BACKBONE.PRETRAIN_PATH", str(weights))
-        return self._run(key, recipe, self.persons, self.setting, start)[1]
+        return self._run(key, recipe, (self.persons,), self.setting, start)[1]
 
     def train(self, key: str, recipe: Path) -> Path:
         """Train another model on the same photographs; return the folder of its run."""
-        return self._run(key, recipe, self.persons, self.setting, ())[0]
+        return self._run(key, recipe, (self.persons,), self.setting, ())[0]
 
     def _run(
-        self, key: str, recipe: Path, source: str, setting: str, changes: Sequence[str]
+        self,
+        key: str,
+        recipe: Path,
+        sources: tuple[str, ...],
+        setting: str,
+        changes: Sequence[str],
     ) -> tuple[Path, Metrics]:
         overrides = (*self.overrides, *changes)
-        run = MatrixRun(recipe, (source,), (self.persons,), setting, self.seed, overrides)
+        run = MatrixRun(recipe, sources, (self.persons,), setting, self.seed, overrides)
         (cell,) = run_matrix([run], self.output / key).cells
         return run.folder(self.output / key), dict(cell.metrics)

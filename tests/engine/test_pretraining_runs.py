@@ -30,7 +30,7 @@ def runs(market_root, tmp_path_factory):
 def start_of(folder, persons):
     root = generated_set(folder, persons=persons)
     roots = ("DATASETS.GENERATED.ROOTS", f"['{root}']")
-    return Start(RECIPE, "GeneratedPersons", overrides=roots)
+    return Start(RECIPE, ("GeneratedPersons",), overrides=roots)
 
 
 @pytest.mark.parametrize(("persons", "epochs"), [(range(1, 5), 6), (range(1, 9), 2)])

@@ -6,32 +6,53 @@ from fastreid_ext.generation.miniature.drawn_sets import Drawings
 
 
 class Variant(NamedTuple):
-    """What is pre-trained on: drawings, or else the photographs; with the key "random" nothing.
+    """One start of the Re-ID model: the images that its backbone is pre-trained on.
 
     Attributes:
-        title: in tables.
-        group: variants that answer one question.
-        drawings: which.
+        title: name of the row in tables.
+        group: question that the row answers; each group has a colour.
+        photographs: whether the few real images of the persons are among them.
+        drawings: generated images among them; None = none.
+        base_images: part of the labelled images that the base diffusion model was trained on, as in
+            DATASETS.SUBSET, or "all"; "" = none of them.
     """
 
     title: str
     group: str
+    photographs: bool = False
     drawings: Drawings | None = None
+    base_images: str = ""
 
 
 REFERENCE = "the photographs alone"  # gains are over it
+CONTROL = "control"
 VARIANTS = {
     "random": Variant("nothing", "start"),
-    "real": Variant(REFERENCE, "start"),
-    "reid": Variant("drawings, Re-ID filter", "method", Drawings()),
-    "strict": Variant("Re-ID filter, 10th percentile", "filter", Drawings(rule="percentile")),
-    "no_filter": Variant("no filter", "filter", Drawings(filters=())),
+    "real": Variant(REFERENCE, "start", photographs=True),
+    # The simplest use of the same knowledge: no diffusion model, its training images themselves.
+    # As many images as are generated, as many as equal steps see twice, and all of them.
+    "base_few": Variant("base model's images, 7 %", CONTROL, base_images="small_scale_7"),
+    "base_part": Variant("base model's images, 27 %", CONTROL, base_images="small_scale_27"),
+    "base_all": Variant("base model's images, all", CONTROL, base_images="all"),
+    "base_and_drawings": Variant(
+        "base model's images and no filter",
+        CONTROL,
+        drawings=Drawings(filters=()),
+        base_images="all",
+    ),
+    "reid": Variant("drawings, Re-ID filter", "method", drawings=Drawings()),
+    "strict": Variant(
+        "Re-ID filter, 10th percentile", "filter", drawings=Drawings(rule="percentile")
+    ),
+    "no_filter": Variant("no filter", "filter", drawings=Drawings(filters=())),
     # About as many as the Re-ID filter keeps: which, not how many.
-    "no_filter_half": Variant("no filter, a half", "filter", Drawings(filters=(), share=0.5)),
-    "clip": Variant("CLIP filter", "filter", Drawings(filters=("clip",))),
-    "cctf": Variant("classifier as filter", "filter", Drawings(filters=("cctf",))),
-    "half": Variant("Re-ID filter, a half", "scale", Drawings(share=0.5)),
-    "quarter": Variant("Re-ID filter, a quarter", "scale", Drawings(share=0.25)),
-    "no_token": Variant("no identity token", "part", Drawings("no_token")),
-    "no_reference_set": Variant("no reference set", "part", Drawings("no_reference_set")),
+    "no_filter_half": Variant(
+        "no filter, a half", "filter", drawings=Drawings(filters=(), share=0.5)
+    ),
+    "clip": Variant("CLIP filter", "filter", drawings=Drawings(filters=("clip",))),
+    "cctf": Variant("classifier as filter", "filter", drawings=Drawings(filters=("cctf",))),
+    "half": Variant("Re-ID filter, a half", "scale", drawings=Drawings(share=0.5)),
+    "quarter": Variant("Re-ID filter, a quarter", "scale", drawings=Drawings(share=0.25)),
+    "no_token": Variant("no identity token", "part", drawings=Drawings("no_token")),
+    "no_reference_set": Variant("no reference set", "part", drawings=Drawings("no_reference_set")),
 }
