@@ -12,14 +12,15 @@ from fastreid.utils import comm
 from PIL import Image
 
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
-from fastreid_ext.data.dataset import AnyItem, PersonDataset, read_rgb
+from fastreid_ext.data.dataset import PersonDataset, read_rgb
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, batch_problems
+from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
 from fastreid_ext.data.loaders import BatchStep, PersonLoader, TrainLoader
 from fastreid_ext.data.mixing import MixedBatches
 from fastreid_ext.data.packed import PackedImages
 from fastreid_ext.data.packing import packed_images
-from fastreid_ext.data.samplers import OncePerIdentity, ResumableSampler, Stream, fastreid_stream
+from fastreid_ext.data.samplers import ResumableSampler, Stream, fastreid_stream, once_per_identity
 from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.fast_path import paint_steps
@@ -86,7 +87,7 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
     """Return why ``world_size`` processes could not fill their batches, each with what to do."""
     problems = batch_problems(
         cfg.DATALOADER.SAMPLER_TRAIN,
-        [pid for _, pid, _ in training.items],
+        training.items.dense_pids()[0],
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         instances=cfg.DATALOADER.NUM_INSTANCE,
         world_size=world_size,
@@ -113,9 +114,8 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
     batch_size, instances = cfg.SOLVER.IMS_PER_BATCH // world_size, cfg.DATALOADER.NUM_INSTANCE
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if name == ONCE_PER_IDENTITY:
-        pids = [pid for _, pid, _ in training.items]
-        return OncePerIdentity(
-            pids, batch_size=batch_size, instances=instances, world_size=world_size
+        return once_per_identity(
+            training.items, batch_size=batch_size, instances=instances, world_size=world_size
         )
     return fastreid_stream(name, training.items, batch_size=batch_size, instances=instances)
 
@@ -125,7 +125,7 @@ def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> Mix
     has_persons = cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS
     generated = cfg.DATASETS.GENERATED
     return MixedBatches(
-        [pid for _, pid, _ in training.items] if has_persons else range(len(training.items)),
+        training.items.dense_pids()[0].tolist() if has_persons else range(len(training.items)),
         training.is_generated,
         share=generated.BATCH_SHARE,
         within_persons=has_persons and generated.PERSON_IDS == "kept",
@@ -136,7 +136,8 @@ def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> Mix
 
 
 def _dataset(cfg: CfgNode, name: str, items: Sequence[AnyItem], *, is_train: bool) -> PersonDataset:
-    read = _reader(cfg, name, [path for path, _, _ in items])
+    items = ItemArrays.of(items)
+    read = _reader(cfg, name, items.paths)
     transform = build_transforms(cfg, is_train=is_train)
     return PersonDataset(items, transform, relabel=is_train, read=read)
 
@@ -164,8 +165,11 @@ def _device(cfg: CfgNode) -> str:
 
 
 def _log_summary(training: TrainingItems) -> None:
-    persons = len({pid for _, pid, _ in training.items})
-    parts = ", ".join(f"{name} {count}" for name, count in Counter(training.source).items())
+    persons = len(training.items.dense_pids()[1])
+    counts: Counter[str] = Counter()
+    for name, count in training.parts:
+        counts[name] += count
+    parts = ", ".join(f"{name} {count}" for name, count in counts.items())
     logger.info("Training on %d images of %d persons: %s", len(training.items), persons, parts)
     for said in training.subsets:
         logger.info(said)

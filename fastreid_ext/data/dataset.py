@@ -14,10 +14,8 @@ from fastreid.data.common import CommDataset
 from PIL import Image, ImageOps
 from torch.utils.data import get_worker_info
 
+from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
 from fastreid_ext.data.samplers import Draw
-
-# (image path, person, camera). Training: strings "<data set>_<id>". Test: ints.
-AnyItem = tuple[str, str, str] | tuple[str, int, int]
 
 
 class PersonDataset(CommDataset):
@@ -28,6 +26,13 @@ class PersonDataset(CommDataset):
     With ``relabel`` they count from 0 in the order of the sorted names. A sample of a
     :class:`Draw` also has ``seeds``, an int in [0, 2^63) of its own, for what is drawn later, on
     the batch.
+
+    Attributes:
+        img_items: the images.
+        pids: sorted names of the identities.
+        cams: sorted names of the cameras.
+        targets: (N,) int, class of each image.
+        camids: (N,) int, camera of each image.
 
     Args:
         items: the images.
@@ -47,20 +52,26 @@ class PersonDataset(CommDataset):
         relabel: bool,
         read: Callable[[str], Any] | None = None,
     ) -> None:
-        super().__init__(list(items), transform, relabel)
+        # Not fastreid's __init__: it keeps a dict entry per identity in each loader worker.
+        self.img_items = ItemArrays.of(items)
+        self.transform = transform
+        self.relabel = relabel
+        targets, self.pids = self.img_items.dense_pids()
+        camids, self.cams = self.img_items.dense_camids()
+        self.targets = targets if relabel else self.img_items.pids
+        self.camids = camids if relabel else self.img_items.camids
         self.read = read_rgb if read is None else read
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read and transform one image; a :class:`Draw` also decides the augmentation."""
-        path, person, camera = self.img_items[index]
+        path = self.img_items.paths[index]
         image = self.read(path)
         if isinstance(index, Draw):
             made = _transformed(self.transform, image, index)
         else:
             made = self.transform(image)
-        if self.relabel:
-            person, camera = self.pid_dict[person], self.cam_dict[camera]
-        sample = {"images": None, "targets": int(person), "camids": int(camera), "img_paths": path}
+        target, camid = int(self.targets[index]), int(self.camids[index])
+        sample = {"images": None, "targets": target, "camids": camid, "img_paths": path}
         if isinstance(index, Draw):
             sample["seeds"] = batch_seed(index)
         return sample | (made if isinstance(made, Mapping) else {"images": made})

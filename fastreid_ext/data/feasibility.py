@@ -1,7 +1,9 @@
 """Can the sampler fill its batches? fastreid's run for ever, without a message, when it cannot."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
 
@@ -9,7 +11,7 @@ IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 
 
 def batch_problems(
-    sampler: str, pids: Iterable[str], *, batch_size: int, instances: int, world_size: int
+    sampler: str, pids: Sequence[int | str], *, batch_size: int, instances: int, world_size: int
 ) -> list[str]:
     """Return why batches cannot be filled, each with what to do; nothing if they can.
 
@@ -27,16 +29,16 @@ def batch_problems(
             "DATALOADER.SAMPLER_TRAIN SetReWeightSampler never fills a batch in fastreid 1.4.0; "
             "use NaiveIdentitySampler, or DATASETS.GENERATED.BATCH_SHARE to weigh two sources"
         ]
-    images = Counter(pids)
+    images = np.unique(np.asarray(pids), return_counts=True)[1]
     if batch_size % world_size:
         return [
             f"expected SOLVER.IMS_PER_BATCH to be a multiple of the {world_size} processes, got "
             f"{batch_size}; use {_multiple_near(batch_size, world_size)}"
         ]
     problems = []
-    if batch_size > images.total() and sampler != ONCE_PER_IDENTITY:  # that one repeats images
+    if batch_size > images.sum() and sampler != ONCE_PER_IDENTITY:  # that one repeats images
         problems.append(
-            f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.total()} training "
+            f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.sum()} training "
             "images, so an epoch has no iteration; lower it or add images"
         )
     if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY):
@@ -45,7 +47,7 @@ def batch_problems(
 
 
 def _identity_problems(
-    sampler: str, images: Counter[str], batch_size: int, instances: int, world_size: int
+    sampler: str, images: NDArray[np.int64], batch_size: int, instances: int, world_size: int
 ) -> list[str]:
     per_process = batch_size // world_size
     if per_process % instances:
@@ -62,8 +64,8 @@ def _identity_problems(
     else:
         # It takes `persons` distinct persons at a time, each as often as it has `instances` images
         # left (at least once), `world_size` times over.
-        rounds = (max(count // instances, 1) for count in images.values())
-        is_enough = sum(min(left, world_size) for left in rounds) >= persons * world_size
+        rounds = np.maximum(images // instances, 1)
+        is_enough = np.minimum(rounds, world_size).sum() >= persons * world_size
     if is_enough:
         return []
     fits = len(images) // world_size * world_size * instances

@@ -7,7 +7,8 @@ number of loader workers nor an interruption changes a run.
 
 The order of the images is fastreid's: its own sampler code runs here, on random generators of its
 own. In fastreid it draws from the process-wide ones, which makes its order depend on whatever else
-draws from them, and (``ImbalancedDatasetSampler``) differ between processes.
+draws from them, and (``ImbalancedDatasetSampler``) differ between processes. Very large sets have
+an order of their own (:mod:`fastreid_ext.data.large_samplers`).
 """
 
 import functools
@@ -19,11 +20,23 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 import torch
 from fastreid.data import samplers as host
+from fastreid.utils import comm
 from torch.utils.data import Sampler
+
+from fastreid_ext.data.item_arrays import ItemArrays
+from fastreid_ext.data.large_samplers import (
+    LargeBalanced,
+    LargeImbalanced,
+    LargeNaive,
+    LargeOncePerIdentity,
+    ShuffledImages,
+    is_large,
+)
 
 # (image path, person, camera), as fastreid's samplers expect it.
 Item = tuple[str, str, str]
-# Seed -> endless indices into the items, for all processes together.
+# Seed -> endless indices into the items, for all processes together. A stream that also has a
+# method ``from_draw(seed, draw)`` is entered there; others are run through from their start.
 Stream = Callable[[int], Iterator[int]]
 
 
@@ -81,14 +94,22 @@ class ResumableSampler(Sampler):
     def __iter__(self) -> Iterator[Draw]:
         """Yield the draws of this process, without end."""
         seed = self.seed
-        numbered = enumerate(self._stream(seed))
-        first = self._skipped + self._rank
-        for number, index in itertools.islice(numbered, first, None, self._world_size):
+        numbered = enumerate(self._entered(seed), self._skipped)
+        for number, index in itertools.islice(numbered, self._rank, None, self._world_size):
             yield Draw(index, number, seed)
+
+    def _entered(self, seed: int) -> Iterator[int]:
+        """Return the stream from the first draw that is not left out."""
+        from_draw = getattr(self._stream, "from_draw", None)
+        if from_draw is not None:
+            return from_draw(seed, self._skipped)
+        return itertools.islice(self._stream(seed), self._skipped, None)
 
 
 def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instances: int) -> Stream:
     """Return the stream of one of fastreid's samplers, built as fastreid builds it.
+
+    Very large sets get a stream of the same law from :mod:`fastreid_ext.data.large_samplers`.
 
     Args:
         name: value of ``DATALOADER.SAMPLER_TRAIN``.
@@ -99,22 +120,66 @@ def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instan
     Raises:
         ValueError: the sampler is unknown.
     """
-    items = list(items)
-    makers: dict[str, Callable[..., Sampler]] = {
-        "TrainingSampler": functools.partial(host.TrainingSampler, len(items)),
-        "NaiveIdentitySampler": functools.partial(
-            host.NaiveIdentitySampler, items, batch_size, instances
-        ),
-        "BalancedIdentitySampler": functools.partial(
-            host.BalancedIdentitySampler, items, batch_size, instances
-        ),
-        "ImbalancedDatasetSampler": functools.partial(host.ImbalancedDatasetSampler, items),
-    }
-    if name not in makers:
+    arrays = ItemArrays.of(items)
+    if name not in _HOST_SAMPLERS:
         raise ValueError(
-            f"unknown DATALOADER.SAMPLER_TRAIN '{name}'; known: {', '.join(sorted(makers))}"
+            f"unknown DATALOADER.SAMPLER_TRAIN '{name}'; known: {', '.join(sorted(_HOST_SAMPLERS))}"
         )
-    return lambda seed: _indices_on_private_generators(makers[name](seed=seed), seed)
+    if is_large(arrays):
+        return _large_stream(name, arrays, batch_size, instances)
+    make = _HOST_SAMPLERS[name]
+    return lambda seed: _indices_on_private_generators(
+        make(_Codes(arrays), batch_size, instances, seed), seed
+    )
+
+
+# What makes each from (items, batch size of a process, instances, seed).
+_HOST_SAMPLERS: dict[str, Callable[..., Sampler]] = {
+    "TrainingSampler": lambda items, _, __, seed: host.TrainingSampler(len(items), seed=seed),
+    "NaiveIdentitySampler": host.NaiveIdentitySampler,
+    "BalancedIdentitySampler": host.BalancedIdentitySampler,
+    "ImbalancedDatasetSampler": lambda items, _, __, seed: host.ImbalancedDatasetSampler(
+        items, seed=seed
+    ),
+}
+
+
+def _large_stream(name: str, items: ItemArrays, batch_size: int, instances: int) -> Stream:
+    if name == "TrainingSampler":
+        return ShuffledImages(len(items))
+    if name == "ImbalancedDatasetSampler":
+        return LargeImbalanced(items)
+    law = LargeNaive if name == "NaiveIdentitySampler" else LargeBalanced
+    world_size = comm.get_world_size()
+    return law(items, batch_size=batch_size, instances=instances, world_size=world_size)
+
+
+class _Codes:
+    """Items as fastreid's samplers read them, with small numbers in place of all names.
+
+    Classes are numbered in the order of their sorted names, so the samplers' order is the same.
+    """
+
+    def __init__(self, items: ItemArrays) -> None:
+        self._pids = items.dense_pids()[0].tolist()
+        self._camids = items.dense_camids()[0].tolist()
+
+    def __len__(self) -> int:
+        return len(self._pids)
+
+    def __getitem__(self, index: int) -> tuple[None, int, int]:
+        return None, self._pids[index], self._camids[index]
+
+
+def once_per_identity(
+    items: Sequence[Item], *, batch_size: int, instances: int, world_size: int = 1
+) -> Stream:
+    """Return the stream of BDB's sampler; arguments as of :class:`OncePerIdentity`."""
+    arrays = ItemArrays.of(items)
+    kwargs = {"batch_size": batch_size, "instances": instances, "world_size": world_size}
+    if is_large(arrays):
+        return LargeOncePerIdentity(arrays, **kwargs)
+    return OncePerIdentity(arrays.dense_pids()[0].tolist(), **kwargs)
 
 
 class OncePerIdentity:

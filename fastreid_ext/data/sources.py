@@ -1,20 +1,22 @@
 """Open the data sets a configuration names, in a fixed order and with clear errors."""
 
+import itertools
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.config.data_settings import GENERATED, SubsetSetting
-from fastreid_ext.data.samplers import Item
+from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.data.subsets import named_items, read_subset, subset_items, write_subset
 
 # What fastreid's classes look for below DATASETS.ROOT, for the error when it is missing.
@@ -43,15 +45,33 @@ _OWN = {
 class TrainingItems:
     """Training images of several data sets, one after the other.
 
-    ``is_generated`` and ``source`` (the name in DATASETS.NAMES) stand beside each item because
-    fastreid's samplers need items of exactly three fields. ``subsets`` says for each set what
-    DATASETS.SUBSET has left of it.
+    Attributes:
+        items: the images.
+        parts: data set of DATASETS.NAMES and number of its images, in the order of ``items``.
+        subsets: what DATASETS.SUBSET left of each set.
     """
 
-    items: list[Item] = field(default_factory=list)
-    is_generated: list[bool] = field(default_factory=list)
-    source: list[str] = field(default_factory=list)
+    items: ItemArrays
+    parts: list[tuple[str, int]]
     subsets: list[str] = field(default_factory=list)
+
+    @property
+    def source(self) -> list[str]:
+        """Data set of each image."""
+        return [name for name, count in self.parts for _ in range(count)]
+
+    @property
+    def is_generated(self) -> list[bool]:
+        """Whether each image is generated."""
+        return [name == GENERATED for name, count in self.parts for _ in range(count)]
+
+    def by_set(self) -> dict[str, ItemArrays]:
+        """Return the images of each data set."""
+        ends = itertools.accumulate(count for _, count in self.parts)
+        places: dict[str, list[range]] = {}
+        for (name, count), end in zip(self.parts, ends, strict=True):
+            places.setdefault(name, []).append(range(end - count, end))
+        return {name: self.items.take(np.concatenate(own)) for name, own in places.items()}
 
 
 def dataset_root(cfg: CfgNode) -> str:
@@ -69,17 +89,15 @@ def training_items(cfg: CfgNode) -> TrainingItems:
         ValueError: a data set has no training images, a generated set is damaged, or the list of
             DATASETS.SUBSET is not one for the data set.
     """
-    together = TrainingItems()
-    for name in cfg.DATASETS.NAMES:
-        items, _, said = training_split(cfg, name)
-        together.subsets += [said] if said else []
-        together.items += items
-        together.is_generated += [name == GENERATED] * len(items)
-        together.source += [name] * len(items)
-    return together
+    splits = [training_split(cfg, name)[::2] for name in cfg.DATASETS.NAMES]
+    parts = [
+        (name, len(items)) for name, (items, _) in zip(cfg.DATASETS.NAMES, splits, strict=True)
+    ]
+    subsets = [said for _, said in splits if said]
+    return TrainingItems(ItemArrays.joined([items for items, _ in splits]), parts, subsets)
 
 
-def training_split(cfg: CfgNode, name: str) -> tuple[list[Item], Path, str]:
+def training_split(cfg: CfgNode, name: str) -> tuple[ItemArrays, Path, str]:
     """Return the training images of one data set that DATASETS.SUBSET leaves, sorted by path.
 
     Also the folder that their paths are named from, and what was cut, in words ("" if nothing).
@@ -91,8 +109,8 @@ def training_split(cfg: CfgNode, name: str) -> tuple[list[Item], Path, str]:
     items, base, lists = _training_split(cfg, name)
     if name == GENERATED:
         return items, base, ""
-    items, said = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
-    return items, base, said
+    kept, said = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
+    return ItemArrays.of(kept), base, said
 
 
 def write_subset_lists(
@@ -122,12 +140,12 @@ def write_subset_lists(
         yield file, is_new
 
 
-def _training_split(cfg: CfgNode, name: str) -> tuple[list[Item], Path, Path]:
+def _training_split(cfg: CfgNode, name: str) -> tuple[ItemArrays, Path, Path]:
     """Return all training images, the folder their listed paths start from, that of the lists."""
     dataset = open_dataset(cfg, name, combineall=cfg.DATASETS.COMBINEALL)
     with _explained(name, cfg):
-        items = sorted(dataset.train)
-    if not items:
+        items = _sorted_items(dataset.train)
+    if not len(items):
         raise ValueError(
             f"data set {name} below {dataset_root(cfg)} has no training images; "
             f"expected {expected_folder(name, cfg)}"
@@ -135,10 +153,17 @@ def _training_split(cfg: CfgNode, name: str) -> tuple[list[Item], Path, Path]:
     # The user's own sets lie anywhere, and their lists beside them.
     base = Path(getattr(dataset, "base", dataset_root(cfg)))
     lists = base / "subsets" / getattr(dataset, "list_name", name)
-    return [(str(path), str(pid), str(camid)) for path, pid, camid in items], base, lists
+    return items, base, lists
 
 
-def query_and_gallery(cfg: CfgNode, name: str) -> tuple[list[tuple[str, int, int]], int]:
+def _sorted_items(items: Sequence[tuple[Any, Any, Any]]) -> ItemArrays:
+    """Return training items of a data set's class, sorted, with names for pids and camids."""
+    if isinstance(items, ItemArrays):
+        return items.sorted()
+    return ItemArrays.of((str(path), str(pid), str(camid)) for path, pid, camid in sorted(items))
+
+
+def query_and_gallery(cfg: CfgNode, name: str) -> tuple[ItemArrays, int]:
     """Return the images of a test set, queries first, and the number of queries.
 
     Raises:
@@ -157,7 +182,7 @@ def query_and_gallery(cfg: CfgNode, name: str) -> tuple[list[tuple[str, int, int
             f"{len(gallery)} images; expected {expected_folder(name, cfg)}, or take the set out "
             "of DATASETS.TESTS"
         )
-    return query + gallery, len(query)
+    return ItemArrays.of(query + gallery), len(query)
 
 
 def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:

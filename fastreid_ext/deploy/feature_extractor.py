@@ -3,7 +3,8 @@
 Letters: N images, D feature dimension, H x W pixels.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from fastreid_ext.data.dataset import read_rgb
+from fastreid_ext.data.image_files import SUFFIXES, images_below
 from fastreid_ext.deploy.features_file import ImageFeatures
 from fastreid_ext.deploy.load import Config, description, ready_config, ready_model
 from fastreid_ext.evaluation.features import batch_features
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 AnyImage = str | Path | NDArray[np.uint8]
 Batch = tuple[Tensor | None, list[int], dict[int, str]]
 
@@ -155,20 +156,12 @@ def image_files(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder at {folder}; give a folder of images")
-    found = sorted(_visible_images(folder))
+    found = [os.path.relpath(path, folder) for path in images_below(folder)]
     if not found:
         raise ValueError(
             f"expected images ({', '.join(SUFFIXES)}) in {folder} or below it, got none"
         )
     return found
-
-
-def _visible_images(folder: Path) -> Iterator[str]:
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder)
-        is_hidden = any(part.startswith(".") for part in inside.parts)
-        if path.suffix.lower() in SUFFIXES and not is_hidden and path.is_file():
-            yield inside.as_posix()
 
 
 class _Files(Dataset):

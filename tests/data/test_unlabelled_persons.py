@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fastreid_ext.data.build import build_train_loader
-from fastreid_ext.data.datasets.unlabelled_persons import _below
+from fastreid_ext.data.image_files import images_below
 from fastreid_ext.data.preflight import preflight
 from fastreid_ext.data.sources import training_items
 
@@ -142,7 +142,7 @@ def test_listed_image_that_is_missing_or_damaged(unlabelled_cfg, folder, tmp_pat
 
 def test_folder_that_has_gone(tmp_path):
     with pytest.raises(OSError, match=r"cannot read the folder .*gone \(No such file or directory"):
-        _below(tmp_path / "gone")
+        list(images_below(tmp_path / "gone"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

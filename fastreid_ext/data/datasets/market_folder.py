@@ -1,6 +1,6 @@
 """Read data sets that are stored as Market-1501 is.
 
-``<folder>/{bounding_box_train,query,bounding_box_test}/<person>_c<camera>...``, .jpg or .png, e.g.
+``<folder>/{bounding_box_train,query,bounding_box_test}/<person>_c<camera>...``, e.g.
 ``0001_c1s1_000001_00.jpg``. Persons -1 (junk) are left out; 0 stands for background in Market-1501
 and is a person like any other elsewhere. Cameras count from 1 in file names and from 0 here.
 """
@@ -12,8 +12,9 @@ from typing import Any
 
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.data.image_files import SUFFIXES, is_image_name
+
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _NAME = re.compile(r"(-?\d+)_c(\d+)")
 
 
@@ -55,9 +56,11 @@ class MarketFolder(ImageDataset):
             raise FileNotFoundError(
                 f"no data set {type(self).__name__}: expected the folder {split}; {advice}"
             )
-        names = sorted(name for name in os.listdir(split) if name.lower().endswith(IMAGE_SUFFIXES))
+        names = sorted(filter(is_image_name, os.listdir(split)))
         if not names:
-            raise FileNotFoundError(f"expected .jpg or .png images in {split}, got none; {advice}")
+            raise FileNotFoundError(
+                f"expected images ({', '.join(SUFFIXES)}) in {split}, got none; {advice}"
+            )
         items = []
         for name in names:
             match = _NAME.match(name)

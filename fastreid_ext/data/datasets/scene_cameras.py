@@ -13,7 +13,7 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.datasets.market_folder import IMAGE_SUFFIXES
+from fastreid_ext.data.image_files import SUFFIXES, is_image_name
 
 _NAME = re.compile(
     r"(\d+)_(?:s(?P<s>\d+)_c(?P<c>\d\d?)|c(?P<c2>\d\d?)_s(?P<s2>\d+))_f\d+\.\w+", re.IGNORECASE
@@ -74,9 +74,11 @@ def _read(folder: Path, data_set: str) -> list[tuple[str, int, int]]:
     advice = f"unpack {data_set} there, or name the folder above it in DATASETS.ROOT"
     if not folder.is_dir():
         raise FileNotFoundError(f"no data set {data_set}: expected the folder {folder}; {advice}")
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES))
+    names = sorted(filter(is_image_name, os.listdir(folder)))
     if not names:
-        raise FileNotFoundError(f"expected .jpg or .png images in {folder}, got none; {advice}")
+        raise FileNotFoundError(
+            f"expected images ({', '.join(SUFFIXES)}) in {folder}, got none; {advice}"
+        )
     items = []
     for name in names:
         match = _NAME.fullmatch(name)

@@ -1,6 +1,7 @@
 """Images without labels, for pre-training that needs none."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,17 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.datasets.generated_persons import locate_set
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+from fastreid_ext.data.image_files import SUFFIXES, images_below, is_image_name
+from fastreid_ext.data.item_arrays import ItemArrays
 
 
 @DATASET_REGISTRY.register()
 class UnlabelledPersons(ImageDataset):
     """All images below ``DATASETS.FOLDER``, each a person of its own; for training only.
 
-    The folder is searched with all folders below it but hidden ones and links, for .jpg, .jpeg,
-    .png, .bmp and .webp. Instead of a folder it may be a text file (.txt) with the path of an image
-    in each line, as it stands or from the folder of the file on.
+    The folder is searched with all folders below it but hidden ones, as
+    :mod:`fastreid_ext.data.image_files` says. Instead of a folder it may be a text file (.txt) with
+    the path of an image in each line, as it stands or from the folder of the file on.
 
     Args:
         root: folder below which a relative ``folder`` that does not exist as it stands is looked
@@ -44,37 +45,19 @@ class UnlabelledPersons(ImageDataset):
             )
         self.base = path.parent if is_list else path
         self.list_name = path.stem
+        self.left_out: Counter[str] = Counter()
         super().__init__(lambda: self._items(path, is_list), [], [], **kwargs)
 
-    def _items(self, path: Path, is_list: bool) -> list[tuple[str, str, str]]:
-        files = _listed(path) if is_list else _below(path)
+    def _items(self, path: Path, is_list: bool) -> ItemArrays:
+        files = _listed(path) if is_list else images_below(path, self.left_out)
         name = self.dataset_name
-        return [(file, f"{name}_{number}", f"{name}_0") for number, file in enumerate(files)]
-
-
-def _below(folder: Path) -> list[str]:
-    """Return the images below a folder, sorted."""
-
-    def stop(error: OSError) -> None:
-        raise OSError(
-            f"cannot read the folder {error.filename} ({error.strerror}) below DATASETS.FOLDER; "
-            "make it readable, or move it elsewhere"
-        ) from error
-
-    files = []
-    for place, folders, names in os.walk(folder, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [
-            os.path.join(place, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    if not files:
-        raise FileNotFoundError(
-            f"expected images ({', '.join(SUFFIXES)}) below {folder} (DATASETS.FOLDER), got none; "
-            "is it the right folder, and are its archives unpacked?"
-        )
-    return sorted(files)
+        items = ItemArrays.numbered(files, f"{name}_", f"{name}_0")
+        if not len(items):
+            raise FileNotFoundError(
+                f"expected images ({', '.join(SUFFIXES)}) below {path} (DATASETS.FOLDER), got "
+                "none; is it the right folder, and are its archives unpacked?"
+            )
+        return items
 
 
 def _listed(file: Path) -> list[str]:
@@ -87,7 +70,7 @@ def _listed(file: Path) -> list[str]:
     for number, name in enumerate(map(str.strip, lines), 1):
         if not name:
             continue
-        if not name.lower().endswith(SUFFIXES):
+        if not is_image_name(name):
             raise ValueError(
                 f"{file}:{number}: expected the path of an image ({', '.join(SUFFIXES)}), got "
                 f"'{name}'; give the path alone, without labels behind it"

@@ -1,0 +1,325 @@
+"""Lists of images as arrays: a few buffers in place of several Python objects per image.
+
+A list of (path, pid, camid) tuples takes 0.3 GB per million images, and every loader worker gets a
+copy of it in the course of an epoch: counting references and garbage collection write to the
+objects, and written pages are no longer shared between processes. Arrays take a third of that and
+nobody writes to them, so forked workers share them. ``tools/benchmark_scale.py`` measures both.
+"""
+
+import operator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+# (image path, pid, camid). Training: strings "<data set>_<id>". Test: ints.
+AnyItem = tuple[str, str, str] | tuple[str, int, int]
+
+
+class TextArray(Sequence[str]):
+    """Read-only strings in one UTF-8 buffer; file names that are not UTF-8 keep their bytes.
+
+    Args:
+        data: bytes of all strings, one after the other.
+        bounds: (N + 1,) positions in ``data``; string i is ``data[bounds[i]:bounds[i + 1]]``.
+    """
+
+    def __init__(self, data: NDArray[np.uint8], bounds: NDArray[np.int64]) -> None:
+        self.data = data
+        self.bounds = bounds
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "TextArray":
+        """Return the strings as an array; only one of them exists as an object at a time."""
+        if isinstance(texts, cls):
+            return texts
+        data = bytearray()
+        bounds = array("q", [0])
+        for text in texts:
+            data += text.encode("utf-8", "surrogateescape")
+            bounds.append(len(data))
+        buffer = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+        buffer.flags.writeable = False
+        return cls(buffer, np.frombuffer(bounds, np.int64))
+
+    def __len__(self) -> int:
+        """Return the number of strings."""
+        return len(self.bounds) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "TextArray": ...
+    def __getitem__(self, index: int | slice) -> "str | TextArray":
+        """Return a string, or the strings of a slice (without a copy if its step is 1)."""
+        if isinstance(index, slice):
+            begin, end, step = index.indices(len(self))
+            if step != 1:
+                return self.take(range(begin, end, step))
+            return TextArray(self.data, self.bounds[begin : max(begin, end) + 1])
+        place = _checked(index, len(self))
+        begin, end = self.bounds[place : place + 2].tolist()
+        return str(self.data[begin:end], "utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the strings in their order."""
+        data = memoryview(self.data)
+        for begin, end in pairwise(self._plain_bounds()):
+            yield str(data[begin:end], "utf-8", "surrogateescape")
+
+    def _plain_bounds(self) -> Iterator[int]:
+        for first in range(0, len(self.bounds), 4096):
+            yield from self.bounds[first : first + 4096].tolist()
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with any sequence of strings."""
+        return _equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, places: Iterable[int]) -> "TextArray":
+        """Return the strings at some places, copied."""
+        return TextArray.of(self[place] for place in places)
+
+
+class NumberedNames(Sequence[str]):
+    """The names ``<prefix><number>`` in sorted order (10 before 2), without a string for each.
+
+    Args:
+        prefix: start of each name.
+        numbers: different numbers >= 0.
+    """
+
+    def __init__(self, prefix: str, numbers: NDArray[np.integer]) -> None:
+        self.prefix = prefix
+        self.numbers = numbers[_as_texts_sorted(numbers)].astype(np.int32)
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "NumberedNames": ...
+    def __getitem__(self, index: int | slice) -> "str | NumberedNames":
+        """Return a name, or the names of a slice."""
+        if isinstance(index, slice):
+            return NumberedNames(self.prefix, self.numbers[index])
+        return f"{self.prefix}{self.numbers[_checked(index, len(self))]}"
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names in sorted order."""
+        return (f"{self.prefix}{number}" for number in self.numbers)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with any sequence of strings."""
+        return _equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, places: NDArray[np.integer]) -> "NumberedNames":
+        """Return the names at some places."""
+        return NumberedNames(self.prefix, self.numbers[places])
+
+
+class ItemArrays(Sequence[AnyItem]):
+    """A sequence of (path, pid, camid) that is stored as arrays.
+
+    Args:
+        paths: image paths.
+        pids: (N,) int; places in ``pid_names``, or the identities' own numbers without it.
+        camids: (N,) int; the same for cameras.
+        pid_names: sorted names of identities, each used by an image.
+        cam_names: sorted names of cameras, each used by an image.
+    """
+
+    def __init__(
+        self,
+        paths: TextArray,
+        pids: NDArray[np.integer],
+        camids: NDArray[np.integer],
+        pid_names: TextArray | NumberedNames | None = None,
+        cam_names: TextArray | NumberedNames | None = None,
+    ) -> None:
+        self.paths = paths
+        self.pids = pids
+        self.camids = camids
+        self.pid_names = pid_names
+        self.cam_names = cam_names
+
+    @classmethod
+    def of(cls, items: Iterable[AnyItem]) -> "ItemArrays":
+        """Return items as arrays.
+
+        Args:
+            items: tuples (path, pid, camid) whose pids and camids are all strings or all numbers.
+        """
+        if isinstance(items, cls):
+            return items
+        pids = _Column()
+        camids = _Column()
+
+        def paths() -> Iterator[str]:
+            for path, pid, camid in items:
+                pids.append(pid)
+                camids.append(camid)
+                yield path
+
+        texts = TextArray.of(paths())
+        return cls(texts, *_columns(pids, camids))
+
+    @classmethod
+    def numbered(cls, paths: Iterable[str], prefix: str, cam_name: str) -> "ItemArrays":
+        """Return images that are an identity each: ``<prefix><place>``, all of one camera."""
+        texts = TextArray.of(paths)
+        count = len(texts)
+        names = NumberedNames(prefix, np.arange(count))
+        pids = np.empty(count, np.int32)
+        pids[names.numbers] = np.arange(count, dtype=np.int32)
+        return cls(
+            texts, pids, np.zeros(count, np.int32), names, TextArray.of([cam_name] * (count > 0))
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["ItemArrays"]) -> "ItemArrays":
+        """Return all items of several lists, one list after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls.of(item for part in parts for item in part)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> AnyItem: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ItemArrays": ...
+    def __getitem__(self, index: int | slice) -> "AnyItem | ItemArrays":
+        """Return (path, pid, camid) of an image, or the items of a slice."""
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        place = _checked(index, len(self))
+        pid = _value(self.pids[place], self.pid_names)
+        return self.paths[place], pid, _value(self.camids[place], self.cam_names)
+
+    def __iter__(self) -> Iterator[AnyItem]:
+        """Yield (path, pid, camid) of each image; names of few cameras are made once."""
+        cameras = None if self.cam_names is None else list(self.cam_names)
+        for place, path in enumerate(self.paths):
+            pid = _value(self.pids[place], self.pid_names)
+            yield path, pid, _value(self.camids[place], cameras)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with any sequence of items."""
+        return _equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def dense_pids(self) -> tuple[NDArray[np.integer], Sequence[str] | NDArray[np.integer]]:
+        """Return the class of each image, counted from 0, and the sorted names of the classes."""
+        return _dense(self.pids, self.pid_names)
+
+    def dense_camids(self) -> tuple[NDArray[np.integer], Sequence[str] | NDArray[np.integer]]:
+        """Return the camera of each image, counted from 0, and the sorted names of the cameras."""
+        return _dense(self.camids, self.cam_names)
+
+    def take(self, places: Sequence[int] | NDArray[np.integer]) -> "ItemArrays":
+        """Return the items at some places; names that no image has any more are left out."""
+        places = np.asarray(places, np.int64)
+        first = int(places[0]) if len(places) else 0
+        is_run = bool((np.diff(places) == 1).all())
+        paths = self.paths[first : first + len(places)] if is_run else self.paths.take(places)
+        pids, pid_names = _compact(self.pids[places], self.pid_names)
+        camids, cam_names = _compact(self.camids[places], self.cam_names)
+        return ItemArrays(paths, pids, camids, pid_names, cam_names)
+
+    def sorted(self) -> "ItemArrays":
+        """Return the items sorted by path; those of equal paths by identity and camera."""
+        if all(first < second for first, second in pairwise(self.paths)):
+            return self
+        return self.take(sorted(range(len(self)), key=self.__getitem__))
+
+
+class _Column:
+    """Names or numbers, name by name or number by number, as codes in the order they came."""
+
+    def __init__(self) -> None:
+        self._codes = array("q")
+        self._names: dict[str, int] = {}
+        self._is_named = False
+
+    def append(self, value: Any) -> None:
+        if isinstance(value, str):
+            self._is_named = True
+            value = self._names.setdefault(value, len(self._names))
+        self._codes.append(int(value))
+
+    def sorted(self) -> tuple[NDArray[np.integer], TextArray | None]:
+        """Return numbers as they are, or places in the sorted names."""
+        codes = np.array(self._codes, np.int64)
+        if not self._is_named:
+            return codes, None
+        names = sorted(self._names)
+        rank = np.empty(len(names), np.int32)
+        rank[[self._names[name] for name in names]] = np.arange(len(names), dtype=np.int32)
+        return rank[codes], TextArray.of(names)
+
+
+def _columns(pids: _Column, camids: _Column) -> tuple[Any, Any, Any, Any]:
+    pid_codes, pid_names = pids.sorted()
+    cam_codes, cam_names = camids.sorted()
+    return pid_codes, cam_codes, pid_names, cam_names
+
+
+def _compact(
+    codes: NDArray[np.integer], names: TextArray | NumberedNames | None
+) -> tuple[NDArray[np.integer], TextArray | NumberedNames | None]:
+    if names is None:
+        return codes, None
+    used, places = np.unique(codes, return_inverse=True)
+    if len(used) == len(names):
+        return codes, names
+    return places.astype(np.int32), names.take(used)
+
+
+def _dense(
+    codes: NDArray[np.integer], names: TextArray | NumberedNames | None
+) -> tuple[NDArray[np.integer], Sequence[str] | NDArray[np.integer]]:
+    if names is not None:
+        return codes, names
+    numbers, places = np.unique(codes, return_inverse=True)
+    return places.astype(np.int32), numbers
+
+
+def _value(code: np.integer, names: Sequence[str] | None) -> int | str:
+    return int(code) if names is None else names[code]
+
+
+def _checked(index: int, length: int) -> int:
+    place = operator.index(index)
+    if not -length <= place < length:
+        raise IndexError(f"expected an index below {length}, got {place}")
+    return place % length
+
+
+def _as_texts_sorted(numbers: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the order of numbers >= 0 when they are compared as decimal strings."""
+    numbers = np.asarray(numbers, np.int64)
+    digits = np.ones(len(numbers), np.int64)
+    for power in range(1, 19):
+        digits += numbers >= 10**power
+    padded = numbers * 10 ** (digits.max(initial=1) - digits)
+    return np.lexsort((digits, padded))
+
+
+def _equal(ours: Sequence[Any], other: object) -> bool:
+    if not isinstance(other, Sequence) or isinstance(other, str):
+        return NotImplemented
+    return len(ours) == len(other) and all(
+        mine == yours for mine, yours in zip(ours, other, strict=True)
+    )
