@@ -5,6 +5,8 @@ fastreid_ext.deploy.read_features, or with numpy or safetensors alone.
 
 python tools/extract_features.py --config-file configs/demo.yml \
     --weights demo/train/model_final.pth --folder crops --output crops.npz
+
+One feature a tracklet, where each has a folder: add --pool-by "(.*)/".
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.deploy import FeatureExtractor, write_features
 from fastreid_ext.deploy.features_file import expect_format
+from fastreid_ext.deploy.pooling import pool_features
 
 _NAMED = 20  # unreadable images
 
@@ -32,6 +35,8 @@ def main(args: argparse.Namespace) -> None:
     )
     for reason in list(result.unreadable.values())[:_NAMED]:
         print(f"left out: {reason}", file=sys.stderr)
+    if args.pool_by:
+        result = pool_features(result, args.pool_by)
     write_features(result, args.output)
     count, dimension = result.features.shape
     print(
@@ -51,6 +56,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parser.add_argument("--workers", type=int, help="loader processes; default: TEST.NUM_WORKERS")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave such images out")
+    parser.add_argument(
+        "--pool-by", metavar="PATTERN", help="average images whose paths agree in its groups"
+    )
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
     return parser.parse_args(arguments)
 

@@ -52,6 +52,10 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
 
     # Loader processes during evaluation (fastreid fixes 4).
     cfg.TEST.NUM_WORKERS = 4
+    # Which k-reciprocal re-ranking TEST.RERANK is: "evaluator" = that of fastreid's evaluator,
+    # "released" = that of the authors' code, which papers report; evaluation/reranking.py says in
+    # what they differ.
+    cfg.TEST.RERANK.RULE = "evaluator"
 
 
 def _add_data_settings(cfg: CfgNode) -> None:

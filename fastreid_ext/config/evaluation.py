@@ -18,7 +18,12 @@ def evaluation_problems(cfg: CfgNode) -> list[str]:
         }
     if cfg.TEST.AQE.ENABLED:
         expected |= {"TEST.AQE.QE_K": (1, float("inf")), "TEST.AQE.QE_TIME": (1, float("inf"))}
-    return [
+    problems = []
+    if cfg.TEST.RERANK.RULE not in ("evaluator", "released"):
+        problems.append(
+            f"unknown TEST.RERANK.RULE {cfg.TEST.RERANK.RULE!r}; known: evaluator, released"
+        )
+    return problems + [
         f"expected {key} {_range(least, most)}, got {value}"
         for key, (least, most) in expected.items()
         if not least <= (value := _value(cfg, key)) <= most

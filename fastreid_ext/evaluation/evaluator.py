@@ -116,7 +116,7 @@ class CountingEvaluator(ReidEvaluator):
         if not rerank.ENABLED:
             chunks = DistanceChunks(query, gallery, metric)
             return (products.as_distances().clone() for products in chunks)
-        logger.info("Test with rerank setting")
+        logger.info("re-ranking by the rule %r (TEST.RERANK.RULE)", rerank.RULE)
         return reranked_distances(
             query,
             gallery,
@@ -124,6 +124,7 @@ class CountingEvaluator(ReidEvaluator):
             k2=rerank.K2,
             lambda_value=rerank.LAMBDA,
             metric=metric,
+            rule=rerank.RULE,
         )
 
 

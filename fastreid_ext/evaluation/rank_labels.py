@@ -47,6 +47,24 @@ class RankLabels:
             )
         expect_images(num_query, num_gallery)
 
+    def is_ranked(self, junk_pid: int | None) -> NDArray[np.bool_] | None:
+        """Return a mask (G,) of the gallery images that are not junk; None if all are ranked.
+
+        Raises:
+            ValueError: a query of the junk id, or a gallery of nothing else.
+        """
+        if junk_pid is None:
+            return None
+        if (self.query_pids == junk_pid).any():
+            raise ValueError(
+                f"expected no query of person {junk_pid}, the id of junk images (junk_pid), got "
+                f"{(self.query_pids == junk_pid).sum()}; leave them out, or give another junk_pid"
+            )
+        ranked = self.gallery_pids != junk_pid
+        if not ranked.any():
+            raise ValueError(f"every gallery image is of person {junk_pid}, the id of junk images")
+        return None if ranked.all() else ranked
+
     def of_gallery(self, chosen: NDArray[np.bool_]) -> "RankLabels":
         """Return the labels of the same queries and of the chosen (G,) gallery images."""
         return dataclasses.replace(

@@ -10,6 +10,10 @@ Letters: Q queries, G gallery images, D feature dimension.
 
 Equal distances are ranked by gallery position, as a stable sort would.
 
+The official Market-1501 evaluation has two kinds of gallery images that are nobody's: distractors
+(id 0), which are ranked, and junk (id -1), which is removed before ranking. Here every id is ranked
+unless ``junk_pid`` names it; a gallery with images of person -1 and no ``junk_pid`` is warned of.
+
 [0] Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015 (CMC, AP, junk rule)
 [1] Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI 2021 (INP)
 """
@@ -32,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 APRule = Literal["fastreid", "market"]
 AP_RULES: tuple[APRule, ...] = ("fastreid", "market")
+_OFFICIAL_JUNK = -1  # person id of junk images in Market-1501's files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,28 +91,41 @@ def rank_metrics(
     *,
     metric: Metric = "cosine",
     ap_rule: APRule = "fastreid",
+    junk_pid: int | None = None,
 ) -> RankMetrics:
     """Rank the gallery for every query and return CMC, mAP and mINP.
 
     Args:
         query_features: (Q, D) finite reals of any float type, not necessarily normalised.
         gallery_features: (G, D), moved to the device of the queries, where the work is done.
-        query_pids: (Q,) whole numbers, the person ids; any int64, negative, with gaps or not.
+        query_pids: (Q,) whole numbers, the person ids; any int64, with gaps or not.
         gallery_pids: (G,).
         query_camids: (Q,) camera ids; gallery images of the query's person and camera are ignored.
         gallery_camids: (G,).
         metric: "cosine" (1 - cosine similarity) or "euclidean".
         ap_rule: "fastreid" averages the precision at each positive; "market" is the trapezoid of
             the official Market-1501 evaluation [0].
+        junk_pid: person id of gallery images that are removed before ranking, -1 for Market-1501's
+            files; None = every gallery image is ranked, those of no query's person as distractors.
 
     Raises:
         ValueError: shapes that do not agree, labels that are no whole numbers, features that are
             not finite or so large that distances are not, an empty gallery, an unknown metric or
-            rule, or no query with a valid match.
+            rule, a query of person ``junk_pid``, or no query with a valid match.
+
+    Example:
+        >>> features = torch.eye(3)
+        >>> rank_metrics(features[:1], features, [7], [7, -1, 3], [1], [2, 2, 2], junk_pid=-1).mAP
+        1.0
     """
-    chunks = DistanceChunks(query_features, gallery_features, metric)
     labels = RankLabels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
+    chunks = DistanceChunks(query_features, gallery_features, metric)
     labels.expect(len(chunks.query), len(chunks.gallery))
+    ranked = _ranked_images(labels, junk_pid)
+    if ranked is not None:
+        labels = labels.of_gallery(ranked)
+        gallery = chunks.gallery[torch.from_numpy(ranked).to(chunks.gallery.device)]
+        chunks = DistanceChunks(chunks.query, gallery, metric)
     return summary(score_chunks(chunks, labels), ap_rule)
 
 
@@ -119,6 +137,7 @@ def rank_distances(
     gallery_camids: ArrayLike,
     *,
     ap_rule: APRule = "fastreid",
+    junk_pid: int | None = None,
 ) -> RankMetrics:
     """Return the metrics of given distances, for example re-ranked ones.
 
@@ -130,21 +149,40 @@ def rank_distances(
         query_camids: (Q,).
         gallery_camids: (G,).
         ap_rule: as for :func:`rank_metrics`.
+        junk_pid: as for :func:`rank_metrics`.
 
     Raises:
         ValueError: as :func:`rank_metrics`, or NaN among the distances.
     """
     labels = RankLabels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
+    ranked = _ranked_images(labels, junk_pid)
+    of_ranked = labels if ranked is None else labels.of_gallery(ranked)
     if not isinstance(distances, np.ndarray | Tensor | list | tuple):
         labels.expect(len(labels.query_pids), len(labels.gallery_pids))
-        return summary(score_chunks(distances, labels), ap_rule)
+        if ranked is not None:
+            distances = (chunk[:, torch.from_numpy(ranked).to(chunk.device)] for chunk in distances)
+        return summary(score_chunks(distances, of_ranked), ap_rule)
     matrix = np.asarray(distances)
     if matrix.ndim != 2 or np.isnan(matrix).any():
         raise ValueError(f"expected distances (Q, G) without NaN, got shape {matrix.shape}")
     labels.expect(*matrix.shape)
+    if ranked is not None:
+        matrix = matrix[:, ranked]
     kind = np.float32 if matrix.dtype in (np.float16, np.float32) else np.float64
     whole = torch.from_numpy(np.ascontiguousarray(matrix, dtype=kind))
-    return summary(score_chunks([whole], labels), ap_rule)
+    return summary(score_chunks([whole], of_ranked), ap_rule)
+
+
+def _ranked_images(labels: RankLabels, junk_pid: int | None) -> NDArray[np.bool_] | None:
+    """Return the mask (G,) of the images to rank, None for all; warn of what looks like junk."""
+    distractors = int((labels.gallery_pids == _OFFICIAL_JUNK).sum())
+    if junk_pid is None and distractors and _OFFICIAL_JUNK not in labels.query_pids:
+        logger.warning(
+            "%d gallery images of person -1 are ranked as distractors; if they are junk, as in "
+            "Market-1501's files, junk_pid=-1 leaves them out",
+            distractors,
+        )
+    return labels.is_ranked(junk_pid)
 
 
 def summary(scores: QueryScores, ap_rule: APRule = "fastreid") -> RankMetrics:

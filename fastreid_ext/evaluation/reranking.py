@@ -19,6 +19,7 @@ Equal distances are ordered by position; fastreid leaves them to an unstable sor
 [0] Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Literal
 
@@ -38,8 +39,11 @@ from fastreid_ext.evaluation.reciprocal_sets import (
 
 Rule = Literal["evaluator", "released"]
 RULES: tuple[Rule, ...] = ("evaluator", "released")
+_ALONE = 0.999  # weight of an image in its own set beyond which its neighbours count for nothing
 _CHUNK_VALUES = 2**23  # re-ranked distances held at a time: 32 MiB of float32
 _PAIR_CHUNK = 2**12  # missing distances computed together: 8 KiB x D
+
+logger = logging.getLogger(__name__)
 
 
 def reranked_distances(
@@ -124,7 +128,25 @@ def _weights(chunks: DistanceChunks, k1: int, k2: int, rule: Rule) -> tuple[Near
     least.scatter_reduce_(0, members.row, distance, "amin")
     weight = torch.exp(least[members.row] - distance)  # shifted, so that no sum is 0
     total = weight.new_zeros(num_images).index_add_(0, members.row, weight)
-    return near, SparseRows(members.row, members.column, weight / total[members.row])
+    weight = weight / total[members.row]
+    _warn_of_vanishing_weights(members, weight)
+    return near, SparseRows(members.row, members.column, weight)
+
+
+def _warn_of_vanishing_weights(members: Members, weight: Tensor) -> None:
+    """Warn if nearly every image is alone in its set, so that no order can change.
+
+    Features that are not normalised lie so far apart that exp(-squared distance) is 0.
+    """
+    own = weight[members.row == members.column]
+    alone = (own > _ALONE).float().mean().item() if len(own) else 0.0
+    if alone > _ALONE:
+        logger.warning(
+            "re-ranking changes next to nothing: the neighbours of %.1f %% of the images have no "
+            "weight, because their distances are too large for exp(-squared distance); set "
+            "TEST.METRIC cosine, which normalises the features, or TEST.RERANK.RULE released",
+            100 * alone,
+        )
 
 
 class _Pairs:

@@ -6,9 +6,13 @@ from fastreid.config import get_cfg
 from fastreid.evaluation import ReidEvaluator
 from fastreid.utils import comm, compute_dist
 
+from fastreid_ext.config import add_fastreid_ext_config
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
+from fastreid_ext.evaluation.ranking import rank_distances
+from fastreid_ext.evaluation.reranking import reranked_distances
 
 NUM_QUERY = 12
+LABELS = ("targets", "camids")
 
 
 @pytest.fixture
@@ -30,6 +34,7 @@ def drawn_batches():
 
 def evaluate(evaluator_class, batches, *overrides):
     cfg = get_cfg()
+    add_fastreid_ext_config(cfg)
     cfg.merge_from_list(list(overrides))
     evaluator = evaluator_class(cfg, NUM_QUERY)
     evaluator.reset()
@@ -69,6 +74,18 @@ def test_gives_fastreids_numbers(batches, overrides):
     assert list(ours) == list(theirs)
     assert ours == pytest.approx(dict(theirs), abs=1e-4)
     assert 5 < market < ours["mAP"] < 100
+
+
+@pytest.mark.parametrize("rule", ["evaluator", "released"])
+def test_reranks_by_the_rule_of_the_configuration(batches, rule):
+    keys = ("TEST.RERANK.ENABLED", True, "TEST.RERANK.RULE", rule, "TEST.RERANK.K1", 6)
+    found = evaluate(CountingEvaluator, batches, *keys)
+    features = torch.cat([outputs for _, outputs in batches])
+    pids, camids = (torch.cat([inputs[key] for inputs, _ in batches]) for key in LABELS)
+    labels = [part for ids in (pids, camids) for part in (ids[:NUM_QUERY], ids[NUM_QUERY:])]
+    halves = (features[:NUM_QUERY], features[NUM_QUERY:])
+    expected = rank_distances(reranked_distances(*halves, k1=6, rule=rule), *labels)
+    assert found["mAP"] == pytest.approx(100 * expected.mAP)
 
 
 def test_an_empty_test_set_is_named():

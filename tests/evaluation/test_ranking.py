@@ -125,6 +125,33 @@ def test_hand_computed_list():
     assert got.mAP_by_rule == market.mAP_by_rule == {"fastreid": got.mAP, "market": market.mAP}
 
 
+@pytest.mark.parametrize("of", ["matrix", "chunks", "features"])
+def test_junk_is_removed_before_ranking_and_distractors_are_not(of, caplog):
+    """The positive is third behind an image of -1 and one of 0: second where -1 is junk."""
+    distances = np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)
+    labels = [[7], [-1, 0, 7, 7], [0], [1, 1, 1, 0]]
+
+    def ranked(**arguments):
+        if of == "features":
+            return rank_metrics([[0.0]], distances.T, *labels, metric="euclidean", **arguments)
+        given = distances if of == "matrix" else iter([torch.from_numpy(distances)])
+        return rank_distances(given, *labels, **arguments)
+
+    assert ranked(junk_pid=-1).mAP == 1 / 2
+    assert ranked(junk_pid=0).mAP == 1 / 2
+    assert not caplog.records
+    assert ranked().mAP == pytest.approx(1 / 3)
+    assert "1 gallery images of person -1 are ranked as distractors" in caplog.text
+
+
+def test_says_what_cannot_be_junk():
+    distances = np.zeros((1, 2))
+    with pytest.raises(ValueError, match="expected no query of person 3, the id of junk images"):
+        rank_distances(distances, [3], [3, 4], [0], [1, 1], junk_pid=3)
+    with pytest.raises(ValueError, match="every gallery image is of person 4"):
+        rank_distances(distances, [3], [4, 4], [0], [1, 1], junk_pid=4)
+
+
 def test_hand_computed_features():
     """Cosine ranks by angle, euclidean by length: the far image in the query's direction wins."""
     query, gallery = [[1.0, 0.0]], [[9.0, 1.0], [0.8, 0.6]]

@@ -179,3 +179,18 @@ def test_says_what_is_wrong():
         reranked_distances(query, gallery * torch.nan)
     with pytest.raises(ValueError, match="at least one query and one gallery image, got 60 and 0"):
         reranked_distances(query, gallery[:0])
+
+
+def test_warns_where_neighbours_have_no_weight(caplog):
+    """Features of length 50 lie so far apart that exp(-squared distance) is 0."""
+    query, gallery = features()
+    reranked(query, gallery, metric="cosine")
+    assert not caplog.records
+    plain = torch.cdist(50 * query, 50 * gallery).square().argsort(dim=1)
+    got = reranked(50 * query, 50 * gallery, metric="euclidean", lambda_value=0.3)
+    assert (torch.from_numpy(got).argsort(dim=1) == plain).float().mean() > 0.9
+    assert "re-ranking changes next to nothing" in caplog.text
+    assert "TEST.METRIC cosine" in caplog.text
+    caplog.clear()
+    reranked(50 * query, 50 * gallery, metric="euclidean", rule="released")
+    assert not caplog.records
