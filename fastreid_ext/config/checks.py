@@ -164,6 +164,15 @@ def _ranges(cfg: CfgNode) -> list[str]:
             f"expected MODEL.MIN_WEIGHTS_MATCHED in [0, 1], got {cfg.MODEL.MIN_WEIGHTS_MATCHED}",
         ),
         (
+            cfg.SOLVER.ITERS_PER_EPOCH >= 0,
+            f"expected SOLVER.ITERS_PER_EPOCH >= 0 (0 = by the images), got "
+            f"{cfg.SOLVER.ITERS_PER_EPOCH}",
+        ),
+        (
+            0 <= cfg.SOLVER.EMA.DECAY < 1,
+            f"expected SOLVER.EMA.DECAY in [0, 1), got {cfg.SOLVER.EMA.DECAY}; 0.9999 is usual",
+        ),
+        (
             cfg.SOLVER.LOG_PERIOD >= 1,
             f"expected SOLVER.LOG_PERIOD >= 1, got {cfg.SOLVER.LOG_PERIOD}",
         ),

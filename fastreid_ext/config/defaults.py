@@ -32,6 +32,20 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     # Steps with a NaN or infinite loss that one run may skip (weights untouched, images named in
     # the log) before it stops with an error; 0 = stop at the first, as fastreid does.
     cfg.SOLVER.NON_FINITE.MAX_SKIPPED = 0
+    # Iterations in an epoch: schedules, periods and resuming count such epochs. 0 = as many as the
+    # training images fill (with OncePerIdentitySampler the identities).
+    cfg.SOLVER.ITERS_PER_EPOCH = 0
+    # Parts of the model with a learning rate, decay or optimizer options of their own: a list of
+    # {"name": ..., "lr_factor": ..., "weight_decay": ..., <option of SOLVER.OPT>: ...}. "name" is
+    # read as in MODEL.FREEZE_LAYERS: whole names from the beginning, a regular expression.
+    # "lr_factor" multiplies the rate, factors of biases and heads included; the rest replaces.
+    # Where several entries name a parameter, the later one prevails (factors multiply).
+    cfg.SOLVER.PARAM_GROUPS = []
+    cfg.SOLVER.EMA = CN()
+    # Exponential moving average of the weights, written as model_ema.pth when training ends: share
+    # of the average that stays in each step, in [0, 1), e.g. 0.9999; 0 = none. Evaluations during
+    # training are of the model itself.
+    cfg.SOLVER.EMA.DECAY = 0.0
 
     # Folder that holds the data sets. "": the environment's FASTREID_DATASETS, or ./datasets, as
     # fastreid.

@@ -18,6 +18,7 @@ import torch
 from fastreid.utils.checkpoint import Checkpointer, _strip_prefix_if_present
 
 from fastreid_ext.atomic import atomic_write, atomic_write_text
+from fastreid_ext.engine.saved_weights import saved_weights
 from fastreid_ext.modeling.pretrained.files import refuse_other_content, said_of_pickle
 from fastreid_ext.modeling.pretrained.matching import Matching, match
 
@@ -30,6 +31,9 @@ _BACKBONE_ALONE = "weights of a backbone alone belong in MODEL.BACKBONE.PRETRAIN
 
 class AtomicCheckpointer(Checkpointer):
     """fastreid's checkpointer with atomic writing and strict reading.
+
+    Modules that a model leaves out (:mod:`fastreid_ext.engine.saved_weights`) are neither written
+    nor read, so they stay as they were built.
 
     Args:
         model: the model, wrapped by DDP or not.
@@ -62,7 +66,7 @@ class AtomicCheckpointer(Checkpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        weights = self.model.state_dict()
+        weights = saved_weights(self.model)
         self._refuse_non_finite(weights)
         states = {key: item.state_dict() for key, item in self.checkpointables.items()}
         path = Path(self.save_dir) / f"{name}.pth"
@@ -123,7 +127,7 @@ class AtomicCheckpointer(Checkpointer):
     ) -> Matching:
         self._convert_ndarray_to_tensor(weights)
         _strip_prefix_if_present(weights, "module.")
-        matching = match(self.model.state_dict(), weights)
+        matching = match(saved_weights(self.model), weights)
         is_resume = min_matched == 1.0
         if matching.share < min_matched or (is_resume and matching.classifiers):
             advice = (

@@ -38,20 +38,17 @@ class LearningSentinel(HookBase):
         self._before: dict[int, list[torch.Tensor]] = {}
 
     def before_step(self) -> None:
-        """Remember parameters before the first step and the loss scale before each."""
-        if not self._remaining:
-            return
-        if not self._before:
+        """Remember parameters before the first step."""
+        if self._remaining and not self._before:
             for index, group in self._groups_expected_to_move():
                 self._before[index] = [p.detach().clone() for p in group["params"]]
-        self._scale = self._loss_scale()
 
     def after_step(self) -> None:
         """Count applied updates and ask once there are enough."""
         if not self._remaining:
             return
         self._attempts += 1
-        if self.trainer.step_applied and self._loss_scale() >= self._scale:
+        if self.trainer.step_applied:
             self._remaining -= 1
         elif self._attempts > self._steps + _SKIPS_BEFORE_ALARM:
             raise RuntimeError(
@@ -62,10 +59,6 @@ class LearningSentinel(HookBase):
         if not self._remaining:
             self._ask()
             self._before.clear()
-
-    def _loss_scale(self) -> float:
-        scaler = self.trainer.grad_scaler
-        return 1.0 if scaler is None else scaler.get_scale()
 
     def _groups_expected_to_move(self) -> list[tuple[int, dict[str, Any]]]:
         freezing = self.trainer.iter < self._freeze_iters

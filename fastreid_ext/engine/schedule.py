@@ -13,10 +13,10 @@ from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS
 
 
 def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:
-    """Return the number of whole batches in an epoch; check that the schedule fits.
+    """Return the number of iterations in an epoch; check that the schedule fits.
 
-    An epoch is as many images as there are; with ``OncePerIdentitySampler`` it is
-    ``DATALOADER.NUM_INSTANCE`` images of every person.
+    That is ``SOLVER.ITERS_PER_EPOCH``, or else the whole batches in as many images as there are;
+    with ``OncePerIdentitySampler`` in ``DATALOADER.NUM_INSTANCE`` images of every person.
 
     Args:
         cfg: the configuration.
@@ -29,7 +29,7 @@ def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:
     batch, solver = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER
     if cfg.DATALOADER.SAMPLER_TRAIN == ONCE_PER_IDENTITY:
         images = persons * cfg.DATALOADER.NUM_INSTANCE
-    iterations = images // batch
+    iterations = solver.ITERS_PER_EPOCH or images // batch
     warmup = warmup_iterations(cfg, iterations)
     before = max(math.ceil(warmup / iterations), solver.DELAY_EPOCHS)
     if solver.SCHED == "CosineAnnealingLR" and before >= solver.MAX_EPOCH:

@@ -1,5 +1,9 @@
 """One training step: forward, backward, update. The only place where it is written.
 
+A method whose step is of another kind (two backward passes, two optimizers) derives from
+:class:`TrainingStep`, overrides :meth:`~TrainingStep.train_on` and is built by
+``Trainer.build_step``; docs/extending.md shows one.
+
 Numerically the step of fastreid's ``SimpleTrainer`` (full precision) and ``AMPTrainer`` (mixed
 precision); a test holds the two equal bit by bit. Different from them:
 
@@ -28,10 +32,11 @@ AUTOCAST_DTYPE = {"cuda": torch.float16, "cpu": torch.bfloat16}
 
 
 class TrainingStep:
-    """Draws a batch, computes its losses and updates the model.
+    """Fetches a batch, computes its losses and updates the model.
 
     Its attributes ``model``, ``data_loader``, ``optimizer`` and ``grad_scaler`` are what
-    ``DefaultTrainer`` looks up in its inner trainer.
+    ``DefaultTrainer`` looks up in its inner trainer. ``iteration`` is the number of the present
+    step, from 0.
     """
 
     def __init__(
@@ -64,7 +69,20 @@ class TrainingStep:
         needs_scaling = mixed_precision and self.device_type == "cuda"
         self.grad_scaler = torch.amp.GradScaler("cuda") if needs_scaling else None
         self.non_finite = NonFiniteLossPolicy(model, max_skipped)
+        self.iteration = 0
         self._batches: Iterator[dict[str, Any]] | None = None
+        self._data_time = 0.0
+        self._records: list[list[dict[str, Any]]] = []
+
+    def checkpointables(self) -> dict[str, Any]:
+        """Return the parts of the step that a checkpoint holds, by their key in it.
+
+        A step with a second optimizer adds it here, else ``--resume`` is not exact.
+        """
+        parts = {"optimizer": self.optimizer}
+        if self.grad_scaler is not None:
+            parts["grad_scaler"] = self.grad_scaler
+        return parts
 
     def start(self) -> None:
         """Start drawing batches."""
@@ -81,7 +99,8 @@ class TrainingStep:
         """Run one step and write its metrics to fastreid's event storage.
 
         Returns:
-            False if the step was skipped because a loss was not finite.
+            False if nothing was updated: a loss was not finite, or gradients overflowed under loss
+            scaling.
 
         Raises:
             FloatingPointError: a loss is not finite and no more steps may be skipped.
@@ -91,41 +110,87 @@ class TrainingStep:
             raise RuntimeError("expected the model in training mode, got eval; call model.train()")
         began = time.perf_counter()
         batch = next(self._batches)
-        data_time = time.perf_counter() - began
+        self._data_time = time.perf_counter() - began
+        self.iteration = iteration
+        self._records = []
         self.non_finite.before_forward()
-        losses, total = self._forward(batch)
-        on_host = _LossCopy(losses)
-        self._backward(total)
-        records = comm.all_gather({"losses": on_host.wait(), "data_time": data_time})
-        if not all(is_finite(record["losses"]) for record in records):
-            self.non_finite.handle(iteration, on_host.wait(), batch)
-            return False
-        self._update()
-        _write_metrics(records)
-        return True
+        is_applied = self.train_on(batch)
+        if self._records:
+            _write_metrics(self._records)
+        return is_applied
 
-    def _forward(self, batch: dict[str, Any]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def train_on(self, batch: dict[str, Any]) -> bool:
+        """Train on one batch; the method that a step of another kind overrides.
+
+        Returns:
+            Whether the model was updated.
+        """
+        losses = self.losses(batch)
+        on_host = LossCopy(losses)
+        self.backward(sum(losses.values()))
+        return self.is_finite_everywhere(on_host, batch) and self.update()
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the model's losses for a batch by name, under autocast where that is on."""
         dtype = AUTOCAST_DTYPE.get(self.device_type)
         with torch.autocast(self.device_type, dtype=dtype, enabled=self.mixed_precision):
-            losses = self.model(batch)
-            return losses, sum(losses.values())
+            return self.model(batch)
 
-    def _backward(self, total: torch.Tensor) -> None:
+    def backward(self, total: torch.Tensor) -> None:
+        """Replace the gradients of the optimizer's parameters by those of a scalar loss."""
         # None would cut fastreid's flat gradient buffers off, see compat.keep_flat_gradients.
         self.optimizer.zero_grad(set_to_none=False)
         (total if self.grad_scaler is None else self.grad_scaler.scale(total)).backward()
 
-    def _update(self) -> None:
+    def is_finite_everywhere(self, losses: "LossCopy", batch: dict[str, Any]) -> bool:
+        """Ask all processes whether these losses are finite; if so, keep them as metrics.
+
+        Call it after :meth:`backward` and before :meth:`update`, on all processes, once for each
+        set of losses; the names of the sets must differ. After False the buffers of the model are
+        those from before the step.
+
+        Raises:
+            FloatingPointError: a loss is not finite and no more steps may be skipped.
+        """
+        values = losses.wait()
+        records = comm.all_gather({"losses": values, "data_time": self._data_time})
+        if all(is_finite(record["losses"]) for record in records):
+            self._records.append(records)
+            return True
+        self._records = []
+        self.non_finite.handle(self.iteration, values, batch)
+        return False
+
+    def update(self, optimizer: torch.optim.Optimizer | None = None) -> bool:
+        """Update parameters from their gradients.
+
+        Args:
+            optimizer: optimizer to step; None = :attr:`optimizer`.
+
+        Returns:
+            False if loss scaling found an overflow and left the parameters alone.
+        """
+        optimizer = self.optimizer if optimizer is None else optimizer
         if self.grad_scaler is None:
-            self.optimizer.step()
+            optimizer.step()
+            has_stepped = True
         else:
-            self.grad_scaler.step(self.optimizer)
-            self.grad_scaler.update()
+            has_stepped = self._scaled_update(optimizer)
         if isinstance(self.param_wrapper, ContiguousParams):
             self.param_wrapper.assert_buffer_is_valid()
+        return has_stepped
+
+    def _scaled_update(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Step unless gradients overflowed; the hook tells so without another wait for the GPU."""
+        stepped: list[bool] = []
+        hook = optimizer.register_step_post_hook(lambda *_: stepped.append(True))
+        self.grad_scaler.step(optimizer)
+        hook.remove()
+        self.grad_scaler.update()
+        return bool(stepped)
 
 
-class _LossCopy:
+class LossCopy:
     """Loss terms on their way to the host; started before backward, so not waiting for it."""
 
     def __init__(self, losses: dict[str, torch.Tensor]) -> None:
@@ -143,15 +208,22 @@ class _LossCopy:
         return dict(zip(self._names, self._values.tolist(), strict=True))
 
 
-def _write_metrics(records: list[dict[str, Any]]) -> None:
-    """Write the mean loss terms of all processes under fastreid's names, on the main process."""
+def _write_metrics(passes: list[list[dict[str, Any]]]) -> None:
+    """Write the mean loss terms of all processes under fastreid's names, on the main process.
+
+    Args:
+        passes: for each set of losses of the step the records of all processes.
+    """
     if not comm.is_main_process():
         return
     storage = get_event_storage()
     # The slowest loader is the one everybody waited for.
-    storage.put_scalar("data_time", max(record["data_time"] for record in records))
-    names = records[0]["losses"]
-    means = {name: np.mean([record["losses"][name] for record in records]) for name in names}
+    storage.put_scalar("data_time", max(record["data_time"] for record in passes[0]))
+    means = {
+        name: np.mean([record["losses"][name] for record in records])
+        for records in passes
+        for name in records[0]["losses"]
+    }
     storage.put_scalar("total_loss", sum(means.values()))
     if len(means) > 1:
         storage.put_scalars(**means)

@@ -17,8 +17,10 @@ from fastreid.utils import comm
 from fastreid.utils.events import EventWriter
 from fastreid.utils.precision_bn import get_bn_modules
 from torch import nn
+from torch.optim import Optimizer
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
+from fastreid_ext.engine.averaging import AveragedWeights
 from fastreid_ext.engine.buffers import SharedBuffers
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.hooks import (
@@ -30,6 +32,7 @@ from fastreid_ext.engine.hooks import (
 from fastreid_ext.engine.launch import wrap_for_processes
 from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
+from fastreid_ext.engine.optimizer import build_optimizer
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
 from fastreid_ext.engine.schedule import (
     build_lr_scheduler,
@@ -43,6 +46,12 @@ from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.modeling.meta_arch import add_view_losses
 
 logger = logging.getLogger(__name__)
+
+# What a checkpoint holds beside the checkpointables.
+_OTHER_KEYS = {
+    *("model", "epoch", "iteration", "skipped_steps", "run", "metric", "best_metric"),
+    "random_states",
+}
 
 
 class Trainer(DefaultTrainer):
@@ -64,13 +73,8 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg = with_classes(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)
-        self._trainer = TrainingStep(
-            wrap_for_processes(model),
-            data_loader,
-            optimizer,
-            param_wrapper,
-            mixed_precision=cfg.SOLVER.AMP.ENABLED,
-            max_skipped=cfg.SOLVER.NON_FINITE.MAX_SKIPPED,
+        self._trainer = self.build_step(
+            wrap_for_processes(model), data_loader, optimizer, param_wrapper
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer, self.iters_per_epoch)
         self.checkpointer = self._build_checkpointer()
@@ -84,6 +88,7 @@ class Trainer(DefaultTrainer):
         self._random_state: Mapping[str, Any] | None = None
         self._last_eval_results: dict[str, Any] = {}
         self.register_hooks(self.build_hooks())
+        self._save_state_of_hooks()
 
     def train(self) -> dict[str, Any]:
         """Train from the current epoch to the last.
@@ -164,7 +169,10 @@ class Trainer(DefaultTrainer):
         }
 
     def build_hooks(self) -> list[hooks.HookBase]:
-        """Return fastreid's hooks for time, learning rate, precise BN and freezing, and ours."""
+        """Return fastreid's hooks for time, learning rate, precise BN and freezing, and ours.
+
+        A method adds its own in :meth:`build_method_hooks`.
+        """
         cfg = self.cfg
         self._checkpoints = PeriodicCheckpoints(
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, self._metric_name()
@@ -178,12 +186,31 @@ class Trainer(DefaultTrainer):
                 hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS)
             )
         built.append(SharedBuffers())
+        built += self.build_method_hooks()
         if self._evaluates():
             built.append(PeriodicEvaluation(cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():
             built.append(PeriodicWriting(self.build_writers, cfg.SOLVER.LOG_PERIOD))
         # After the writers: metrics that a crash leaves behind a checkpoint are trimmed on resume.
         return [*built, self._checkpoints]
+
+    def build_method_hooks(self) -> list[hooks.HookBase]:
+        """Return the hooks of the method, which run before evaluation, metrics and checkpoints.
+
+        These are what the meta-architecture's ``training_hooks(cfg)`` returns, where it has that,
+        and the average of ``SOLVER.EMA``. A project overrides this and adds its own.
+
+        A hook with ``state_dict`` and ``load_state_dict`` is in the checkpoint, under the key
+        ``checkpoint_name`` that it must have. Its state must be equal on all processes, and made
+        of what ``torch.load(weights_only=True)`` reads: tensors, numbers, strings, lists, dicts.
+        """
+        model = getattr(self.model, "module", self.model)
+        build = getattr(model, "training_hooks", None)
+        built = [] if build is None else list(build(self.cfg))
+        if self.cfg.SOLVER.EMA.DECAY > 0:
+            decay, folder = self.cfg.SOLVER.EMA.DECAY, self.cfg.OUTPUT_DIR
+            built.append(AveragedWeights(model, decay=decay, output_dir=folder))
+        return built
 
     def build_writers(self) -> list[EventWriter]:
         """Return writers for the console, ``metrics.json`` and TensorBoard."""
@@ -197,6 +224,34 @@ class Trainer(DefaultTrainer):
         counts = [p.numel() for p in model.parameters() if p.requires_grad]
         logger.info("%s with %.2f M parameters to train", type(model).__name__, sum(counts) / 1e6)
         return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> tuple[Optimizer, Any]:
+        """Return the optimizer and what holds its parameters, see :func:`build_optimizer`."""
+        return build_optimizer(cfg, model)
+
+    def build_step(
+        self,
+        model: nn.Module,
+        data_loader: Any,
+        optimizer: Optimizer,
+        param_wrapper: Any,
+        *,
+        kind: type[TrainingStep] = TrainingStep,
+    ) -> TrainingStep:
+        """Return the training step.
+
+        A project with a step of another kind overrides this, and calls it with its class as
+        ``kind``.
+        """
+        return kind(
+            model,
+            data_loader,
+            optimizer,
+            param_wrapper,
+            mixed_precision=self.cfg.SOLVER.AMP.ENABLED,
+            max_skipped=self.cfg.SOLVER.NON_FINITE.MAX_SKIPPED,
+        )
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
@@ -237,9 +292,7 @@ class Trainer(DefaultTrainer):
         return f"{tests[0]}/metric" if len(set(tests)) > 1 else "metric"
 
     def _build_checkpointer(self) -> AtomicCheckpointer:
-        items = {"optimizer": self.optimizer, **self.scheduler}
-        if self.grad_scaler is not None:
-            items["grad_scaler"] = self.grad_scaler
+        items = {**self._trainer.checkpointables(), **self.scheduler}
         if FreezeCounter.exists_in(self.optimizer):
             items["freeze_counter"] = FreezeCounter(self.optimizer)
         return AtomicCheckpointer(
@@ -249,6 +302,20 @@ class Trainer(DefaultTrainer):
             save_to_disk=comm.is_main_process(),
             **items,
         )
+
+    def _save_state_of_hooks(self) -> None:
+        """Put every hook that has a state into the checkpoints."""
+        items = self.checkpointer.checkpointables
+        for hook in self._hooks:
+            if not hasattr(hook, "state_dict"):
+                continue
+            name = getattr(hook, "checkpoint_name", "")
+            if not name or name in {*items, *_OTHER_KEYS}:
+                raise ValueError(
+                    f"expected a checkpoint_name of its own on the hook {type(hook).__name__}, "
+                    f"which has a state_dict, got '{name}'; give its class one"
+                )
+            items[name] = hook
 
     def _precise_bn(self) -> hooks.PreciseBN:
         cfg = self.cfg.clone()

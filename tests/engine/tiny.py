@@ -1,10 +1,14 @@
 """What the tests of the engine train: a tiny run on a tiny Market-1501 tree, and drawn batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from fastreid.config import CfgNode
 
+from fastreid_ext.engine import Trainer
+from fastreid_ext.engine.checkpoint import read_checkpoint
+from fastreid_ext.engine.setup import prepare_run
 from fastreid_ext.engine.step import TrainingStep
 
 # 48 images in batches of 8 (4 identities x 2): 6 iterations an epoch.
@@ -61,3 +65,51 @@ def started(step: TrainingStep) -> Callable[[], bool]:
     """Start a step and return a function that runs it."""
     step.start()
     return lambda: step.run(0)
+
+
+def run(
+    kind: type[Trainer], cfg: CfgNode, *, resume: bool = False, stop_at: int | None = None
+) -> Trainer:
+    """Train with a trainer of a test's own; end as Ctrl-C does before iteration ``stop_at``."""
+
+    class Stopped(kind):
+        def run_step(self) -> None:
+            if self.iter == stop_at:
+                raise KeyboardInterrupt
+            super().run_step()
+
+    trainer = Stopped(prepare_run(cfg, resume=resume))
+    trainer.resume_or_load(resume)
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        assert stop_at is not None
+    return trainer
+
+
+def assert_equal_checkpoints(one: Path | str, other: Path | str) -> None:
+    """Hold the last checkpoints of two runs equal, all states included, bit by bit."""
+    ours, theirs = (read_checkpoint(Path(path) / "model_final.pth") for path in (one, other))
+    for checkpoint in (ours, theirs):
+        checkpoint.pop("config", None)  # names the folder of the run
+    assert list(differences(ours, theirs)) == []
+
+
+def differences(one: object, other: object, name: str = "") -> Iterator[str]:
+    """Yield the places in which two nested states differ."""
+    if isinstance(one, torch.Tensor):
+        if not (isinstance(other, torch.Tensor) and torch.equal(one, other)):
+            yield name
+    elif isinstance(one, dict):
+        if not (isinstance(other, dict) and one.keys() == other.keys()):
+            yield name
+        else:
+            for key in one:
+                yield from differences(one[key], other[key], f"{name}.{key}")
+    elif isinstance(one, list | tuple):
+        if len(one) != len(other):
+            yield name
+        for index, (mine, yours) in enumerate(zip(one, other, strict=False)):
+            yield from differences(mine, yours, f"{name}.{index}")
+    elif one != other:
+        yield name
