@@ -94,9 +94,10 @@ def _add_generated_persons(cfg: CfgNode) -> None:
     # "new": every generated identity is a class of its own (pre-training). "kept": a generated
     # identity is the identity of the real set it was made from (augmentation).
     generated.PERSON_IDS = "new"
-    # Camera of a generated image: "row" = the row's camera_id; "source" = that of its first source
-    # image; "single" = one camera for the whole set; "per_image" = each image a camera of its own.
-    generated.CAMERA_RULE = "row"
+    # Camera of a generated image: "single" = one camera for the whole set; "row" = the row's
+    # camera_id, which tools/generate_persons.py does not write; "source" = that of its first source
+    # image; "per_image" = each image a camera of its own.
+    generated.CAMERA_RULE = "single"
     # Most images used of one identity; 0 = all.
     generated.MAX_PER_IDENTITY = 0
     # Share of every batch that is generated, in [0, 1), instead of the order of SAMPLER_TRAIN; 0 =

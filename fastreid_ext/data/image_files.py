@@ -1,7 +1,6 @@
 """Which files are images, and finding all of them below a folder."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,37 +13,35 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def images_below(folder: str | Path, left_out: Counter[str] | None = None) -> Iterator[str]:
+def image_names(folder: str | Path) -> list[str]:
+    """Return the sorted names of the images in one folder; hidden files are none."""
+    return sorted(
+        name for name in os.listdir(folder) if is_image_name(name) and not name.startswith(".")
+    )
+
+
+def images_below(folder: str | Path) -> Iterator[str]:
     """Yield the paths of the images below a folder in sorted order.
 
     Links are followed; a folder that can be reached in several ways is entered once. Hidden files
     and folders are left out. Only the names in one folder are kept at a time.
 
-    Args:
-        folder: where to look.
-        left_out: gets the number of files and folders that were passed over, by reason.
-
     Raises:
         OSError: a folder cannot be read.
     """
-    counts = Counter[str]() if left_out is None else left_out
-    yield from _below(os.fspath(folder), counts, set())
+    yield from _below(os.fspath(folder), set())
 
 
-def _below(folder: str, left_out: Counter[str], entered: set[tuple[int, int]]) -> Iterator[str]:
+def _below(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
     for name in _names_in(folder, entered):
         path = os.path.join(folder, name)
         if name.startswith("."):
-            left_out["hidden"] += 1
-        elif not name.endswith("/"):
+            continue
+        if not name.endswith("/"):
             if is_image_name(name):
                 yield path
-            else:
-                left_out[other_suffix(name)] += 1
-        elif _identity(path) in entered:
-            left_out["links to folders that are read already"] += 1
-        else:
-            yield from _below(path[:-1], left_out, entered)
+        elif _identity(path) not in entered:
+            yield from _below(path[:-1], entered)
 
 
 def other_suffix(name: str) -> str:

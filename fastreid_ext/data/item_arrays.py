@@ -251,18 +251,24 @@ class _Column:
     def __init__(self) -> None:
         self._codes = array("q")
         self._names: dict[str, int] = {}
-        self._is_named = False
+        self._has_numbers = False
 
     def append(self, value: Any) -> None:
         if isinstance(value, str):
-            self._is_named = True
             value = self._names.setdefault(value, len(self._names))
+        else:
+            self._has_numbers = True
         self._codes.append(int(value))
 
     def sorted(self) -> tuple[NDArray[np.integer], TextArray | None]:
         """Return numbers as they are, or places in the sorted names."""
         codes = np.array(self._codes, np.int64)
-        if not self._is_named:
+        if self._names and self._has_numbers:
+            raise TypeError(
+                "expected pids (and camids) that are all strings or all numbers, got both; give "
+                "strings '<data set>_<id>' for training, numbers for a test"
+            )
+        if not self._names:
             return codes, None
         names = sorted(self._names)
         rank = np.empty(len(names), np.int32)

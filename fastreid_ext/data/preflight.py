@@ -1,26 +1,40 @@
 """Look at the data of a run before it starts: is it there, readable, and enough for the batches?"""
 
+import hashlib
+import itertools
+import logging
 import os
-import statistics
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 
+import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.utils import comm
+from numpy.typing import NDArray
 from tabulate import tabulate
 
+from fastreid_ext.config.data_settings import GENERATED
 from fastreid_ext.data.build import mixed_batches, sampling_problems
+from fastreid_ext.data.datasets.market_folder import MarketFolder
 from fastreid_ext.data.image_check import unreadable_images
+from fastreid_ext.data.item_arrays import ItemArrays, TextArray
+from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
 from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
 
 HEADERS = ("data set", "split", "images", "persons", "images per person", "one image", "cameras")
 
 # Sets whose training persons are renumbered from 0, so that equal numbers are no equal persons.
 _RENUMBERED = ("cuhk03",)
+# fastreid's classes that read every .jpg file of their folders, and no other file.
+_READ_WHOLE_FOLDERS = ("Market1501", "DukeMTMC")
 # Files named in the report; the rest is counted.
 _MOST_NAMED = 50
+# From here on decoding every image takes an hour on 16 cores.
+_MANY_IMAGES = 1_000_000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -29,11 +43,13 @@ class PreflightReport:
 
     Attributes:
         rows: cells of the table, under ``HEADERS``.
+        left_out: files that a data set does not use, by reason, a line per data set.
         problems: what stops a run, each with what to do.
         warnings: what does not.
     """
 
     rows: list[tuple] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -43,9 +59,10 @@ class PreflightReport:
         return not self.problems
 
     def __str__(self) -> str:
-        """Table, then warnings, then problems."""
+        """Table and files left out, then warnings, then problems."""
         table = tabulate(self.rows, headers=HEADERS, tablefmt="pipe", numalign="left")
         lines = [table] if self.rows else []
+        lines += [f"left out: {text}" for text in self.left_out]
         lines += [f"warning: {text}" for text in self.warnings]
         lines += [f"problem: {text}" for text in self.problems]
         return "\n".join(lines)
@@ -61,19 +78,22 @@ def preflight(cfg: CfgNode, *, world_size: int | None = None) -> PreflightReport
 
     Args:
         cfg: a checked configuration; ``DATASETS.PREFLIGHT`` "full" decodes all images, "headers"
-            opens them, "off" does not touch them (and only them).
+            opens them, "off" does not touch them (and only them). Empty ``DATASETS.NAMES``: the
+            test sets alone are checked.
         world_size: number of training processes; None for the present number.
     """
     report = PreflightReport()
     world_size = world_size or comm.get_world_size()
-    paths: dict[str, None] = {}  # a set in order
-    training = _check_training(cfg, world_size, report)
-    if training:
-        paths.update((path, None) for path, _, _ in training.items)
-    for name in cfg.DATASETS.TESTS:
-        paths.update((path, None) for path in _check_test(cfg, name, training, report))
+    training = _check_training(cfg, world_size, report) if cfg.DATASETS.NAMES else None
+    own = training.by_set() if training else {}
+    paths = {name: [items.paths] for name, items in own.items()}  # of each data set
+    for name in dict.fromkeys(cfg.DATASETS.TESTS):
+        items = _check_test(cfg, name, training, report)
+        paths.setdefault(name, []).append(items.paths)
+    for name, parts in paths.items():
+        _check_left_out(cfg, name, parts, report)
     if cfg.DATASETS.PREFLIGHT != "off":
-        _check_files(list(paths), cfg.DATASETS.PREFLIGHT, report)
+        _check_files(list(itertools.chain(*paths.values())), cfg.DATASETS.PREFLIGHT, report)
     report.problems = list(dict.fromkeys(report.problems))  # a set missing for training and test
     return report
 
@@ -84,28 +104,32 @@ def _check_training(cfg: CfgNode, world_size: int, report: PreflightReport) -> T
     except (OSError, ValueError, ImportError) as error:
         report.problems.append(str(error))
         return None
-    for name in dict.fromkeys(training.source):
-        own = list(compress(training.items, (source == name for source in training.source)))
+    for name, own in training.by_set().items():
         report.rows.append(_row(name, "train", own))
     report.problems += sampling_problems(cfg, training, world_size)
     _check_singles(cfg, training, report)
     _check_share(cfg, training, report)
-    _check_left_out(cfg, training, report)
+    _check_generated_only(cfg, training, report)
     _check_duplicates(training, report)
     return training
 
 
-def _row(name: str, split: str, items: list[tuple]) -> tuple:
-    counts = list(Counter(pid for _, pid, _ in items).values())
-    spread = f"{min(counts)} / {statistics.median(counts):g} / {max(counts)}"
-    cameras = len({camid for _, _, camid in items})
-    return name, split, len(items), len(counts), spread, counts.count(1), cameras
+def _row(name: str, split: str, items: ItemArrays) -> tuple:
+    counts = _images_of_each(items)
+    spread = f"{counts.min()} / {np.median(counts):g} / {counts.max()}"
+    cameras = len(items.dense_camids()[1])
+    return name, split, len(items), len(counts), spread, int((counts == 1).sum()), cameras
+
+
+def _images_of_each(items: ItemArrays) -> NDArray[np.int64]:
+    """Return the number of images of each identity."""
+    return np.bincount(items.dense_pids()[0])
 
 
 def _check_singles(cfg: CfgNode, training: TrainingItems, report: PreflightReport) -> None:
-    counts = Counter(pid for _, pid, _ in training.items)
+    counts = _images_of_each(training.items)
     instances = cfg.DATALOADER.NUM_INSTANCE
-    single = sum(count == 1 for count in counts.values())
+    single = int((counts == 1).sum())
     if single and "Identity" in cfg.DATALOADER.SAMPLER_TRAIN:
         report.warnings.append(
             f"{single} of {len(counts)} persons have one training image: their "
@@ -115,25 +139,27 @@ def _check_singles(cfg: CfgNode, training: TrainingItems, report: PreflightRepor
 
 
 def _check_share(cfg: CfgNode, training: TrainingItems, report: PreflightReport) -> None:
+    if not cfg.DATASETS.GENERATED.BATCH_SHARE:
+        return
     mixed = mixed_batches(cfg, training, world_size=1)
-    if not cfg.DATASETS.GENERATED.BATCH_SHARE or not mixed.within_persons:
+    if not mixed.within_persons:
         return
     if one_kind := mixed.persons_of_one_kind():
         report.warnings.append(
-            f"{one_kind} of {len({pid for _, pid, _ in training.items})} persons have real images "
+            f"{one_kind} of {len(training.items.dense_pids()[1])} persons have real images "
             "only or generated ones only and give just those, so batches with them do not have the "
             f"DATASETS.GENERATED.BATCH_SHARE of {cfg.DATASETS.GENERATED.BATCH_SHARE:g}"
         )
 
 
-def _check_left_out(cfg: CfgNode, training: TrainingItems, report: PreflightReport) -> None:
+def _check_generated_only(cfg: CfgNode, training: TrainingItems, report: PreflightReport) -> None:
     """A small set of persons is none if generated images bring the others back."""
     if not cfg.DATASETS.SUBSET or cfg.DATASETS.GENERATED.PERSON_IDS != "kept":
         return
-    pids = [pid for _, pid, _ in training.items]
-    generated = set(compress(pids, training.is_generated))
-    only = generated.difference(compress(pids, (not made for made in training.is_generated)))
-    if only:
+    pids = training.items.dense_pids()[0]
+    is_generated = np.array(training.is_generated, bool)
+    only = np.setdiff1d(pids[is_generated], pids[~is_generated])
+    if len(only):
         report.warnings.append(
             f"{len(only)} persons are trained on from generated images only: DATASETS.SUBSET "
             f"{cfg.DATASETS.SUBSET} leaves their real images out, not the generated ones; generate "
@@ -143,8 +169,11 @@ def _check_left_out(cfg: CfgNode, training: TrainingItems, report: PreflightRepo
 
 def _check_duplicates(training: TrainingItems, report: PreflightReport) -> None:
     persons: dict[str, set[str]] = {}
-    for path, pid, _ in training.items:
+    repeats: Counter[str] = Counter()
+    for place in _repeated(training.items.paths):
+        path, pid, _ = training.items[place]
         persons.setdefault(os.path.abspath(path), set()).add(pid)
+        repeats[os.path.abspath(path)] += 1
     shared = [path for path, pids in persons.items() if len(pids) > 1]
     if shared:
         pids = ", ".join(sorted(persons[shared[0]]))
@@ -152,7 +181,7 @@ def _check_duplicates(training: TrainingItems, report: PreflightReport) -> None:
             f"{len(shared)} images are listed under several persons (e.g. {shared[0]} as {pids}); "
             "is a generated set listed twice in DATASETS.GENERATED.ROOTS? Keep one"
         )
-    repeated = len(training.items) - len(persons)
+    repeated = repeats.total() - len(repeats)
     if repeated:
         report.warnings.append(
             f"{repeated} training images are listed more than once; is a data set named twice in "
@@ -160,31 +189,50 @@ def _check_duplicates(training: TrainingItems, report: PreflightReport) -> None:
         )
 
 
+def _repeated(paths: Sequence[str]) -> list[int]:
+    """Return the places of all paths that occur more than once, 8 bytes per path at work."""
+    hashes = np.fromiter(
+        (_hash_of(os.path.abspath(path)) for path in paths), np.uint64, count=len(paths)
+    )
+    order = np.argsort(hashes, kind="stable")
+    is_same = hashes[order][1:] == hashes[order][:-1]
+    repeated = np.concatenate([is_same, [False]]) | np.concatenate([[False], is_same])
+    return sorted(order[repeated].tolist()) if len(paths) else []
+
+
+def _hash_of(path: str) -> int:
+    digest = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 def _check_test(
     cfg: CfgNode, name: str, training: TrainingItems | None, report: PreflightReport
-) -> list[str]:
-    """Check one test set; returns its image paths."""
+) -> ItemArrays:
+    """Check one test set; returns its images."""
     try:
         items, num_query = query_and_gallery(cfg, name)
     except (OSError, ValueError, ImportError) as error:
         report.problems.append(str(error))
-        return []
+        return ItemArrays.of([])
     query, gallery = items[:num_query], items[num_query:]
     report.rows += [_row(name, "query", query), _row(name, "gallery", gallery)]
     _check_matches(name, query, gallery, report)
     if training:
         _check_overlap(cfg, name, training, items, report)
-    return [path for path, _, _ in items]
+    return items
 
 
 def _check_matches(
-    name: str, query: list[tuple], gallery: list[tuple], report: PreflightReport
+    name: str, query: ItemArrays, gallery: ItemArrays, report: PreflightReport
 ) -> None:
     """A query counts only if the gallery has its person from another camera."""
     cameras: dict[int, set[int]] = {}
-    for _, pid, camid in gallery:
+    for pid, camid in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
         cameras.setdefault(pid, set()).add(camid)
-    without = sum(not cameras.get(pid, set()) - {camid} for _, pid, camid in query)
+    without = sum(
+        not cameras.get(pid, set()) - {camid}
+        for pid, camid in zip(query.pids.tolist(), query.camids.tolist(), strict=True)
+    )
     if without == len(query):
         report.problems.append(
             f"none of the {len(query)} queries of {name} has its person in the gallery from "
@@ -201,16 +249,22 @@ def _check_overlap(
     cfg: CfgNode,
     name: str,
     training: TrainingItems,
-    items: list[tuple[str, int, int]],
+    items: ItemArrays,
     report: PreflightReport,
 ) -> None:
     """Persons of the test must be new to the model."""
     dataset_name = DATASET_REGISTRY.get(name).dataset_name
-    training_pids = {pid for _, pid, _ in training.items}
-    test_pids = {f"{dataset_name}_{pid}" for _, pid, _ in items}
-    shared = set() if dataset_name in _RENUMBERED else training_pids & test_pids
-    training_paths = {os.path.abspath(path) for path, _, _ in training.items}
-    shared_paths = sum(os.path.abspath(path) in training_paths for path, _, _ in items)
+    test_pids = set(map(str, np.unique(items.pids).tolist()))
+    starts = [f"{dataset_name}_", f"{dataset_name}_test_"]  # the second: DATASETS.COMBINEALL
+    if dataset_name in _RENUMBERED:
+        del starts[0]
+    shared = [
+        pid
+        for pid in training.items.dense_pids()[1]
+        if any(pid.startswith(start) and pid[len(start) :] in test_pids for start in starts)
+    ]
+    test_paths = set(map(os.path.abspath, items.paths))
+    shared_paths = len(test_paths.intersection(map(os.path.abspath, training.items.paths)))
     if not shared and not shared_paths:
         return
     found = f"{len(shared)} persons and {shared_paths} images of the test of {name}"
@@ -222,15 +276,44 @@ def _check_overlap(
         examples = ", ".join(sorted(shared)[:3])
         report.problems.append(
             f"{found} are also in training (e.g. {examples or 'the same files'}), so its results "
-            "would mean nothing; remove them from one side"
+            "would mean nothing; remove them from one side, or number the persons of training and "
+            "test apart if they are other people"
         )
 
 
-def _check_files(paths: list[str], mode: str, report: PreflightReport) -> None:
-    broken = unreadable_images(paths, decode=mode == "full")
+def _check_left_out(
+    cfg: CfgNode, name: str, parts: Sequence[TextArray], report: PreflightReport
+) -> None:
+    """Say which files beside the images are not used; a cut training set leaves out on purpose."""
+    if name == GENERATED or (cfg.DATASETS.SUBSET and name in cfg.DATASETS.NAMES):
+        return
+    counts = left_out(itertools.chain(*parts))
+    if not counts:
+        return
+    report.left_out.append(f"{name}: {in_words(counts)}")
+    is_whole = name in _READ_WHOLE_FOLDERS or issubclass(DATASET_REGISTRY.get(name), MarketFolder)
+    used = sum(map(len, parts))
+    unused = counts[UNUSED] + counts[IN_SUBFOLDERS]
+    if is_whole and unused:
+        advice = (
+            "fastreid's class reads .jpg files only; convert them, or use PersonFolder"
+            if name in _READ_WHOLE_FOLDERS and counts[UNUSED]
+            else "move them up into the folder of their split"
+        )
+        report.warnings.append(
+            f"{unused} images in the folders of {name} are not used, {used} are; {advice}"
+        )
+
+
+def _check_files(parts: Sequence[Sequence[str]], mode: str, report: PreflightReport) -> None:
+    total = sum(map(len, parts))
+    if mode == "full" and total > _MANY_IMAGES:
+        logger.info("Decoding %d images (DATASETS.PREFLIGHT full); headers only opens them", total)
+    found = (unreadable_images(paths, decode=mode == "full") for paths in parts)
+    broken = dict(itertools.chain(*found))
     report.problems += [
         f"{path} cannot be read: {reason}; restore or remove it"
-        for path, reason in broken[:_MOST_NAMED]
+        for path, reason in itertools.islice(broken.items(), _MOST_NAMED)
     ]
     if len(broken) > _MOST_NAMED:
-        report.problems.append(f"and {len(broken) - _MOST_NAMED} more of {len(paths)} images")
+        report.problems.append(f"and {len(broken) - _MOST_NAMED} more of {total} images")

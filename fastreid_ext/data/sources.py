@@ -145,6 +145,14 @@ def _training_split(cfg: CfgNode, name: str) -> tuple[ItemArrays, Path, Path]:
     dataset = open_dataset(cfg, name, combineall=cfg.DATASETS.COMBINEALL)
     with _explained(name, cfg):
         items = _sorted_items(dataset.train)
+    if name == GENERATED and not len(items):
+        raise ValueError(
+            f"{', '.join(cfg.DATASETS.GENERATED.ROOTS)} (DATASETS.GENERATED.ROOTS) have no image "
+            f"with status ok, got {dataset.statuses}; loosen the filter and decide again, or "
+            "generate more"
+        )
+    if cfg.DATASETS.COMBINEALL:
+        items = _with_one_name_per_camera(items, dataset.dataset_name)
     if not len(items):
         raise ValueError(
             f"data set {name} below {dataset_root(cfg)} has no training images; "
@@ -161,6 +169,16 @@ def _sorted_items(items: Sequence[tuple[Any, Any, Any]]) -> ItemArrays:
     if isinstance(items, ItemArrays):
         return items.sorted()
     return ItemArrays.of((str(path), str(pid), str(camid)) for path, pid, camid in sorted(items))
+
+
+def _with_one_name_per_camera(items: ItemArrays, dataset_name: str) -> ItemArrays:
+    """Give test images the camera names of training images; fastreid's combine_all has others."""
+    test = f"{dataset_name}_test_"
+    if not any(name.startswith(test) for name in items.cam_names or ()):
+        return items
+    return ItemArrays.of(
+        (path, pid, camid.replace(test, f"{dataset_name}_", 1)) for path, pid, camid in items
+    )
 
 
 def query_and_gallery(cfg: CfgNode, name: str) -> tuple[ItemArrays, int]:

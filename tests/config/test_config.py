@@ -14,7 +14,7 @@ def test_keys_are_added_beside_the_hosts():
     cfg = get_cfg()
     add_fastreid_ext_config(cfg)
     assert cfg.SEED == -1
-    assert cfg.DATASETS.GENERATED.CAMERA_RULE == "row"
+    assert cfg.DATASETS.GENERATED.CAMERA_RULE == "single"
     assert cfg.DATASETS.NAMES == ("Market1501",)
 
 

@@ -59,6 +59,11 @@ def test_numbers_stay_numbers_and_have_dense_classes():
     assert items.dense_pids()[0].tolist() == [1, 0, 1]
 
 
+def test_strings_and_numbers_do_not_mix():
+    with pytest.raises(TypeError, match=r"all strings or all numbers, got both; give strings"):
+        ItemArrays.of([*ITEMS, ("d.jpg", 3, 1)])
+
+
 def test_every_image_an_identity():
     paths = [f"{number}.jpg" for number in range(25)]
     items = ItemArrays.numbered(paths, "set_", "set_0")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastreid_ext.data.image_check import unreadable_images
-from fastreid_ext.data.preflight import preflight
+from fastreid_ext.data.preflight import _repeated, preflight
 
 from .conftest import write_image, write_market, write_split
 from .test_generated_persons import write_generated
@@ -218,3 +218,36 @@ def test_tool_compares_generated_images_with_their_rows(run_tool, market, tmp_pa
     status, output = run_tool(tmp_path, "--hashes", **changes)
     assert status == 2
     assert f"metadata.jsonl:2: {changed} has another sha256 than the row; was it ch" in output
+
+
+def test_a_set_for_testing_alone_can_be_checked(run_tool, market, tmp_path):
+    shutil.rmtree(market / "bounding_box_train")
+    keys = {"DATASETS__FOLDER": market, "DATASETS__TESTS": "('PersonFolder',)"}
+    status, output = run_tool(tmp_path, DATASETS__NAMES="()", **keys)
+    assert status == 0
+    assert "| PersonFolder | gallery" in output
+    assert "train" not in output.split("ok:")[0]
+    cameras = sorted((market / "query").iterdir())
+    for path in cameras:
+        path.unlink()
+    assert run_tool(tmp_path, DATASETS__NAMES="()", **keys)[0] == 2
+
+
+def test_combined_sets_count_persons_and_cameras_once(make_cfg, market, tmp_path):
+    report = preflight(make_cfg(tmp_path, DATASETS__COMBINEALL=True))
+    assert report.rows[0][:4] + report.rows[0][-1:] == ("Market1501", "train", 50, 11, 2)
+    assert found(report.warnings, r"^3 persons and 18 images of the test of Market1501 are trained")
+
+
+def test_generated_set_without_an_ok_image_is_no_missing_set(make_cfg, tmp_path):
+    generated = str(write_generated(tmp_path, range(1, 4), images=0))
+    cfg = make_cfg(DATASETS__NAMES=("GeneratedPersons",), DATASETS__GENERATED__ROOTS=[generated])
+    text = r"no image with status ok, got 3 rejected, 3 failed; loosen the filter"
+    assert found(preflight(cfg).problems, text)
+
+
+def test_many_paths_are_compared_without_keeping_them(tmp_path):
+    paths = [f"{tmp_path}/{number}.jpg" for number in range(1000)]
+    assert _repeated(paths) == []
+    assert _repeated([*paths, paths[3], f"{tmp_path}/x/../3.jpg"]) == [3, 1000, 1001]
+    assert _repeated([]) == []

@@ -1,5 +1,6 @@
 """Generated persons as a data set for training."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class GeneratedPersons(ImageDataset):
         *,
         roots: Sequence[str] = (),
         person_ids: str = "new",
-        camera_rule: str = "row",
+        camera_rule: str = "single",
         max_per_identity: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -43,8 +44,12 @@ class GeneratedPersons(ImageDataset):
                 "DATASETS.GENERATED.ROOTS is empty, so GeneratedPersons has no images; give the "
                 "folders of the generated sets (each holds a dataset.json)"
             )
+        rows = [read_set(locate_set(folder, root))[1] for folder in roots]
+        counts = Counter(row.image.status for own in rows for row in own)
+        # Number of images by status, for the message if none is "ok".
+        self.statuses = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
         train = generated_items(
-            [read_set(locate_set(folder, root))[1] for folder in roots],
+            rows,
             {name: cls.dataset_name for name, cls in _registered() if cls is not type(self)},
             person_ids=person_ids,
             camera_rule=camera_rule,

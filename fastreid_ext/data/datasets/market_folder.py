@@ -5,14 +5,13 @@
 and is a person like any other elsewhere. Cameras count from 1 in file names and from 0 here.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.image_files import SUFFIXES, is_image_name
+from fastreid_ext.data.image_files import SUFFIXES, image_names
 
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")
 _NAME = re.compile(r"(-?\d+)_c(\d+)")
@@ -56,7 +55,7 @@ class MarketFolder(ImageDataset):
             raise FileNotFoundError(
                 f"no data set {type(self).__name__}: expected the folder {split}; {advice}"
             )
-        names = sorted(filter(is_image_name, os.listdir(split)))
+        names = image_names(split)
         if not names:
             raise FileNotFoundError(
                 f"expected images ({', '.join(SUFFIXES)}) in {split}, got none; {advice}"

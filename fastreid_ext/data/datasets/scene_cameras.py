@@ -5,7 +5,6 @@ The first release of RandPerson wrote camera before scene (``000000_c01_s00_f001
 orders are read. Cameras are numbered within a scene, so the camera here is ``100 scene + camera``.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.image_files import SUFFIXES, is_image_name
+from fastreid_ext.data.image_files import SUFFIXES, image_names
 
 _NAME = re.compile(
     r"(\d+)_(?:s(?P<s>\d+)_c(?P<c>\d\d?)|c(?P<c2>\d\d?)_s(?P<s2>\d+))_f\d+\.\w+", re.IGNORECASE
@@ -74,7 +73,7 @@ def _read(folder: Path, data_set: str) -> list[tuple[str, int, int]]:
     advice = f"unpack {data_set} there, or name the folder above it in DATASETS.ROOT"
     if not folder.is_dir():
         raise FileNotFoundError(f"no data set {data_set}: expected the folder {folder}; {advice}")
-    names = sorted(filter(is_image_name, os.listdir(folder)))
+    names = image_names(folder)
     if not names:
         raise FileNotFoundError(
             f"expected images ({', '.join(SUFFIXES)}) in {folder}, got none; {advice}"

@@ -1,7 +1,6 @@
 """Images without labels, for pre-training that needs none."""
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +44,10 @@ class UnlabelledPersons(ImageDataset):
             )
         self.base = path.parent if is_list else path
         self.list_name = path.stem
-        self.left_out: Counter[str] = Counter()
         super().__init__(lambda: self._items(path, is_list), [], [], **kwargs)
 
     def _items(self, path: Path, is_list: bool) -> ItemArrays:
-        files = _listed(path) if is_list else images_below(path, self.left_out)
+        files = _listed(path) if is_list else images_below(path)
         name = self.dataset_name
         items = ItemArrays.numbered(files, f"{name}_", f"{name}_0")
         if not len(items):
