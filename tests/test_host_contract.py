@@ -96,6 +96,15 @@ REPAIRED = [
     "modeling.meta_arch.mgn.MGN.preprocess_image",
     "modeling.meta_arch.baseline.build_backbone",
     "modeling.backbones.regnet.regnet.regnet_cfg.merge_from_file",
+    "modeling.losses.triplet_loss",
+    "modeling.meta_arch.baseline.cross_entropy_loss",
+    "modeling.meta_arch.mgn.pairwise_cosface",
+    "modeling.meta_arch.moco.Memory.forward",
+    "modeling.meta_arch.moco.Memory._dequeue_and_enqueue",
+    "modeling.meta_arch.mgn.MGN.forward",
+    "layers.any_softmax.ArcSoftmax.forward",
+    "utils.events.EventStorage.put_scalar",
+    "utils.events.EventStorage.latest",
 ]
 
 
@@ -127,6 +136,14 @@ TRAPS = [
     ("normalise_out_of_place", "modeling/meta_arch/mgn.py", "images.sub_("),
     ("find_regnet_files", "modeling/backbones/regnet/regnet.py", "'fastreid/modeling/backbones"),
     ("build_backbones_with", "modeling/backbones/resnet.py", "gdown.download("),
+    ("compute_losses_in_full_precision", "modeling/losses/triplet_loss.py", "if loss == float("),
+    ("compute_losses_in_full_precision", "modeling/losses/cross_entroy_loss.py", "loss.nonzero("),
+    ("compute_margins_in_full_precision", "layers/any_softmax.py", "torch.where(targets != -1)"),
+    ("keep_scalars_on_the_device", "utils/events.py", "value = float(value)"),
+    ("check_labels_on_the_device", "modeling/meta_arch/baseline.py", "if targets.sum() < 0"),
+    ("check_labels_on_the_device", "modeling/meta_arch/mgn.py", "if targets.sum() < 0"),
+    ("check_labels_on_the_device", "modeling/meta_arch/distiller.py", "if targets.sum() < 0"),
+    ("count_queue_on_the_device", "modeling/meta_arch/moco.py", "ptr = int(self.queue_ptr)"),
     ("build_backbones_with", "modeling/backbones/resnest.py", "load_state_dict_from_url("),
 ]
 

@@ -11,14 +11,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "fastreid_ext"
 ALLOWED = {
     "atomic": set(),
     "ranks": set(),
-    "compat": set(),
+    "full_precision": set(),
+    "compat": {"full_precision"},
     "command_line": set(),
     "manifest": {"atomic"},
     "config": set(),
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
     "data": {"atomic", "config", "manifest"},
-    "modeling": {"config"},
+    "modeling": {"config", "full_precision"},
     # The offline half that needs torch: reads registered data sets, never the trainer.
     "generation": {"atomic", "config", "data", "manifest", "modeling", "ranks"},
     "evaluation": {"atomic", "config", "data"},

@@ -24,7 +24,7 @@ from fastreid.solver import build_optimizer
 from fastreid.utils.events import EventStorage
 
 from fastreid_ext.config import load_config
-from fastreid_ext.engine.step import TrainingStep
+from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yml"
 
@@ -47,7 +47,7 @@ def steps(cfg: CfgNode) -> tuple[Callable[[], object], Callable[[], object]]:
     theirs = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(*parts)
     theirs.iter = 0
     max_skipped = cfg.SOLVER.NON_FINITE.MAX_SKIPPED
-    ours = TrainingStep(*parts, mixed_precision=cfg.SOLVER.AMP.ENABLED, max_skipped=max_skipped)
+    ours = TrainingStep(*parts, autocast_dtype=autocast_dtype(cfg), max_skipped=max_skipped)
     ours.start()
     return theirs.run_step, lambda: ours.run(0)
 

@@ -31,17 +31,31 @@ from fastreid_ext.compat.before_import import (
     provide_torchvision_ops,
     require_fastreid,
 )
+from fastreid_ext.compat.device_waits import (
+    check_labels_on_the_device,
+    count_queue_on_the_device,
+    keep_scalars_on_the_device,
+)
+from fastreid_ext.compat.losses import (
+    compute_losses_in_full_precision,
+    compute_margins_in_full_precision,
+)
 
 __all__ = [
     "TESTED_FASTREID",
     "accept_old_affine_arguments",
     "build_backbones_with",
+    "check_labels_on_the_device",
+    "compute_losses_in_full_precision",
+    "compute_margins_in_full_precision",
+    "count_queue_on_the_device",
     "evaluate_without_compiler",
     "fastreid_version",
     "find_regnet_files",
     "freeze_whole_names",
     "hush_known_warnings",
     "keep_flat_gradients",
+    "keep_scalars_on_the_device",
     "load_without_cuda",
     "normalise_out_of_place",
     "prepare",

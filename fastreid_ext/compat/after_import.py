@@ -13,6 +13,16 @@ from typing import Any
 
 import torch
 
+from fastreid_ext.compat.device_waits import (
+    check_labels_on_the_device,
+    count_queue_on_the_device,
+    keep_scalars_on_the_device,
+)
+from fastreid_ext.compat.losses import (
+    compute_losses_in_full_precision,
+    compute_margins_in_full_precision,
+)
+
 logger = logging.getLogger(__name__)
 
 TESTED_FASTREID = "1.4.0"
@@ -203,6 +213,11 @@ def repair() -> None:
     normalise_out_of_place()
     freeze_whole_names()
     find_regnet_files()
+    compute_losses_in_full_precision()
+    compute_margins_in_full_precision()
+    keep_scalars_on_the_device()
+    check_labels_on_the_device()
+    count_queue_on_the_device()
     installed = fastreid_version()
     if installed not in (TESTED_FASTREID, None):
         logger.warning(

@@ -92,6 +92,7 @@ def _names(cfg: CfgNode) -> list[str]:
         ("DATALOADER.SAMPLER_TRAIN", [cfg.DATALOADER.SAMPLER_TRAIN], SAMPLERS),
         ("SOLVER.OPT", [cfg.SOLVER.OPT], _optimizers()),
         ("SOLVER.SCHED", [cfg.SOLVER.SCHED], SCHEDULERS),
+        ("SOLVER.AMP.DTYPE", [cfg.SOLVER.AMP.DTYPE], ("float16", "bfloat16")),
         ("TEST.METRIC", [cfg.TEST.METRIC], ("cosine", "euclidean")),
         (
             "MODEL.BACKBONE.PRETRAIN_FAMILY",

@@ -7,7 +7,7 @@ A method whose step is of another kind (two backward passes, two optimizers) der
 Numerically the step of fastreid's ``SimpleTrainer`` (full precision) and ``AMPTrainer`` (mixed
 precision); a test holds the two equal bit by bit. Different from them:
 
-- mixed precision also works on the CPU (bfloat16, which needs no loss scaling);
+- mixed precision also works on the CPU and in bfloat16 (``SOLVER.AMP.DTYPE``);
 - all processes learn from the same exchange whether a loss is finite, so they stop or skip together
   (fastreid raises on one and leaves the others waiting);
 - losses are copied from the GPU behind the forward pass on the same stream. fastreid reads them on
@@ -20,15 +20,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastreid.config import CfgNode
 from fastreid.utils import comm
 from fastreid.utils.events import get_event_storage
 from fastreid.utils.params import ContiguousParams
 from torch import nn
 
+from fastreid_ext.engine.hooks import what_is_wrong
 from fastreid_ext.engine.non_finite import NonFiniteLossPolicy, is_finite
 
-# Range of float16 is too small for gradients without scaling; bfloat16 has that of float32.
-AUTOCAST_DTYPE = {"cuda": torch.float16, "cpu": torch.bfloat16}
+
+def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """Return the dtype of ``SOLVER.AMP``, None without mixed precision."""
+    return getattr(torch, cfg.SOLVER.AMP.DTYPE) if cfg.SOLVER.AMP.ENABLED else None
 
 
 class TrainingStep:
@@ -46,7 +50,7 @@ class TrainingStep:
         optimizer: torch.optim.Optimizer,
         param_wrapper: Any,
         *,
-        mixed_precision: bool,
+        autocast_dtype: torch.dtype | None,
         max_skipped: int,
     ) -> None:
         """Keep the parts; workers of the loader start with :meth:`start`.
@@ -56,7 +60,7 @@ class TrainingStep:
             data_loader: endless iterable of batches (dicts).
             optimizer: updates the model; its gradients may be fastreid's flat buffers.
             param_wrapper: second return value of fastreid's ``build_optimizer``.
-            mixed_precision: autocast to float16 with loss scaling (CUDA) or bfloat16 (CPU).
+            autocast_dtype: dtype of autocast; float16 scales the loss, None is full precision.
             max_skipped: steps with a non-finite loss that may be skipped.
         """
         model.train()
@@ -65,9 +69,10 @@ class TrainingStep:
         self.optimizer = optimizer
         self.param_wrapper = param_wrapper
         self.device_type = next(model.parameters()).device.type
-        self.mixed_precision = mixed_precision
-        needs_scaling = mixed_precision and self.device_type == "cuda"
-        self.grad_scaler = torch.amp.GradScaler("cuda") if needs_scaling else None
+        self.autocast_dtype = autocast_dtype
+        # Range of float16 is too small for unscaled gradients; bfloat16 has that of float32.
+        needs_scaling = autocast_dtype == torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.device_type) if needs_scaling else None
         self.non_finite = NonFiniteLossPolicy(model, max_skipped)
         self.iteration = 0
         self._batches: Iterator[dict[str, Any]] | None = None
@@ -132,8 +137,8 @@ class TrainingStep:
 
     def losses(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Return the model's losses for a batch by name, under autocast where that is on."""
-        dtype = AUTOCAST_DTYPE.get(self.device_type)
-        with torch.autocast(self.device_type, dtype=dtype, enabled=self.mixed_precision):
+        dtype = self.autocast_dtype
+        with torch.autocast(self.device_type, dtype=dtype, enabled=dtype is not None):
             return self.model(batch)
 
     def backward(self, total: torch.Tensor) -> None:
@@ -182,12 +187,20 @@ class TrainingStep:
 
     def _scaled_update(self, optimizer: torch.optim.Optimizer) -> bool:
         """Step unless gradients overflowed; the hook tells so without another wait for the GPU."""
+        _require_gradients(optimizer)
         stepped: list[bool] = []
         hook = optimizer.register_step_post_hook(lambda *_: stepped.append(True))
         self.grad_scaler.step(optimizer)
         hook.remove()
         self.grad_scaler.update()
         return bool(stepped)
+
+
+def _require_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Raise RuntimeError if no parameter has a gradient, at which torch's GradScaler asserts."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if all(parameter.grad is None for parameter in parameters):
+        raise RuntimeError(f"nothing is learned: got {what_is_wrong(parameters, parameters)}")
 
 
 class LossCopy:

@@ -40,7 +40,7 @@ from fastreid_ext.engine.schedule import (
     with_warmup,
 )
 from fastreid_ext.engine.setup import with_classes
-from fastreid_ext.engine.step import TrainingStep
+from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.engine.test_sets import evaluate_test_sets
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.modeling.meta_arch import add_view_losses
@@ -249,7 +249,7 @@ class Trainer(DefaultTrainer):
             data_loader,
             optimizer,
             param_wrapper,
-            mixed_precision=self.cfg.SOLVER.AMP.ENABLED,
+            autocast_dtype=autocast_dtype(self.cfg),
             max_skipped=self.cfg.SOLVER.NON_FINITE.MAX_SKIPPED,
         )
 

@@ -27,7 +27,7 @@ def poisoned_step(make_cfg):
             drawn[index]["images"][2, 0, 5, 5] = float("nan")
         optimizer, wrapper = build_optimizer(cfg, model)
         step = TrainingStep(
-            model, drawn, optimizer, wrapper, mixed_precision=False, max_skipped=max_skipped
+            model, drawn, optimizer, wrapper, autocast_dtype=None, max_skipped=max_skipped
         )
         return step, model
 

@@ -72,7 +72,7 @@ def test_two_passes_equal_a_loop_of_plain_torch(tiny_model):
     cfg, model = tiny_model
     twin = copy.deepcopy(model)
     optimizer, wrapper = build_optimizer(cfg, model, without=GATES)
-    step = TwoPasses(model, batches(3), optimizer, wrapper, mixed_precision=False, max_skipped=0)
+    step = TwoPasses(model, batches(3), optimizer, wrapper, autocast_dtype=None, max_skipped=0)
     with EventStorage() as storage:
         go = started(step)
         assert [go() for _ in range(3)] == [True] * 3
@@ -201,7 +201,7 @@ def test_overflow_under_loss_scaling_is_no_applied_step(make_cfg, changes):
     cfg = make_cfg(MODEL__HEADS__NUM_CLASSES=8, **changes)
     model = build_model(cfg)
     parts = (model, batches(3), *build_optimizer(cfg, model))
-    step = TrainingStep(*parts, mixed_precision=False, max_skipped=0)
+    step = TrainingStep(*parts, autocast_dtype=None, max_skipped=0)
     step.grad_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     before = {name: value.clone() for name, value in model.named_parameters()}
     with EventStorage() as storage:

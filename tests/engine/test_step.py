@@ -9,7 +9,7 @@ from fastreid.modeling.meta_arch import build_model
 from fastreid.solver import build_optimizer
 from fastreid.utils.events import EventStorage
 
-from fastreid_ext.engine.step import TrainingStep
+from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 
 from .tiny import batches, started
 
@@ -26,7 +26,7 @@ def test_three_steps_equal_fastreids_bit_by_bit(tiny_model):
     results = []
     for make in (
         lambda *parts: SimpleTrainer(*parts).run_step,
-        lambda *parts: started(TrainingStep(*parts, mixed_precision=False, max_skipped=2)),
+        lambda *parts: started(TrainingStep(*parts, autocast_dtype=None, max_skipped=2)),
     ):
         twin = copy.deepcopy(model)
         run = make(twin, batches(3), *build_optimizer(cfg, twin))
@@ -41,13 +41,15 @@ def test_three_steps_equal_fastreids_bit_by_bit(tiny_model):
     assert our_losses == their_losses
 
 
-def test_bfloat16_on_the_cpu_lowers_the_loss_without_a_scaler(tiny_model):
+@pytest.mark.parametrize(("name", "scales"), [("bfloat16", False), ("float16", True)])
+def test_mixed_precision_lowers_the_loss_and_scales_only_float16(tiny_model, name, scales):
     cfg, model = tiny_model
     batch = batches(1)[0]
-    step = TrainingStep(
-        model, [batch] * 12, *build_optimizer(cfg, model), mixed_precision=True, max_skipped=0
-    )
-    assert step.grad_scaler is None
+    cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", name])
+    parts = (model, [batch] * 12, *build_optimizer(cfg, model))
+    step = TrainingStep(*parts, autocast_dtype=autocast_dtype(cfg), max_skipped=0)
+    assert step.autocast_dtype == getattr(torch, name)
+    assert (step.grad_scaler is not None) == scales
     with EventStorage() as storage:
         run = started(step)
         for _ in range(12):
@@ -56,10 +58,22 @@ def test_bfloat16_on_the_cpu_lowers_the_loss_without_a_scaler(tiny_model):
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_full_precision_has_no_dtype_and_no_scaler(tiny_model):
+    cfg, model = tiny_model
+    step = TrainingStep(
+        model,
+        batches(1),
+        *build_optimizer(cfg, model),
+        autocast_dtype=autocast_dtype(cfg),
+        max_skipped=0,
+    )
+    assert (step.autocast_dtype, step.grad_scaler) == (None, None)
+
+
 def test_says_that_the_model_is_in_eval_mode(tiny_model):
     cfg, model = tiny_model
     step = TrainingStep(
-        model, batches(1), *build_optimizer(cfg, model), mixed_precision=False, max_skipped=0
+        model, batches(1), *build_optimizer(cfg, model), autocast_dtype=None, max_skipped=0
     )
     model.eval()
     with pytest.raises(RuntimeError, match="expected the model in training mode"):

@@ -38,7 +38,7 @@ from fastreid_ext.benchmarks.timing import seconds
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_train_loader
-from fastreid_ext.engine.step import TrainingStep
+from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 BASELINES = {
@@ -150,7 +150,7 @@ def build_step(cfg: CfgNode, model: torch.nn.Module) -> Callable[[], object]:
         batches,
         optimizer,
         wrapper,
-        mixed_precision=cfg.SOLVER.AMP.ENABLED,
+        autocast_dtype=autocast_dtype(cfg),
         max_skipped=cfg.SOLVER.NON_FINITE.MAX_SKIPPED,
     )
     step.start()

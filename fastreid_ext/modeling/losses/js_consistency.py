@@ -16,14 +16,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fastreid_ext.full_precision import in_full_precision
+
 # The mean M is clamped to [1e-7, 1] before its logarithm, as in [0] and [1].
 SMALLEST_MEAN = 1e-7
 
 
+@in_full_precision
 def js_consistency_loss(logits: Sequence[Tensor]) -> Tensor:
     """Mean over the batch of the Jensen-Shannon divergence between views, in nats.
-
-    Computed in float32 at least, whatever the logits' precision and autocast.
 
     Args:
         logits: V >= 2 tensors (B, C) of finite numbers, one for each view; their order does not
@@ -42,12 +43,9 @@ def js_consistency_loss(logits: Sequence[Tensor]) -> Tensor:
             "expected logits (B, C) of at least two views, all of one shape and none empty, got "
             f"{shapes}; give a list with one tensor for each view"
         )
-    with torch.autocast(logits[0].device.type, enabled=False):
-        stacked = torch.stack(list(logits))
-        stacked = stacked.to(torch.promote_types(stacked.dtype, torch.float32))
-        log_probabilities = stacked.log_softmax(dim=2)  # (V, B, C)
-        # In logarithms: a probability that underflows to 0 has no gradient of its own logarithm.
-        log_mean = log_probabilities.logsumexp(dim=0) - math.log(len(shapes))  # (B, C)
-        log_mean = log_mean.clamp(min=math.log(SMALLEST_MEAN), max=0.0)
-        divergences = (log_probabilities.exp() * (log_probabilities - log_mean)).sum(dim=2)
-        return divergences.mean()
+    log_probabilities = torch.stack(list(logits)).log_softmax(dim=2)  # (V, B, C)
+    # In logarithms: a probability that underflows to 0 has no gradient of its own logarithm.
+    log_mean = log_probabilities.logsumexp(dim=0) - math.log(len(shapes))  # (B, C)
+    log_mean = log_mean.clamp(min=math.log(SMALLEST_MEAN), max=0.0)
+    divergences = (log_probabilities.exp() * (log_probabilities - log_mean)).sum(dim=2)
+    return divergences.mean()

@@ -16,17 +16,18 @@ others pull little.
 import torch
 from torch import Tensor
 
+from fastreid_ext.full_precision import in_full_precision
+
 # Largest |norm - 1| of an input. Rounding the numbers of a unit vector to bfloat16 moves its norm
 # by 2^-8 at most, to float16 by 2^-11; a vector that was not normalised is far outside.
 NORM_TOLERANCE = 1e-2
 
 
+@in_full_precision
 def multi_positive_contrastive_loss(
     query: Tensor, positives: Tensor, negatives: Tensor, temperature: float
 ) -> Tensor:
     """Mean over the batch of L above.
-
-    Computed in float32 at least, whatever the inputs' precision and autocast.
 
     Args:
         query: (B, D), rows of norm 1.
@@ -42,19 +43,15 @@ def multi_positive_contrastive_loss(
     """
     _check_shapes(query, positives, negatives)
     _check_norms({"query": query, "positives": positives, "negatives": negatives})
-    with torch.autocast(query.device.type, enabled=False):
-        query, positives, negatives = (
-            rows.to(torch.promote_types(rows.dtype, torch.float32))
-            for rows in (query, positives, negatives)
-        )
-        positive = (positives @ query[:, :, None]).squeeze(2)  # (B, P)
-        if negatives.ndim == 2:
-            negative = query @ negatives.T  # (B, N)
-        else:
-            negative = (negatives @ query[:, :, None]).squeeze(2)
+    positive = (positives @ query[:, :, None]).squeeze(2)  # (B, P)
+    if negatives.ndim == 2:
+        negative = query @ negatives.T  # (B, N)
+    else:
+        negative = (negatives @ query[:, :, None]).squeeze(2)
     return multi_positive_log_loss(positive, negative, temperature)
 
 
+@in_full_precision
 def multi_positive_log_loss(positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
     """Mean over the batch of L above, of similarities that are known already.
 
@@ -71,11 +68,9 @@ def multi_positive_log_loss(positive: Tensor, negative: Tensor, temperature: flo
     """
     if not temperature > 0:
         raise ValueError(f"expected a temperature above 0, got {temperature}; 0.7 is DAPG's")
-    with torch.autocast(positive.device.type, enabled=False):
-        dtype = torch.promote_types(positive.dtype, torch.float32)
-        positive, negative = (part.to(dtype) / temperature for part in (positive, negative))
-        every = torch.cat([positive, negative], dim=1)
-        return (every.logsumexp(dim=1) - positive.logsumexp(dim=1)).mean()
+    positive = positive / temperature
+    every = torch.cat([positive, negative / temperature], dim=1)
+    return (every.logsumexp(dim=1) - positive.logsumexp(dim=1)).mean()
 
 
 def _check_shapes(query: Tensor, positives: Tensor, negatives: Tensor) -> None:

@@ -4,7 +4,6 @@
     https://arxiv.org/abs/1811.07130
 """
 
-import torch
 from fastreid.modeling.losses import cross_entropy_loss, log_accuracy, triplet_loss
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.modeling.meta_arch.baseline import Baseline
@@ -30,17 +29,12 @@ class BDB(Baseline):
         """
         log_accuracy(outputs["global"]["pred_class_logits"].detach(), gt_labels)
         names, losses = self.loss_kwargs["loss_names"], {}
-        # Squared norms of features leave the range of float16, so losses are in full precision.
-        with torch.autocast(gt_labels.device.type, enabled=False):
-            for branch, output in outputs.items():
-                if "CrossEntropyLoss" in names:
-                    losses[f"loss_cls_{branch}"] = self._classification(
-                        output["cls_outputs"].float(), gt_labels
-                    )
-                if "TripletLoss" in names:
-                    losses[f"loss_triplet_{branch}"] = self._triplet(
-                        output["features"].float(), gt_labels
-                    )
+        for branch, output in outputs.items():
+            if "CrossEntropyLoss" in names:
+                logits = output["cls_outputs"]
+                losses[f"loss_cls_{branch}"] = self._classification(logits, gt_labels)
+            if "TripletLoss" in names:
+                losses[f"loss_triplet_{branch}"] = self._triplet(output["features"], gt_labels)
         return losses
 
     def _classification(self, logits: Tensor, targets: Tensor) -> Tensor:

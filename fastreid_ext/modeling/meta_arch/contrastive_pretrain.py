@@ -40,6 +40,7 @@ from fastreid.modeling.meta_arch.baseline import Baseline
 from torch import Tensor
 
 from fastreid_ext.config.robust import JS
+from fastreid_ext.full_precision import in_full_precision
 from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
 from fastreid_ext.modeling.meta_arch.key_queue import KeyQueue
 
@@ -113,9 +114,9 @@ class ContrastivePretrain(Baseline):
         # Without L_js the query encoder has one view to see.
         seen = images if self.js_scale is not None else images[:1]
         embedded = self.heads(self.backbone(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
-        with torch.autocast(images.device.type, enabled=False):
-            return self._losses(embedded, keys)
+        return self._losses(embedded, keys)
 
+    @in_full_precision
     def _losses(self, embedded: Tensor, keys: Tensor) -> dict[str, Tensor]:
         """Compute the terms of (1 or 4, B, D) embeddings and (3, B, D) keys, and keep the keys."""
         query, *views = embedded

@@ -9,12 +9,12 @@ The loss is pytorch-metric-learning's. Labels are not used.
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.modeling.meta_arch.baseline import Baseline
 from torch import Tensor
 
+from fastreid_ext.full_precision import in_full_precision
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import views_of
 
 
@@ -52,5 +52,4 @@ class SimCLRPretrain(Baseline):
             return self.heads(self.backbone(images))
         views = views_of(images, batched_inputs, 2)
         embedded = self.heads(self.backbone(images)).unflatten(0, views.shape[:2])
-        with torch.autocast(images.device.type, enabled=False):
-            return {"loss_contrast": self.scale * self.contrast(*embedded)}
+        return {"loss_contrast": self.scale * in_full_precision(self.contrast)(*embedded)}

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastreid_ext.config.robust import CONTRASTIVE, JS, mixes_images, shows_views
+from fastreid_ext.full_precision import in_full_precision
 from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
 
 Losses = dict[str, Tensor]
@@ -186,6 +187,7 @@ class ViewLosses:
         }
 
 
+@in_full_precision
 def contrast_of_views(features: Tensor, targets: Tensor, views: int, temperature: float) -> Tensor:
     """Contrast each clean view with its other views, and with all images of other persons.
 
@@ -201,13 +203,12 @@ def contrast_of_views(features: Tensor, targets: Tensor, views: int, temperature
     Returns:
         Scalar >= 0.
     """
-    with torch.autocast(features.device.type, enabled=False):
-        rows = F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)
-        by_view = rows.unflatten(0, (views, -1))  # (V, B, D)
-        query = by_view[0]
-        positive = torch.einsum("bd,vbd->bv", query, by_view[1:])
-        is_same = targets[: len(query), None] == targets[None, :]  # (B, V * B)
-        negative = (query @ rows.T).masked_fill(is_same, -torch.inf)
+    rows = F.normalize(features, dim=1)
+    by_view = rows.unflatten(0, (views, -1))  # (V, B, D)
+    query = by_view[0]
+    positive = torch.einsum("bd,vbd->bv", query, by_view[1:])
+    is_same = targets[: len(query), None] == targets[None, :]  # (B, V * B)
+    negative = (query @ rows.T).masked_fill(is_same, -torch.inf)
     return multi_positive_log_loss(positive, negative, temperature)
 
 
