@@ -28,7 +28,7 @@ ALLOWED = {
     "engine": {"atomic", "compat", "config", "data", "modeling", "evaluation", "ranks"},
     # A trained model elsewhere: ONNX, features of a folder.
     "deploy": {"atomic", "config", "data", "evaluation", "engine"},
-    "__init__": {"compat", "data", "modeling"},
+    "__init__": {"compat", "config", "data", "modeling"},
 }
 # Offline code runs without fastreid, so that images can be made in another environment.
 WITHOUT_FASTREID = {"atomic", "ranks", "manifest", "bodies", "rendered"}

@@ -17,14 +17,17 @@ import argparse
 from pathlib import Path
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.config import load_config
 from fastreid_ext.data.corruption_index import SIDES
 from fastreid_ext.engine.corruption_run import USUAL_DRAWS, CorruptionRun, evaluate_corruption
-from fastreid_ext.engine.inspection import checkpoint_and_test_set, count
+from fastreid_ext.engine.inspection import (
+    checkpoint_and_test_set,
+    configuration_of_checkpoint,
+    count,
+)
 
 
 def main(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config_file, [*args.opts, "MODEL.BACKBONE.PRETRAIN", "False"])
+    cfg = configuration_of_checkpoint(args)
     weights, dataset = checkpoint_and_test_set(cfg, args.weights, args.dataset)
     run = CorruptionRun(
         weights=weights,

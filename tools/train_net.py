@@ -13,15 +13,14 @@ import argparse
 
 import fastreid_ext  # noqa: F401  at module level, so that spawned processes repair fastreid too
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.config import load_config
 from fastreid_ext.engine import evaluate, train
 from fastreid_ext.engine.launch import launch
-from fastreid_ext.engine.setup import argument_parser
+from fastreid_ext.engine.setup import argument_parser, run_configuration
 from fastreid_ext.evaluation.ranking import column_title
 
 
 def main(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config_file, args.opts)
+    cfg = run_configuration(args)
     with short_errors():  # here too: a spawned process ends with its own message
         results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
     for name, metrics in results.items():
@@ -30,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config_file, args.opts)  # mistakes show before processes start
+    cfg = run_configuration(args)  # mistakes show before processes start
     launch(
         main,
         (args,),

@@ -15,7 +15,6 @@ from fastreid.data.transforms import build_transforms as host_transforms
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fastreid_ext.benchmarks.timing import median_seconds
-from fastreid_ext.config.defaults import add_fastreid_ext_config
 from fastreid_ext.data.dataset import PersonDataset, collate, read_rgb
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.loaders import PersonLoader
@@ -30,7 +29,6 @@ METHODS = ("fastreid", "classic", "fast", "packed")
 def recipe(*, is_fast: bool) -> CfgNode:
     """Return the transforms of the usual recipes: 256 x 128, padding, crop, mirror, erasing."""
     cfg = get_cfg()
-    add_fastreid_ext_config(cfg)
     for name in ("FLIP", "PADDING", "REA"):
         cfg.INPUT[name].ENABLED = True
     cfg.INPUT.FAST_PATH.ENABLED = is_fast

@@ -2,6 +2,6 @@
 
 from fastreid_ext.config.checks import check_config
 from fastreid_ext.config.defaults import add_fastreid_ext_config
-from fastreid_ext.config.load import load_config
+from fastreid_ext.config.load import FROM_CHECKPOINT, load_config
 
-__all__ = ["add_fastreid_ext_config", "check_config", "load_config"]
+__all__ = ["FROM_CHECKPOINT", "add_fastreid_ext_config", "check_config", "load_config"]

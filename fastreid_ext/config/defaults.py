@@ -12,7 +12,10 @@ from fastreid_ext.config.robust import add_robust_keys
 
 
 def add_fastreid_ext_config(cfg: CfgNode) -> None:
-    """Add every key of fastreid_ext to ``cfg``, in place; call before ``merge_from_file``."""
+    """Add every key of fastreid_ext to ``cfg``, in place, with its default.
+
+    ``import fastreid_ext`` does so to the defaults that ``get_cfg()`` copies.
+    """
     # Seed of everything random (weights, sampling, augmentation). >= 0: two CPU runs are
     # bit-identical, whatever the number of workers. -1: drawn anew at each start and kept in the
     # checkpoint, so that resuming is exact either way.

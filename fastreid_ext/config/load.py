@@ -10,7 +10,10 @@ from fastreid.config import CfgNode, get_cfg
 
 from fastreid_ext.config.backbones import fill_in_backbone
 from fastreid_ext.config.checks import check_config
-from fastreid_ext.config.defaults import add_fastreid_ext_config
+
+# Pairs for whoever loads a checkpoint: it holds the backbone, so the file of pre-trained weights
+# with which its run began need not exist any more.
+FROM_CHECKPOINT = ("MODEL.BACKBONE.PRETRAIN", "False")
 
 
 def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -26,8 +29,19 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
         ValueError: a remote path, YAML that would run code, files that are each other's base, an
             unknown key, a value of another type, or what :func:`check_config` finds.
     """
+    cfg = merged_config(config_file, overrides)
+    fill_in_backbone(cfg)
+    check_config(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def merged_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
+    """Return the configuration of a file and of KEY VALUE pairs, before anything is checked.
+
+    Arguments and errors are those of :func:`load_config`.
+    """
     cfg = get_cfg()
-    add_fastreid_ext_config(cfg)
     config_file = os.path.expanduser(config_file)
     if config_file:
         _check_files(config_file)
@@ -37,9 +51,6 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
     cfg.MODEL.BACKBONE.PRETRAIN_PATH = os.path.expanduser(cfg.MODEL.BACKBONE.PRETRAIN_PATH)
     cfg.OUTPUT_DIR = os.path.expanduser(cfg.OUTPUT_DIR)
-    fill_in_backbone(cfg)
-    check_config(cfg)
-    cfg.freeze()
     return cfg
 
 

@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 from torch import nn
 
 import fastreid_ext
-from fastreid_ext.config import load_config
+from fastreid_ext.config import FROM_CHECKPOINT, load_config
 from fastreid_ext.config.checks import check_config
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.engine.run import load_model
@@ -34,7 +34,7 @@ def ready_config(
         FileNotFoundError: no such file.
         ValueError: a mistake in the configuration.
     """
-    changes = [*overrides, "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
+    changes = [*overrides, *FROM_CHECKPOINT, "MODEL.WEIGHTS", ""]
     changes += ["MODEL.DEVICE", device] if device else []
     if not isinstance(config, CfgNode):
         return load_config(config, changes)

@@ -79,6 +79,11 @@ class AtomicCheckpointer(Checkpointer):
         except (OSError, RuntimeError) as error:  # torch wraps the OSError of a full disk
             raise self._could_not_save(path, error) from error
 
+    def remove(self, name: str) -> None:
+        """Delete ``<name>.pth`` if it is there."""
+        if self.save_dir and self.save_to_disk:
+            (Path(self.save_dir) / f"{name}.pth").unlink(missing_ok=True)
+
     def resume(self) -> dict[str, Any]:
         """Load everything from the checkpoint that ``last_checkpoint`` names.
 
@@ -198,9 +203,8 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # read or refused
-            checkpoint = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=lazily or None
-            )
+            mapped = (lazily and zipfile.is_zipfile(path)) or None  # torch's old format cannot be
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise ValueError(said_of_pickle(path, error)) from error
     except Exception as error:  # torch raises five kinds of error for damaged files

@@ -15,6 +15,8 @@ from fastreid_ext.engine.resume import capture_random_state
 
 logger = logging.getLogger(__name__)
 
+LATEST = "model_latest"  # checkpoint of an epoch that is evaluated but not kept
+
 # float16 loss scaling starts at 65536 and halves at every overflow, each a step without update.
 _SKIPS_BEFORE_ALARM = 30
 
@@ -119,18 +121,21 @@ class PeriodicEvaluation(HookBase):
         period: epochs.
         evaluate: returns fastreid's results: metrics, or metrics by test set; {} off the main
             process. Called on all processes.
+        before: called on all processes before each evaluation, which may fail.
     """
 
-    def __init__(self, period: int, evaluate: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, period: int, evaluate: Callable[[], dict[str, Any]], before: Callable[[], None]
+    ) -> None:
         self._period = period
+        self._before = before
         self._evaluate = evaluate
 
     def after_epoch(self) -> None:
         """Evaluate if this epoch is due and store the metrics."""
-        next_epoch = self.trainer.epoch + 1
-        is_last = next_epoch == self.trainer.max_epoch
-        if self._period <= 0 or not (is_last or next_epoch % self._period == 0):
+        if not is_due(self.trainer, self._period):
             return
+        self._before()
         results = flatten_results_dict(self._evaluate())
         for name, value in results.items():
             self.trainer.storage.put_scalar(name, float(value), smoothing_hint=False)
@@ -183,38 +188,73 @@ class PeriodicCheckpoints(HookBase):
     """Write ``model_<epoch>`` every ``period`` epochs, ``model_final``, and ``model_best``.
 
     The best model is the one with the highest ``metric`` of the first test set, compared when that
-    was evaluated in the same epoch. Registered on every process, because the checkpoint holds the
-    random state of all.
+    was evaluated in the same epoch. An epoch that is evaluated is saved before and after: an
+    unreadable test image or Ctrl-C during the evaluation costs no training. If no checkpoint is due
+    then, the file is ``model_latest``, which lives until the next checkpoint. Registered on every
+    process, because the checkpoint holds the random state of all.
 
     Args:
         checkpointer: writes on the main process only.
-        period: epochs; 0 = after the last epoch only.
+        period: epochs between two checkpoints; 0 = after the last epoch only.
+        evaluation_period: epochs between two evaluations; 0 = never.
         metric_name: key of the metric in the event storage.
-        best_metric: highest metric before this start of the run, in percent.
     """
 
-    def __init__(self, checkpointer: AtomicCheckpointer, period: int, metric_name: str) -> None:
+    def __init__(
+        self,
+        checkpointer: AtomicCheckpointer,
+        period: int,
+        evaluation_period: int,
+        metric_name: str,
+    ) -> None:
         self._checkpointer = checkpointer
         self._period = period
+        self._evaluation_period = evaluation_period
         self._metric_name = metric_name
-        self.best_metric = -1.0
+        self.best_metric = -1.0  # highest metric of this run so far, in percent
+
+    def before_evaluation(self) -> None:
+        """Save what was trained; a run resumed from this file evaluates first."""
+        self._save(self._name(), evaluation_pending=True)
 
     def after_epoch(self) -> None:
         """Save what is due."""
-        next_epoch = self.trainer.epoch + 1
-        is_last = next_epoch == self.trainer.max_epoch
         metric, at = self.trainer.storage.latest().get(self._metric_name, (-1.0, -1))
         is_best = at == self.trainer.storage.iter and metric > self.best_metric
-        is_due = is_last or (self._period > 0 and next_epoch % self._period == 0)
         if is_best:
             self.best_metric = metric
         # What is best is known on the main process only, but all must send their random state.
-        if not any(comm.all_gather(is_best or is_due)):
-            return
-        state = {**self.trainer.state(), "metric": metric, "best_metric": self.best_metric}
+        if any(comm.all_gather(is_best)):
+            self._save("model_best", tag=False, metric=metric)
+        if self._is_kept() or is_due(self.trainer, self._evaluation_period):
+            self._save(self._name(), metric=metric)
+
+    def _save(
+        self, name: str, *, tag: bool = True, evaluation_pending: bool = False, **extra: Any
+    ) -> None:
+        state = {**self.trainer.state(), "best_metric": self.best_metric, **extra}
+        state["evaluation_pending"] = evaluation_pending
         state["random_states"] = comm.all_gather(capture_random_state())
-        if is_best:
-            self._checkpointer.save("model_best", tag=False, **state)
-        if is_due:
-            name = "model_final" if is_last else f"model_{self.trainer.epoch:04d}"
-            self._checkpointer.save(name, **state)
+        self._checkpointer.save(name, tag=tag, **state)
+        if tag and name != LATEST:
+            self._checkpointer.remove(LATEST)
+
+    def _is_kept(self) -> bool:
+        is_last = self.trainer.epoch + 1 == self.trainer.max_epoch
+        return is_last or is_due(self.trainer, self._period)
+
+    def _name(self) -> str:
+        if self.trainer.epoch + 1 == self.trainer.max_epoch:
+            return "model_final"
+        return f"model_{self.trainer.epoch:04d}" if self._is_kept() else LATEST
+
+
+def is_due(trainer: Any, period: int) -> bool:
+    """Whether something that happens every ``period`` epochs, and after the last, is due now.
+
+    Args:
+        trainer: whose epoch ends.
+        period: epochs; 0 = never.
+    """
+    finished = trainer.epoch + 1
+    return period > 0 and (finished == trainer.max_epoch or finished % period == 0)

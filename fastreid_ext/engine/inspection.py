@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write
-from fastreid_ext.config import load_config
+from fastreid_ext.config import FROM_CHECKPOINT, load_config
 from fastreid_ext.config.checks import unknown_name
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.engine.run import load_model
@@ -137,10 +137,22 @@ def inspection(args: argparse.Namespace) -> Inspection:
         ValueError: no weights, an unknown data set, an output that is not a PNG, or a mistake in
             the configuration.
     """
-    cfg = load_config(args.config_file, [*args.opts, "MODEL.BACKBONE.PRETRAIN", "False"])
+    cfg = configuration_of_checkpoint(args)
     weights, dataset = checkpoint_and_test_set(cfg, args.weights, args.dataset)
     output = args.output or weights.parent / f"{args.picture}_{dataset}.png"
     return Inspection(cfg, weights, dataset, expect_png(output), args.features)
+
+
+def configuration_of_checkpoint(args: argparse.Namespace) -> CfgNode:
+    """Load the configuration of ``--config-file`` for the checkpoint of ``--weights``.
+
+    Weight files with which the run of that configuration began are not asked for.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_config``.
+    """
+    pairs = [*FROM_CHECKPOINT, *(["MODEL.WEIGHTS", ""] if args.weights else [])]
+    return load_config(args.config_file, [*args.opts, *pairs])
 
 
 def checkpoint_and_test_set(

@@ -17,20 +17,21 @@ import shutil
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from fastreid.config import CfgNode, get_cfg
+from fastreid.config import CfgNode
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.config import add_fastreid_ext_config
+from fastreid_ext.engine.changed_keys import changed_keys
 from fastreid_ext.engine.matrix_plan import MatrixRun
-from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE, plain
+from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE
 from fastreid_ext.engine.run import evaluate, train
 from fastreid_ext.evaluation.matrix import Cell, averaged_splits
 
 _WEIGHTS = "model_final.pth"
 _ERROR_FILE = "error.txt"
+# Where a run lies, what it is tested on, and keys that training does not read.
+_WITHOUT_EFFECT = ("OUTPUT_DIR", "DATASETS.TESTS", "GENERATION.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,34 +160,14 @@ def _expect_same_configuration(cfg: CfgNode, folder: Path) -> None:
     """Refuse to mix runs: a finished training must be of the configuration asked for."""
     if not (folder / RESULT_FILE).is_file():
         return
-    defaults = get_cfg()
-    add_fastreid_ext_config(defaults)
-    # A key that is younger than that run had its default's effect.
-    before = _completed(json.loads((folder / RESULT_FILE).read_text())["config"], plain(defaults))
-    now = plain(cfg)
-    for config in (before, now):
-        config.pop("GENERATION", None)  # keys of drawing, which training does not read
-    differing = sorted(_differences(*(json.loads(json.dumps(config)) for config in (before, now))))
+    before = json.loads((folder / RESULT_FILE).read_text())["config"]
+    changes = changed_keys(before, cfg)
+    differing = [change.key for change in changes if not change.is_in(_WITHOUT_EFFECT)]
     if differing:
         raise ValueError(
             f"{folder} holds a run of another configuration, which differs in "
             f"{', '.join(differing)}; give another --output, or remove the folder to train anew"
         )
-
-
-def _completed(config: Any, defaults: Any) -> Any:
-    if not (isinstance(config, dict) and isinstance(defaults, dict)):
-        return config
-    completed = {key: _completed(config[key], defaults.get(key)) for key in config}
-    return {**defaults, **completed}
-
-
-def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in before.keys() | now.keys():
-            yield from _differences(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
-    elif before != now and key not in ("DATASETS.TESTS", "OUTPUT_DIR"):
-        yield key
 
 
 @contextlib.contextmanager

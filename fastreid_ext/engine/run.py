@@ -54,7 +54,7 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
     keep_configuration(trainer.cfg)
     results = by_test_set(cfg, trainer.train())
     if comm.is_main_process():
-        write_result(cfg, results, _timings(trainer, began), RESULT_FILE)
+        write_result(trainer.cfg, results, _timings(trainer, began), RESULT_FILE)
     return results
 
 

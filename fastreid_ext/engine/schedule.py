@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fastreid.config import CfgNode
 from fastreid.solver import build_lr_scheduler as host_lr_scheduler
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS
 
@@ -54,6 +54,53 @@ def with_warmup(cfg: CfgNode, iters_per_epoch: int) -> CfgNode:
     cfg.SOLVER.WARMUP_ITERS = warmup_iterations(cfg, iters_per_epoch)
     cfg.freeze()
     return cfg
+
+
+def epochs_before_decay(cfg: CfgNode, iters_per_epoch: int) -> int:
+    """Return the number of first epochs after which the schedule does not step.
+
+    fastreid lets a cosine last ``MAX_EPOCH`` less the epochs of warm-up, but steps it at the end of
+    the last of these already: the cosine is over one epoch early, and the last epoch has the rate
+    ``SOLVER.ETA_MIN_LR``, at which nothing is learned. Here the first step of a cosine comes after
+    the first epoch that follows warm-up and ``SOLVER.DELAY_EPOCHS``. Other schedules step as in
+    fastreid, since the ``STEPS`` of its recipes mean that.
+
+    Args:
+        cfg: configuration with ``SOLVER.WARMUP_ITERS`` filled in.
+        iters_per_epoch: iterations of an epoch.
+    """
+    solver = cfg.SOLVER
+    if solver.SCHED != "CosineAnnealingLR":
+        return solver.DELAY_EPOCHS
+    return max(math.ceil(solver.WARMUP_ITERS / iters_per_epoch), solver.DELAY_EPOCHS)
+
+
+def follow_new_length(schedule: LRScheduler, epochs: int) -> bool:
+    """Let a cosine that was restored from a checkpoint end after another number of epochs.
+
+    ``load_state_dict`` brings the former length back, after which the rate would rise again. The
+    rates from the present epoch on are those of a cosine that had the new length from its start.
+
+    Args:
+        schedule: any schedule; only a ``CosineAnnealingLR`` depends on the length of the run.
+        epochs: epochs of the cosine in the configuration of now.
+
+    Returns:
+        Whether the length has changed.
+    """
+    if not isinstance(schedule, CosineAnnealingLR) or schedule.T_max == epochs:
+        return False
+    schedule.T_max = epochs
+    if schedule.last_epoch > 0:  # before, warm-up sets the rates
+        rates = [
+            schedule.eta_min
+            + (base - schedule.eta_min) * (1 + math.cos(math.pi * schedule.last_epoch / epochs)) / 2
+            for base in schedule.base_lrs
+        ]
+        for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        schedule._last_lr = rates
+    return True
 
 
 class StairWarmupLR(LRScheduler):

@@ -14,7 +14,10 @@ from fastreid.utils.env import seed_all_rng
 from fastreid.utils.logger import setup_logger
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.engine.checkpoint import TAG, read_checkpoint
+from fastreid_ext.config import FROM_CHECKPOINT, load_config
+from fastreid_ext.config.load import merged_config
+from fastreid_ext.engine.checkpoint import TAG
+from fastreid_ext.engine.resumed_configuration import recorded_run, refuse_changed_keys
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,25 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = default_argument_parser()
     parser.set_defaults(dist_url="auto")
     return parser
+
+
+def run_configuration(args: argparse.Namespace) -> CfgNode:
+    """Load the configuration that a command of :func:`argument_parser` asks for.
+
+    With ``--eval-only``, and with ``--resume`` where there is a checkpoint, the file of pre-trained
+    weights is not asked for: the checkpoint brings all weights.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_config``.
+    """
+    continues = args.resume and _has_checkpoint(args)
+    pairs = [*FROM_CHECKPOINT] if args.eval_only or continues else []
+    pairs += ["MODEL.WEIGHTS", ""] if continues else []
+    return load_config(args.config_file, [*args.opts, *pairs])
+
+
+def _has_checkpoint(args: argparse.Namespace) -> bool:
+    return (Path(merged_config(args.config_file, args.opts).OUTPUT_DIR) / TAG).is_file()
 
 
 def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) -> CfgNode:
@@ -36,12 +58,18 @@ def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) 
 
     Returns:
         The frozen configuration with the seed in it.
+
+    Raises:
+        ValueError: a run is to be continued with keys that must not change, or from a damaged
+            checkpoint.
     """
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     _open_logs(folder)
     is_seeded = cfg.SEED >= 0
-    cfg = _with_seed(cfg, resume)
+    recorded = recorded_run(folder) if resume else {}
+    cfg = _with_seed(cfg, recorded.get("run", {}).get("seed"))
+    refuse_changed_keys(recorded.get("config"), cfg)  # before data are checked, which takes minutes
     logger.info("process %d of %d, seed %d", comm.get_rank(), comm.get_world_size(), cfg.SEED)
     seed_all_rng(cfg.SEED + comm.get_rank())  # processes must differ in dropout and the like
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
@@ -82,10 +110,10 @@ def _open_logs(folder: Path) -> None:
         setup_logger(str(folder), distributed_rank=comm.get_rank(), name=name)
 
 
-def _with_seed(cfg: CfgNode, resume: bool) -> CfgNode:
+def _with_seed(cfg: CfgNode, recorded: int | None) -> CfgNode:
     if cfg.SEED >= 0:
         return cfg
-    seed = _seed_of_checkpoint(Path(cfg.OUTPUT_DIR)) if resume else None
+    seed = recorded
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0] % 2**31)
     cfg = cfg.clone()
@@ -93,11 +121,3 @@ def _with_seed(cfg: CfgNode, resume: bool) -> CfgNode:
     cfg.SEED = comm.all_gather(seed)[0]
     cfg.freeze()
     return cfg
-
-
-def _seed_of_checkpoint(folder: Path) -> int | None:
-    tag = folder / TAG
-    if not tag.exists():
-        return None
-    checkpoint = read_checkpoint(folder / tag.read_text().strip(), lazily=True)
-    return checkpoint.get("run", {}).get("seed")

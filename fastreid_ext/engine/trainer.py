@@ -33,9 +33,13 @@ from fastreid_ext.engine.launch import wrap_for_processes
 from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.optimizer import build_optimizer
+from fastreid_ext.engine.results import plain
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
+from fastreid_ext.engine.resumed_configuration import recorded_run, resumed_configuration
 from fastreid_ext.engine.schedule import (
     build_lr_scheduler,
+    epochs_before_decay,
+    follow_new_length,
     iterations_per_epoch,
     with_warmup,
 )
@@ -82,10 +86,11 @@ class Trainer(DefaultTrainer):
         self.max_epoch = cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.warmup_iters = cfg.SOLVER.WARMUP_ITERS  # read by fastreid's LRScheduler hook
-        self.delay_epochs = cfg.SOLVER.DELAY_EPOCHS
+        self.delay_epochs = epochs_before_decay(cfg, self.iters_per_epoch)
         self.step_applied = True
         self._identity = RunIdentity.of(cfg, self.iters_per_epoch)
         self._random_state: Mapping[str, Any] | None = None
+        self._evaluation_pending = False
         self._last_eval_results: dict[str, Any] = {}
         self.register_hooks(self.build_hooks())
         self._save_state_of_hooks()
@@ -102,7 +107,7 @@ class Trainer(DefaultTrainer):
             OSError: a checkpoint could not be written; earlier ones are whole.
             RuntimeError: the first steps show that nothing is learned.
         """
-        if self.start_epoch >= self.max_epoch:
+        if self.start_epoch >= self.max_epoch and not self._evaluation_pending:
             done = f"{self.start_epoch} epochs are done, SOLVER.MAX_EPOCH is {self.max_epoch}"
             logger.warning("nothing to train: %s", done)
             return self.test(self.cfg, self.model) if self._evaluates() else {}
@@ -129,6 +134,18 @@ class Trainer(DefaultTrainer):
         if self._random_state is not None:
             # Last: opening files and starting the loader draw from the generators.
             restore_random_state(self._random_state)
+        if self._evaluation_pending:
+            self._end_last_epoch()
+
+    def _end_last_epoch(self) -> None:
+        """Evaluate the epoch behind the checkpoint, in whose evaluation the run was interrupted."""
+        self.epoch = self.start_epoch - 1
+        self.storage.epoch = self.epoch
+        self.storage.iter = self.start_iter - 1
+        logger.info("epoch %d was not evaluated: that comes first", self.epoch)
+        for hook in self._epoch_ends:
+            hook.after_epoch()
+        self._evaluation_pending = False
 
     def after_train(self) -> None:
         """Close files and end the loader, also after an error."""
@@ -150,14 +167,28 @@ class Trainer(DefaultTrainer):
                 logger.warning("no checkpoint in %s: a new run begins", self.cfg.OUTPUT_DIR)
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
             return
+        recorded = recorded_run(Path(self.cfg.OUTPUT_DIR))
+        self.cfg = resumed_configuration(recorded.get("config"), self.cfg)
         extra = self.checkpointer.resume()
+        self._follow_new_length()
         self.start_epoch = extra.get("epoch", -1) + 1
         self._checkpoints.best_metric = extra.get("best_metric", -1.0)
+        self._evaluation_pending = extra.get("evaluation_pending", False) and self._evaluates()
         self._trainer.non_finite.skipped = extra.get("skipped_steps", 0)
         self._identity.warn_about_differences(extra.get("run"))
         states = extra.get("random_states", [])
         if comm.get_rank() < len(states):
             self._random_state = states[comm.get_rank()]
+
+    def _follow_new_length(self) -> None:
+        epochs = self.max_epoch - self.delay_epochs
+        if follow_new_length(self.scheduler["lr_sched"], epochs):
+            logger.warning(
+                "the learning rates from here on are those of a cosine over %d epochs, the length "
+                "that SOLVER.MAX_EPOCH %d gives it; epochs that are done had those of another",
+                epochs,
+                self.max_epoch,
+            )
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds beside tensors and random states."""
@@ -166,6 +197,7 @@ class Trainer(DefaultTrainer):
             "iteration": self.iter,
             "skipped_steps": self._trainer.non_finite.skipped,
             "run": dataclasses.asdict(self._identity),
+            "config": plain(self.cfg),
         }
 
     def build_hooks(self) -> list[hooks.HookBase]:
@@ -174,8 +206,12 @@ class Trainer(DefaultTrainer):
         A method adds its own in :meth:`build_method_hooks`.
         """
         cfg = self.cfg
+        evaluation_period = cfg.TEST.EVAL_PERIOD if self._evaluates() else 0
         self._checkpoints = PeriodicCheckpoints(
-            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, self._metric_name()
+            self.checkpointer,
+            cfg.SOLVER.CHECKPOINT_PERIOD,
+            evaluation_period,
+            self._metric_name(),
         )
         built = [hooks.IterationTimer(), hooks.LRScheduler(self.optimizer, self.scheduler)]
         built.append(LearningSentinel(cfg.SOLVER.SENTINEL_STEPS, cfg.SOLVER.FREEZE_ITERS))
@@ -187,12 +223,16 @@ class Trainer(DefaultTrainer):
             )
         built.append(SharedBuffers())
         built += self.build_method_hooks()
-        if self._evaluates():
-            built.append(PeriodicEvaluation(cfg.TEST.EVAL_PERIOD, self._evaluate))
+        before_evaluation = self._checkpoints.before_evaluation
+        self._epoch_ends = [
+            PeriodicEvaluation(evaluation_period, self._evaluate, before_evaluation)
+        ]
         if comm.is_main_process():
-            built.append(PeriodicWriting(self.build_writers, cfg.SOLVER.LOG_PERIOD))
+            writing = PeriodicWriting(self.build_writers, cfg.SOLVER.LOG_PERIOD)
+            self._epoch_ends.append(writing)
         # After the writers: metrics that a crash leaves behind a checkpoint are trimmed on resume.
-        return [*built, self._checkpoints]
+        self._epoch_ends.append(self._checkpoints)
+        return [*built, *self._epoch_ends]
 
     def build_method_hooks(self) -> list[hooks.HookBase]:
         """Return the hooks of the method, which run before evaluation, metrics and checkpoints.

@@ -200,6 +200,72 @@ def test_refused_resume_leaves_the_configuration_of_the_earlier_run(make_cfg):
     train(cfg)
     kept = (Path(cfg.OUTPUT_DIR) / "config.yaml").read_bytes()
     assert b"DEPTH: x0_25" in kept
-    with pytest.raises(ValueError, match=r"MODEL keys of the config\.yaml beside it"):
+    with pytest.raises(ValueError, match=r"MODEL\.BACKBONE\.DEPTH: was 'x0_25', is 'x0_5'"):
         train(make_cfg(MODEL__BACKBONE__DEPTH="x0_5", MODEL__BACKBONE__FEAT_DIM=0), resume=True)
     assert (Path(cfg.OUTPUT_DIR) / "config.yaml").read_bytes() == kept
+
+
+@pytest.mark.parametrize("period", [1, 0])
+def test_an_evaluation_that_fails_costs_no_training(reference, make_cfg, period):
+    """The checkpoint is written before; --resume evaluates first and ends as if nothing was."""
+    cfg, results = reference
+    failed = make_cfg("failed", **THREE_EPOCHS, SOLVER__CHECKPOINT_PERIOD=period)
+
+    class Unreadable(Trainer):
+        @classmethod
+        def test(cls, cfg, model):
+            if cls.evaluations == 1:
+                raise OSError("cannot read image gallery.jpg")
+            cls.evaluations += 1
+            return super().test(cfg, model)
+
+        evaluations = 0
+
+    trainer = Unreadable(prepare_run(failed))
+    trainer.resume_or_load(False)
+    with pytest.raises(OSError, match=r"gallery\.jpg"):
+        trainer.train()
+    folder = Path(failed.OUTPUT_DIR)
+    name = "model_0001.pth" if period else "model_latest.pth"
+    assert (folder / "last_checkpoint").read_text() == name
+    assert read_checkpoint(folder / name)["epoch"] == 1
+    assert train(failed, resume=True) == results
+    assert not (folder / "model_latest.pth").exists()
+    ours, theirs = (
+        read_checkpoint(Path(path) / "model_final.pth")
+        for path in (cfg.OUTPUT_DIR, failed.OUTPUT_DIR)
+    )
+    assert_equal_weights(ours["model"], theirs["model"])
+    assert ours["best_metric"] == theirs["best_metric"]
+    evaluated = {line["iteration"]: line["mAP"] for line in metrics(folder) if "mAP" in line}
+    expected = {line["iteration"]: line["mAP"] for line in metrics(cfg.OUTPUT_DIR) if "mAP" in line}
+    assert evaluated == expected
+
+
+def test_the_last_evaluation_is_made_up_for_too(reference, make_cfg):
+    cfg, results = reference
+    failed = make_cfg("failed", **THREE_EPOCHS)
+
+    class Interrupted(Trainer):
+        @classmethod
+        def test(cls, cfg, model):
+            if cls.evaluations == 2:
+                raise KeyboardInterrupt
+            cls.evaluations += 1
+            return super().test(cfg, model)
+
+        evaluations = 0
+
+    trainer = Interrupted(prepare_run(failed))
+    trainer.resume_or_load(False)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert train(failed, resume=True) == results
+    lines = [line for line in metrics(failed.OUTPUT_DIR) if "mAP" in line]
+    assert [line["iteration"] for line in lines] == [5, 11, 17]
+    ours, theirs = (
+        read_checkpoint(Path(path) / "model_final.pth")
+        for path in (cfg.OUTPUT_DIR, failed.OUTPUT_DIR)
+    )
+    assert ours["best_metric"] == theirs["best_metric"]
+    assert not theirs["evaluation_pending"]
