@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, multiprocessing
 
 from fastreid_ext.config import load_config
 from fastreid_ext.engine import Trainer, evaluate, train
@@ -68,6 +68,20 @@ def test_second_run_with_the_seed_and_other_workers_is_identical(reference, make
     twin = make_cfg("twin", DATALOADER__NUM_WORKERS=0, **THREE_EPOCHS)
     train(twin)
     assert_equal_weights(weights(cfg.OUTPUT_DIR), weights(twin.OUTPUT_DIR))
+
+
+def test_spawned_workers_train_the_same_weights(reference, make_cfg):
+    """Processes are not forked on macOS and Windows; Python 3.14 forks nowhere by default."""
+    cfg, _ = reference
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        keys = {**THREE_EPOCHS, "SOLVER__MAX_EPOCH": 1, "TEST__EVAL_PERIOD": 0}
+        spawned = make_cfg("spawned", DATALOADER__NUM_WORKERS=1, **keys)
+        train(spawned)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    assert_equal_weights(weights(cfg.OUTPUT_DIR, "model_0000"), weights(spawned.OUTPUT_DIR))
 
 
 def test_other_seed_gives_other_weights(reference, make_cfg):

@@ -92,25 +92,36 @@ def fast_front(cfg: CfgNode, *, is_train: bool) -> Callable[[Decoded], NDArray[n
     return tv.Compose(fast)
 
 
-def fast_back(cfg: CfgNode) -> Callable[[NDArray[np.uint8]], Tensor]:
-    """Return fastreid's training steps from the tensor on, and Cut-out: array to uint8 (3, H, W).
+def fast_back(cfg: CfgNode) -> "FastBack":
+    """Return fastreid's training steps from the tensor on, and Cut-out; see :class:`FastBack`."""
+    has_patches = cfg.INPUT.RPT.ENABLED
+    patches = host_transforms(cfg, is_train=True).transforms[-1:] if has_patches else []
+    return FastBack(_painters(cfg), patches)
 
-    The colours of erasing and Cut-out are rounded. Draws are from the process-wide generators.
+
+class FastBack:
+    """Steps from the tensor on: array (H, W, 3) to uint8 tensor (3, H, W).
+
+    The colours of erasing and Cut-out are rounded. Samples from the process-wide generators.
+
+    Args:
+        painters: sample rectangles and give their colours.
+        patches: fastreid's random patch, or nothing.
     """
-    painters, patches = _painters(cfg), []
-    if cfg.INPUT.RPT.ENABLED:
-        patches = host_transforms(cfg, is_train=True).transforms[-1:]
 
-    def back(array: NDArray[np.uint8]) -> Tensor:
+    def __init__(self, painters: Sequence[Painter], patches: Sequence[Callable]) -> None:
+        self.painters = painters
+        self.patches = patches
+
+    def __call__(self, array: NDArray[np.uint8]) -> Tensor:
+        """Return the painted image; the input is not written to."""
         image = torch.from_numpy(np.stack(cv2.split(array)))
-        for painter in painters:
+        for painter in self.painters:
             drawn = painter.sample(*image.shape[1:], torch.default_generator)
             paint_rounded(image, drawn, painter.fill)
-        for patch in patches:
+        for patch in self.patches:
             image = patch(image)
         return image
-
-    return back
 
 
 def paint_steps(cfg: CfgNode, *, is_train: bool) -> list[PaintRectangles]:

@@ -4,6 +4,7 @@ Letters: h, w size of a decoded image, H, W size for the network, P rectangles.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -103,6 +104,15 @@ class FastTransform:
             return images
         drawn = [painter.sample(*self.geometry.size, self.generator) for painter in self.painters]
         return {"images": images, "painted": torch.tensor(drawn, dtype=torch.int16)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the generator out, which torch cannot hand to a process that is not forked."""
+        return {key: value for key, value in vars(self).items() if key != "generator"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a new generator; the data set seeds it anyway."""
+        vars(self).update(state)
+        self.generator = torch.Generator()
 
     def __repr__(self) -> str:
         return f"FastTransform({self.geometry!r}, {self.painters!r})"

@@ -8,6 +8,7 @@ given is not read.
     NeurIPS 2020, https://arxiv.org/abs/1909.13719
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ class TimmRandAugment:
         self._augment = rand_augment_transform(text, {"img_mean": colour})
         for operation in self._augment.ops:
             if operation.name.startswith("Posterize"):
-                operation.aug_fn = _down_to_no_bits(operation.aug_fn)
+                operation.aug_fn = functools.partial(_keep_bits, operation.aug_fn)
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Return a changed copy."""
@@ -66,13 +67,9 @@ class TimmRandAugment:
         return f"TimmRandAugment('{self.text}')"
 
 
-def _down_to_no_bits(posterize: Callable) -> Callable:
+def _keep_bits(posterize: Callable, image: Image.Image, bits: int, **kwargs: Any) -> Image.Image:
     """Let timm's posterize keep 0 bits, which is black: Pillow refuses that since version 13.
 
     At magnitude 9 with a deviation of 0.5 it happens to about one image in 700.
     """
-
-    def keep_bits(image: Image.Image, bits: int, **kwargs: Any) -> Image.Image:
-        return posterize(image, bits, **kwargs) if bits else Image.new(image.mode, image.size)
-
-    return keep_bits
+    return posterize(image, bits, **kwargs) if bits else Image.new(image.mode, image.size)
