@@ -97,6 +97,8 @@ REPAIRED = [
     "modeling.meta_arch.baseline.build_backbone",
     "modeling.backbones.regnet.regnet.regnet_cfg.merge_from_file",
     "modeling.losses.triplet_loss",
+    "solver.build.get_default_optimizer_params",
+    "solver.build._generate_optimizer_class_with_gradient_clipping",
     "modeling.meta_arch.baseline.cross_entropy_loss",
     "modeling.meta_arch.mgn.pairwise_cosface",
     "modeling.meta_arch.moco.Memory.forward",
@@ -143,6 +145,7 @@ TRAPS = [
     ("check_labels_on_the_device", "modeling/meta_arch/baseline.py", "if targets.sum() < 0"),
     ("check_labels_on_the_device", "modeling/meta_arch/mgn.py", "if targets.sum() < 0"),
     ("check_labels_on_the_device", "modeling/meta_arch/distiller.py", "if targets.sum() < 0"),
+    ("clip_all_gradients_together", "solver/build.py", "per_param_clipper=grad_clipper"),
     ("count_queue_on_the_device", "modeling/meta_arch/moco.py", "ptr = int(self.queue_ptr)"),
     ("build_backbones_with", "modeling/backbones/resnest.py", "load_state_dict_from_url("),
 ]

@@ -40,12 +40,14 @@ from fastreid_ext.compat.losses import (
     compute_losses_in_full_precision,
     compute_margins_in_full_precision,
 )
+from fastreid_ext.compat.optimizers import clip_all_gradients_together, honour_no_weight_decay
 
 __all__ = [
     "TESTED_FASTREID",
     "accept_old_affine_arguments",
     "build_backbones_with",
     "check_labels_on_the_device",
+    "clip_all_gradients_together",
     "compute_losses_in_full_precision",
     "compute_margins_in_full_precision",
     "count_queue_on_the_device",
@@ -53,6 +55,7 @@ __all__ = [
     "fastreid_version",
     "find_regnet_files",
     "freeze_whole_names",
+    "honour_no_weight_decay",
     "hush_known_warnings",
     "keep_flat_gradients",
     "keep_scalars_on_the_device",

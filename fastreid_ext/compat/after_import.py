@@ -22,6 +22,7 @@ from fastreid_ext.compat.losses import (
     compute_losses_in_full_precision,
     compute_margins_in_full_precision,
 )
+from fastreid_ext.compat.optimizers import clip_all_gradients_together, honour_no_weight_decay
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +212,9 @@ def repair() -> None:
     evaluate_without_compiler()
     accept_old_affine_arguments()
     normalise_out_of_place()
+    honour_no_weight_decay()
     freeze_whole_names()
+    clip_all_gradients_together()
     find_regnet_files()
     compute_losses_in_full_precision()
     compute_margins_in_full_precision()

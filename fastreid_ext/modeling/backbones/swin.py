@@ -77,6 +77,10 @@ class SwinTrunk(nn.Module):
             x = stage(x, self.modulation(index))
         return x
 
+    def no_weight_decay(self) -> set[str]:
+        """Return names of parameters exempt from weight decay, as timm's Swin does."""
+        return _bias_tables(self)
+
     def modulation(self, index: int) -> tuple[Tensor, Tensor] | None:
         """Return what the controller does between stage ``index`` and the next."""
         if not len(self.semantic_embed_w):
@@ -112,6 +116,10 @@ class SwinLastStage(nn.Module):
         self.norm = norm
         self.semantic_embed = semantic_embed
         self.semantic_weight = semantic_weight
+
+    def no_weight_decay(self) -> set[str]:
+        """Return names of parameters exempt from weight decay, as timm's Swin does."""
+        return _bias_tables(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn tokens of the stage before into the map."""
@@ -195,6 +203,10 @@ class SwinBackbone(SwinTrunk):
             semantic_weight=self.semantic_weight,
         )
         return trunk, last_stage
+
+
+def _bias_tables(module: nn.Module) -> set[str]:
+    return {name for name, _ in module.named_parameters() if "relative_position_bias_table" in name}
 
 
 def _stages(widths: list[int], size: SwinSize, drop_path: float, block_args: dict) -> nn.Sequential:

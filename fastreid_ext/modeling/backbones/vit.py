@@ -53,6 +53,10 @@ class ViTTrunk(nn.Module):
         self.norm_pre = vit.norm_pre
         self.blocks = vit.blocks[:-1]
 
+    def no_weight_decay(self) -> set[str]:
+        """Return names of parameters exempt from weight decay, as timm's ViT does."""
+        return {"pos_embed", "cls_token"}
+
     def forward(self, images: Tensor) -> Tensor:
         """Turn normalised images (B, 3, height, width) into the input of the last block."""
         x = self.patch_embed(images)
