@@ -8,6 +8,8 @@ VENV ?= .venv
 TORCH ?= pinned
 EXTRAS ?= dev
 DEMO_DIR ?= demo
+# The miniature replications were made on sets with steady cameras.
+EASY := --difficulty easy
 
 BIN := $(VENV)/bin
 # Named after the extras, so that others are installed when they are asked for.
@@ -114,10 +116,10 @@ miniature-diffusion: miniature-base  ## Diffusion-ReID in miniature, projects/Di
 
 miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (an hour of one core)
 	for domain in RenderedMall RenderedStation RenderedStreet; do \
-	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature_base \
+	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature_base $(EASY) \
 	        --train-identities 1200 --test-identities 2 --images-per-identity 5 --seed 1 || exit 1; \
 	done
-	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature_base \
+	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature_base $(EASY) \
 	    --train-identities 80 --test-identities 60 --images-per-identity 16
 	$(BIN)/python tools/train_miniature_diffusion.py --data datasets/miniature \
 	    datasets/miniature_base --output logs/miniature/diffusion/base
@@ -126,10 +128,10 @@ miniature-pretrained: miniature-data
 	$(BIN)/python tools/train_net.py --config-file configs/miniature/pretrain.yml --resume
 
 miniature-data: $(STAMP)
-	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature \
+	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature $(EASY) \
 	    --train-identities 80 --test-identities 60 --images-per-identity 16
 	for domain in RenderedMall RenderedStation RenderedStreet; do \
-	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature \
+	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature $(EASY) \
 	        --train-identities 200 --test-identities 2 --images-per-identity 10 || exit 1; \
 	done
 

@@ -25,6 +25,7 @@ from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
 from fastreid_ext.evaluation.pictures.training import plot_training
 from fastreid_ext.evaluation.ranking import RankMetrics, column_title
 from fastreid_ext.evaluation.reference_points import chance, colour_histograms
+from fastreid_ext.rendered.difficulty import DIFFICULTIES
 from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.writer import render_domain
 
@@ -49,7 +50,12 @@ def compare(test: TestFeatures, histograms: TestFeatures) -> dict[str, RankMetri
 
 def main(args: argparse.Namespace) -> None:
     settings = Settings(
-        DOMAIN, args.train_identities, args.test_identities, args.images_per_identity, args.seed
+        DOMAIN,
+        args.train_identities,
+        args.test_identities,
+        args.images_per_identity,
+        args.seed,
+        difficulty=args.difficulty,
     )
     render_domain(settings, args.output / "datasets", workers=args.workers)
     cfg = configuration(args)
@@ -90,6 +96,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--test-identities", type=int, default=80)
     parser.add_argument("--images-per-identity", type=int, default=18)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="hard", help="of the persons")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="rendering processes")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
     return parser.parse_args()

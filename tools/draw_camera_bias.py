@@ -21,7 +21,9 @@ def main(args: argparse.Namespace) -> None:
     picture = draw_camera_bias(bias, pairs.rank1, look.output, name=look.dataset, metric=metric)
     print(
         f"wrote {picture}; most similar stranger of the query's own camera: "
-        f"{100 * bias.nearest_same:.1f} % of the queries, by chance {100 * bias.nearest_chance:.1f}"
+        f"{100 * bias.nearest_same:.1f} % of the queries, by chance "
+        f"{100 * bias.nearest_chance:.1f}; strangers are more similar by {bias.gap:.3f} at one "
+        "camera than at two"
     )
 
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from fastreid_ext.command_line import short_errors
+from fastreid_ext.rendered.difficulty import DIFFICULTIES
 from fastreid_ext.rendered.domains import DOMAINS
 from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.preview import preview
@@ -66,6 +67,12 @@ def parse_arguments() -> argparse.Namespace:
         help="share of pictures in poses seldom seen on a street, 0 to 1 (default 0)",
     )
     parser.add_argument(
+        "--difficulty",
+        choices=DIFFICULTIES,
+        default="hard",
+        help="hard: cameras that change and many look-alikes; easy: steady cameras (default hard)",
+    )
+    parser.add_argument(
         "--preview", type=Path, help="only draw a few people of each domain into this PNG"
     )
     return parser.parse_args()
@@ -77,7 +84,14 @@ def main() -> None:
     domains = list(DOMAINS) if arguments.domain == "all" else [arguments.domain]
     height, width = arguments.size
     if arguments.preview:
-        preview(domains, arguments.preview, seed=arguments.seed, height=height, width=width)
+        preview(
+            domains,
+            arguments.preview,
+            seed=arguments.seed,
+            height=height,
+            width=width,
+            difficulty=arguments.difficulty,
+        )
         print(f"preview of {', '.join(domains)}: {arguments.preview}")
         return
     for domain in domains:
@@ -91,6 +105,7 @@ def main() -> None:
                 height,
                 width,
                 arguments.unusual_poses,
+                arguments.difficulty,
             ),
             arguments.root,
             workers=arguments.workers,

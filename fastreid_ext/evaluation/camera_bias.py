@@ -39,6 +39,19 @@ class CameraBias:
     nearest_same: float
     nearest_chance: float
 
+    @property
+    def gap(self) -> float:
+        """How much more similar two persons are at one camera than at two cameras.
+
+        Mean of ``negatives`` over pairs of a camera with itself less the mean over the other pairs;
+        0 without bias, NaN where no camera has both queries and gallery images.
+        """
+        own = self.query_cameras[:, None] == self.gallery_cameras[None]
+        known = ~np.isnan(self.negatives)
+        if not (own & known).any() or not (~own & known).any():
+            return float("nan")
+        return float(self.negatives[own & known].mean() - self.negatives[~own & known].mean())
+
 
 def camera_bias(test: TestFeatures) -> CameraBias:
     """Measure how similarity depends on the cameras.

@@ -1,8 +1,8 @@
 """Identities: body, skin, hair and outfit of one person.
 
-Drawn from (seed, domain, person id) alone. Every fourth identity is a look-alike of the one before
-it: same garments and colours, different details. Pairs never cross the border between train and
-test, because the caller names the first person id of each split.
+Drawn from (seed, domain, person id) alone. Every second or fourth identity (``difficulty``) is a
+look-alike of the one before it: same garments and colours, different details. Pairs never cross the
+border between train and test, because the caller names the first person id of each split.
 """
 
 import dataclasses
@@ -15,7 +15,6 @@ from fastreid_ext.rendered import cloth, outfits, palettes
 from fastreid_ext.rendered.cloth import Cloth
 from fastreid_ext.rendered.seasons import SEASONS
 
-LOOK_ALIKE_PERIOD = 4  # identities 3, 7, 11 ... of a split resemble 2, 6, 10 ...
 _IDENTITY_STREAM = 2**31 - 1  # no image has this index
 
 FEMININE_HAIR = {"long": 4, "ponytail": 2.5, "bob": 2, "bun": 1.2, "short": 1}
@@ -47,7 +46,12 @@ def stream(
 
 
 def draw_identity(
-    body: BodyModel, seed: int, domain: str, person_id: int, first_of_split: int
+    body: BodyModel,
+    seed: int,
+    domain: str,
+    person_id: int,
+    first_of_split: int,
+    look_alike_period: int = 4,
 ) -> Identity:
     """The person with this id; the same whoever else is rendered.
 
@@ -58,10 +62,12 @@ def draw_identity(
         person_id: >= 1.
         first_of_split: lowest person id of the split it belongs to (look-alikes stay inside a
             split).
+        look_alike_period: identities 3, 7, 11 ... of a split resemble 2, 6, 10 ... for a period of
+            4; 1, 3, 5 ... resemble 0, 2, 4 ... for one of 2.
     """
     rng = stream(seed, domain, person_id)
     own = _draw_person(body, domain, person_id, rng)
-    if (person_id - first_of_split) % LOOK_ALIKE_PERIOD != LOOK_ALIKE_PERIOD - 1:
+    if (person_id - first_of_split) % look_alike_period != look_alike_period - 1:
         return own
     model = _draw_person(body, domain, person_id - 1, stream(seed, domain, person_id - 1))
     return dataclasses.replace(

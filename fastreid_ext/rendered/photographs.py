@@ -8,6 +8,7 @@ import numpy as np
 
 from fastreid_ext.rendered.camera_effects import encode, expose
 from fastreid_ext.rendered.captions import caption
+from fastreid_ext.rendered.difficulty import Difficulty, camera_in_session, difficulty
 from fastreid_ext.rendered.dressing import DressedBody, dress, free_body
 from fastreid_ext.rendered.identities import Identity, draw_identity, stream
 from fastreid_ext.rendered.person_renderer import Rendering, render
@@ -37,7 +38,14 @@ def _photograph(
 ) -> tuple[np.ndarray, Rendering, Shot]:
     others = passers_by(settings.seed, settings.domain)
     for _ in range(_ATTEMPTS):
-        shot = draw_shot(place, bag_kind, len(others), rng, unusual_poses=settings.unusual_poses)
+        shot = draw_shot(
+            place,
+            bag_kind,
+            len(others),
+            rng,
+            level=difficulty(settings.difficulty),
+            unusual_poses=settings.unusual_poses,
+        )
         rendering = render(place, dressed, others, shot, settings.height, settings.width)
         if rendering.visible >= _LEAST_VISIBLE:
             break
@@ -53,7 +61,10 @@ def photographs(
     """Picture by picture: its plan, its JPEG bytes and its row of ``annotations.jsonl``."""
     body, _ = free_body()
     seed, domain = settings.seed, settings.domain
-    identity = draw_identity(body, seed, domain, planned.person_id, planned.first_of_split)
+    level = difficulty(settings.difficulty)
+    identity = draw_identity(
+        body, seed, domain, planned.person_id, planned.first_of_split, level.look_alike_period
+    )
     attributes = dataclasses.asdict(identity)
     del attributes["person_id"], attributes["betas"]
     wardrobe: dict[str, DressedBody] = {}
@@ -64,10 +75,19 @@ def photographs(
             bag_kind = "none"
         if bag_kind not in wardrobe:
             wardrobe[bag_kind] = dress(identity, bag_kind, seed, domain)
-        place = view(domain, image.camera)
+        place = _place(settings, level, image.camera, planned.session)
         picture, rendering, shot = _photograph(settings, place, wardrobe[bag_kind], bag_kind, rng)
-        row = _row(image, identity, bag_kind, place, rendering, shot)
+        row = _row(image, planned.session, identity, bag_kind, place, rendering, shot)
         yield image, encode(picture, place.spec.quality), {**row, "attributes": attributes}
+
+
+def _place(settings: Settings, level: Difficulty, camera: int, session: int) -> View:
+    """Return what a camera sees when nobody is there, with the camera as it is in a session."""
+    still = view(settings.domain, camera)
+    spec = camera_in_session(
+        still.spec, settings.seed, settings.domain, camera, session, level.sessions
+    )
+    return dataclasses.replace(still, spec=spec)
 
 
 def _rounded(values: np.ndarray | tuple, digits: int = 4) -> list:
@@ -76,6 +96,7 @@ def _rounded(values: np.ndarray | tuple, digits: int = 4) -> list:
 
 def _row(
     image: PlannedImage,
+    session: int,
     identity: Identity,
     bag_kind: str,
     place: View,
@@ -88,6 +109,7 @@ def _row(
         "file": image.file,
         "pid": identity.person_id,
         "camera": image.camera + 1,
+        "session": session + 1,
         "modality": "infrared" if place.spec.infrared else "visible",
         "caption": caption(identity, bag_kind, shot.stance, azimuth),
         "viewpoint": {

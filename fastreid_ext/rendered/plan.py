@@ -1,15 +1,16 @@
 """The plan: which pictures exist, in which folder and under which name, before any is rendered.
 
 Market-1501's layout: ``bounding_box_train``, ``query``, ``bounding_box_test``;
-``0007_c3s1_000011_00.jpg`` is person 7 at camera 3. As there, a test identity gives one query per
-camera and the rest is gallery; in RenderedVI every infrared test picture is a query and every
-visible one is gallery.
+``0007_c3s1_000011_00.jpg`` is person 7 at camera 3 in session 1. As there, a test identity gives
+one query per camera and the rest is gallery; in RenderedVI every infrared test picture is a query
+and every visible one is gallery.
 """
 
 import dataclasses
 
 import numpy as np
 
+from fastreid_ext.rendered.difficulty import difficulty, session_of
 from fastreid_ext.rendered.domains import camera_specs
 from fastreid_ext.rendered.identities import stream
 
@@ -33,6 +34,8 @@ class Settings:
         width: likewise.
         unusual_poses: share in [0, 1] of pictures in poses that pedestrians seldom take
             (``bodies.pose_bank``) instead of street poses.
+        difficulty: "hard" = cameras that change and many look-alikes; "easy" = six steady cameras,
+            every fourth person a look-alike (:mod:`.difficulty`).
     """
 
     domain: str
@@ -43,9 +46,11 @@ class Settings:
     height: int = 128
     width: int = 64
     unusual_poses: float = 0.0
+    difficulty: str = "hard"
 
     def __post_init__(self) -> None:
         camera_specs(self.domain)
+        difficulty(self.difficulty)
         if (
             self.train_identities < 0
             or self.test_identities < 0
@@ -88,6 +93,7 @@ class PlannedIdentity:
 
     person_id: int
     first_of_split: int
+    session: int  # from 0
     images: tuple[PlannedImage, ...]
 
 
@@ -121,6 +127,8 @@ def plan_identity(settings: Settings, person_id: int) -> PlannedIdentity:
     train = person_id <= settings.train_identities
     cameras = _cameras_seen(settings, rng)
     at_camera = [cameras[k % len(cameras)] for k in range(settings.images_per_identity)]
+    sessions = difficulty(settings.difficulty).sessions
+    session = session_of(settings.seed, settings.domain, person_id, sessions)
     query_at = {camera: int(rng.integers(at_camera.count(camera))) for camera in cameras}
     images, seen = [], dict.fromkeys(cameras, 0)
     for index, camera in enumerate(at_camera):
@@ -128,9 +136,10 @@ def plan_identity(settings: Settings, person_id: int) -> PlannedIdentity:
             train, infrared_domain, specs[camera].infrared, seen[camera] == query_at[camera]
         )
         seen[camera] += 1
-        file = f"{folder}/{person_id:04d}_c{camera + 1}s1_{index + 1:06d}_00.jpg"
+        file = f"{folder}/{person_id:04d}_c{camera + 1}s{session + 1}_{index + 1:06d}_00.jpg"
         images.append(PlannedImage(index, camera, file))
-    return PlannedIdentity(person_id, 1 if train else settings.train_identities + 1, tuple(images))
+    first = 1 if train else settings.train_identities + 1
+    return PlannedIdentity(person_id, first, session, tuple(images))
 
 
 def plan_domain(settings: Settings) -> list[PlannedIdentity]:

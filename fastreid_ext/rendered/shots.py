@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from fastreid_ext.rendered.difficulty import Difficulty
 from fastreid_ext.rendered.stances import draw_stance
 from fastreid_ext.rendered.views import FRAME_WIDTH, View
 
@@ -42,22 +43,22 @@ class Shot:
         return math.degrees(math.atan2(camera_height - 0.9, math.hypot(self.x, self.z)))
 
 
-def _lighting(view: View, rng: np.random.Generator) -> dict:
+def _lighting(view: View, level: Difficulty, rng: np.random.Generator) -> dict:
     """Weather and drift: now and then a cloud takes most of the sun and leaves more sky light."""
     cloud = rng.random() < 0.22 and not view.spec.infrared
     return {
         "sun": view.spec.sun[2]
         * float(rng.uniform(0.1, 0.35) if cloud else rng.uniform(0.8, 1.12)),
         "fill": float(rng.uniform(1.05, 1.3) if cloud else rng.uniform(0.88, 1.12)),
-        "exposure": float(np.exp(rng.normal(0.0, 0.1))),
-        "gains": np.exp(rng.normal(0.0, 0.025, 3)),
+        "exposure": float(np.exp(rng.normal(0.0, level.exposure))),
+        "gains": np.exp(rng.normal(0.0, level.gains, 3)),
     }
 
 
-def _framing(rng: np.random.Generator) -> dict:
-    """A detector's box: a little loose, a little off; one in twelve cuts head or feet off."""
+def _framing(level: Difficulty, rng: np.random.Generator) -> dict:
+    """A detector's box: a little loose, a little off; now and then it cuts head or feet off."""
     down = rng.normal(0.0, 0.018)
-    if rng.random() < 0.08:
+    if rng.random() < level.cut_share:
         down = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.1, 0.2)
     return {
         "box_scale": float(rng.uniform(1.03, 1.2)),
@@ -72,11 +73,13 @@ def draw_shot(
     companions: int,
     rng: np.random.Generator,
     *,
+    level: Difficulty,
     unusual_poses: float = 0.0,
 ) -> Shot:
     """A shot of somebody carrying ``bag_kind``, with up to one of ``companions`` passers-by.
 
-    ``unusual_poses`` is the chance in [0, 1] of a pose outside those of the street.
+    ``level`` says how much pictures of one camera vary; ``unusual_poses`` is the chance in [0, 1]
+    of a pose outside those of the street.
     """
     spec = view.spec
     z = float(rng.uniform(spec.near, spec.far))
@@ -93,11 +96,11 @@ def draw_shot(
         yaw=math.pi - heading,
         stance=stance,
         pose=pose,
-        **_lighting(view, rng),
-        **_framing(rng),
-        sharpness=float(rng.uniform(0.8, 1.2)),
+        **_lighting(view, level, rng),
+        **_framing(level, rng),
+        sharpness=float(rng.uniform(*level.sharpness)),
         motion=float(rng.uniform(0, math.pi)),
-        motion_length=float(rng.uniform(1.5, 3.5)) if rng.random() < 0.12 else 0.0,
+        motion_length=float(rng.uniform(1.5, 3.5)) if rng.random() < level.motion_share else 0.0,
         companion=int(rng.integers(companions)) if meets else -1,
         companion_place=(aside, -gap if in_front else gap, float(rng.uniform(0, 2 * math.pi))),
         companion_pose=draw_stance("none", rng)[1] if meets else pose,

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 
 from fastreid_ext.evaluation import camera_bias as camera_bias_module
 from fastreid_ext.evaluation import pair_distances
-from fastreid_ext.evaluation.camera_bias import camera_bias
+from fastreid_ext.evaluation.camera_bias import CameraBias, camera_bias
 from fastreid_ext.evaluation.camera_pairs import camera_pair_metrics
 from fastreid_ext.evaluation.features import TestFeatures
 from fastreid_ext.evaluation.pair_distances import (
@@ -147,6 +147,15 @@ def test_camera_bias_equals_loops(test_set, monkeypatch):
                 values = similarity.get((is_negative, query_camera, gallery_camera))
                 expected = np.mean(values) if values else np.nan
                 assert means[row, column] == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_gap_between_one_camera_and_two_by_hand():
+    cameras = np.array([1, 2])
+    negatives = np.array([[0.5, 0.1], [0.2, np.nan]])
+    bias = CameraBias(cameras, cameras, negatives, negatives, 0.0, 0.0)
+    assert bias.gap == pytest.approx(0.5 - 0.15)
+    apart = CameraBias(cameras, cameras + 2, negatives, negatives, 0.0, 0.0)
+    assert np.isnan(apart.gap)
 
 
 def test_nearest_stranger_equals_loops(test_set):

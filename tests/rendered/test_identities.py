@@ -20,10 +20,11 @@ def body():
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_every_fourth_identity_is_a_look_alike(body, domain):
-    people = [draw_identity(body, 3, domain, pid, 1) for pid in range(1, 41)]
+@pytest.mark.parametrize("period", [2, 4])
+def test_every_second_or_fourth_identity_is_a_look_alike(body, domain, period):
+    people = [draw_identity(body, 3, domain, pid, 1, period) for pid in range(1, 41)]
     for person in people:
-        if person.person_id % 4:
+        if person.person_id % period:
             assert person.look_alike_of is None
             continue
         model = people[person.person_id - 2]

@@ -10,6 +10,7 @@ from fastreid_ext.bodies.poses import standing
 from fastreid_ext.rendered.camera_effects import encode, expose
 from fastreid_ext.rendered.cloth import Cloth
 from fastreid_ext.rendered.contact_sheet import decode
+from fastreid_ext.rendered.difficulty import difficulty
 from fastreid_ext.rendered.dressing import dress
 from fastreid_ext.rendered.identities import draw_identity
 from fastreid_ext.rendered.person_renderer import render
@@ -45,7 +46,7 @@ def person(upper: Cloth, lower: Cloth, **changes):
 def frontal(place):
     """Somebody who stands in the open in front of the camera and looks into it."""
     rng = np.random.default_rng(4)
-    shot = draw_shot(place, "none", 0, rng)
+    shot = draw_shot(place, "none", 0, rng, level=difficulty("easy"))
     return dataclasses.replace(
         shot,
         x=0.0,

@@ -33,8 +33,8 @@ def test_names_and_folders_are_those_of_market(rendered, rows):
     assert sorted(files) == sorted(name for name in contents(rendered) if name.endswith(".jpg"))
     for row in rows:
         folder, name = row["file"].split("/")
-        pid, camera = re.fullmatch(r"(\d{4})_c([1-6])s1_\d{6}_00\.jpg", name).groups()
-        assert (int(pid), int(camera)) == (row["pid"], row["camera"])
+        name = re.fullmatch(r"(\d{4})_c([1-6])s([1-8])_\d{6}_00\.jpg", name)
+        assert [int(part) for part in name.groups()] == [row["pid"], row["camera"], row["session"]]
         assert folder in FOLDERS
         assert (folder == "bounding_box_train") == (row["pid"] <= 4)
 
