@@ -1,0 +1,153 @@
+"""What ``tools/benchmark_scale.py`` measures: memory of item lists, time of large samplers."""
+
+import gc
+import itertools
+import multiprocessing
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastreid.data.common import CommDataset
+
+from fastreid_ext.data.dataset import PersonDataset
+from fastreid_ext.data.item_arrays import ItemArrays, NumberedNames, TextArray
+from fastreid_ext.data.large_samplers import (
+    LargeBalanced,
+    LargeNaive,
+    LargeOncePerIdentity,
+    ShuffledImages,
+)
+from fastreid_ext.data.samplers import ResumableSampler
+
+METHODS = ("tuples", "arrays")
+_LATE = 100_000_000  # draw at which a stream is entered
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of an item list in GB.
+
+    Attributes:
+        process: of the process that makes the list, with the sampler's permutation.
+        worker: of each forked worker.
+        seconds: wall time to make the list.
+    """
+
+    process: float
+    worker: float
+    seconds: float
+
+
+def paths(count: int, length: int) -> Iterator[str]:
+    """Yield different paths of a number of bytes, a thousand per folder."""
+    for number in range(count):
+        start = f"/data/{number // 1000:07d}/"
+        yield start + f"{number:0{length - len(start) - 4}d}.jpg"
+
+
+def measured_memory(method: str, count: int, length: int, workers: int) -> Memory:
+    """Measure in a process of its own, which forks the workers.
+
+    Args:
+        method: "tuples" or "arrays".
+        count: number of images.
+        length: bytes in a path.
+        workers: forked processes.
+    """
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_holder, args=(theirs, method, count, length, workers))
+    process.start()
+    theirs.close()
+    found = ours.recv()
+    process.join()
+    return Memory(*found)
+
+
+def _holder(pipe: Connection, method: str, count: int, length: int, workers: int) -> None:
+    gc.collect()
+    before = private_gigabytes()
+    began = time.perf_counter()
+    dataset = _dataset(method, count, length)
+    seconds = time.perf_counter() - began
+    draws = iter(ResumableSampler(ShuffledImages(count), 0))
+    next(draws)
+    gc.collect()
+    process = private_gigabytes() - before
+    pipe.send((process, _in_workers(dataset, workers), seconds))
+
+
+def _dataset(method: str, count: int, length: int) -> Any:
+    if method == "arrays":
+        items = ItemArrays.numbered(paths(count, length), "set_", "set_0")
+        return PersonDataset(items, lambda image: image, relabel=True)
+    tuples = [(path, f"set_{n}", "set_0") for n, path in enumerate(paths(count, length))]
+    return CommDataset(tuples)
+
+
+def _in_workers(dataset: Any, workers: int) -> float:
+    """Return the mean of the workers' private memory beyond that of an idle one."""
+    context = multiprocessing.get_context("fork")
+    idle, busy = (
+        [_ask(context, dataset if is_busy else None, number, workers) for number in range(workers)]
+        for is_busy in (False, True)
+    )
+    return float(np.mean(busy) - np.mean(idle))
+
+
+def _ask(context: Any, dataset: Any, number: int, workers: int) -> float:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_worker, args=(theirs, dataset, number, workers))
+    process.start()
+    found = ours.recv()
+    process.join()
+    return found
+
+
+def _worker(pipe: Connection, dataset: Any, number: int, workers: int) -> None:
+    if dataset is not None:
+        for index in range(number, len(dataset), workers):
+            _ = dataset.img_items[index]
+    gc.collect()
+    pipe.send(private_gigabytes())
+
+
+def private_gigabytes() -> float:
+    """Return the resident memory of this process that no other process shares, in GB."""
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return sum(int(value) for value in re.findall(r"^Private_\w+: +(\d+) kB", text, re.M)) / 1e6
+
+
+def batch_times(count: int, identities: int, batches: int) -> dict[str, tuple[float, float]]:
+    """Return the CPU time of each identity sampler per batch, and of entering it late.
+
+    Args:
+        count: number of images, spread evenly over the identities.
+        identities: number of identities.
+        batches: timed batches of 64 identities with 4 images each.
+    """
+    pids = np.random.default_rng(0).permutation(count) % identities
+    no_paths = TextArray(np.empty(0, np.uint8), np.zeros(count + 1, np.int64))
+    names = [NumberedNames(f"{part}_", np.arange(n)) for part, n in (("p", identities), ("c", 6))]
+    items = ItemArrays(no_paths, pids.astype(np.int32), np.arange(count) % 6, *names)
+    return {
+        law.__name__: _times(law(items, batch_size=256, instances=4), batches)
+        for law in (LargeNaive, LargeBalanced, LargeOncePerIdentity)
+    }
+
+
+def _times(stream: Any, batches: int) -> tuple[float, float]:
+    next(stream(0))  # compiles
+    began = time.process_time()
+    late = stream.from_draw(0, _LATE)
+    next(late)
+    entered = time.process_time() - began
+    began = time.process_time()
+    for _ in itertools.islice(late, 256 * batches):
+        pass
+    return (time.process_time() - began) / batches, entered
