@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
@@ -19,7 +18,7 @@ from fastreid.utils.registry import Registry
 from fastreid_ext.config.augmentation import augmentation_names, augmentation_problems
 from fastreid_ext.config.backbones import backbone_problems
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS, bdb_problems
-from fastreid_ext.config.data_settings import data_problems
+from fastreid_ext.config.data_settings import data_problems, data_set_names
 from fastreid_ext.config.evaluation import evaluation_problems
 from fastreid_ext.config.fast_path import fast_path_problems
 from fastreid_ext.config.generation_checks import generation_names, generation_problems
@@ -81,7 +80,7 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> str:
 
 def _names(cfg: CfgNode) -> list[str]:
     losses = LOSSES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.LOSSES.NAME)
-    datasets = _registered(DATASET_REGISTRY)
+    datasets = data_set_names(cfg)
     table: Sequence[tuple[str, Iterable[str], Iterable[str]]] = (
         ("MODEL.META_ARCHITECTURE", [cfg.MODEL.META_ARCHITECTURE], _registered(META_ARCH_REGISTRY)),
         ("MODEL.BACKBONE.NAME", [cfg.MODEL.BACKBONE.NAME], _registered(BACKBONE_REGISTRY)),

@@ -1,15 +1,103 @@
-"""What ``DATASETS.SUBSET``, ``DATASETS.FOLDER`` and ``DATASETS.TABLE`` may hold."""
+"""What ``DATASETS.SUBSET``, ``SETS``, ``FOLDER`` and ``TABLE`` may hold."""
 
+import difflib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
 
 GENERATED = "GeneratedPersons"
 UNLABELLED = "UnlabelledPersons"
 _SETTING = re.compile(r"(few_shot|small_scale)_(\d{1,3})(?:_seed(\d{1,9}))?")
+
+
+# Classes that read what the user names; an entry of DATASETS.SETS makes a data set of one of them.
+OWN_CLASSES = ("PersonFolder", "PersonTable", UNLABELLED)
+_SET = re.compile(r"(?P<name>[A-Za-z][\w-]*)\s*=\s*(?:(?P<kind>\w+):)?(?P<path>.+)")
+
+
+@dataclass(frozen=True)
+class OwnSet:
+    """A data set of the user's own, an entry of ``DATASETS.SETS``.
+
+    Attributes:
+        kind: class that reads it, one of ``OWN_CLASSES``.
+        path: folder, table or list of its images.
+    """
+
+    kind: str
+    path: str
+
+
+def own_sets(cfg: CfgNode) -> dict[str, OwnSet]:
+    """Return the data sets of ``DATASETS.SETS`` by name.
+
+    Raises:
+        ValueError: an entry is not written as name=path, or its name or class cannot be used.
+    """
+    sets: dict[str, OwnSet] = {}
+    for text in cfg.DATASETS.SETS:
+        match = _SET.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(
+                "expected name=path or name=class:path in DATASETS.SETS, got "
+                f"'{text}'; e.g. Shop=/data/shop or Crowd={UNLABELLED}:/data/crowd"
+            )
+        name, path = match["name"], match["path"].strip()
+        kind = match["kind"] or ("PersonTable" if path.endswith(".csv") else "PersonFolder")
+        if kind not in OWN_CLASSES:
+            near = difflib.get_close_matches(kind, OWN_CLASSES, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(OWN_CLASSES)}"
+            raise ValueError(f"unknown class '{kind}' in DATASETS.SETS '{text}'; {hint}")
+        if name.lower() in map(str.lower, (*sets, *_registered_by_others())):
+            raise ValueError(
+                f"the name '{name}' in DATASETS.SETS is taken by another data set (case does not "
+                "count); choose another name"
+            )
+        sets[name] = OwnSet(kind, path)
+    return sets
+
+
+def _registered_by_others() -> list[str]:
+    registered = DATASET_REGISTRY._obj_map  # fastreid's Registry offers no other way
+    return [name for name, cls in registered.items() if not hasattr(cls, "is_entry_of_sets")]
+
+
+def register_own_sets(cfg: CfgNode) -> None:
+    """Register the names of ``DATASETS.SETS`` with fastreid; paths stay in the configuration."""
+    for name, own in own_sets(cfg).items():
+        attributes = {
+            "dataset_name": name.lower(),
+            "key": "DATASETS.SETS",
+            "is_entry_of_sets": True,
+        }
+        cls = type(name, (DATASET_REGISTRY.get(own.kind),), attributes)
+        DATASET_REGISTRY._obj_map[name] = cls  # another configuration may have used the name
+
+
+def data_set_names(cfg: CfgNode) -> list[str]:
+    """Return all names that DATASETS.NAMES and DATASETS.TESTS may hold."""
+    try:
+        return [*_registered_by_others(), *own_sets(cfg)]
+    except ValueError:  # data_problems says it
+        return list(DATASET_REGISTRY._obj_map)
+
+
+def unlabelled_names(cfg: CfgNode) -> list[str]:
+    """Return the names in DATASETS.NAMES of sets without labels."""
+    try:
+        return [name for name in cfg.DATASETS.NAMES if data_set_kind(cfg, name) == UNLABELLED]
+    except ValueError:  # data_problems says it
+        return []
+
+
+def data_set_kind(cfg: CfgNode, name: str) -> str:
+    """Return the class that reads a data set: of an entry of ``DATASETS.SETS``, else its name."""
+    own = own_sets(cfg).get(name)
+    return name if own is None else own.kind
 
 
 @dataclass(frozen=True)
@@ -59,6 +147,10 @@ def parse_subset(text: str) -> SubsetSetting | Path | None:
 
 def data_problems(cfg: CfgNode) -> list[str]:
     """Return contradictions between the keys that choose data, each with what to do."""
+    try:
+        own_sets(cfg)
+    except ValueError as error:
+        return [str(error)]
     return [*_subset_problems(cfg), *_own_data_problems(cfg)]
 
 
@@ -93,10 +185,9 @@ def _subset_problems(cfg: CfgNode) -> list[str]:
 def _own_data_problems(cfg: CfgNode) -> list[str]:
     used = {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS}
     untestable = [
-        f"DATASETS.TESTS has {UNLABELLED}, which has no labels to test with; name a labelled set, "
-        "or none"
+        f"DATASETS.TESTS has {name}, which has no labels to test with; name a labelled set, or none"
         for name in cfg.DATASETS.TESTS
-        if name == UNLABELLED
+        if data_set_kind(cfg, name) == UNLABELLED
     ]
     return untestable + [
         f"the data set {name} is used but {key} is empty; give {what}"

@@ -85,6 +85,10 @@ def _add_data_settings(cfg: CfgNode) -> None:
     # of a list file: that list, of tools/make_subset.py or of another project. Each set of NAMES
     # but GeneratedPersons is cut, which has MAX_PER_IDENTITY; tests stay whole.
     cfg.DATASETS.SUBSET = ""
+    # Data sets of your own by name, for NAMES and TESTS: "name=path" or "name=class:path", e.g.
+    # "Shop=/data/shop" (a folder in Market-1501's layout), "Station=/data/station.csv" (a table) or
+    # "Crowd=UnlabelledPersons:/data/crowd". FOLDER and TABLE are for one set that needs no name.
+    cfg.DATASETS.SETS = []
     # Folder of the data set "PersonFolder", in Market-1501's layout; or of "UnlabelledPersons",
     # with images anywhere below it (or a .txt file of their paths), each a person of its own.
     cfg.DATASETS.FOLDER = ""

@@ -10,6 +10,7 @@ from fastreid.config import CfgNode, get_cfg
 
 from fastreid_ext.config.backbones import fill_in_backbone
 from fastreid_ext.config.checks import check_config
+from fastreid_ext.config.data_settings import register_own_sets
 
 # Pairs for whoever loads a checkpoint: it holds the backbone, so the file of pre-trained weights
 # with which its run began need not exist any more.
@@ -32,6 +33,7 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     cfg = merged_config(config_file, overrides)
     fill_in_backbone(cfg)
     check_config(cfg)
+    register_own_sets(cfg)
     cfg.freeze()
     return cfg
 

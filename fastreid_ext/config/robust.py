@@ -3,7 +3,7 @@
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
-from fastreid_ext.config.data_settings import UNLABELLED
+from fastreid_ext.config.data_settings import unlabelled_names
 
 JS = "JSConsistencyLoss"
 CONTRASTIVE = "MultiPositiveContrastiveLoss"
@@ -128,10 +128,11 @@ def _views(cfg: CfgNode) -> list[str]:
 
 def _pretraining(cfg: CfgNode) -> list[str]:
     architecture, heads = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS
-    if architecture in _WITH_LABELS and UNLABELLED in cfg.DATASETS.NAMES:
+    unlabelled = unlabelled_names(cfg)
+    if architecture in _WITH_LABELS and unlabelled:
         return [
-            f"DATASETS.NAMES has {UNLABELLED}, but {architecture} learns from labels; start from "
-            "configs/Base-DAPG-stage1.yml or Base-SimCLR.yml, or name labelled sets only"
+            f"DATASETS.NAMES has {unlabelled[0]}, but {architecture} learns from labels; start "
+            "from configs/Base-DAPG-stage1.yml or Base-SimCLR.yml, or name labelled sets only"
         ]
     if architecture not in PRETRAINING_LOSSES:
         if heads.NAME == _PROJECTION and architecture in ("Baseline", "MGN", "BDB"):

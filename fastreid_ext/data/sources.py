@@ -15,7 +15,13 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.config.data_settings import GENERATED, SubsetSetting
+from fastreid_ext.config.data_settings import (
+    GENERATED,
+    SubsetSetting,
+    data_set_kind,
+    own_sets,
+    register_own_sets,
+)
 from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.data.subsets import named_items, read_subset, subset_items, write_subset
 
@@ -212,6 +218,7 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
         ValueError: fastreid would read persons and cameras off the folder's name.
     """
     root = dataset_root(cfg)
+    register_own_sets(cfg)
     if _is_of_host(name) and re.search(r"[-\d]_c\d", root):
         # Its pattern for 0001_c1s1_000001_00.jpg is searched in the whole path.
         raise ValueError(
@@ -226,18 +233,27 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
             "camera_rule": generated.CAMERA_RULE,
             "max_per_identity": generated.MAX_PER_IDENTITY,
         }
-    if name in _OWN:
-        keyword, key = _OWN[name]
-        kwargs[keyword] = cfg.DATASETS[key]
+    kind = data_set_kind(cfg, name)
+    if kind in _OWN:
+        kwargs[_OWN[kind][0]] = _own_path(cfg, name)[0]
     with _explained(name, cfg):
         return DATASET_REGISTRY.get(name)(root=root, **kwargs)
 
 
+def _own_path(cfg: CfgNode, name: str) -> tuple[str, str]:
+    """Return the path of a data set of the user's own and the key that holds it."""
+    sets = own_sets(cfg)
+    if name in sets:
+        return sets[name].path, "DATASETS.SETS"
+    key = _OWN[name][1]
+    return cfg.DATASETS[key], f"DATASETS.{key}"
+
+
 def expected_folder(name: str, cfg: CfgNode) -> str:
     """Say where the files of a data set are looked for."""
-    if name in _OWN:
-        key = _OWN[name][1]
-        return f"{cfg.DATASETS[key]} (DATASETS.{key}) to list some"
+    if data_set_kind(cfg, name) in _OWN:
+        path, key = _own_path(cfg, name)
+        return f"{path} ({key}) to list some"
     cls = DATASET_REGISTRY.get(name)
     known = [base.__name__ for base in cls.__mro__ if base.__name__ in EXPECTED_FOLDERS]
     below = EXPECTED_FOLDERS[known[0]] if known else getattr(cls, "dataset_dir", "")

@@ -25,6 +25,7 @@ class PersonFolder(MarketFolder):
     """
 
     dataset_name = "personfolder"
+    key = "DATASETS.FOLDER"  # of the configuration, that holds the path
     advice = (
         "put images named like 0001_c1s1_000001_00.jpg (person 1, camera 1) there, or remove the "
         "folder if there are none"
@@ -33,14 +34,14 @@ class PersonFolder(MarketFolder):
     def __init__(self, root: str = "datasets", *, folder: str = "", **kwargs: Any) -> None:
         if not folder:
             raise ValueError(
-                "DATASETS.FOLDER is empty, so PersonFolder has no images; give the folder that "
+                f"{self.key} is empty, so PersonFolder has no images; give the folder that "
                 f"holds {', '.join(SPLITS)}"
             )
         path = Path(os.path.abspath(locate_set(folder, root)))
         if not any((path / split).is_dir() for split in SPLITS):
             raise FileNotFoundError(
                 f"expected at least one of the folders {', '.join(SPLITS)} in {path} "
-                "(DATASETS.FOLDER), got none; name the folder above them, as in Market-1501"
+                f"({self.key}), got none; name the folder above them, as in Market-1501"
             )
         self.base = path
         self.dataset_dir = path.name

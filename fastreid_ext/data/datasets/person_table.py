@@ -21,11 +21,12 @@ class PersonTable(ImageDataset):
 
     dataset_dir = ""
     dataset_name = "persontable"
+    key = "DATASETS.TABLE"  # of the configuration, that holds the path
 
     def __init__(self, root: str = "datasets", *, table: str = "", **kwargs: Any) -> None:
         if not table:
             raise ValueError(
-                "DATASETS.TABLE is empty, so PersonTable has no images; give the path of a CSV "
+                f"{self.key} is empty, so PersonTable has no images; give the path of a CSV "
                 "file with the columns file_name, person_id, camera_id and split"
             )
         path = locate_set(table, root)

@@ -28,11 +28,12 @@ class UnlabelledPersons(ImageDataset):
 
     dataset_dir = ""
     dataset_name = "unlabelledpersons"
+    key = "DATASETS.FOLDER"  # of the configuration, that holds the path
 
     def __init__(self, root: str = "datasets", *, folder: str = "", **kwargs: Any) -> None:
         if not folder:
             raise ValueError(
-                "DATASETS.FOLDER is empty, so UnlabelledPersons has no images; give a folder, or a "
+                f"{self.key} is empty, so UnlabelledPersons has no images; give a folder, or a "
                 ".txt file with the path of an image in each line"
             )
         path = Path(os.path.abspath(locate_set(folder, root)))
@@ -40,7 +41,7 @@ class UnlabelledPersons(ImageDataset):
         if not (path.is_file() if is_list else path.is_dir()):
             what = "list" if is_list else "folder"
             raise FileNotFoundError(
-                f"no {what} at {path} (DATASETS.FOLDER of UnlabelledPersons); give an existing one"
+                f"no {what} at {path} ({self.key} of UnlabelledPersons); give an existing one"
             )
         self.base = path.parent if is_list else path
         self.list_name = path.stem
@@ -52,7 +53,7 @@ class UnlabelledPersons(ImageDataset):
         items = ItemArrays.numbered(files, f"{name}_", f"{name}_0")
         if not len(items):
             raise FileNotFoundError(
-                f"expected images ({', '.join(SUFFIXES)}) below {path} (DATASETS.FOLDER), got "
+                f"expected images ({', '.join(SUFFIXES)}) below {path} ({self.key}), got "
                 "none; is it the right folder, and are its archives unpacked?"
             )
         return items
