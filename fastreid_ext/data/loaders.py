@@ -60,7 +60,7 @@ class PersonLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches on ``device``."""
-        batches = super().__iter__()
+        batches = _naming_killed_workers(super().__iter__())
         if self.device.type == "cuda":
             yield from _ahead_on_gpu(batches, self.device, self.batch_steps)
         else:
@@ -118,6 +118,28 @@ class TrainLoader(PersonLoader):
         if seed is not None:
             self.draws.seed = seed
         self.draws.skip_to(iteration * self.draws_per_iteration)
+
+
+# Words of torch's errors about a loader process that is gone.
+_DEATHS = ("killed by signal", "exited unexpectedly", "bus error")
+
+
+def _naming_killed_workers(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield the batches; say what to do where the system has killed a loader process.
+
+    Raises:
+        ChildProcessError: a loader process died, mostly because memory was short.
+    """
+    try:
+        yield from batches
+    except RuntimeError as error:
+        words = str(error).strip()
+        if not any(part in words for part in _DEATHS):
+            raise
+        raise ChildProcessError(
+            f"a loader process died ({words}); most often memory (in a container /dev/shm) was "
+            "short: lower DATALOADER.NUM_WORKERS (in evaluation TEST.NUM_WORKERS) or the batch"
+        ) from error
 
 
 def _after(steps: Iterable[BatchStep], batch: Batch) -> Batch:

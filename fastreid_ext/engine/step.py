@@ -28,6 +28,7 @@ from torch import nn
 
 from fastreid_ext.engine.hooks import what_is_wrong
 from fastreid_ext.engine.non_finite import NonFiniteLossPolicy, is_finite
+from fastreid_ext.engine.step_errors import explained
 
 
 def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
@@ -110,6 +111,8 @@ class TrainingStep:
         Raises:
             FloatingPointError: a loss is not finite and no more steps may be skipped.
             RuntimeError: the model is in eval mode.
+            ValueError: the batch has one image under batch normalisation, or labels that the
+                classifier does not have.
         """
         if not self.model.training:
             raise RuntimeError("expected the model in training mode, got eval; call model.train()")
@@ -119,7 +122,8 @@ class TrainingStep:
         self.iteration = iteration
         self._records = []
         self.non_finite.before_forward()
-        is_applied = self.train_on(batch)
+        with explained(self.model, batch):
+            is_applied = self.train_on(batch)
         if self._records:
             _write_metrics(self._records)
         return is_applied
