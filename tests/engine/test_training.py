@@ -116,6 +116,23 @@ def test_run_stopped_in_its_second_epoch_resumes_to_the_same_weights(reference, 
     assert iterations == [1, 3, 5, 7, 9, 11, 13, 15, 17]
 
 
+def test_a_run_in_float16_resumes_with_its_loss_scale(make_cfg):
+    """The scale that the first epoch has found is in the checkpoint, else the steps differ."""
+    keys = {**amp("float16"), "SOLVER__MAX_EPOCH": 2}
+    whole, stopped = make_cfg("whole", **keys), make_cfg("stopped", **keys)
+    train(whole)
+    with pytest.raises(KeyboardInterrupt):
+        run_until(stopped, iteration=8)
+    train(stopped, resume=True)
+    assert_equal_weights(weights(whole.OUTPUT_DIR), weights(stopped.OUTPUT_DIR))
+    ours, theirs = (
+        read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")["grad_scaler"]
+        for cfg in (whole, stopped)
+    )
+    assert ours == theirs
+    assert ours["scale"] < 2**16
+
+
 def run_until(cfg, iteration: int) -> None:
     """Train, and press Ctrl-C before an iteration."""
 
