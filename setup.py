@@ -42,8 +42,6 @@ setup(
         "huggingface_hub>=0.30",
         # Activation maps.
         "grad-cam>=1.5,<2",
-        # SimCLR's loss.
-        "pytorch-metric-learning>=2.5,<3",
     ],
     extras_require={
         "generation": [
@@ -82,6 +80,8 @@ setup(
             "onnxscript>=0.3",
             # The reference our ranking and re-ranking are timed against.
             "Cython>=3,<4",
+            # The reference of SimCLR's loss.
+            "pytorch-metric-learning>=2.5,<3",
             # What imagecorruptions, the reference of our corruptions, imports.
             "scikit-image>=0.24",
         ],

@@ -1,10 +1,11 @@
-"""Train or evaluate a model: fastreid's flags, on CPU and GPUs, alone or under torchrun.
+"""Train or evaluate a model: fastreid's flags, on CPU and GPUs, alone, under torchrun or srun.
 
     python tools/train_net.py --config-file configs/smoke/bagtricks.yml MODEL.DEVICE cpu
     python tools/train_net.py --config-file ... --resume
     python tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS logs/model_final.pth
     python tools/train_net.py --config-file ... --num-gpus 4
     torchrun --nproc-per-node 4 tools/train_net.py --config-file ...
+    srun --ntasks-per-node 4 --gpus-per-node 4 python tools/train_net.py --config-file ...
 
 Exit codes: 0 done, 1 error, 2 the data are unfit for training, 130 interrupted.
 """

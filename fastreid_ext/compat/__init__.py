@@ -41,6 +41,7 @@ from fastreid_ext.compat.losses import (
     compute_margins_in_full_precision,
 )
 from fastreid_ext.compat.optimizers import clip_all_gradients_together, honour_no_weight_decay
+from fastreid_ext.compat.sync_batch_norm import sync_batch_norm_on_cpu
 
 __all__ = [
     "TESTED_FASTREID",
@@ -67,4 +68,5 @@ __all__ = [
     "provide_torchvision_ops",
     "repair",
     "require_fastreid",
+    "sync_batch_norm_on_cpu",
 ]

@@ -23,6 +23,7 @@ from fastreid_ext.compat.losses import (
     compute_margins_in_full_precision,
 )
 from fastreid_ext.compat.optimizers import clip_all_gradients_together, honour_no_weight_decay
+from fastreid_ext.compat.sync_batch_norm import sync_batch_norm_on_cpu
 
 logger = logging.getLogger(__name__)
 
@@ -221,6 +222,7 @@ def repair() -> None:
     keep_scalars_on_the_device()
     check_labels_on_the_device()
     count_queue_on_the_device()
+    sync_batch_norm_on_cpu()
     installed = fastreid_version()
     if installed not in (TESTED_FASTREID, None):
         logger.warning(

@@ -26,6 +26,11 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     # not count. Lower it to start from weights of a deliberately different model.
     cfg.MODEL.MIN_WEIGHTS_MATCHED = 0.9
 
+    # With several processes: look in each step for parameters that got no gradient, which costs a
+    # pass over the graph. Needed where a step leaves parameters out; a meta-architecture that
+    # always does sets the attribute `find_unused_parameters` instead.
+    cfg.MODEL.FIND_UNUSED_PARAMETERS = False
+
     # Dtype of mixed precision (SOLVER.AMP.ENABLED), on any device: "float16" scales the loss, as
     # fastreid does; "bfloat16" has the range of float32 and needs no scaling, but 3 digits less.
     cfg.SOLVER.AMP.DTYPE = "float16"

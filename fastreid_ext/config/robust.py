@@ -36,9 +36,9 @@ def add_robust_keys(cfg: CfgNode) -> None:
 
     contrast = cfg.MODEL.CONTRAST = CN()
     # ContrastivePretrain: number of keys of earlier batches that serve as negatives; 0 = those of
-    # the other images in the batch of the process instead. LUPerson's MoCo holds 65536. Each image
-    # leaves three keys, so a queue of more than three times the training images holds an image's
-    # own keys among its negatives.
+    # the other images of the batch, of all processes, instead. LUPerson's MoCo holds 65536. Each
+    # image leaves three keys, so a queue of more than three times the training images holds an
+    # image's own keys among its negatives.
     contrast.QUEUE = 0
     # Share in [0, 1) of the key encoder that stays in each step, m of MoCo.
     contrast.MOMENTUM = 0.999

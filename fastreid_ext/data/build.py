@@ -57,7 +57,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         world_size=world_size,
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        device=_device(cfg),
+        device=cfg.MODEL.DEVICE,
         batch_steps=_batch_steps(cfg, is_train=True),
     )
 
@@ -77,7 +77,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, in
         batch_size=max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1),
         drop_last=False,
         num_workers=cfg.TEST.NUM_WORKERS,
-        device=_device(cfg),
+        device=cfg.MODEL.DEVICE,
         batch_steps=_batch_steps(cfg, is_train=False),
     )
     return loader, num_query
@@ -157,11 +157,6 @@ def _pillow_image(packed: PackedImages, path: str) -> Image.Image:
 
 def _batch_steps(cfg: CfgNode, *, is_train: bool) -> list[BatchStep]:
     return [*paint_steps(cfg, is_train=is_train), *build_batch_steps(cfg, is_train=is_train)]
-
-
-def _device(cfg: CfgNode) -> str:
-    is_cuda = cfg.MODEL.DEVICE.startswith("cuda")
-    return f"cuda:{comm.get_local_rank()}" if is_cuda else cfg.MODEL.DEVICE
 
 
 def _log_summary(training: TrainingItems) -> None:

@@ -29,7 +29,7 @@ class PersonLoader(DataLoader):
         batch_size: images in the batch of this process.
         drop_last: leave out a last, smaller batch.
         num_workers: loader processes; 0 loads in this process.
-        device: where the batches go, "cpu", or "cuda:0" and the like.
+        device: where the batches go, "cpu", "cuda:1", or "cuda" for the current GPU.
         batch_steps: what else happens to a batch there, in this order; on a GPU in the stream of
             the copies, so beside the work on the batch before.
     """

@@ -22,6 +22,7 @@ from fastreid_ext.engine.results import (
 from fastreid_ext.engine.resume import capture_random_state, restore_random_state
 from fastreid_ext.engine.setup import keep_configuration, prepare_run
 from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.processes import on_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -99,16 +100,18 @@ def load_model(cfg: CfgNode, weights: str | Path) -> nn.Module:
 
 def _check_data(cfg: CfgNode) -> None:
     """Run the preflight on the main process; all processes go on or stop together."""
-    problems: list[str] = []
-    if comm.is_main_process():
-        random_state = capture_random_state()  # the run must not depend on DATASETS.PREFLIGHT
-        report = preflight(cfg)
-        restore_random_state(random_state)
-        problems = report.problems
-        logger.log(logging.ERROR if problems else logging.INFO, "preflight:\n%s", report)
-    problems = comm.all_gather(problems)[0]
+    problems = on_main_process(lambda: _problems_of_data(cfg), "the check of the data")
     if problems:
         raise UnfitDataError("the data are not fit for training:\n  " + "\n  ".join(problems))
+
+
+def _problems_of_data(cfg: CfgNode) -> list[str]:
+    random_state = capture_random_state()  # the run must not depend on DATASETS.PREFLIGHT
+    report = preflight(cfg)
+    restore_random_state(random_state)
+    level = logging.ERROR if report.problems else logging.INFO
+    logger.log(level, "preflight:\n%s", report)
+    return report.problems
 
 
 def _timings(trainer: Trainer, began: float) -> dict[str, float]:

@@ -17,6 +17,7 @@ from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.config import FROM_CHECKPOINT, load_config
 from fastreid_ext.config.load import merged_config
 from fastreid_ext.engine.checkpoint import TAG
+from fastreid_ext.engine.launch import use_device
 from fastreid_ext.engine.resumed_configuration import recorded_run, refuse_changed_keys
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) 
         ValueError: a run is to be continued with keys that must not change, or from a damaged
             checkpoint.
     """
+    use_device(cfg.MODEL.DEVICE)
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     _open_logs(folder)

@@ -48,6 +48,7 @@ from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.engine.test_sets import evaluate_test_sets
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.modeling.meta_arch import add_view_losses
+from fastreid_ext.processes import meet
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +72,15 @@ class Trainer(DefaultTrainer):
         # fastreid's own constructor fixes the step, DDP's device_ids and the checkpointer.
         super(DefaultTrainer, self).__init__()
         data_loader = self.build_train_loader(cfg)
+        meet()  # a machine may have packed its images, for hours
         dataset = data_loader.dataset
         self.iters_per_epoch = iterations_per_epoch(cfg, len(dataset), dataset.num_classes)
         cfg = with_warmup(cfg, self.iters_per_epoch)
         self.cfg = cfg = with_classes(cfg, data_loader.dataset.num_classes)
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)
-        self._trainer = self.build_step(
-            wrap_for_processes(model), data_loader, optimizer, param_wrapper
-        )
+        wrapped = wrap_for_processes(model, find_unused=cfg.MODEL.FIND_UNUSED_PARAMETERS)
+        self._trainer = self.build_step(wrapped, data_loader, optimizer, param_wrapper)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer, self.iters_per_epoch)
         self.checkpointer = self._build_checkpointer()
         self.start_epoch = 0

@@ -20,6 +20,7 @@ from fastreid_ext.evaluation.query_expansion import expanded
 from fastreid_ext.evaluation.rank_labels import expect_images
 from fastreid_ext.evaluation.ranking import RankMetrics, rank_distances, rank_metrics
 from fastreid_ext.evaluation.reranking import reranked_distances
+from fastreid_ext.processes import meet, on_main_process, process_count
 
 logger = logging.getLogger(__name__)
 
@@ -56,21 +57,12 @@ class CountingEvaluator(ReidEvaluator):
         none = torch.empty(0, dtype=torch.int64)
         ids = (torch.cat([none, *batches]) for batches in (self._pids, self._camids))
         shares = [(self._rows.joined(), *ids)]
-        if comm.get_world_size() > 1:
-            comm.synchronize()
+        if process_count() > 1:
+            meet()  # shares may take different time, where a set was packed or disks are slow
             shares = comm.gather(shares[0], dst=0)
-        results, error = OrderedDict(), None
-        if comm.is_main_process():
-            try:
-                results = self._results_of(shares)
-            except Exception as caught:  # first of all the other processes must hear of it
-                error = caught
-        said = comm.all_gather(repr(error) if error else None)[0]
-        if error:
-            raise error
-        if said:
-            raise RuntimeError(f"the evaluation failed on the main process: {said}")
-        return results
+        # Ranking, and re-ranking first of all, may take longer than a group of processes waits.
+        results = on_main_process(lambda: self._results_of(shares), "the evaluation")
+        return results if comm.is_main_process() else OrderedDict()
 
     def _results_of(self, shares: list[tuple[Tensor, Tensor, Tensor]]) -> Results:
         shares = [share for share in shares if len(share[0])]

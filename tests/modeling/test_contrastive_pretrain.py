@@ -10,12 +10,14 @@ from fastreid.config import CfgNode
 from fastreid.modeling import build_model
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.solver import build_optimizer
+from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
 from torch import nn
 from torch.nn import functional as F
 
 from fastreid_ext.config import load_config
 from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_contrastive_loss
 from fastreid_ext.modeling.meta_arch.key_queue import KeyQueue
+from fastreid_ext.modeling.meta_arch.simclr_pretrain import nt_xent_loss
 
 B, D, TAU = 4, 8, 0.7
 SMALL = {
@@ -273,6 +275,12 @@ def test_simclr_is_nt_xent_by_loops():
         total += math.log(sum(map(math.exp, others))) - positive
     loss = model(given)["loss_contrast"].detach()
     assert float(loss) == pytest.approx(total / (2 * B), rel=1e-4)
+
+
+def test_nt_xent_is_that_of_pytorch_metric_learning():
+    views = F.normalize(torch.randn(2, 8, 16, generator=torch.Generator().manual_seed(2)), dim=2)
+    theirs = SelfSupervisedLoss(NTXentLoss(temperature=0.3))(*views)
+    torch.testing.assert_close(nt_xent_loss(views, 0.3), theirs)
 
 
 @pytest.mark.parametrize(("keys", "views"), [(DAPG, 4), (SIMCLR, 2)])

@@ -19,10 +19,14 @@ Where the description [0] is silent:
 - Negatives are all three keys of each other image. With one of them (m - 1 for a batch of m) a
   network could tell k1 from k2 by the corruption alone and reach a lower loss than by telling
   images apart.
-- MoCo shuffles batches between devices because batch normalisation tells which images came
-  together; on one device there is nothing to shuffle.
 
-Letters: B images, D dimension, K queue.
+Several processes: negatives and the queue are the keys of all, and the gradient is that of one
+process with the same batch, up to batch normalisation. That tells which images came together, so
+that a query would find its key by it; therefore the key encoder sees, as in MoCo, a batch dealt
+together from all processes. With ``NORM: syncBN`` (or a backbone without batch normalisation) all
+images come together, and nothing is dealt.
+
+Letters: B images of a process, W processes, A = W B images of all, D dimension, K queue.
 
 [0] DAPG, eq. 1-5; METHODS.md 4.1 of this project's sources
 [1] He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
@@ -37,12 +41,14 @@ import torch
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.modeling.meta_arch.baseline import Baseline
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastreid_ext.config.robust import JS
 from fastreid_ext.full_precision import in_full_precision
 from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
 from fastreid_ext.modeling.meta_arch.key_queue import KeyQueue
+from fastreid_ext.processes import process_count, process_rank, rows_of_all
 
 VIEWS = 4  # q, k1, k2, k3
 
@@ -90,6 +96,7 @@ class ContrastivePretrain(Baseline):
         self.contrast_scale = contrast_scale
         self.js_scale = js_scale
         self.js_over = js_over
+        self.deals = any(map(_knows_its_batch, self.key_backbone.modules()))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -118,17 +125,19 @@ class ContrastivePretrain(Baseline):
 
     @in_full_precision
     def _losses(self, embedded: Tensor, keys: Tensor) -> dict[str, Tensor]:
-        """Compute the terms of (1 or 4, B, D) embeddings and (3, B, D) keys, and keep the keys."""
+        """Compute the terms of (1 or 4, B, D) embeddings and (3, A, D) keys, and keep the keys."""
         query, *views = embedded
+        first = process_rank() * len(query)
+        own = keys[:, first : first + len(query)]
         # A copy, because the queue changes before the backward pass.
         queue = None if self.queue is None else self.queue.keys.clone()
-        positive = torch.einsum("bd,vbd->bv", query, keys)
-        negative = to_negatives(query, keys, queue)
+        positive = torch.einsum("bd,vbd->bv", query, own)
+        negative = to_negatives(query, keys, queue, first)
         contrast = multi_positive_log_loss(positive, negative, self.temperature)
         losses = {"loss_contrast": self.contrast_scale * contrast}
         if self.js_scale is not None:
             if self.js_over == "negatives":
-                views = [to_negatives(view, keys, queue) for view in views]
+                views = [to_negatives(view, keys, queue, first) for view in views]
             agreement = js_consistency_loss([view / self.temperature for view in views])
             losses["loss_js"] = self.js_scale * agreement
         if self.queue is not None:
@@ -137,30 +146,60 @@ class ContrastivePretrain(Baseline):
 
     @torch.no_grad()
     def _keys(self, images: Tensor) -> Tensor:
-        """Move the key encoder towards the query encoder; embed (3, B, ...) images, (3, B, D)."""
+        """Move the key encoder towards the query encoder; embed (3, B, ...) images.
+
+        Returns:
+            (3, A, D), the keys of all processes in the order of their ranks.
+        """
         for ours, key in ((self.backbone, self.key_backbone), (self.heads, self.key_heads)):
             for parameter, slow in zip(ours.parameters(), key.parameters(), strict=True):
                 slow.lerp_(parameter, 1 - self.momentum)
-        keys = self.key_heads(self.key_backbone(images.flatten(0, 1)))
-        return keys.unflatten(0, images.shape[:2])
+        deals = self.deals and process_count() > 1
+        seen = dealt(images) if deals else images
+        keys = self.key_heads(self.key_backbone(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
+        gathered = rows_of_all(keys[None])  # (W, 3, B, D)
+        # Those of a process: images w B, w B + 1, ..., or, where they were dealt, w, w + W, ...
+        ordered = gathered.permute(1, 2, 0, 3) if deals else gathered.transpose(0, 1)
+        return ordered.flatten(1, 2)
 
 
-def to_negatives(rows: Tensor, keys: Tensor, queue: Tensor | None) -> Tensor:
+def dealt(images: Tensor) -> Tensor:
+    """Deal the images of all processes out, as cards are.
+
+    Args:
+        images: (V, B, ...) of this process.
+
+    Returns:
+        (V, B, ...), of the A images of all processes the w-th, the (w + W)-th and so on, where w is
+        the rank of this process.
+    """
+    # View by view, because all images of all processes together may be large.
+    return torch.stack([rows_of_all(view)[process_rank() :: process_count()] for view in images])
+
+
+def _knows_its_batch(module: nn.Module) -> bool:
+    """Whether a module normalises with the statistics of the batch of its own process."""
+    return isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+
+
+def to_negatives(rows: Tensor, keys: Tensor, queue: Tensor | None, first: int = 0) -> Tensor:
     """Return the cosines of each image with its negatives.
 
     Args:
         rows: (B, D).
-        keys: (V, B, D).
+        keys: (V, A, D).
         queue: (K, D), or None to take the keys of the other images.
+        first: position in ``keys`` of the image of the first row.
 
     Returns:
-        (B, K) or (B, V * (B - 1)).
+        (B, K) or (B, V * (A - 1)).
     """
     if queue is not None:
         return rows @ queue.T
-    count = len(rows)
+    count = keys.shape[1]
     steps = torch.arange(1, count, device=rows.device)
-    others = (torch.arange(count, device=rows.device)[:, None] + steps) % count  # (B, B - 1)
+    places = torch.arange(first, first + len(rows), device=rows.device)
+    others = (places[:, None] + steps) % count  # (B, A - 1)
     cosines = torch.einsum("bd,vjd->bvj", rows, keys)
     return cosines.gather(2, others[:, None].expand(-1, len(keys), -1)).flatten(1)
 

@@ -5,8 +5,6 @@
 """
 
 import torch
-import torch.distributed as dist
-from fastreid.utils import comm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,8 +12,8 @@ from torch.nn import functional as F
 class KeyQueue(nn.Module):
     """A ring of K unit vectors, random ones at first; buffers, so that checkpoints hold it.
 
-    Every process pushes the keys of all processes, in the order of their ranks, so that all hold
-    the same queue.
+    Processes of one run hold equal queues: all push the keys of all, in the same order, and start
+    with the random vectors of the main one, as ``wrap_for_processes`` sees to.
 
     Args:
         size: K, at least the keys that all processes push at once.
@@ -33,12 +31,11 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
-        """Put (N, D) keys in the place of the oldest.
+        """Put (N, D) keys, those of all processes, in the place of the oldest.
 
         Raises:
             ValueError: more keys than places.
         """
-        keys = _of_all_processes(keys)
         if len(keys) > len(self.keys):
             raise ValueError(
                 f"expected at most the {len(self.keys)} keys of MODEL.CONTRAST.QUEUE, got "
@@ -47,11 +44,3 @@ class KeyQueue(nn.Module):
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.keys)
         self.keys[places] = keys.to(self.keys.dtype)
         self.position.add_(len(keys)).remainder_(len(self.keys))
-
-
-def _of_all_processes(keys: Tensor) -> Tensor:
-    if comm.get_world_size() == 1:
-        return keys
-    parts = [torch.empty_like(keys) for _ in range(comm.get_world_size())]
-    dist.all_gather(parts, keys.contiguous())
-    return torch.cat(parts)
