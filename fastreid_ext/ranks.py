@@ -39,6 +39,22 @@ class Ranks:
                 "all processes with one launcher"
             )
 
+    def share_of(self, shard: tuple[int, int]) -> tuple[int, int]:
+        """Divide a shard among the processes of the launch, of which other shards may have more.
+
+        Example:
+            >>> Ranks(rank=1, world_size=8).share_of((1, 4))  # on the second of four machines
+            (5, 32)
+
+        Args:
+            shard: index and count of the part of the work that all processes of the launch do.
+
+        Returns:
+            Index and count of the part of this process.
+        """
+        index, count = shard
+        return index + self.rank * count, count * self.world_size
+
 
 def read_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
     """Read the place of this process.

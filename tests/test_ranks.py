@@ -87,3 +87,11 @@ def test_processes_of_a_step_meet_at_its_first_node():
 )
 def test_first_host(nodes, host):
     assert first_host(nodes) == host
+
+
+def test_shares_of_shards_are_every_part_once():
+    """Also where the launches of two machines have different numbers of processes."""
+    shares = [Ranks(rank, 3).share_of((0, 2)) for rank in range(3)] + [Ranks().share_of((1, 2))]
+    parts = sorted(part for index, count in shares for part in range(20)[index::count])
+    assert parts == list(range(20))
+    assert Ranks(1, 8).share_of((1, 4)) == (5, 32)

@@ -2,11 +2,14 @@
 
     python tools/evaluate_corruption.py --config-file configs/demo.yml --grid \
         --weights demo/train/model_final.pth --dataset RenderedCampus --output demo/corruption
+    torchrun --nproc-per-node 8 tools/evaluate_corruption.py ...   # or srun: shares the work
 
 The first call makes the index, which says the corruption, severity and seed of each image; hand it
 to others with --index, and they test the same pixels. --pixels keeps hashes of them beside the
 index, so that later evaluations say how many differ. --baseline takes the corruption.json of
-another evaluation and adds mCE. The same command continues an interrupted evaluation.
+another evaluation and adds mCE. The same command continues an interrupted evaluation. With
+--shard a machine does a part; whichever ends last writes the results. DATALOADER.PACKED_CACHE saves
+decoding each image for each part.
 
 --corrupt both is CIL's protocol. Of visible-infrared sets the infrared side stays clean: query or
 gallery. --output then holds corruption.json, corruption.md, draws.png and, with --grid,
@@ -23,11 +26,16 @@ from fastreid_ext.engine.inspection import (
     checkpoint_and_test_set,
     configuration_of_checkpoint,
     count,
+    shard,
 )
+from fastreid_ext.engine.launch import use_device
+from fastreid_ext.ranks import read_ranks
 
 
 def main(args: argparse.Namespace) -> None:
     cfg = configuration_of_checkpoint(args)
+    ranks = read_ranks()
+    use_device(cfg.MODEL.DEVICE, ranks)
     weights, dataset = checkpoint_and_test_set(cfg, args.weights, args.dataset)
     run = CorruptionRun(
         weights=weights,
@@ -40,8 +48,15 @@ def main(args: argparse.Namespace) -> None:
         seed=args.seed,
         baseline=args.baseline,
         pixels=args.pixels,
+        shard=ranks.share_of(args.shard),
     )
     results = evaluate_corruption(cfg, run)
+    if isinstance(results, list):
+        print(
+            f"{len(results)} parts are left to other shards ({results[0]}, ...); the last of them "
+            f"writes the results, or this command without --shard  ({args.output})"
+        )
+        return
     print(results.as_markdown())
     print(f"{results.one_line()}  ({args.output})")
 
@@ -65,6 +80,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of an index that is made (0)")
     parser.add_argument("--baseline", type=Path, metavar="JSON", help="for mCE; needs --grid")
     parser.add_argument("--pixels", action="store_true", help="keep hashes of the pixels")
+    shards = {"metavar": "INDEX/COUNT", "help": "only every COUNT-th part, from INDEX on"}
+    parser.add_argument("--shard", type=shard, default=(0, 1), **shards)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
     return parser.parse_args(arguments)
 

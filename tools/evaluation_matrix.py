@@ -13,13 +13,13 @@ shares.png.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.data.protocols import planned_runs
+from fastreid_ext.engine.inspection import shard
 from fastreid_ext.engine.matrix import run_matrix
 from fastreid_ext.engine.matrix_plan import ALL, MatrixRun, matrix_runs
 from fastreid_ext.evaluation.matrix import Table, write_table
@@ -59,13 +59,6 @@ def planned(args: argparse.Namespace) -> list[MatrixRun]:
         seeds=args.seeds,
         overrides=args.opts,
     )
-
-
-def shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not int(match[1]) < int(match[2]):
-        raise argparse.ArgumentTypeError(f"expected INDEX/COUNT with INDEX < COUNT, got {text}")
-    return int(match[1]), int(match[2])
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

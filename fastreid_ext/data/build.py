@@ -137,13 +137,22 @@ def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> Mix
 
 def _dataset(cfg: CfgNode, name: str, items: Sequence[AnyItem], *, is_train: bool) -> PersonDataset:
     items = ItemArrays.of(items)
-    read = _reader(cfg, name, items.paths)
+    read = image_reader(cfg, name, items.paths)
     transform = build_transforms(cfg, is_train=is_train)
     return PersonDataset(items, transform, relabel=is_train, read=read)
 
 
-def _reader(cfg: CfgNode, name: str, paths: Sequence[str]) -> Callable[[str], Any]:
-    """Return what maps a path to an image, in pixels where the fast path wants them."""
+def image_reader(cfg: CfgNode, name: str, paths: Sequence[str]) -> Callable[[str], Any]:
+    """Return the function that reads an image, from its file or from a packed set.
+
+    Args:
+        cfg: INPUT.FAST_PATH and DATALOADER.PACKED_CACHE are read; a packed set is written here.
+        name: begin of the name of a packed set.
+        paths: all images that will be read.
+
+    Returns:
+        A function from a path to (H, W, 3) uint8 RGB on the fast path, else to a PIL image.
+    """
     is_fast, folder = cfg.INPUT.FAST_PATH.ENABLED, cfg.DATALOADER.PACKED_CACHE
     if not folder:
         return read_pixels if is_fast else read_rgb

@@ -1,9 +1,10 @@
 """A test set with corrupted images, each corruption given, none drawn here.
 
-An image is read by Pillow, corrupted at its own size with ``RandomState(seed)`` in faithful mode,
-and then goes the way of every test image: the order of CIL's single-modality code, so that pixels
-do not depend on the size of a model's input. Corruptions are defined from 32 pixels on: an image
-whose shorter side has fewer is enlarged to 32 first (bilinear, sides in proportion).
+An image is decoded to the pixels that Pillow gives, corrupted at its own size with
+``RandomState(seed)`` in faithful mode, and then goes the way of every test image: the order of
+CIL's single-modality code, so that pixels do not depend on the size of a model's input. Corruptions
+are defined from 32 pixels on: an image whose shorter side has fewer is enlarged to 32 first
+(bilinear, sides in proportion).
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import BatchSampler, Dataset
 
+from fastreid_ext.data.build import image_reader
 from fastreid_ext.data.corruption_index import CorruptionIndex, Side
 from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.data.loaders import Batch, PersonLoader
@@ -111,21 +113,27 @@ class CorruptedImages(Dataset):
         images: the test set.
         index: of that set.
         transform: maps an RGB PIL image to a tensor, with nothing random in it.
+        read: maps a path to an RGB PIL image or its (H, W, 3) uint8 pixels.
     """
 
     def __init__(
-        self, images: TestImages, index: CorruptionIndex, transform: Callable[[Image.Image], Any]
+        self,
+        images: TestImages,
+        index: CorruptionIndex,
+        transform: Callable[[Image.Image], Any],
+        read: Callable[[str], Any] = read_rgb,
     ) -> None:
         self._images = images
         self._index = index
         self._transform = transform
+        self._read = read
 
     def __getitem__(self, place: tuple[Part, int]) -> dict[str, Any]:
         """Read, corrupt and transform one image."""
         part, position = place
         path, person, camera = self._images.items[position]
         corruption = part.corruption(self._index, self._images.names[position])
-        pixels = corrupted_pixels(np.asarray(read_rgb(path)), corruption)
+        pixels = corrupted_pixels(np.asarray(self._read(path)), corruption)
         return {
             "images": self._transform(Image.fromarray(pixels)),
             "targets": person,
@@ -197,14 +205,15 @@ def corrupted_batches(
     be taken before the next job is asked for.
 
     Args:
-        cfg: TEST.IMS_PER_BATCH, INPUT and MODEL.DEVICE are read.
+        cfg: TEST.IMS_PER_BATCH, INPUT, DATALOADER.PACKED_CACHE and MODEL.DEVICE are read.
         images: the test set.
         index: of that set.
         jobs: part and positions of the images, for each job.
     """
     sampler = Jobs(jobs, cfg.TEST.IMS_PER_BATCH)
+    read = image_reader(cfg, images.data_set, [path for path, _, _ in images.items])
     loader = PersonLoader(
-        CorruptedImages(images, index, build_transforms(cfg, is_train=False)),
+        CorruptedImages(images, index, build_transforms(cfg, is_train=False), read),
         sampler,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         drop_last=False,

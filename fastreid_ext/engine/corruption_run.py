@@ -1,8 +1,9 @@
 """Test a checkpoint on the corrupted images of a test set and write results that can be compared.
 
 The folder of an evaluation holds ``corruption.json``, ``corruption.md``, pictures, and ``parts``,
-one file for each finished part, so that the same call after a kill does the rest only. Parts of
-another checkpoint, index, configuration or version of what makes pixels are refused.
+one file for each finished part, so that the same call after a kill does the rest only, and several
+processes or machines share the work. Parts of another checkpoint, index, configuration or version
+of what makes pixels are refused.
 """
 
 import dataclasses
@@ -61,6 +62,7 @@ class CorruptionRun:
         seed: of an index that is made.
         baseline: ``corruption.json`` of another evaluation, for mCE.
         pixels: keep hashes of the corrupted images beside the index.
+        shard: (index, count): only every count-th part, from the index-th on.
     """
 
     weights: Path
@@ -73,14 +75,20 @@ class CorruptionRun:
     seed: int = 0
     baseline: Path | None = None
     pixels: bool = False
+    shard: tuple[int, int] = (0, 1)
 
 
-def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults:
+def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults | list[str]:
     """Do what is not done yet and write everything.
+
+    Of several shards the one that ends last writes the results.
 
     Args:
         cfg: checked configuration of the checkpoint.
         run: what to do.
+
+    Returns:
+        The results, or, while parts of other shards are missing, the names of those.
 
     Raises:
         FileNotFoundError: checkpoint, data set or baseline are missing.
@@ -107,7 +115,10 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults:
         corrupt=run.corrupt,
         folder=run.output / "parts",
     )
-    measured = evaluation.run(draws=run.draws, grid=run.grid)
+    measured = evaluation.run(draws=run.draws, grid=run.grid, shard=run.shard)
+    if isinstance(measured, list):
+        logger.info("%d parts of other shards are not done yet: %s", len(measured), measured[0])
+        return measured
     errors = baseline.errors(measured.grid) if baseline else None
     results = CorruptionResults(run.dataset, run.corrupt, index.rows_sha256, measured, errors)
     about = {

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read an argument INDEX/COUNT, a part of the work; argparse shows the error."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not int(match[1]) < int(match[2]):
+        raise argparse.ArgumentTypeError(f"expected INDEX/COUNT with INDEX < COUNT, got {text}")
+    return int(match[1]), int(match[2])
 
 
 def inspection(args: argparse.Namespace) -> Inspection:

@@ -124,6 +124,31 @@ def test_parts_of_something_else_are_refused(tested, trained, tmp_path, monkeypa
     run(trained, folder, "--draws", 2, "--corrupt", "gallery", "TEST.IMS_PER_BATCH", 3)
 
 
+def test_shards_merge_to_the_numbers_of_one_process(tested, trained, tmp_path, capsys, monkeypatch):
+    """Also from packed images, and without the fast decoder."""
+    folder = tmp_path / "BoT"
+    folder.mkdir()
+    (folder / INDEX).write_bytes((tested / INDEX).read_bytes())
+    common = ("--grid", "--draws", 2, "--corrupt", "gallery", "--pixels", "--shard")
+    packed = ("DATALOADER.PACKED_CACHE", tmp_path / "packed")
+    run(trained, folder, *common, "1/3", *packed)
+    said = capsys.readouterr().out
+    assert "16 parts are left to other shards (clean, ...); the last of them writes" in said
+    assert not (folder / "corruption.json").exists()
+    assert len(list((tmp_path / "packed").glob("*.packed"))) == 1
+    run(trained, folder, *common, "2/3", "INPUT.FAST_PATH.ENABLED", "False")
+    # The first of three in two processes of a launcher.
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        run(trained, folder, *common, "0/3", *packed, "INPUT.FAST_PATH.ENABLED", "False")
+    one, three = (json.loads((f / "corruption.json").read_text()) for f in (tested, folder))
+    for key in ("clean", "draws", "grid", "corrupted", "by_severity", "pixel_probe"):
+        assert three[key] == one[key]
+    pixels = "corruption_index.pixels.jsonl"
+    assert (folder / pixels).read_text() == (tested / pixels).read_text()
+
+
 def test_an_index_of_all_corruptions_is_made(trained, tmp_path):
     run(trained, tmp_path, "--draws", 1, "--index", tmp_path / "lab" / "index.jsonl.gz")
     index = read_index(tmp_path / "lab" / "index.jsonl.gz")

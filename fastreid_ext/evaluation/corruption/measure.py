@@ -86,12 +86,24 @@ class CorruptionEvaluation:
         self._name = {item[0]: name for item, name in zip(images.items, images.names, strict=True)}
         self._progress = tqdm(disable=True)
 
-    def run(self, *, draws: int, grid: bool) -> Measured:
-        """Do what is not done yet and return everything."""
+    def run(
+        self, *, draws: int, grid: bool, shard: tuple[int, int] = (0, 1)
+    ) -> Measured | list[str]:
+        """Do what is not done yet and return everything.
+
+        Args:
+            draws: number of draws of the index.
+            grid: also every corruption at every severity.
+            shard: (index, count): only every count-th part, from the index-th on.
+
+        Returns:
+            What was measured, or, while parts of other shards are missing, the names of those.
+        """
         plan = [Part(), *(Part(draw=draw) for draw in range(draws))]
         cells = [Part(cell=pair) for pair in self._pairs()] if grid else []
         self._folder.mkdir(parents=True, exist_ok=True)
-        missing = [part for part in plan + cells if not self._file(part).is_file()]
+        index, count = shard
+        missing = [part for part in (plan + cells)[index::count] if not self._file(part).is_file()]
         with self._counting(len(missing)):
             for part, (features, hashes) in zip(missing, self.features(missing), strict=True):
                 self._progress.set_postfix_str(part.name)
@@ -99,6 +111,9 @@ class CorruptionEvaluation:
                 if part.draw is not None:
                     content["pixels"] = hashes
                 atomic_write_text(self._file(part), json.dumps(content) + "\n")
+        left = [part.name for part in plan + cells if not self._file(part).is_file()]
+        if left:
+            return left
         drawn = [self._finished(part) for part in plan[1:]]
         by_corruption: dict[str, dict[int, Metrics]] = {}
         for part in cells:
