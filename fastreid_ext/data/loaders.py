@@ -164,10 +164,10 @@ def _ahead_on_gpu(
         with torch.cuda.stream(stream):
             uploaded = _after(steps, _on_device(batch, device)), stream.record_event()
         if waiting is not None:
-            yield _handed_over(*waiting)
+            yield _handed_over(*waiting, torch.cuda.current_stream(device))
         waiting = uploaded
     if waiting is not None:
-        yield _handed_over(*waiting)
+        yield _handed_over(*waiting, torch.cuda.current_stream(device))
 
 
 def _on_device(value: Any, device: torch.device) -> Any:
@@ -179,9 +179,14 @@ def _on_device(value: Any, device: torch.device) -> Any:
     return value
 
 
-def _handed_over(batch: Batch, ready: torch.cuda.Event) -> Batch:
-    """Make the present stream wait for the batch, and keep the memory until it has used it."""
-    current = torch.cuda.current_stream()
+def _handed_over(batch: Batch, ready: torch.cuda.Event, current: torch.cuda.Stream) -> Batch:
+    """Make the stream of the training wait for the batch, and keep the memory until it is used.
+
+    Args:
+        batch: on its way in the stream of the copies.
+        ready: recorded there behind the batch.
+        current: the present stream of the batch's GPU, which need not be the current GPU.
+    """
     current.wait_event(ready)
     for tensor in _tensors_in(batch):
         if tensor.is_cuda:

@@ -83,3 +83,27 @@ def test_dicts_in_a_batch_go_along(device):
     square = loaded(device)[0]["more"]["square"]
     assert square.tolist() == [0, 1, 4, 9]
     assert square.device == torch.device(device)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_batch_is_used_only_when_its_copy_has_arrived():
+    """A slow step in the stream of the copies: whoever does not wait for it reads zeros."""
+
+    def slow(batch):
+        late = torch.zeros_like(batch["images"])
+        torch.cuda._sleep(200_000_000)  # clock cycles: a tenth of a second
+        return {**batch, "images": late.copy_(batch["images"])}
+
+    dataset = Numbers(torch.float32)
+    loader = PersonLoader(
+        dataset,
+        SequentialSampler(dataset),
+        batch_size=5,
+        drop_last=False,
+        num_workers=0,
+        device="cuda",
+        batch_steps=[slow],
+    )
+    seen = [batch["images"].clone() for batch in loader]  # in the stream of the training
+    assert torch.cat(seen)[:, 0, 0, 0].tolist() == list(range(10))
