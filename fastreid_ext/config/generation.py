@@ -10,7 +10,7 @@ from fastreid.config import CfgNode as CN
 
 SAMPLERS_OF_PIXELS = ("resize", "crop")
 METHODS = ("lora", "full")
-TARGETS_OF_LOSS = ("epsilon", "sample")
+TARGETS_OF_LOSS = ("prediction", "sample")
 AGGREGATIONS = ("medoid", "vote")
 FILTERS = ("reid", "cctf", "clip", "duplicates")
 THRESHOLD_RULES = ("percentile", "fixed")
@@ -23,7 +23,10 @@ def add_generation_keys(cfg: CfgNode) -> None:
     # Hub id or local folder of a Stable Diffusion pipeline in diffusers layout. SD v1.4 is the
     # paper's.
     cfg.GENERATION.BASE_MODEL = "CompVis/stable-diffusion-v1-4"
-    # Revision of it on the hub (branch, tag or commit); "" = main.
+    # Hub id or local folder of an AutoencoderKL that replaces the pipeline's, such as
+    # stabilityai/sd-vae-ft-mse; "" = the pipeline's own.
+    cfg.GENERATION.VAE = ""
+    # Revision of BASE_MODEL on the hub (branch, tag or commit); "" = main.
     cfg.GENERATION.REVISION = ""
     # Whether models may be downloaded. False: only local folders and the hub's cache are read.
     cfg.GENERATION.DOWNLOAD = False
@@ -33,6 +36,7 @@ def add_generation_keys(cfg: CfgNode) -> None:
     # Height and width in pixels at which the diffusion model learns and draws; multiples of 8 of
     # SD. The paper's is [512, 512]; [512, 256] has a person's shape and costs half.
     cfg.GENERATION.SIZE = [512, 256]
+    _add_compute(cfg.GENERATION)
     _add_identities(cfg.GENERATION)
     _add_captions(cfg.GENERATION)
     _add_prompt(cfg.GENERATION)
@@ -40,6 +44,23 @@ def add_generation_keys(cfg: CfgNode) -> None:
     _add_fine_tuning(cfg.GENERATION)
     _add_sampling(cfg.GENERATION)
     _add_filter(cfg.GENERATION)
+
+
+def _add_compute(generation: CfgNode) -> None:
+    # Speed and memory. All are off by default, because each changes the last bits of results
+    # (VAE_TILING visibly: tiles are blended), so a job keeps what it began with.
+    compute = generation.COMPUTE = CN()
+    # Activations of U-Net and VAE in channels-last memory layout; faster on GPUs since Volta.
+    compute.CHANNELS_LAST = False
+    # torch.compile of the U-Net: minutes before the first image, then faster steps.
+    compute.COMPILE = False
+    # Matrix products of float32 in TF32 on GPUs since Ampere; without effect on other types.
+    compute.TF32 = False
+    # Attention of the U-Net in slices: slower, less memory where torch has no fused attention.
+    compute.ATTENTION_SLICING = False
+    # The VAE decodes one image at a time, or one tile of a large image at a time.
+    compute.VAE_SLICING = False
+    compute.VAE_TILING = False
 
 
 def _add_identities(generation: CfgNode) -> None:
@@ -134,9 +155,10 @@ def _add_fine_tuning(generation: CfgNode) -> None:
     tuning.CLIP_GRADIENTS = 1.0
     # Weight of the prior-preservation term, lambda of eq. 1.
     tuning.PRIOR_WEIGHT = 1.0
-    # What eq. 1 compares: "epsilon", the noise, or "sample", the clean latent weighted by
-    # w_t = alpha_t^2 / sigma_t^2 capped at MAX_SAMPLE_WEIGHT.
-    tuning.LOSS_ON = "epsilon"
+    # What eq. 1 compares: "prediction", what the model predicts (the noise, or the velocity of a
+    # v-prediction model), unweighted as in diffusers' DreamBooth script; or "sample", the clean
+    # latent weighted by w_t = alpha_t^2 / sigma_t^2 capped at MAX_SAMPLE_WEIGHT.
+    tuning.LOSS_ON = "prediction"
     tuning.MAX_SAMPLE_WEIGHT = 5.0
     # LoRA only: identities whose adapters are trained together, in one batch, on the one frozen
     # U-Net. Their numbers do not depend on each other.

@@ -228,7 +228,13 @@ def filter_model_problems(filters: CfgNode) -> Iterator[str]:
 
 
 def _local_models(generation: CfgNode) -> Iterator[str]:
-    keys = ("BASE_MODEL", "CAPTIONS.CAPTIONER", "CAPTIONS.TEXT_MODEL", "SAMPLING.FEW_STEP_ADAPTER")
+    keys = (
+        "BASE_MODEL",
+        "VAE",
+        "CAPTIONS.CAPTIONER",
+        "CAPTIONS.TEXT_MODEL",
+        "SAMPLING.FEW_STEP_ADAPTER",
+    )
     keys += ("FILTER.CLIP.MODEL",) if "clip" in generation.FILTER.USE else ()
     for key in keys:
         path = _value(generation, key)

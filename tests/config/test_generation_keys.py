@@ -27,7 +27,7 @@ def test_defaults_are_good():
         ),
         ({"CAPTIONS.AGGREGATION": "median"}, "did you mean 'medoid'?"),
         ({"FINE_TUNING.METHOD": "lore"}, "did you mean 'lora'?"),
-        ({"FINE_TUNING.LOSS_ON": "noise"}, "known: epsilon, sample"),
+        ({"FINE_TUNING.LOSS_ON": "noise"}, "known: prediction, sample"),
         ({"SAMPLING.FIT": "resiz"}, "did you mean 'resize'?"),
         ({"SAMPLING.FORMAT": "jpeg"}, "did you mean 'jpg'?"),
         ({"FILTER.REID.RULE": "percent"}, "did you mean 'percentile'?"),

@@ -35,15 +35,19 @@ def naive(predicted, clean, noise, signal, predicts, loss_on):
         else:
             clean_hat = p
         noise_hat = (z - alpha * clean_hat) / sigma
-        if loss_on == "epsilon":
-            errors.append(((noise_hat - e) ** 2).mean())
+        if loss_on == "prediction":
+            implied = {"epsilon": noise_hat - e, "sample": clean_hat - x}
+            implied["v_prediction"] = (
+                alpha * noise_hat - sigma * clean_hat - (alpha * e - sigma * x)
+            )
+            errors.append((implied[predicts] ** 2).mean())
         else:
             weight = min(alpha**2 / sigma**2, torch.tensor(CAP))
             errors.append(weight * ((clean_hat - x) ** 2).mean())
     return torch.stack(errors)
 
 
-@pytest.mark.parametrize("loss_on", ["epsilon", "sample"])
+@pytest.mark.parametrize("loss_on", ["prediction", "sample"])
 @pytest.mark.parametrize("predicts", PREDICTS)
 def test_errors_equal_the_formula_written_as_a_loop(predicts, loss_on):
     parts = drawn()
@@ -73,9 +77,20 @@ def test_errors_equal_those_of_what_diffusers_makes_of_a_prediction(predicts):
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_velocity_loss_equals_that_of_diffusers_dreambooth_script():
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", prediction_type="v_prediction")
+    predicted, clean, noise, _ = drawn(4)
+    steps = torch.tensor([3, 200, 600, 990])
+    target = scheduler.get_velocity(clean, noise, steps)
+    expected = torch.nn.functional.mse_loss(predicted, target, reduction="none")
+    signal = scheduler.alphas_cumprod[steps].double()
+    got = denoising_errors(predicted, clean, noise, signal, predicts="v_prediction")
+    torch.testing.assert_close(got, expected.mean(dim=(1, 2, 3)), rtol=1e-6, atol=1e-6)
+
+
 def test_without_a_cap_both_parameterisations_are_one():
     parts = drawn()
-    of_noise = denoising_errors(*parts, loss_on="epsilon")
+    of_noise = denoising_errors(*parts, loss_on="prediction")
     of_clean = denoising_errors(*parts, loss_on="sample", max_sample_weight=float("inf"))
     torch.testing.assert_close(of_noise, of_clean)
 
@@ -85,7 +100,7 @@ def test_is_zero_for_a_perfect_prediction(predicts):
     _, clean, noise, signal = drawn()
     alpha, sigma = (part.sqrt()[:, None, None, None] for part in (signal, 1 - signal))
     perfect = {"epsilon": noise, "sample": clean, "v_prediction": alpha * noise - sigma * clean}
-    for loss_on in ("epsilon", "sample"):
+    for loss_on in ("prediction", "sample"):
         errors = denoising_errors(
             perfect[predicts], clean, noise, signal, predicts=predicts, loss_on=loss_on
         )

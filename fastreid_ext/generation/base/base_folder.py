@@ -3,10 +3,20 @@
 Only safetensors are read: unpickling a file runs what is in it.
 """
 
+import functools
 import hashlib
 from pathlib import Path
 
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel
+
 from fastreid_ext.generation.base.hub_files import hub_folder
+from fastreid_ext.generation.base.part_checks import (
+    expect_clip_vocabulary,
+    expect_tensors,
+    expect_text_tensors,
+    expect_text_to_image,
+)
 from fastreid_ext.generation.base.whole_files import expect_whole, read_object
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
@@ -14,7 +24,10 @@ WITH_WEIGHTS = ("text_encoder", "unet", "vae")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # The hub's folder of SD v1.4 also holds Flax weights, halves and a safety checker.
 _WANTED = ["model_index.json", *(f"{part}/*" for part in PARTS)]
-_UNWANTED = [*_PICKLES, "*.msgpack", "*.h5", "*.onnx", "*.fp16.*", "*.non_ema.*"]
+_UNWANTED = [*_PICKLES, "*.msgpack", "*.h5", "*.onnx", "*.non_ema.*"]
+_KEY = "GENERATION.BASE_MODEL"
+# Weights in half precision that lie beside others, or alone.
+VARIANT = "fp16"
 
 
 def find_base_folder(source: str, *, revision: str = "", download: bool = False) -> Path:
@@ -37,16 +50,51 @@ def find_base_folder(source: str, *, revision: str = "", download: bool = False)
             ".save_pretrained('<folder>'), in a process that you trust it with"
         )
     if not folder.is_dir():
-        folder = hub_folder(
-            source,
-            key="GENERATION.BASE_MODEL",
-            wanted=_WANTED,
-            unwanted=_UNWANTED,
-            revision=revision,
-            download=download,
+        bring = functools.partial(
+            hub_folder, source, key=_KEY, wanted=_WANTED, revision=revision, download=download
         )
+        folder = bring(unwanted=[*_UNWANTED, f"*.{VARIANT}*"])
+        if any(not list((folder / part).glob("*.safetensors")) for part in WITH_WEIGHTS):
+            folder = bring(unwanted=_UNWANTED)  # some are offered in half precision alone
     _expect_pipeline(folder)
     return folder
+
+
+def variant_of(inside: Path) -> str | None:
+    """Return the variant in which the weights of a part must be read; None = the plain ones."""
+    stems = [path.stem for path in inside.glob("*.safetensors")]
+    return VARIANT if stems and all(f".{VARIANT}" in stem for stem in stems) else None
+
+
+def expect_base_parts(folder: Path, vae: Path | None = None) -> None:
+    """Check that the parts of a pipeline are whole, fit each other and draw from text alone.
+
+    Only configurations, vocabularies and the heads of weight files are read.
+
+    Args:
+        folder: checked by :func:`find_base_folder`.
+        vae: folder of another VAE that replaces the pipeline's; None = the pipeline's.
+
+    Raises:
+        FileNotFoundError: a vocabulary is missing.
+        ValueError: a tensor is missing, or the U-Net is of an unsupported kind.
+    """
+    expect_text_to_image(folder, vae)
+    for kind, inside in (
+        (UNet2DConditionModel, folder / "unet"),
+        (AutoencoderKL, vae or folder / "vae"),
+    ):
+        expect_tensors(kind, inside, weight_files(inside))
+    inside = folder / "text_encoder"
+    text = expect_text_tensors(CLIPTextModel, inside, _KEY, variant=variant_of(inside))
+    expect_clip_vocabulary(folder / "tokenizer", text.get_input_embeddings().num_embeddings)
+
+
+def weight_files(inside: Path) -> list[Path]:
+    """Return the safetensors of a part that are read, sorted."""
+    is_half = variant_of(inside) is not None
+    files = sorted(inside.glob("*.safetensors"))
+    return [path for path in files if is_half or "." not in path.stem]
 
 
 def fingerprint_of(folder: Path) -> str:
@@ -89,16 +137,13 @@ def _expect_pipeline(folder: Path) -> None:
 
 def _expect_safetensors(folder: Path, part: str) -> None:
     inside = folder / part
-    files = sorted(inside.glob("*.safetensors"))
-    if whole := [path for path in files if "." not in path.stem]:
+    if whole := weight_files(inside):
         expect_whole(whole)
         return
-    if files:
-        variant = files[0].stem.rpartition(".")[2].partition("-")[0]
+    if files := sorted(inside.glob("*.safetensors")):
         raise ValueError(
-            f"expected weights without a variant in {inside}, got only {files[0].name}; bring the "
-            f"others too, or save these as such once: StableDiffusionPipeline.from_pretrained("
-            f"'{folder}', variant='{variant}').save_pretrained('<folder>')"
+            f"expected weights without a variant, or of the variant {VARIANT}, in {inside}, got "
+            f"only {files[0].name}; bring the others"
         )
     pickles = sorted(path.name for pattern in _PICKLES for path in inside.glob(pattern))
     if pickles:

@@ -7,6 +7,7 @@ scaling factor (0.18215 in SD v1), which brings their variance to about 1, the u
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from fastreid_ext.generation.base.base_folder import find_base_folder, fingerprint_of
+from fastreid_ext.generation.base.base_folder import (
+    expect_base_parts,
+    find_base_folder,
+    fingerprint_of,
+    variant_of,
+    weight_files,
+)
+from fastreid_ext.generation.base.compute import ComputeSettings, set_up
+from fastreid_ext.generation.base.model_folder import find_model_folder
 
 _ENCODED_AT_ONCE = 8  # images of 512 x 512 in the VAE; more would only raise the peak of memory
 
@@ -35,6 +44,7 @@ class BaseModel:
         name: "<id>@<revision>"; of a folder its last name and 12 digits of a hash of its weights.
         device: where the models are.
         dtype: in which they compute.
+        compute: memory layout, compilation and slicing of U-Net and VAE.
     """
 
     tokenizer: CLIPTokenizer
@@ -45,6 +55,7 @@ class BaseModel:
     name: str
     device: torch.device
     dtype: torch.dtype
+    compute: ComputeSettings = dataclasses.field(default_factory=ComputeSettings)
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
@@ -122,7 +133,8 @@ def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> BaseMod
     """Load ``GENERATION.BASE_MODEL`` in ``GENERATION.DTYPE``, frozen.
 
     Args:
-        cfg: ``GENERATION.BASE_MODEL``, ``REVISION``, ``DOWNLOAD`` and ``DTYPE`` are read.
+        cfg: ``GENERATION.BASE_MODEL``, ``VAE``, ``REVISION``, ``DOWNLOAD``, ``DTYPE`` and
+            ``COMPUTE`` are read.
         device: default ``MODEL.DEVICE``.
 
     Raises:
@@ -130,32 +142,73 @@ def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> BaseMod
         ValueError: pickles instead of safetensors, or another kind of pipeline.
     """
     source = cfg.GENERATION.BASE_MODEL
-    folder = find_base_folder(
-        source, revision=cfg.GENERATION.REVISION, download=cfg.GENERATION.DOWNLOAD
-    )
+    folder, vae = find_base(cfg)
     is_local = Path(source).expanduser().is_dir()
-    name = folder.resolve().name if is_local else source
+    name = f"{folder.resolve().name if is_local else source}@{fingerprint_of(folder)}"
+    if vae is not None:
+        name += f"+{_vae_name(cfg.GENERATION.VAE, vae)}"
     return read_base(
         folder,
-        name=f"{name}@{fingerprint_of(folder)}",
+        name=name,
         device=torch.device(device if device is not None else cfg.MODEL.DEVICE),
         dtype=getattr(torch, cfg.GENERATION.DTYPE),
+        vae=vae,
+        compute=ComputeSettings.from_config(cfg),
     )
 
 
-def read_base(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> BaseModel:
-    """Read the parts of a checked folder (:func:`.base.base_folder.find_base_folder`)."""
-    options = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
+def find_base(cfg: CfgNode) -> tuple[Path, Path | None]:
+    """Return the checked folders of ``GENERATION.BASE_MODEL`` and ``GENERATION.VAE``.
+
+    Raises:
+        FileNotFoundError: a model is neither here nor in the hub's cache.
+        ValueError: a part is damaged, incomplete or of an unsupported kind.
+    """
+    generation = cfg.GENERATION
+    folder = find_base_folder(
+        generation.BASE_MODEL, revision=generation.REVISION, download=generation.DOWNLOAD
+    )
+    vae = None
+    if generation.VAE:
+        vae = find_model_folder(generation.VAE, key="GENERATION.VAE", download=generation.DOWNLOAD)
+    expect_base_parts(folder, vae)
+    return folder, vae
+
+
+def read_base(
+    folder: Path,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    vae: Path | None = None,
+    compute: ComputeSettings | None = None,
+) -> BaseModel:
+    """Read the parts of checked folders (:func:`find_base`)."""
+    options = {"use_safetensors": True, "local_files_only": True}
+    kinds = {"text_encoder": CLIPTextModel, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
     with _readable(folder):
+        parts = {
+            part: kind.from_pretrained(
+                vae if part == "vae" and vae else folder / part,
+                variant=variant_of(vae if part == "vae" and vae else folder / part),
+                **{"dtype" if part == "text_encoder" else "torch_dtype": dtype},
+                **options,
+            )
+            for part, kind in kinds.items()
+        }
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder,
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
-            **options,
+            local_files_only=True,
+            **parts,
         )
-    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+    for part in parts.values():
         _freeze(part, device)
+    compute = compute or ComputeSettings()
+    set_up(pipeline.unet, pipeline.vae, compute)
     return BaseModel(
         tokenizer=pipeline.tokenizer,
         text_encoder=pipeline.text_encoder,
@@ -165,6 +218,7 @@ def read_base(folder: Path, *, name: str, device: torch.device, dtype: torch.dty
         name=name,
         device=device,
         dtype=dtype,
+        compute=compute,
     )
 
 
@@ -184,6 +238,16 @@ def _readable(folder: Path) -> Iterator[None]:
             f"the model in {folder} cannot be read ({type(error).__name__}: {error}); its files "
             "are damaged or missing, bring them again"
         ) from error
+
+
+def _vae_name(source: str, folder: Path) -> str:
+    """Return "<id>@<12 digits of a SHA-256 of the weights>"."""
+    total = hashlib.sha256()
+    for path in weight_files(folder):
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    is_local = Path(source).expanduser().is_dir()
+    return f"{folder.resolve().name if is_local else source}@{total.hexdigest()[:12]}"
 
 
 def _freeze(part: nn.Module, device: torch.device) -> None:

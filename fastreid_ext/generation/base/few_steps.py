@@ -12,6 +12,7 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 
 from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.generation.base.compute import set_up
 from fastreid_ext.generation.base.hub_files import hub_folder
 from fastreid_ext.manifest import sha256_of
 
@@ -56,6 +57,7 @@ def with_few_step_adapter(base: BaseModel, source: str, *, download: bool = Fals
     unet.fuse_lora()
     unet.unload_lora()
     unet.requires_grad_(False)
+    set_up(unet, base.vae, base.compute)  # a copy is not compiled
     name = Path(source).name if Path(source).expanduser().exists() else source
     return dataclasses.replace(base, unet=unet, name=f"{base.name}+{name}@{sha256_of(path)[:12]}")
 

@@ -33,12 +33,27 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> SchedulerMixin:
             f"{diffusers.__version__} for Stable Diffusion; {hint}"
         )
     try:
-        return getattr(diffusers, name).from_config(config)
+        return corrected(getattr(diffusers, name).from_config(config))
     except ImportError as error:
         raise ValueError(
             f"scheduler '{name}' needs a package that is not installed; install it or choose "
             f"another: {error}"
         ) from error
+
+
+def corrected(scheduler: SchedulerMixin) -> SchedulerMixin:
+    """Give a scheduler the settings that ``StableDiffusionPipeline`` gives to its own.
+
+    The configuration of a scheduler of SD states them; one that was built afresh, or an old one,
+    clips samples and starts one step off, and the pictures are wrong without a word. A scheduler
+    made from a corrected one has its class's defaults again: ``from_config`` drops what was not
+    given to the first.
+    """
+    wrong = {"steps_offset": 1, "clip_sample": False}
+    known = {key: value for key, value in wrong.items() if key in scheduler.config}
+    if any(scheduler.config[key] != value for key, value in known.items()):
+        scheduler.register_to_config(**known)
+    return scheduler
 
 
 def _can_draw(name: str) -> bool:

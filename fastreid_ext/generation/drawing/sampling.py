@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fastreid_ext.generation.base.base_model import BaseModel
 from fastreid_ext.generation.base.device_transfer import fetched, sent
+from fastreid_ext.generation.base.part_checks import expect_no_extra_input
 from fastreid_ext.generation.base.schedulers import make_scheduler
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
 
@@ -151,11 +152,7 @@ def expect_possible(base: BaseModel, settings: SamplingSettings) -> None:
     """Raise ValueError for what cannot be drawn, which else is found only after fine-tuning."""
     make_scheduler(settings.scheduler, base.scheduler.config)
     base.latent_shape(settings.size)
-    if base.unet.config.time_cond_proj_dim is not None:
-        raise ValueError(
-            f"{base.name} takes its guidance as an input (a distilled model), which is not "
-            "supported; use the model it was distilled from, with SAMPLING.FEW_STEP_ADAPTER"
-        )
+    expect_no_extra_input(base.unet.config, base.name)
     for name, number in (("STEPS", settings.steps), ("BATCH_SIZE", settings.batch_size)):
         if number < 1:
             raise ValueError(f"expected GENERATION.SAMPLING.{name} >= 1, got {number}; raise it")

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoProcessor, CLIPModel
 
 from fastreid_ext.generation.base.model_folder import find_model_folder
+from fastreid_ext.generation.base.part_checks import expect_clip_vocabulary, expect_text_tensors
 
 _KEY = "GENERATION.FILTER.CLIP.MODEL"
 
@@ -33,7 +34,8 @@ class ClipFilter:
         batch_size: images at once.
 
     Raises:
-        ValueError: a text with more tokens than CLIP takes.
+        FileNotFoundError: the vocabulary is missing.
+        ValueError: a text with more tokens than CLIP takes, or a tensor is missing.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ClipFilter:
         batch_size: int = 64,
     ) -> None:
         options = {"local_files_only": True, "trust_remote_code": False}
+        expect_clip(folder)
         model = CLIPModel.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, **options
         )
@@ -89,6 +92,17 @@ class ClipFilter:
         side = max(picture.size)
         colour = tuple(round(255 * mean) for mean in processor.image_mean)
         return ImageOps.pad(picture, (side, side), color=colour)
+
+
+def expect_clip(folder: Path) -> None:
+    """Check that a folder holds both encoders of CLIP, their projections and the vocabulary.
+
+    Raises:
+        FileNotFoundError: the vocabulary is missing.
+        ValueError: a tensor is missing.
+    """
+    model = expect_text_tensors(CLIPModel, folder, _KEY)
+    expect_clip_vocabulary(folder, model.text_model.get_input_embeddings().num_embeddings)
 
 
 def clip_source(cfg: CfgNode) -> tuple[str, Path]:

@@ -1,24 +1,28 @@
 """What a job needs, looked at before it begins: the models are there, and the settings fit them.
 
-Only configurations and the tokenizer are read. Found later, a wrong name would cost what the stages
-before it took, and the job would have to begin anew: job.json says what it was begun with.
+Configurations, vocabularies and the heads of weight files are read, no weights. Found later, a
+wrong name would cost what the stages before it took, and the job would have to begin anew: job.json
+says what it was begun with.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
 from fastreid.config import CfgNode
 
-from fastreid_ext.generation.base.base_folder import find_base_folder
-from fastreid_ext.generation.base.base_model import read_tokenizer
+from fastreid_ext.generation.base.base_model import find_base, read_tokenizer
 from fastreid_ext.generation.base.few_steps import find_few_step_adapter
 from fastreid_ext.generation.base.model_folder import find_model_folder
 from fastreid_ext.generation.base.schedulers import make_scheduler
 from fastreid_ext.generation.base.whole_files import read_object
+from fastreid_ext.generation.filters.clip import expect_clip
 from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
+from fastreid_ext.generation.words.captioner import expect_captioner
 from fastreid_ext.generation.words.captions import captions_file
-from fastreid_ext.generation.words.prompts import check_token
+from fastreid_ext.generation.words.prompts import check_token, expect_room
+from fastreid_ext.generation.words.text_features import expect_text_model
 
 
 def expect_models(cfg: CfgNode) -> None:
@@ -32,19 +36,20 @@ def expect_models(cfg: CfgNode) -> None:
         ValueError: a model is damaged or of another kind, or a setting does not fit it.
     """
     generation = cfg.GENERATION
-    folder = find_base_folder(
-        generation.BASE_MODEL, revision=generation.REVISION, download=generation.DOWNLOAD
-    )
-    check_token(read_tokenizer(folder), generation.PROMPT.TOKEN)
+    folder, _ = find_base(cfg)
+    tokenizer = read_tokenizer(folder)
+    check_token(tokenizer, generation.PROMPT.TOKEN)
+    expect_room(tokenizer, cfg)
     _expect_sampling(generation.SAMPLING, folder)
     if generation.FINE_TUNING.METHOD == "lora":
         with torch.device("meta"):  # layers without weights
             unet = UNet2DConditionModel.from_config(read_object(folder / "unet" / "config.json"))
         adapted_layers(unet, generation.FINE_TUNING.TARGET_MODULES)
-    for key, model, revision in _others(cfg):
-        find_model_folder(
+    for key, model, revision, expect in _others(cfg):
+        found = find_model_folder(
             model, key=f"GENERATION.{key}", revision=revision, download=generation.DOWNLOAD
         )
+        expect(found)
     if source := generation.SAMPLING.FEW_STEP_ADAPTER:
         find_few_step_adapter(source, generation.DOWNLOAD)
 
@@ -59,16 +64,22 @@ def _expect_sampling(sampling: CfgNode, folder: Path) -> None:
         )
 
 
-def _others(cfg: CfgNode) -> list[tuple[str, str, str]]:
-    """Return key, model and revision of the models of transformers that the job asks."""
+def _others(cfg: CfgNode) -> list[tuple[str, str, str, Callable[[Path], None]]]:
+    """List the models of transformers that the job asks.
+
+    Returns:
+        Key, model, revision, and the check of the model's folder.
+    """
     generation = cfg.GENERATION
     captions, reference = generation.CAPTIONS, generation.REFERENCE_SET
     has_captions = captions_file(Path(cfg.OUTPUT_DIR)).is_file()  # a person wrote them
     found = []
     if not has_captions:
-        found.append(("CAPTIONS.CAPTIONER", captions.CAPTIONER, captions.REVISION))
+        found.append(
+            ("CAPTIONS.CAPTIONER", captions.CAPTIONER, captions.REVISION, expect_captioner)
+        )
     if not has_captions or (reference.IMAGES and reference.MIN_SIMILARITY < 1):
-        found.append(("CAPTIONS.TEXT_MODEL", captions.TEXT_MODEL, ""))
+        found.append(("CAPTIONS.TEXT_MODEL", captions.TEXT_MODEL, "", expect_text_model))
     if "clip" in generation.FILTER.USE:
-        found.append(("FILTER.CLIP.MODEL", generation.FILTER.CLIP.MODEL, ""))
+        found.append(("FILTER.CLIP.MODEL", generation.FILTER.CLIP.MODEL, "", expect_clip))
     return found

@@ -30,7 +30,7 @@ class FineTuningSettings:
     weight_decay: float = 0.01
     clip_gradients: float = 1.0
     prior_weight: float = 1.0
-    loss_on: str = "epsilon"
+    loss_on: str = "prediction"
     max_sample_weight: float = 5.0
     gradient_checkpointing: bool = False
     token: str = ""

@@ -9,6 +9,7 @@ models that are talked to (LLaVA, Qwen-VL and others with a chat template) work 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +24,13 @@ from transformers import (
 )
 
 from fastreid_ext.generation.base.model_folder import find_model_folder
+from fastreid_ext.generation.base.part_checks import expect_text_tensors, expect_vocabulary
 from fastreid_ext.generation.base.quiet_loading import quiet_loading
 
 _KEY = "GENERATION.CAPTIONS.CAPTIONER"
 # Checkpoints whose configuration names a class that their type alone does not lead to.
 _FOR_QUESTIONS = ("BlipForQuestionAnswering",)
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 class Captioner:
@@ -128,22 +131,13 @@ class Captioner:
 
     def _texts(self, question: str, count: int) -> dict[str, object]:
         """Return the arguments of the processor that ask ``count`` times."""
-        if getattr(self._processor, "chat_template", None):
-            ask = question or "Describe the person in this image in one short sentence."
-            content = [{"type": "image"}, {"type": "text", "text": ask}]
-            text = self._processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True
-            )
-            return {"text": [text] * count, "padding": True}
-        if not question and type(self._model).__name__ in _FOR_QUESTIONS:
+        is_chat = getattr(self._processor, "chat_template", None)
+        if not question and not is_chat and type(self._model).__name__ in _FOR_QUESTIONS:
             raise ValueError(
                 f"expected questions for {self.name}, which answers questions alone, got ''; take "
                 '"" out of GENERATION.CAPTIONS.QUESTIONS, or name a captioner'
             )
-        # BLIP-2 puts its image tokens before the text, which may be empty but must be there for T5.
-        if question or hasattr(self._processor, "num_query_tokens"):
-            return {"text": [question] * count, "padding": True}
-        return {}
+        return _texts(self._processor, question, count)
 
 
 def _printable(text: str) -> str:
@@ -152,32 +146,100 @@ def _printable(text: str) -> str:
     return "".join(c for c in line if c.isprintable() and c != "\N{REPLACEMENT CHARACTER}").strip()
 
 
-def _load(folder: Path, dtype: torch.dtype) -> tuple[torch.nn.Module, object]:
-    options = {"local_files_only": True, "trust_remote_code": False}
+def expect_captioner(folder: Path) -> None:
+    """Check that a folder holds a whole image-text model whose language model sees the image.
+
+    No weights are read.
+
+    Raises:
+        FileNotFoundError: the processor is missing.
+        ValueError: no image-text model, one with missing tensors or without a vocabulary, or one
+            whose image tokens do not reach the language model.
+    """
     with quiet_loading():
-        try:
-            config = AutoConfig.from_pretrained(folder, **options)
-        except (ValueError, KeyError) as error:
-            raise ValueError(_no_captioner(folder, str(error).splitlines()[0])) from error
-        kind = AutoModelForImageTextToText
-        if (config.architectures or [""])[0] in _FOR_QUESTIONS:
-            kind = AutoModelForVisualQuestionAnswering
-        if type(config) not in kind._model_mapping:
-            raise ValueError(_no_captioner(folder, f"a {config.model_type}"))
-        model, info = kind.from_pretrained(
-            folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **options
+        model = expect_text_tensors(_kind_of(folder), folder, _KEY, trust_remote_code=False)
+        processor = _processor_of(folder)
+    expect_vocabulary(processor.tokenizer, folder)
+    _expect_image_tokens(folder, model, processor)
+
+
+def _texts(processor: Any, question: str, count: int) -> dict[str, object]:
+    if getattr(processor, "chat_template", None):
+        ask = question or "Describe the person in this image in one short sentence."
+        content = [{"type": "image"}, {"type": "text", "text": ask}]
+        text = processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
         )
-        try:
-            processor = AutoProcessor.from_pretrained(folder, **options)
-        except (OSError, ValueError) as error:
-            raise FileNotFoundError(
-                f"expected a processor (of images and text) beside the model in {folder} ({_KEY}), "
-                f"got: {error}; save it there too: processor.save_pretrained"
-            ) from error
-    if missing := sorted(info["missing_keys"]):
-        what = f"one without {len(missing)} tensors of {type(model).__name__}, e.g. {missing[0]}"
-        raise ValueError(_no_captioner(folder, what))
-    return model, processor
+        return {"text": [text] * count, "padding": True}
+    # BLIP-2 puts its image tokens before the text, which may be empty but must be there for T5.
+    if question or hasattr(processor, "num_query_tokens"):
+        return {"text": [question] * count, "padding": True}
+    return {}
+
+
+def _load(folder: Path, dtype: torch.dtype) -> tuple[torch.nn.Module, Any]:
+    expect_captioner(folder)
+    with quiet_loading():
+        model = _kind_of(folder).from_pretrained(
+            folder, use_safetensors=True, dtype=dtype, **_LOCAL
+        )
+        return model, _processor_of(folder)
+
+
+def _kind_of(folder: Path) -> type:
+    """Return the class of transformers that opens the model in a folder."""
+    try:
+        config = AutoConfig.from_pretrained(folder, **_LOCAL)
+    except (ValueError, KeyError) as error:
+        raise ValueError(_no_captioner(folder, str(error).splitlines()[0])) from error
+    kind = AutoModelForImageTextToText
+    if (config.architectures or [""])[0] in _FOR_QUESTIONS:
+        kind = AutoModelForVisualQuestionAnswering
+    if type(config) not in kind._model_mapping:
+        raise ValueError(_no_captioner(folder, f"a {config.model_type}"))
+    return kind
+
+
+def _processor_of(folder: Path) -> Any:
+    try:
+        return AutoProcessor.from_pretrained(folder, **_LOCAL)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"expected a processor (of images and text) beside the model in {folder} ({_KEY}), "
+            f"got: {error}; save it there too: processor.save_pretrained"
+        ) from error
+
+
+def _expect_image_tokens(folder: Path, model: torch.nn.Module, processor: Any) -> None:
+    """Check that a question has the tokens which the model replaces by what it saw.
+
+    Copies of BLIP-2 from before transformers 4.46 have none: the model then answers without the
+    image, fluently.
+    """
+    token = getattr(model.config, "image_token_id", None)
+    wanted = getattr(model.config, "num_query_tokens", None)
+    if token is None and wanted is None:
+        return  # the image enters by cross-attention, as in BLIP
+    image = Image.new("RGB", (64, 64))
+    inputs = processor(images=[image], return_tensors="pt", **_texts(processor, "what", 1))
+    tokens = inputs["input_ids"][0]
+    found = 0 if token is None else int((tokens == token).sum())
+    if not found or (wanted is not None and found != wanted):
+        raise ValueError(
+            f"expected {wanted or 'at least one'} image token(s) in each question to {folder} "
+            f"({_KEY}), got {found}: its language model would never see the image. Its config.json "
+            "has image_token_index "
+            f"{token} and its processor_config.json num_query_tokens "
+            f"{getattr(processor, 'num_query_tokens', None)}; bring the newer files of the model, "
+            "which have both"
+        )
+    rows = model.get_input_embeddings().num_embeddings
+    if int(tokens.max()) >= rows:
+        raise ValueError(
+            f"expected tokens below {rows}, the embeddings of the language model in {folder} "
+            f"({_KEY}), got {int(tokens.max())}; its tokenizer is of another model, bring the "
+            "newer files"
+        )
 
 
 def _no_captioner(folder: Path, got: str) -> str:

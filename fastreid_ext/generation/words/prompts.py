@@ -69,6 +69,33 @@ def check_length(tokenizer: CLIPTokenizer, prompt: str) -> None:
         )
 
 
+def expect_room(tokenizer: CLIPTokenizer, cfg: CfgNode) -> None:
+    """Check the prompts that are known before any caption: the text encoder must see all of them.
+
+    Args:
+        tokenizer: tokenizer of the text encoder.
+        cfg: ``GENERATION.PROMPT`` and ``GENERATION.SAMPLING.NEGATIVE_PROMPT`` are read.
+
+    Raises:
+        ValueError: the negative prompt is too long, or the template leaves no room for a caption.
+    """
+    most = tokenizer.model_max_length
+    count = len(tokenizer(cfg.GENERATION.SAMPLING.NEGATIVE_PROMPT).input_ids)
+    if count > most:
+        raise ValueError(
+            f"expected GENERATION.SAMPLING.NEGATIVE_PROMPT of at most {most} tokens, got {count}; "
+            "shorten it"
+        )
+    template = cfg.GENERATION.PROMPT.TEMPLATE
+    if not fits(tokenizer, cfg, "a"):
+        shortest = fill_in(template, cfg.GENERATION.PROMPT.TOKEN, "a")
+        raise ValueError(
+            f"expected GENERATION.PROMPT.TEMPLATE to leave room for a caption within {most} "
+            f"tokens, got {len(tokenizer(shortest).input_ids)} with a caption of one letter; "
+            f"shorten it: {template}"
+        )
+
+
 def check_token(tokenizer: CLIPTokenizer, token: str) -> None:
     """Raise ValueError if PROMPT.TOKEN is several tokens to the tokenizer; "" is none and passes.
 

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from fastreid_ext.generation.base.model_folder import find_model_folder
+from fastreid_ext.generation.base.part_checks import expect_clip_vocabulary, expect_text_tensors
 from fastreid_ext.generation.base.quiet_loading import quiet_loading
+
+_KEY = "GENERATION.CAPTIONS.TEXT_MODEL"
 
 
 class TextFeatures:
@@ -29,20 +32,11 @@ class TextFeatures:
     """
 
     def __init__(self, folder: Path, *, device: str | torch.device, batch_size: int = 256) -> None:
+        expect_text_model(folder)
         with quiet_loading():
             self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-            self._model, info = CLIPTextModelWithProjection.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-        if missing := sorted(info["missing_keys"]):
-            raise ValueError(
-                f"expected a CLIP model in {folder} (GENERATION.CAPTIONS.TEXT_MODEL), got one "
-                f"without {len(missing)} tensors of CLIP's text encoder, e.g. {missing[0]}; name "
-                "another model"
+            self._model = CLIPTextModelWithProjection.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
             )
         self._model.to(device).eval().requires_grad_(False)
         self._batch_size = batch_size
@@ -52,7 +46,7 @@ class TextFeatures:
         """Load GENERATION.CAPTIONS.TEXT_MODEL onto ``device``, by default MODEL.DEVICE."""
         folder = find_model_folder(
             cfg.GENERATION.CAPTIONS.TEXT_MODEL,
-            key="GENERATION.CAPTIONS.TEXT_MODEL",
+            key=_KEY,
             download=cfg.GENERATION.DOWNLOAD,
         )
         return cls(folder, device=cfg.MODEL.DEVICE if device is None else device)
@@ -80,3 +74,14 @@ class TextFeatures:
         )
         features = self._model(**tokens.to(self._model.device)).text_embeds
         return torch.nn.functional.normalize(features, dim=1).cpu().numpy()
+
+
+def expect_text_model(folder: Path) -> None:
+    """Check that a folder holds CLIP's text encoder, its projection and its vocabulary.
+
+    Raises:
+        FileNotFoundError: the vocabulary is missing.
+        ValueError: a tensor is missing.
+    """
+    model = expect_text_tensors(CLIPTextModelWithProjection, folder, _KEY)
+    expect_clip_vocabulary(folder, model.get_input_embeddings().num_embeddings)

@@ -7,8 +7,10 @@ with alpha_t^2 + sigma_t^2 = 1, hats for what the model predicts. Equation 1 of 
 
 the first of images of the person, the second of the reference set, which the model itself drew.
 Since x^ - x = -(sigma_t / alpha_t) (e^ - e), w_t = alpha_t^2 / sigma_t^2 turns each term into the
-plain error of the noise, which is what is usually trained on [1]; capping w_t gives the first steps
-of the noising, with their large w_t, less weight ([2] does so with cap 5).
+plain error of the noise, which is what a model that predicts noise is usually trained on [1]. A
+model that predicts the velocity v = alpha_t e - sigma_t x is trained on the plain error of v, which
+is 1 / sigma_t^2 times that of x. Capping w_t gives the first steps of the noising, with their
+large w_t, less weight ([2] does so with cap 5).
 
 [0] Niu et al., "Synthesizing Efficient Data with Diffusion Models for Person Re-Identification
     Pre-Training", 2024, eq. 1, https://arxiv.org/abs/2406.06045
@@ -23,13 +25,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Of what a model predicts: the error of its noise e^ and of its clean latent x^, as multiples of
-# its own squared error. v = alpha e - sigma x.
-_NOISE_PER_OWN: dict[str, Callable[[Tensor], Tensor]] = {
-    "epsilon": torch.ones_like,
-    "v_prediction": lambda signal: signal,
-    "sample": lambda signal: signal / (1 - signal),
-}
+LOSS_TARGETS = ("prediction", "sample")
+# Squared error of the clean latent x^ as a multiple of the squared error of what is predicted.
 _CLEAN_PER_OWN: dict[str, Callable[[Tensor], Tensor]] = {
     "epsilon": lambda signal: (1 - signal) / signal,
     "v_prediction": lambda signal: 1 - signal,
@@ -44,7 +41,7 @@ def denoising_errors(
     signal: Tensor,
     *,
     predicts: str = "epsilon",
-    loss_on: str = "epsilon",
+    loss_on: str = "prediction",
     max_sample_weight: float = 5.0,
 ) -> Tensor:
     """Return the weighted squared error of each row, in float32 at least.
@@ -56,7 +53,8 @@ def denoising_errors(
         signal: (B,) alpha_t^2 in (0, 1), ``alphas_cumprod`` of diffusers.
         predicts: what ``predicted`` is, as schedulers' ``prediction_type`` names it: "epsilon",
             "v_prediction" or "sample".
-        loss_on: "epsilon": ||e^ - e||^2; "sample": w_t ||x^ - x||^2.
+        loss_on: "prediction": the plain squared error of what the model predicts; "sample":
+            w_t ||x^ - x||^2.
         max_sample_weight: cap of w_t = alpha_t^2 / sigma_t^2, for "sample" alone.
 
     Returns:
@@ -68,16 +66,16 @@ def denoising_errors(
             f"expected prediction, clean latents and noise of one shape and a signal (B,), got "
             f"{shapes} and {tuple(signal.shape)}"
         )
-    if predicts not in _NOISE_PER_OWN or loss_on not in ("epsilon", "sample"):
+    if predicts not in _CLEAN_PER_OWN or loss_on not in LOSS_TARGETS:
         raise ValueError(
-            f"expected a model that predicts epsilon, v_prediction or sample and a loss on epsilon "
-            f"or sample, got '{predicts}' and '{loss_on}'"
+            f"expected a model that predicts epsilon, v_prediction or sample and a loss on "
+            f"prediction or sample, got '{predicts}' and '{loss_on}'"
         )
     wide = torch.promote_types(predicted.dtype, torch.float32)
     predicted, clean, noise, signal = (part.to(wide) for part in (predicted, clean, noise, signal))
     own = (predicted - _target(clean, noise, signal, predicts)).square().flatten(1).mean(dim=1)
-    if loss_on == "epsilon":
-        return _NOISE_PER_OWN[predicts](signal) * own
+    if loss_on == "prediction":
+        return own
     weight = (signal / (1 - signal)).clamp(max=max_sample_weight)
     return weight * _CLEAN_PER_OWN[predicts](signal) * own
 

@@ -1,11 +1,14 @@
 """Loading the base model, and its three conversions."""
 
+import json
+import re
 import shutil
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from fastreid.config import get_cfg
+from safetensors.torch import load_file, save_file
 
 from fastreid_ext.config import add_fastreid_ext_config
 from fastreid_ext.generation.base.base_folder import find_base_folder, fingerprint_of
@@ -104,11 +107,46 @@ def test_says_that_there_is_no_such_model(source, message, monkeypatch, tmp_path
         find_base_folder(source)
 
 
-def test_refuses_a_variant_alone_and_says_how_to_save_it(copied):
+def halved(folder, part):
+    """Store the weights of a part in half precision alone, as the hub's variant fp16."""
+    weights = next((folder / part).glob("*.safetensors"))
+    numbers = {key: tensor.half() for key, tensor in load_file(weights).items()}
+    save_file(numbers, weights.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
+    weights.unlink()
+
+
+def test_parts_in_half_precision_load_where_there_are_no_others(copied, base):
+    for part in ("unet", "vae", "text_encoder"):
+        halved(copied, part)
+        read = load_base(config_of(copied))
+        assert {p.dtype for p in getattr(read, part).parameters()} == {torch.float32}
+        for own, half in zip(
+            getattr(base, part).parameters(), getattr(read, part).parameters(), strict=True
+        ):
+            assert torch.equal(own.half().float(), half)
+
+
+def test_refuses_another_variant_alone(copied):
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_suffix(".fp16.safetensors"))
-    with pytest.raises(ValueError, match=r"without a variant in .*unet.*, variant='fp16'\)\.save"):
+    weights.rename(weights.with_suffix(".non_ema.safetensors"))
+    with pytest.raises(ValueError, match=r"or of the variant fp16, in .*unet, got only .*non_ema"):
         find_base_folder(str(copied))
+
+
+def test_the_vae_may_be_another(copied, base, tmp_path):
+    own = shutil.copytree(copied / "vae", tmp_path / "better_vae")
+    weights = own / "diffusion_pytorch_model.safetensors"
+    save_file({key: tensor + 1 for key, tensor in load_file(weights).items()}, weights)
+    cfg = config_of(copied)
+    cfg.GENERATION.VAE = str(own)
+    read = load_base(cfg)
+    for before, after in zip(base.vae.parameters(), read.vae.parameters(), strict=True):
+        torch.testing.assert_close(before + 1, after)
+    assert re.fullmatch(r"copied@\w{12}\+better_vae@\w{12}", read.name)
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(config | {"latent_channels": 8}))
+    with pytest.raises(ValueError, match=r"a U-Net from 8 to 8 channels, those of the VAE"):
+        load_base(cfg)
 
 
 def test_refuses_pickles_and_says_how_to_convert(copied):
@@ -141,7 +179,8 @@ def test_refuses_files_and_other_pipelines(copied, tmp_path):
 def test_damaged_files_say_what_to_do(copied, name):
     content = (copied / name).read_bytes()
     (copied / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"the model in \S+copied cannot be read .* bring them"):
+    folder = name.split("/")[0]
+    with pytest.raises(ValueError, match=rf"copied/{folder}.* bring (them|the model) again"):
         load_base(config_of(copied))
 
 

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 
 import diffusers
 import numpy as np
@@ -62,6 +64,10 @@ def of_pipeline(base, wanted, settings):
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    return images_of(pipeline, wanted, settings)
+
+
+def images_of(pipeline, wanted, settings):
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(
         [request.prompt for request in wanted],
@@ -84,6 +90,48 @@ def test_equals_the_pipeline_of_diffusers(base, name):
     found = np.stack(pixels_of(base, requests(3), settings))
     assert found.std() > 5  # a picture, though of nothing
     # One level where a value lies between two: decoding has another order of operations.
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+
+
+VARIANTS = {
+    "epsilon": {},
+    "v_prediction": {"prediction_type": "v_prediction"},
+    "pndm": {"_class_name": "PNDMScheduler", "skip_prk_steps": True},
+    "euler": {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"},
+    # What a scheduler that was built afresh leaves: no steps_offset, no clip_sample.
+    "fresh": None,
+}
+
+
+@pytest.fixture
+def other_folder(tiny_pipeline_folder, tmp_path):
+    """Copies the pipeline with another scheduler."""
+
+    def copy(variant):
+        folder = shutil.copytree(tiny_pipeline_folder, tmp_path / variant)
+        path = folder / "scheduler" / "scheduler_config.json"
+        config = json.loads(path.read_text()) | (VARIANTS[variant] or {})
+        if VARIANTS[variant] is None:
+            config = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear"}
+        path.write_text(json.dumps(config))
+        index = json.loads((folder / "model_index.json").read_text())
+        index["scheduler"] = ["diffusers", config["_class_name"]]
+        (folder / "model_index.json").write_text(json.dumps(index))
+        return folder, config["_class_name"]
+
+    return copy
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:diffusers", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_the_pipeline_that_diffusers_makes_of_a_folder(other_folder, variant):
+    """With the scheduler of the folder, as the pipeline corrects it."""
+    folder, name = other_folder(variant)
+    read = read_base(folder, name="tiny@0", device=torch.device("cpu"), dtype=torch.float32)
+    settings = changed(scheduler=name, steps=5)
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    expected = images_of(pipeline, requests(3), settings)
+    found = np.stack(pixels_of(read, requests(3), settings))
     assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
 
 

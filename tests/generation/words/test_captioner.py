@@ -25,7 +25,7 @@ from fastreid_ext.generation.miniature.captioners import build_blip, build_blip2
 from fastreid_ext.generation.miniature.models import seeded
 from fastreid_ext.generation.miniature.sizes import TEST
 from fastreid_ext.generation.miniature.vocabularies import opt_tokenizer
-from fastreid_ext.generation.words.captioner import Captioner
+from fastreid_ext.generation.words.captioner import Captioner, expect_captioner
 
 QUESTION = "Question: what is the person carrying? Answer:"
 TOKENS = 6
@@ -245,5 +245,42 @@ def test_a_missing_processor_and_missing_weights_are_said(tiny_blip_folder, vqa_
     config = json.loads((wrong / "config.json").read_text())
     config["text_config"]["num_hidden_layers"] += 1
     (wrong / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"got one without \d+ tensors of BlipForQuestionAnswer"):
+    with pytest.raises(ValueError, match=r"all tensors of BlipForQuestionAnswering in .*wrong"):
         captioner_of(wrong)
+
+
+def test_copies_whose_image_never_reaches_the_model_are_refused(tiny_blip2_folder, tmp_path):
+    old = shutil.copytree(tiny_blip2_folder, tmp_path / "processor")
+    (old / "processor_config.json").write_text(
+        json.dumps(
+            json.loads((old / "processor_config.json").read_text()) | {"num_query_tokens": None}
+        )
+    )
+    message = r"expected 4 image token\(s\) .*processor .*got 0: .*never see.*num_query_tokens None"
+    with pytest.raises(ValueError, match=message):
+        captioner_of(old)
+    older = shutil.copytree(tiny_blip2_folder, tmp_path / "config")
+    config = json.loads((older / "config.json").read_text())
+    for key in ("image_token_index", "image_token_id"):
+        config.pop(key, None)
+    (older / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"got 0: .*config.json has image_token_index None"):
+        captioner_of(older)
+
+
+def test_a_captioner_without_its_vocabulary_is_refused(tiny_blip2_folder, tmp_path):
+    bare = shutil.copytree(tiny_blip2_folder, tmp_path / "bare")
+    (bare / "tokenizer.json").unlink()
+    with pytest.raises((FileNotFoundError, ValueError), match=r"bare.*(vocabulary|processor)"):
+        expect_captioner(bare)
+
+
+def test_image_tokens_without_an_embedding_are_refused(tiny_blip2_folder, tmp_path):
+    folder = shutil.copytree(tiny_blip2_folder, tmp_path / "short")
+    model = Blip2ForConditionalGeneration.from_pretrained(tiny_blip2_folder)
+    rows = model.config.image_token_index
+    model.language_model.resize_token_embeddings(rows)
+    model.config.text_config.vocab_size = rows
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=rf"expected tokens below {rows}, .*short .*got {rows}"):
+        expect_captioner(folder)

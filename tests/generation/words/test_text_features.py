@@ -49,5 +49,6 @@ def test_is_read_from_the_configuration(tiny_clip_folder, features):
 
 
 def test_another_model_is_refused(tiny_blip_folder):
-    with pytest.raises(ValueError, match=r"expected a CLIP model in .*TEXT_MODEL\), got"):
+    message = r"expected all tensors of CLIPTextModelWithProjection in .*TEXT_MODEL\), got"
+    with pytest.raises(ValueError, match=message):
         TextFeatures(tiny_blip_folder, device="cpu")

@@ -1,0 +1,45 @@
+"""Settings of the U-Net and the VAE that change speed and memory, not what is computed."""
+
+import dataclasses
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from fastreid.config import CfgNode
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ComputeSettings:
+    """``GENERATION.COMPUTE``; the comments of the keys say what each does."""
+
+    channels_last: bool = False
+    compile: bool = False
+    tf32: bool = False
+    attention_slicing: bool = False
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "ComputeSettings":
+        """Read ``GENERATION.COMPUTE``."""
+        return cls(**{key.lower(): value for key, value in cfg.GENERATION.COMPUTE.items()})
+
+
+def set_up(unet: UNet2DConditionModel, vae: AutoencoderKL, compute: ComputeSettings) -> None:
+    """Apply settings to a U-Net and a VAE in place.
+
+    TF32 is a setting of the whole process: it is switched on here and never off.
+    """
+    if compute.tf32:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    if compute.channels_last:
+        unet.to(memory_format=torch.channels_last)
+        vae.to(memory_format=torch.channels_last)
+    if compute.attention_slicing:
+        unet.set_attention_slice("auto")
+    if compute.vae_slicing:
+        vae.enable_slicing()
+    if compute.vae_tiling:
+        vae.enable_tiling()
+    if compute.compile:
+        unet.compile()
