@@ -13,7 +13,7 @@ METHODS = ("lora", "full")
 TARGETS_OF_LOSS = ("prediction", "sample")
 AGGREGATIONS = ("medoid", "vote")
 FILTERS = ("reid", "cctf", "clip", "duplicates")
-THRESHOLD_RULES = ("percentile", "fixed")
+THRESHOLD_RULES = ("nearest", "percentile", "fixed")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -198,6 +198,9 @@ def _add_filter(generation: CfgNode) -> None:
     filters.USE = ["reid"]
     # Most images kept of an identity, the best by the first of USE; 0 = all.
     filters.MAX_PER_IDENTITY = 0
+    # Least images kept of an identity: the best by the first of USE are kept although a filter
+    # rejects them, but no near-duplicates with "duplicates" in USE; 0 = none.
+    filters.MIN_PER_IDENTITY = 0
     # Images scored at once.
     filters.BATCH_SIZE = 64
 
@@ -205,10 +208,15 @@ def _add_filter(generation: CfgNode) -> None:
     # Re-ID CTF: configuration and checkpoint of a model trained on the source set.
     reid.CONFIG_FILE = ""
     reid.WEIGHTS = ""
-    # Least cosine similarity to the mean feature of the identity's real images: the PERCENTILE of
-    # such similarities of the data set's real images, each to the mean of the others of its
-    # identity, or a FIXED number, THRESHOLD. At 10, a tenth of the real images would be refused.
-    reid.RULE = "percentile"
+    # One model for each source set, as the paper has: [data set, configuration, checkpoint], ...;
+    # CONFIG_FILE and WEIGHTS judge the sets that are not listed. Identities of a listed set are
+    # compared with those of this set alone.
+    reid.MODELS = []
+    # Least cosine similarity to the mean feature of the identity's real images. "nearest": none,
+    # NEAREST alone decides. "percentile": the PERCENTILE of such similarities of real images that
+    # the model was not trained on (the test images, if it was trained on the set), each to the mean
+    # of the others of its identity; at 10, a tenth of those would be refused. "fixed": THRESHOLD.
+    reid.RULE = "nearest"
     reid.PERCENTILE = 10.0
     reid.THRESHOLD = 0.6
     # Whether the nearest mean feature must be that of the right identity.

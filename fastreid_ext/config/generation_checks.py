@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -54,6 +54,7 @@ _RANGES = (
     ("SAMPLING.BATCH_SIZE", 1, _INFINITE),
     ("SAMPLING.QUALITY", 1, 95),
     ("FILTER.MAX_PER_IDENTITY", 0, _INFINITE),
+    ("FILTER.MIN_PER_IDENTITY", 0, _INFINITE),
     ("FILTER.BATCH_SIZE", 1, _INFINITE),
     ("FILTER.REID.PERCENTILE", 0, 100),
     ("FILTER.REID.THRESHOLD", -1, 1),
@@ -109,7 +110,7 @@ def job_problems(cfg: CfgNode) -> list[str]:
         )
     return [
         *problems,
-        *filter_model_problems(cfg.GENERATION.FILTER),
+        *filter_model_problems(cfg.GENERATION.FILTER, cfg.DATASETS.NAMES),
         *_local_models(cfg.GENERATION),
     ]
 
@@ -200,12 +201,38 @@ def _other_rules(generation: CfgNode) -> Iterator[str]:
         )
     if len(set(filters.USE)) < len(filters.USE):
         yield f"expected each filter once in GENERATION.FILTER.USE, got {list(filters.USE)}"
+    if 0 < filters.MAX_PER_IDENTITY < filters.MIN_PER_IDENTITY:
+        yield (
+            "expected GENERATION.FILTER.MAX_PER_IDENTITY 0 or at least MIN_PER_IDENTITY, got "
+            f"{filters.MAX_PER_IDENTITY} and {filters.MIN_PER_IDENTITY}"
+        )
+    if filters.REID.RULE == "nearest" and not filters.REID.NEAREST:
+        yield (
+            "GENERATION.FILTER.REID.RULE is nearest but NEAREST is False, so every image would "
+            "pass; set NEAREST True, or RULE fixed with a THRESHOLD"
+        )
     if len(filters.CLIP.TEXTS) < 2:
         yield "GENERATION.FILTER.CLIP.TEXTS needs what is wanted and something to compare it with"
 
 
-def filter_model_problems(filters: CfgNode) -> Iterator[str]:
-    """Yield what the models of ``GENERATION.FILTER`` lack that were trained by this project."""
+def filter_model_problems(filters: CfgNode, data_sets: Iterable[str]) -> Iterator[str]:
+    """Yield what the models of ``GENERATION.FILTER`` lack that were trained by this project.
+
+    Args:
+        filters: ``GENERATION.FILTER``.
+        data_sets: ``DATASETS.NAMES``.
+    """
+    rows = filters.REID.MODELS
+    if bad := [row for row in rows if not isinstance(row, (list, tuple)) or len(row) != 3]:
+        yield (
+            "expected GENERATION.FILTER.REID.MODELS as [[data set, config.yaml, model.pth], ...], "
+            f"got {bad[0]}"
+        )
+        return
+    yield from _models_by_set(rows, list(data_sets))
+    needed = set(filters.USE)
+    if {row[0] for row in rows} >= set(data_sets) and rows:
+        needed.discard("reid")  # each set has its own
     for name in ("reid", "cctf"):
         node, key = filters[name.upper()], f"GENERATION.FILTER.{name.upper()}"
         for part in ("CONFIG_FILE", "WEIGHTS"):
@@ -214,7 +241,7 @@ def filter_model_problems(filters: CfgNode) -> Iterator[str]:
                 yield f"no file at {path} ({key}.{part}); give the path of an existing file"
             if path:
                 continue
-            if name in filters.USE:
+            if name in needed:
                 yield (
                     f"GENERATION.FILTER.USE is {list(filters.USE)}, but {key}.{part} is empty; "
                     "train a model on the source set (tools/train_net.py) and name its "
@@ -224,6 +251,26 @@ def filter_model_problems(filters: CfgNode) -> Iterator[str]:
                 yield (
                     f"{key} names {other}, but its {part} is empty; name both config.yaml and "
                     "model_final.pth of a run, or neither"
+                )
+
+
+def _models_by_set(rows: Iterable[Sequence[str]], data_sets: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with the rows of ``GENERATION.FILTER.REID.MODELS``."""
+    seen: set[str] = set()
+    for data_set, *paths in rows:
+        if data_set not in data_sets:
+            yield (
+                f"GENERATION.FILTER.REID.MODELS names {data_set}, which is not in DATASETS.NAMES "
+                f"({', '.join(data_sets)}); take it out, or add the data set"
+            )
+        if data_set in seen:
+            yield f"GENERATION.FILTER.REID.MODELS names {data_set} twice; keep one row"
+        seen.add(data_set)
+        for path in paths:
+            if not Path(path).expanduser().is_file():
+                yield (
+                    f"no file at {path} (GENERATION.FILTER.REID.MODELS, {data_set}); give the path "
+                    "of an existing file"
                 )
 
 

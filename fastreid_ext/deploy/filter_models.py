@@ -1,7 +1,7 @@
 """The models of ``GENERATION.FILTER`` that were trained by this project."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,13 @@ from fastreid_ext.engine.checkpoint import read_checkpoint
 _log = logging.getLogger(__name__)
 
 
-def filter_models(cfg: CfgNode) -> dict[str, tuple[str, Callable[[], Any]]]:
-    """Return fingerprint and opener of the models that are named: "reid", "cctf" or none.
+# Fingerprint, opener, data sets it was trained on, and whether their test images were among its
+# training images.
+FilterModel = tuple[str, Callable[[], Any], tuple[str, ...], bool]
+
+
+def filter_models(cfg: CfgNode) -> dict[str, FilterModel]:
+    """Return the models that are named: "reid", "reid/<data set>", "cctf" or none.
 
     No model is made before an opener is called. The device is MODEL.DEVICE, the data sets are
     looked for in DATASETS.ROOT, and the batch size is that of the filters.
@@ -28,23 +33,37 @@ def filter_models(cfg: CfgNode) -> dict[str, tuple[str, Callable[[], Any]]]:
             configuration.
     """
     filters, models = cfg.GENERATION.FILTER, {}
-    if problems := list(filter_model_problems(filters)):
+    if problems := list(filter_model_problems(filters, cfg.DATASETS.NAMES)):
         raise ValueError("the filters lack something:\n  - " + "\n  - ".join(problems))
     common = ["TEST.IMS_PER_BATCH", str(filters.BATCH_SIZE)]
-    for name, kind in (("reid", FeatureExtractor), ("cctf", IdentityClassifier)):
-        node = filters[name.upper()]
-        if not node.WEIGHTS:
-            continue
+    for name, config_file, weights in _named(filters):
+        kind = IdentityClassifier if name == "cctf" else FeatureExtractor
         overrides = [*common, "DATASETS.ROOT", dataset_root(cfg)]
-        ready = ready_config(node.CONFIG_FILE, device=cfg.MODEL.DEVICE, overrides=overrides)
-        read_checkpoint(node.WEIGHTS, lazily=True)  # a damaged one would be noticed after drawing
-        _warn_of_other_persons(name, ready, cfg)
-        models[name] = (fingerprint_of(ready, node.WEIGHTS), partial(kind, ready, node.WEIGHTS))
+        ready = ready_config(config_file, device=cfg.MODEL.DEVICE, overrides=overrides)
+        read_checkpoint(weights, lazily=True)  # a damaged one would be noticed after drawing
+        data_set = name.partition("/")[2]
+        _warn_of_other_persons(name, ready, [data_set] if data_set else cfg.DATASETS.NAMES)
+        models[name] = (
+            fingerprint_of(ready, weights),
+            partial(kind, ready, weights),
+            tuple(ready.DATASETS.NAMES),
+            bool(ready.DATASETS.COMBINEALL),
+        )
     return models
 
 
-def _warn_of_other_persons(name: str, model: CfgNode, cfg: CfgNode) -> None:
-    trained, drawn = set(model.DATASETS.NAMES), set(cfg.DATASETS.NAMES)
+def _named(filters: CfgNode) -> list[tuple[str, str, str]]:
+    """Return name, configuration and checkpoint of the models that are named."""
+    found = [
+        (name, node.CONFIG_FILE, node.WEIGHTS)
+        for name, node in (("reid", filters.REID), ("cctf", filters.CCTF))
+        if node.WEIGHTS
+    ]
+    return found + [(f"reid/{row[0]}", row[1], row[2]) for row in filters.REID.MODELS]
+
+
+def _warn_of_other_persons(name: str, model: CfgNode, data_sets: Iterable[str]) -> None:
+    trained, drawn = set(model.DATASETS.NAMES), set(data_sets)
     if not trained & drawn:
         _log.warning(
             "GENERATION.FILTER.%s was trained on %s by its CONFIG_FILE, the persons are of %s; the "

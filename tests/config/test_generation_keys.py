@@ -59,6 +59,11 @@ def test_defaults_are_good():
             "NEGATIVE_PROMPT has no effect with GUIDANCE 1.0; raise GUIDANCE above 1",
         ),
         ({"FILTER.USE": "['reid', 'reid']"}, "expected each filter once"),
+        (
+            {"FILTER.MAX_PER_IDENTITY": 3, "FILTER.MIN_PER_IDENTITY": 4},
+            "MAX_PER_IDENTITY 0 or at least MIN_PER_IDENTITY, got 3 and 4",
+        ),
+        ({"FILTER.REID.NEAREST": False}, "RULE is nearest but NEAREST is False, so every image"),
         ({"FILTER.CLIP.TEXTS": "['a person']"}, "something to compare it with"),
     ],
 )
@@ -79,6 +84,18 @@ def test_a_job_needs_what_a_training_does_not():
         (
             {"FILTER.REID.WEIGHTS": "/no/such.pth"},
             "no file at /no/such.pth (GENERATION.FILTER.REID",
+        ),
+        (
+            {"FILTER.REID.MODELS": "[['Market1501', '/no/such.yaml']]"},
+            "expected GENERATION.FILTER.REID.MODELS as [[data set, config.yaml, model.pth], ...]",
+        ),
+        (
+            {"FILTER.REID.MODELS": f"[['NoSet', '{__file__}', '{__file__}']]"},
+            "GENERATION.FILTER.REID.MODELS names NoSet, which is not in DATASETS.NAMES",
+        ),
+        (
+            {"FILTER.REID.MODELS": f"[['Market1501', '{__file__}', '/no/such.pth']]"},
+            "no file at /no/such.pth (GENERATION.FILTER.REID.MODELS, Market1501)",
         ),
         (
             {"FILTER.CCTF.WEIGHTS": "/no/such.pth"},

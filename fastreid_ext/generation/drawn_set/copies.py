@@ -14,7 +14,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from fastreid_ext.generation.filters.run import THRESHOLDS, FilterRun
-from fastreid_ext.generation.filters.source_file import FILE, read_source
+from fastreid_ext.generation.filters.source_file import read_sources
 from fastreid_ext.generation.filters.thresholds import thresholds_as_json, thresholds_of
 from fastreid_ext.generation.filters.whole_set import update_counts
 from fastreid_ext.generation.job.layout import Layout
@@ -66,8 +66,8 @@ def decided_copy(cfg: CfgNode, job: Path, target: Path, *, share: float = 1.0) -
 
 
 def _expect_same_thresholds(cfg: CfgNode, copy: Path) -> None:
-    source = read_source(copy / _FILTER / FILE)
-    wanted = json.loads(thresholds_as_json(thresholds_of(cfg.GENERATION.FILTER, source), source))
+    sources = read_sources(copy / _FILTER)
+    wanted = json.loads(thresholds_as_json(thresholds_of(cfg.GENERATION.FILTER, sources), sources))
     found = json.loads((copy / _FILTER / THRESHOLDS).read_text(encoding="utf-8"))
     differing = [key for key, value in wanted.items() if found.get(key) != value]
     if differing:

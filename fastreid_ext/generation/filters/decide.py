@@ -19,7 +19,8 @@ def decide(
 
     The drawings are looked at from the best to the worst by the first filter of ``use`` that is a
     model. Each that passes all filters of ``use`` is kept, unless it is a near-duplicate of a kept
-    one or enough are kept. Rows that failed, or that somebody else has rejected, stay as they are;
+    one or enough are kept. If fewer than ``least`` are kept, the best of those that models rejected
+    are kept too. Rows that failed, or that somebody else has rejected, stay as they are;
     so do the scores of the filters that are not used.
 
     Args:
@@ -48,7 +49,48 @@ def decide(
         if image.status == "ok":
             kept.append(file.hash)
         decided[image.file_name] = names.with_scores(image, {names.DUPLICATE: distance})
+    if len(kept) < thresholds.least:
+        decided |= _filled_up(_best_first(rows, thresholds), files, thresholds, kept, decided)
     return [decided.get(row.image.file_name, row.image) for row in rows]
+
+
+def _filled_up(
+    rows: Sequence[Row],
+    files: Mapping[str, FileRecord],
+    thresholds: Thresholds,
+    kept: list[str],
+    decided: Mapping[str, GeneratedImage],
+) -> dict[str, GeneratedImage]:
+    """Keep rejected drawings, the best first, until ``least`` are kept.
+
+    Unreadable files, near-duplicates of kept drawings and what somebody else has rejected stay
+    rejected.
+
+    Args:
+        rows: rows with a file, the best first.
+        files: ``file_name`` to record.
+        thresholds: what decides.
+        kept: hashes of the kept drawings; those of further ones are added.
+        decided: ``file_name`` to the decision of the filters.
+
+    Returns:
+        ``file_name`` to the decision of further drawings that are kept.
+    """
+    more: dict[str, GeneratedImage] = {}
+    for row in rows:
+        name = row.image.file_name
+        image, file = decided[name], files[name]
+        if len(kept) >= thresholds.least:
+            break
+        if image.status != "rejected" or _is_foreign(image) or file.problem:
+            continue
+        distance = nearest(file.hash, kept)
+        if "duplicates" in thresholds.use and distance < thresholds.duplicates:
+            continue
+        kept.append(file.hash)
+        image = dataclasses.replace(image, status="ok", reason="")
+        more[name] = names.with_scores(image, {names.DUPLICATE: distance})
+    return more
 
 
 def _best_first(rows: Sequence[Row], thresholds: Thresholds) -> list[Row]:

@@ -35,7 +35,7 @@ _SHOWN = (3, 6, 6)  # most photographs, kept and rejected drawings of an identit
 def draw_histograms(
     sets: Iterable[Sequence[Row]],
     thresholds: Thresholds,
-    source: SourceFeatures | None,
+    sources: Mapping[str, SourceFeatures],
     output: Path,
 ) -> Path:
     """Draw how the scores of kept and rejected drawings are distributed, with the thresholds.
@@ -45,7 +45,7 @@ def draw_histograms(
     Args:
         sets: rows of each identity.
         thresholds: that decided.
-        source: of the photographs, if they were looked at.
+        sources: data set to features of its photographs, as far as they were looked at.
         output: PNG to write.
     """
     rows = [row.image for own in sets for row in own if has_file(row)]
@@ -57,7 +57,7 @@ def draw_histograms(
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     for axes, key in zip(panels, shown, strict=False):
-        _draw_panel(axes, key, rows, thresholds, source)
+        _draw_panel(axes, key, rows, thresholds, sources)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def _draw_panel(
     key: str,
     rows: Sequence[GeneratedImage],
     thresholds: Thresholds,
-    source: SourceFeatures | None,
+    sources: Mapping[str, SourceFeatures],
 ) -> None:
     known = [row for row in rows if row.scores.get(key, -9) > names.UNKNOWN.get(key, -1.0)]
     kept, rejected = (
@@ -116,8 +116,8 @@ def _draw_panel(
     bins = _bins(key, [*kept, *rejected])
     labels = [f"kept: {len(kept)}", f"rejected: {len(rejected)}"]
     axes.hist([kept, rejected], bins=bins, stacked=True, color=[_KEPT, _REJECTED], label=labels)
-    if key == names.SIMILARITY and source is not None:
-        _draw_photographs(axes, source, bins, len(known))
+    if key == names.SIMILARITY and sources:
+        _draw_photographs(axes, sources, bins, len(known))
     for value, style, label in _lines(key, thresholds):
         axes.axvline(value, color=_REAL, lw=1, ls=style, label=label)
     is_used = any(key in names.KEYS[name] for name in thresholds.use)
@@ -141,6 +141,7 @@ def _lines(key: str, thresholds: Thresholds) -> list[tuple[float, str, str]]:
         return [
             (value, styles[number % 4], f"threshold {data_set} {value:.2f}".replace("  ", " "))
             for number, (data_set, value) in enumerate(thresholds.reid.items())
+            if value > -1  # the least cosine: no threshold
         ]
     if key == names.MARGIN:
         return [(0.0, "-", "threshold 0")] if thresholds.nearest else []
@@ -150,8 +151,10 @@ def _lines(key: str, thresholds: Thresholds) -> list[tuple[float, str, str]]:
     return [(value, "-", f"threshold {value:g}")]
 
 
-def _draw_photographs(axes: Axes, source: SourceFeatures, bins: np.ndarray, total: int) -> None:
-    real = source.similarities[~np.isnan(source.similarities)]
+def _draw_photographs(
+    axes: Axes, sources: Mapping[str, SourceFeatures], bins: np.ndarray, total: int
+) -> None:
+    real = np.concatenate([source.real_similarities(name) for name, source in sources.items()])
     if len(real):
         counts = np.histogram(real, bins)[0] * total / len(real)
         axes.stairs(counts, bins, color=_REAL, lw=1.2, label=f"photographs: {len(real)}")

@@ -14,7 +14,7 @@ would refuse good drawings of persons with few photographs.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ class SourceFeatures:
         similarities: (N,) float32, each photograph to the mean of the others of its person; NaN
             for the only one of a person.
         fingerprint: of the model and the photographs.
+        trained_on: names of the data sets whose photographs the model was trained on.
+        unseen: data set to similarities (M,) of photographs that the model was not trained on, each
+            to the mean of the others of its person; only those that were computed.
     """
 
     persons: tuple[Person, ...]
@@ -46,12 +49,24 @@ class SourceFeatures:
     owners: NDArray[np.int64]
     similarities: Floats
     fingerprint: str = ""
+    trained_on: tuple[str, ...] = ()
+    unseen: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
 
     def real_similarities(self, data_set: str) -> Floats:
         """Return those of the photographs of one data set that are known."""
         is_of_set = np.array([person[0] == data_set for person in self.persons])
         own = self.similarities[is_of_set[self.owners]]
         return own[~np.isnan(own)]
+
+    def unseen_similarities(self, data_set: str) -> Floats | None:
+        """Return similarities of photographs the model was not trained on; None if not computed.
+
+        A model knows its training photographs better than others of the same persons, so their
+        similarities are too high for a threshold.
+        """
+        if data_set in self.trained_on:
+            return self.unseen.get(data_set)
+        return self.real_similarities(data_set)
 
     def data_sets(self) -> list[str]:
         """Return the names of the data sets, sorted."""
@@ -78,6 +93,11 @@ def source_features_of(
     similarities = (unit * others).sum(axis=1)
     similarities[np.bincount(owners)[owners] == 1] = np.nan
     return SourceFeatures(persons, normalised(sums), owners, similarities, fingerprint)
+
+
+def by_data_set(sources: Iterable[SourceFeatures]) -> dict[str, SourceFeatures]:
+    """Map each data set to the features among which its persons are."""
+    return {data_set: source for source in sources for data_set in source.data_sets()}
 
 
 def reid_scores(

@@ -24,14 +24,25 @@ from fastreid_ext.generation.filters.records import (
     write_record,
 )
 from fastreid_ext.generation.filters.reid import Person, SourceFeatures
-from fastreid_ext.generation.filters.scoring import FilterModel, Opener, Scoring, is_scored
+from fastreid_ext.generation.filters.scoring import (
+    FilterModel,
+    Opener,
+    Scoring,
+    is_reid,
+    is_scored,
+    models_for,
+    reid_name,
+)
 from fastreid_ext.generation.filters.source_file import (
     FILE,
     Photograph,
     compute_source,
     photographs_of,
     read_source,
+    read_sources,
     source_fingerprint,
+    source_name,
+    unseen_photographs,
     write_source,
 )
 from fastreid_ext.generation.filters.thresholds import Thresholds, thresholds_of, write_thresholds
@@ -47,8 +58,9 @@ class FilterRun:
     Args:
         cfg: says which filters, thresholds, device, and where the photographs are.
         models: "reid" and "cctf", as far as there are, to fingerprint and opener, as
-            ``fastreid_ext.deploy.filter_models`` gives them. A Re-ID model maps images to features
-            (N, D), a classifier to probabilities (N, C) and has ``persons``, C names.
+            ``fastreid_ext.deploy.filter_models`` gives them, with what :class:`FilterModel` has
+            beside. A Re-ID model maps images to features (N, D), a classifier to probabilities
+            (N, C) and has ``persons``, C names. "reid/<data set>" is the model of one data set.
         images: the generated set; None: that of the job in OUTPUT_DIR.
         output: folder of the filters' files; None: that of the job.
     """
@@ -56,7 +68,7 @@ class FilterRun:
     def __init__(
         self,
         cfg: CfgNode,
-        models: Mapping[str, tuple[str, Opener]],
+        models: Mapping[str, tuple],
         *,
         images: Path | None = None,
         output: Path | None = None,
@@ -65,7 +77,8 @@ class FilterRun:
         self.images = images or layout.images
         self.output = output or layout.filter
         self._filters, self._cfg = cfg.GENERATION.FILTER, cfg
-        self._given = dict(models)
+        self._given = {name: FilterModel(*given) for name, given in models.items()}
+        self._complete: set[str] = set()  # Re-ID models whose files are known to be there
 
     def names(self) -> list[str]:
         """Return the finished identities of the set, sorted.
@@ -87,16 +100,18 @@ class FilterRun:
             rows = read_identity(self.images / name)
         except (FileNotFoundError, ValueError):
             return False
-        if "reid" in self._models and not (self.output / FILE).is_file():
+        if not all(self._has_source(model) for model in self._reid_models):
             return False
-        return is_scored(rows, read_record(self._record(name)), self._models)
+        data_set = rows[0].image.source_dataset if rows else ""
+        models = models_for(self._models, data_set)
+        return is_scored(rows, read_record(self._record(name)), models)
 
     def open_work(self) -> Scoring:
         """Return what scores identities, for ``run_stage``."""
         names = self._cfg.DATASETS.NAMES
         work = Scoring(self.images, self.output / "scored", self._models, self._source, names)
-        if "reid" in self._models:
-            work.open("source")  # thresholds need it, even if all drawings have their scores
+        for model in self._reid_models:
+            work.source(model)  # thresholds need it, even if all drawings have their scores
         return work
 
     def decide(
@@ -134,23 +149,22 @@ class FilterRun:
         Raises:
             FileNotFoundError: it is a percentile, and the photographs were not looked at.
         """
-        source = read_source(self.output / FILE)
-        needs_source = "reid" in self._filters.USE and self._filters.REID.RULE == "percentile"
-        if needs_source and source is None:
+        sources = read_sources(self.output)
+        if self._needs_percentile and not sources:
             raise FileNotFoundError(
                 f"expected the similarities of the photographs in {self.output / FILE} for "
                 "GENERATION.FILTER.REID.RULE percentile; run without --decide-only, with the "
-                "model of GENERATION.FILTER.REID, or set RULE fixed"
+                "model of GENERATION.FILTER.REID, or set RULE nearest or fixed"
             )
-        thresholds = thresholds_of(self._filters, source)
-        write_thresholds(self.output / THRESHOLDS, thresholds, source)
+        thresholds = thresholds_of(self._filters, sources if self._needs_percentile else {})
+        write_thresholds(self.output / THRESHOLDS, thresholds, sources)
         return thresholds
 
     def photographs(self) -> dict[Person, list[Path]]:
         """Return the files of each person's photographs, {} if the data sets are not there."""
         files: dict[Person, list[Path]] = {}
         with contextlib.suppress(FileNotFoundError, ValueError):
-            for person, file in self._photographs:
+            for person, file in photographs_of(self._cfg, self._cfg.DATASETS.NAMES):
                 files.setdefault(person, []).append(file)
         return files
 
@@ -167,31 +181,98 @@ class FilterRun:
     def _record(self, name: str) -> Path:
         return self.output / "scored" / f"{name}.json"
 
+    @property
+    def _needs_percentile(self) -> bool:
+        return "reid" in self._filters.USE and self._filters.REID.RULE == "percentile"
+
     @functools.cached_property
     def _models(self) -> dict[str, FilterModel]:
-        models = {name: FilterModel(*given) for name, given in self._given.items()}
-        if "reid" in models:
-            print_of_all = source_fingerprint(models["reid"].fingerprint, self._photographs)
-            models["reid"] = dataclasses.replace(models["reid"], fingerprint=print_of_all)
+        models = dict(self._given)
+        for name in filter(is_reid, self._given):
+            print_of_all = source_fingerprint(models[name].fingerprint, self._photographs[name])
+            models[name] = dataclasses.replace(models[name], fingerprint=print_of_all)
         if "clip" in self._filters.USE:
             opener = functools.partial(open_clip_filter, self._cfg)
             models["clip"] = FilterModel(clip_source(self._cfg)[0], opener)
         return models
 
-    @functools.cached_property
-    def _photographs(self) -> list[Photograph]:
-        return photographs_of(self._cfg)
+    @property
+    def _reid_models(self) -> list[str]:
+        """Names of the Re-ID models that judge somebody."""
+        return [name for name, sets in self._data_sets.items() if sets]
 
-    def _source(self, open_model: Opener) -> SourceFeatures:
-        """Return the photographs' features, computed unless they are there."""
-        path, fingerprint = self.output / FILE, self._models["reid"].fingerprint
+    @functools.cached_property
+    def _data_sets(self) -> dict[str, list[str]]:
+        """Re-ID model to the data sets whose persons it judges."""
+        found: dict[str, list[str]] = {name: [] for name in filter(is_reid, self._given)}
+        for data_set in self._cfg.DATASETS.NAMES if found else ():
+            name = reid_name(self._given, data_set)
+            if name in found:
+                found[name].append(data_set)
+        return found
+
+    @functools.cached_property
+    def _photographs(self) -> dict[str, list[Photograph]]:
+        """Re-ID model to the photographs of its persons."""
+        return {name: photographs_of(self._cfg, sets) for name, sets in self._data_sets.items()}
+
+    def _has_source(self, model: str) -> bool:
+        """Whether the file of a Re-ID model's photographs is there, with what thresholds need."""
+        if model not in self._complete:
+            path = self.output / source_name(model)
+            if not path.is_file() or (self._needs_percentile and self._lacking(model)):
+                return False
+            self._complete.add(model)
+        return True
+
+    def _lacking(self, model: str) -> list[str]:
+        """Return the data sets of which a model has seen only its training photographs."""
+        try:
+            source = read_source(self.output / source_name(model))
+        except ValueError:
+            source = None
+        sets = self._data_sets[model]
+        return (
+            sets if source is None else [s for s in sets if source.unseen_similarities(s) is None]
+        )
+
+    def _source(self, name: str, open_model: Opener) -> SourceFeatures:
+        """Return the photographs' features by a Re-ID model, computed unless they are there."""
+        path, model = self.output / source_name(name), self._models[name]
+        source = None
         with contextlib.suppress(ValueError):  # damaged: computed again
             source = read_source(path)
-            if source is not None and source.fingerprint == fingerprint:
-                return source
-        source = compute_source(open_model(), self._photographs, fingerprint)
-        write_source(path, source)
+        if source is None or source.fingerprint != model.fingerprint:
+            source = compute_source(
+                open_model(), self._photographs[name], model.fingerprint, model.trained_on
+            )
+            write_source(path, source)
+        missing = [s for s in self._data_sets[name] if source.unseen_similarities(s) is None]
+        if self._needs_percentile and missing:
+            source = self._with_unseen(source, missing, model, open_model)
+            write_source(path, source)
         return source
+
+    def _with_unseen(
+        self,
+        source: SourceFeatures,
+        data_sets: Sequence[str],
+        model: FilterModel,
+        open_model: Opener,
+    ) -> SourceFeatures:
+        """Add similarities of test photographs; their persons are none of the training split."""
+        unseen = dict(source.unseen)
+        for data_set in data_sets:
+            if model.saw_tests:
+                raise ValueError(
+                    f"the Re-ID model was trained on the test images of {data_set} too "
+                    "(DATASETS.COMBINEALL of its CONFIG_FILE), so no photographs are left for "
+                    "GENERATION.FILTER.REID.RULE percentile; set RULE nearest or fixed"
+                )
+            photographs = unseen_photographs(self._cfg, data_set)
+            found = compute_source(open_model(), photographs, source.fingerprint)
+            unseen[data_set] = found.real_similarities(data_set)
+        return dataclasses.replace(source, unseen=unseen)
 
 
 def _set_aside(row: Row, reason: str) -> GeneratedImage:

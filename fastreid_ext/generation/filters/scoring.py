@@ -34,10 +34,14 @@ class FilterModel:
     Attributes:
         fingerprint: of all that its scores depend on beside the drawings.
         open: loads it.
+        trained_on: names of the data sets that it was trained on.
+        saw_tests: whether their test images were among its training images (COMBINEALL).
     """
 
     fingerprint: str
     open: Opener
+    trained_on: tuple[str, ...] = ()
+    saw_tests: bool = False
 
 
 class Scoring:
@@ -46,8 +50,10 @@ class Scoring:
     Args:
         images: the generated set.
         records: folder of the identities' records.
-        models: filter ("reid", "cctf", "clip") -> its model.
-        open_source: returns the photographs' features, given what opens the Re-ID model.
+        models: filter ("reid", "cctf", "clip") to its model; "reid/<data set>" is the Re-ID model
+            of one data set's persons, "reid" that of all others.
+        open_source: returns the photographs' features, given the name of a Re-ID model and what
+            opens it.
         data_sets: DATASETS.NAMES, whose persons the set may show.
     """
 
@@ -56,7 +62,7 @@ class Scoring:
         images: Path,
         records: Path,
         models: Mapping[str, FilterModel],
-        open_source: Callable[[Opener], SourceFeatures],
+        open_source: Callable[[str, Opener], SourceFeatures],
         data_sets: Sequence[str],
     ) -> None:
         self._images, self._records, self._models = images, records, models
@@ -70,20 +76,29 @@ class Scoring:
             ValueError: a row is damaged, shows a person of another data set, or a model gives NaN.
         """
         rows = {name: read_identity(self._images / name) for name in names}
-        for own in rows.values():
+        by_set: dict[str, dict[str, list[Row]]] = {}
+        for name, own in rows.items():
             self._expect_known(own)
+            data_set = own[0].image.source_dataset if own else ""
+            by_set.setdefault(data_set, {})[name] = own
+        for data_set, own_rows in by_set.items():
+            self._score(data_set, own_rows)
+        return {}
+
+    def _score(self, data_set: str, rows: Mapping[str, list[Row]]) -> None:
+        """Score identities of one data set."""
+        models = models_for(self._models, data_set)
         shown = [row for own in rows.values() for row in own if has_file(row)]
         pixels = read_images([row.path for row in shown])
         by_path = {row.path: image for row, image in zip(shown, pixels, strict=True)}
-        stale = [model for model in self._models if self._is_stale(model, rows)]
-        scores = self._scores(shown, pixels, stale)
+        stale = {name: m for name, m in models.items() if self._is_stale({name: m}, rows)}
+        scores = self._scores(shown, pixels, data_set, list(stale))
         for name, own in rows.items():
             scored = [
                 with_scores(row.image, scores[row.path]) if has_file(row) else row.image
                 for row in own
             ]
-            self._write(name, own, scored, by_path)
-        return {}
+            self._write(name, own, scored, by_path, models)
 
     def _write(
         self,
@@ -91,58 +106,69 @@ class Scoring:
         rows: Sequence[Row],
         scored: Sequence[GeneratedImage],
         pixels: Mapping[Path, Pixels | str],
+        models: Mapping[str, FilterModel],
     ) -> None:
         with_file = [row for row in rows if has_file(row)]
         record = make_record(with_file, [pixels[row.path] for row in with_file])
         before = read_record(self._records / f"{name}.json")
-        models = {} if before is None or not before.fits(rows) else dict(before.models)
-        models |= {model: entry.fingerprint for model, entry in self._models.items()}
+        known = {} if before is None or not before.fits(rows) else dict(before.models)
+        known |= {model: entry.fingerprint for model, entry in models.items()}
         if list(scored) != [row.image for row in rows]:
             write_identity(self._images / name, scored)
         # Last: a record that is there says that the rows have their scores.
-        write_record(self._records / f"{name}.json", IdentityRecord(models, record.files))
+        write_record(self._records / f"{name}.json", IdentityRecord(known, record.files))
 
     def _scores(
-        self, rows: Sequence[Row], pixels: Sequence[Pixels | str], models: Sequence[str]
+        self,
+        rows: Sequence[Row],
+        pixels: Sequence[Pixels | str],
+        data_set: str,
+        models: Sequence[str],
     ) -> dict[Path, dict[str, float]]:
         """Return the new scores of each file."""
         unknown = {key: UNKNOWN[key] for model in models for key in KEYS[model]}
         scores = {row.path: dict(unknown) for row in rows}
         readable = [n for n, image in enumerate(pixels) if not isinstance(image, str)]
         persons = [_person(rows[n]) for n in readable]
-        found = score_images([pixels[n] for n in readable], persons, self._scorers(models))
+        found = score_images(
+            [pixels[n] for n in readable], persons, self._scorers(data_set, models)
+        )
         for key, values in found.items():
             for n, value in zip(readable, values.tolist(), strict=True):
                 scores[rows[n].path][key] = value
         return scores
 
     def open(self, name: str) -> Any:
-        """Return a model, or with "source" the photographs' features; loaded once."""
+        """Return a model, loaded once."""
         if name not in self._opened:
-            if name == "source":
-                self._opened[name] = self._open_source(lambda: self.open("reid"))
-            else:
-                self._opened[name] = self._models[name].open()
+            self._opened[name] = self._models[name].open()
         return self._opened[name]
 
-    def _scorers(self, models: Sequence[str]) -> Scorers:
-        part = {name: self.open(name) for name in models}
+    def source(self, name: str) -> SourceFeatures:
+        """Return the photographs' features by a Re-ID model, computed or read once."""
+        key = f"source of {name}"
+        if key not in self._opened:
+            self._opened[key] = self._open_source(name, lambda: self.open(name))
+        return self._opened[key]
+
+    def _scorers(self, data_set: str, models: Sequence[str]) -> Scorers:
+        reid = reid_name(self._models, data_set)
+        part = {name: self.open(reid if name == "reid" else name) for name in models}
         return Scorers(
             features=part.get("reid"),
-            source=self.open("source") if "reid" in part else None,
+            source=self.source(reid) if "reid" in part else None,
             classifier=part.get("cctf"),
             clip=part.get("clip"),
         )
 
-    def _is_stale(self, model: str, rows: Mapping[str, list[Row]]) -> bool:
-        only = {model: self._models[model]}
+    def _is_stale(self, models: Mapping[str, FilterModel], rows: Mapping[str, list[Row]]) -> bool:
         return not all(
-            is_scored(own, read_record(self._records / f"{name}.json"), only)
+            is_scored(own, read_record(self._records / f"{name}.json"), models)
             for name, own in rows.items()
         )
 
     def _expect_known(self, rows: Sequence[Row]) -> None:
-        if "reid" not in self._models:
+        if not any(is_reid(name) for name in self._models):
             return
         for row in rows[:1]:
             source = row.image.source_dataset
@@ -151,6 +177,24 @@ class Scoring:
                     f"{row.where}: its person is of '{source}', but DATASETS.NAMES is "
                     f"{list(self._data_sets)}; name the data sets the drawings were made from"
                 )
+
+
+def is_reid(name: str) -> bool:
+    """Whether a name is that of a Re-ID model: "reid" or "reid/<data set>"."""
+    return name.partition("/")[0] == "reid"
+
+
+def reid_name(models: Mapping[str, FilterModel], data_set: str) -> str:
+    """Return the name of the Re-ID model that judges the persons of a data set."""
+    own = f"reid/{data_set}"
+    return own if own in models else "reid"
+
+
+def models_for(models: Mapping[str, FilterModel], data_set: str) -> dict[str, FilterModel]:
+    """Return the models that judge the persons of a data set, one for each filter."""
+    found = {name: model for name, model in models.items() if not is_reid(name)}
+    name = reid_name(models, data_set)
+    return found | ({"reid": models[name]} if name in models else {})
 
 
 def is_scored(

@@ -14,6 +14,7 @@ from fastreid_ext.generation.filters.reid import SourceFeatures
 
 logger = logging.getLogger(__name__)
 
+_NO_THRESHOLD = -1.0  # the least cosine
 _FEW = 30  # photographs; a percentile of fewer is much chance
 
 
@@ -24,6 +25,7 @@ class Thresholds:
     Attributes:
         use: filters that decide; the first ranks the drawings of an identity.
         most: drawings kept of an identity, 0 = all.
+        least: drawings kept of an identity even if filters reject them, the best; 0 = none.
         reid: least similarity by data set of the person; "" for those that are not named.
         nearest: whether another person's photographs may not be nearer.
         cctf: least probability of the right person.
@@ -33,6 +35,7 @@ class Thresholds:
 
     use: tuple[str, ...] = ("reid",)
     most: int = 0
+    least: int = 0
     reid: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"": 0.6})
     nearest: bool = True
     cctf: float = 0.5
@@ -44,28 +47,30 @@ class Thresholds:
         return self.reid.get(data_set, self.reid.get("", -1.0))
 
 
-def thresholds_of(filters: CfgNode, source: SourceFeatures | None) -> Thresholds:
+def thresholds_of(filters: CfgNode, sources: Mapping[str, SourceFeatures]) -> Thresholds:
     """Return what ``GENERATION.FILTER`` says.
 
     With RULE percentile each data set gets its own threshold: the PERCENTILE of the similarities of
-    its photographs, each to the mean of the others of its person, so that PERCENTILE % of the
-    photographs themselves would be refused. A model knows the photographs it was trained on better
-    than others of the same persons, so of new ones it refuses more: with a small one, trained for
-    three minutes on 12 rendered persons, 35 % instead of 10 %.
+    photographs that the model was not trained on, each to the mean of the others of its person, so
+    that PERCENTILE % of those would be refused.
 
     Args:
         filters: ``GENERATION.FILTER``.
-        source: of the photographs; only RULE percentile needs it.
+        sources: data set to features of its photographs; only RULE percentile needs them.
 
     Raises:
-        ValueError: no data set has a person with two photographs.
+        ValueError: a data set has no person with two photographs, or only photographs that the
+            model was trained on were looked at.
     """
-    reid = {"": float(filters.REID.THRESHOLD)}
+    reid = {"": _NO_THRESHOLD}
+    if filters.REID.RULE == "fixed":
+        reid = {"": float(filters.REID.THRESHOLD)}
     if filters.REID.RULE == "percentile":
-        reid = {} if source is None else _percentiles(source, filters.REID.PERCENTILE)
+        reid = _percentiles(sources, filters.REID.PERCENTILE)
     return Thresholds(
         use=tuple(filters.USE),
         most=filters.MAX_PER_IDENTITY,
+        least=filters.MIN_PER_IDENTITY,
         reid=reid,
         nearest=filters.REID.NEAREST,
         cctf=filters.CCTF.THRESHOLD,
@@ -74,31 +79,40 @@ def thresholds_of(filters: CfgNode, source: SourceFeatures | None) -> Thresholds
     )
 
 
-def write_thresholds(path: Path, thresholds: Thresholds, source: SourceFeatures | None) -> None:
+def write_thresholds(
+    path: Path, thresholds: Thresholds, sources: Mapping[str, SourceFeatures]
+) -> None:
     """Write thresholds for a person to read, with the photographs they are from."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, thresholds_as_json(thresholds, source))
+    atomic_write_text(path, thresholds_as_json(thresholds, sources))
 
 
-def thresholds_as_json(thresholds: Thresholds, source: SourceFeatures | None) -> str:
+def thresholds_as_json(thresholds: Thresholds, sources: Mapping[str, SourceFeatures]) -> str:
     """Return what :func:`write_thresholds` writes."""
     values = dataclasses.asdict(thresholds)
-    if source is not None:
+    if sources:
         values["photographs"] = {
-            data_set: _summary(source, data_set, thresholds) for data_set in source.data_sets()
+            data_set: _summary(source, data_set, thresholds)
+            for data_set, source in sorted(sources.items())
         }
     return json.dumps(values, indent=2) + "\n"
 
 
-def _percentiles(source: SourceFeatures, percentile: float) -> dict[str, float]:
+def _percentiles(sources: Mapping[str, SourceFeatures], percentile: float) -> dict[str, float]:
     thresholds = {}
-    for data_set in source.data_sets():
-        real = source.real_similarities(data_set)
+    for data_set, source in sorted(sources.items()):
+        real = source.unseen_similarities(data_set)
+        if real is None:
+            raise ValueError(
+                f"expected photographs of {data_set} that the Re-ID model was not trained on for "
+                "GENERATION.FILTER.REID.RULE percentile, got only its training photographs; run "
+                "without --decide-only, with the model, or set RULE nearest or fixed"
+            )
         if not len(real):
             raise ValueError(
                 f"no person of {data_set} has two readable photographs, so there is no similarity "
-                "to take a percentile of; set GENERATION.FILTER.REID.RULE fixed, or take reid out "
-                "of GENERATION.FILTER.USE"
+                "to take a percentile of; set GENERATION.FILTER.REID.RULE nearest or fixed, or "
+                "take reid out of GENERATION.FILTER.USE"
             )
         if len(real) < _FEW:
             logger.warning(
@@ -114,8 +128,10 @@ def _summary(source: SourceFeatures, data_set: str, thresholds: Thresholds) -> d
     real = source.real_similarities(data_set)
     if not len(real):
         return {"compared": 0}
+    unseen = source.unseen.get(data_set)
     return {
         "compared": len(real),
         "mean_similarity": round(float(real.mean()), 5),
         "share_that_would_be_kept": round(float((real >= thresholds.reid_of(data_set)).mean()), 5),
+        **({} if unseen is None else {"unseen_compared": len(unseen)}),
     }

@@ -9,8 +9,7 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.generation.filters.pictures import draw_contact_sheet, draw_histograms
 from fastreid_ext.generation.filters.run import FilterRun
-from fastreid_ext.generation.filters.scoring import Opener
-from fastreid_ext.generation.filters.source_file import FILE, read_source
+from fastreid_ext.generation.filters.source_file import read_sources
 from fastreid_ext.generation.job.stage import run_stage
 from fastreid_ext.generation.job.workers import Shard, Worker, shard_lock
 from fastreid_ext.manifest import GeneratedSet, read_identity, write_set
@@ -45,7 +44,7 @@ class FilterReport:
 
 def run_filter(
     cfg: CfgNode,
-    models: Mapping[str, tuple[str, Opener]],
+    models: Mapping[str, tuple],
     *,
     images: Path | None = None,
     decide_only: bool = False,
@@ -93,11 +92,11 @@ def draw_pictures(run: FilterRun) -> tuple[Path, ...]:
     rows = {name: own for name, own in read.items() if own}
     if not rows:
         return ()
-    thresholds, source = run.thresholds(), read_source(run.output / FILE)
+    thresholds, sources = run.thresholds(), read_sources(run.output)
     histograms = run.output / "histograms.png"
     sheet = run.output / "contact_sheet.png"
     return (
-        draw_histograms(rows.values(), thresholds, source, histograms),
+        draw_histograms(rows.values(), thresholds, sources, histograms),
         draw_contact_sheet(rows, run.photographs(), thresholds, sheet),
     )
 

@@ -125,6 +125,30 @@ def test_only_the_best_are_kept():
     assert found[4].reason.startswith("filter reid")
 
 
+def test_at_least_so_many_are_kept_the_best_first():
+    values = [(0.6, -0.1), (0.9, -0.2), (0.7, 0.1), (0.4, 0.1), (0.3, 0.1)]
+    rows = [row(n, scored(*pair)) for n, pair in enumerate(values)]
+    thresholds = dataclasses.replace(REID, least=3)
+    found = decided(rows, thresholds)
+    assert statuses(found) == ["ok", "ok", "ok", "rejected", "rejected"]
+    assert found[0].reason == ""
+    again = [dataclasses.replace(r, image=i) for r, i in zip(rows, found, strict=True)]
+    assert decided(again, thresholds) == found
+    assert statuses(decided(rows, dataclasses.replace(REID, least=9))) == ["ok"] * 5
+
+
+def test_what_is_kept_at_least_is_readable_new_and_not_refused_by_others():
+    rows = [row(n, scored(0.9 - 0.1 * n, -0.1)) for n in range(3)]
+    rows.append(row(3, scored(0.5, -0.1), status="rejected", reason="no face"))
+    hashes = ["0" * 16, "0" * 16, "f" * 16, "a" * 16]
+    records = files(rows, hashes)
+    records["0.png"] = FileRecord(records["0.png"].sha256, "", "cannot read image")
+    thresholds = dataclasses.replace(REID, use=("reid", "duplicates"), least=9)
+    assert statuses(decide(rows, records, thresholds)) == ["rejected", "ok", "ok", "rejected"]
+    copies = decide(rows, files(rows, hashes), thresholds)
+    assert statuses(copies) == ["ok", "rejected", "ok", "rejected"]
+
+
 def test_what_others_rejected_and_what_failed_stays():
     failed = row(1, {}, status="failed", reason="NaN latents", sha256="")
     rows = [row(0, scored(), status="rejected", reason="no face"), failed]

@@ -70,8 +70,8 @@ def test_at_most_so_many_identities(tmp_path, rows):
 def test_histograms_with_and_without_photographs_and_scores(tmp_path, rows):
     source = source_features_of(np.eye(3, dtype=np.float32), [("S", 1)] * 3)
     thresholds = Thresholds(reid={"S": 0.5, "T": 0.6})
-    for number, known in enumerate((source, None)):
+    for number, known in enumerate(({"S": source}, {})):
         path = draw_histograms([rows], thresholds, known, tmp_path / f"{number}.png")
         assert len(np.unique(pixels(path).reshape(-1, 3), axis=0)) > 10
-    path = draw_histograms([rows[:0]], thresholds, None, tmp_path / "nothing.png")
+    path = draw_histograms([rows[:0]], thresholds, {}, tmp_path / "nothing.png")
     assert pixels(path).size

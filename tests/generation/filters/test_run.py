@@ -130,6 +130,7 @@ def cfg(job, photographs):
     def make(*keys):
         own = ["MODEL.DEVICE", "cpu", "DATASETS.NAMES", "('PersonFolder',)"]
         own += ["DATASETS.FOLDER", str(photographs), "OUTPUT_DIR", str(job)]
+        keys = ("REID.RULE", "percentile", *keys)
         prefixed = [f"GENERATION.FILTER.{k}" if n % 2 == 0 else k for n, k in enumerate(keys)]
         return load_config("", [*own, *prefixed])
 
@@ -328,3 +329,109 @@ def test_any_set_in_any_folder(job, cfg, models, tmp_path):
     other = tmp_path / "elsewhere"
     shutil.move(job / "images", other)
     assert run_filter(cfg(), models, images=other).counts == {"ok": 6, "rejected": 6}
+
+
+def test_by_default_the_nearest_identity_decides(job, cfg, models):
+    run_filter(cfg("REID.RULE", "nearest"), models)
+    for entry in read_set(job / "images")[1]:
+        is_nearest = entry.image.scores["reid_margin"] >= 0
+        assert (entry.image.status == "ok") == is_nearest
+    assert kinds(job / "images").count("good") == 6
+    assert "wrong" not in kinds(job / "images")
+
+
+@pytest.fixture
+def test_persons(photographs):
+    """Two test persons whose photographs have colours of their own, unlike each other."""
+    rng = np.random.default_rng(7)
+    made = []
+    for folder in ("query", "bounding_box_test"):
+        for person in (8, 9):
+            for number in range(3):
+                name = f"{person:04d}_c{number % 2 + 1}s1_{number:06d}_{len(folder):02d}.png"
+                made.append(photographs / folder / name)
+                save(made[-1], picture(rng.integers(30, 220, 3), rng))
+    yield made
+    for folder in ("query", "bounding_box_test"):
+        shutil.rmtree(photographs / folder)
+
+
+def test_a_percentile_is_of_photographs_the_model_was_not_trained_on(
+    job, cfg, models, test_persons
+):
+    models["reid"] = (*models["reid"], ("PersonFolder",))
+    run_filter(cfg(), models)
+    values = json.loads((job / "filter/thresholds.json").read_text())
+    features = Colours()([cv2.imread(str(path))[:, :, ::-1] for path in test_persons])
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    real = []
+    for n, path in enumerate(test_persons):
+        others = [
+            unit[m]
+            for m, other in enumerate(test_persons)
+            if m != n and other.name[:4] == path.name[:4]
+        ]
+        mean = np.mean(others, axis=0)
+        real.append(unit[n] @ mean / np.linalg.norm(mean))
+    assert values["photographs"]["PersonFolder"]["unseen_compared"] == len(real) == 12
+    expected = np.percentile(real, 10)
+    assert values["reid"]["PersonFolder"] == pytest.approx(expected, abs=1e-4)
+    assert expected < 0.8  # those it was trained on are all above 0.9
+
+
+def test_without_such_photographs_a_percentile_is_refused(job, cfg, models):
+    models["reid"] = (*models["reid"], ("PersonFolder",))
+    with pytest.raises(ValueError, match=r"expected test images of PersonFolder.*RULE nearest or"):
+        run_filter(cfg(), models)
+
+
+def test_training_on_the_test_images_leaves_none(job, cfg, models, test_persons):
+    models["reid"] = (*models["reid"], ("PersonFolder",), True)
+    with pytest.raises(ValueError, match=r"test images of PersonFolder too .*COMBINEALL"):
+        run_filter(cfg(), models)
+
+
+def test_a_rule_that_is_changed_to_percentile_looks_at_them(job, cfg, models, test_persons):
+    models["reid"] = (*models["reid"], ("PersonFolder",))
+    run_filter(cfg("REID.RULE", "nearest"), models)
+    with pytest.raises(ValueError, match=r"not trained on .*without --decide-only, with the model"):
+        run_filter(cfg(), {}, decide_only=True)
+    run_filter(cfg(), models)
+    assert models["reid"][1].model.seen == 12 + 12 + 12  # photographs, images, test photographs
+    run_filter(cfg(), {}, decide_only=True)
+
+
+def test_a_model_for_each_source_set(job, cfg, photographs, tmp_path):
+    """Two sets: each is scored by its own model, and compared with its own persons alone."""
+    table = tmp_path / "table.csv"
+    real = sorted((photographs / "bounding_box_train").glob("*.png"))
+    lines = [f"{path},{40 + int(path.name[:4])},1,train" for path in real]
+    table.write_text("file_name,person_id,camera_id,split\n" + "\n".join(lines) + "\n")
+    for person in COLOURS:
+        folder = job / f"images/PersonTable_{40 + person:04d}"
+        shutil.copytree(job / f"images/PersonFolder_{person:04d}", folder)
+        rows = [entry.image for entry in read_identity(folder)]
+        changes = {"source_dataset": "PersonTable", "person_id": 40 + person}
+        write_identity(folder, [dataclasses.replace(r, **changes) for r in rows])
+    both = cfg("REID.RULE", "nearest").clone()
+    both.defrost()
+    both.DATASETS.NAMES = ("PersonFolder", "PersonTable")
+    both.DATASETS.TABLE = str(table)
+    both.freeze()
+    own = {"reid": ("r1", Opened(Colours)), "reid/PersonTable": ("r2", Opened(Colours))}
+    assert not run_filter(both, own).unscored
+    assert [own[name][1].model.seen for name in own] == [24, 24]
+    scores = {
+        entry.path.name + entry.image.source_dataset: entry.image.scores
+        for entry in read_set(job / "images")[1]
+        if entry.image.person_id in (2, 42)
+    }
+    for number in range(4):  # the same pictures and photographs, so the same scores
+        first, second = (scores[f"{number}.png{s}"] for s in both.DATASETS.NAMES)
+        assert first == second
+    run_filter(both, own)
+    assert [own[name][1].times for name in own] == [1, 1]
+    own["reid/PersonTable"] = ("r3", Opened(Colours))
+    run_filter(both, own)
+    assert [own[name][1].model.seen for name in own] == [24, 24]
+    assert own["reid"][1].times == 1
