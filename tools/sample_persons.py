@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
         wanted = named_persons([name for name in args.persons.split(",") if name], captioned)
         learned = [name for name in wanted if is_trained(layout.adapter(name))]
         prompts = prompts_of_job(cfg, worker, {name: rows[name] for name in learned})
-        texts = {name: own.identity for name, own in prompts.items()}
+        texts = {name: own.sampled for name, own in prompts.items()}
         report = run_stage(
             list(texts),
             lambda: drawing_work(cfg, Models(cfg).drawing, people, texts, layout),

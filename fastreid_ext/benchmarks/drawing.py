@@ -103,7 +103,7 @@ def _adapters(base: BaseModel, persons: int, rank: int) -> LoraBank:
 def _person(number: int, adapter: int) -> PersonToDraw:
     name = f"Market1501_{number:04d}"
     identity = Identity(name=name, source_dataset="Market1501", person_id=number, images=())
-    return PersonToDraw(identity=identity, prompt=_PROMPT, adapter=adapter)
+    return PersonToDraw(identity=identity, prompts=(_PROMPT,), adapter=adapter)
 
 
 def _requests(base: BaseModel, people: Sequence[PersonToDraw], images: int) -> list[Drawing]:

@@ -177,6 +177,13 @@ def _add_sampling(generation: CfgNode) -> None:
     sampling.STEPS = 50
     sampling.GUIDANCE = 7.5
     sampling.NEGATIVE_PROMPT = ""
+    # Templates of the prompts of an identity's images, in turn by the number of the image (scenes,
+    # actions, views, clothes): {prompt} is the prompt of fine-tuning, {token} and {caption} are
+    # those of PROMPT.TEMPLATE, e.g. "{prompt}, seen from behind" or "a photo of {token} person in a
+    # black coat, in a station". [] = the prompt of fine-tuning alone. Or a text file with one
+    # template a line.
+    sampling.PROMPTS = []
+    sampling.PROMPTS_FILE = ""
     # Images drawn at once, over identities.
     sampling.BATCH_SIZE = 16
     # Height and width in pixels of the files, and how a drawing gets there: "resize", or "crop" to

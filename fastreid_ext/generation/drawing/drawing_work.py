@@ -86,7 +86,7 @@ def drawing_work(
     cfg: CfgNode,
     model: BaseModel,
     people: Mapping[str, Identity],
-    prompts: Mapping[str, str],
+    prompts: Mapping[str, Sequence[str]],
     layout: Layout,
 ) -> Work:
     """Return what draws the images of persons: with adapters, of up to IDENTITIES_AT_ONCE.
@@ -95,7 +95,7 @@ def drawing_work(
         cfg: ``SEED``, ``GENERATION``.
         model: of :func:`drawing_model`.
         people: name -> person.
-        prompts: name -> prompt with the identity token.
+        prompts: name to prompts of the images, in turn.
         layout: of the job; what was learned of each person is in place.
     """
     settings, tuning = DrawingSettings.from_config(cfg), cfg.GENERATION.FINE_TUNING
@@ -135,7 +135,7 @@ class _Learned:
     """Puts together what is known of a person."""
 
     people: Mapping[str, Identity]
-    prompts: Mapping[str, str]
+    prompts: Mapping[str, Sequence[str]]
     layout: Layout
 
     def person(self, name: str, model: BaseModel, adapter: int = -1) -> PersonToDraw:
@@ -145,15 +145,15 @@ class _Learned:
             (weights,) = (folder / UNET).glob("*.safetensors")
         return PersonToDraw(
             identity=self.people[name],
-            prompt=self.prompts[name],
+            prompts=tuple(self.prompts[name]),
             embedding=self._embedding(name, model),
             adapter=adapter,
             model_id=f"adapters/{name}@{sha256_of(weights)[:12]}",
         )
 
     def _embedding(self, name: str, model: BaseModel) -> Tensor | None:
-        """(L, C) with the person's own word or text encoder; None where the base model's does."""
+        """(P, L, C) by the person's own word or text encoder; None where the base model's does."""
         vectors = read_embedding(self.layout.adapter(name))
         if not vectors and not (self.layout.adapter(name) / TEXT_ENCODER).is_dir():
             return None
-        return encode_with_tokens(model, [self.prompts[name]], vectors)[0]
+        return encode_with_tokens(model, list(self.prompts[name]), vectors)

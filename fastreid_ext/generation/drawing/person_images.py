@@ -56,18 +56,22 @@ class PersonToDraw:
 
     Attributes:
         identity: who.
-        prompt: with the identity token.
-        embedding: (L, C) of the prompt, where it has a trained token or text encoder; None = the
-            base model's.
+        prompts: P prompts of the images, in turn by the number of the image.
+        embedding: (P, L, C) of the prompts, where they have a trained token or text encoder; None =
+            the base model's.
         adapter: row of the bank; -1 = the U-Net as it is.
         model_id: of what was learned, "<id>@<revision>"; "" = nothing.
     """
 
     identity: Identity
-    prompt: str
+    prompts: tuple[str, ...]
     embedding: Tensor | None = None
     adapter: int = -1
     model_id: str = ""
+
+    def prompt(self, index: int) -> str:
+        """Return the prompt of the image of a number."""
+        return self.prompts[index % len(self.prompts)]
 
 
 class _NothingDrawnError(Exception):
@@ -116,14 +120,17 @@ def _requests(
     base: BaseModel, persons: Sequence[PersonToDraw], settings: DrawingSettings
 ) -> Iterator[Drawing]:
     """Yield all images of the first person, then those of the second ..."""
-    texts = list(dict.fromkeys(p.prompt for p in persons if p.embedding is None))
+    without = [person for person in persons if person.embedding is None]
+    texts = list(dict.fromkeys(text for person in without for text in person.prompts))
     # All at once, before the device has anything else to do.
     known = dict(zip(texts, base.encode_prompts(texts), strict=True)) if texts else {}
     for person, index in itertools.product(persons, range(settings.images)):
         name = person.identity.name
+        own = person.embedding
+        place = index % len(person.prompts)
         yield Drawing(
             identity=name,
-            prompt=known[person.prompt] if person.embedding is None else person.embedding,
+            prompt=known[person.prompts[place]] if own is None else own[place],
             adapter=person.adapter,
             seed=seed_of(settings.run_seed, "draw", name, index),
             index=index,
@@ -155,7 +162,7 @@ def _finish(
             person.identity,
             file_name=name,
             sha256="" if pending is None else pending.result(),
-            prompt=person.prompt,
+            prompt=person.prompt(image.request.index),
             model_ids=[base_name, *([person.model_id] if person.model_id else [])],
             sampling=settings.sampling,
         )

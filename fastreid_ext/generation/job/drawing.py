@@ -13,6 +13,7 @@ from fastreid_ext.generation.base.base_model import BaseModel, load_base
 from fastreid_ext.generation.base.quiet_loading import quiet_loading
 from fastreid_ext.generation.drawing.drawing_work import drawing_model, drawing_work, reference_work
 from fastreid_ext.generation.drawing.reference_set import is_reference_set
+from fastreid_ext.generation.filters.first_look import with_first_look
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, Work, failures, run_stage
 from fastreid_ext.generation.job.workers import Worker, wait_for
@@ -30,6 +31,7 @@ REFERENCE_SETS, PERSONS = "reference_sets", "persons"
 _BYTES_A_PIXEL = {"jpg": 1, "png": 3}  # of noisy pictures; others need less
 # Of what an identity is learned as; with METHOD full a U-Net and a text encoder in float32.
 LEARNED_BYTES = {"lora": 8_000_000, "full": 4_000_000_000}
+Look = Callable[[Sequence[str]], None]  # told names of finished identities
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +80,7 @@ def draw_reference_sets(
 
     def is_drawn(name: str) -> bool:
         # Another worker may be about to draw anew whom an older prompt drew.
-        return layout.is_drawn(name) and _prompt_before(layout, name) == prompts[name].identity
+        return layout.is_drawn(name) and not _has_changed(layout, name, prompts[name])
 
     def is_done(cluster: str) -> bool:
         return is_reference_set(layout.reference_set(cluster)) or all(map(is_drawn, users[cluster]))
@@ -107,11 +109,12 @@ def draw_persons_of_job(
     prompts: Mapping[str, Prompts],
     clusters: Mapping[str, str],
     models: Models,
+    look: Look | None = None,
 ) -> StageReport:
     """Fine-tune and draw this worker's identities, some at a time.
 
     So the first drawings can be looked at long before the last, and the weights of METHOD full
-    need room for one identity only.
+    need room for one identity only. The first that are done are shown to ``look``.
 
     Raises:
         FileNotFoundError: a reference set is neither there nor has it failed.
@@ -126,9 +129,10 @@ def draw_persons_of_job(
 
     def open_work() -> Work:
         tune = tuning_work(cfg, models.base, people, prompts, clusters, layout)
-        texts = {name: own.identity for name, own in prompts.items()}
+        texts = {name: own.sampled for name, own in prompts.items()}
         draw = drawing_work(cfg, models.drawing, people, texts, layout)
-        return functools.partial(_learn_and_draw, tune, draw, clean, lost)
+        work = functools.partial(_learn_and_draw, tune, draw, clean, lost)
+        return work if look is None else with_first_look(work, look)
 
     sampling, tuning = generation.SAMPLING, generation.FINE_TUNING
     images = _image_bytes(sampling.OUTPUT_SIZE, sampling.FORMAT) * sampling.IMAGES_PER_IDENTITY
@@ -159,9 +163,7 @@ def forget_changed(worker: Worker, prompts: Mapping[str, Prompts], *, redo: bool
     """
     layout = Layout(worker.output)
     changed = [
-        name
-        for name in worker.shard.of(list(prompts))
-        if _prompt_before(layout, name) not in (None, prompts[name].identity)
+        name for name in worker.shard.of(list(prompts)) if _has_changed(layout, name, prompts[name])
     ]
     if changed and not redo:
         _log.warning(
@@ -227,8 +229,18 @@ def _remover(cfg: CfgNode, layout: Layout) -> Callable[[str], None]:
     return clean
 
 
-def _prompt_before(layout: Layout, name: str) -> str | None:
-    """Return the prompt an identity was drawn by, or learned by; None if neither."""
+def _has_changed(layout: Layout, name: str, prompts: Prompts) -> bool:
+    """Whether an identity was generated, or else fine-tuned, with another prompt than now."""
+    generated_with = _prompt_of_images(layout, name)
+    if generated_with is not None:
+        return generated_with != prompts.sampled[0]
+    if is_trained(layout.adapter(name)):
+        return read_training(layout.adapter(name)).get("prompt") not in (None, prompts.identity)
+    return False
+
+
+def _prompt_of_images(layout: Layout, name: str) -> str | None:
+    """Return the prompt of an identity's first image; None if there is none."""
     rows = layout.images / name / "metadata.jsonl"
     if rows.is_file():
         with open(rows, encoding="utf-8") as file:
@@ -240,8 +252,6 @@ def _prompt_before(layout: Layout, name: str) -> str | None:
                 f"{rows}:1 is damaged ({type(error).__name__}: {error}); remove its folder, and "
                 "the identity is drawn again"
             ) from error
-    if is_trained(layout.adapter(name)):
-        return read_training(layout.adapter(name)).get("prompt")
     return None
 
 

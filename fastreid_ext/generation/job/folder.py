@@ -14,6 +14,7 @@ from fastreid_ext.config.generation_checks import job_problems
 from fastreid_ext.generation.job.preflight import expect_models
 from fastreid_ext.generation.job.stage import room_to_work
 from fastreid_ext.generation.job.workers import Worker, shard_lock, shard_of
+from fastreid_ext.generation.words.prompts import sampling_templates
 
 SETTINGS = "job.json"
 _DATASETS = ("NAMES", "SUBSET", "FOLDER", "TABLE", "COMBINEALL")
@@ -104,6 +105,9 @@ def fixed_settings(cfg: CfgNode) -> dict[str, Any]:
         if not any(key == name or key.startswith(f"{name}.") for name in free)
     }
     fixed |= {f"DATASETS.{key}": cfg.DATASETS[key] for key in _DATASETS}
+    # What the file says counts, not where it lies.
+    del fixed["GENERATION.SAMPLING.PROMPTS_FILE"]
+    fixed["GENERATION.SAMPLING.PROMPTS"] = sampling_templates(cfg)
     fixed["SEED"] = cfg.SEED
     return json.loads(json.dumps(fixed))  # tuples as the file has them
 

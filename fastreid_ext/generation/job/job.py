@@ -6,11 +6,11 @@ the parts of other workers where the next stage needs them. What is done once fo
 """
 
 import dataclasses
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from fastreid.config import CfgNode
@@ -23,10 +23,12 @@ from fastreid_ext.generation.drawn_set.distribution import (
     rows_by_identity,
 )
 from fastreid_ext.generation.drawn_set.preview import draw_preview, evenly, preview_samples
+from fastreid_ext.generation.filters.first_look import first_look
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.filters.whole_set import TOGETHER, draw_pictures
 from fastreid_ext.generation.job.drawing import (
     PERSONS,
+    Look,
     Models,
     draw_persons_of_job,
     draw_reference_sets,
@@ -55,7 +57,7 @@ STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
 # Stages whose failures end an identity's way.
 _FAILING = ("captions", "prompts", PERSONS)
 _log = logging.getLogger(__name__)
-FilterModels = Mapping[str, tuple[str, Callable[[], Any]]]
+FilterModels = Mapping[str, tuple]  # see FilterRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +123,10 @@ def generate(
         ask_captioner(cfg, worker, people)
         captions_of_job(cfg, worker, people)
     if set(stages) & {"reference_sets", "persons"}:
-        _draw(cfg, worker, people, stages, redo_changed)
+        look = None
+        if "filter" in stages and worker.shard.index == 0:
+            look = functools.partial(first_look, cfg, filter_models)
+        _draw(cfg, worker, people, stages, redo_changed, look)
     counts: Mapping[str, int] = {}
     if "filter" in stages:
         _wait_for_persons(worker, people)
@@ -191,6 +196,7 @@ def _draw(
     people: Sequence[Identity],
     stages: Sequence[str],
     redo_changed: bool,
+    look: Look | None = None,
 ) -> None:
     rows = read_captions(worker.output)
     captions = {i.name: rows[i.name] for i in people if i.name in rows}
@@ -203,7 +209,7 @@ def _draw(
             draw_reference_sets(cfg, worker, prompts, clusters, leaders, models)
     if "persons" in stages:
         by_name = {identity.name: identity for identity in people}
-        draw_persons_of_job(cfg, worker, by_name, prompts, clusters, models)
+        draw_persons_of_job(cfg, worker, by_name, prompts, clusters, models, look)
     del models
     free_memory()
 

@@ -34,9 +34,10 @@ from fastreid_ext.generation.words.prompts import (
     check_length,
     check_token,
     cluster_prompts,
-    fill_in,
     leaders_of,
     prompts_of,
+    prompts_to_fit,
+    reference_cost,
 )
 from fastreid_ext.generation.words.text_features import TextFeatures
 
@@ -130,11 +131,8 @@ def prompts_of_job(
         reason = ""
         try:
             own = prompts_of(row, cfg)
-            # A token of the identity's own counts as one.
-            check_length(
-                tokenizer,
-                fill_in(cfg.GENERATION.PROMPT.TEMPLATE, cfg.GENERATION.PROMPT.TOKEN, row.caption),
-            )
+            for prompt in prompts_to_fit(cfg, row.caption):
+                check_length(tokenizer, prompt)
             prompts[name] = own
         except ValueError as error:
             reason = str(error)
@@ -167,6 +165,8 @@ def clusters_of_job(
         else:
             wait_for(["clusters"], is_current, stage="clusters", worker=worker)
     clusters = _clusters(path)["clusters"]
+    if worker.shard.index == 0:
+        _log.info("%s", reference_cost(len(set(clusters.values())), len(clusters), cfg))
     return clusters, leaders_of(references, clusters)
 
 

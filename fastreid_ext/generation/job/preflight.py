@@ -21,7 +21,7 @@ from fastreid_ext.generation.filters.clip import expect_clip
 from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
 from fastreid_ext.generation.words.captioner import expect_captioner
 from fastreid_ext.generation.words.captions import captions_file
-from fastreid_ext.generation.words.prompts import check_token, expect_room
+from fastreid_ext.generation.words.prompts import check_token, expect_room, expect_templates
 from fastreid_ext.generation.words.text_features import expect_text_model
 
 
@@ -39,6 +39,7 @@ def expect_models(cfg: CfgNode) -> None:
     folder, _ = find_base(cfg)
     tokenizer = read_tokenizer(folder)
     check_token(tokenizer, generation.PROMPT.TOKEN)
+    expect_templates(cfg)
     expect_room(tokenizer, cfg)
     _expect_sampling(generation.SAMPLING, folder)
     if generation.FINE_TUNING.METHOD == "lora":

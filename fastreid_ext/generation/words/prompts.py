@@ -7,6 +7,8 @@ without it, for the reference set (ARS) that keeps the model's idea of such a pe
 import hashlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from string import Formatter
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +19,26 @@ from fastreid_ext.generation.words.caption_text import Features
 from fastreid_ext.generation.words.captions import CaptionRow
 
 _HASH_DIGITS = 12
+_EXPENSIVE = 0.3  # share of images in reference sets above which advice is given
 
 
 class Prompts(NamedTuple):
-    """Of one identity: with and without its token."""
+    """Prompts of one identity.
+
+    Attributes:
+        identity: prompt of fine-tuning, with the identity token.
+        reference: the same without it.
+        sampling: prompts of the generated images, in turn; () = ``identity`` alone.
+    """
 
     identity: str
     reference: str
+    sampling: tuple[str, ...] = ()
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """Prompts of the generated images, in turn by the number of the image."""
+        return self.sampling or (self.identity,)
 
 
 def prompts_of(row: CaptionRow, cfg: CfgNode) -> Prompts:
@@ -38,15 +53,56 @@ def prompts_of(row: CaptionRow, cfg: CfgNode) -> Prompts:
             f"the caption of {row.name} is empty; write one into captions.jsonl, such as 'a man in "
             "a red coat and blue jeans', or take {caption} out of GENERATION.PROMPT.TEMPLATE"
         )
+    token = token_of(row.name, cfg)
+    identity = fill_in(template, token, row.caption)
     return Prompts(
-        identity=fill_in(template, token_of(row.name, cfg), row.caption),
+        identity=identity,
         reference=fill_in(template, "", row.caption),
+        sampling=_sampling_prompts(cfg, identity, token, row.caption),
     )
+
+
+def sampling_templates(cfg: CfgNode) -> tuple[str, ...]:
+    """Return the templates of SAMPLING.PROMPTS, or those of SAMPLING.PROMPTS_FILE, one a line.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file has no line, or both keys are set.
+    """
+    sampling = cfg.GENERATION.SAMPLING
+    if not sampling.PROMPTS_FILE:
+        return tuple(sampling.PROMPTS)
+    if sampling.PROMPTS:
+        raise ValueError(
+            "expected GENERATION.SAMPLING.PROMPTS or PROMPTS_FILE, got both; empty one of them"
+        )
+    path = Path(sampling.PROMPTS_FILE).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no file at {path} (GENERATION.SAMPLING.PROMPTS_FILE); give a text file with one "
+            "template a line"
+        )
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    if not (found := tuple(line for line in lines if line)):
+        raise ValueError(
+            f"expected one template a line in {path} (GENERATION.SAMPLING.PROMPTS_FILE), got an "
+            'empty file; write such as "{prompt}, seen from behind"'
+        )
+    return found
 
 
 def token_of(name: str, cfg: CfgNode) -> str:
     """Return the identity token: PROMPT.TOKEN, or with TRAIN_TOKEN a new one, ``<name>``."""
     return f"<{name}>" if cfg.GENERATION.PROMPT.TRAIN_TOKEN else cfg.GENERATION.PROMPT.TOKEN
+
+
+def _sampling_prompts(cfg: CfgNode, identity: str, token: str, caption: str) -> tuple[str, ...]:
+    """Fill in the templates of sampling: {prompt} is the prompt of fine-tuning."""
+    prompts = []
+    for template in sampling_templates(cfg):
+        with_prompt = template.replace("{prompt}", identity.replace("{", "{{").replace("}", "}}"))
+        prompts.append(fill_in(with_prompt, token, caption))
+    return tuple(prompts)
 
 
 def fill_in(template: str, token: str, caption: str) -> str:
@@ -69,15 +125,37 @@ def check_length(tokenizer: CLIPTokenizer, prompt: str) -> None:
         )
 
 
+def expect_templates(cfg: CfgNode) -> None:
+    """Raise ValueError for templates of SAMPLING without an identity or with unknown fields."""
+    for template in sampling_templates(cfg):
+        where = f"'{template}' of GENERATION.SAMPLING.PROMPTS"
+        try:
+            fields = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}; write {{prompt}}") from error
+        if unknown := sorted(fields - {"prompt", "token", "caption"}):
+            raise ValueError(
+                f"unknown field '{{{unknown[0]}}}' in {where}; known: {{prompt}}, {{token}}, "
+                "{caption}"
+            )
+        wanted = {"prompt", "token"} if cfg.GENERATION.PROMPT.TOKEN else {"prompt", "caption"}
+        if not fields & wanted:
+            raise ValueError(
+                f"expected {{prompt}} or {{{sorted(wanted - {'prompt'})[0]}}} in {where}, got "
+                "neither: its images would show anybody"
+            )
+
+
 def expect_room(tokenizer: CLIPTokenizer, cfg: CfgNode) -> None:
     """Check the prompts that are known before any caption: the text encoder must see all of them.
 
     Args:
         tokenizer: tokenizer of the text encoder.
-        cfg: ``GENERATION.PROMPT`` and ``GENERATION.SAMPLING.NEGATIVE_PROMPT`` are read.
+        cfg: ``GENERATION.PROMPT`` and the prompts of ``GENERATION.SAMPLING`` are read.
 
     Raises:
-        ValueError: the negative prompt is too long, or the template leaves no room for a caption.
+        FileNotFoundError: the file of prompts is not there.
+        ValueError: the negative prompt is too long, or a template leaves no room for a caption.
     """
     most = tokenizer.model_max_length
     count = len(tokenizer(cfg.GENERATION.SAMPLING.NEGATIVE_PROMPT).input_ids)
@@ -86,14 +164,15 @@ def expect_room(tokenizer: CLIPTokenizer, cfg: CfgNode) -> None:
             f"expected GENERATION.SAMPLING.NEGATIVE_PROMPT of at most {most} tokens, got {count}; "
             "shorten it"
         )
-    template = cfg.GENERATION.PROMPT.TEMPLATE
-    if not fits(tokenizer, cfg, "a"):
-        shortest = fill_in(template, cfg.GENERATION.PROMPT.TOKEN, "a")
-        raise ValueError(
-            f"expected GENERATION.PROMPT.TEMPLATE to leave room for a caption within {most} "
-            f"tokens, got {len(tokenizer(shortest).input_ids)} with a caption of one letter; "
-            f"shorten it: {template}"
-        )
+    templates = (cfg.GENERATION.PROMPT.TEMPLATE, *sampling_templates(cfg))
+    for template, shortest in zip(templates, prompts_to_fit(cfg, "a"), strict=True):
+        count = len(tokenizer(shortest).input_ids)
+        if count > most:
+            key = "PROMPT.TEMPLATE" if template is templates[0] else "SAMPLING.PROMPTS"
+            raise ValueError(
+                f"expected GENERATION.{key} to leave room for a caption within {most} tokens, got "
+                f"{count} with a caption of one letter; shorten it: {template}"
+            )
 
 
 def check_token(tokenizer: CLIPTokenizer, token: str) -> None:
@@ -111,9 +190,21 @@ def check_token(tokenizer: CLIPTokenizer, token: str) -> None:
 
 
 def fits(tokenizer: CLIPTokenizer, cfg: CfgNode, caption: str) -> bool:
-    """Whether the prompt of a caption is not too long; a trained token counts as one."""
-    prompt = fill_in(cfg.GENERATION.PROMPT.TEMPLATE, cfg.GENERATION.PROMPT.TOKEN, caption)
-    return len(tokenizer(prompt).input_ids) <= tokenizer.model_max_length
+    """Whether no prompt of a caption is too long; a trained token counts as one."""
+    return all(
+        len(tokenizer(prompt).input_ids) <= tokenizer.model_max_length
+        for prompt in prompts_to_fit(cfg, caption)
+    )
+
+
+def prompts_to_fit(cfg: CfgNode, caption: str) -> tuple[str, ...]:
+    """Return the prompts of a caption that a text encoder must see whole.
+
+    A token of the identity's own is as long as PROMPT.TOKEN, which stands for it here.
+    """
+    token = cfg.GENERATION.PROMPT.TOKEN
+    identity = fill_in(cfg.GENERATION.PROMPT.TEMPLATE, token, caption)
+    return (identity, *_sampling_prompts(cfg, identity, token, caption))
 
 
 def cluster_prompts(
@@ -153,6 +244,31 @@ def cluster_prompts(
 def cluster_id(prompt: str) -> str:
     """Return the folder name of a reference set: 12 hexadecimal digits of a SHA-256."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def reference_cost(clusters: int, identities: int, cfg: CfgNode) -> str:
+    """Say how many reference sets will be generated and what share of the whole work they are.
+
+    Args:
+        clusters: number of reference sets.
+        identities: number of identities that use them.
+        cfg: ``GENERATION.REFERENCE_SET`` and ``GENERATION.SAMPLING`` are read.
+    """
+    reference, sampling = cfg.GENERATION.REFERENCE_SET, cfg.GENERATION.SAMPLING
+    images = clusters * reference.IMAGES
+    of_identities = identities * sampling.IMAGES_PER_IDENTITY
+    share = images / max(1, images + of_identities)
+    text = (
+        f"{clusters} reference sets for {identities} identities: {images:,} images of "
+        f"{sampling.STEPS} steps before the first identity, {share:.0%} of all that are generated "
+        f"({of_identities:,} of the identities themselves)"
+    )
+    if clusters > identities / 2 and share > _EXPENSIVE:
+        text += (
+            f"; lower GENERATION.REFERENCE_SET.MIN_SIMILARITY ({reference.MIN_SIMILARITY:g}) lets "
+            "more identities share a set, IMAGES makes each smaller"
+        )
+    return text
 
 
 def leaders_of(references: Mapping[str, str], clusters: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,10 @@ from fastreid_ext.generation.tuning.trained_token import write_embedding
 from fastreid_ext.manifest import read_identity, sha256_of
 
 NAMES = ["Market1501_0002", "Market1501_0007"]
-PROMPTS = {NAMES[0]: "a photo of sks person, a coat", NAMES[1]: "a photo of sks person, red shorts"}
+PROMPTS = {
+    NAMES[0]: ("a photo of sks person, a coat",),
+    NAMES[1]: ("a photo of sks person, red shorts",),
+}
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +106,14 @@ def layout(cfg, model, tmp_path_factory):
 def test_images_are_those_diffusers_draws_with_the_adapter(layout, tiny_pipeline_folder, name):
     pipeline = opened(tiny_pipeline_folder)
     pipeline.load_lora_weights(layout.adapter(name))
-    expect_images_of(pipeline, PROMPTS[name], layout.images / name)
+    expect_images_of(pipeline, PROMPTS[name][0], layout.images / name)
 
 
 def test_rows_name_the_adapter(layout, model):
     row = read_identity(layout.images / NAMES[1])[0].image
     digest = sha256_of(layout.adapter(NAMES[1]) / LORA)[:12]
     assert row.model_ids == (model.name, f"adapters/{NAMES[1]}@{digest}")
-    assert row.prompt == PROMPTS[NAMES[1]]
+    assert row.prompt == PROMPTS[NAMES[1]][0]
 
 
 def test_reference_sets_of_clusters(cfg, model, tmp_path):
@@ -134,7 +137,7 @@ def test_a_trained_word_is_put_into_the_prompt(cfg, model, tiny_pipeline_folder,
     write_embedding(layout.adapter(name), f"<{name}>", vector)
     few = cfg.clone()
     few.GENERATION.FINE_TUNING.TARGET_MODULES = ["to_q"]
-    drawing_work(few, model, {name: person(name)}, {name: prompt}, layout)([name])
+    drawing_work(few, model, {name: person(name)}, {name: (prompt,)}, layout)([name])
 
     pipeline = opened(tiny_pipeline_folder)
     pipeline.load_textual_inversion(layout.adapter(name))
@@ -163,7 +166,7 @@ def test_a_few_step_adapter_lies_under_that_of_the_person(
     pipeline.load_lora_weights(tmp_path / "lcm", adapter_name="few_step")
     pipeline.load_lora_weights(layout.adapter(name), adapter_name="person")
     pipeline.set_adapters(["few_step", "person"])
-    expect_images_of(pipeline, PROMPTS[name], job.images / name)
+    expect_images_of(pipeline, PROMPTS[name][0], job.images / name)
     assert "+lcm@" in read_identity(job.images / name)[0].image.model_ids[0]
 
 
@@ -182,7 +185,7 @@ def test_full_weights_are_drawn_with(cfg, model, tiny_pipeline_folder, tmp_path)
     full.GENERATION.FINE_TUNING.METHOD = "full"
     drawing_work(full, model, {name: person(name)}, PROMPTS, layout)([name])
 
-    expect_images_of(pipeline, PROMPTS[name], layout.images / name)
+    expect_images_of(pipeline, PROMPTS[name][0], layout.images / name)
     assert torch.equal(model.unet.conv_out.bias, before)
 
 

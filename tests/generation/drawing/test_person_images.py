@@ -65,7 +65,7 @@ def person(number, **changes):
     )
     found = PersonToDraw(
         identity=identity,
-        prompt=f"a photo of a person, {'black' if number % 2 else 'blue'} coat",
+        prompts=(f"a photo of a person, {'black' if number % 2 else 'blue'} coat",),
         adapter=number,
         model_id=f"adapters/{identity.name}@0123456789ab",
     )
@@ -103,7 +103,7 @@ def test_rows_say_what_was_done(layout):
     assert (first.source_dataset, first.person_id, first.source_camera_id) == ("Market1501", 2, 2)
     assert first.source_images == tuple(image.path for image in PEOPLE[2].identity.images)
     assert first.model_ids == ("tiny@0", "adapters/Market1501_0002@0123456789ab")
-    assert first.prompt == PEOPLE[2].prompt
+    assert first.prompt == PEOPLE[2].prompt(0)
     assert (first.steps, first.guidance) == (2, 5.0)
     assert (first.status, first.reason, first.scores) == ("ok", "", {})
 
@@ -126,7 +126,7 @@ def test_a_person_alone_equals_the_person_of_a_run(base, bank, layout, tmp_path)
 
 
 def test_a_persons_own_embedding_is_used(base, bank, layout, tmp_path):
-    (embedding,) = base.encode_prompts([PEOPLE[0].prompt])
+    embedding = base.encode_prompts(PEOPLE[0].prompts)
     same = dataclasses.replace(PEOPLE[1], embedding=embedding)
     draw_persons(base, bank, [same], Layout(tmp_path), SETTINGS)
     name = "Market1501_0001/Market1501_0001_0000.png"
@@ -188,3 +188,19 @@ def test_a_full_disk_passes_on(base, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         draw_persons(base, None, [person(0, adapter=-1)], Layout(tmp_path), SETTINGS)
     assert not [*(tmp_path / "images").glob("*")]
+
+
+def test_prompts_take_turns_by_the_number_of_the_image(base, bank, tmp_path):
+    """Image n has prompt n mod P; the first images are those of a person with one prompt."""
+    texts = (PEOPLE[0].prompts[0], "a woman, seen from behind")
+    turns = dataclasses.replace(PEOPLE[0], prompts=texts)
+    draw_persons(base, bank, [turns], Layout(tmp_path / "a"), SETTINGS)
+    draw_persons(base, bank, [PEOPLE[0]], Layout(tmp_path / "b"), SETTINGS)
+    embedded = dataclasses.replace(turns, embedding=base.encode_prompts(texts))
+    draw_persons(base, bank, [embedded], Layout(tmp_path / "c"), SETTINGS)
+    name = PEOPLE[0].identity.name
+    both, one, other = (read_identity(tmp_path / f / "images" / name) for f in "abc")
+    assert [row.image.prompt for row in both] == [texts[n % 2] for n in range(len(both))]
+    same = [a.image.sha256 == b.image.sha256 for a, b in zip(both, one, strict=True)]
+    assert same == [n % 2 == 0 for n in range(len(both))]
+    assert [row.image.sha256 for row in both] == [row.image.sha256 for row in other]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastreid_ext.config import load_config
 from fastreid_ext.generation.base.base_model import read_base
 from fastreid_ext.generation.base.device_transfer import fetched
 from fastreid_ext.generation.base.schedulers import scheduler_names
@@ -160,6 +161,18 @@ def test_seeds_and_prompts_make_the_image(base):
     assert np.array_equal(a, again)
     assert not np.array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+def test_settings_are_read_from_the_configuration(base):
+    keys = "GENERATION.SAMPLING."
+    pairs = ["GENERATION.SIZE", "[32, 16]", f"{keys}NEGATIVE_PROMPT", "blue"]
+    pairs += [f"{keys}STEPS", "3", f"{keys}GUIDANCE", "5.0", f"{keys}BATCH_SIZE", "3"]
+    cfg = load_config("", ["MODEL.DEVICE", "cpu", *pairs])
+    assert SamplingSettings.from_config(cfg) == SETTINGS
+    (image,), (other,) = (
+        pixels_of(base, requests(1), changed(negative_prompt=text)) for text in ("blue", "")
+    )
+    assert not np.array_equal(image, other)
 
 
 def test_a_text_equals_its_embedding(base):

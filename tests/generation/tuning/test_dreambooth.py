@@ -202,3 +202,31 @@ def test_says_what_it_cannot_learn_from(base, references):
     wrong = (references[0][:, :, :2], references[1][:, :, :2])
     with pytest.raises(ValueError, match=r"expected reference latents \(R, 4, 8, 4\) for Market"):
         fine_tune(base, [task_of(0, wrong)], SETTINGS)
+
+
+def test_adapters_are_decayed_as_adamw_says(base, references):
+    """After one step, weights with decay lack rate * decay * the weights they began with."""
+    one = changed(SETTINGS, steps=1, weight_decay=0.0)
+    [start] = fine_tune(base, [task_of(0, references)], changed(one, base_lr=1e-12))
+    [plain] = fine_tune(base, [task_of(0, references)], one)
+    [decayed] = fine_tune(base, [task_of(0, references)], changed(one, weight_decay=20.0))
+    assert any(value.any() for value in start.adapter.values())
+    for key, value in plain.adapter.items():
+        lost = one.base_lr * 20.0 * start.adapter[key]
+        torch.testing.assert_close(decayed.adapter[key], value - lost, atol=1e-6, rtol=1e-4)
+
+
+def test_checkpointing_computes_activations_twice_and_nothing_else(base, references):
+    calls = []
+    block = base.unet.down_blocks[0].resnets[0]
+    handle = block.register_forward_hook(lambda *_: calls.append(1))
+    found = []
+    for is_on in (False, True):
+        calls.clear()
+        settings = changed(SETTINGS, gradient_checkpointing=is_on)
+        [tuned] = fine_tune(base, [task_of(0, references)], settings)
+        found.append((len(calls), tuned))
+    handle.remove()
+    assert [count for count, _ in found] == [SETTINGS.steps, 2 * SETTINGS.steps]
+    for key, value in found[0][1].adapter.items():
+        torch.testing.assert_close(found[1][1].adapter[key], value)

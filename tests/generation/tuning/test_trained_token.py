@@ -1,5 +1,7 @@
 """New words with trained vectors: through the text encoder, in files, and in training."""
 
+import dataclasses
+
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -93,3 +95,26 @@ def test_says_what_is_no_token(base):
     tokens = NewTokens(base, ["<a>"])
     with pytest.raises(ValueError, match=r"at most 77 tokens, got \d+ in '<a> a man"):
         tokens.ids(["<a> " + "a man " * 60])
+
+
+def test_a_trained_vector_is_not_decayed(base):
+    """One step with and without decay leaves the same vector, and other adapters."""
+    settings = FineTuningSettings(
+        rank=2, alpha=2, steps=1, base_lr=1e-2, token=WORD, weight_decay=0.0
+    )
+    pixels = torch.randint(
+        0, 256, (2, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    task = FineTuneTask(
+        name=NAME,
+        images=pixels,
+        prompt=PROMPT,
+        reference_prompt="a photo of person, walking",
+        reference_latents=None,
+        seed=3,
+    )
+    [plain] = fine_tune(base, [task], settings)
+    [decayed] = fine_tune(base, [task], dataclasses.replace(settings, weight_decay=20.0))
+    assert torch.equal(plain.embedding, decayed.embedding)
+    assert not torch.equal(plain.embedding, embedding_of(base, WORD))
+    assert any(not torch.equal(plain.adapter[k], decayed.adapter[k]) for k in plain.adapter)

@@ -13,9 +13,13 @@ from fastreid_ext.generation.words.prompts import (
     check_token,
     cluster_id,
     cluster_prompts,
+    expect_room,
+    expect_templates,
     fits,
     leaders_of,
     prompts_of,
+    reference_cost,
+    sampling_templates,
 )
 
 
@@ -150,3 +154,73 @@ def test_similarity_minus_1_is_one_set_and_none_are_no_clusters():
     clusters = cluster_prompts({"x": "a", "y": "b"}, features_of(vectors), -1.0)
     assert set(clusters.values()) == {cluster_id("a")}
     assert cluster_prompts({}, features_of({}), 1.0) == {}
+
+
+def test_prompts_of_sampling(cfg):
+    cfg.GENERATION.SAMPLING.PROMPTS = [
+        "{prompt}, seen from behind",
+        "a photo of {token} person in a black coat",
+    ]
+    found = prompts_of(row("red coat"), cfg)
+    assert found.identity == "a photo of sks person, red coat"
+    assert found.reference == "a photo of person, red coat"
+    assert found.sampled == (
+        "a photo of sks person, red coat, seen from behind",
+        "a photo of sks person in a black coat",
+    )
+    cfg.GENERATION.SAMPLING.PROMPTS = []
+    assert prompts_of(row("{red} coat"), cfg).sampled == ("a photo of sks person, {red} coat",)
+
+
+def test_prompts_of_sampling_from_a_file(cfg, tmp_path):
+    sampling, file = cfg.GENERATION.SAMPLING, tmp_path / "prompts.txt"
+    sampling.PROMPTS_FILE = str(file)
+    with pytest.raises(FileNotFoundError, match=r"prompts.txt \(GENERATION.SAMPLING.PROMPTS_FILE"):
+        sampling_templates(cfg)
+    file.write_text("\n")
+    with pytest.raises(ValueError, match=r"one template a line in .*prompts.txt .*got an empty"):
+        sampling_templates(cfg)
+    file.write_text("{prompt}, walking\n\n{prompt}\n")
+    assert sampling_templates(cfg) == ("{prompt}, walking", "{prompt}")
+    sampling.PROMPTS = ["{prompt}"]
+    with pytest.raises(ValueError, match="PROMPTS or PROMPTS_FILE, got both"):
+        sampling_templates(cfg)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (
+            "{promt}, walking",
+            "unknown field '{promt}' in '{promt}, walking' of GENERATION.SAMPLING",
+        ),
+        ("{prompt", "expected '}' before end of string; write {prompt}"),
+        ("a man, {caption}", "expected {prompt} or {token} in 'a man, {caption}' of .*got neither"),
+    ],
+)
+def test_templates_of_sampling_that_cannot_work(cfg, template, message):
+    cfg.GENERATION.SAMPLING.PROMPTS = [template]
+    with pytest.raises(ValueError, match=message.replace("{", r"\{").replace("}", r"\}")):
+        expect_templates(cfg)
+
+
+def test_prompts_of_sampling_must_leave_room(cfg, tokenizer):
+    cfg.GENERATION.SAMPLING.PROMPTS = ["{prompt}", "{prompt}" + " red" * 80]
+    with pytest.raises(ValueError, match=r"SAMPLING.PROMPTS to leave room for a caption within 77"):
+        expect_room(tokenizer, cfg)
+    cfg.GENERATION.SAMPLING.PROMPTS = ["{prompt}" + " red" * 50]
+    expect_room(tokenizer, cfg)
+    long = ", ".join(["red coat"] * 15)
+    assert not fits(tokenizer, cfg, long)
+    cfg.GENERATION.SAMPLING.PROMPTS = []
+    assert fits(tokenizer, cfg, long)
+
+
+def test_the_cost_of_reference_sets_is_said(cfg):
+    generation = cfg.GENERATION
+    generation.REFERENCE_SET.IMAGES, generation.SAMPLING.IMAGES_PER_IDENTITY = 200, 150
+    text = reference_cost(600, 751, cfg)
+    assert text.startswith("600 reference sets for 751 identities: 120,000 images of 50 steps")
+    assert "52% of all that are generated (112,650 of the identities" in text
+    assert text.endswith("IMAGES makes each smaller")
+    assert "MIN_SIMILARITY" not in reference_cost(10, 751, cfg)

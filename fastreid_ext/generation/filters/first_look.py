@@ -1,0 +1,81 @@
+"""Filter the first generated identities at once, so that a job that yields nothing is noticed.
+
+Otherwise the filters would say so after days, when every identity has been generated.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.generation.filters.run import FilterRun
+from fastreid_ext.generation.job.stage import Work, free_memory
+from fastreid_ext.manifest import read_identity
+
+_LITTLE = 0.2  # share of kept images below which a warning is given
+_log = logging.getLogger(__name__)
+
+
+def with_first_look(work: Work, look: Callable[[Sequence[str]], None]) -> Work:
+    """Return work that lets ``look`` see the first identities that it has done, once."""
+    looks = [look]
+
+    def looked_at(names: Sequence[str]) -> Mapping[str, str]:
+        reasons = work(names)
+        if looks and (done := [name for name in names if not reasons.get(name)]):
+            looks.pop()(done)
+        return reasons
+
+    return looked_at
+
+
+def first_look(cfg: CfgNode, models: Mapping[str, tuple], names: Sequence[str]) -> None:
+    """Score and decide on identities, and warn if few of their images are kept.
+
+    Scores stay in the rows, so the filter stage does not repeat them. An error is told and stops
+    nothing: the identities themselves are done.
+
+    Args:
+        cfg: configuration of the job.
+        models: trained models of the filters, see :class:`FilterRun`.
+        names: finished identities.
+    """
+    if not set(cfg.GENERATION.FILTER.USE) - {"duplicates"}:
+        return
+    try:
+        run = FilterRun(cfg, models)
+        run.open_work()(names)
+        counts = run.decide(names)
+    except (OSError, ValueError) as error:
+        _log.warning("the filters could not look at %s: %s", ", ".join(names), error)
+        return
+    finally:
+        free_memory()
+    kept, made = counts["ok"], counts["ok"] + counts["rejected"]
+    text = f"{kept} of {made} images of the first {len(names)} identities pass the filters"
+    if kept >= _LITTLE * made:
+        _log.info("%s", text)
+        return
+    _log.warning(
+        "only %s; most frequent reason: %s. Look at %s now: GENERATION.FILTER may change at any "
+        "time, other FINE_TUNING or SAMPLING keys need another OUTPUT_DIR",
+        text,
+        _most_frequent(run, names),
+        run.images / names[0],
+    )
+
+
+def _most_frequent(run: FilterRun, names: Sequence[str]) -> str:
+    """Return the filter that rejects most images, with an example of its words."""
+    reasons = [
+        row.image.reason
+        for name in names
+        for row in read_identity(run.images / name)
+        if row.image.status == "rejected"
+    ]
+    if not reasons:
+        return "none"
+    kinds = Counter(reason.partition(":")[0] for reason in reasons)
+    kind = kinds.most_common(1)[0][0]
+    return next(reason for reason in reasons if reason.startswith(kind))

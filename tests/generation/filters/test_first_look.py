@@ -1,0 +1,43 @@
+"""The first identities of a job are filtered as soon as they are generated."""
+
+import logging
+
+from fastreid_ext.generation.filters.first_look import first_look, with_first_look
+from fastreid_ext.manifest import read_identity
+
+NAMES = ["PersonFolder_0001", "PersonFolder_0002"]
+
+
+def test_only_the_first_identities_that_are_done_are_looked_at():
+    seen, failing = [], {"a": "no luck", "b": ""}
+    work = with_first_look(lambda names: {n: failing.get(n, "") for n in names}, seen.append)
+    assert work(["a"]) == {"a": "no luck"}
+    assert seen == []
+    work(["a", "b"])
+    work(["c"])
+    assert seen == [["b"]]
+
+
+def test_says_how_many_images_pass(job, cfg, models, caplog):
+    caplog.set_level(logging.INFO)
+    first_look(cfg("REID.RULE", "fixed", "REID.THRESHOLD", "0.9"), models, NAMES)
+    assert "4 of 8 images of the first 2 identities pass the filters" in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert all(
+        "reid_margin" in row.image.scores for row in read_identity(job / "images" / NAMES[0])
+    )
+
+
+def test_warns_when_little_passes(job, cfg, models, caplog):
+    first_look(cfg("REID.RULE", "fixed", "REID.THRESHOLD", "0.99999"), models, NAMES)
+    [record] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.message.startswith("only 0 of 8 images of the first 2 identities pass the filter")
+    assert "most frequent reason: filter reid: similarity" in record.message
+    assert str(job / "images" / NAMES[0]) in record.message
+
+
+def test_what_the_filters_cannot_do_stops_nothing(job, cfg, models, caplog):
+    models["reid"] = (*models["reid"], ("PersonFolder",))  # a percentile has no test images here
+    first_look(cfg(), models, NAMES)
+    assert "the filters could not look at PersonFolder_0001, PersonFolder_0002" in caplog.text
+    assert "expected test images of PersonFolder" in caplog.text
