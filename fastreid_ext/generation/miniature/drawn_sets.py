@@ -12,6 +12,7 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.config import load_config
 from fastreid_ext.generation.drawn_set.copies import decided_copy
+from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.job.folder import expect_same_settings, open_job
 from fastreid_ext.generation.job.job import FilterModels, generate
 from fastreid_ext.generation.job.layout import Layout
@@ -107,6 +108,9 @@ class DrawnSets:
         cfg.defrost()
         cfg.GENERATION.FILTER.USE = list(drawings.filters)
         cfg.GENERATION.FILTER.REID.RULE = drawings.rule or cfg.GENERATION.FILTER.REID.RULE
+        if "reid" in drawings.filters and cfg.GENERATION.FILTER.REID.RULE == "percentile":
+            # Computes the similarities of images that the model was not trained on, once.
+            FilterRun(cfg, models_of_filters(cfg)).open_work()
         target = self.output / "sets" / str(drawings)
         target.parent.mkdir(parents=True, exist_ok=True)
         return decided_copy(cfg, job.output, target, share=drawings.share)
