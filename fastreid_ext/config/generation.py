@@ -52,8 +52,9 @@ def _add_compute(generation: CfgNode) -> None:
     compute = generation.COMPUTE = CN()
     # Activations of U-Net and VAE in channels-last memory layout; faster on GPUs since Volta.
     compute.CHANNELS_LAST = False
-    # torch.compile of the U-Net: minutes before the first image, then faster steps.
-    compute.COMPILE = False
+    # Backend of torch.compile for the U-Net, "inductor" as a rule; "" = not compiled. It takes
+    # minutes before the first image and again for other batches of adapters: measure first.
+    compute.COMPILE = ""
     # Matrix products of float32 in TF32 on GPUs since Ampere; without effect on other types.
     compute.TF32 = False
     # Attention of the U-Net in slices: slower, less memory where torch has no fused attention.

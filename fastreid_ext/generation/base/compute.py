@@ -12,7 +12,7 @@ class ComputeSettings:
     """``GENERATION.COMPUTE``; the comments of the keys say what each does."""
 
     channels_last: bool = False
-    compile: bool = False
+    compile: str = ""
     tf32: bool = False
     attention_slicing: bool = False
     vae_slicing: bool = False
@@ -42,4 +42,7 @@ def set_up(unet: UNet2DConditionModel, vae: AutoencoderKL, compute: ComputeSetti
     if compute.vae_tiling:
         vae.enable_tiling()
     if compute.compile:
-        unet.compile()
+        # Adapters are hooks that come and go; without these guards torch would go on computing
+        # with those that were there at the first call, or without any.
+        torch._dynamo.config.skip_nnmodule_hook_guards = False
+        unet.compile(backend=compute.compile)

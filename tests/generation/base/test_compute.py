@@ -1,0 +1,122 @@
+"""GENERATION.COMPUTE changes speed and memory, not what is generated or learned."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.base.base_model import read_base
+from fastreid_ext.generation.base.compute import ComputeSettings
+from fastreid_ext.generation.drawing.sampling import Drawing, SamplingSettings, draw
+from fastreid_ext.generation.tuning.lora_bank import LoraBank
+
+SETTINGS = SamplingSettings(
+    size=(64, 32),
+    scheduler="DDIMScheduler",
+    steps=2,
+    guidance=5.0,
+    negative_prompt="",
+    batch_size=2,
+)
+
+
+@pytest.fixture(scope="module")
+def read(tiny_pipeline_folder):
+    def opened(**compute):
+        return read_base(
+            tiny_pipeline_folder,
+            name="tiny@0",
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            compute=ComputeSettings(**compute),
+        )
+
+    return opened
+
+
+def images(base, bank=None, adapters=(-1, -1), settings=SETTINGS):
+    wanted = [
+        Drawing(identity="p", prompt="a man", seed=n, adapter=adapter)
+        for n, adapter in enumerate(adapters)
+    ]
+    return np.stack([d.pixels for d in draw(base, bank, wanted, settings)]).astype(int)
+
+
+def with_adapters(base, targets, seed):
+    bank = LoraBank(base.unet, count=2, rank=2, alpha=2, target_modules=targets)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        bank.weights.copy_(0.6 * torch.randn(bank.weights.shape, generator=generator))
+    return bank
+
+
+def test_is_read_from_the_configuration_and_off_by_default():
+    cfg = load_config("", ["MODEL.DEVICE", "cpu"])
+    assert ComputeSettings.from_config(cfg) == ComputeSettings()
+    fields = [field.name for field in dataclasses.fields(ComputeSettings)]
+    assert [key.lower() for key in cfg.GENERATION.COMPUTE] == fields
+    keys = [f"GENERATION.COMPUTE.{key}" for key in cfg.GENERATION.COMPUTE]
+    values = ["eager" if key.endswith("COMPILE") else "True" for key in keys]
+    pairs = [part for pair in zip(keys, values, strict=True) for part in pair]
+    on = ComputeSettings.from_config(load_config("", ["MODEL.DEVICE", "cpu", *pairs]))
+    assert on == ComputeSettings(**{f: "eager" if f == "compile" else True for f in fields})
+
+
+@pytest.mark.parametrize("name", ["channels_last", "attention_slicing", "vae_slicing"])
+def test_images_are_those_without_it_up_to_rounding(read, name):
+    base = read(**{name: True})
+    is_on = {
+        "channels_last": base.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+        and base.vae.decoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last),
+        "attention_slicing": any(
+            "Sliced" in type(processor).__name__ for processor in base.unet.attn_processors.values()
+        ),
+        "vae_slicing": base.vae.use_slicing,
+    }
+    assert is_on[name]
+    for adapters in ((-1, -1), (1, 0)):
+        found, expected = [], []
+        for model, into in ((base, found), (read(), expected)):
+            bank = with_adapters(model, ["to_q", "to_v"], 0)
+            into.append(images(model, bank, adapters))
+            bank.remove()
+        assert np.abs(found[0] - expected[0]).max() <= 1
+
+
+def test_tiles_are_blended(read):
+    """Images larger than the VAE was made for: nearly those of one piece, but not the same."""
+    tiled, whole = images(read(vae_tiling=True)), images(read())
+    assert 0 < np.abs(tiled - whole).mean() < 20
+
+
+def test_tf32_is_a_setting_of_the_process(read):
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        read()
+        assert not torch.backends.cuda.matmul.allow_tf32
+        read(tf32=True)
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
+
+
+def test_a_compiled_model_sees_the_adapters_of_now(read):
+    """By default torch.compile goes on with the hooks it saw first."""
+    small = dataclasses.replace(SETTINGS, size=(32, 16), steps=1)
+    found = {}
+    for backend in ("", "eager"):
+        base = read(compile=backend)
+        seen = found[backend] = [images(base, settings=small)]
+        for targets in (["to_q"], ["to_v"]):
+            bank = with_adapters(base, targets, 0)
+            seen.append(images(base, bank, (0, 1), small))
+            bank.remove()
+        seen.append(images(base, settings=small))
+    for plain, compiled in zip(*found.values(), strict=True):
+        assert np.abs(plain - compiled).max() <= 1
+    assert np.abs(found["eager"][0] - found["eager"][1]).max() > 3
