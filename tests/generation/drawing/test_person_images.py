@@ -134,7 +134,7 @@ def test_a_persons_own_embedding_is_used(base, bank, layout, tmp_path):
 
 
 def test_a_person_of_whom_nothing_can_be_drawn_is_a_reason_and_no_folder(base, tmp_path):
-    nan = torch.full_like(base.encode_prompts(["a man"])[0], float("nan"))
+    nan = torch.full_like(base.encode_prompts(["a man"]), float("nan"))
     people = [person(0, adapter=-1), person(1, adapter=-1, embedding=nan), person(2, adapter=-1)]
     layout = Layout(tmp_path)
     reasons = draw_persons(base, None, people, layout, SETTINGS)
