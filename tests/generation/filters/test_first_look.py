@@ -1,10 +1,10 @@
 """The first identities of a job are filtered as soon as they are generated."""
 
+import dataclasses
 import logging
-import re
 
 from fastreid_ext.generation.filters.first_look import first_look, with_first_look
-from fastreid_ext.manifest import read_identity
+from fastreid_ext.manifest import read_identity, write_identity
 
 NAMES = ["PersonFolder_0001", "PersonFolder_0002"]
 
@@ -30,10 +30,15 @@ def test_says_how_many_images_pass(job, cfg, models, caplog):
 
 
 def test_warns_when_little_passes(job, cfg, models, caplog):
-    first_look(cfg("REID.RULE", "fixed", "REID.THRESHOLD", "1.0"), models, NAMES)
+    for name in NAMES:  # nobody of the photographs
+        rows = [entry.image for entry in read_identity(job / "images" / name)]
+        write_identity(
+            job / "images" / name, [dataclasses.replace(row, person_id=9) for row in rows]
+        )
+    first_look(cfg("REID.RULE", "nearest"), models, NAMES)
     [record] = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert re.match(r"only [01] of 8 images of the first 2 identities pass", record.message)
-    assert "most frequent reason: filter reid: similarity" in record.message
+    assert record.message.startswith("only 0 of 8 images of the first 2 identities pass the filter")
+    assert "most frequent reason: filter reid: there is no photograph" in record.message
     assert str(job / "images" / NAMES[0]) in record.message
 
 
