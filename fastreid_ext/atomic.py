@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +32,32 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def expect_writable(path: str | Path, *, is_folder: bool = False) -> Path:
+    """Return ``path`` after trying to write where it will lie; commands ask before they compute.
+
+    Args:
+        path: file or folder to be written later; missing folders are made.
+        is_folder: whether ``path`` is the folder of what will be written.
+
+    Raises:
+        OSError: the folder cannot be made or written to, or a folder lies in the file's place.
+    """
+    path = Path(path)
+    folder = path if is_folder else path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"expected to write {path}, but {folder} cannot be written to ({error.strerror}); give "
+            "another path, or the rights to write there"
+        ) from error
+    if not is_folder and path.is_dir():
+        raise OSError(f"expected the name of a file to write, got a folder: {path}")
+    return path
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dis
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,16 @@ def short_errors() -> Iterator[None]:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
+
+
+def show_loading() -> None:
+    """Print on stderr what becomes of each checkpoint that a command loads."""
+    loading = logging.getLogger("fastreid_ext.engine.checkpoint")
+    if not loading.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        loading.addHandler(handler)
+    loading.setLevel(logging.INFO)
 
 
 def split_pairs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.atomic import atomic_write_text, expect_writable
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.evaluation.corruption.comparison import compare
 from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparison
@@ -19,7 +19,7 @@ from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparis
 
 def main(args: argparse.Namespace) -> None:
     comparison = compare({name: [Path(f) for f in folders] for name, *folders in args.model})
-    args.output.mkdir(parents=True, exist_ok=True)
+    expect_writable(args.output, is_folder=True)
     content = json.dumps(comparison.as_json(), indent=1) + "\n"
     atomic_write_text(args.output / "comparison.json", content)
     atomic_write_text(args.output / "comparison.md", comparison.as_markdown())

@@ -11,7 +11,7 @@ Tensors keep their values; the report says what was renamed and what was left ou
 import argparse
 from pathlib import Path
 
-from fastreid_ext.atomic import atomic_write
+from fastreid_ext.atomic import atomic_write, expect_writable
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.modeling.backbones.build import build_backbone
@@ -21,7 +21,7 @@ from fastreid_ext.modeling.pretrained.normalisation import KNOWN
 
 
 def main(args: argparse.Namespace) -> None:
-    expect_target(args.target, args.source)
+    expect_writable(expect_target(args.target, args.source))
     always = {"DEVICE": "cpu", "BACKBONE.PRETRAIN": "False", "BACKBONE.FEAT_DIM": "0"}
     overrides = [text for key, value in always.items() for text in (f"MODEL.{key}", value)]
     cfg = load_config(args.config_file, [*args.opts, *overrides])
@@ -33,7 +33,6 @@ def main(args: argparse.Namespace) -> None:
         min_matched=keys.MIN_PRETRAIN_MATCHED,
         normalisation=KNOWN.get(args.normalisation),
     )
-    args.target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(args.target) as file:
         file.write(content)
     print(report)

@@ -8,13 +8,14 @@ python tools/draw_activation_maps.py --config-file configs/demo.yml --weights de
 
 import argparse
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.command_line import short_errors, show_loading
 from fastreid_ext.data.sources import query_and_gallery
 from fastreid_ext.engine.inspection import count, inspection, inspection_parser
 from fastreid_ext.evaluation.pictures.activation_maps import draw_activation_maps
 
 
 def main(args: argparse.Namespace) -> None:
+    show_loading()
     look = inspection(args)
     items, _ = query_and_gallery(look.cfg, look.dataset)
     picture = draw_activation_maps(

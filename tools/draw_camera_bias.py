@@ -5,7 +5,7 @@ python tools/draw_camera_bias.py --config-file configs/demo.yml --weights demo/t
 
 import argparse
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.command_line import short_errors, show_loading
 from fastreid_ext.engine.inspection import add_features_argument, inspection, inspection_parser
 from fastreid_ext.evaluation.camera_bias import camera_bias
 from fastreid_ext.evaluation.camera_pairs import camera_pair_metrics
@@ -13,6 +13,7 @@ from fastreid_ext.evaluation.pictures.camera_bias import draw_camera_bias
 
 
 def main(args: argparse.Namespace) -> None:
+    show_loading()
     look = inspection(args)
     test = look.features()
     bias = camera_bias(test)

@@ -5,13 +5,14 @@ python tools/draw_distances.py --config-file configs/demo.yml --weights demo/tra
 
 import argparse
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.command_line import short_errors, show_loading
 from fastreid_ext.engine.inspection import add_features_argument, inspection, inspection_parser
 from fastreid_ext.evaluation.pair_distances import pair_histograms
 from fastreid_ext.evaluation.pictures.distances import draw_distances
 
 
 def main(args: argparse.Namespace) -> None:
+    show_loading()
     look = inspection(args)
     histograms = pair_histograms(look.features(), look.cfg.TEST.METRIC)
     picture = draw_distances(histograms, look.output, name=look.dataset)

@@ -5,7 +5,7 @@ python tools/draw_feature_map.py --config-file configs/demo.yml --weights demo/t
 
 import argparse
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.command_line import short_errors, show_loading
 from fastreid_ext.engine.inspection import (
     add_features_argument,
     count,
@@ -16,6 +16,7 @@ from fastreid_ext.evaluation.pictures.feature_map import draw_feature_map
 
 
 def main(args: argparse.Namespace) -> None:
+    show_loading()
     look = inspection(args)
     picture = draw_feature_map(
         look.features(),

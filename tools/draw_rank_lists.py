@@ -5,7 +5,7 @@ python tools/draw_rank_lists.py --config-file configs/demo.yml --weights demo/tr
 
 import argparse
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.command_line import short_errors, show_loading
 from fastreid_ext.engine.inspection import (
     add_features_argument,
     count,
@@ -16,6 +16,7 @@ from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
 
 
 def main(args: argparse.Namespace) -> None:
+    show_loading()
     look = inspection(args)
     test, metric = look.features(), look.cfg.TEST.METRIC
     numbers = test.metrics(metric).percentages()

@@ -19,7 +19,7 @@ heat_map.png and drops.png.
 import argparse
 from pathlib import Path
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.command_line import short_errors, show_loading
 from fastreid_ext.data.corruption_index import SIDES
 from fastreid_ext.engine.corruption_run import USUAL_DRAWS, CorruptionRun, evaluate_corruption
 from fastreid_ext.engine.inspection import (
@@ -33,6 +33,7 @@ from fastreid_ext.ranks import read_ranks
 
 
 def main(args: argparse.Namespace) -> None:
+    show_loading()
     cfg = configuration_of_checkpoint(args)
     ranks = read_ranks()
     use_device(cfg.MODEL.DEVICE, ranks)

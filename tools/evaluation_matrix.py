@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastreid_ext.atomic import expect_writable
 from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.data.protocols import planned_runs
 from fastreid_ext.engine.inspection import shard
@@ -27,6 +28,7 @@ from fastreid_ext.evaluation.pictures.matrix import draw_heat_map, draw_shares, 
 
 
 def main(args: argparse.Namespace) -> None:
+    expect_writable(args.output, is_folder=True)
     report = run_matrix(
         planned(args),
         args.output,

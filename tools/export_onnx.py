@@ -9,7 +9,7 @@ python tools/export_onnx.py --config-file configs/demo.yml --weights demo/train/
 import argparse
 from pathlib import Path
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.command_line import short_errors, show_loading
 from fastreid_ext.deploy.feature_extractor import image_files
 from fastreid_ext.deploy.onnx_export import export_onnx
 
@@ -17,6 +17,7 @@ _CHECKED = 16
 
 
 def main(args: argparse.Namespace) -> None:
+    show_loading()
     output = args.output or Path(args.weights).with_suffix(".onnx")
     images = [args.images / name for name in image_files(args.images)] if args.images else []
     images = images[:: max(1, len(images) // _CHECKED)][:_CHECKED]

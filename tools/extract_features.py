@@ -13,7 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from fastreid_ext.command_line import short_errors
+from fastreid_ext.atomic import expect_writable
+from fastreid_ext.command_line import short_errors, show_loading
 from fastreid_ext.deploy import FeatureExtractor, write_features
 from fastreid_ext.deploy.features_file import expect_format
 from fastreid_ext.deploy.pooling import pool_features
@@ -22,7 +23,8 @@ _NAMED = 20  # unreadable images
 
 
 def main(args: argparse.Namespace) -> None:
-    expect_format(args.output)
+    expect_writable(expect_format(args.output))
+    show_loading()
     extractor = FeatureExtractor(
         args.config_file,
         args.weights,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
-from fastreid_ext.atomic import atomic_write_bytes
+from fastreid_ext.atomic import atomic_write_bytes, expect_writable
 
 FORMATS = (".npz", ".safetensors")
 
@@ -63,8 +63,7 @@ def write_features(result: ImageFeatures, path: str | Path) -> Path:
         data = buffer.getvalue()
     else:
         data = to_safetensors({"features": np.ascontiguousarray(result.features)}, metadata=texts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(path, data)
+    atomic_write_bytes(expect_writable(path), data)
     return path
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from fastreid_ext.atomic import atomic_write_bytes
+from fastreid_ext.atomic import atomic_write_bytes, expect_writable
 from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.deploy.feature_extractor import FeatureExtractor
 from fastreid_ext.deploy.load import Config
@@ -108,6 +108,7 @@ def export_onnx(
     output = Path(output)
     if output.suffix != ".onnx":
         raise ValueError(f"expected the name of a .onnx file, got {output}")
+    expect_writable(output)
     _expect_packages()
     extractor = FeatureExtractor(config, weights, device="cpu", flip=flip, overrides=overrides)
     graph = ImagesToFeatures(extractor.model, flip=extractor.flip).eval()
@@ -125,7 +126,6 @@ def export_onnx(
             f"the exported model is not the same: {report}; expected at most {tolerance:g} of the "
             "largest value; nothing was written"
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(output, data)
     return report
 

@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastreid.utils.checkpoint import Checkpointer, _strip_prefix_if_present
+from fastreid.utils.checkpoint import Checkpointer
 
 from fastreid_ext.atomic import atomic_write, atomic_write_text
 from fastreid_ext.engine.saved_weights import saved_weights
-from fastreid_ext.modeling.pretrained.files import refuse_other_content, said_of_pickle
+from fastreid_ext.modeling.pretrained.files import (
+    refuse_other_content,
+    said_of_pickle,
+    unwrapped_names,
+)
 from fastreid_ext.modeling.pretrained.matching import Matching, match
+from fastreid_ext.modeling.pretrained.older_zoo import of_today
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +60,7 @@ class AtomicCheckpointer(Checkpointer):
     ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.min_matched = min_matched
+        self.left_as_built: list[str] = []  # tensors of the model that the last file did not bring
         self.logger = logger
 
     def save(self, name: str, *, tag: bool = True, **extra: Any) -> None:
@@ -131,7 +137,15 @@ class AtomicCheckpointer(Checkpointer):
         self, path: str, weights: dict[str, torch.Tensor], min_matched: float
     ) -> Matching:
         self._convert_ndarray_to_tensor(weights)
-        _strip_prefix_if_present(weights, "module.")
+        weights = unwrapped_names(weights)
+        older = of_today(weights, saved_weights(self.model))
+        if older:
+            self.logger.info(
+                "%s has names of the older model zoo: %s",
+                path,
+                ", ".join(f"{name} -> {today}" for name, today in older.items()),
+            )
+            weights = {older.get(name, name): value for name, value in weights.items()}
         matching = match(saved_weights(self.model), weights)
         is_resume = min_matched == 1.0
         if matching.share < min_matched or (is_resume and matching.classifiers):
@@ -147,6 +161,12 @@ class AtomicCheckpointer(Checkpointer):
                 f"the model's tensors in it, got {matching.share:.0%}: {matching}; {advice}"
             )
         fitting = {name: weights[name] for name in matching.matched}
+        # Steps of batch normalisation are counted, never read.
+        self.left_as_built = sorted(
+            name
+            for name in saved_weights(self.model).keys() - fitting.keys()
+            if not name.endswith(".num_batches_tracked")
+        )
         self.model.load_state_dict(fitting, strict=False)
         return matching
 

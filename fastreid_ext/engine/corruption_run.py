@@ -16,7 +16,7 @@ from typing import Any
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.atomic import atomic_write_text, expect_writable
 from fastreid_ext.data.corrupted import TestImages, pixel_probe, test_images
 from fastreid_ext.data.corruption_file import pixel_versions, read_index, write_index
 from fastreid_ext.data.corruption_index import CorruptionIndex, Side, draw_index
@@ -99,7 +99,9 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
     if run.baseline and not run.grid:
         raise ValueError("expected --grid with --baseline: mCE compares errors in the grid")
     baseline = read_baseline(run.baseline) if run.baseline else None
-    run.output.mkdir(parents=True, exist_ok=True)
+    expect_writable(run.output, is_folder=True)
+    if run.index and not run.index.is_file():
+        expect_writable(run.index)
     images = test_images(cfg, run.dataset)
     file = run.index or run.output / _INDEX_FILE
     index = _index(file, run, images)

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from fastreid_ext.atomic import atomic_write
+from fastreid_ext.atomic import atomic_write, expect_writable
 from fastreid_ext.config import FROM_CHECKPOINT, load_config
 from fastreid_ext.config.checks import unknown_name
 from fastreid_ext.data.build import build_test_loader
@@ -149,6 +149,8 @@ def inspection(args: argparse.Namespace) -> Inspection:
     cfg = configuration_of_checkpoint(args)
     weights, dataset = checkpoint_and_test_set(cfg, args.weights, args.dataset)
     output = args.output or weights.parent / f"{args.picture}_{dataset}.png"
+    if args.features:
+        expect_writable(args.features)
     return Inspection(cfg, weights, dataset, expect_png(output), args.features)
 
 
@@ -194,7 +196,6 @@ def expect_data_set(name: str) -> str:
 
 
 def _keep(test: TestFeatures, path: Path, origin: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         np.savez(
             file,

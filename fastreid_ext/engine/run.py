@@ -12,6 +12,7 @@ from torch import nn
 
 from fastreid_ext.data.preflight import preflight
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
+from fastreid_ext.engine.read_tensors import read_by_features
 from fastreid_ext.engine.results import (
     EVALUATION_FILE,
     RESULT_FILE,
@@ -22,6 +23,7 @@ from fastreid_ext.engine.results import (
 from fastreid_ext.engine.resume import capture_random_state, restore_random_state
 from fastreid_ext.engine.setup import keep_configuration, prepare_run
 from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.modeling.pretrained.matching import first_names
 from fastreid_ext.processes import on_main_process
 
 logger = logging.getLogger(__name__)
@@ -88,13 +90,21 @@ def load_model(cfg: CfgNode, weights: str | Path) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
-        ValueError: it is damaged or of another model.
+        ValueError: it is damaged or of another model, or lacks a tensor that the features need.
     """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False  # the checkpoint holds the backbone
     model = build_model(cfg)
-    AtomicCheckpointer(model, min_matched=cfg.MODEL.MIN_WEIGHTS_MATCHED).load(str(weights))
+    checkpointer = AtomicCheckpointer(model, min_matched=cfg.MODEL.MIN_WEIGHTS_MATCHED)
+    checkpointer.load(str(weights))
+    needed = read_by_features(model, checkpointer.left_as_built, cfg.INPUT.SIZE_TEST)
+    if needed:
+        raise ValueError(
+            f"{weights} lacks {len(needed)} tensors that the features depend on"
+            f"{first_names(needed)}: they would stay random; set the MODEL keys to those of the "
+            "run that wrote it (config.yaml beside it), or choose another checkpoint"
+        )
     return model
 
 

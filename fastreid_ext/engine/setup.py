@@ -13,7 +13,7 @@ from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.env import seed_all_rng
 from fastreid.utils.logger import setup_logger
 
-from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.atomic import atomic_write_text, expect_writable
 from fastreid_ext.config import FROM_CHECKPOINT, load_config
 from fastreid_ext.config.load import merged_config
 from fastreid_ext.engine.checkpoint import TAG
@@ -61,12 +61,12 @@ def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) 
         The frozen configuration with the seed in it.
 
     Raises:
+        OSError: nothing can be written to ``OUTPUT_DIR``.
         ValueError: a run is to be continued with keys that must not change, or from a damaged
             checkpoint.
     """
     use_device(cfg.MODEL.DEVICE)
-    folder = Path(cfg.OUTPUT_DIR)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = expect_writable(cfg.OUTPUT_DIR, is_folder=True)
     _open_logs(folder)
     is_seeded = cfg.SEED >= 0
     recorded = recorded_run(folder) if resume else {}
@@ -96,7 +96,24 @@ def with_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
     """Fill in ``MODEL.HEADS.NUM_CLASSES`` where it is 0.
 
     fastreid's ``auto_scale_hyperparams`` would write ``config.yaml`` at once.
+
+    Args:
+        cfg: the configuration.
+        num_classes: identities of the training data.
+
+    Raises:
+        ValueError: the configuration has fewer classes than there are identities.
     """
+    configured = cfg.MODEL.HEADS.NUM_CLASSES
+    difference = (
+        f"MODEL.HEADS.NUM_CLASSES is {configured} but the training data have {num_classes} "
+        "identities; is it the config.yaml of a run on other data? Set it to 0, which takes the "
+        "number of the data"
+    )
+    if 0 < configured < num_classes:
+        raise ValueError(difference)
+    if configured > num_classes:
+        logger.warning("%s; the classes without images are trained as strangers", difference)
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.HEADS.NUM_CLASSES = cfg.MODEL.HEADS.NUM_CLASSES or num_classes

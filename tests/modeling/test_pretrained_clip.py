@@ -205,6 +205,24 @@ def test_imagenet_normalisation_is_told_apart(tmp_path, drawn, load):
     assert 'MODEL.PIXEL_MEAN "[122.771,116.746,104.094]"' in warning
 
 
+def test_clip_reid_was_trained_on_with_half(tmp_path, drawn, load, square):
+    """Its configurations set PIXEL_MEAN and PIXEL_STD to 0.5, not CLIP's."""
+    network = drawn(open_clip_of(quick_gelu=True))
+    weights = {
+        f"image_encoder.{name}": value for name, value in network.visual.state_dict().items()
+    }
+    weights |= {"bottleneck.weight": torch.ones(64), "prompt_learner.cls_ctx": torch.ones(5, 4, 32)}
+    torch.save(weights, tmp_path / "clip_reid.pth")
+    half = {"pixel_mean": [127.5] * 3, "pixel_std": [127.5] * 3}
+    backbone = backbone_of()
+    report = load(backbone, tmp_path / "clip_reid.pth", **half)
+    assert report.family == "clip"
+    assert not any("normalisation" in warning for warning in report.warnings)
+    torch.testing.assert_close(backbone(square)[:, :, 0, 0], network.encode_image(square))
+    report = load(backbone_of(), tmp_path / "clip_reid.pth", **CLIP_MEAN)
+    assert any('MODEL.PIXEL_MEAN "[127.5,127.5,127.5]"' in warning for warning in report.warnings)
+
+
 def test_text_tower_alone_is_refused(tmp_path, load):
     CLIPTextModel(CLIPTextConfig(**TEXT)).save_pretrained(tmp_path / "flat")
     backbone = backbone_of()

@@ -131,3 +131,18 @@ def test_fastreids_own_vit_loads_timms(tmp_path, drawn, images, load):
     square.load_state_dict(state)
     expected = square.forward_features(images)[:, 0, :, None, None]
     torch.testing.assert_close(backbone.eval()(images), expected)
+
+
+def test_transreid_was_trained_with_half(tmp_path, drawn, load):
+    """Its configurations set PIXEL_MEAN and PIXEL_STD to 0.5; DINO and MAE keep ImageNet's."""
+    network = drawn(timm_vit())
+    weights = {f"base.{name}": value for name, value in network.state_dict().items()}
+    torch.save(weights, tmp_path / "encoder.pth")
+    assert not load(backbone_of(), tmp_path / "encoder.pth").warnings
+    weights |= {"bottleneck.weight": torch.ones(24), "classifier.weight": torch.ones(5, 24)}
+    torch.save(weights, tmp_path / "transreid.pth")
+    report = load(backbone_of(), tmp_path / "transreid.pth")
+    (warning,) = report.warnings
+    assert 'add to the command: MODEL.PIXEL_MEAN "[127.5,127.5,127.5]"' in warning
+    half = {"pixel_mean": [127.5] * 3, "pixel_std": [127.5] * 3}
+    assert not load(backbone_of(), tmp_path / "transreid.pth", **half).warnings

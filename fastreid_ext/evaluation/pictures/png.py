@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fastreid_ext.atomic import atomic_write_bytes
+from fastreid_ext.atomic import atomic_write_bytes, expect_writable
 
 # Okabe and Ito, "Color Universal Design", 2008: distinguishable with any kind of colour vision.
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -49,13 +49,13 @@ def expect_png(output: Path) -> Path:
 
     Raises:
         ValueError: the name does not end in .png.
+        OSError: nothing can be written there.
     """
     if output.suffix.lower() != ".png":
         raise ValueError(f"expected the name of a .png file for the picture, got {output}")
-    return output
+    return expect_writable(output)
 
 
 def _write(data: bytes, output: Path) -> Path:
-    expect_png(output).parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(output, data)
+    atomic_write_bytes(expect_png(output), data)
     return output

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from fastreid_ext.modeling.pretrained.family import Family, Renamed, Tensors, prefix_of, split
-from fastreid_ext.modeling.pretrained.normalisation import CLIP
+from fastreid_ext.modeling.pretrained.normalisation import CLIP, HALF, Normalisation
 
 _OPENAI, _TRANSFORMERS = "class_embedding", "embeddings.class_embedding"
 _TRUNK, _TIMM = "trunk.blocks.0.attn.qkv.weight", "norm_pre.weight"
@@ -169,11 +169,17 @@ def _last_two(value: Tensor | None) -> tuple[int, ...]:
     return () if value is None else tuple(value.shape[-2:])
 
 
+def normalisations(tensors: Tensors) -> tuple[Normalisation, ...]:
+    """CLIP-ReID, whose tower is ``image_encoder.``, trains on with 0.5 instead of CLIP's."""
+    is_clip_reid = any(name.startswith("image_encoder.") for name in tensors)
+    return (HALF,) if is_clip_reid else (CLIP,)
+
+
 FAMILY = Family(
     name="clip",
     title="a CLIP (OpenAI, open_clip or transformers)",
     recognises=recognises,
     renamed=renamed,
-    normalisations=lambda tensors: (CLIP,),
+    normalisations=normalisations,
     optional=(r"^head\.",),
 )

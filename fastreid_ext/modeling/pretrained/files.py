@@ -159,10 +159,15 @@ def _unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], str, list[s
     }
     if not tensors:
         raise ValueError(f"{path} holds no weights: {_described(content)}; {_ADVICE}")
+    return unwrapped_names(tensors), wrapper, others
+
+
+def unwrapped_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off the prefixes that DDP (``module.``) and ``torch.compile`` put before all names."""
     for prefix in ("module.", "_orig_mod.", "module."):
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors, wrapper, others
+    return tensors
 
 
 def _wrapper(content: Mapping[Any, Any]) -> str | None:

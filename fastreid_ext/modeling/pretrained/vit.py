@@ -48,8 +48,13 @@ def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
 
 
 def normalisations(tensors: Tensors) -> tuple[Normalisation, ...]:
-    """A distillation token tells a DeiT, a prefix or a mask token a DINO or MAE."""
+    """A distillation token tells a DeiT, a prefix or a mask token a DINO or MAE.
+
+    TransReID, whose network is ``base.`` beside a ``bottleneck``, trains with 0.5.
+    """
     prefix = prefix_of(MARKER, tensors)
+    if prefix == "base." and any(name.startswith("bottleneck.") for name in tensors):
+        return (HALF,)
     tells = any(f"{prefix}{name}" in tensors for name in ("dist_token", "mask_token"))
     return (IMAGENET,) if prefix or tells else (HALF, IMAGENET)
 

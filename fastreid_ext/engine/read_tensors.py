@@ -1,0 +1,40 @@
+"""Which tensors of a model its features depend on."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fastreid_ext.engine.modes import modes_kept
+from fastreid_ext.evaluation.features import batch_features
+
+
+def read_by_features(model: nn.Module, names: Sequence[str], size: Sequence[int]) -> list[str]:
+    """Return those of some tensors that the features of an image depend on.
+
+    Each is set to NaN in turn; if a feature becomes NaN, it was read. That holds for any
+    architecture, and leaves out classifiers, queues and the like without knowing their names.
+
+    Args:
+        model: of any architecture; its tensors and modes are put back.
+        names: tensors to ask for, by their names in ``state_dict``.
+        size: height and width in pixels of an image, ``INPUT.SIZE_TEST``.
+    """
+    if not names:
+        return []
+    state = model.state_dict()
+    floats = [name for name in names if state[name].is_floating_point()]
+    device = next(model.parameters()).device
+    images = torch.full((1, 3, *size), 127.0, device=device)
+    with modes_kept(model), torch.no_grad():
+        model.eval()
+        return [name for name in floats if _is_read(model, state[name], images)]
+
+
+def _is_read(model: nn.Module, tensor: Tensor, images: Tensor) -> bool:
+    kept = tensor.clone()
+    tensor.fill_(torch.nan)
+    try:
+        return bool(batch_features(model, {"images": images.clone()}, flip=False).isnan().any())
+    finally:
+        tensor.copy_(kept)
