@@ -28,13 +28,18 @@ def read_by_features(model: nn.Module, names: Sequence[str], size: Sequence[int]
     images = torch.full((1, 3, *size), 127.0, device=device)
     with modes_kept(model), torch.no_grad():
         model.eval()
-        return [name for name in floats if _is_read(model, state[name], images)]
+        before = _nan_features(model, images)  # of weights that diverged
+        return [name for name in floats if (_with_nan(model, state[name], images) & ~before).any()]
 
 
-def _is_read(model: nn.Module, tensor: Tensor, images: Tensor) -> bool:
+def _nan_features(model: nn.Module, images: Tensor) -> Tensor:
+    return batch_features(model, {"images": images.clone()}, flip=False).isnan()
+
+
+def _with_nan(model: nn.Module, tensor: Tensor, images: Tensor) -> Tensor:
     kept = tensor.clone()
     tensor.fill_(torch.nan)
     try:
-        return bool(batch_features(model, {"images": images.clone()}, flip=False).isnan().any())
+        return _nan_features(model, images)
     finally:
         tensor.copy_(kept)
