@@ -25,6 +25,7 @@ from fastreid_ext.config.generation_checks import generation_names, generation_p
 from fastreid_ext.config.pretrained import FAMILY_NAMES, pretrained_problems
 from fastreid_ext.config.pretraining import pretraining_problems
 from fastreid_ext.config.robust import PRETRAINING_LOSSES, VIEW_LOSSES, robust_problems
+from fastreid_ext.registries import LOSS_REGISTRY, SAMPLER_REGISTRY, registered_names
 
 # What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
 _BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", *VIEW_LOSSES)
@@ -80,6 +81,9 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> str:
 
 def _names(cfg: CfgNode) -> list[str]:
     losses = LOSSES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.LOSSES.NAME)
+    if cfg.MODEL.META_ARCHITECTURE not in PRETRAINING_LOSSES:
+        losses = (*losses, *set(registered_names(LOSS_REGISTRY)) - set(_BASELINE_LOSSES))
+    samplers = {*SAMPLERS, *registered_names(SAMPLER_REGISTRY)}
     datasets = data_set_names(cfg)
     table: Sequence[tuple[str, Iterable[str], Iterable[str]]] = (
         ("MODEL.META_ARCHITECTURE", [cfg.MODEL.META_ARCHITECTURE], _registered(META_ARCH_REGISTRY)),
@@ -88,7 +92,7 @@ def _names(cfg: CfgNode) -> list[str]:
         ("MODEL.LOSSES.NAME", cfg.MODEL.LOSSES.NAME, losses),
         ("DATASETS.NAMES", cfg.DATASETS.NAMES, datasets),
         ("DATASETS.TESTS", cfg.DATASETS.TESTS, datasets),
-        ("DATALOADER.SAMPLER_TRAIN", [cfg.DATALOADER.SAMPLER_TRAIN], SAMPLERS),
+        ("DATALOADER.SAMPLER_TRAIN", [cfg.DATALOADER.SAMPLER_TRAIN], samplers),
         ("SOLVER.OPT", [cfg.SOLVER.OPT], _optimizers()),
         ("SOLVER.SCHED", [cfg.SOLVER.SCHED], SCHEDULERS),
         ("SOLVER.AMP.DTYPE", [cfg.SOLVER.AMP.DTYPE], ("float16", "bfloat16")),
@@ -126,7 +130,7 @@ def _optimizers() -> list[str]:
 
 def _ranges(cfg: CfgNode) -> list[str]:
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    generated = cfg.DATASETS.GENERATED
+    generated, clean = cfg.DATASETS.GENERATED, cfg.INPUT.CLEAN_VIEW.SIZE
     needs_identities = cfg.DATALOADER.SAMPLER_TRAIN in (
         "NaiveIdentitySampler",
         "BalancedIdentitySampler",
@@ -162,6 +166,12 @@ def _ranges(cfg: CfgNode) -> list[str]:
         (
             0 <= cfg.MODEL.MIN_WEIGHTS_MATCHED <= 1,
             f"expected MODEL.MIN_WEIGHTS_MATCHED in [0, 1], got {cfg.MODEL.MIN_WEIGHTS_MATCHED}",
+        ),
+        (
+            len(cfg.INPUT.CLEAN_VIEW.SIZE) in (0, 2)
+            and all(n > 0 for n in cfg.INPUT.CLEAN_VIEW.SIZE),
+            "expected INPUT.CLEAN_VIEW.SIZE [height, width] in pixels, or [] for none, got "
+            f"{clean}",
         ),
         (
             cfg.SOLVER.ITERS_PER_EPOCH >= 0,

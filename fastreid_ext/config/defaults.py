@@ -58,6 +58,11 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     # training are of the model itself.
     cfg.SOLVER.EMA.DECAY = 0.0
 
+    cfg.INPUT.CLEAN_VIEW = CN()
+    # Height and width in pixels of a second view of each training image, not augmented, in the
+    # batch as clean_images (float32, [0, 255]); [] = none.
+    cfg.INPUT.CLEAN_VIEW.SIZE = []
+
     # Folder that holds the data sets. "": the environment's FASTREID_DATASETS, or ./datasets, as
     # fastreid.
     cfg.DATASETS.ROOT = ""

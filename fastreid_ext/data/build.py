@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data import samplers as host
 from fastreid.utils import comm
+from numpy.typing import NDArray
 from PIL import Image
 
-from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
 from fastreid_ext.data.dataset import PersonDataset, read_rgb
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, batch_problems
@@ -20,27 +21,47 @@ from fastreid_ext.data.loaders import BatchStep, PersonLoader, TrainLoader
 from fastreid_ext.data.mixing import MixedBatches
 from fastreid_ext.data.packed import PackedImages
 from fastreid_ext.data.packing import packed_images
-from fastreid_ext.data.samplers import ResumableSampler, Stream, fastreid_stream, once_per_identity
-from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
+from fastreid_ext.data.samplers import ChosenImages, ResumableSampler, Stream, named_stream
+from fastreid_ext.data.sources import (
+    TrainingItems,
+    modalities_of,
+    query_and_gallery,
+    training_items,
+)
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.fast_path import paint_steps
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
+from fastreid_ext.data.transforms.one_pass import ResizeOnly
 
 logger = logging.getLogger(__name__)
 
 
-def build_train_loader(cfg: CfgNode) -> TrainLoader:
+def build_train_loader(
+    cfg: CfgNode,
+    training: TrainingItems | None = None,
+    *,
+    name: str = "train",
+    transform: Callable[..., Any] | None = None,
+) -> TrainLoader:
     """Return the endless training loader of this process.
 
     Order and augmentation depend on ``loader.seed`` and the iteration only, not on the number of
     workers. ``loader.seed`` is cfg.SEED, or random (the same on all processes) if that is -1.
 
+    Args:
+        cfg: configuration.
+        training: training images, e.g. ``TrainingItems.given(items)``; None = those of
+            ``DATASETS.NAMES``.
+        name: name of these images in ``DATALOADER.PACKED_CACHE``.
+        transform: what maps an image to a tensor, see
+            :class:`~fastreid_ext.data.dataset.PersonDataset`; None = the keys of ``INPUT``.
+
     Raises:
         FileNotFoundError: a data set is missing.
         ValueError: the images cannot fill the batches the configuration asks for.
     """
-    training = training_items(cfg)
-    dataset = _dataset(cfg, "train", training.items, is_train=True)
+    training = training_items(cfg) if training is None else training
+    dataset = _training_set(cfg, name, training, transform)
     seed = cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed())
     world_size = comm.get_world_size()
     stream = _stream(cfg, training, world_size)
@@ -59,7 +80,23 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         device=cfg.MODEL.DEVICE,
         batch_steps=_batch_steps(cfg, is_train=True),
+        stream_of=functools.partial(_stream_of_labels, cfg, training, world_size),
     )
+
+
+def build_items_loader(
+    cfg: CfgNode, items: Sequence[AnyItem], *, name: str = "items"
+) -> PersonLoader:
+    """Return this process's share of given images, once, in their order, as a test set is loaded.
+
+    Args:
+        cfg: configuration.
+        items: (path, pid, camid) of each image, pids and camids all strings or all numbers; of
+            strings the batches hold numbers in the order of the sorted names.
+        name: name of these images in ``DATALOADER.PACKED_CACHE``.
+    """
+    arrays = ItemArrays.of(items)
+    return _whole_loader(cfg, _test_set(cfg, name, arrays, is_named=arrays.pid_names is not None))
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, int]:
@@ -70,8 +107,13 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, in
         ValueError: it has no queries or no gallery.
     """
     items, num_query = query_and_gallery(cfg, dataset_name)
-    dataset = _dataset(cfg, dataset_name, items, is_train=False)
-    loader = PersonLoader(
+    dataset = _test_set(cfg, dataset_name, items)
+    dataset.modalities = modalities_of(dataset_name, items.paths)
+    return _whole_loader(cfg, dataset), num_query
+
+
+def _whole_loader(cfg: CfgNode, dataset: PersonDataset) -> PersonLoader:
+    return PersonLoader(
         dataset,
         host.InferenceSampler(len(dataset)),
         batch_size=max(cfg.TEST.IMS_PER_BATCH // comm.get_world_size(), 1),
@@ -80,7 +122,6 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, in
         device=cfg.MODEL.DEVICE,
         batch_steps=_batch_steps(cfg, is_train=False),
     )
-    return loader, num_query
 
 
 def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
@@ -111,13 +152,22 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
         raise ValueError("; ".join(problems))
     if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
         return mixed_batches(cfg, training, world_size)
-    batch_size, instances = cfg.SOLVER.IMS_PER_BATCH // world_size, cfg.DATALOADER.NUM_INSTANCE
-    name = cfg.DATALOADER.SAMPLER_TRAIN
-    if name == ONCE_PER_IDENTITY:
-        return once_per_identity(
-            training.items, batch_size=batch_size, instances=instances, world_size=world_size
+    batch_size = cfg.SOLVER.IMS_PER_BATCH // world_size
+    return named_stream(cfg, training.items, batch_size=batch_size, world_size=world_size)
+
+
+def _stream_of_labels(
+    cfg: CfgNode, training: TrainingItems, world_size: int, labels: NDArray[np.integer]
+) -> Stream:
+    """Return the order of the images whose label is not -1, by the sampler on these labels."""
+    if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
+        raise ValueError(
+            "expected DATASETS.GENERATED.BATCH_SHARE 0 where training images get new labels, got "
+            f"{cfg.DATASETS.GENERATED.BATCH_SHARE:g}; the share is of the labels they came with"
         )
-    return fastreid_stream(name, training.items, batch_size=batch_size, instances=instances)
+    kept = np.flatnonzero(labels >= 0)
+    items = training.items.with_pids(labels).take(kept)
+    return ChosenImages(_stream(cfg, TrainingItems.given(items), world_size), kept)
 
 
 def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:
@@ -135,11 +185,30 @@ def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> Mix
     )
 
 
-def _dataset(cfg: CfgNode, name: str, items: Sequence[AnyItem], *, is_train: bool) -> PersonDataset:
-    items = ItemArrays.of(items)
-    read = image_reader(cfg, name, items.paths)
-    transform = build_transforms(cfg, is_train=is_train)
-    return PersonDataset(items, transform, relabel=is_train, read=read)
+def _training_set(
+    cfg: CfgNode, name: str, training: TrainingItems, transform: Callable[..., Any] | None
+) -> PersonDataset:
+    size = cfg.INPUT.CLEAN_VIEW.SIZE
+    return PersonDataset(
+        training.items,
+        build_transforms(cfg, is_train=True) if transform is None else transform,
+        relabel=True,
+        read=image_reader(cfg, name, training.items.paths),
+        domains=training.domains,
+        modalities=training.modalities,
+        clean=ResizeOnly((int(size[0]), int(size[1]))) if size else None,
+    )
+
+
+def _test_set(
+    cfg: CfgNode, name: str, items: ItemArrays, *, is_named: bool = False
+) -> PersonDataset:
+    return PersonDataset(
+        items,
+        build_transforms(cfg, is_train=False),
+        relabel=is_named,
+        read=image_reader(cfg, name, items.paths),
+    )
 
 
 def image_reader(cfg: CfgNode, name: str, paths: Sequence[str]) -> Callable[[str], Any]:

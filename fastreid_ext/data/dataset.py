@@ -6,11 +6,12 @@ import os
 import random
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from fastreid.data.common import CommDataset
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch.utils.data import get_worker_info
 
@@ -18,8 +19,23 @@ from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
 from fastreid_ext.data.samplers import Draw
 
 
+class Origin(NamedTuple):
+    """Where an image comes from.
+
+    Attributes:
+        domain: place of its data set in ``DATASETS.NAMES``; 0 in tests.
+        modality: 0 visible, 1 infrared.
+    """
+
+    domain: int
+    modality: int
+
+
 class PersonDataset(CommDataset):
     """Images with the keys of fastreid's dataset: images, targets, camids, img_paths.
+
+    Samples also have ``domains`` and ``modalities``, the parts of :class:`Origin` as ints, and with
+    ``clean`` the image without augmentation as ``clean_images``.
 
     ``images`` are what ``transform`` returns, with fastreid's transforms float (3, H, W) RGB in
     [0, 255]; ``targets`` and ``camids`` are Python ints (its collator turns numpy's into None).
@@ -39,9 +55,13 @@ class PersonDataset(CommDataset):
         transform: maps what ``read`` returns to a tensor, or to a dict of "images" and whatever
             else the sample gets. It may draw from the process-wide generators of ``random``, numpy
             and torch; one with an attribute ``generator`` (of torch) draws from that alone, which
-            saves the seeding of the others. Either is seeded for each draw.
+            saves the seeding of the others. Either is seeded for each draw. One with a true
+            attribute ``takes_origin`` is called with the image and its :class:`Origin`.
         relabel: True for training.
         read: maps a path to an image.
+        domains: (N,) int, domain of each image; None = 0.
+        modalities: (N,) int, modality of each image; None = visible.
+        clean: maps what ``read`` returns to a tensor of its own size, without random numbers.
     """
 
     def __init__(
@@ -51,6 +71,9 @@ class PersonDataset(CommDataset):
         *,
         relabel: bool,
         read: Callable[[str], Any] | None = None,
+        domains: NDArray[np.integer] | None = None,
+        modalities: NDArray[np.integer] | None = None,
+        clean: Callable[[Any], torch.Tensor] | None = None,
     ) -> None:
         # Not fastreid's __init__: it keeps a dict entry per identity in each loader worker.
         self.img_items = ItemArrays.of(items)
@@ -61,29 +84,52 @@ class PersonDataset(CommDataset):
         self.targets = targets if relabel else self.img_items.pids
         self.camids = camids if relabel else self.img_items.camids
         self.read = read_rgb if read is None else read
+        self.domains = domains
+        self.modalities = modalities
+        self.clean = clean
+
+    def set_targets(self, labels: NDArray[np.integer]) -> None:
+        """Give the images other classes.
+
+        Args:
+            labels: (N,) classes counted from 0; -1 for images that no batch will hold.
+        """
+        self.targets = labels
+        self.pids = np.arange(int(labels.max(initial=-1)) + 1)
+
+    def origin(self, index: int) -> Origin:
+        """Return where an image comes from."""
+        domain = 0 if self.domains is None else int(self.domains[index])
+        modality = 0 if self.modalities is None else int(self.modalities[index])
+        return Origin(domain, modality)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read and transform one image; a :class:`Draw` also decides the augmentation."""
         path = self.img_items.paths[index]
         image = self.read(path)
+        origin = self.origin(index)
+        given = (image, origin) if getattr(self.transform, "takes_origin", False) else (image,)
         if isinstance(index, Draw):
-            made = _transformed(self.transform, image, index)
+            made = _transformed(self.transform, given, index)
         else:
-            made = self.transform(image)
+            made = self.transform(*given)
         target, camid = int(self.targets[index]), int(self.camids[index])
         sample = {"images": None, "targets": target, "camids": camid, "img_paths": path}
+        sample |= {"domains": origin.domain, "modalities": origin.modality}
+        if self.clean is not None:
+            sample["clean_images"] = self.clean(image)
         if isinstance(index, Draw):
             sample["seeds"] = batch_seed(index)
         return sample | (made if isinstance(made, Mapping) else {"images": made})
 
 
-def _transformed(transform: Callable[[Any], Any], image: Any, draw: Draw) -> Any:
+def _transformed(transform: Callable[..., Any], given: tuple[Any, ...], draw: Draw) -> Any:
     own = getattr(transform, "generator", None)
     if own is not None:
         own.manual_seed(_seeds(draw.seed, draw.number)[1])
-        return transform(image)
+        return transform(*given)
     with random_numbers_of(draw):
-        return transform(image)
+        return transform(*given)
 
 
 def batch_seed(draw: Draw) -> int:

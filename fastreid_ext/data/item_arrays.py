@@ -220,6 +220,10 @@ class ItemArrays(Sequence[AnyItem]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def with_pids(self, pids: NDArray[np.integer]) -> "ItemArrays":
+        """Return the same images with other identities, (N,) numbers in place of names."""
+        return ItemArrays(self.paths, np.asarray(pids), self.camids, None, self.cam_names)
+
     def dense_pids(self) -> tuple[NDArray[np.integer], Sequence[str] | NDArray[np.integer]]:
         """Return the class of each image, counted from 0, and the sorted names of the classes."""
         return _dense(self.pids, self.pid_names)

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from fastreid_ext.data.dataset import collate
-from fastreid_ext.data.samplers import ResumableSampler
+from fastreid_ext.data.samplers import ResumableSampler, Stream
 
 Batch = dict[str, Any]
 # Maps a batch on its device to another.
@@ -78,6 +80,7 @@ class TrainLoader(PersonLoader):
         num_workers: loader processes; 0 loads in this process.
         device: where the batches go.
         batch_steps: what else happens to a batch there.
+        stream_of: maps (N,) labels to the order of the images, for :meth:`relabel`.
     """
 
     def __init__(
@@ -90,9 +93,13 @@ class TrainLoader(PersonLoader):
         num_workers: int,
         device: str,
         batch_steps: Sequence[BatchStep] = (),
+        stream_of: Callable[[NDArray[np.integer]], Stream] | None = None,
     ) -> None:
         self.draws = draws
         self.draws_per_iteration = batch_size * world_size
+        self._stream_of = stream_of
+        self._labels: NDArray[np.integer] | None = None
+        self._relabelled_at = 0
         super().__init__(
             dataset,
             draws,
@@ -118,6 +125,51 @@ class TrainLoader(PersonLoader):
         if seed is not None:
             self.draws.seed = seed
         self.draws.skip_to(iteration * self.draws_per_iteration)
+
+    def relabel(self, labels: Sequence[int] | NDArray[np.integer], iteration: int) -> None:
+        """Give the images other identities from an iteration on.
+
+        The configured sampler orders the images by their new identities, from its first index.
+        Draws keep counting, so augmentations do not repeat. Batches that workers have loaded keep
+        the old labels: start a new ``iter`` (``Trainer.relabel`` does).
+
+        Args:
+            labels: (N,) new identities counted from 0, equal on all processes; -1 leaves an image
+                out.
+            iteration: iteration of the run, from 0, that is the first with these labels.
+
+        Raises:
+            ValueError: the number of labels is wrong, or the sampler cannot fill its batches.
+        """
+        labels = np.asarray(labels, np.int64)
+        if labels.shape != (len(self.dataset),):
+            raise ValueError(
+                f"expected a label for each of {len(self.dataset)} training images, got an array "
+                f"of shape {labels.shape}; give -1 to images that are left out"
+            )
+        if self._stream_of is None:
+            raise ValueError("expected a loader of build_train_loader to relabel, got another one")
+        stream = self._stream_of(labels)
+        self.dataset.set_targets(labels)
+        self.draws.begin(stream, iteration * self.draws_per_iteration)
+        self._labels = labels
+        self._relabelled_at = iteration
+        self.start_at(iteration)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the labels of :meth:`relabel` and since when they hold; {} without."""
+        if self._labels is None:
+            return {}
+        return {"labels": torch.from_numpy(self._labels), "relabelled_at": self._relabelled_at}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the labels of a checkpoint; the training images must be the same.
+
+        Raises:
+            ValueError: as :meth:`relabel`.
+        """
+        if state:
+            self.relabel(state["labels"].numpy(), state["relabelled_at"])
 
 
 # Words of torch's errors about a loader process that is gone.
@@ -150,8 +202,9 @@ def _after(steps: Iterable[BatchStep], batch: Batch) -> Batch:
 
 def _float_images(batch: Batch) -> Batch:
     """Make uint8 images float32, as the models expect them; others stay as they are."""
-    images = batch["images"]
-    return {**batch, "images": images.float()} if images.dtype == torch.uint8 else batch
+    names = [name for name in ("images", "clean_images") if name in batch]
+    uint8 = {name: batch[name].float() for name in names if batch[name].dtype == torch.uint8}
+    return {**batch, **uint8} if uint8 else batch
 
 
 def _ahead_on_gpu(

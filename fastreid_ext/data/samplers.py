@@ -12,17 +12,23 @@ an order of their own (:mod:`fastreid_ext.data.large_samplers`).
 """
 
 import functools
+import hashlib
 import itertools
+import struct
 import types
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import torch
+from fastreid.config import CfgNode
 from fastreid.data import samplers as host
 from fastreid.utils import comm
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
+from fastreid_ext.config.checks import unknown_name
 from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.data.large_samplers import (
     LargeBalanced,
@@ -32,6 +38,7 @@ from fastreid_ext.data.large_samplers import (
     ShuffledImages,
     is_large,
 )
+from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
 # (image path, person, camera), as fastreid's samplers expect it.
 Item = tuple[str, str, str]
@@ -66,6 +73,9 @@ class Draw(int):
 class ResumableSampler(Sampler):
     """This process's share of a stream, from any draw on.
 
+    Draws are numbered through the whole run, also across a change of the stream (:meth:`begin`), so
+    that no two draws have the same augmentation.
+
     Args:
         stream: the indices for a seed.
         seed: seed of the run, >= 0; the same on all processes.
@@ -79,6 +89,18 @@ class ResumableSampler(Sampler):
         self._rank = rank
         self._world_size = world_size
         self._skipped = 0
+        self._begin = 0
+
+    def begin(self, stream: Stream, draw: int) -> None:
+        """Take the indices from another stream from a draw on.
+
+        Args:
+            stream: the indices for a seed.
+            draw: number, in the whole run, of the draw that is the first of the stream. The stream
+                gets a seed of its own, made of the run's and this number.
+        """
+        self._stream = stream
+        self._begin = draw
 
     def skip_to(self, draw: int) -> None:
         """Let the next iteration begin at a draw.
@@ -87,23 +109,58 @@ class ResumableSampler(Sampler):
             draw: draws of the whole stream, over all processes, to leave out: finished iterations
                 times the batch size of all processes together.
         """
-        if draw < 0:
-            raise ValueError(f"expected a number of draws >= 0, got {draw}")
+        if draw < self._begin:
+            raise ValueError(f"expected a number of draws >= {self._begin}, got {draw}")
         self._skipped = draw
 
     def __iter__(self) -> Iterator[Draw]:
         """Yield the draws of this process, without end."""
         seed = self.seed
-        numbered = enumerate(self._entered(seed), self._skipped)
+        numbered = enumerate(self._entered(_seed_of_stream(seed, self._begin)), self._skipped)
         for number, index in itertools.islice(numbered, self._rank, None, self._world_size):
             yield Draw(index, number, seed)
 
     def _entered(self, seed: int) -> Iterator[int]:
         """Return the stream from the first draw that is not left out."""
-        from_draw = getattr(self._stream, "from_draw", None)
-        if from_draw is not None:
-            return from_draw(seed, self._skipped)
-        return itertools.islice(self._stream(seed), self._skipped, None)
+        return from_draw(self._stream, seed, self._skipped - self._begin)
+
+
+def from_draw(stream: Stream, seed: int, draw: int) -> Iterator[int]:
+    """Return the indices of a stream from its draw number ``draw`` on."""
+    enter = getattr(stream, "from_draw", None)
+    if enter is not None:
+        return enter(seed, draw)
+    return itertools.islice(stream(seed), draw, None)
+
+
+def _seed_of_stream(seed: int, begin: int) -> int:
+    """Return the seed, in [0, 2^31), of a stream that begins at a draw; the run's own at 0."""
+    if begin == 0:
+        return seed
+    place = struct.pack("<QQ", seed, begin)
+    digest = hashlib.blake2b(place, digest_size=4, person=b"stream").digest()
+    return int.from_bytes(digest) >> 1
+
+
+class ChosenImages:
+    """The stream of another one's indices into a choice of images.
+
+    Args:
+        stream: indices into ``places``, for a seed.
+        places: (n,) int, places of the chosen images among all.
+    """
+
+    def __init__(self, stream: Stream, places: NDArray[np.integer]) -> None:
+        self._stream = stream
+        self._places = places
+
+    def __call__(self, seed: int) -> Iterator[int]:
+        """Yield places without end."""
+        return self.from_draw(seed, 0)
+
+    def from_draw(self, seed: int, draw: int) -> Iterator[int]:
+        """Yield places from a draw of the stream on."""
+        return (int(self._places[index]) for index in from_draw(self._stream, seed, draw))
 
 
 def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instances: int) -> Stream:
@@ -180,6 +237,58 @@ def once_per_identity(
     if is_large(arrays):
         return LargeOncePerIdentity(arrays, **kwargs)
     return OncePerIdentity(arrays.dense_pids()[0].tolist(), **kwargs)
+
+
+def named_stream(cfg: CfgNode, items: ItemArrays, *, batch_size: int, world_size: int) -> Stream:
+    """Return the stream of the sampler that ``DATALOADER.SAMPLER_TRAIN`` names.
+
+    An entry of ``SAMPLER_REGISTRY`` is called with these same arguments.
+
+    Args:
+        cfg: configuration; a sampler may read keys of its own.
+        items: training images, a sequence of (path, pid, camid).
+        batch_size: images in the batch of one process.
+        world_size: number of processes. The stream holds their draws in turn: with two processes,
+            draws 0, 2, 4, ... are the first one's.
+
+    Raises:
+        ValueError: the sampler is not registered.
+    """
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    known = registered_names(SAMPLER_REGISTRY)
+    if name not in known:
+        raise ValueError(unknown_name("DATALOADER.SAMPLER_TRAIN", name, known))
+    return SAMPLER_REGISTRY.get(name)(cfg, items, batch_size=batch_size, world_size=world_size)
+
+
+def _register(name: str, make: Callable[[CfgNode, ItemArrays, int, int], Stream]) -> None:
+    def build(cfg: CfgNode, items: ItemArrays, *, batch_size: int, world_size: int) -> Stream:
+        return make(cfg, items, batch_size, world_size)
+
+    build.__name__ = name
+    SAMPLER_REGISTRY.register(build)
+
+
+def _register_host_sampler(name: str) -> None:
+    _register(
+        name,
+        lambda cfg, items, batch_size, _: fastreid_stream(
+            name, items, batch_size=batch_size, instances=cfg.DATALOADER.NUM_INSTANCE
+        ),
+    )
+
+
+for _name in _HOST_SAMPLERS:
+    _register_host_sampler(_name)
+_register(
+    ONCE_PER_IDENTITY,
+    lambda cfg, items, batch_size, world_size: once_per_identity(
+        items,
+        batch_size=batch_size,
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+        world_size=world_size,
+    ),
+)
 
 
 class OncePerIdentity:

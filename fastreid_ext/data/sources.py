@@ -14,6 +14,7 @@ import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
+from numpy.typing import NDArray
 
 from fastreid_ext.config.data_settings import (
     GENERATED,
@@ -22,7 +23,7 @@ from fastreid_ext.config.data_settings import (
     own_sets,
     register_own_sets,
 )
-from fastreid_ext.data.item_arrays import ItemArrays
+from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
 from fastreid_ext.data.subsets import named_items, read_subset, subset_items, write_subset
 
 # What fastreid's classes look for below DATASETS.ROOT, for the error when it is missing.
@@ -55,11 +56,31 @@ class TrainingItems:
         items: the images.
         parts: data set of DATASETS.NAMES and number of its images, in the order of ``items``.
         subsets: what DATASETS.SUBSET left of each set.
+        modalities: (N,) int, 0 visible and 1 infrared; None = all visible.
     """
 
     items: ItemArrays
     parts: list[tuple[str, int]]
     subsets: list[str] = field(default_factory=list)
+    modalities: NDArray[np.int8] | None = None
+
+    @classmethod
+    def given(cls, items: Iterable[AnyItem], name: str = "given") -> "TrainingItems":
+        """Return training images that no registered data set lists.
+
+        Args:
+            items: tuples (path, pid, camid); pids and camids are all strings or all numbers.
+            name: what the log calls them.
+        """
+        arrays = ItemArrays.of(items)
+        return cls(arrays, [(name, len(arrays))])
+
+    @property
+    def domains(self) -> NDArray[np.int16]:
+        """(N,) places of the images' data sets among the names, each name counted once."""
+        names = list(dict.fromkeys(name for name, _ in self.parts))
+        places = np.array([names.index(name) for name, _ in self.parts], np.int16)
+        return np.repeat(places, [count for _, count in self.parts])
 
     @property
     def source(self) -> list[str]:
@@ -100,7 +121,33 @@ def training_items(cfg: CfgNode) -> TrainingItems:
         (name, len(items)) for name, (items, _) in zip(cfg.DATASETS.NAMES, splits, strict=True)
     ]
     subsets = [said for _, said in splits if said]
-    return TrainingItems(ItemArrays.joined([items for items, _ in splits]), parts, subsets)
+    joined = ItemArrays.joined([items for items, _ in splits])
+    return TrainingItems(joined, parts, subsets, _modalities(parts, joined.paths))
+
+
+def modalities_of(name: str, paths: Sequence[str]) -> NDArray[np.int8] | None:
+    """Return the modality of each image of a data set, 0 visible or 1 infrared.
+
+    A data set with infrared images has a static method ``modality_of(path)``; None without.
+    """
+    rule = getattr(DATASET_REGISTRY.get(name), "modality_of", None)
+    return None if rule is None else np.fromiter(map(rule, paths), np.int8, len(paths))
+
+
+def _modalities(parts: list[tuple[str, int]], paths: Sequence[str]) -> NDArray[np.int8] | None:
+    found = []
+    begin = 0
+    for name, count in parts:
+        found.append(modalities_of(name, paths[begin : begin + count]))
+        begin += count
+    if all(modalities is None for modalities in found):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(count, np.int8) if modalities is None else modalities
+            for modalities, (_, count) in zip(found, parts, strict=True)
+        ]
+    )
 
 
 def training_split(cfg: CfgNode, name: str) -> tuple[ItemArrays, Path, str]:

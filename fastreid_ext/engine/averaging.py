@@ -1,4 +1,4 @@
-"""An exponential moving average of the model, beside any training."""
+"""An exponential moving average of the model, updated by a hook during any training."""
 
 import logging
 from typing import Any

@@ -82,11 +82,21 @@ def describe(losses: dict[str, float], batch: dict[str, Any]) -> str:
     if is_finite(losses):
         return ""
     terms = ", ".join(f"{name} = {value:g}" for name, value in losses.items())
-    paths = batch.get("img_paths", [])
-    bad_pixels = [
-        path
-        for path, image in zip(paths, batch["images"], strict=False)
-        if not torch.isfinite(image).all()
-    ]
+    paths: list[str] = []
+    bad_pixels: list[str] = []
+    for part in _batches_in(batch):
+        paths += part["img_paths"]
+        bad_pixels += [
+            path
+            for path, image in zip(part["img_paths"], part["images"], strict=False)
+            if not torch.isfinite(image).all()
+        ]
     pixels = f"; pixels are not finite in: {', '.join(bad_pixels)}" if bad_pixels else ""
     return f"{terms}{pixels}; images of the batch: {', '.join(paths)}"
+
+
+def _batches_in(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the batch, or those of several loaders in it."""
+    if "img_paths" in batch:
+        return [batch]
+    return [part for part in batch.values() if isinstance(part, dict) and "img_paths" in part]

@@ -21,7 +21,7 @@ from torch import nn
 from fastreid_ext.config.checks import unknown_name
 
 Group = dict[str, Any]
-_OWN_KEYS = ("name", "lr_factor", "weight_decay")  # what an entry may hold beside optimizer options
+_OWN_KEYS = ("name", "lr_factor", "weight_decay")  # keys of an entry that are no optimizer options
 _FLAT_KEYS = {"params", "freeze_status", "lr", "weight_decay"}  # what a flat buffer can tell apart
 
 

@@ -35,12 +35,13 @@ class UnfitDataError(ValueError):
     exit_code = 2  # of the command; see fastreid_ext.command_line
 
 
-def train(cfg: CfgNode, resume: bool = False) -> Results:
+def train(cfg: CfgNode, resume: bool = False, *, kind: type[Trainer] = Trainer) -> Results:
     """Train as the configuration says and write ``result.json`` into its ``OUTPUT_DIR``.
 
     Args:
         cfg: checked configuration, see ``fastreid_ext.config.load_config``.
         resume: continue from the last checkpoint in ``OUTPUT_DIR`` if there is one.
+        kind: trainer, a project's own where its step or hooks differ.
 
     Returns:
         Percentages by test set and metric, of the last evaluation; {} where nothing is evaluated
@@ -52,7 +53,7 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
     began = time.perf_counter()
     cfg = prepare_run(cfg, resume=resume)
     _check_data(cfg)
-    trainer = Trainer(cfg)
+    trainer = kind(cfg)
     trainer.resume_or_load(resume)
     keep_configuration(trainer.cfg)
     results = by_test_set(cfg, trainer.train())

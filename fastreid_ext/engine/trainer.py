@@ -6,16 +6,18 @@ meta-architecture, the losses and the data.
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import EventWriter
 from fastreid.utils.precision_bn import get_bn_modules
+from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
@@ -47,15 +49,15 @@ from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.engine.test_sets import evaluate_test_sets
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
-from fastreid_ext.modeling.meta_arch import add_view_losses
+from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
 from fastreid_ext.processes import meet
 
 logger = logging.getLogger(__name__)
 
-# What a checkpoint holds beside the checkpointables.
+# Keys of a checkpoint that no checkpointable may have.
 _OTHER_KEYS = {
     *("model", "epoch", "iteration", "skipped_steps", "run", "metric", "best_metric"),
-    "random_states",
+    *("loader", "config", "evaluation_pending", "random_states"),
 }
 
 
@@ -153,6 +155,25 @@ class Trainer(DefaultTrainer):
         super().after_train()
         self._trainer.stop()
 
+    def relabel(self, labels: Sequence[int] | NDArray[np.integer], *, of: str = "") -> None:
+        """Give the training images other identities from the next step on.
+
+        For hooks between epochs; the labels are in the checkpoint. Loader workers are restarted.
+
+        Args:
+            labels: (N,) identities counted from 0, equal on all processes; -1 leaves an image out.
+            of: name of the loader, where there are several
+                (:class:`~fastreid_ext.data.joined.JoinedLoaders`).
+
+        Raises:
+            ValueError: the number of labels is wrong, or the sampler cannot fill its batches.
+        """
+        loader = self.data_loader.loaders[of] if of else self.data_loader
+        self._trainer.stop()
+        loader.relabel(labels, self.iter)
+        self.data_loader.start_at(self.iter)
+        self._trainer.start()
+
     def run_step(self) -> None:
         """Run one step; see :class:`fastreid_ext.engine.step.TrainingStep`."""
         self.step_applied = self._trainer.run(self.iter)
@@ -177,6 +198,7 @@ class Trainer(DefaultTrainer):
         self._evaluation_pending = extra.get("evaluation_pending", False) and self._evaluates()
         self._trainer.non_finite.skipped = extra.get("skipped_steps", 0)
         self._identity.warn_about_differences(extra.get("run"))
+        self.data_loader.load_state_dict(extra.get("loader", {}))
         states = extra.get("random_states", [])
         if comm.get_rank() < len(states):
             self._random_state = states[comm.get_rank()]
@@ -192,11 +214,12 @@ class Trainer(DefaultTrainer):
             )
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds beside tensors and random states."""
+        """Return the plain values of a checkpoint: where the run stands and which run it is."""
         return {
             "epoch": self.epoch,
             "iteration": self.iter,
             "skipped_steps": self._trainer.non_finite.skipped,
+            "loader": self.data_loader.state_dict(),
             "run": dataclasses.asdict(self._identity),
             "config": plain(self.cfg),
         }
@@ -261,6 +284,7 @@ class Trainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """Return the model; its size is logged, fastreid logs all its layers."""
         model = build_model(cfg)
+        add_losses(model, cfg)
         add_view_losses(model, cfg)
         counts = [p.numel() for p in model.parameters() if p.requires_grad]
         logger.info("%s with %.2f M parameters to train", type(model).__name__, sum(counts) / 1e6)

@@ -16,6 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastreid_ext.engine.checkpoint import read_checkpoint
+
 from .run_in_processes import run_job
 from .test_train_net import finish, start
 from .tiny import overrides
@@ -45,7 +47,7 @@ def outputs(market_root, tmp_path_factory) -> Path:
         return {"keys": overrides(market_root, folder / output, **changes), **more}
 
     run_job(**job("one", PER_IMAGE, nan_at=2))
-    one_epoch = {"SOLVER__MAX_EPOCH": 1, "DATALOADER__NUM_WORKERS": 1}
+    one_epoch = {"SOLVER__MAX_EPOCH": 1, "DATALOADER__NUM_WORKERS": 1, "SOLVER__EMA__DECAY": 0.9}
     jobs = [
         job("two", PER_IMAGE, nan_at=2),
         job("whole", one_epoch | {"SOLVER__MAX_EPOCH": 2}),
@@ -97,6 +99,14 @@ def test_two_processes_resume_exactly(outputs, rank):
     ours, theirs = of_rank(outputs / "resumed", rank), of_rank(outputs / "whole", rank)
     torch.testing.assert_close(ours["model"], theirs["model"], rtol=0, atol=0)
     assert torch.equal(ours["random"], theirs["random"])
+
+
+def test_average_of_two_processes_resumes_exactly(outputs):
+    ours, theirs = (
+        read_checkpoint(outputs / run / "model_ema.pth")["model"] for run in ("resumed", "whole")
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert not torch.equal(flat(ours), flat(of_rank(outputs / "whole", 0)["model"]))
 
 
 def test_spawned_processes_train_and_evaluate(market_root, tmp_path):

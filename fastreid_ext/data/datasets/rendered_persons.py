@@ -1,5 +1,7 @@
 """The rendered-person benchmark, written by tools/render_persons.py."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from fastreid.data.datasets import DATASET_REGISTRY
@@ -43,3 +45,8 @@ class RenderedStreet(_Rendered):
 @DATASET_REGISTRY.register()
 class RenderedVI(_Rendered):
     """Visible cameras 1, 2, 4, 5 (gallery) and infrared cameras 3, 6 (queries)."""
+
+    @staticmethod
+    def modality_of(path: str) -> int:
+        """Return 1 for an infrared image, 0 for a visible one."""
+        return int(re.search(r"_c(\d+)", Path(path).name)[1] in ("3", "6"))

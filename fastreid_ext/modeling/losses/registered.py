@@ -1,0 +1,121 @@
+"""Losses by name: fastreid's four and those that users register.
+
+An entry of ``LOSS_REGISTRY`` is called with the configuration and returns a loss, a callable of
+
+- ``outputs``: what a head returns in training, a dict with ``cls_outputs`` (B, C), logits with
+  their margin; ``pred_class_logits`` (B, C), without margin and gradient; ``features`` (B, D);
+- ``targets``: (B,) identities;
+
+that returns a scalar with its weight. A loss that is a ``torch.nn.Module`` may have parameters.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from fastreid.config import CfgNode
+from fastreid.modeling import losses as host
+from torch import Tensor
+
+from fastreid_ext.config.checks import unknown_name
+from fastreid_ext.registries import LOSS_REGISTRY, registered_names
+
+Loss = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+
+
+@LOSS_REGISTRY.register()
+class CrossEntropyLoss:
+    """fastreid's cross-entropy with smoothed labels, ``MODEL.LOSSES.CE``."""
+
+    name = "loss_cls"
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.keys = cfg.MODEL.LOSSES.CE
+
+    def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
+        """Return the loss of logits (B, C)."""
+        keys = self.keys
+        logits = outputs["cls_outputs"]
+        return keys.SCALE * host.cross_entropy_loss(logits, targets, keys.EPSILON, keys.ALPHA)
+
+
+@LOSS_REGISTRY.register()
+class TripletLoss:
+    """fastreid's triplet loss, ``MODEL.LOSSES.TRI``."""
+
+    name = "loss_triplet"
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.keys = cfg.MODEL.LOSSES.TRI
+
+    def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
+        """Return the loss of features (B, D)."""
+        keys = self.keys
+        options = (keys.MARGIN, keys.NORM_FEAT, keys.HARD_MINING)
+        return keys.SCALE * host.triplet_loss(outputs["features"], targets, *options)
+
+
+@LOSS_REGISTRY.register()
+class CircleLoss:
+    """fastreid's pairwise circle loss, ``MODEL.LOSSES.CIRCLE``."""
+
+    name = "loss_circle"
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.keys = cfg.MODEL.LOSSES.CIRCLE
+
+    def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
+        """Return the loss of features (B, D)."""
+        keys = self.keys
+        features = outputs["features"]
+        return keys.SCALE * host.pairwise_circleloss(features, targets, keys.MARGIN, keys.GAMMA)
+
+
+@LOSS_REGISTRY.register()
+class Cosface:
+    """fastreid's pairwise CosFace, ``MODEL.LOSSES.COSFACE``; as there, SCALE is not used."""
+
+    name = "loss_cosface"
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.keys = cfg.MODEL.LOSSES.COSFACE
+
+    def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
+        """Return the loss of features (B, D)."""
+        keys = self.keys
+        return host.pairwise_cosface(outputs["features"], targets, keys.MARGIN, keys.GAMMA)
+
+
+# Computed by fastreid's meta-architectures themselves.
+HOST_LOSSES = tuple(registered_names(LOSS_REGISTRY))
+
+
+def build_losses(cfg: CfgNode, names: Sequence[str] | None = None) -> dict[str, Loss]:
+    """Return losses by the key they have among the losses of a step, e.g. ``loss_triplet``.
+
+    The key of a registered loss is its attribute ``name``, or else ``loss_`` and its registered
+    name in lower case without the word Loss: CenterLoss is ``loss_center``.
+
+    Args:
+        cfg: configuration that each loss reads.
+        names: registered names; None = ``MODEL.LOSSES.NAME``.
+
+    Raises:
+        ValueError: a name is not registered.
+
+    Example:
+        >>> losses = build_losses(cfg, ["CrossEntropyLoss"])
+        >>> losses["loss_cls"]({"cls_outputs": logits}, targets)
+    """
+    built: dict[str, Loss] = {}
+    for name in cfg.MODEL.LOSSES.NAME if names is None else names:
+        known = registered_names(LOSS_REGISTRY)
+        if name not in known:
+            raise ValueError(unknown_name("MODEL.LOSSES.NAME", name, known))
+        loss = LOSS_REGISTRY.get(name)(cfg)
+        built[getattr(loss, "name", _key(name))] = loss
+    return built
+
+
+def _key(name: str) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removesuffix("Loss"))
+    return f"loss_{words.lower()}"
