@@ -13,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from fastreid_ext.data.samplers import Item
+from fastreid_ext.data.text_lines import read_text
 
 # fastreid counts the training persons of these from 0, so that published numbers are others.
 _RENUMBERED = ("CUHK03", "CUHK03Detected", "CUHK03Labeled")
@@ -30,10 +31,7 @@ def foreign_choice(file: Path, data_set: str, named: dict[str, Item]) -> set[str
         ValueError: a line names nothing in the data set, more than one image, or something twice;
             the message begins with ``file:line``.
     """
-    try:
-        rows = file.read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: expected a text file, got: {error}") from error
+    rows = read_text(file).splitlines()
     lines = {number: row.split(";")[0].strip() for number, row in enumerate(rows, 1) if row.strip()}
     if not lines:
         raise ValueError(f"{file}: expected lines with paths or person numbers, got an empty file")

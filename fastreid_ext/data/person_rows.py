@@ -1,6 +1,6 @@
 """Read and check a table of persons.
 
-A CSV file in UTF-8 with a header line and the columns, in any order (others are ignored):
+A CSV file in UTF-8 (or Latin-1) with a header line and the columns, in any order (others ignored):
 
 - ``file_name``: absolute, or relative to the table's folder and not above it;
 - ``person_id``, ``camera_id``: whole numbers from 0 to 999999999; need not be contiguous;
@@ -12,10 +12,13 @@ a training checks: an evaluation does not mind how training persons are numbered
 """
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from fastreid_ext.data.text_lines import read_text
 
 COLUMNS = ("file_name", "person_id", "camera_id", "split")
 SPLITS = ("train", "query", "gallery")
@@ -57,13 +60,12 @@ def read_person_rows(table: Path) -> list[PersonRow]:
     rows: list[PersonRow] = []
     problems: list[tuple[int, str]] = []
     try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            for line, cells in _lines(table, file):
-                reasons = _wrong(cells)
-                problems += [(line, reason) for reason in reasons]
-                if not reasons:
-                    rows.append(_row(table, line, cells))
-    except (UnicodeDecodeError, csv.Error) as error:
+        for line, cells in _lines(table, io.StringIO(read_text(table), newline="")):
+            reasons = _wrong(cells)
+            problems += [(line, reason) for reason in reasons]
+            if not reasons:
+                rows.append(_row(table, line, cells))
+    except csv.Error as error:
         raise ValueError(f"{table}: expected CSV in UTF-8, got: {error}") from error
     problems += [*_repeated(rows), *_missing(rows)]
     if problems:

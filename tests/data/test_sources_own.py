@@ -190,8 +190,9 @@ def test_persons_numbered_apart_stop_a_training_and_no_evaluation(table_cfg):
         ("file_name,person_id,camera_id,split,split\n", r":1: the column split is there twice"),
         (
             b"file_name,person_id,camera_id,split\n\xff.jpg,1,0,train\n",
-            r"expected CSV in UTF-8, got",
+            r"no file .*/own/ÿ.jpg; restore it",
         ),
+        ((HEADER + "a.jpg,1,0,train\n").encode("utf-16"), r"expected a text file in UTF-8, got"),
         (HEADER + 'a.jpg,1,0,"train\n', r"persons.csv: expected CSV in UTF-8, got: unexpected end"),
     ],
 )

@@ -10,6 +10,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid_ext.data.datasets.generated_persons import locate_set
 from fastreid_ext.data.image_files import SUFFIXES, images_below, is_image_name
 from fastreid_ext.data.item_arrays import ItemArrays
+from fastreid_ext.data.text_lines import read_text
 
 
 @DATASET_REGISTRY.register()
@@ -61,10 +62,7 @@ class UnlabelledPersons(ImageDataset):
 
 def _listed(file: Path) -> list[str]:
     """Return the images that a file lists, in its order."""
-    try:
-        lines = file.read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: expected a text file, got: {error}") from error
+    lines = read_text(file).splitlines()
     numbers: dict[str, int] = {}
     for number, name in enumerate(map(str.strip, lines), 1):
         if not name:

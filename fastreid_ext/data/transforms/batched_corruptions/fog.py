@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws
+from fastreid_ext.data.transforms.corruptions.plasma import map_side
 from fastreid_ext.data.transforms.corruptions.weather import FOG
 
 # Times white; of the square root of the noise, from level to level.
@@ -84,7 +85,7 @@ class _Tables:
 
 @functools.lru_cache(maxsize=4)
 def _tables(height: int, width: int, device: torch.device) -> _Tables:
-    side = 1 << (max(height, width) - 1).bit_length()
+    side = map_side(height, width)
     order = filling_order(side)
     amplitudes = np.array(DECAY)[:, None] ** (-2.0 * order.levels)
     amplitudes[:, 0] = 0  # the first pixel is 0
@@ -96,18 +97,19 @@ def _tables(height: int, width: int, device: torch.device) -> _Tables:
         else:
             steps.append((begin, end, torch.from_numpy(neighbours.ravel()).to(device)))
         begin = end
+    rows, columns = np.ogrid[:height, :width]
     return _Tables(
         torch.from_numpy(amplitudes).float().to(device),
         torch.from_numpy(coarse.T).float().to(device),
         tuple(steps),
-        torch.from_numpy(order.rank[:height, :width].ravel()).to(device),
+        torch.from_numpy(order.rank[rows % side, columns % side].ravel()).to(device),
     )
 
 
 def fog(images: Tensor, draws: Draws) -> Tensor:
     """Add fog and scale back to the image's largest value."""
     height, width = images.shape[2:]
-    side = 1 << (max(height, width) - 1).bit_length()
+    side = map_side(height, width)
     return add_fog(images, draws, draws.signed_uniforms(side * side))
 
 

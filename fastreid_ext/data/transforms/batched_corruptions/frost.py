@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fastreid_ext.data.transforms.batched_corruptions.colour import NUDGE
 from fastreid_ext.data.transforms.batched_corruptions.draws import Draws, upload
-from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, frost_texture
+from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, covering_texture
 from fastreid_ext.data.transforms.corruptions.weather import FROST
 
 IMAGE_SHARE, TEXTURE_SHARE = zip(*FROST, strict=True)
@@ -46,7 +46,7 @@ class TextureBank:
 @functools.lru_cache(maxsize=4)
 def texture_bank(height: int, width: int, device: torch.device) -> TextureBank:
     """Return the textures for images of that size on the device."""
-    textures = [frost_texture(index, height, width) for index in range(len(TEXTURES))]
+    textures = [covering_texture(index, height, width) for index in range(len(TEXTURES))]
     sizes = np.array([texture.shape[:2] for texture in textures])
     pixels = np.concatenate([texture.reshape(-1, 3) for texture in textures]).T
     return TextureBank(

@@ -12,7 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.data.transforms.corruptions.plasma import LARGEST_SIDE
+
 TEXTURES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+_ROOM = 256  # for the window in a mirrored texture
 _INSTALL = "install it with: pip install --no-deps imagecorruptions==1.1.2"
 
 
@@ -32,6 +35,30 @@ def frost_texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
     if needed == 1.1:
         return _unscaled(index)
     return _scaled(index, needed)
+
+
+def covering_texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Return :func:`frost_texture`, but for slivers a mirrored one, which takes little memory.
+
+    A texture as large as a sliver of 32 x 21,333 pixels would take 1 GB. So where the longer side
+    is above ``LARGEST_SIDE``, the texture is enlarged for that many pixels only (or for the shorter
+    side, if that is longer) and continued by its mirror image; 256 pixels of room remain.
+    """
+    largest = max(LARGEST_SIDE, min(height, width))
+    texture = frost_texture(index, min(height, largest), min(width, largest))
+    if max(height, width) <= largest:
+        return texture
+    rows, columns = (
+        _mirrored(np.arange(side + _ROOM), count)
+        for side, count in zip((height, width), texture.shape[:2], strict=True)
+    )
+    return texture[rows[:, None], columns]
+
+
+def _mirrored(places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return places below ``count``: forwards, then backwards, and so on."""
+    within = places % (2 * count)
+    return np.where(within < count, within, 2 * count - 1 - within)
 
 
 @functools.cache

@@ -13,6 +13,19 @@ from numpy.typing import NDArray
 Map = NDArray[np.float64] | NDArray[np.float32]
 
 _FIRST_WIBBLE = 100.0
+# Longer sides than this get no larger a map on their account: 32 x 21,333 pixels (an image of 3 x
+# 2,000, enlarged) would need one of 8 GB.
+LARGEST_SIDE = 2048
+
+
+def map_side(height: int, width: int) -> int:
+    """Return S for an image: the power of two that is at least its longer side.
+
+    Above ``LARGEST_SIDE`` the shorter side decides, and the map, which is a torus, is repeated
+    along the longer one without a seam.
+    """
+    needed = min(max(height, width), max(LARGEST_SIDE, min(height, width)))
+    return 1 << (needed - 1).bit_length()
 
 
 @numba.njit(cache=True, nogil=True)

@@ -13,9 +13,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, frost_texture
+from fastreid_ext.data.transforms.corruptions.frost_textures import TEXTURES, covering_texture
 from fastreid_ext.data.transforms.corruptions.mersenne import normals, uniforms
-from fastreid_ext.data.transforms.corruptions.plasma import plasma_map
+from fastreid_ext.data.transforms.corruptions.plasma import map_side, plasma_map
 from fastreid_ext.data.transforms.corruptions.random_bits import random_normals, random_uniforms
 from fastreid_ext.data.transforms.corruptions.separable import gaussian_of_plane
 from fastreid_ext.data.transforms.corruptions.snowfall import flake_layer, flake_source, snowed
@@ -64,7 +64,7 @@ def frost(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Ima
     """A photograph of frost laid over. Draws one of five, then the top and left of the part."""
     height, width = image.shape[:2]
     below = rng.randint if faithful else rng.integers
-    texture = frost_texture(int(below(len(TEXTURES))), height, width)
+    texture = covering_texture(int(below(len(TEXTURES))), height, width)
     top = int(below(0, texture.shape[0] - height))
     left = int(below(0, texture.shape[1] - width))
     return _with_texture(image, texture, top, left, *FROST[severity - 1])
@@ -87,11 +87,11 @@ def _with_texture(
 def fog(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
     """Plasma added, all darkened to the old maximum. Draws S^2 - 1 uniform numbers.
 
-    S is the power of two that is at least the longer side; of the map, scaled to [0, 1] as a whole,
-    the top left is used.
+    S is the power of two that is at least the longer side (:func:`.plasma.map_side` says what
+    bounds it); of the map, scaled to [0, 1] as a whole, the top left is used.
     """
     weight, decay = FOG[severity - 1]
-    side = 1 << (max(image.shape) - 1).bit_length()
+    side = map_side(*image.shape[:2])
     count = side * side - 1
     noise = uniforms(rng, (count,)) if faithful else random_uniforms(rng, count)
     plasma = plasma_map(noise, side, decay)
@@ -112,10 +112,10 @@ def _fogged(
     cloud = np.empty(width * channels, plasma.dtype)
     result = np.empty((height, width * channels), np.uint8)
     for y in range(height):
-        clouds, pixels, row = plasma[y], image[y].reshape(-1), result[y]
+        clouds, pixels, row = plasma[y % len(plasma)], image[y].reshape(-1), result[y]
         for x in range(width):
             for c in range(channels):
-                cloud[channels * x + c] = weight * ((clouds[x] - low) / span)
+                cloud[channels * x + c] = weight * ((clouds[x % len(plasma)] - low) / span)
         for i in range(row.size):
             value = (real(pixels[i]) / full + cloud[i]) * brightest / (brightest + weight)
             row[i] = np.uint8(np.int32(min(value, one) * full))
