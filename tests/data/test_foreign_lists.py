@@ -61,7 +61,7 @@ def test_wrong_line_is_named(read, text, message):
 def test_file_that_is_no_text(make_cfg, tmp_path):
     write_market(tmp_path / "Market-1501-v15.09.15")
     (tmp_path / "list.txt").write_bytes(b"\x89PNG\r\n\0\xff")
-    with pytest.raises(ValueError, match=r"list.txt: expected a text file, got"):
+    with pytest.raises(ValueError, match=r"list.txt: expected a text file in UTF-8, got"):
         training_items(make_cfg(tmp_path, DATASETS__SUBSET=str(tmp_path / "list.txt")))
 
 
