@@ -57,14 +57,14 @@ def launch(
     if launched.launcher == TORCHRUN or (launched.launcher and is_alone):
         _run_in_group(_Place(device, launched, rendezvous_address()), main, args)
         return
-    if is_alone:
-        main(*args)
-        return
     if device.startswith("cuda") and processes > torch.cuda.device_count():
         raise ValueError(
             f"expected at most {torch.cuda.device_count()} processes (the GPUs torch sees), got "
             f"--num-gpus {processes}"
         )
+    if is_alone:
+        main(*args)
+        return
     if dist_url == "auto":
         if machines > 1:
             raise ValueError("--num-machines > 1 needs --dist-url tcp://<machine 0>:<port>")
