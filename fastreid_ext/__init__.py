@@ -1,8 +1,9 @@
 """fastreid_ext: fastreid on today's PyTorch, with rendered and generated persons as training data.
 
 Import this package before anything of fastreid: it repairs the host (:mod:`fastreid_ext.compat`)
-and registers our data sets and models in fastreid's registries, and our keys among the defaults of
-fastreid's configuration. Importing it twice, or in a spawned child, changes nothing.
+registers our data sets and models in fastreid's registries and our keys among the defaults of
+fastreid's configuration, and has :func:`.config.load_config` check what it reads
+(:mod:`fastreid_ext.checks`). Importing it twice, or in a spawned child, changes nothing.
 """
 
 from fastreid_ext import compat
@@ -13,11 +14,13 @@ compat.repair()
 from fastreid.config.defaults import _C  # noqa: E402  what get_cfg() copies
 
 import fastreid_ext.data.datasets  # noqa: E402, F401  registers the data sets
-from fastreid_ext.config.defaults import add_fastreid_ext_config  # noqa: E402
+from fastreid_ext.checks import check_config  # noqa: E402  which knows what is registered
+from fastreid_ext.config import add_fastreid_ext_config, check_with  # noqa: E402
 from fastreid_ext.modeling.backbones.build import build_backbone  # noqa: E402  and the models
 from fastreid_ext.modeling.meta_arch import extend_host_mgn  # noqa: E402
 
 compat.build_backbones_with(build_backbone)
+check_with(check_config)
 extend_host_mgn()
 # fastreid reads configuration files by itself too: Distiller's teachers, DefaultPredictor.
 add_fastreid_ext_config(_C)

@@ -20,7 +20,7 @@ def test_an_error_of_our_checks_is_one_message(capsys, tmp_path):
         load_config("", ["SOLVER.BASE_LRR", "1"])
     assert end.value.code == 1
     message = capsys.readouterr().err
-    assert message.startswith("error: command line: Non-existent key: SOLVER.BASE_LRR; known keys")
+    assert message.startswith("error: command line: unknown name 'SOLVER.BASE_LRR' in the")
     assert message.count("\n") == 1
     with pytest.raises(SystemExit), short_errors():
         read_set(tmp_path)

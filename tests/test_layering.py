@@ -15,31 +15,36 @@ ALLOWED = {
     "processes": set(),
     "compat": {"full_precision", "processes"},
     "command_line": set(),
+    "names": set(),
     "registries": set(),
     "manifest": {"atomic"},
-    "config": {"registries"},
+    "config": {"names", "registries"},
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
-    "data": {"atomic", "config", "manifest", "registries"},
-    "modeling": {"config", "full_precision", "processes", "registries"},
+    "data": {"atomic", "config", "manifest", "names", "registries"},
+    "modeling": {"config", "full_precision", "names", "processes", "registries"},
+    # The table of keys, above what it judges, so that it imports names and limits, not copies.
+    "checks": {"config", "data", "modeling", "names", "registries"},
     # The offline half that needs torch: reads registered data sets, never the trainer.
-    "generation": {"atomic", "config", "data", "manifest", "modeling", "ranks"},
+    "generation": {"atomic", "checks", "config", "data", "manifest", "modeling", "ranks"},
     "evaluation": {"atomic", "config", "data", "processes"},
     # Clocks, peers and what is measured: for tools and tests.
     "benchmarks": {"config", "data", "generation", "manifest"},
     "engine": {
         "atomic",
+        "checks",
         "compat",
         "config",
         "data",
         "modeling",
         "evaluation",
+        "names",
         "processes",
         "ranks",
     },
     # A trained model elsewhere: ONNX, features of a folder.
-    "deploy": {"atomic", "config", "data", "evaluation", "engine"},
-    "__init__": {"compat", "config", "data", "modeling"},
+    "deploy": {"atomic", "checks", "config", "data", "evaluation", "engine"},
+    "__init__": {"checks", "compat", "config", "data", "modeling"},
 }
 # Offline code runs without fastreid, so that images can be made in another environment.
 WITHOUT_FASTREID = {"atomic", "ranks", "manifest", "bodies", "rendered"}

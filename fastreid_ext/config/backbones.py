@@ -39,24 +39,19 @@ def backbone_problems(cfg: CfgNode) -> list[str]:
     depth = _depth(cfg)
     if depth:
         return depth
-    return [*_feat_dim(cfg), *_keys(cfg), *_image_size(cfg), *_pair(cfg)]
+    return [*_feat_dim(cfg), *_image_size(cfg), *_pair(cfg)]
 
 
-def unread_keys(cfg: CfgNode) -> list[str]:
-    """Name the keys of ResNets that are set and that this backbone does not read."""
+def reads_of(cfg: CfgNode) -> tuple[str, ...]:
+    """Return the keys of ResNets that the backbone reads, under the architecture."""
     backbone = cfg.MODEL.BACKBONE
     if backbone.NAME not in FACTS:
-        return []
-    neutral = {"NORM": "BN", "LAST_STRIDE": 2}
+        return RESNET_KEYS
     reads = FACTS[backbone.NAME].reads
     # MGN takes a ResNet apart and leaves its non-local blocks out.
     if _group(cfg) == RESNET_18 or cfg.MODEL.META_ARCHITECTURE == "MGN":
         reads = tuple(key for key in reads if key != "WITH_NL")
-    return [
-        f"MODEL.BACKBONE.{key} {backbone[key]}"
-        for key in RESNET_KEYS
-        if key not in reads and backbone[key] != neutral.get(key, False)
-    ]
+    return reads
 
 
 def _group(cfg: CfgNode) -> str:
@@ -130,50 +125,6 @@ def _feat_dim(cfg: CfgNode) -> list[str]:
         f"expected MODEL.BACKBONE.FEAT_DIM {width}, the width of {what}, got {given}; "
         "0 takes it by itself"
     ]
-
-
-def _keys(cfg: CfgNode) -> list[str]:
-    backbone = cfg.MODEL.BACKBONE
-    is_vit, is_swin = backbone.NAME in VITS, backbone.NAME == "build_swin_backbone"
-    is_timm, is_clip = (backbone.NAME == f"build_{kind}_backbone" for kind in ("timm", "clip_vit"))
-    vits = " and ".join(VITS)
-    rules = [
-        (
-            backbone.TOKENS == "" or (is_vit and backbone.TOKENS in ("class", "patch")),
-            f"expected MODEL.BACKBONE.TOKENS class or patch for {vits}, '' for the others, got "
-            f"'{backbone.TOKENS}' for {backbone.NAME}",
-        ),
-        (
-            is_timm or not backbone.TIMM_NAME,
-            f"MODEL.BACKBONE.TIMM_NAME is '{backbone.TIMM_NAME}' but {backbone.NAME} does not read "
-            "it; set MODEL.BACKBONE.NAME build_timm_backbone",
-        ),
-        (
-            is_clip or backbone.QUICK_GELU,
-            f"MODEL.BACKBONE.QUICK_GELU is for build_clip_vit_backbone, not for {backbone.NAME}; "
-            "set it to True",
-        ),
-        (
-            is_vit or not backbone.FREEZE_PATCH_EMBED,
-            f"MODEL.BACKBONE.FREEZE_PATCH_EMBED is for {vits}, not for {backbone.NAME}; set it to "
-            "False",
-        ),
-        (
-            not is_vit or list(backbone.STRIDE_SIZE) == [VIT_PATCH, VIT_PATCH],
-            f"patches of {backbone.NAME} do not overlap, but MODEL.BACKBONE.STRIDE_SIZE is "
-            f"{list(backbone.STRIDE_SIZE)}; set it to [16, 16], or take build_vit_backbone",
-        ),
-        (
-            backbone.SEMANTIC_WEIGHT == -1 or (is_swin and 0 <= backbone.SEMANTIC_WEIGHT <= 1),
-            "expected MODEL.BACKBONE.SEMANTIC_WEIGHT in [0, 1] for build_swin_backbone, or -1 "
-            f"(off), got {backbone.SEMANTIC_WEIGHT} for {backbone.NAME}",
-        ),
-    ]
-    rules += [
-        (0 <= backbone[key] < 1, f"expected MODEL.BACKBONE.{key} in [0, 1), got {backbone[key]}")
-        for key in ("DROP_PATH_RATIO", "DROP_RATIO", "ATT_DROP_RATE")
-    ]
-    return [message for holds, message in rules if not holds]
 
 
 def _image_size(cfg: CfgNode) -> list[str]:

@@ -1,6 +1,4 @@
-"""Keys of the fast way from image files to batches, and what can be wrong with them."""
-
-from pathlib import Path
+"""Keys of the fast way from image files to batches."""
 
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
@@ -16,14 +14,3 @@ def add_fast_path_keys(cfg: CfgNode) -> None:
     # which later runs (and all processes) map into memory instead of decoding again. Written at
     # the first start, again when an image file changed. "": no such files.
     cfg.DATALOADER.PACKED_CACHE = ""
-
-
-def fast_path_problems(cfg: CfgNode) -> list[str]:
-    """Return what is wrong with the folder of packed sets."""
-    folder = cfg.DATALOADER.PACKED_CACHE
-    if folder and Path(folder).exists() and not Path(folder).is_dir():
-        return [
-            f"DATALOADER.PACKED_CACHE {folder} is a file; give a folder (it may not exist yet), or "
-            "an empty name to work without packed sets"
-        ]
-    return []

@@ -1,7 +1,8 @@
 """Read a configuration file the way every tool of ours does."""
 
+import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,40 @@ import yaml
 from fastreid.config import CfgNode, get_cfg
 
 from fastreid_ext.config.backbones import fill_in_backbone
-from fastreid_ext.config.checks import check_config
 from fastreid_ext.config.data_settings import register_own_sets
+from fastreid_ext.names import unknown_name
 
 # Pairs for whoever loads a checkpoint: it holds the backbone, so the file of pre-trained weights
 # with which its run began need not exist any more.
 FROM_CHECKPOINT = ("MODEL.BACKBONE.PRETRAIN", "False")
+
+Check = Callable[[CfgNode, "Origin"], None]
+# File of each section that describes our keys; others are fastreid's and in defaults.py.
+_DESCRIPTIONS = {"GENERATION": "generation.py", "INPUT": "augmentation.py"}
+_checks: list[Check] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where the values of a configuration come from.
+
+    Attributes:
+        files: configuration of the file and its ``_BASE_`` files, without the command line.
+        leaf: keys that the file itself names; none for a saved configuration, which names all, and
+            for a file that is named Base-*, which sets keys for others.
+        command: keys that the command line names.
+        named: keys that any of them names, ``_BASE_`` files included.
+    """
+
+    files: CfgNode
+    leaf: frozenset[str]
+    command: frozenset[str]
+    named: frozenset[str]
+
+
+def check_with(check: Check) -> None:
+    """Let :func:`load_config` call ``check``; the checks stand above this package."""
+    _checks[:] = [check]
 
 
 def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -28,11 +57,12 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     Raises:
         FileNotFoundError: the file, or one it names as ``_BASE_``, does not exist.
         ValueError: a remote path, YAML that would run code, files that are each other's base, an
-            unknown key, a value of another type, or what :func:`check_config` finds.
+            unknown key, a value of another type, or what the checks find.
     """
-    cfg = merged_config(config_file, overrides)
+    cfg, origin = _merged(config_file, overrides)
     fill_in_backbone(cfg)
-    check_config(cfg)
+    for check in _checks:
+        check(cfg, origin)
     register_own_sets(cfg)
     cfg.freeze()
     return cfg
@@ -43,17 +73,66 @@ def merged_config(config_file: str | Path, overrides: Sequence[str] = ()) -> Cfg
 
     Arguments and errors are those of :func:`load_config`.
     """
+    return _merged(config_file, overrides)[0]
+
+
+def _merged(config_file: str | Path, overrides: Sequence[str]) -> tuple[CfgNode, Origin]:
     cfg = get_cfg()
+    known = flat(cfg)
     config_file = os.path.expanduser(config_file)
+    contents = _read_files(config_file) if config_file else {}
+    for path, content in contents.items():
+        _check_keys(path, flat(content), known)
     if config_file:
-        _check_files(config_file)
         _merge(config_file, cfg.merge_from_file, config_file)
+    files = cfg.clone()
+    _check_keys("command line", overrides[::2], known)
     _merge("command line", cfg.merge_from_list, list(overrides))
     # fastreid opens these as they are.
     cfg.MODEL.WEIGHTS = os.path.expanduser(cfg.MODEL.WEIGHTS)
     cfg.MODEL.BACKBONE.PRETRAIN_PATH = os.path.expanduser(cfg.MODEL.BACKBONE.PRETRAIN_PATH)
     cfg.OUTPUT_DIR = os.path.expanduser(cfg.OUTPUT_DIR)
-    return cfg
+    return cfg, _origin(files, contents, overrides, known)
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a tree by full key, such as "SOLVER.AMP.ENABLED"."""
+    values = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            values |= flat(value, f"{prefix}{key}.")
+        else:
+            values[f"{prefix}{key}"] = value
+    return values
+
+
+def _origin(
+    files: CfgNode,
+    contents: Mapping[str, Mapping[str, Any]],
+    overrides: Sequence[str],
+    known: Collection[str],
+) -> Origin:
+    keys = {path: frozenset(flat(content)) for path, content in contents.items()}
+    command = frozenset(overrides[::2])
+    named = command.union(*keys.values())
+    path, leaf = next(iter(keys.items()), ("", frozenset()))
+    # The dump of every key that a run writes, and files that are there to be a _BASE_.
+    if len(leaf) > len(known) / 2 or Path(path).name.startswith("Base-"):
+        leaf = frozenset()
+    return Origin(files, leaf, command, named)
+
+
+def _check_keys(source: str, keys: Iterable[str], known: Collection[str]) -> None:
+    """Refuse the first key that does not exist, with the nearest that does."""
+    for key in keys:
+        is_section = any(name.startswith(f"{key}.") for name in known)
+        if key in known or is_section or key in ("_BASE_", "VERSION"):
+            continue
+        described = _DESCRIPTIONS.get(key.split(".")[0], "defaults.py")
+        raise ValueError(
+            f"{source}: {unknown_name('the configuration', key, known)} Keys of "
+            f"fastreid_ext are described in fastreid_ext/config/{described}, others are fastreid's"
+        )
 
 
 def _merge(source: str, merge: Callable[[Any], None], argument: str | list[str]) -> None:
@@ -61,10 +140,7 @@ def _merge(source: str, merge: Callable[[Any], None], argument: str | list[str])
     try:
         merge(argument)
     except (KeyError, AssertionError) as error:
-        raise ValueError(
-            f"{source}: {str(error).strip(chr(39))}; "
-            "known keys are fastreid's and those of fastreid_ext/config/defaults.py"
-        ) from error
+        raise ValueError(f"{source}: {str(error).strip(chr(39))}; give KEY VALUE pairs") from error
     except ValueError as error:
         is_whole = "(<class 'float'> vs. <class 'int'>)" in str(error)
         advice = "; write 1.0 for 1" if is_whole else ""
@@ -73,9 +149,14 @@ def _merge(source: str, merge: Callable[[Any], None], argument: str | list[str])
         ) from error
 
 
-def _check_files(config_file: str) -> None:
-    """Follow the ``_BASE_`` chain and refuse what is remote, missing or would run code."""
-    seen = set()
+def _read_files(config_file: str) -> dict[str, dict[str, Any]]:
+    """Follow the ``_BASE_`` chain; refuse what is remote, missing or would run code.
+
+    Returns:
+        Path -> content, the file itself first.
+    """
+    seen: set[Path] = set()
+    contents: dict[str, dict[str, Any]] = {}
     while True:
         if "://" in config_file:
             raise ValueError(
@@ -95,8 +176,9 @@ def _check_files(config_file: str) -> None:
             ) from error
         if not isinstance(content, dict):
             raise ValueError(f"{path}: expected KEY: VALUE lines, got {type(content).__name__}")
+        contents[str(path)] = content
         if "_BASE_" not in content:
-            return
+            return contents
         base = content["_BASE_"]
         if not isinstance(base, str) or not base:
             raise ValueError(f"{path}: expected the path of one file as _BASE_, got {base!r}")

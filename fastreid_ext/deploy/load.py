@@ -9,8 +9,8 @@ from fastreid.config import CfgNode
 from torch import nn
 
 import fastreid_ext
+from fastreid_ext.checks import check_config
 from fastreid_ext.config import FROM_CHECKPOINT, load_config
-from fastreid_ext.config.checks import check_config
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.engine.run import load_model
 

@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write, expect_writable
 from fastreid_ext.config import FROM_CHECKPOINT, load_config
-from fastreid_ext.config.checks import unknown_name
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.engine.run import load_model
 from fastreid_ext.evaluation.features import TestFeatures, extract_features
 from fastreid_ext.evaluation.pictures.png import expect_png
+from fastreid_ext.names import unknown_name
 
 logger = logging.getLogger(__name__)
 

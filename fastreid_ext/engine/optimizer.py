@@ -18,7 +18,7 @@ from fastreid.solver import build as host
 from fastreid.utils.params import ContiguousParams
 from torch import nn
 
-from fastreid_ext.config.checks import unknown_name
+from fastreid_ext.names import unknown_name
 
 Group = dict[str, Any]
 _OWN_KEYS = ("name", "lr_factor", "weight_decay")  # keys of an entry that are no optimizer options

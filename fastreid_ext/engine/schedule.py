@@ -33,11 +33,14 @@ def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:
     warmup = warmup_iterations(cfg, iterations)
     before = max(math.ceil(warmup / iterations), solver.DELAY_EPOCHS)
     if solver.SCHED == "CosineAnnealingLR" and before >= solver.MAX_EPOCH:
+        advice = (
+            "set SOLVER.DELAY_EPOCHS 0" if solver.DELAY_EPOCHS == before else "warm up for less"
+        )
         raise ValueError(
             f"CosineAnnealingLR begins after {before} epochs (SOLVER.WARMUP_ITERS = "
             f"{warmup} at {iterations} iterations per epoch, SOLVER.DELAY_EPOCHS = "
-            f"{solver.DELAY_EPOCHS}) but SOLVER.MAX_EPOCH is {solver.MAX_EPOCH}; raise it or warm "
-            "up for less"
+            f"{solver.DELAY_EPOCHS}) but SOLVER.MAX_EPOCH is {solver.MAX_EPOCH}; raise it, or "
+            f"{advice}"
         )
     return iterations
 

@@ -14,6 +14,7 @@ from fastreid.utils.env import seed_all_rng
 from fastreid.utils.logger import setup_logger
 
 from fastreid_ext.atomic import atomic_write_text, expect_writable
+from fastreid_ext.checks import log_unread_keys
 from fastreid_ext.config import FROM_CHECKPOINT, load_config
 from fastreid_ext.config.load import merged_config
 from fastreid_ext.engine.checkpoint import TAG
@@ -73,6 +74,7 @@ def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) 
     cfg = _with_seed(cfg, recorded.get("run", {}).get("seed"))
     refuse_changed_keys(recorded.get("config"), cfg)  # before data are checked, which takes minutes
     logger.info("process %d of %d, seed %d", comm.get_rank(), comm.get_world_size(), cfg.SEED)
+    log_unread_keys(cfg)
     seed_all_rng(cfg.SEED + comm.get_rank())  # processes must differ in dropout and the like
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not eval_only
     torch.backends.cudnn.deterministic = is_seeded and not cfg.CUDNN_BENCHMARK

@@ -5,10 +5,7 @@ import re
 import pytest
 
 from fastreid_ext.config import load_config
-from fastreid_ext.config.augmentation import COMMON, KNOWN_CORRUPTIONS
 from fastreid_ext.config.views import view_count
-from fastreid_ext.data.transforms.corruptions import COMMON_CORRUPTIONS, CORRUPTION_NAMES
-from fastreid_ext.data.transforms.corruptions.corrupt import MINIMUM_SIDE
 
 PLAIN = {
     "MODEL.DEVICE": "cpu",
@@ -46,14 +43,6 @@ def test_values_are_the_papers():
     for step in ("SOFT_ERASING", "PATCH_MIXING"):
         assert (inputs[step].PROB, list(inputs[step].BETA)) == (0.5, [0.5, 1.0])
         assert (list(inputs[step].AREA), inputs[step].ASPECT) == ([0.02, 0.4], 0.3)
-
-
-def test_names_and_smallest_image_are_those_of_the_corruptions():
-    from fastreid_ext.config import augmentation
-
-    assert KNOWN_CORRUPTIONS == CORRUPTION_NAMES
-    assert COMMON == COMMON_CORRUPTIONS
-    assert augmentation.MINIMUM_SIDE == MINIMUM_SIDE
 
 
 @pytest.mark.parametrize(
@@ -112,10 +101,10 @@ def test_names_are_corrected(changes, message):
         ({"GRAYSCALE__PROB": 2.0}, "expected INPUT.GRAYSCALE.PROB in [0, 1], got 2.0"),
         ({"AUGMIX__SEVERITY": 11}, "expected INPUT.AUGMIX.SEVERITY in (0.1, 10], got 11"),
         ({"AUGMIX__WIDTH": 0}, "expected INPUT.AUGMIX.WIDTH of at least 1, got 0"),
-        ({"AUGMIX__DEPTH": 0}, "DEPTH of at least 1, or -1 (drawn), got 0"),
-        ({"AUGMIX__ALPHA": 0.0}, "expected INPUT.AUGMIX.ALPHA > 0, got 0.0"),
-        ({"MIXUP__ALPHA": 0.0}, "expected INPUT.MIXUP.ALPHA > 0, got 0.0"),
-        ({"RANDAUGMENT__MAGNITUDE": 31}, "MAGNITUDE in [0, 30], got 2 and 31"),
+        ({"AUGMIX__DEPTH": 0}, "DEPTH of at least 1, or -1, got 0"),
+        ({"AUGMIX__ALPHA": 0.0}, "expected INPUT.AUGMIX.ALPHA above 0, got 0.0"),
+        ({"MIXUP__ALPHA": 0.0}, "expected INPUT.MIXUP.ALPHA above 0, got 0.0"),
+        ({"RANDAUGMENT__MAGNITUDE": 31}, "MAGNITUDE in [0, 30], got 31"),
         ({"SOFT_ERASING__AREA": [0.4, 0.1]}, "INPUT.SOFT_ERASING.AREA [least, largest] inside"),
         ({"PATCH_MIXING__BETA": [0.5]}, "INPUT.PATCH_MIXING.BETA with two numbers above 0, got"),
         ({"PATCH_MIXING__ASPECT": 3.0}, "expected INPUT.PATCH_MIXING.ASPECT in (0, 1], got 3.0"),
@@ -127,7 +116,7 @@ def test_names_are_corrected(changes, message):
         ),
         (
             {"CHANNEL__ENABLED": True, "CHANNEL__MODES": []},
-            "INPUT.CHANNEL is ENABLED but its MODES are empty; name at least one, or disable",
+            "because INPUT.CHANNEL.MODES is empty; remove it, or fill INPUT.CHANNEL.MODES",
         ),
         ({"CORRUPTION__SEVERITIES": []}, "to list some of 1, 2, 3, 4, 5, got []"),
         (

@@ -5,9 +5,10 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
+from fastreid_ext.checks.table import unread_keys
 from fastreid_ext.config import add_fastreid_ext_config, load_config
 from fastreid_ext.config.backbone_facts import FACTS
-from fastreid_ext.config.backbones import backbone_problems, map_rows, unread_keys
+from fastreid_ext.config.backbones import backbone_problems, map_rows
 
 CPU = ["MODEL.DEVICE", "cpu"]
 RESNET, SWIN = "build_resnet_backbone", "build_swin_backbone"
@@ -125,11 +126,13 @@ ONE_SIZE, TWO_SIZES = sizes((256, 128)), sizes((256, 128), (384, 128))
         (keys(TIMM), "MODEL.BACKBONE.TIMM_NAME is empty"),
         (
             keys(RESNET, "50x", TIMM_NAME="convnext_tiny"),
-            "TIMM_NAME is 'convnext_tiny' but build_resnet_backbone does not read it; set",
+            "TIMM_NAME is convnext_tiny (default '') but is not read in this configuration, "
+            "because MODEL.BACKBONE.NAME is build_resnet_backbone; remove it, or set MODEL.BACKBONE.NAME "
+            "build_timm_backbone",
         ),
         (
             keys(VIT, "tiny", QUICK_GELU=False, **ONE_SIZE),
-            "QUICK_GELU is for build_clip_vit_backbone, not for build_plain_vit_backbone; set it",
+            "QUICK_GELU is False (default True) but is not read in this configuration, because",
         ),
         (
             keys(VIT, "tiny", **TWO_SIZES),
@@ -153,25 +156,28 @@ ONE_SIZE, TWO_SIZES = sizes((256, 128)), sizes((256, 128), (384, 128))
         ),
         (
             keys(VIT, "tiny", TOKENS="cls", **ONE_SIZE),
-            "expected MODEL.BACKBONE.TOKENS class or patch",
+            "unknown name 'cls' in MODEL.BACKBONE.TOKENS; did you mean 'class'?",
         ),
         (
             keys(SWIN, "tiny", TOKENS="patch"),
-            "'' for the others, got 'patch' for build_swin_backbone",
+            "TOKENS is patch (default '') but is not read in this configuration, because MODEL",
         ),
         (
             keys(SWIN, "tiny", FREEZE_PATCH_EMBED=True),
-            "FREEZE_PATCH_EMBED is for build_plain_vit_ba",
+            "set MODEL.BACKBONE.NAME build_plain_vit_backbone or build_clip_vit_backbone",
         ),
         (
             keys(VIT, "tiny", STRIDE_SIZE=(12, 12), **ONE_SIZE),
-            "do not overlap, but MODEL.BACKBONE.STR",
+            "STRIDE_SIZE is (12, 12) (default (16, 16)) but is not read in this",
         ),
         (
             keys(VIT, "tiny", SEMANTIC_WEIGHT=0.2, **ONE_SIZE),
-            "SEMANTIC_WEIGHT in [0, 1] for build_swi",
+            "set MODEL.BACKBONE.NAME build_swin_backbone",
         ),
-        (keys(SWIN, "tiny", SEMANTIC_WEIGHT=1.2), "or -1 (off), got 1.2 for build_swin_backbone"),
+        (
+            keys(SWIN, "tiny", SEMANTIC_WEIGHT=1.2),
+            "in [0, 1], or -1, got 1.2; -1 is a plain",
+        ),
         (
             keys(SWIN, "tiny", DROP_PATH_RATIO=1.0),
             "expected MODEL.BACKBONE.DROP_PATH_RATIO in [0, 1)",
@@ -237,19 +243,19 @@ def test_unknown_backbone_is_one_problem_not_two():
         load_config("", keys("build_swim_backbone"))
 
 
-def test_unread_keys():
-    def unread(*arguments, **more):
-        return unread_keys(load_config("", keys(*arguments, **more)))
-
-    everything = {"WITH_NL": True, "WITH_SE": True, "WITH_IBN": True, "NORM": "syncBN"}
-    assert unread(RESNET, "50x", **everything) == []
-    assert unread(RESNET, "18x", **everything) == ["MODEL.BACKBONE.WITH_NL True"]
-    assert unread(RESNET, "50x", WITH_NL=True, **MGN) == ["MODEL.BACKBONE.WITH_NL True"]
-    assert unread("build_osnet_backbone", "x1_0", LAST_STRIDE=2) == []
-    assert unread(SWIN, "tiny", **everything) == [
-        "MODEL.BACKBONE.NORM syncBN",
-        "MODEL.BACKBONE.LAST_STRIDE 1",
-        "MODEL.BACKBONE.WITH_IBN True",
-        "MODEL.BACKBONE.WITH_SE True",
-        "MODEL.BACKBONE.WITH_NL True",
-    ]
+@pytest.mark.parametrize(
+    ("backbone", "depth", "more", "unread"),
+    [
+        (RESNET, "50x", {}, []),
+        (RESNET, "18x", {}, ["WITH_NL"]),
+        (RESNET, "50x", MGN, ["WITH_NL"]),
+        ("build_osnet_backbone", "x1_0", {}, ["LAST_STRIDE", "WITH_SE", "WITH_NL"]),
+        (SWIN, "tiny", {}, ["LAST_STRIDE", "NORM", "WITH_IBN", "WITH_SE", "WITH_NL"]),
+    ],
+)
+def test_keys_of_resnets_that_another_backbone_does_not_read(backbone, depth, more, unread):
+    cfg = load_config("", keys(backbone, depth, **more)).clone()
+    cfg.defrost()
+    values = {"LAST_STRIDE": 2, "NORM": "syncBN", "WITH_IBN": True, "WITH_SE": True}
+    cfg.MODEL.BACKBONE.update(values | {"WITH_NL": True})
+    assert unread_keys(cfg) == [f"MODEL.BACKBONE.{key}" for key in unread]

@@ -11,6 +11,7 @@ BDB = {
     "MODEL.META_ARCHITECTURE": "BDB",
     "MODEL.HEADS.NAME": "BDBHead",
     "MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss"),
+    "DATALOADER.SAMPLER_TRAIN": "NaiveIdentitySampler",
 }
 
 
@@ -43,9 +44,16 @@ def test_keys_have_the_papers_values():
             {"MODEL__LOSSES__NAME": ("CircleLoss",)},
             "unknown name 'CircleLoss' in MODEL.LOSSES.NAME",
         ),
-        ({"MODEL__HEADS__WITH_BNNECK": True}, "WITH_BNNECK is True but BDBHead does not read it"),
-        ({"MODEL__HEADS__CLS_LAYER": "CircleSoftmax"}, "does not read it; set it to Linear"),
-        ({"MODEL__HEADS__EMBEDDING_DIM": 512}, "EMBEDDING_DIM is 512 but BDBHead does not read"),
+        (
+            {"MODEL__HEADS__WITH_BNNECK": True},
+            "WITH_BNNECK is True (default False) but is not read in this configuration, because "
+            "MODEL.HEADS.NAME is BDBHead; remove it, or set MODEL.HEADS.NAME EmbeddingHead or",
+        ),
+        (
+            {"MODEL__HEADS__CLS_LAYER": "CircleSoftmax"},
+            "CLS_LAYER is CircleSoftmax (default Linear) but is not read in",
+        ),
+        ({"MODEL__HEADS__EMBEDDING_DIM": 512}, "EMBEDDING_DIM is 512 (default 0) but is not read"),
         ({"MODEL__HEADS__BDB__DROP_HEIGHT": 0.0}, "BDB.DROP_HEIGHT in (0, 1], got 0.0"),
         ({"MODEL__HEADS__BDB__DROP_HEIGHT": 1.0}, "of 1 drop the whole feature map; lower one"),
         ({"MODEL__HEADS__BDB__PART_DIM": 0}, "expected MODEL.HEADS.BDB.PART_DIM of at least 1"),

@@ -5,7 +5,8 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
-from fastreid_ext.config import add_fastreid_ext_config, check_config, load_config
+from fastreid_ext.checks import check_config
+from fastreid_ext.config import add_fastreid_ext_config, load_config
 
 CPU = ["MODEL.DEVICE", "cpu"]
 
@@ -41,10 +42,10 @@ def test_defaults_are_valid_and_frozen():
         ("DATASETS.NAMES", ("GeneratedPersons",), "DATASETS.GENERATED.ROOTS is empty"),
         ("DATALOADER.NUM_INSTANCE", 0, "NUM_INSTANCE of at least 1, got 0"),
         ("MODEL.LOSSES.NAME", (), "nothing would be learned"),
-        ("SEED", -2, "expected SEED of -1"),
-        ("SEED", 2**31, "or in [0, 2^31), got 2147483648"),
+        ("SEED", -2, "expected SEED in [0, 2147483648), or -1, got -2"),
+        ("SEED", 2**31, "2147483648), or -1, got 2147483648"),
         ("MODEL.MIN_WEIGHTS_MATCHED", 1.5, "expected MODEL.MIN_WEIGHTS_MATCHED in [0, 1], got 1.5"),
-        ("SOLVER.LOG_PERIOD", 0, "expected SOLVER.LOG_PERIOD >= 1"),
+        ("SOLVER.LOG_PERIOD", 0, "expected SOLVER.LOG_PERIOD of at least 1"),
         ("SOLVER.NON_FINITE.MAX_SKIPPED", -1, "expected SOLVER.NON_FINITE.MAX_SKIPPED"),
         ("MODEL.WEIGHTS", "nowhere.pth", "no file at nowhere.pth (MODEL.WEIGHTS)"),
         ("MODEL.BACKBONE.PRETRAIN", True, "PRETRAIN_PATH is empty; nothing is downloaded"),
@@ -70,11 +71,10 @@ def test_mistakes_are_named_with_what_to_do(key, value, message):
         ("AQE.QE_TIME", 0, "expected TEST.AQE.QE_TIME of at least 1, got 0"),
     ],
 )
-def test_evaluation_is_checked_before_the_training_where_it_is_used(key, value, message):
-    overrides = [*CPU, f"TEST.{key}", value]
-    load_config("", overrides)
+def test_evaluation_is_checked_before_the_training(key, value, message):
+    overrides = [*CPU, f"TEST.{key}", value, f"TEST.{key.split('.')[0]}.ENABLED", True]
     with pytest.raises(ValueError, match=re.escape(message)):
-        load_config("", [*overrides, f"TEST.{key.split('.')[0]}.ENABLED", True])
+        load_config("", overrides)
 
 
 def test_all_mistakes_come_at_once():
@@ -155,5 +155,5 @@ def test_wrong_values_say_whether_file_or_command_line_is_at_fault(tmp_path):
         load_config(tmp_path / "bad.yml", CPU)
     with pytest.raises(ValueError, match=r"^command line: Type mismatch"):
         load_config(tmp_path / "good.yml", [*CPU, "SEED", "three"])
-    with pytest.raises(ValueError, match=r"^command line: Non-existent key: SED; known keys are"):
+    with pytest.raises(ValueError, match=r"^command line: unknown name 'SED' in .* 'SEED'"):
         load_config(tmp_path / "good.yml", [*CPU, "SED", "3"])

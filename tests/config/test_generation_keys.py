@@ -5,8 +5,8 @@ import re
 import pytest
 from fastreid.config import CfgNode
 
+from fastreid_ext.checks.generation import job_problems
 from fastreid_ext.config import load_config
-from fastreid_ext.config.generation_checks import job_problems
 
 
 def load(**keys: object) -> CfgNode:
@@ -35,14 +35,20 @@ def test_defaults_are_good():
         ({"SIZE": "[100, 50]"}, "expected GENERATION.SIZE [height, width] in pixels, multiples"),
         ({"SIZE": "[512]"}, "GENERATION.SIZE [height, width]"),
         ({"SAMPLING.OUTPUT_SIZE": "[256, 0]"}, "expected GENERATION.SAMPLING.OUTPUT_SIZE [height"),
-        ({"IDENTITIES.MIN_IMAGES": 0}, "expected GENERATION.IDENTITIES.MIN_IMAGES >= 1, got 0"),
+        (
+            {"IDENTITIES.MIN_IMAGES": 0},
+            "IDENTITIES.MIN_IMAGES of at least 1, got 0",
+        ),
         ({"IDENTITIES.MAX_IMAGES": 1}, "MAX_IMAGES 0 or at least MIN_IMAGES, got 1 and 2"),
         ({"REFERENCE_SET.MIN_SIMILARITY": 1.5}, "MIN_SIMILARITY in [-1, 1], got 1.5"),
         ({"SAMPLING.QUALITY": 100}, "expected GENERATION.SAMPLING.QUALITY in [1, 95], got 100"),
         ({"FILTER.REID.PERCENTILE": 101.0}, "PERCENTILE in [0, 100], got 101.0"),
-        ({"FINE_TUNING.BASE_LR": 0.0}, "BASE_LR is 0, so nothing would be learned"),
-        ({"FINE_TUNING.BASE_LR": 1.5}, "expected GENERATION.FINE_TUNING.BASE_LR in [0, 1]"),
-        ({"FINE_TUNING.TEXT_ENCODER": True}, "set METHOD full, or PROMPT.TRAIN_TOKEN True"),
+        ({"FINE_TUNING.BASE_LR": 0.0}, "BASE_LR in (0, 1], got 0.0; at 0 nothing would be learned"),
+        ({"FINE_TUNING.BASE_LR": 1.5}, "expected GENERATION.FINE_TUNING.BASE_LR in (0, 1]"),
+        (
+            {"FINE_TUNING.TEXT_ENCODER": True},
+            "TEXT_ENCODER is True (default False) but is not",
+        ),
         ({"FINE_TUNING.TARGET_MODULES": "[]"}, "to_q, to_k, to_v, to_out.0 are usual"),
         ({"FINE_TUNING.PRIOR_WEIGHT": 0.0}, "would be drawn for nothing; set IMAGES 0"),
         ({"PROMPT.TEMPLATE": "a {tokn} person"}, "unknown field '{tokn}' in GENERATION.PROMPT"),
@@ -56,7 +62,7 @@ def test_defaults_are_good():
         ({"CAPTIONS.QUESTIONS": "[]"}, "QUESTIONS is empty; ask at least one"),
         (
             {"SAMPLING.GUIDANCE": 1.0, "SAMPLING.NEGATIVE_PROMPT": "blurred"},
-            "NEGATIVE_PROMPT has no effect with GUIDANCE 1.0; raise GUIDANCE above 1",
+            "because GENERATION.SAMPLING.GUIDANCE is 1.0; remove it, or set GENERATION.SAMPLING",
         ),
         ({"FILTER.USE": "['reid', 'reid']"}, "expected each filter once"),
         (

@@ -9,8 +9,8 @@ from typing import Any
 from fastreid.config import CfgNode, get_cfg
 
 from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.checks.generation import job_problems
 from fastreid_ext.config.defaults import add_fastreid_ext_config
-from fastreid_ext.config.generation_checks import job_problems
 from fastreid_ext.generation.job.preflight import expect_models
 from fastreid_ext.generation.job.stage import room_to_work
 from fastreid_ext.generation.job.workers import Worker, shard_lock, shard_of

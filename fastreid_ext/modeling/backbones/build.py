@@ -1,15 +1,10 @@
 """Build any registered backbone, and load its pre-trained weights by our loader."""
 
-import logging
-
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
-from fastreid_ext.config.backbones import unread_keys
 from fastreid_ext.modeling.pretrained import load_pretrained
-
-logger = logging.getLogger(__name__)
 
 
 def build_backbone(cfg: CfgNode) -> nn.Module:
@@ -24,9 +19,6 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
         FileNotFoundError: there are no such weights.
     """
     keys = cfg.MODEL.BACKBONE
-    unread = unread_keys(cfg)
-    if unread:
-        logger.info("%s does not read %s: no effect", keys.NAME, ", ".join(unread))
     if keys.PRETRAIN and not keys.PRETRAIN_PATH:
         raise ValueError(
             "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty "

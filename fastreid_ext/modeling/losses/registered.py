@@ -16,7 +16,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling import losses as host
 from torch import Tensor
 
-from fastreid_ext.config.checks import unknown_name
+from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import LOSS_REGISTRY, registered_names
 
 Loss = Callable[[Mapping[str, Tensor], Tensor], Tensor]

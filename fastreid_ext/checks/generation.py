@@ -1,15 +1,24 @@
-"""What can be wrong with the keys of the generation of persons, before a model is loaded."""
+"""Keys of ``GENERATION``: their values, when they are read, and what a job cannot do without."""
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Any
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.config.data_settings import GENERATED
+from fastreid_ext.checks.conditions import has_any_of, is_above, is_any_of, value_of
+from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.values import (
+    ANYTHING,
+    AT_LEAST_0,
+    COUNT,
+    SHARE,
+    Names,
+    Numbers,
+    Range,
+)
+from fastreid_ext.config.data_settings import GENERATED, UNLABELLED
 from fastreid_ext.config.generation import (
     AGGREGATIONS,
     DTYPES,
@@ -21,70 +30,153 @@ from fastreid_ext.config.generation import (
 )
 
 _FORMATS = ("jpg", "png")
-_UNLABELLED = "UnlabelledPersons"
-_INFINITE = math.inf
-# Key below GENERATION, least, most.
-_RANGES = (
-    ("IDENTITIES.MAX_IMAGES", 0, _INFINITE),
-    ("IDENTITIES.MIN_IMAGES", 1, _INFINITE),
-    ("IDENTITIES.MAX_FRAME_GAP", 0, _INFINITE),
-    ("IDENTITIES.MIN_HEIGHT", 0, _INFINITE),
-    ("IDENTITIES.MIN_SHARPNESS", 0, _INFINITE),
-    ("IDENTITIES.LIMIT", 0, _INFINITE),
-    ("CAPTIONS.MAX_TOKENS", 1, _INFINITE),
-    ("CAPTIONS.BEAMS", 1, _INFINITE),
-    ("CAPTIONS.BATCH_SIZE", 1, _INFINITE),
-    ("CAPTIONS.MAX_IMAGES", 0, _INFINITE),
-    ("REFERENCE_SET.IMAGES", 0, _INFINITE),
-    ("REFERENCE_SET.MIN_SIMILARITY", -1, 1),
-    ("FINE_TUNING.RANK", 1, _INFINITE),
-    ("FINE_TUNING.ALPHA", 1, _INFINITE),
-    ("FINE_TUNING.STEPS", 1, _INFINITE),
-    ("FINE_TUNING.BATCH_SIZE", 1, _INFINITE),
-    ("FINE_TUNING.ACCUMULATE", 1, _INFINITE),
-    ("FINE_TUNING.BASE_LR", 0, 1),
-    ("FINE_TUNING.WEIGHT_DECAY", 0, 1),
-    ("FINE_TUNING.CLIP_GRADIENTS", 0, _INFINITE),
-    ("FINE_TUNING.PRIOR_WEIGHT", 0, _INFINITE),
-    ("FINE_TUNING.MAX_SAMPLE_WEIGHT", 0, _INFINITE),
-    ("FINE_TUNING.IDENTITIES_AT_ONCE", 1, _INFINITE),
-    ("SAMPLING.IMAGES_PER_IDENTITY", 1, _INFINITE),
-    ("SAMPLING.STEPS", 1, _INFINITE),
-    ("SAMPLING.GUIDANCE", 0, _INFINITE),
-    ("SAMPLING.BATCH_SIZE", 1, _INFINITE),
-    ("SAMPLING.QUALITY", 1, 95),
-    ("FILTER.MAX_PER_IDENTITY", 0, _INFINITE),
-    ("FILTER.MIN_PER_IDENTITY", 0, _INFINITE),
-    ("FILTER.BATCH_SIZE", 1, _INFINITE),
-    ("FILTER.REID.PERCENTILE", 0, 100),
-    ("FILTER.REID.THRESHOLD", -1, 1),
-    ("FILTER.CCTF.THRESHOLD", 0, 1),
-    ("FILTER.CLIP.THRESHOLD", 0, 1),
-    ("FILTER.DUPLICATES.MIN_DISTANCE", 0, 64),
-)
 
 
-def generation_names(cfg: CfgNode) -> list[tuple[str, Iterable[str], Iterable[str]]]:
-    """Return the keys that hold names, what they hold and what is known."""
-    generation = cfg.GENERATION
-    named = (
-        ("DTYPE", DTYPES),
-        ("CAPTIONS.AGGREGATION", AGGREGATIONS),
-        ("FINE_TUNING.METHOD", METHODS),
-        ("FINE_TUNING.LOSS_ON", TARGETS_OF_LOSS),
-        ("SAMPLING.FIT", SAMPLERS_OF_PIXELS),
-        ("SAMPLING.FORMAT", _FORMATS),
-        ("FILTER.REID.RULE", THRESHOLD_RULES),
-    )
-    rows = [(f"GENERATION.{key}", [_value(generation, key)], known) for key, known in named]
-    return [*rows, ("GENERATION.FILTER.USE", generation.FILTER.USE, FILTERS)]
+class LatentSize(Numbers):
+    """Heights and widths that the latents of Stable Diffusion divide, which have 1/8 of them."""
+
+    def problem(self, key: str, value: list[int]) -> str:
+        """Return what is wrong with the size."""
+        if not super().problem(key, value) and not any(side % 8 for side in value):
+            return ""
+        return (
+            f"expected {key} [height, width] in pixels, multiples of 8, the step of Stable "
+            f"Diffusion's latents above 0, got {list(value)}"
+        )
+
+
+_REFERENCES = is_above("GENERATION.REFERENCE_SET.IMAGES")
+_METHOD = "GENERATION.FINE_TUNING.METHOD"
+_LORA, _FULL = is_any_of(_METHOD, "lora"), is_any_of(_METHOD, "full")
+_REID = has_any_of("GENERATION.FILTER.USE", "reid")
+_RULE = "GENERATION.FILTER.REID.RULE"
+
+ROWS: list[Row] = [
+    *rows_of(
+        "GENERATION",
+        BASE_MODEL=ANYTHING,
+        VAE=ANYTHING,
+        REVISION=ANYTHING,
+        DOWNLOAD=ANYTHING,
+        DTYPE=Names(DTYPES),
+        SIZE=LatentSize((2,), COUNT, "[height, width] in pixels", whole=True),
+    ),
+    *rows_of(
+        "GENERATION.COMPUTE",
+        CHANNELS_LAST=ANYTHING,
+        COMPILE=ANYTHING,
+        TF32=ANYTHING,
+        ATTENTION_SLICING=ANYTHING,
+        VAE_SLICING=ANYTHING,
+        VAE_TILING=ANYTHING,
+    ),
+    *rows_of(
+        "GENERATION.IDENTITIES",
+        MAX_IMAGES=AT_LEAST_0,
+        MIN_IMAGES=COUNT,
+        SAME_CAMERA=ANYTHING,
+        MAX_FRAME_GAP=(AT_LEAST_0, is_any_of("GENERATION.IDENTITIES.SAME_CAMERA", True)),
+        MIN_HEIGHT=AT_LEAST_0,
+        MIN_SHARPNESS=AT_LEAST_0,
+        LIMIT=AT_LEAST_0,
+    ),
+    *rows_of(
+        "GENERATION.CAPTIONS",
+        CAPTIONER=ANYTHING,
+        REVISION=ANYTHING,
+        QUESTIONS=ANYTHING,
+        MAX_TOKENS=COUNT,
+        BEAMS=COUNT,
+        BATCH_SIZE=COUNT,
+        MAX_IMAGES=AT_LEAST_0,
+        AGGREGATION=Names(AGGREGATIONS),
+        TEXT_MODEL=ANYTHING,
+    ),
+    *rows_of("GENERATION.PROMPT", TEMPLATE=ANYTHING, TOKEN=ANYTHING, TRAIN_TOKEN=ANYTHING),
+    Row("GENERATION.REFERENCE_SET.IMAGES", AT_LEAST_0),
+    Row("GENERATION.REFERENCE_SET.MIN_SIMILARITY", Range(-1, 1), _REFERENCES),
+    *rows_of(
+        "GENERATION.FINE_TUNING",
+        METHOD=Names(METHODS),
+        RANK=(COUNT, _LORA),
+        ALPHA=(COUNT, _LORA),
+        TARGET_MODULES=(ANYTHING, _LORA),
+        TEXT_ENCODER=(ANYTHING, _FULL),
+        STEPS=COUNT,
+        BATCH_SIZE=COUNT,
+        ACCUMULATE=COUNT,
+        BASE_LR=Range(0, 1, is_above=True, hint="at 0 nothing would be learned"),
+        WEIGHT_DECAY=SHARE,
+        CLIP_GRADIENTS=AT_LEAST_0,
+        PRIOR_WEIGHT=(AT_LEAST_0, _REFERENCES),
+        LOSS_ON=Names(TARGETS_OF_LOSS),
+        MAX_SAMPLE_WEIGHT=(
+            AT_LEAST_0,
+            is_any_of("GENERATION.FINE_TUNING.LOSS_ON", "sample"),
+        ),
+        IDENTITIES_AT_ONCE=(COUNT, _LORA),
+        GRADIENT_CHECKPOINTING=ANYTHING,
+        KEEP_FULL_WEIGHTS=(ANYTHING, _FULL),
+    ),
+    *rows_of(
+        "GENERATION.SAMPLING",
+        IMAGES_PER_IDENTITY=COUNT,
+        SCHEDULER=ANYTHING,
+        STEPS=COUNT,
+        GUIDANCE=AT_LEAST_0,
+        NEGATIVE_PROMPT=(ANYTHING, is_above("GENERATION.SAMPLING.GUIDANCE", 1)),
+        BATCH_SIZE=COUNT,
+        OUTPUT_SIZE=Numbers((2,), COUNT, "[height, width] in pixels", whole=True),
+        FIT=Names(SAMPLERS_OF_PIXELS),
+        PROMPTS=ANYTHING,
+        PROMPTS_FILE=ANYTHING,
+        FEW_STEP_ADAPTER=ANYTHING,
+        FORMAT=Names(_FORMATS),
+        QUALITY=(Range(1, 95), is_any_of("GENERATION.SAMPLING.FORMAT", "jpg")),
+    ),
+    *rows_of(
+        "GENERATION.FILTER",
+        USE=Names(FILTERS),
+        MAX_PER_IDENTITY=AT_LEAST_0,
+        MIN_PER_IDENTITY=AT_LEAST_0,
+        BATCH_SIZE=COUNT,
+    ),
+    *rows_of(
+        "GENERATION.FILTER.REID",
+        CONFIG_FILE=ANYTHING,  # a model that is named scores, whether its filter decides or not
+        WEIGHTS=ANYTHING,
+        MODELS=ANYTHING,
+        RULE=(Names(THRESHOLD_RULES), _REID),
+        PERCENTILE=(Range(0, 100), _REID & is_any_of(_RULE, "percentile")),
+        THRESHOLD=(Range(-1, 1), _REID & is_any_of(_RULE, "fixed")),
+        NEAREST=(ANYTHING, _REID),
+    ),
+    *rows_of(
+        "GENERATION.FILTER.CCTF",
+        CONFIG_FILE=ANYTHING,
+        WEIGHTS=ANYTHING,
+        THRESHOLD=(SHARE, has_any_of("GENERATION.FILTER.USE", "cctf")),
+    ),
+    *rows_of(
+        "GENERATION.FILTER.CLIP",
+        has_any_of("GENERATION.FILTER.USE", "clip"),
+        MODEL=ANYTHING,
+        TEXTS=ANYTHING,
+        THRESHOLD=SHARE,
+    ),
+    Row(
+        "GENERATION.FILTER.DUPLICATES.MIN_DISTANCE",
+        Range(0, 64),
+        has_any_of("GENERATION.FILTER.USE", "duplicates"),
+    ),
+]
 
 
 def generation_problems(cfg: CfgNode) -> list[str]:
-    """Return what lies out of range or contradicts itself, each with what to do."""
+    """Return contradictions between keys of ``GENERATION``, each with what to do."""
     generation = cfg.GENERATION
-    rules = (_sizes, _prompt_rules, _fine_tuning_rules, _other_rules)
-    return [*_out_of_range(generation), *(text for rule in rules for text in rule(generation))]
+    rules = (_prompt_rules, _fine_tuning_rules, _other_rules)
+    return [text for rule in rules for text in rule(generation)]
 
 
 def job_problems(cfg: CfgNode) -> list[str]:
@@ -97,7 +189,7 @@ def job_problems(cfg: CfgNode) -> list[str]:
         problems.append("DATASETS.NAMES is empty; name the data sets whose persons to draw")
     for name, advice in (
         (GENERATED, "persons are drawn from photographs; name the sets it was made from"),
-        (_UNLABELLED, "it has no identities; name a labelled set"),
+        (UNLABELLED, "it has no identities; name a labelled set"),
     ):
         if name in cfg.DATASETS.NAMES:
             problems.append(f"DATASETS.NAMES has {name}, but {advice}")
@@ -113,32 +205,6 @@ def job_problems(cfg: CfgNode) -> list[str]:
         *filter_model_problems(cfg.GENERATION.FILTER, cfg.DATASETS.NAMES),
         *_local_models(cfg.GENERATION),
     ]
-
-
-def _value(generation: CfgNode, key: str) -> Any:
-    node = generation
-    for part in key.split("."):
-        node = node[part]
-    return node
-
-
-def _out_of_range(generation: CfgNode) -> Iterator[str]:
-    for key, least, most in _RANGES:
-        value = _value(generation, key)
-        if not least <= value <= most:
-            wanted = f">= {least}" if most == _INFINITE else f"in [{least}, {most}]"
-            yield f"expected GENERATION.{key} {wanted}, got {value}"
-
-
-def _sizes(generation: CfgNode) -> Iterator[str]:
-    for key, factor, why in (
-        ("SIZE", 8, " multiples of 8, the step of Stable Diffusion's latents"),
-        ("SAMPLING.OUTPUT_SIZE", 1, ""),
-    ):
-        size = list(_value(generation, key))
-        good = [isinstance(n, int) and n > 0 and n % factor == 0 for n in size]
-        if len(size) != 2 or not all(good):
-            yield f"expected GENERATION.{key} [height, width] in pixels,{why} above 0, got {size}"
 
 
 def _prompt_rules(generation: CfgNode) -> Iterator[str]:
@@ -169,15 +235,8 @@ def _prompt_rules(generation: CfgNode) -> Iterator[str]:
 
 def _fine_tuning_rules(generation: CfgNode) -> Iterator[str]:
     tuning, reference = generation.FINE_TUNING, generation.REFERENCE_SET
-    if tuning.METHOD == "lora" and tuning.TEXT_ENCODER:
-        yield (
-            "GENERATION.FINE_TUNING.TEXT_ENCODER is True, but METHOD lora trains adapters of the "
-            "U-Net alone; set METHOD full, or PROMPT.TRAIN_TOKEN True for words"
-        )
     if tuning.METHOD == "lora" and not tuning.TARGET_MODULES:
         yield "GENERATION.FINE_TUNING.TARGET_MODULES is empty; to_q, to_k, to_v, to_out.0 are usual"
-    if tuning.BASE_LR == 0:
-        yield "GENERATION.FINE_TUNING.BASE_LR is 0, so nothing would be learned"
     if reference.IMAGES and tuning.PRIOR_WEIGHT == 0:
         yield (
             f"GENERATION.REFERENCE_SET.IMAGES is {reference.IMAGES}, but FINE_TUNING.PRIOR_WEIGHT "
@@ -186,7 +245,7 @@ def _fine_tuning_rules(generation: CfgNode) -> Iterator[str]:
 
 
 def _other_rules(generation: CfgNode) -> Iterator[str]:
-    identities, sampling, filters = generation.IDENTITIES, generation.SAMPLING, generation.FILTER
+    identities, filters = generation.IDENTITIES, generation.FILTER
     if 0 < identities.MAX_IMAGES < identities.MIN_IMAGES:
         yield (
             "expected GENERATION.IDENTITIES.MAX_IMAGES 0 or at least MIN_IMAGES, got "
@@ -194,11 +253,6 @@ def _other_rules(generation: CfgNode) -> Iterator[str]:
         )
     if not generation.CAPTIONS.QUESTIONS:
         yield 'GENERATION.CAPTIONS.QUESTIONS is empty; ask at least one ("" = a plain caption)'
-    if sampling.NEGATIVE_PROMPT and sampling.GUIDANCE <= 1:
-        yield (
-            "GENERATION.SAMPLING.NEGATIVE_PROMPT has no effect with GUIDANCE "
-            f"{sampling.GUIDANCE}; raise GUIDANCE above 1 or empty the prompt"
-        )
     if len(set(filters.USE)) < len(filters.USE):
         yield f"expected each filter once in GENERATION.FILTER.USE, got {list(filters.USE)}"
     if 0 < filters.MAX_PER_IDENTITY < filters.MIN_PER_IDENTITY:
@@ -284,7 +338,7 @@ def _local_models(generation: CfgNode) -> Iterator[str]:
     )
     keys += ("FILTER.CLIP.MODEL",) if "clip" in generation.FILTER.USE else ()
     for key in keys:
-        path = _value(generation, key)
+        path = value_of(generation, key)
         # "owner/name" is an id of the hub; anything else can only be a folder.
         is_id = re.fullmatch(r"[\w.-]+/[\w.-]+|[\w-]+", path) and not path.startswith(".")
         if path and not is_id and not Path(path).expanduser().is_dir():

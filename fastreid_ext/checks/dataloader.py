@@ -1,0 +1,79 @@
+"""Keys of ``DATALOADER``: their values, and when they are read."""
+
+from pathlib import Path
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.checks.conditions import is_any_of
+from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
+from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
+from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS
+from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
+
+OF_PERSONS = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY)
+SAMPLERS = ("TrainingSampler", *OF_PERSONS, "SetReWeightSampler", "ImbalancedDatasetSampler")
+# Losses that compare images of one person with images of another, in one batch of one process.
+PAIR_LOSSES = ("TripletLoss", "CircleLoss", "Cosface")
+
+
+def _folder_problem(key: str, value: str) -> str:
+    if not value or not Path(value).exists() or Path(value).is_dir():
+        return ""
+    return (
+        f"{key} {value} is a file; give a folder (it may not exist yet), or an empty name to work "
+        "without packed sets"
+    )
+
+
+_SAMPLER = "DATALOADER.SAMPLER_TRAIN"
+ROWS: list[Row] = rows_of(
+    "DATALOADER",
+    SAMPLER_TRAIN=Names(lambda: {*SAMPLERS, *registered_names(SAMPLER_REGISTRY)}),
+    NUM_INSTANCE=(COUNT, is_any_of(_SAMPLER, *OF_PERSONS, "SetReWeightSampler", known=SAMPLERS)),
+    NUM_WORKERS=AT_LEAST_0,
+    SET_WEIGHT=(ANYTHING, is_any_of(_SAMPLER, "SetReWeightSampler", known=SAMPLERS)),
+    PACKED_CACHE=Read(_folder_problem),
+)
+
+
+def dataloader_problems(cfg: CfgNode) -> list[str]:
+    """Return batches that the sampler cannot fill or a loss cannot use, with what to do."""
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    sampler = cfg.DATALOADER.SAMPLER_TRAIN
+    if instances < 1 or batch < 1:
+        return []
+    if sampler in OF_PERSONS and batch % instances:
+        return [
+            "expected SOLVER.IMS_PER_BATCH to be a multiple of DATALOADER.NUM_INSTANCE, got "
+            f"{batch} and {instances}"
+        ]
+    return _pairs(cfg)
+
+
+def _pairs(cfg: CfgNode) -> list[str]:
+    """Return why no batch could hold a pair that a loss compares: the loss would stay constant."""
+    losses = [name for name in cfg.MODEL.LOSSES.NAME if name in PAIR_LOSSES]
+    has_views = cfg.INPUT.VIEWS.RECIPE and cfg.MODEL.LOSSES.VIEWS == "all"
+    if not losses or has_views:  # the views of an image are pairs too
+        return []
+    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    sampler, named = cfg.DATALOADER.SAMPLER_TRAIN, " and ".join(losses)
+    if sampler in ("TrainingSampler", "ImbalancedDatasetSampler"):
+        return [
+            f"MODEL.LOSSES.NAME has {named}, which compares images of one person, but "
+            f"DATALOADER.SAMPLER_TRAIN {sampler} takes images one by one, so that hardly any batch "
+            f"has two of one; set it to {IDENTITY_SAMPLERS[0]}"
+        ]
+    if instances == 1:
+        return [
+            f"MODEL.LOSSES.NAME has {named}, which compares images of one person, but "
+            "DATALOADER.NUM_INSTANCE is 1; set it to 2 or more, 4 is usual"
+        ]
+    if batch == instances:
+        return [
+            f"MODEL.LOSSES.NAME has {named}, which compares persons, but a batch of "
+            f"SOLVER.IMS_PER_BATCH {batch} with DATALOADER.NUM_INSTANCE {instances} holds one; "
+            "raise the first or lower the second"
+        ]
+    return []

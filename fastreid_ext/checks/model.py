@@ -1,0 +1,355 @@
+"""Keys of ``MODEL``: their values, and when they are read."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.layers import any_softmax, pooling
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from fastreid.modeling.heads import REID_HEADS_REGISTRY
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.utils.registry import Registry
+
+from fastreid_ext.checks.conditions import (
+    ALWAYS,
+    Condition,
+    has_any_of,
+    is_any_of,
+    is_filled,
+    is_none_of,
+    is_on,
+)
+from fastreid_ext.checks.input import COLOUR
+from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.values import (
+    ANYTHING,
+    AT_LEAST_0,
+    COUNT,
+    POSITIVE,
+    SHARE,
+    Names,
+    Numbers,
+    Range,
+    Read,
+)
+from fastreid_ext.config.backbone_facts import FACTS, VITS
+from fastreid_ext.config.backbones import backbone_problems, reads_of
+from fastreid_ext.config.pretrained import FAMILY_NAMES
+from fastreid_ext.config.robust import CONTRASTIVE, JS, NT_XENT, PRETRAINING_LOSSES, VIEW_LOSSES
+from fastreid_ext.names import unknown_name
+from fastreid_ext.registries import LOSS_REGISTRY, registered_names
+
+# What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
+_BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", *VIEW_LOSSES)
+LOSSES = {
+    "Baseline": _BASELINE_LOSSES,
+    "MoCo": _BASELINE_LOSSES,
+    "Distiller": _BASELINE_LOSSES,
+    "MGN": ("CrossEntropyLoss", "TripletLoss", *VIEW_LOSSES),
+    "BDB": ("CrossEntropyLoss", "TripletLoss", *VIEW_LOSSES),
+    **PRETRAINING_LOSSES,
+}
+ARCHITECTURES = tuple(LOSSES)
+HEADS = ("EmbeddingHead", "ClasHead", "BeforeNeckHead", "BDBHead", "ProjectionHead")
+_EMBEDDING_HEADS = HEADS[:3]
+_NORMS = ("BN", "syncBN", "GhostBN", "FrozenBN", "GN")
+_SWIN, _TIMM = "build_swin_backbone", "build_timm_backbone"
+_HOST_VIT, _CLIP_VIT = "build_vit_backbone", "build_clip_vit_backbone"
+_HUB = re.compile(r"hf-hub:[\w.-]+/[\w.-]+$")
+_BASELINE_PARTS = ("backbone", "heads")
+_MGN_BRANCHES = (
+    *("b1", "b1_head", "b2", "b2_head", "b21_head", "b22_head"),
+    *("b3", "b3_head", "b31_head", "b32_head", "b33_head"),
+)
+# Modules that FREEZE_LAYERS can name.
+PARTS = dict.fromkeys(ARCHITECTURES, _BASELINE_PARTS) | {"MGN": ("backbone", *_MGN_BRANCHES)}
+
+
+def registered(registry: Registry) -> list[str]:
+    """Return the names of one of fastreid's registries, which cannot list them itself."""
+    return list(registry._obj_map)
+
+
+def architecture(*names: str) -> Condition:
+    """Return the condition that MODEL.META_ARCHITECTURE is one of some, or the user's own."""
+    return is_any_of("MODEL.META_ARCHITECTURE", *names, known=ARCHITECTURES)
+
+
+def _head(*names: str) -> Condition:
+    return is_any_of("MODEL.HEADS.NAME", *names, known=HEADS)
+
+
+def _backbone(*names: str) -> Condition:
+    return is_any_of("MODEL.BACKBONE.NAME", *names, known=tuple(FACTS))
+
+
+def _resnet_key(key: str) -> Condition:
+    """Return the condition that the backbone, under its architecture, reads a key of ResNets."""
+
+    def because(cfg: CfgNode) -> str:
+        backbone, architecture = cfg.MODEL.BACKBONE, cfg.MODEL.META_ARCHITECTURE
+        return f"{backbone.NAME} {backbone.DEPTH} under {architecture} does not have it"
+
+    readers = [name for name, facts in FACTS.items() if key in facts.reads]
+    only = "50x or 101x of " if key == "WITH_NL" else ""
+    instead = f"take {only}{', '.join(readers)}"
+    return Condition(lambda cfg: key in reads_of(cfg), because, lambda cfg: instead)
+
+
+def _loss(*names: str) -> Condition:
+    """Return the condition that a loss is named, or that a loss or architecture is the user's."""
+    named = has_any_of("MODEL.LOSSES.NAME", *names)
+    known = {loss for losses in LOSSES.values() for loss in losses}
+
+    def holds(cfg: CfgNode) -> bool:
+        is_own = cfg.MODEL.META_ARCHITECTURE not in ARCHITECTURES
+        return named.holds(cfg) or is_own or not known.issuperset(cfg.MODEL.LOSSES.NAME)
+
+    return Condition(holds, named.because, named.instead)
+
+
+def _device_problem(key: str, value: str) -> str:
+    try:
+        torch.device(value)
+    except RuntimeError:
+        return f"expected {key} cpu, cuda or cuda:<number>, got '{value}'"
+    if value.startswith("cuda") and not torch.cuda.is_available():
+        return (
+            f"{key} is {value} but torch {torch.__version__} sees no GPU; add `{key} cpu` to the "
+            "command, or install a CUDA build of torch and try nvidia-smi"
+        )
+    return ""
+
+
+def _weights_problem(key: str, value: str) -> str:
+    if not value or Path(value).is_file():
+        return ""
+    return f"no file at {value} ({key}); give the path of an existing weight file"
+
+
+def _deviation_problem(key: str, value: Any) -> str:
+    if problem := COLOUR.problem(key, value):
+        return problem
+    return f"expected {key} above 0, got {list(value)}" if min(value) <= 0 else ""
+
+
+_PRETRAIN = is_any_of("MODEL.BACKBONE.PRETRAIN", True)
+_DROP = Range(0, 1, is_below=True)
+_DROPS = _backbone(_HOST_VIT, *VITS, _SWIN)
+_NORM = Names(_NORMS, may_be_empty=True)
+_EMBEDS = _head(*_EMBEDDING_HEADS)
+_CLS_MARGIN = is_none_of(
+    "MODEL.HEADS.CLS_LAYER", "Linear", instead="set MODEL.HEADS.CLS_LAYER CircleSoftmax"
+)
+_KEPT_VIEWS = is_filled("INPUT.VIEWS.RECIPE")
+
+ROWS: list[Row] = [
+    *rows_of(
+        "MODEL",
+        DEVICE=Read(_device_problem),
+        META_ARCHITECTURE=Names(lambda: registered(META_ARCH_REGISTRY)),
+        FREEZE_LAYERS=(
+            ANYTHING,
+            Condition(
+                lambda cfg: cfg.SOLVER.FREEZE_ITERS > 0,
+                lambda cfg: f"SOLVER.FREEZE_ITERS is {cfg.SOLVER.FREEZE_ITERS}",
+                lambda cfg: "set SOLVER.FREEZE_ITERS to the number of iterations to freeze them",
+            ),
+        ),
+        QUEUE_SIZE=(COUNT, architecture("MoCo")),
+        WEIGHTS=Read(_weights_problem),
+        MIN_WEIGHTS_MATCHED=SHARE,
+        FIND_UNUSED_PARAMETERS=ANYTHING,
+        PIXEL_MEAN=COLOUR,
+        PIXEL_STD=Read(_deviation_problem),
+    ),
+    *rows_of(
+        "MODEL.BACKBONE",
+        NAME=Names(lambda: registered(BACKBONE_REGISTRY)),
+        DEPTH=(
+            ANYTHING,
+            is_none_of(
+                "MODEL.BACKBONE.NAME", _TIMM, instead="name the size in MODEL.BACKBONE.TIMM_NAME"
+            ),
+        ),
+        FEAT_DIM=AT_LEAST_0,
+        LAST_STRIDE=(Range(1, 2), _resnet_key("LAST_STRIDE")),
+        NORM=(_NORM, _resnet_key("NORM")),
+        SIE_COE=(ANYTHING, _backbone(_HOST_VIT)),
+        STRIDE_SIZE=(Numbers((2,), COUNT, "[rows, columns]"), _backbone(_HOST_VIT)),
+        DROP_PATH_RATIO=(_DROP, _DROPS),
+        DROP_RATIO=(_DROP, _DROPS),
+        ATT_DROP_RATE=(_DROP, _DROPS),
+        PRETRAIN=ANYTHING,
+        PRETRAIN_PATH=(ANYTHING, _PRETRAIN),
+        PRETRAIN_FAMILY=(Names(FAMILY_NAMES), _PRETRAIN),
+        MIN_PRETRAIN_MATCHED=(SHARE, _PRETRAIN),
+        TIMM_NAME=(ANYTHING, _backbone(_TIMM)),
+        TOKENS=(Names(("class", "patch"), may_be_empty=True), _backbone(*VITS)),
+        FREEZE_PATCH_EMBED=(ANYTHING, _backbone(*VITS)),
+        QUICK_GELU=(ANYTHING, _backbone(_CLIP_VIT)),
+        SEMANTIC_WEIGHT=(Range(0, 1, also=(-1,), hint="-1 is a plain Swin"), _backbone(_SWIN)),
+    ),
+    *(
+        Row(f"MODEL.BACKBONE.{key}", ANYTHING, _resnet_key(key), is_part_of_the_method=True)
+        for key in ("WITH_IBN", "WITH_SE", "WITH_NL")
+    ),
+    *rows_of(
+        "MODEL.HEADS",
+        _EMBEDS,
+        NAME=(Names(lambda: registered(REID_HEADS_REGISTRY)), ALWAYS),
+        NORM=(
+            _NORM,
+            _head("BDBHead") | _EMBEDS & is_any_of("MODEL.HEADS.WITH_BNNECK", True),
+        ),
+        NUM_CLASSES=(AT_LEAST_0, ALWAYS),  # 0 is filled in when a training begins
+        EMBEDDING_DIM=(AT_LEAST_0, _head(*_EMBEDDING_HEADS, "ProjectionHead")),
+        WITH_BNNECK=ANYTHING,
+        NECK_FEAT=Names(("before", "after")),
+        POOL_LAYER=(Names(pooling.__all__), _head(*_EMBEDDING_HEADS, "ProjectionHead")),
+        CLS_LAYER=Names(any_softmax.__all__),
+        MARGIN=(AT_LEAST_0, _EMBEDS & _CLS_MARGIN),
+        SCALE=POSITIVE,
+    ),
+    *rows_of(
+        "MODEL.HEADS.BDB",
+        _head("BDBHead"),
+        DROP_HEIGHT=Range(0, 1, is_above=True),
+        DROP_WIDTH=Range(0, 1, is_above=True),
+        GLOBAL_DIM=COUNT,
+        PART_DIM=COUNT,
+    ),
+    Row("MODEL.HEADS.PROJECTION.HIDDEN_DIM", AT_LEAST_0, _head("ProjectionHead")),
+    Row("MODEL.LOSSES.NAME", ANYTHING),
+    *rows_of(
+        "MODEL.LOSSES.CE",
+        _loss("CrossEntropyLoss"),
+        EPSILON=Range(0, 1, is_below=True, also=(-1,), hint="-1 smooths adaptively, by ALPHA"),
+        ALPHA=(
+            AT_LEAST_0,
+            _loss("CrossEntropyLoss") & is_any_of("MODEL.LOSSES.CE.EPSILON", -1),
+        ),
+        SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.FL",
+        Condition(
+            architecture().holds,
+            lambda cfg: "no meta-architecture of fastreid or fastreid_ext has a focal loss",
+            lambda cfg: "name a loss of MODEL.LOSSES.NAME",
+        ),
+        ALPHA=ANYTHING,
+        GAMMA=AT_LEAST_0,
+        SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.TRI",
+        _loss("TripletLoss"),
+        MARGIN=AT_LEAST_0,
+        NORM_FEAT=ANYTHING,
+        HARD_MINING=ANYTHING,
+        SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.CIRCLE",
+        _loss("CircleLoss"),
+        MARGIN=AT_LEAST_0,
+        GAMMA=POSITIVE,
+        SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.COSFACE",
+        _loss("Cosface"),
+        MARGIN=AT_LEAST_0,
+        GAMMA=POSITIVE,
+        SCALE=AT_LEAST_0,
+    ),
+    Row("MODEL.LOSSES.VIEWS", Names(("clean", "all")), _KEPT_VIEWS),
+    Row("MODEL.LOSSES.JS.SCALE", Range(0, hint="12 is CIL's"), _loss(JS)),
+    *rows_of(
+        "MODEL.LOSSES.CONTRAST",
+        _loss(CONTRASTIVE, NT_XENT),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.7 is DAPG's"),
+    ),
+    *rows_of(
+        "MODEL.CONTRAST",
+        architecture("ContrastivePretrain"),
+        QUEUE=AT_LEAST_0,
+        MOMENTUM=Range(0, 1, is_below=True, hint="0.999 is usual"),
+        JS_OVER=(
+            Names(("negatives", "channels")),
+            architecture("ContrastivePretrain") & _loss(JS),
+        ),
+    ),
+]
+_DISTILS = architecture("Distiller")
+KD_ROWS: list[Row] = [
+    *rows_of("KD", _DISTILS, MODEL_CONFIG=ANYTHING, MODEL_WEIGHTS=ANYTHING),
+    Row("KD.EMA.ENABLED", ANYTHING, _DISTILS),
+    Row("KD.EMA.MOMENTUM", SHARE, _DISTILS & is_on("KD.EMA")),
+]
+
+
+def model_problems(cfg: CfgNode) -> list[str]:
+    """Return contradictions between keys of ``MODEL``, each with what to do."""
+    return [
+        *_losses(cfg),
+        *_frozen_layers(cfg),
+        *_pretrained(cfg),
+        *backbone_problems(cfg),
+    ]
+
+
+def _losses(cfg: CfgNode) -> list[str]:
+    known = LOSSES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.LOSSES.NAME)
+    if cfg.MODEL.META_ARCHITECTURE not in PRETRAINING_LOSSES:
+        known = (*known, *set(registered_names(LOSS_REGISTRY)) - set(_BASELINE_LOSSES))
+    if not cfg.MODEL.LOSSES.NAME:
+        return ["MODEL.LOSSES.NAME is empty, so nothing would be learned; name at least one loss"]
+    return [
+        unknown_name("MODEL.LOSSES.NAME", name, known)
+        for name in cfg.MODEL.LOSSES.NAME
+        if name not in known
+    ]
+
+
+def _frozen_layers(cfg: CfgNode) -> list[str]:
+    """Name the entries of FREEZE_LAYERS that match no part of the model.
+
+    fastreid freezes the parameters whose name *begins* like an entry, as a regular expression; an
+    entry that is more than a plain name is not judged.
+    """
+    parts = PARTS.get(cfg.MODEL.META_ARCHITECTURE)
+    if parts is None:
+        return []
+    return [
+        f"{unknown_name('MODEL.FREEZE_LAYERS', name, parts)} (it would freeze nothing)"
+        for name in cfg.MODEL.FREEZE_LAYERS
+        if re.fullmatch(r"[\w.]+", name)
+        and not any(part.startswith(name) or name.startswith(f"{part}.") for part in parts)
+    ]
+
+
+def _pretrained(cfg: CfgNode) -> list[str]:
+    path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
+    if not cfg.MODEL.BACKBONE.PRETRAIN:
+        return []
+    if not path:
+        return [
+            "MODEL.BACKBONE.PRETRAIN is True but MODEL.BACKBONE.PRETRAIN_PATH is empty; nothing "
+            "is downloaded at run time; give a local weight file there, or set "
+            "MODEL.BACKBONE.PRETRAIN False to start from random weights"
+        ]
+    if path.startswith("hf-hub:"):
+        if _HUB.match(path):
+            return []
+        return [f"expected hf-hub:owner/name in MODEL.BACKBONE.PRETRAIN_PATH, got '{path}'"]
+    if Path(path).exists():
+        return []
+    return [
+        f"no file at {path} (MODEL.BACKBONE.PRETRAIN_PATH); give the path of an existing weight "
+        "file or folder, or hf-hub:owner/name to fetch one"
+    ]

@@ -1,0 +1,77 @@
+"""The table of keys: allowed values, and when a key is read, for every key of a configuration."""
+
+import functools
+from collections.abc import Collection, Iterator
+
+from fastreid.config import CfgNode, get_cfg
+
+from fastreid_ext.checks import (
+    dataloader,
+    datasets,
+    generation,
+    input,
+    model,
+    solver,
+    test,
+    whole_run,
+)
+from fastreid_ext.checks.conditions import value_of
+from fastreid_ext.checks.row import Row
+from fastreid_ext.config.load import flat
+
+_ROWS = [
+    *model.ROWS,
+    *model.KD_ROWS,
+    *input.ROWS,
+    *datasets.ROWS,
+    *dataloader.ROWS,
+    *solver.ROWS,
+    *test.ROWS,
+    *generation.ROWS,
+    *whole_run.ROWS,
+]
+TABLE: dict[str, Row] = {row.key: row for row in _ROWS}
+
+
+def value_problems(cfg: CfgNode) -> list[str]:
+    """Return the values that are not allowed, each with what to do."""
+    problems = (row.allowed.problem(key, value_of(cfg, key)) for key, row in TABLE.items())
+    return [problem for problem in problems if problem]
+
+
+def unread_keys(cfg: CfgNode) -> list[str]:
+    """Return the keys that differ from their defaults and are not read in a configuration."""
+    return [
+        key
+        for key, default in _defaults().items()
+        if key in TABLE and value_of(cfg, key) != default and not TABLE[key].read.holds(cfg)
+    ]
+
+
+def unread_problems(cfg: CfgNode, keys: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each key that was set and is not read, with what to do.
+
+    Args:
+        cfg: configuration.
+        keys: keys that somebody has set; others may differ from their defaults unread.
+    """
+    for key in unread_keys(cfg):
+        if key in keys:
+            yield f"{describe_unread(cfg, key)}; remove it, or {TABLE[key].read.instead(cfg)}"
+
+
+def describe_unread(cfg: CfgNode, key: str) -> str:
+    """Say that a key is set but not read, and why."""
+    return (
+        f"{key} is {_shown(value_of(cfg, key))} (default {_shown(_defaults()[key])}) but is not "
+        f"read in this configuration, because {TABLE[key].read.because(cfg)}"
+    )
+
+
+def _shown(value: object) -> str:
+    return "''" if value == "" else str(value)
+
+
+@functools.cache
+def _defaults() -> dict[str, object]:
+    return flat(get_cfg())

@@ -1,0 +1,60 @@
+"""Keys of ``TEST``: their values, and when they are read."""
+
+from collections.abc import Collection
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.checks.conditions import is_filled, is_on
+from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, SHARE, Names
+from fastreid_ext.config.data_settings import data_set_names
+from fastreid_ext.names import unknown_name
+
+ROWS: list[Row] = [
+    *rows_of(
+        "TEST",
+        EVAL_PERIOD=(AT_LEAST_0, is_filled("DATASETS.TESTS")),
+        IMS_PER_BATCH=COUNT,
+        METRIC=Names(("cosine", "euclidean")),
+        NUM_WORKERS=AT_LEAST_0,
+    ),
+    Row("TEST.ROC.ENABLED", ANYTHING),
+    Row("TEST.FLIP.ENABLED", ANYTHING),
+    Row("TEST.AQE.ENABLED", ANYTHING),
+    *rows_of("TEST.AQE", is_on("TEST.AQE"), ALPHA=AT_LEAST_0, QE_TIME=COUNT, QE_K=COUNT),
+    Row("TEST.RERANK.ENABLED", ANYTHING),
+    *rows_of(
+        "TEST.RERANK",
+        is_on("TEST.RERANK"),
+        K1=COUNT,
+        K2=COUNT,
+        LAMBDA=SHARE,
+        RULE=Names(("evaluator", "released")),
+    ),
+    Row("TEST.PRECISE_BN.ENABLED", ANYTHING),
+    *rows_of(
+        "TEST.PRECISE_BN",
+        is_on("TEST.PRECISE_BN"),
+        DATASET=ANYTHING,  # judged below: DATASETS.SETS adds names
+        NUM_ITER=COUNT,
+    ),
+]
+
+
+def evaluation_problems(cfg: CfgNode, named: Collection[str] = ()) -> list[str]:
+    """Return contradictions between keys of ``TEST`` and others, each with what to do.
+
+    Args:
+        cfg: configuration.
+        named: keys that a file or the command line names, whatever their value.
+    """
+    precise, key = cfg.TEST.PRECISE_BN, "TEST.PRECISE_BN.DATASET"
+    if precise.DATASET not in data_set_names(cfg):
+        return [unknown_name(key, precise.DATASET, data_set_names(cfg))]
+    if not precise.ENABLED or precise.DATASET in cfg.DATASETS.NAMES or key in named:
+        return []
+    trained = ", ".join(cfg.DATASETS.NAMES) or "nothing"
+    return [
+        f"TEST.PRECISE_BN would take its statistics from {precise.DATASET}, the default of {key}, "
+        f"but the run trains on {trained}; set {key} to a set of DATASETS.NAMES"
+    ]

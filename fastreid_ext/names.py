@@ -1,0 +1,29 @@
+"""Names that a user typed: which is meant, and how to say that none is."""
+
+import difflib
+from collections.abc import Iterable
+
+_FEW = 30  # names that a message still lists
+
+
+def unknown_name(place: str, name: str, known: Iterable[str]) -> str:
+    """Describe an unknown name by the nearest known name, or by all of them.
+
+    Args:
+        place: key, option or column that holds the name.
+        name: unknown name.
+        known: names that the place accepts.
+
+    Returns:
+        One sentence without a full stop.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    lowered = [candidate for candidate in known if candidate.lower() == name.lower()]
+    if lowered or near:
+        hint = f"did you mean '{(lowered or near)[0]}'?"
+    elif len(known) <= _FEW:
+        hint = "known: " + ", ".join(known)
+    else:
+        hint = f"none of the {len(known)} known names is like it"
+    return f"unknown name '{name}' in {place}; {hint}"
