@@ -23,7 +23,7 @@ from fastreid_ext.checks.table import (
     value_problems,
 )
 from fastreid_ext.checks.test import evaluation_problems
-from fastreid_ext.config.load import Origin
+from fastreid_ext.config.load import FROM_CHECKPOINT, Origin
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def check_config(cfg: CfgNode, origin: Origin | None = None) -> None:
     problems += [*solver_problems(cfg, named), *evaluation_problems(cfg, named)]
     problems += generation_problems(cfg)
     if origin:
-        problems += unread_problems(cfg, _set_by_the_user(origin))
+        problems += unread_problems(cfg, _set_by_the_user(cfg, origin))
     if problems:
         raise ValueError("the configuration has mistakes:\n  - " + "\n  - ".join(problems))
 
@@ -72,10 +72,16 @@ def log_unread_keys(cfg: CfgNode) -> None:
         logger.info("set, but not read in this configuration: %s", ", ".join(quiet))
 
 
-def _set_by_the_user(origin: Origin) -> set[str]:
+def _set_by_the_user(cfg: CfgNode, origin: Origin) -> set[str]:
     """Return the keys of the command line, and those of the file that the file itself leaves dead.
 
-    A key that the command line switches off is no mistake of the file.
+    A key that the command line switches off is no mistake of the file, and keys of pre-trained
+    weights, which tools switch off for a checkpoint, are none of the command line.
     """
-    dead = set(unread_keys(origin.files))
-    return set(origin.command) | (origin.leaf & dead)
+    dead, command = set(unread_keys(origin.files)), set(origin.command)
+    if FROM_CHECKPOINT[0] in command:
+        trained = cfg.clone()
+        trained.defrost()
+        trained.MODEL.BACKBONE.PRETRAIN = True
+        command &= set(unread_keys(trained))
+    return command | (origin.leaf & dead)

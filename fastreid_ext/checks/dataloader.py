@@ -8,13 +8,11 @@ from fastreid_ext.checks.conditions import is_any_of
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
-from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS
+from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, PAIR_LOSSES
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
 OF_PERSONS = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY)
 SAMPLERS = ("TrainingSampler", *OF_PERSONS, "SetReWeightSampler", "ImbalancedDatasetSampler")
-# Losses that compare images of one person with images of another, in one batch of one process.
-PAIR_LOSSES = ("TripletLoss", "CircleLoss", "Cosface")
 
 
 def _folder_problem(key: str, value: str) -> str:
@@ -52,19 +50,18 @@ def dataloader_problems(cfg: CfgNode) -> list[str]:
 
 
 def _pairs(cfg: CfgNode) -> list[str]:
-    """Return why no batch could hold a pair that a loss compares: the loss would stay constant."""
+    """Return why no batch could hold a pair that a loss compares: the loss would stay constant.
+
+    Samplers of single images are judged with the data, by ``data.feasibility``.
+    """
     losses = [name for name in cfg.MODEL.LOSSES.NAME if name in PAIR_LOSSES]
     has_views = cfg.INPUT.VIEWS.RECIPE and cfg.MODEL.LOSSES.VIEWS == "all"
-    if not losses or has_views:  # the views of an image are pairs too
+    if (
+        not losses or has_views or cfg.DATALOADER.SAMPLER_TRAIN not in OF_PERSONS
+    ):  # the views of an image are pairs too
         return []
     batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    sampler, named = cfg.DATALOADER.SAMPLER_TRAIN, " and ".join(losses)
-    if sampler in ("TrainingSampler", "ImbalancedDatasetSampler"):
-        return [
-            f"MODEL.LOSSES.NAME has {named}, which compares images of one person, but "
-            f"DATALOADER.SAMPLER_TRAIN {sampler} takes images one by one, so that hardly any batch "
-            f"has two of one; set it to {IDENTITY_SAMPLERS[0]}"
-        ]
+    named = " and ".join(losses)
     if instances == 1:
         return [
             f"MODEL.LOSSES.NAME has {named}, which compares images of one person, but "

@@ -7,7 +7,7 @@ from string import Formatter
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.checks.conditions import has_any_of, is_above, is_any_of, value_of
+from fastreid_ext.checks.conditions import ALWAYS, has_any_of, is_above, is_any_of, value_of
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import (
     ANYTHING,
@@ -160,7 +160,7 @@ ROWS: list[Row] = [
     *rows_of(
         "GENERATION.FILTER.CLIP",
         has_any_of("GENERATION.FILTER.USE", "clip"),
-        MODEL=ANYTHING,
+        MODEL=(ANYTHING, ALWAYS),  # a place, as CONFIG_FILE
         TEXTS=ANYTHING,
         THRESHOLD=SHARE,
     ),

@@ -55,7 +55,7 @@ def _colour_problem(key: str, value: Any) -> str:
         return f"expected {key} with three numbers, one for each channel, got {numbers}"
     if not all(0 <= n <= 255 for n in numbers):
         return f"expected {key} in grey levels of 0 to 255, got {numbers}"
-    if any(n % 1 for n in numbers) and max(numbers) <= 1:
+    if len(numbers) == 3 and any(n % 1 for n in numbers) and max(numbers) <= 1:
         scaled = [round(255 * n, 3) for n in numbers]
         return (
             f"{key} is {numbers}, in units of 0 to 1, but images are in grey levels of 0 to 255; "
@@ -98,7 +98,8 @@ def _beta_problem(key: str, value: Any) -> str:
     return f"expected {key} with two numbers above 0, got {beta}"
 
 
-_SIZE = Numbers((1, 2), AT_LEAST_0, "[rows, columns] in pixels", whole=True)
+# One number is a square, 0 and less the native size, as in torchvision and fastreid.
+_SIZE = Numbers((1, 2), Range(-1), "[rows, columns] in pixels", whole=True)
 _TWO_SIDES = Numbers((2,), COUNT, "[rows, columns]", whole=True)
 _CORRUPTS = is_on("INPUT.CORRUPTION") | _recipe(*CORRUPTING)
 _ERASES = is_on("INPUT.SOFT_ERASING") | _recipe("cil")

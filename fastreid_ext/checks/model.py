@@ -319,8 +319,8 @@ def _losses(cfg: CfgNode) -> list[str]:
 def _frozen_layers(cfg: CfgNode) -> list[str]:
     """Name the entries of FREEZE_LAYERS that match no part of the model.
 
-    fastreid freezes the parameters whose name *begins* like an entry, as a regular expression; an
-    entry that is more than a plain name is not judged.
+    An entry is a part or a module below one; a regular expression, which fastreid takes too, is not
+    judged.
     """
     parts = PARTS.get(cfg.MODEL.META_ARCHITECTURE)
     if parts is None:
@@ -329,7 +329,7 @@ def _frozen_layers(cfg: CfgNode) -> list[str]:
         f"{unknown_name('MODEL.FREEZE_LAYERS', name, parts)} (it would freeze nothing)"
         for name in cfg.MODEL.FREEZE_LAYERS
         if re.fullmatch(r"[\w.]+", name)
-        and not any(part.startswith(name) or name.startswith(f"{part}.") for part in parts)
+        and not any(name == part or name.startswith(f"{part}.") for part in parts)
     ]
 
 

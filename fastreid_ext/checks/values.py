@@ -95,7 +95,7 @@ class Numbers:
         fits = all(isinstance(number, kind) and number in self.each for number in numbers)
         if fits and len(numbers) in self.counts:
             return ""
-        return f"expected {key} {self.what}, each {self.each}, got {numbers}"
+        return f"expected {key} {self.what} with each number {self.each}, got {numbers}"
 
 
 @dataclasses.dataclass(frozen=True)

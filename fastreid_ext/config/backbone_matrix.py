@@ -16,7 +16,7 @@ TIMM = "any map of timm"
 
 NOTES = {
     "a": "WITH_NL, which Base-AGW and Base-SBS set, has no effect: only fastreid's ResNet 50x, "
-    "101x and ResNeXt have non-local blocks. The log says so once.",
+    "101x and ResNeXt have non-local blocks. The log warns of it when a run begins.",
     "b": "Generalised-mean pooling clamps at 1e-6. This map ends in a norm, not in a ReLU, so half "
     "of its values are negative and the pooling acts as the ReLU that a ResNet ends with.",
     "c": "Uses the patch tokens as a map (TOKENS patch, the default here); with TOKENS class it is "

@@ -132,6 +132,7 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         instances=cfg.DATALOADER.NUM_INSTANCE,
         world_size=world_size,
+        losses=() if _gives_pairs_itself(cfg) else cfg.MODEL.LOSSES.NAME,
     )
     share, sampler = cfg.DATASETS.GENERATED.BATCH_SHARE, cfg.DATALOADER.SAMPLER_TRAIN
     if not share or problems:
@@ -143,6 +144,11 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
             "TrainingSampler (of single images), or set the share to 0"
         ]
     return mixed_batches(cfg, training, world_size).problems()
+
+
+def _gives_pairs_itself(cfg: CfgNode) -> bool:
+    """Tell whether the losses see several views of each image, which are pairs too."""
+    return bool(cfg.INPUT.VIEWS.RECIPE) and cfg.MODEL.LOSSES.VIEWS == "all"
 
 
 def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:

@@ -8,10 +8,18 @@ from numpy.typing import NDArray
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
 
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
+# Losses that compare images of one person with images of others, in the batch of one process.
+PAIR_LOSSES = ("TripletLoss", "CircleLoss", "Cosface")
 
 
 def batch_problems(
-    sampler: str, pids: Sequence[int | str], *, batch_size: int, instances: int, world_size: int
+    sampler: str,
+    pids: Sequence[int | str],
+    *,
+    batch_size: int,
+    instances: int,
+    world_size: int,
+    losses: Sequence[str] = (),
 ) -> list[str]:
     """Return why batches cannot be filled, each with what to do; nothing if they can.
 
@@ -21,6 +29,8 @@ def batch_problems(
         batch_size: images in the batch of all processes together, ``SOLVER.IMS_PER_BATCH``.
         instances: images of a person in a batch, ``DATALOADER.NUM_INSTANCE``.
         world_size: number of processes.
+        losses: values of ``MODEL.LOSSES.NAME``; those of PAIR_LOSSES need two persons in the batch
+            of every process.
     """
     if sampler == "SetReWeightSampler":
         # It collects sum(SET_WEIGHT) * NUM_INSTANCE images, insists on a larger batch, and starts
@@ -43,7 +53,41 @@ def batch_problems(
         )
     if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY):
         problems += _identity_problems(sampler, images, batch_size, instances, world_size)
+    pairs = [name for name in losses if name in PAIR_LOSSES]
+    if pairs and not problems:
+        problems += _pair_problems(sampler, pairs, len(images), batch_size, instances, world_size)
     return problems
+
+
+def _pair_problems(
+    sampler: str,
+    losses: Sequence[str],
+    persons: int,
+    batch_size: int,
+    instances: int,
+    world_size: int,
+) -> list[str]:
+    """Return why a loss that compares persons would be constant for a whole run."""
+    named = " and ".join(losses)
+    if persons < 2:
+        return [
+            f"MODEL.LOSSES.NAME has {named}, which compares persons, but the training images show "
+            f"{persons}; add persons, or take the name out"
+        ]
+    if sampler in ("TrainingSampler", "ImbalancedDatasetSampler"):
+        return [
+            f"MODEL.LOSSES.NAME has {named}, which compares images of one person, but "
+            f"DATALOADER.SAMPLER_TRAIN {sampler} takes images one by one, so that hardly any batch "
+            f"has two of one; set it to {IDENTITY_SAMPLERS[0]}"
+        ]
+    if batch_size // world_size > instances:
+        return []
+    return [
+        f"MODEL.LOSSES.NAME has {named}, which compares the persons in the batch of one process, "
+        f"but each of {world_size} processes gets {batch_size // world_size} images "
+        f"(SOLVER.IMS_PER_BATCH {batch_size}) of one person (DATALOADER.NUM_INSTANCE {instances}); "
+        f"raise SOLVER.IMS_PER_BATCH to {2 * instances * world_size} or more, or lower NUM_INSTANCE"
+    ]
 
 
 def _identity_problems(

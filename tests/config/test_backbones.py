@@ -127,8 +127,8 @@ ONE_SIZE, TWO_SIZES = sizes((256, 128)), sizes((256, 128), (384, 128))
         (
             keys(RESNET, "50x", TIMM_NAME="convnext_tiny"),
             "TIMM_NAME is convnext_tiny (default '') but is not read in this configuration, "
-            "because MODEL.BACKBONE.NAME is build_resnet_backbone; remove it, or set MODEL.BACKBONE.NAME "
-            "build_timm_backbone",
+            "because MODEL.BACKBONE.NAME is build_resnet_backbone; remove it, or set "
+            "MODEL.BACKBONE.NAME build_timm_backbone",
         ),
         (
             keys(VIT, "tiny", QUICK_GELU=False, **ONE_SIZE),

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastreid.config import get_cfg
 from PIL import Image
 
+from fastreid_ext.checks.table import unread_keys
 from fastreid_ext.config import load_config
 
 
@@ -58,6 +60,7 @@ def small_config(root: Path, **changes):
         "INPUT.REA.ENABLED": True,
         "INPUT.CJ.ENABLED": True,
         "INPUT.AUGMIX.ENABLED": True,
+        "INPUT.AUGMIX.PROB": 0.5,
         "INPUT.AUTOAUG.ENABLED": True,
         "INPUT.AUTOAUG.PROB": 0.5,
         "DATASETS.ROOT": str(root),
@@ -70,5 +73,11 @@ def small_config(root: Path, **changes):
         "TEST.IMS_PER_BATCH": 8,
         "TEST.NUM_WORKERS": 0,
     }
-    keys |= {name.replace("__", "."): value for name, value in changes.items()}
+    changed = {name.replace("__", "."): value for name, value in changes.items()}
+    keys |= changed
+    cfg = get_cfg()
+    cfg.merge_from_list([part for pair in keys.items() for part in pair])
+    for key in unread_keys(cfg):  # what the changes leave unread would be refused
+        if key not in changed:
+            keys.pop(key, None)
     return load_config("", [str(part) for pair in keys.items() for part in pair])

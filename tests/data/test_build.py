@@ -122,11 +122,13 @@ def test_once_per_identity_fills_an_epoch_with_every_person(make_cfg):
 
 
 def test_once_per_identity_and_a_share_of_generated_images_exclude_each_other(make_cfg):
-    changes = {"DATASETS__GENERATED__BATCH_SHARE": 0.5}
+    cfg = make_cfg(DATALOADER__SAMPLER_TRAIN="OncePerIdentitySampler").clone()
+    cfg.defrost()
+    cfg.DATASETS.GENERATED.BATCH_SHARE = 0.5
     with pytest.raises(
         ValueError, match=r"and so does DATALOADER.SAMPLER_TRAIN OncePerIdent.* to 0"
     ):
-        build_train_loader(make_cfg(DATALOADER__SAMPLER_TRAIN="OncePerIdentitySampler", **changes))
+        build_train_loader(cfg)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

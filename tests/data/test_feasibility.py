@@ -1,4 +1,5 @@
 import itertools
+import re
 import signal
 
 import pytest
@@ -96,3 +97,30 @@ def test_once_per_identity_wants_persons_not_images():
         assert not problems([9] * 3, once)
     assert "needs 8 different persons" in problems([9] * 7, once, 16, world_size=2)[0]
     assert "got SOLVER.IMS_PER_BATCH 7 / 1 = 7" in problems([9] * 7, once, 7)[0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "batch_size", "instances", "world_size", "message"),
+    [
+        ([9], 4, 2, 1, None),  # that no batch has two persons is said already
+        ([9], 2, 2, 1, "compares persons, but the training images show 1; add persons"),
+        ([9] * 8, 4, 4, 1, r"each of 1 processes gets 4 images \(SOLVER.IMS_PER_BATCH 4\) of one"),
+        ([9] * 8, 8, 4, 2, r"each of 2 processes gets 4 .* raise SOLVER.IMS_PER_BATCH to 16 or"),
+        ([9] * 8, 16, 4, 2, None),
+        ([9] * 8, 16, 0, 2, "DATALOADER.SAMPLER_TRAIN TrainingSampler takes images one by one, so"),
+    ],
+)
+def test_a_loss_that_compares_persons_needs_two_in_every_process(
+    counts, batch_size, instances, world_size, message
+):
+    """fastreid's triplet loss compares within one process, so it would be 0 for a whole run."""
+    pids = [f"p{person}" for person, count in enumerate(counts) for _ in range(count)]
+    sizes = {"batch_size": batch_size, "instances": instances, "world_size": world_size}
+    losses = ("CrossEntropyLoss", "TripletLoss")
+    sampler = "NaiveIdentitySampler" if instances else "TrainingSampler"
+    found = batch_problems(sampler, pids, **sizes, losses=losses)
+    named = [problem for problem in found if "TripletLoss" in problem]
+    assert bool(named) == (message is not None)
+    if message:
+        assert re.search(message, named[0])
+    assert not [p for p in batch_problems("NaiveIdentitySampler", pids, **sizes) if "Trip" in p]

@@ -171,7 +171,10 @@ def test_persons_of_one_kind_change_the_share(make_cfg, tmp_path):
 
 
 def test_impossible_share_is_a_problem(make_cfg):
-    report = preflight(make_cfg(DATASETS__GENERATED__BATCH_SHARE=0.5))
+    cfg = make_cfg().clone()
+    cfg.defrost()
+    cfg.DATASETS.GENERATED.BATCH_SHARE = 0.5
+    report = preflight(cfg)
     assert found(report.problems, "there are no generated ones; add a generated set")
 
 

@@ -78,6 +78,7 @@ def test_several_classifiers_are_averaged(save_model, images, overrides):
         MODEL__HEADS__NAME="BDBHead",
         MODEL__HEADS__WITH_BNNECK="False",
         MODEL__LOSSES__NAME="('CrossEntropyLoss','TripletLoss')",
+        DATALOADER__SAMPLER_TRAIN="NaiveIdentitySampler",
     )
     found = IdentityClassifier(config, weights, overrides=overrides)(images)
     state = torch.load(weights)["model"]

@@ -52,7 +52,7 @@ def rates_of(scheduler, optimizer, epochs):
 
 
 def test_all_400_epochs_have_the_rates_of_bdb():
-    cfg = cfg_of(**STAIRS, SOLVER__STEPS=[199, 299])
+    cfg = cfg_of(**STAIRS, SOLVER__STEPS=[199, 299], SOLVER__MAX_EPOCH=400)
     optimizer = optimizer_of(1e-3, 2e-3)
     schedules = build_lr_scheduler(cfg, optimizer, 23)
     assert set(schedules) == {"lr_sched"}
@@ -126,11 +126,11 @@ def test_length_of_an_epoch(changes, persons, iterations):
 
 
 def test_warm_up_in_epochs_takes_the_place_of_that_in_iterations():
-    in_epochs = cfg_of(SOLVER__WARMUP_EPOCHS=3, SOLVER__MAX_EPOCH=9, SOLVER__WARMUP_ITERS=4)
+    in_epochs = cfg_of(SOLVER__WARMUP_EPOCHS=3, SOLVER__MAX_EPOCH=9)
     assert warmup_iterations(in_epochs, 101) == 303
     assert warmup_iterations(cfg_of(SOLVER__WARMUP_ITERS=4), 101) == 4
     filled = with_warmup(in_epochs, 101)
-    assert (filled.SOLVER.WARMUP_ITERS, in_epochs.SOLVER.WARMUP_ITERS) == (303, 4)
+    assert (filled.SOLVER.WARMUP_ITERS, in_epochs.SOLVER.WARMUP_ITERS) == (303, 1000)
     assert filled.is_frozen()
 
 

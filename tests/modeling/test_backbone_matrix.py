@@ -51,9 +51,10 @@ def _smaller(monkeypatch):
 
 
 def configured(baseline, name, depth, *more):
-    keys = ["MODEL.BACKBONE.NAME", name, "MODEL.BACKBONE.DEPTH", depth]
-    if name == "build_timm_backbone":
-        keys += ["MODEL.BACKBONE.TIMM_NAME", "convnext_atto"]
+    keys = ["MODEL.BACKBONE.NAME", name]
+    is_timm = name == "build_timm_backbone"
+    keys += ["MODEL.BACKBONE.TIMM_NAME", "convnext_atto"] if is_timm else []
+    keys += [] if is_timm else ["MODEL.BACKBONE.DEPTH", depth]
     test = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False, "MODEL.HEADS.NUM_CLASSES", 4]
     size = ["INPUT.SIZE_TRAIN", [96, 48], "INPUT.SIZE_TEST", [96, 48]]
     return load_config(FILES[baseline], [*test, *size, *keys, *more]).clone()

@@ -16,7 +16,8 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "4"]
 @pytest.fixture(scope="module", params=["DAPG-stage1", "SimCLR"])
 def pretrained(request, tmp_path_factory):
     """Return a checkpoint file, with query and key encoder apart, and its tensors."""
-    keys = ["MODEL.HEADS.PROJECTION.HIDDEN_DIM", "8", "MODEL.CONTRAST.QUEUE", "200"]
+    keys = ["MODEL.HEADS.PROJECTION.HIDDEN_DIM", "8"]
+    keys += ["MODEL.CONTRAST.QUEUE", "200"] if request.param == "DAPG-stage1" else []
     cfg = load_config(CONFIGS / f"Base-{request.param}.yml", [*CPU, *keys])
     torch.manual_seed(1)
     model = build_model(cfg)

@@ -54,6 +54,8 @@ def settings(tmp_path_factory, tiny_pipeline_folder):
 def run(settings, monkeypatch, capsys):
     def run_tool(tool, *flags, **keys):
         changed = settings | {f"GENERATION.{key}": value for key, value in keys.items()}
+        if not changed["GENERATION.REFERENCE_SET.IMAGES"]:
+            changed.pop("GENERATION.REFERENCE_SET.MIN_SIMILARITY")  # not read without them
         words = [str(part) for pair in changed.items() for part in pair]
         monkeypatch.setattr(sys, "argv", [tool, *flags, *words])
         runpy.run_path(str(TOOLS / tool), run_name="__main__")

@@ -56,7 +56,7 @@ def job(tmp_path):
 
 def cfg_of(*use, **keys):
     pairs = ["MODEL.DEVICE", "cpu", "GENERATION.FILTER.USE", str(list(use))]
-    pairs += ["GENERATION.FILTER.REID.RULE", "fixed", "GENERATION.FILTER.REID.THRESHOLD", "0.6"]
+    pairs += ["GENERATION.FILTER.REID.RULE", "fixed"] if "reid" in use else []
     return load_config("", pairs + [str(part) for pair in keys.items() for part in pair])
 
 

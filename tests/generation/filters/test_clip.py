@@ -59,6 +59,7 @@ def test_a_text_that_is_too_long(tiny_clip_folder):
 
 def settings(folder, **texts):
     keys = ["GENERATION.FILTER.CLIP.MODEL", str(folder), "MODEL.DEVICE", "cpu"]
+    keys += ["GENERATION.FILTER.USE", "['clip']"]
     keys += ["GENERATION.FILTER.CLIP.TEXTS", str(list(texts.values()) or TEXTS)]
     return load_config("", keys)
 

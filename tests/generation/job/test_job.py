@@ -221,7 +221,7 @@ def test_whole_models_are_learned_and_drawn_one_by_one(settings_of, tmp_path, ru
         "_learn_and_draw",
         lambda *given: groups.append(given[-1]) or learn_and_draw(*given),
     )
-    keys = {"FINE_TUNING.METHOD": "full", "FINE_TUNING.IDENTITIES_AT_ONCE": 8}
+    keys = {"FINE_TUNING.METHOD": "full"}
     run_job(settings_of(tmp_path / "job", **keys), stages=STAGES[:4])
     assert [len(group) for group in groups] == [1, 1, 1, 1]
 
