@@ -2,6 +2,7 @@
 
 import collections
 import collections.abc
+import importlib
 import importlib.util
 import sys
 import types
@@ -9,6 +10,8 @@ import warnings
 from pathlib import Path
 
 import torch
+
+from fastreid_ext.compat.deferred_imports import deferred
 
 # Modules whose import fails or binds broken names on a current stack unless `prepare` ran first.
 _NEEDS_PREPARE = ("fastreid.data.build", "fastreid.evaluation.testing", "fastreid.engine.defaults")
@@ -80,6 +83,17 @@ def provide_collections_mapping() -> None:
         collections.Mapping = collections.abc.Mapping
 
 
+def import_without_slow_libraries() -> None:
+    """Import what pulls scikit-learn and ``torch._dynamo`` in, with stand-ins for both.
+
+    Versions: torchvision 0.27 - 0.29, fastreid 1.4.0. Not needed where they import them lazily.
+    """
+    with deferred("torch._dynamo", "torch._dynamo.utils"):
+        importlib.import_module("torchvision.ops.roi_align")
+    with deferred("sklearn"):
+        importlib.import_module("fastreid.evaluation.reid_evaluation")
+
+
 def hush_known_warnings() -> None:
     """Silence warnings about the host's own old calls, on which a user cannot act."""
     for message in (
@@ -98,4 +112,5 @@ def prepare() -> None:
     provide_torch_six()
     provide_collections_mapping()
     hush_known_warnings()
+    import_without_slow_libraries()
     _prepared = True

@@ -1,7 +1,8 @@
 """Which of timm's models give a feature map, of what shape; found out without weights or download.
 
 A model is built on torch's "meta" device, where tensors have shapes but no values, and sent an
-image: seconds at most, whatever its size.
+image: seconds at most, whatever its size. timm is imported when a model of it is asked for, because
+that takes a second.
 
 Letters: B batch, C channels, h x w rows and columns of a map, N tokens.
 """
@@ -11,7 +12,6 @@ import difflib
 import functools
 import math
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +52,8 @@ def new_timm_model(name: str, image_size: tuple[int, int]) -> nn.Module:
         name: timm's, with or without the tag of pre-trained weights.
         image_size: rows and columns in pixels; read by models of one size.
     """
+    import timm
+
     size = {"img_size": image_size} if _has_one_size(name) else {}
     make = functools.partial(timm.create_model, name, pretrained=False, num_classes=0, **size)
     try:
@@ -95,6 +97,8 @@ def parameters_without_gradient(name: str, image_size: tuple[int, int]) -> list[
 
 
 def _check_name(name: str) -> None:
+    import timm
+
     if not name:
         raise ValueError("MODEL.BACKBONE.TIMM_NAME is empty; give the name of a timm model")
     known = timm.list_models()
@@ -113,6 +117,8 @@ def _check_name(name: str) -> None:
 
 
 def _has_one_size(name: str) -> bool:
+    import timm
+
     config = timm.get_pretrained_cfg(name)
     return bool(config and config.fixed_input_size)
 

@@ -11,7 +11,6 @@ from fastreid.evaluation import ReidEvaluator
 from fastreid.evaluation.roc import evaluate_roc
 from fastreid.utils import comm
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 from torch import Tensor
 
 from fastreid_ext.evaluation.distances import DistanceChunks
@@ -136,6 +135,8 @@ def _true_positive_rates(
     scores, is_match = evaluate_roc(
         distances, query_pids, gallery_pids, query_camids, gallery_camids
     )
+    from sklearn.metrics import roc_curve  # here, because importing it takes a second
+
     false_positive_rate, true_positive_rate, _ = roc_curve(is_match, scores)
     return {
         f"TPR@FPR={rate:.0e}": float(

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from fastreid_ext.config.timm_models import timm_map
-from fastreid_ext.modeling.backbones import timm_backbone
+from fastreid_ext.modeling.backbones.timm_features import timm_backbone
 
 SIZE = (96, 48)
 # A CNN, one whose norm follows the pooling, channels last, tokens with and without a class token.

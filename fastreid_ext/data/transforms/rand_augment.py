@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import RandAugment as OfTorchvision
 
@@ -52,6 +51,8 @@ class TimmRandAugment:
     """
 
     def __init__(self, text: str, *, fill: Sequence[float]) -> None:
+        from timm.data.auto_augment import rand_augment_transform  # here: it takes a second
+
         self.text = text
         colour = tuple(min(255, round(value)) for value in fill)
         self._augment = rand_augment_transform(text, {"img_mean": colour})

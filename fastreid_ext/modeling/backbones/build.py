@@ -4,8 +4,6 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
-from fastreid_ext.modeling.pretrained import load_pretrained
-
 
 def build_backbone(cfg: CfgNode) -> nn.Module:
     """Build ``MODEL.BACKBONE.NAME`` (fastreid's, ours or the user's), and load its weights.
@@ -31,6 +29,8 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     untrained.freeze()
     backbone = BACKBONE_REGISTRY.get(keys.NAME)(untrained)
     if keys.PRETRAIN:
+        from fastreid_ext.modeling.pretrained import load_pretrained
+
         load_pretrained(
             backbone,
             keys.PRETRAIN_PATH,

@@ -16,7 +16,6 @@ import dataclasses
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from timm.layers import PatchEmbed
 from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
@@ -234,8 +233,7 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-@BACKBONE_REGISTRY.register()
-def build_swin_backbone(cfg: CfgNode) -> SwinBackbone:
+def swin_backbone(cfg: CfgNode) -> SwinBackbone:
     """Build the Swin of ``MODEL.BACKBONE.DEPTH`` (tiny, small, base) with random weights."""
     backbone = cfg.MODEL.BACKBONE
     return SwinBackbone(

@@ -2,8 +2,6 @@
 
 import logging
 
-from fastreid.config import CfgNode
-from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import Tensor, nn
 
 from fastreid_ext.config.timm_models import (
@@ -50,9 +48,3 @@ def timm_backbone(name: str, image_size: tuple[int, int]) -> nn.Module:
     model.__class__ = type(kind.__name__, (MapForward, kind), {})
     model.map_shape = shape
     return model
-
-
-@BACKBONE_REGISTRY.register()
-def build_timm_backbone(cfg: CfgNode) -> nn.Module:
-    """Build the model of ``MODEL.BACKBONE.TIMM_NAME`` with random weights."""
-    return timm_backbone(cfg.MODEL.BACKBONE.TIMM_NAME, tuple(cfg.INPUT.SIZE_TRAIN))

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode
-from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -238,14 +237,12 @@ def _frozen_as_wanted(vit: ViTBackbone, cfg: CfgNode) -> ViTBackbone:
     return vit
 
 
-@BACKBONE_REGISTRY.register()
-def build_plain_vit_backbone(cfg: CfgNode) -> ViTBackbone:
+def plain_vit_backbone(cfg: CfgNode) -> ViTBackbone:
     """Build the ViT of ``MODEL.BACKBONE.DEPTH`` (tiny, small, base) with random weights."""
     return _frozen_as_wanted(ViTBackbone(**_shared_arguments(cfg)), cfg)
 
 
-@BACKBONE_REGISTRY.register()
-def build_clip_vit_backbone(cfg: CfgNode) -> ClipViTBackbone:
+def clip_vit_backbone(cfg: CfgNode) -> ClipViTBackbone:
     """Build CLIP's ViT-B/16 image tower with random weights."""
     quick_gelu = cfg.MODEL.BACKBONE.QUICK_GELU
     return _frozen_as_wanted(ClipViTBackbone(quick_gelu=quick_gelu, **_shared_arguments(cfg)), cfg)

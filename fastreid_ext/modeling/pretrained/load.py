@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastreid_ext.modeling.backbones.vit import ViTBackbone
 from fastreid_ext.modeling.pretrained.families import AUTO, family_of
 from fastreid_ext.modeling.pretrained.family import Family
 from fastreid_ext.modeling.pretrained.files import WeightFile, read_weights
@@ -181,6 +180,8 @@ def _activation_problem(backbone: nn.Module, activation: str | None) -> str:
     if activation == ours:
         return ""
     switch = f"add to the command: MODEL.BACKBONE.QUICK_GELU {not is_quick}"
+    from fastreid_ext.modeling.backbones.vit import ViTBackbone
+
     if not isinstance(backbone, ViTBackbone):  # timm's, which has models of both kinds
         switch = f"take timm's model with{'out' * is_quick} quickgelu in its name"
     if activation in ("gelu", "quick_gelu"):

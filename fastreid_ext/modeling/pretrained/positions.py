@@ -4,10 +4,8 @@ import math
 from typing import Any
 
 import torch.nn.functional as F
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from fastreid_ext.modeling.backbones.vit import resized_position_embedding
 from fastreid_ext.modeling.pretrained.family import Tensors
 
 _TABLE = ".relative_position_bias_table"
@@ -79,8 +77,12 @@ def _position_embedding(
             "where INPUT.SIZE_TRAIN tells the grid"
         )
     if vectors == 1:
+        from fastreid_ext.modeling.backbones.vit import resized_position_embedding
+
         resized = resized_position_embedding(value, grid, mode=mode, old_grid=old_grid)
     else:  # a ViT of timm with registers or without a class token
+        from timm.layers import resample_abs_pos_embed  # here, as all of timm: it takes a second
+
         resized = resample_abs_pos_embed(value, list(grid), old_grid, vectors, mode)
     return resized, f"for a grid of {grid[0]} x {grid[1]} patches, {mode}"
 
