@@ -15,14 +15,16 @@ from pathlib import Path
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.deploy.filter_models import filter_models
-from fastreid_ext.generation.filters import run_filter
 from fastreid_ext.generation.job.command import job_config
 
 
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts, computes=not args.decide_only)
+    # Here, so that mistakes are said before diffusers and transformers are imported.
+    from fastreid_ext.deploy.filter_models import filter_models
+    from fastreid_ext.generation.filters import run_filter
+
     models = {} if args.decide_only else filter_models(cfg)
     report = run_filter(
         cfg,

@@ -14,10 +14,6 @@ import logging
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.generation.job.command import job_config, stage_parser
-from fastreid_ext.generation.job.folder import open_job
-from fastreid_ext.generation.job.people import clusters_of_job, identities_of_job, prompts_of_job
-from fastreid_ext.generation.job.tuning import FINE_TUNING, tune_persons_of_job
-from fastreid_ext.generation.words.captions import read_captions
 
 
 def parse() -> argparse.Namespace:
@@ -29,6 +25,16 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
+    # Here, so that mistakes are said before diffusers and transformers are imported.
+    from fastreid_ext.generation.job.folder import open_job
+    from fastreid_ext.generation.job.people import (
+        clusters_of_job,
+        identities_of_job,
+        prompts_of_job,
+    )
+    from fastreid_ext.generation.job.tuning import FINE_TUNING, tune_persons_of_job
+    from fastreid_ext.generation.words.captions import read_captions
+
     retries = (FINE_TUNING,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as worker:
         people = {person.name: person for person in identities_of_job(cfg, worker)}

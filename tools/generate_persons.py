@@ -20,28 +20,34 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from fastreid_ext.command_line import short_errors, split_pairs
-from fastreid_ext.deploy.filter_models import filter_models
-from fastreid_ext.generation.drawn_set.card import write_card
-from fastreid_ext.generation.job import check, job
-from fastreid_ext.generation.job.command import job_config
-from fastreid_ext.generation.job.folder import open_job
+from fastreid_ext.generation.job.command import STAGES, job_config
 from fastreid_ext.generation.job.layout import Layout
+
+# Commands import what they need, so that help and mistakes do not wait for diffusers.
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     retries, redo = args.stages if args.retry == "failed" else (), args.retry == "changed"
+    from fastreid_ext.deploy.filter_models import filter_models
+    from fastreid_ext.generation.job import job
+    from fastreid_ext.generation.job.folder import open_job
+
     options = {"shard": args.shard, "wait": args.wait, "retries": retries}
     with open_job(cfg, **options) as worker:
         print(job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo))
 
 
 def verify(cfg: CfgNode, args: argparse.Namespace) -> None:
+    from fastreid_ext.generation.job import check, job
+
     if problems := check.verify_job(cfg):
         sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
     print(f"no problem found: {job.report_of(cfg)}")
 
 
 def stats(cfg: CfgNode, args: argparse.Namespace) -> None:
+    from fastreid_ext.generation.job import job
+
     table, picture = job.statistics(cfg, args.output)
     for what, number in table:
         logging.info("%-36s %s", what, number)
@@ -49,10 +55,15 @@ def stats(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def preview(cfg: CfgNode, args: argparse.Namespace) -> None:
+    from fastreid_ext.generation.job import job
+
     print(f"wrote {job.preview(cfg, args.output, args.identities)}")
 
 
 def card(cfg: CfgNode, args: argparse.Namespace) -> None:
+    from fastreid_ext.generation.drawn_set.card import write_card
+    from fastreid_ext.generation.job import job
+
     print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, job.title(cfg))}")
 
 
@@ -66,7 +77,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config-file", required=True, help="local YAML file")
-    parser.add_argument("--stages", nargs="+", choices=job.STAGES, default=job.STAGES)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part of the job")
     parser.add_argument("--retry", choices=("failed", "changed"), help="do these again")
     parser.add_argument("--wait", type=float, default=60.0, help="minutes for idle shards (60)")

@@ -14,15 +14,7 @@ from pathlib import Path
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.generation.job.command import job_config
-from fastreid_ext.generation.job.folder import SETTINGS
 from fastreid_ext.generation.job.layout import Layout
-from fastreid_ext.generation.people.identities import (
-    find_identities,
-    read_identities,
-    summary,
-    used_identities,
-    write_identities,
-)
 
 
 def main() -> None:
@@ -34,6 +26,16 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts, computes=False)
+    # Here, so that mistakes are said before diffusers and transformers are imported.
+    from fastreid_ext.generation.job.folder import SETTINGS
+    from fastreid_ext.generation.people.identities import (
+        find_identities,
+        read_identities,
+        summary,
+        used_identities,
+        write_identities,
+    )
+
     layout = Layout(Path(cfg.OUTPUT_DIR))
     if (layout.output / SETTINGS).exists() and layout.identities.exists():
         identities = read_identities(layout.identities)

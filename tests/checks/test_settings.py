@@ -16,6 +16,7 @@ from fastreid_ext.data.sources import open_dataset
 from fastreid_ext.data.transforms import from_config
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
 from fastreid_ext.engine.schedule import build_lr_scheduler
+from fastreid_ext.generation.base.compute import ComputeSettings
 from fastreid_ext.generation.drawing.image_files import FileSettings
 from fastreid_ext.generation.drawing.person_images import DrawingSettings
 from fastreid_ext.generation.drawing.reference_set import ReferenceSettings
@@ -75,6 +76,7 @@ SAMPLING = {
 FILTER = {
     "USE": ["cctf", "clip"],
     "MAX_PER_IDENTITY": 4,
+    "MIN_PER_IDENTITY": 2,
     "REID.RULE": "fixed",
     "REID.THRESHOLD": 0.125,
     "REID.NEAREST": False,
@@ -146,6 +148,27 @@ def attributes(made: Any) -> dict[str, Any]:
                 "sampling": SAMPLED,
                 "files": FileSettings(size=(64, 32), fit="crop", format="png", quality=50),
             },
+            {"PROMPTS", "PROMPTS_FILE"},  # of the prompts
+        ),
+        (
+            "GENERATION.COMPUTE",
+            {
+                "CHANNELS_LAST": True,
+                "COMPILE": "inductor",
+                "TF32": True,
+                "ATTENTION_SLICING": True,
+                "VAE_SLICING": True,
+                "VAE_TILING": True,
+            },
+            ComputeSettings.from_config,
+            {
+                "channels_last": True,
+                "compile": "inductor",
+                "tf32": True,
+                "attention_slicing": True,
+                "vae_slicing": True,
+                "vae_tiling": True,
+            },
             set(),
         ),
         (
@@ -164,11 +187,12 @@ def attributes(made: Any) -> dict[str, Any]:
         (
             "GENERATION.FILTER",
             FILTER,
-            lambda cfg: vars(thresholds_of(cfg.GENERATION.FILTER, None)),
+            lambda cfg: vars(thresholds_of(cfg.GENERATION.FILTER, {})),
             vars(
                 Thresholds(
                     use=("cctf", "clip"),
                     most=4,
+                    least=2,
                     reid={"": 0.125},
                     nearest=False,
                     cctf=0.25,
@@ -178,7 +202,13 @@ def attributes(made: Any) -> dict[str, Any]:
             ),
             # Models and texts, and the percentile of RULE percentile.
             {
-                *("BATCH_SIZE", "REID.CONFIG_FILE", "REID.WEIGHTS", "REID.PERCENTILE"),
+                *(
+                    "BATCH_SIZE",
+                    "REID.MODELS",
+                    "REID.CONFIG_FILE",
+                    "REID.WEIGHTS",
+                    "REID.PERCENTILE",
+                ),
                 *("CCTF.CONFIG_FILE", "CCTF.WEIGHTS", "CLIP.MODEL", "CLIP.TEXTS"),
             },
         ),
@@ -343,7 +373,8 @@ def test_the_token_of_the_prompt_arrives(trains):
 def test_every_key_of_views_arrives(recipe):
     changes = {"RECIPE": recipe, "COUNT": 5, "SAME_CROP": False}
     changes |= {"ERASED": "shared"} if recipe == "cil" else {}
-    views = from_config.build_views(configured("INPUT.VIEWS", changes))
+    others = {"INPUT.AUGMIX.METHOD": "fast"}
+    views = from_config.build_views(configured("INPUT.VIEWS", changes, **others))
     assert (views.count, views.same_crop) == (5, False)
     assert getattr(views, "erased", "shared") == "shared"
 

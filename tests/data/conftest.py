@@ -76,7 +76,7 @@ def small_config(root: Path, **changes):
     changed = {name.replace("__", "."): value for name, value in changes.items()}
     keys |= changed
     cfg = get_cfg()
-    cfg.merge_from_list([part for pair in keys.items() for part in pair])
+    cfg.merge_from_list([str(part) for pair in keys.items() for part in pair])
     for key in unread_keys(cfg):  # what the changes leave unread would be refused
         if key not in changed:
             keys.pop(key, None)

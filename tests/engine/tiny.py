@@ -52,7 +52,7 @@ def overrides(root: Path, output: Path, **changes: object) -> list[str]:
 def without_unread(keys: dict[str, object], changed: Container[str]) -> dict[str, object]:
     """Leave out keys of the tiny run that what a test changes leaves unread."""
     cfg = get_cfg()
-    cfg.merge_from_list([part for pair in keys.items() for part in pair])
+    cfg.merge_from_list([str(part) for pair in keys.items() for part in pair])
     unread = unread_keys(cfg)
     return {key: value for key, value in keys.items() if key in changed or key not in unread}
 

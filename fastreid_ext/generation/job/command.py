@@ -9,6 +9,9 @@ from fastreid.config import CfgNode
 from fastreid_ext.config import load_config
 from fastreid_ext.generation.job.workers import local_device
 
+# Stages of a job, in their order.
+STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
+
 
 def stage_parser(description: str) -> argparse.ArgumentParser:
     """Return the options of a tool that does one stage."""

@@ -26,6 +26,7 @@ from fastreid_ext.generation.drawn_set.preview import draw_preview, evenly, prev
 from fastreid_ext.generation.filters.first_look import first_look
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.filters.whole_set import TOGETHER, draw_pictures
+from fastreid_ext.generation.job.command import STAGES
 from fastreid_ext.generation.job.drawing import (
     PERSONS,
     Look,
@@ -53,7 +54,6 @@ from fastreid_ext.generation.people.identities import (
 from fastreid_ext.generation.people.source_persons import source_folder
 from fastreid_ext.generation.words.captions import captions_file, read_captions
 
-STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
 # Stages whose failures end an identity's way.
 _FAILING = ("captions", "prompts", PERSONS)
 _log = logging.getLogger(__name__)

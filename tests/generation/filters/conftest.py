@@ -118,7 +118,8 @@ def cfg(job, photographs):
     def make(*keys):
         own = ["MODEL.DEVICE", "cpu", "DATASETS.NAMES", "('PersonFolder',)"]
         own += ["DATASETS.FOLDER", str(photographs), "OUTPUT_DIR", str(job)]
-        keys = ("REID.RULE", "percentile", *keys)
+        use = dict(zip(keys[::2], keys[1::2], strict=True)).get("USE", "reid")
+        keys = ("REID.RULE", "percentile", *keys) if "reid" in str(use) else keys
         prefixed = [f"GENERATION.FILTER.{k}" if n % 2 == 0 else k for n, k in enumerate(keys)]
         return load_config("", [*own, *prefixed])
 

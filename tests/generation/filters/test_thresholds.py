@@ -17,7 +17,8 @@ def source(similarities, persons=(("S", 1),), owners=None):
 
 def filters(*changes):
     prefix = "GENERATION.FILTER."
-    changes = ("REID.RULE", "percentile", *changes)
+    use = dict(zip(changes[::2], changes[1::2], strict=True)).get("USE", "reid")
+    changes = ("REID.RULE", "percentile", *changes) if "reid" in use else changes
     keys = [prefix + word if n % 2 == 0 else word for n, word in enumerate(changes)]
     return load_config("", ["MODEL.DEVICE", "cpu", *keys]).GENERATION.FILTER
 

@@ -73,7 +73,7 @@ def settings_of(market, models):
         pairs |= {"MODEL.DEVICE": "cpu", "SEED": 0, "OUTPUT_DIR": output}
         pairs |= {"DATASETS.NAMES": ("PersonFolder",), "DATASETS.FOLDER": market}
         cfg = get_cfg()
-        cfg.merge_from_list([part for pair in pairs.items() for part in pair])
+        cfg.merge_from_list([str(part) for pair in pairs.items() for part in pair])
         for key in unread_keys(cfg):  # what a test's keys leave unread would be refused
             if key.removeprefix("GENERATION.") not in keys:
                 pairs.pop(key, None)

@@ -32,7 +32,7 @@ def test_the_same_settings_continue(settings_of, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"GENERATION__FILTER__REID__PERCENTILE": 20.0},
+        {"GENERATION__FILTER__MAX_PER_IDENTITY": 20},
         {"GENERATION__SAMPLING__BATCH_SIZE": 3},
         {"GENERATION__FINE_TUNING__IDENTITIES_AT_ONCE": 3},
         {"GENERATION__FINE_TUNING__GRADIENT_CHECKPOINTING": True},
