@@ -136,10 +136,12 @@ def test_clipping_by_value_works_while_layers_are_frozen():
         SOLVER__CLIP_GRADIENTS__ENABLED=True,
         SOLVER__CLIP_GRADIENTS__CLIP_TYPE="value",
         SOLVER__CLIP_GRADIENTS__CLIP_VALUE=0.01,
-        MODEL__FREEZE_LAYERS=["0"],
+        MODEL__FREEZE_LAYERS=["backbone"],
         SOLVER__FREEZE_ITERS=1,
         SOLVER__OPT="SGD",
-    )
+    ).clone()
+    cfg.defrost()
+    cfg.MODEL.FREEZE_LAYERS = ["0"]  # of the small model
     optimizer, _ = build_optimizer(cfg, model)
     frozen = model[0].weight.detach().clone()
     free = model[2].weight.detach().clone()
