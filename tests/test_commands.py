@@ -1,0 +1,70 @@
+"""Commands of the documents, run one after another as a user types them.
+
+Each runs on what the commands before it wrote, so defaults that do not fit each other show. Left
+out is what needs data or weights that only a user has, several GPUs, or an hour (`LEFT_OUT`).
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Documents that are read one after the other, in one folder.
+CHAINS = [
+    ("README.md", "docs/corruptions.md"),
+    ("configs/smoke/README.md",),
+    ("projects/DiffusionReID/README.md",),
+]
+LEFT_OUT = (
+    *("Market1501", "MSMT17", "CUHK03", "LUPerson", "projects/DiffusionReID"),  # public data
+    *("configs/RenderedCampus", "--domain all", "leave_one_out"),  # hours without a GPU
+    *("configs/miniature", "datasets/miniature", "gpu_report", "torchrun", "make"),
+)
+DEMO = (
+    "python tools/demo.py --train-identities 12 --test-identities 8 --images-per-identity 8 "
+    "SOLVER.MAX_EPOCH 2 SOLVER.IMS_PER_BATCH 16 SOLVER.WARMUP_ITERS 4"
+)
+
+
+def commands_of(document):
+    """Return the commands of a document's plain blocks; the demo is made small."""
+    text = (REPOSITORY / document).read_text().replace("make demo ", DEMO)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fences if not language]
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [line for line in lines if not any(part in line for part in LEFT_OUT)]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder that looks like the repository and takes what the commands write."""
+    for name in ("configs", "projects", "tools", "docs"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("documents", CHAINS, ids=lambda names: names[0])
+def test_commands_run_one_after_another(documents, checkout):
+    commands = [line for document in documents for line in commands_of(document)]
+    assert len(commands) >= 5
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        assert words[0] == "python", command
+        if "configs/demo.yml" in words:
+            words += ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False"]  # as README says
+        done = subprocess.run(
+            [sys.executable, *words[1:]],
+            cwd=checkout,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
