@@ -1,8 +1,10 @@
 """Files that are either whole or not there."""
 
 import contextlib
+import errno
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,11 +13,16 @@ PARTIAL_FILES = ".*.partial"  # what a killed process leaves
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Give a binary file that becomes ``path`` when the block ends without an error.
 
     Written to a temporary file in the same folder, flushed to the disk, then moved in place in one
     step: a crash, a full disk or SIGKILL leaves the earlier ``path`` as it was.
+
+    Args:
+        path: file to write.
+        durable: whether to wait for the disk, so that the file survives a power cut. False is for
+            files of a folder that is brought to the disk as a whole.
 
     Raises:
         OSError: as the file system says; the temporary file is removed.
@@ -26,12 +33,14 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def expect_writable(path: str | Path, *, is_folder: bool = False) -> Path:
@@ -60,21 +69,65 @@ def expect_writable(path: str | Path, *, is_folder: bool = False) -> Path:
     return path
 
 
-def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+def atomic_write_bytes(path: str | Path, data: bytes, *, durable: bool = True) -> None:
     """Write bytes as :func:`atomic_write` does."""
-    with atomic_write(path) as file:
+    with atomic_write(path, durable=durable) as file:
         file.write(data)
 
 
-def atomic_write_text(path: str | Path, text: str) -> None:
+def atomic_write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
     """Write a text file as :func:`atomic_write` does."""
-    atomic_write_bytes(path, text.encode())
+    atomic_write_bytes(path, text.encode(), durable=durable)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Put the rename itself on the disk, so that it survives a power cut."""
+def create_text(path: str | Path, text: str) -> bool:
+    """Write a text file that does not exist; of several processes one alone does.
+
+    Returns:
+        Whether this process wrote it.
+
+    Raises:
+        OSError: as the file system says.
+    """
+    path = Path(path)
+    own = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name}.{own}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        return _create_without_links(path, text)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
+def _create_without_links(path: Path, text: str) -> bool:
+    """As :func:`create_text`; a reader may see a part of the file for a moment."""
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a rename itself on the disk, so that it survives a power cut.
+
+    Some network and user-space file systems cannot do that for a folder, and are left to
+    themselves.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
     finally:
         os.close(handle)

@@ -12,7 +12,7 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import job_config, stage_parser
+from fastreid_ext.generation.job.command import end, job_config, stage_parser
 from fastreid_ext.generation.job.layout import Layout
 
 
@@ -29,9 +29,10 @@ def main(args: argparse.Namespace) -> None:
         report = ask_captioner(cfg, worker, people)
         rows = captions_of_job(cfg, worker, people)
     edited = sum(row.edited for row in rows.values())
-    print(
+    end(
         f"{report.done} identities captioned, {report.skipped} were, {len(report.failed)} failed; "
-        f"{len(rows)} captions ({edited} corrected by hand): {Layout(worker.output).captions}"
+        f"{len(rows)} captions ({edited} corrected by hand): {Layout(worker.output).captions}",
+        report.failed,
     )
 
 

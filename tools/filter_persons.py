@@ -15,7 +15,7 @@ from pathlib import Path
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import job_config
+from fastreid_ext.generation.job.command import end, job_config
 
 
 def main(args: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
         retry_failed=args.retry == "failed",
         draw=not args.no_pictures,
     )
-    print(f"{report}; see {Path(cfg.OUTPUT_DIR) / 'filter'}")
+    end(f"{report}; see {Path(cfg.OUTPUT_DIR) / 'filter'}", report.unscored)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

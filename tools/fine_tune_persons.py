@@ -13,7 +13,7 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import job_config, stage_parser
+from fastreid_ext.generation.job.command import end, job_config, stage_parser
 
 
 def parse() -> argparse.Namespace:
@@ -44,9 +44,10 @@ def main(args: argparse.Namespace) -> None:
         clusters = clusters_of_job(cfg, worker, prompts)[0] if has_sets else {}
         wanted = [name for name in args.persons.split(",") if name]
         report = tune_persons_of_job(cfg, worker, people, prompts, clusters, wanted)
-    print(
+    end(
         f"{report.done} persons learned, {report.skipped} were, {len(report.failed)} failed: "
-        f"{worker.output / 'adapters'}; draw them with tools/sample_persons.py"
+        f"{worker.output / 'adapters'}; draw them with tools/sample_persons.py",
+        report.failed,
     )
 
 

@@ -9,6 +9,7 @@ The same command continues a job that was stopped in any way. Several machines e
 the first also does what is done once. Identities that failed are in OUTPUT_DIR/failed and are
 tried again with --retry failed, those whose line in captions.jsonl was corrected with --retry
 changed. Results: OUTPUT_DIR/images (a set for GeneratedPersons) and OUTPUT_DIR/filter.
+The exit code is 0 if every identity is done, 3 if some failed, 1 after an error.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from fastreid_ext.command_line import short_errors, split_pairs
-from fastreid_ext.generation.job.command import STAGES, job_config
+from fastreid_ext.generation.job.command import STAGES, end, job_config
 from fastreid_ext.generation.job.layout import Layout
 
 # Commands import what they need, so that help and mistakes do not wait for diffusers.
@@ -34,7 +35,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
 
     options = {"shard": args.shard, "wait": args.wait, "retries": retries}
     with open_job(cfg, **options) as worker:
-        print(job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo))
+        report = job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo)
+    end(str(report), report.failed)
 
 
 def verify(cfg: CfgNode, args: argparse.Namespace) -> None:

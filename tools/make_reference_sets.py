@@ -14,7 +14,7 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import job_config, stage_parser
+from fastreid_ext.generation.job.command import end, job_config, stage_parser
 from fastreid_ext.generation.job.layout import Layout
 
 
@@ -46,9 +46,10 @@ def main(args: argparse.Namespace) -> None:
         clusters, leaders = clusters_of_job(cfg, worker, prompts)
         report = draw_reference_sets(cfg, worker, prompts, clusters, leaders, Models(cfg))
     sets = Layout(worker.output).clusters.parent
-    print(
+    end(
         f"{report.done} reference sets drawn, {report.skipped} were there, {len(report.failed)} "
-        f"failed, for {len(prompts)} identities; look at {sets}/*/grid.png"
+        f"failed, for {len(prompts)} identities; look at {sets}/*/grid.png",
+        report.failed,
     )
 
 

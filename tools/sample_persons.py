@@ -12,7 +12,7 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import job_config, stage_parser
+from fastreid_ext.generation.job.command import end, job_config, stage_parser
 from fastreid_ext.generation.job.layout import Layout
 
 
@@ -44,19 +44,21 @@ def main(args: argparse.Namespace) -> None:
         wanted = named_persons([name for name in args.persons.split(",") if name], captioned)
         learned = [name for name in wanted if is_trained(layout.adapter(name))]
         prompts = prompts_of_job(cfg, worker, {name: rows[name] for name in learned})
+        images = cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
         texts = {name: own.sampled for name, own in prompts.items()}
         report = run_stage(
             list(texts),
             lambda: drawing_work(cfg, Models(cfg).drawing, people, texts, layout),
-            layout.is_drawn,
+            lambda name: layout.has_images(name, images),
             stage=PERSONS,
             worker=worker,
             together=cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,
         )
-    print(
+    end(
         f"{report.done} identities drawn, {report.skipped} were, {len(report.failed)} failed, "
         f"{len(wanted) - len(learned)} are not learned yet (tools/fine_tune_persons.py): "
-        f"{layout.images}"
+        f"{layout.images}",
+        report.failed,
     )
 
 

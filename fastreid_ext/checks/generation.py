@@ -59,6 +59,7 @@ ROWS: list[Row] = [
         REVISION=ANYTHING,
         DOWNLOAD=ANYTHING,
         DTYPE=Names(DTYPES),
+        MAX_FAILED=SHARE,
         SIZE=LatentSize((2,), COUNT, "[height, width] in pixels", whole=True),
     ),
     *rows_of(
@@ -117,10 +118,14 @@ ROWS: list[Row] = [
         IDENTITIES_AT_ONCE=(COUNT, _LORA),
         GRADIENT_CHECKPOINTING=ANYTHING,
         KEEP_FULL_WEIGHTS=(ANYTHING, _FULL),
+        KEEP_ADAPTERS=(ANYTHING, _LORA),
+        ADAPTER_DTYPE=(Names(DTYPES), _LORA),
     ),
     *rows_of(
         "GENERATION.SAMPLING",
         IMAGES_PER_IDENTITY=COUNT,
+        MIN_KEPT=AT_LEAST_0,
+        MAX_IMAGES_PER_IDENTITY=(COUNT, is_above("GENERATION.SAMPLING.MIN_KEPT")),
         SCHEDULER=ANYTHING,
         STEPS=COUNT,
         GUIDANCE=AT_LEAST_0,
@@ -175,7 +180,7 @@ ROWS: list[Row] = [
 def generation_problems(cfg: CfgNode) -> list[str]:
     """Return contradictions between keys of ``GENERATION``, each with what to do."""
     generation = cfg.GENERATION
-    rules = (_prompt_rules, _fine_tuning_rules, _other_rules)
+    rules = (_prompt_rules, _fine_tuning_rules, _growth_rules, _other_rules)
     return [text for rule in rules for text in rule(generation)]
 
 
@@ -241,6 +246,32 @@ def _fine_tuning_rules(generation: CfgNode) -> Iterator[str]:
         yield (
             f"GENERATION.REFERENCE_SET.IMAGES is {reference.IMAGES}, but FINE_TUNING.PRIOR_WEIGHT "
             "is 0, so they would be drawn for nothing; set IMAGES 0"
+        )
+
+
+def _growth_rules(generation: CfgNode) -> Iterator[str]:
+    sampling, tuning, filters = generation.SAMPLING, generation.FINE_TUNING, generation.FILTER
+    least, most = sampling.MIN_KEPT, sampling.MAX_IMAGES_PER_IDENTITY
+    if not least:
+        return
+    key = f"GENERATION.SAMPLING.MIN_KEPT is {least}"
+    if most < max(least, sampling.IMAGES_PER_IDENTITY):
+        yield (
+            f"{key} with IMAGES_PER_IDENTITY {sampling.IMAGES_PER_IDENTITY}, but "
+            f"SAMPLING.MAX_IMAGES_PER_IDENTITY is {most}; raise it to the larger of both or more"
+        )
+    if not filters.USE:
+        yield f"{key}, but GENERATION.FILTER.USE is empty; name a filter, or set MIN_KEPT 0"
+    if 0 < filters.MAX_PER_IDENTITY < least:
+        yield (
+            f"{key}, but GENERATION.FILTER.MAX_PER_IDENTITY {filters.MAX_PER_IDENTITY} keeps "
+            "fewer; raise it, or set it 0"
+        )
+    keep = "KEEP_FULL_WEIGHTS" if tuning.METHOD == "full" else "KEEP_ADAPTERS"
+    if not tuning[keep]:
+        yield (
+            f"{key}, but GENERATION.FINE_TUNING.{keep} is False, so an identity would be "
+            f"fine-tuned again each time it gets more images; set {keep} True"
         )
 
 

@@ -37,6 +37,9 @@ def add_generation_keys(cfg: CfgNode) -> None:
     # SD. The paper's is [512, 512]; [512, 256] has a person's shape and costs half.
     cfg.GENERATION.SIZE = [512, 256]
     _add_compute(cfg.GENERATION)
+    # Largest share of a job's identities that may fail, in [0, 1]; with more the job ends with an
+    # error and without dataset.json.
+    cfg.GENERATION.MAX_FAILED = 0.1
     _add_identities(cfg.GENERATION)
     _add_captions(cfg.GENERATION)
     _add_prompt(cfg.GENERATION)
@@ -166,13 +169,26 @@ def _add_fine_tuning(generation: CfgNode) -> None:
     tuning.IDENTITIES_AT_ONCE = 8
     # Compute activations a second time instead of keeping them: half the memory, a third more time.
     tuning.GRADIENT_CHECKPOINTING = False
-    # Keep the weights of "full" after the identity's images are drawn (3.4 GB each with SD v1).
+    # Keep the weights of "full" after the identity's images are generated (3.4 GB each with SD v1).
+    # False: they never reach the disk, images are generated from the modules in memory. A larger
+    # IMAGES_PER_IDENTITY later fine-tunes the identities again.
     tuning.KEEP_FULL_WEIGHTS = False
+    # Keep an adapter after the identity's images are generated. False: it is removed, and a larger
+    # IMAGES_PER_IDENTITY later fine-tunes the identities again.
+    tuning.KEEP_ADAPTERS = True
+    # Type in which adapters are stored: float32, bfloat16 or float16. With DTYPE bfloat16, bfloat16
+    # halves the files and changes no image, since adapters are rounded to DTYPE for sampling.
+    tuning.ADAPTER_DTYPE = "float32"
 
 
 def _add_sampling(generation: CfgNode) -> None:
     sampling = generation.SAMPLING = CN()
+    # Images generated of each identity. It may grow later: the missing ones are added.
     sampling.IMAGES_PER_IDENTITY = 150
+    # Generate more of an identity until so many of its images pass the filters; 0 = no. There are
+    # at most MAX_IMAGES_PER_IDENTITY, whatever passes.
+    sampling.MIN_KEPT = 0
+    sampling.MAX_IMAGES_PER_IDENTITY = 600
     # A scheduler class of diffusers, its steps, and the scale of classifier-free guidance.
     sampling.SCHEDULER = "DDIMScheduler"
     sampling.STEPS = 50

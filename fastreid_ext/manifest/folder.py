@@ -41,10 +41,17 @@ class Row:
         return f"{self.manifest}:{self.line}"
 
 
-def write_identity(folder: str | Path, images: Iterable[GeneratedImage]) -> None:
+def write_identity(
+    folder: str | Path, images: Iterable[GeneratedImage], *, durable: bool = True
+) -> None:
     """Write the rows of one identity, whose image files are already in ``folder``.
 
     ``metadata.jsonl`` is written last and atomically, so an interrupted identity has none.
+
+    Args:
+        folder: folder of the identity.
+        images: rows.
+        durable: see :func:`fastreid_ext.atomic.atomic_write`.
 
     Raises:
         ValueError: two persons, or a file twice.
@@ -59,7 +66,8 @@ def write_identity(folder: str | Path, images: Iterable[GeneratedImage]) -> None
         ("metadata.jsonl", [image for image in images if image.status != "failed"]),
     ):
         if part or name == "metadata.jsonl":
-            atomic_write_text(folder / name, "".join(_line(image) for image in part))
+            text = "".join(_line(image) for image in part)
+            atomic_write_text(folder / name, text, durable=durable)
 
 
 def _line(image: GeneratedImage) -> str:

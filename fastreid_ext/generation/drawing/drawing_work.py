@@ -1,10 +1,15 @@
 """The stages of a job that draw, as work that :func:`.job.stage.run_stage` gives out."""
 
+import copy
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import torch
 from diffusers import UNet2DConditionModel
 from fastreid.config import CfgNode
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
@@ -18,9 +23,10 @@ from fastreid_ext.generation.drawing.person_images import (
 from fastreid_ext.generation.drawing.reference_set import ReferenceSettings, make_reference_set
 from fastreid_ext.generation.drawing.sampling import expect_possible
 from fastreid_ext.generation.job.layout import Layout
-from fastreid_ext.generation.job.stage import Work
+from fastreid_ext.generation.job.stage import Work, reason_of
 from fastreid_ext.generation.people.identities import Identity
 from fastreid_ext.generation.tuning.adapter_files import LORA, TEXT_ENCODER, UNET
+from fastreid_ext.generation.tuning.fine_tuning import FineTuned
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
 from fastreid_ext.generation.tuning.trained_token import encode_with_tokens, read_embedding
 from fastreid_ext.manifest import sha256_of
@@ -34,13 +40,26 @@ def drawing_model(cfg: CfgNode, base: BaseModel) -> BaseModel:
     return with_few_step_adapter(base, source, download=cfg.GENERATION.DOWNLOAD)
 
 
-def with_learned_weights(base: BaseModel, layout: Layout, name: str) -> BaseModel:
+def with_weights_in_memory(base: BaseModel, tuned: FineTuned) -> BaseModel:
+    """Return ``base`` with copies of its modules that hold the weights of METHOD full."""
+    parts = {}
+    for part, state in _states(tuned).items():
+        module = copy.deepcopy(getattr(base, part))
+        module.load_state_dict(state)
+        parts[part] = module
+    return dataclasses.replace(base, **parts)
+
+
+def with_weights_of_folder(base: BaseModel, folder: Path) -> BaseModel:
     """Return ``base`` with the U-Net, and the text encoder if there is one, of METHOD full.
+
+    Args:
+        base: model with the remaining parts.
+        folder: folder of the identity, with ``unet/`` and ``text_encoder/``.
 
     Raises:
         FileNotFoundError: they are not there.
     """
-    folder = layout.adapter(name)
     if not (folder / UNET).is_dir():
         raise FileNotFoundError(
             f"expected weights of the whole U-Net in {folder / UNET}, got none; make them with "
@@ -88,8 +107,12 @@ def drawing_work(
     people: Mapping[str, Identity],
     prompts: Mapping[str, Sequence[str]],
     layout: Layout,
+    in_memory: dict[str, FineTuned] | None = None,
+    numbers: Mapping[str, int] | None = None,
 ) -> Work:
     """Return what draws the images of persons: with adapters, of up to IDENTITIES_AT_ONCE.
+
+    Images that are there stay; those that are missing are added.
 
     Args:
         cfg: ``SEED``, ``GENERATION``.
@@ -97,17 +120,28 @@ def drawing_work(
         people: name -> person.
         prompts: name to prompts of the images, in turn.
         layout: of the job; what was learned of each person is in place.
+        in_memory: identities whose weights METHOD full left in memory; each is taken out.
+        numbers: name -> images wanted, where they are not IMAGES_PER_IDENTITY.
     """
     settings, tuning = DrawingSettings.from_config(cfg), cfg.GENERATION.FINE_TUNING
     expect_possible(model, settings.sampling)
-    learned = _Learned(people, prompts, layout)
+    wanted = dict.fromkeys(people, settings.images) | dict(numbers or {})
+    learned, held = (
+        _Learned(people, prompts, layout, wanted),
+        {} if in_memory is None else in_memory,
+    )
 
     def with_own_weights(names: Sequence[str]) -> dict[str, str]:
         reasons: dict[str, str] = {}
         for name in names:
-            own = drawing_model(cfg, with_learned_weights(model, layout, name))
-            own = dataclasses.replace(own, name=model.name)
-            person = learned.person(name, own)
+            if tuned := held.pop(name, None):
+                own, digest = with_weights_in_memory(model, tuned), digest_of(_states(tuned))
+            else:
+                own = with_weights_of_folder(model, layout.adapter(name))
+                digest = digest_of(_states_of_folder(layout.adapter(name)))
+            embedding = learned.embedding(name, own, own.text_encoder is not model.text_encoder)
+            own = dataclasses.replace(drawing_model(cfg, own), name=model.name)
+            person = learned.person(name, digest, embedding)
             reasons |= draw_persons(own, None, [person], layout, settings)
         return reasons
 
@@ -122,10 +156,18 @@ def drawing_work(
     )
 
     def with_adapters(names: Sequence[str]) -> dict[str, str]:
-        for row, name in enumerate(names):
-            bank.load(row, layout.adapter(name))
-        persons = [learned.person(name, model, row) for row, name in enumerate(names)]
-        return draw_persons(model, bank, persons, layout, settings)
+        reasons: dict[str, str] = {}
+        persons: list[PersonToDraw] = []
+        for name in names:
+            try:
+                bank.load(len(persons), layout.adapter(name))
+                digest = sha256_of(layout.adapter(name) / LORA)
+                embedding = learned.embedding(name, model)
+            except (OSError, ValueError) as error:  # the others are still drawn in one batch
+                reasons[name] = reason_of(error)
+                continue
+            persons.append(learned.person(name, digest, embedding, adapter=len(persons)))
+        return reasons | draw_persons(model, bank, persons, layout, settings)
 
     return with_adapters
 
@@ -137,23 +179,50 @@ class _Learned:
     people: Mapping[str, Identity]
     prompts: Mapping[str, Sequence[str]]
     layout: Layout
+    wanted: Mapping[str, int]
 
-    def person(self, name: str, model: BaseModel, adapter: int = -1) -> PersonToDraw:
-        folder = self.layout.adapter(name)
-        weights = folder / LORA
-        if adapter < 0:
-            (weights,) = (folder / UNET).glob("*.safetensors")
+    def person(
+        self, name: str, digest: str, embedding: Tensor | None, adapter: int = -1
+    ) -> PersonToDraw:
         return PersonToDraw(
             identity=self.people[name],
             prompts=tuple(self.prompts[name]),
-            embedding=self._embedding(name, model),
+            embedding=embedding,
             adapter=adapter,
-            model_id=f"adapters/{name}@{sha256_of(weights)[:12]}",
+            model_id=f"adapters/{name}@{digest[:12]}",
+            indices=range(self.layout.image_count(name), self.wanted[name]),
         )
 
-    def _embedding(self, name: str, model: BaseModel) -> Tensor | None:
+    def embedding(self, name: str, model: BaseModel, has_encoder: bool = False) -> Tensor | None:
         """(P, L, C) by the person's own word or text encoder; None where the base model's does."""
         vectors = read_embedding(self.layout.adapter(name))
-        if not vectors and not (self.layout.adapter(name) / TEXT_ENCODER).is_dir():
+        if not vectors and not has_encoder:
             return None
         return encode_with_tokens(model, list(self.prompts[name]), vectors)
+
+
+def digest_of(states: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """Return a SHA-256 of weights, the same whether they lie in memory or in files.
+
+    Args:
+        states: module -> names and weights on the CPU.
+    """
+    digest = hashlib.sha256()
+    for part in sorted(states):
+        for name, value in sorted(states[part].items()):
+            digest.update(f"{part}.{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _states(tuned: FineTuned) -> dict[str, dict[str, Tensor]]:
+    parts = {UNET: tuned.unet, TEXT_ENCODER: tuned.text_encoder}
+    return {part: state for part, state in parts.items() if state is not None}
+
+
+def _states_of_folder(folder: Path) -> dict[str, dict[str, Tensor]]:
+    states: dict[str, dict[str, Tensor]] = {}
+    for part in (UNET, TEXT_ENCODER):
+        for file in sorted((folder / part).glob("*.safetensors")):
+            states.setdefault(part, {}).update(load_file(file))
+    return states

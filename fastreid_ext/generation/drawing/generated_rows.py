@@ -13,6 +13,11 @@ def image_name(identity: str, index: int, image_format: str) -> str:
     return f"{identity}_{index:04d}.{image_format}"
 
 
+def index_of(file_name: str) -> int:
+    """Return the number of an image from a name of :func:`image_name`."""
+    return int(file_name.rpartition(".")[0].rpartition("_")[2])
+
+
 def generated_row(
     drawn: Drawn,
     person: Identity,

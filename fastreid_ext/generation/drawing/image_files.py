@@ -16,7 +16,6 @@ from fastreid.config import CfgNode
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastreid_ext.atomic import atomic_write_bytes
 from fastreid_ext.config.generation import SAMPLERS_OF_PIXELS
 
 FORMATS = ("jpg", "png")
@@ -140,5 +139,5 @@ class ImageWriter:
 
     def _write(self, path: Path, image: NDArray[np.uint8]) -> str:
         data = encoded(image, self._settings)
-        atomic_write_bytes(path, data)
+        path.write_bytes(data)  # into a folder that is whole or not there
         return hashlib.sha256(data).hexdigest()

@@ -11,16 +11,16 @@ from fastreid.config import CfgNode
 from torch import Tensor
 
 from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.drawing.generated_rows import generated_row, image_name
+from fastreid_ext.generation.drawing.generated_rows import generated_row, image_name, index_of
 from fastreid_ext.generation.drawing.image_files import FileSettings, ImageWriter
 from fastreid_ext.generation.drawing.sampling import Drawing, Drawn, SamplingSettings, draw
-from fastreid_ext.generation.job.disk import whole_folder
+from fastreid_ext.generation.job.disk import link_or_copy, whole_folder
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.progress import progress_bar
 from fastreid_ext.generation.people.identities import Identity
 from fastreid_ext.generation.seeds import seed_of
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
-from fastreid_ext.manifest import write_identity
+from fastreid_ext.manifest import GeneratedImage, read_identity, write_identity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class DrawingSettings:
     """How the images of a person are made.
 
     Attributes:
-        images: of each person.
+        images: images of each person that says no other number.
         run_seed: ``SEED`` of the job.
         sampling: how they are drawn.
         files: how they are written.
@@ -61,6 +61,8 @@ class PersonToDraw:
             the base model's.
         adapter: row of the bank; -1 = the U-Net as it is.
         model_id: of what was learned, "<id>@<revision>"; "" = nothing.
+        indices: numbers of the images to generate; None = from 0 to ``DrawingSettings.images``.
+            What is there already stays, so that a person's folder can grow.
     """
 
     identity: Identity
@@ -68,6 +70,7 @@ class PersonToDraw:
     embedding: Tensor | None = None
     adapter: int = -1
     model_id: str = ""
+    indices: range | None = None
 
     def prompt(self, index: int) -> str:
         """Return the prompt of the image of a number."""
@@ -104,13 +107,14 @@ def draw_persons(
     reasons = {}
     with ImageWriter(settings.files) as writer:
         drawn = draw(base, bank, _requests(base, persons, settings), settings.sampling)
-        total = len(persons) * settings.images
+        total = sum(len(_indices(person, settings)) for person in persons)
         drawn = progress_bar("  drawing", total, "image", inner=True, counted=drawn)
         for name, images in itertools.groupby(drawn, key=lambda image: image.request.identity):
             finish = functools.partial(_finish, by_name[name], settings, base.name)
             try:
                 with whole_folder(layout.images / name, layout.output) as folder:
-                    finish(_written(folder, images, settings.files, writer), folder)
+                    before = _kept(layout.images / name, folder)
+                    finish(_written(folder, images, settings.files, writer), before, folder)
             except _NothingDrawnError as error:
                 reasons[name] = str(error)
     return reasons
@@ -124,7 +128,8 @@ def _requests(
     texts = list(dict.fromkeys(text for person in without for text in person.prompts))
     # All at once, before the device has anything else to do.
     known = dict(zip(texts, base.encode_prompts(texts), strict=True)) if texts else {}
-    for person, index in itertools.product(persons, range(settings.images)):
+    numbered = ((person, i) for person in persons for i in _indices(person, settings))
+    for person, index in numbered:
         name = person.identity.name
         own = person.embedding
         place = index % len(person.prompts)
@@ -135,6 +140,21 @@ def _requests(
             seed=seed_of(settings.run_seed, "draw", name, index),
             index=index,
         )
+
+
+def _indices(person: PersonToDraw, settings: DrawingSettings) -> range:
+    return range(settings.images) if person.indices is None else person.indices
+
+
+def _kept(target: Path, folder: Path) -> list[GeneratedImage]:
+    """Link the images of an earlier run into a new folder; return their rows in order."""
+    if not (target / "metadata.jsonl").is_file():
+        return []
+    rows = read_identity(target)
+    for row in rows:
+        if row.path.is_file():
+            link_or_copy(row.path, folder / row.image.file_name)
+    return [row.image for row in sorted(rows, key=lambda row: index_of(row.image.file_name))]
 
 
 def _written(
@@ -154,20 +174,24 @@ def _finish(
     settings: DrawingSettings,
     base_name: str,
     started: Sequence[tuple[Drawn, str, Future[str] | None]],
+    before: Sequence[GeneratedImage],
     folder: Path,
 ) -> None:
     rows = [
-        generated_row(
-            image,
-            person.identity,
-            file_name=name,
-            sha256="" if pending is None else pending.result(),
-            prompt=person.prompt(image.request.index),
-            model_ids=[base_name, *([person.model_id] if person.model_id else [])],
-            sampling=settings.sampling,
-        )
-        for image, name, pending in started
+        *before,
+        *(
+            generated_row(
+                image,
+                person.identity,
+                file_name=name,
+                sha256="" if pending is None else pending.result(),
+                prompt=person.prompt(image.request.index),
+                model_ids=[base_name, *([person.model_id] if person.model_id else [])],
+                sampling=settings.sampling,
+            )
+            for image, name, pending in started
+        ),
     ]
     if all(row.status == "failed" for row in rows):
         raise _NothingDrawnError(f"none of {len(rows)} images could be drawn: {rows[0].reason}")
-    write_identity(folder, rows)
+    write_identity(folder, rows, durable=False)  # whole_folder waits for the disk

@@ -17,6 +17,7 @@ from fastreid_ext.generation.filters.run import THRESHOLDS, FilterRun
 from fastreid_ext.generation.filters.source_file import read_sources
 from fastreid_ext.generation.filters.thresholds import thresholds_as_json, thresholds_of
 from fastreid_ext.generation.filters.whole_set import update_counts
+from fastreid_ext.generation.job.disk import link_or_copy
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.manifest import Row, read_identity, read_set, write_identity
 
@@ -107,9 +108,6 @@ def _chosen(rows: Sequence[Row], share: float) -> list[Row]:
 def _link(source: str, target: str) -> None:
     """Link images, which are never written to; copy text, which is replaced anyway."""
     if source.endswith((".jpg", ".png")):
-        try:
-            os.link(source, target)
-            return
-        except OSError:  # another file system
-            pass
-    shutil.copy2(source, target)
+        link_or_copy(Path(source), Path(target))
+    else:
+        shutil.copy2(source, target)

@@ -1,13 +1,17 @@
 """What the tools of a job have in common: their options, and the configuration of a process."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 
 import torch
 from fastreid.config import CfgNode
 
 from fastreid_ext.config import load_config
 from fastreid_ext.generation.job.workers import local_device
+from fastreid_ext.ranks import read_ranks
+
+FAILED = 3  # exit code of a tool that did its work but for identities that failed
 
 # Stages of a job, in their order.
 STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
@@ -23,6 +27,24 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--retry", choices=["failed"], help="try again what failed before")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
     return parser
+
+
+def end(said: str, failed: Collection[str]) -> None:
+    """Print the last line of a tool, and exit with :data:`FAILED` if identities failed.
+
+    Of the processes that a launcher started the first alone exits so, which ends last: torchrun
+    would end the others, whose work may be needed.
+
+    Args:
+        said: last line.
+        failed: names of the identities or reference sets that failed.
+
+    Raises:
+        SystemExit: some failed.
+    """
+    print(said)
+    if failed and read_ranks().rank == 0:
+        sys.exit(FAILED)
 
 
 def job_config(config_file: str, pairs: Sequence[str], *, computes: bool = True) -> CfgNode:

@@ -19,18 +19,18 @@ from fastreid_ext.generation.job.stage import StageReport, Work, failures, run_s
 from fastreid_ext.generation.job.workers import Worker, wait_for
 from fastreid_ext.generation.people.identities import Identity
 from fastreid_ext.generation.tuning.adapter_files import (
+    LORA,
     TEXT_ENCODER,
     UNET,
     is_trained,
     read_training,
 )
+from fastreid_ext.generation.tuning.learned_bytes import learned_bytes
 from fastreid_ext.generation.tuning.tuning_work import tuning_work
 from fastreid_ext.generation.words.prompts import Prompts
 
 REFERENCE_SETS, PERSONS = "reference_sets", "persons"
 _BYTES_A_PIXEL = {"jpg": 1, "png": 3}  # of noisy pictures; others need less
-# Of what an identity is learned as; with METHOD full a U-Net and a text encoder in float32.
-LEARNED_BYTES = {"lora": 8_000_000, "full": 4_000_000_000}
 Look = Callable[[Sequence[str]], None]  # told names of finished identities
 _log = logging.getLogger(__name__)
 
@@ -73,17 +73,20 @@ def draw_reference_sets(
 ) -> StageReport:
     """Draw this worker's reference sets, and wait for those of the others.
 
-    One is done, too, if everybody who needs it is drawn already, by the prompt of now.
+    A set also counts as done once no identity that uses it is to be fine-tuned any more: all are
+    generated, or generated in part with an adapter kept, with their current prompts.
     """
     layout = Layout(worker.output)
     users = {leader: [n for n in clusters if clusters[n] == leader] for leader in leaders}
 
-    def is_drawn(name: str) -> bool:
+    def needs_none(name: str) -> bool:
         # Another worker may be about to draw anew whom an older prompt drew.
-        return layout.is_drawn(name) and not _has_changed(layout, name, prompts[name])
+        is_current = not _has_changed(layout, name, prompts[name])
+        return is_current and not is_to_be_tuned(cfg, layout, name)
 
     def is_done(cluster: str) -> bool:
-        return is_reference_set(layout.reference_set(cluster)) or all(map(is_drawn, users[cluster]))
+        has_set = is_reference_set(layout.reference_set(cluster))
+        return has_set or all(map(needs_none, users[cluster]))
 
     report = run_stage(
         sorted(leaders),
@@ -91,7 +94,7 @@ def draw_reference_sets(
         is_done,
         stage=REFERENCE_SETS,
         worker=worker,
-        bytes_each=cfg.GENERATION.REFERENCE_SET.IMAGES * _image_bytes(cfg.GENERATION.SIZE, "jpg"),
+        bytes_each=cfg.GENERATION.REFERENCE_SET.IMAGES * _reference_bytes(cfg.GENERATION.SIZE),
     )
     wait_for(
         sorted(leaders),
@@ -110,44 +113,84 @@ def draw_persons_of_job(
     clusters: Mapping[str, str],
     models: Models,
     look: Look | None = None,
+    numbers: Mapping[str, int] | None = None,
 ) -> StageReport:
     """Fine-tune and draw this worker's identities, some at a time.
 
     So the first drawings can be looked at long before the last, and the weights of METHOD full
-    need room for one identity only. The first that are done are shown to ``look``.
+    stay in memory, one identity's at a time. Identities with fewer images than wanted get the
+    missing ones; they are fine-tuned again only if their weights were not kept.
+    The first that are done are shown to ``look``.
+
+    Args:
+        cfg: configuration of the job.
+        worker: this process.
+        people: name -> identity, of all workers.
+        prompts: name -> prompts.
+        clusters: name -> reference set.
+        models: diffusion model.
+        look: told the names of finished identities, or None.
+        numbers: name -> images wanted, where they are not IMAGES_PER_IDENTITY.
 
     Raises:
         FileNotFoundError: a reference set is neither there nor has it failed.
     """
-    generation, layout = cfg.GENERATION, Layout(worker.output)
+    tuning, layout = cfg.GENERATION.FINE_TUNING, Layout(worker.output)
     names, clean = [name for name in people if name in prompts], _remover(cfg, layout)
-    missing = [name for name in names if name in clusters and not layout.is_drawn(name)]
-    lost = _without_reference_set(worker, {name: clusters[name] for name in missing})
-    for name in worker.shard.of(names):
-        if layout.is_drawn(name):
+    wanted = dict.fromkeys(names, cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY) | dict(numbers or {})
+
+    def is_done(name: str) -> bool:
+        return layout.has_images(name, wanted[name])
+
+    unfinished = {name for name in names if not is_done(name)}
+    untuned = [name for name in names if is_to_be_tuned(cfg, layout, name, wanted[name])]
+    lost = _without_reference_set(worker, {n: clusters[n] for n in untuned if n in clusters})
+    mine = worker.shard.of(names)
+    _say_growth(layout, [name for name in mine if name in unfinished], untuned)
+    for name in mine:
+        if name not in unfinished:
             clean(name)  # a run that was killed may not have come to it
 
     def open_work() -> Work:
-        tune = tuning_work(cfg, models.base, people, prompts, clusters, layout)
+        in_memory = {} if tuning.METHOD == "full" and not tuning.KEEP_FULL_WEIGHTS else None
+        tune = tuning_work(cfg, models.base, people, prompts, clusters, layout, in_memory)
         texts = {name: own.sampled for name, own in prompts.items()}
-        draw = drawing_work(cfg, models.drawing, people, texts, layout)
+        draw = drawing_work(cfg, models.drawing, people, texts, layout, in_memory, wanted)
         work = functools.partial(_learn_and_draw, tune, draw, clean, lost)
         return work if look is None else with_first_look(work, look)
 
-    sampling, tuning = generation.SAMPLING, generation.FINE_TUNING
-    images = _image_bytes(sampling.OUTPUT_SIZE, sampling.FORMAT) * sampling.IMAGES_PER_IDENTITY
-    is_full = tuning.METHOD == "full"
-    keeps_all = not is_full or tuning.KEEP_FULL_WEIGHTS
     return run_stage(
         names,
         open_work,
-        layout.is_drawn,
+        is_done,
         stage=PERSONS,
         worker=worker,
-        together=1 if is_full else tuning.IDENTITIES_AT_ONCE,
-        bytes_each=images + keeps_all * LEARNED_BYTES[tuning.METHOD],
-        bytes_meanwhile=is_full * LEARNED_BYTES["full"],
+        together=1 if tuning.METHOD == "full" else tuning.IDENTITIES_AT_ONCE,
+        bytes_each=_identity_bytes(cfg) if unfinished else 0,
     )
+
+
+def is_to_be_tuned(cfg: CfgNode, layout: Layout, name: str, number: int | None = None) -> bool:
+    """Whether an identity lacks images, and weights to generate them with.
+
+    One that was never generated counts whatever is in its folder of weights.
+
+    Args:
+        cfg: configuration of the job.
+        layout: files of the job.
+        name: identity.
+        number: images wanted; None: IMAGES_PER_IDENTITY.
+    """
+    number = cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY if number is None else number
+    if layout.has_images(name, number):
+        return False
+    return not (layout.is_drawn(name) and is_trained(layout.adapter(name)))
+
+
+def keeps_weights(cfg: CfgNode) -> bool:
+    """Whether an identity's weights stay when its images are generated."""
+    tuning = cfg.GENERATION.FINE_TUNING
+    return tuning.KEEP_FULL_WEIGHTS if tuning.METHOD == "full" else tuning.KEEP_ADAPTERS
 
 
 def forget_changed(worker: Worker, prompts: Mapping[str, Prompts], *, redo: bool) -> int:
@@ -218,15 +261,43 @@ def _learn_and_draw(
 
 
 def _remover(cfg: CfgNode, layout: Layout) -> Callable[[str], None]:
-    """Return what removes the weights of METHOD full when they are not needed any more."""
-    tuning = cfg.GENERATION.FINE_TUNING
+    """Return what removes an identity's weights when they are not needed any more."""
 
     def clean(name: str) -> None:
-        if tuning.METHOD == "full" and not tuning.KEEP_FULL_WEIGHTS:
+        if not keeps_weights(cfg):
+            (layout.adapter(name) / LORA).unlink(missing_ok=True)
             for part in (UNET, TEXT_ENCODER):
                 shutil.rmtree(layout.adapter(name) / part, ignore_errors=True)
 
     return clean
+
+
+def _say_growth(layout: Layout, unfinished: Sequence[str], untuned: Sequence[str]) -> None:
+    growing = [name for name in unfinished if layout.is_drawn(name)]
+    if not growing:
+        return
+    _log.info("%d identities get more images, e.g. %s", len(growing), growing[0])
+    if again := [name for name in growing if name in set(untuned)]:
+        _log.warning(
+            "%d of them are fine-tuned again, e.g. %s, since their weights were not kept "
+            "(FINE_TUNING.KEEP_ADAPTERS, KEEP_FULL_WEIGHTS)",
+            len(again),
+            again[0],
+        )
+
+
+def _identity_bytes(cfg: CfgNode) -> int:
+    """Estimate the bytes that one identity adds: images, and weights if they are kept."""
+    sampling = cfg.GENERATION.SAMPLING
+    image = _image_bytes(sampling.OUTPUT_SIZE, sampling.FORMAT)
+    weights = learned_bytes(cfg) if keeps_weights(cfg) else 0
+    return image * sampling.IMAGES_PER_IDENTITY + weights
+
+
+def _reference_bytes(size: Sequence[int]) -> int:
+    """Estimate the bytes of one image of a reference set: its file and its posterior's numbers."""
+    latents = 2 * 4 * (size[0] // 8) * (size[1] // 8) * 4  # mean and deviation, float32
+    return _image_bytes(size, "jpg") + latents
 
 
 def _has_changed(layout: Layout, name: str, prompts: Prompts) -> bool:

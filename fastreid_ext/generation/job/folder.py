@@ -2,15 +2,18 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from fastreid.config import CfgNode, get_cfg
 
-from fastreid_ext.atomic import atomic_write_text
+from fastreid_ext.atomic import create_text
 from fastreid_ext.checks.generation import job_problems
 from fastreid_ext.config.defaults import add_fastreid_ext_config
+from fastreid_ext.generation.job.disk import OutageError, expect_writable
+from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.preflight import expect_models
 from fastreid_ext.generation.job.stage import room_to_work
 from fastreid_ext.generation.job.workers import Worker, shard_lock, shard_of
@@ -18,15 +21,21 @@ from fastreid_ext.generation.words.prompts import sampling_templates
 
 SETTINGS = "job.json"
 _DATASETS = ("NAMES", "SUBSET", "FOLDER", "TABLE", "COMBINEALL")
-# Below GENERATION; they change what is done next or how fast, not what a finished image is.
+# Below GENERATION; they change what is done next or how fast, not what a finished image is. An
+# image depends on its own number alone, so how many there are may grow.
 _FREE = (
     "DOWNLOAD",
+    "MAX_FAILED",
     "IDENTITIES.LIMIT",
     "CAPTIONS.BATCH_SIZE",
     "FINE_TUNING.IDENTITIES_AT_ONCE",
     "FINE_TUNING.GRADIENT_CHECKPOINTING",
+    "FINE_TUNING.KEEP_ADAPTERS",
     "FINE_TUNING.KEEP_FULL_WEIGHTS",
     "SAMPLING.BATCH_SIZE",
+    "SAMPLING.IMAGES_PER_IDENTITY",
+    "SAMPLING.MIN_KEPT",
+    "SAMPLING.MAX_IMAGES_PER_IDENTITY",
     "FILTER",
 )
 
@@ -41,7 +50,8 @@ def open_job(
 ) -> Iterator[Worker]:
     """Begin or continue the job of a configuration, and hold this worker's shard meanwhile.
 
-    Before a job begins its models are looked at; nothing is written if it cannot.
+    Before a job begins its models are looked at; nothing is written if it cannot. Each of its
+    folders is written to at every start, so that one without permission is found before any work.
 
     Args:
         cfg: says all; the job's folder is OUTPUT_DIR.
@@ -52,6 +62,7 @@ def open_job(
     Raises:
         FileNotFoundError: a model is neither here nor in the hub's cache.
         OSError: the disk is full, here or in the block.
+        OutageError: a folder cannot be written to, or files of the block cannot be reached.
         ValueError: the job lacks something, a model is damaged or does not fit the settings, the
             job was begun with other settings, or another process works on the shard.
     """
@@ -60,14 +71,16 @@ def open_job(
     if not (Path(cfg.OUTPUT_DIR) / SETTINGS).exists():
         expect_models(cfg)
     output, own = Path(cfg.OUTPUT_DIR), shard_of(shard)
-    output.mkdir(parents=True, exist_ok=True)
-    with room_to_work("the job", output), shard_lock(output, own) as began:
-        expect_same_settings(cfg, output)
-        yield Worker(output=output, shard=own, retries=retries, wait=wait, began=began)
+    with room_to_work("the job", output):
+        _make_folder(output)
+        expect_writable(output, Layout(output).folders)
+        with shard_lock(output, own) as began:
+            expect_same_settings(cfg, output)
+            yield Worker(output=output, shard=own, retries=retries, wait=wait, began=began)
 
 
 def expect_same_settings(cfg: CfgNode, output: Path) -> None:
-    """Write ``job.json``, or compare with it.
+    """Write ``job.json``, once and for all, or compare with it.
 
     Keys that are younger than the job count as if it had had their defaults. FILTER, DOWNLOAD,
     LIMIT, batch sizes and what else only costs memory may change.
@@ -76,15 +89,9 @@ def expect_same_settings(cfg: CfgNode, output: Path) -> None:
         ValueError: the job was begun with other settings.
     """
     path, now = output / SETTINGS, fixed_settings(cfg)
-    if not path.exists():
-        atomic_write_text(path, json.dumps(now, indent=2) + "\n")
+    if not path.exists() and create_text(path, json.dumps(now, indent=2) + "\n"):
         return
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not JSON, or no object ({error}); was it edited? Restore it"
-        ) from error
+    before = _read_settings(path)
     before = {**fixed_settings(_defaults()), **before}
     differing = [key for key in sorted(now) if now[key] != before.get(key)]
     if differing:
@@ -93,6 +100,18 @@ def expect_same_settings(cfg: CfgNode, output: Path) -> None:
             f"{output} holds a job of other settings ({listed}); give another OUTPUT_DIR, repeat "
             f"the settings of {path}, or remove the folder to begin anew"
         )
+
+
+def _read_settings(path: Path, tries: int = 3) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        if tries > 1:  # where no links are, another worker may be writing it
+            time.sleep(0.2)
+            return _read_settings(path, tries - 1)
+        raise ValueError(
+            f"{path}: not JSON, or no object ({error}); was it edited? Restore it"
+        ) from error
 
 
 def fixed_settings(cfg: CfgNode) -> dict[str, Any]:
@@ -110,6 +129,16 @@ def fixed_settings(cfg: CfgNode) -> dict[str, Any]:
     fixed["GENERATION.SAMPLING.PROMPTS"] = sampling_templates(cfg)
     fixed["SEED"] = cfg.SEED
     return json.loads(json.dumps(fixed))  # tuples as the file has them
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutageError(
+            f"expected OUTPUT_DIR {output} to be a folder that can be made, got "
+            f"{type(error).__name__} ({error.strerror}); correct it, or choose another"
+        ) from error
 
 
 def _flat(node: CfgNode, prefix: str) -> Iterator[tuple[str, Any]]:

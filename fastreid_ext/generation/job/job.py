@@ -35,6 +35,7 @@ from fastreid_ext.generation.job.drawing import (
     draw_reference_sets,
     forget_changed,
 )
+from fastreid_ext.generation.job.enough import Enough
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.people import (
     ask_captioner,
@@ -56,6 +57,7 @@ from fastreid_ext.generation.words.captions import captions_file, read_captions
 
 # Stages whose failures end an identity's way.
 _FAILING = ("captions", "prompts", PERSONS)
+FILTER = "filter"  # a generated identity whose images cannot be scored fails here
 _log = logging.getLogger(__name__)
 FilterModels = Mapping[str, tuple]  # see FilterRun
 
@@ -114,7 +116,8 @@ def generate(
         FileNotFoundError: something is missing that an earlier stage makes, or a data set or model.
         OSError: the disk is full.
         TimeoutError: other workers do not do their parts.
-        ValueError: a file is damaged, or a setting does not go with the models.
+        ValueError: a file is damaged, a setting does not go with the models, or more identities
+            failed than GENERATION.MAX_FAILED allows.
     """
     # First, for what is wrong with them should be known before anybody is drawn.
     filter_models = models_of_filters(cfg) if "filter" in stages else {}
@@ -129,11 +132,13 @@ def generate(
         _draw(cfg, worker, people, stages, redo_changed, look)
     counts: Mapping[str, int] = {}
     if "filter" in stages:
-        _wait_for_persons(worker, people)
-        if not (report := _report(worker.output, people, counts)).drawn and report.failed:
-            raise ValueError(str(report))
-        counts = _filter(cfg, worker, people, filter_models)
-    return _report(worker.output, people, counts)
+        _wait_for_persons(cfg, worker, people)
+        _expect_few_failed(cfg, _report(cfg, people, counts))
+        run = FilterRun(cfg, filter_models)
+        if cfg.GENERATION.SAMPLING.MIN_KEPT and "persons" in stages:
+            _generate_until_kept(cfg, worker, people, run)
+        counts = _filter(cfg, worker, people, run)
+    return _report(cfg, people, counts)
 
 
 def report_of(cfg: CfgNode) -> JobReport:
@@ -145,7 +150,7 @@ def report_of(cfg: CfgNode) -> JobReport:
     """
     output, limit = Path(cfg.OUTPUT_DIR), cfg.GENERATION.IDENTITIES.LIMIT
     people = used_identities(read_identities(Layout(output).identities))[: limit or None]
-    return _report(output, people, {})
+    return _report(cfg, people, {})
 
 
 def statistics(cfg: CfgNode, output: Path | None = None) -> tuple[list[tuple[str, str]], Path]:
@@ -197,6 +202,7 @@ def _draw(
     stages: Sequence[str],
     redo_changed: bool,
     look: Look | None = None,
+    numbers: Mapping[str, int] | None = None,
 ) -> None:
     rows = read_captions(worker.output)
     captions = {i.name: rows[i.name] for i in people if i.name in rows}
@@ -209,7 +215,7 @@ def _draw(
             draw_reference_sets(cfg, worker, prompts, clusters, leaders, models)
     if "persons" in stages:
         by_name = {identity.name: identity for identity in people}
-        draw_persons_of_job(cfg, worker, by_name, prompts, clusters, models, look)
+        draw_persons_of_job(cfg, worker, by_name, prompts, clusters, models, look, numbers)
     del models
     free_memory()
 
@@ -223,11 +229,13 @@ def _photographs(cfg: CfgNode, identity: Identity) -> list[NDArray[np.uint8]]:
         return []
 
 
-def _wait_for_persons(worker: Worker, people: Sequence[Identity]) -> None:
+def _wait_for_persons(cfg: CfgNode, worker: Worker, people: Sequence[Identity]) -> None:
     names, layout = [identity.name for identity in people], Layout(worker.output)
+    images = cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
 
     def is_settled(name: str) -> bool:
-        return layout.is_drawn(name) or any(worker.has_failed(stage, name) for stage in _FAILING)
+        has_all = layout.has_images(name, images)
+        return has_all or any(worker.has_failed(stage, name) for stage in _FAILING)
 
     missing = [name for name in names if not is_settled(name)]
     if missing and worker.shard.count == 1:  # nobody else will draw them
@@ -238,23 +246,55 @@ def _wait_for_persons(worker: Worker, people: Sequence[Identity]) -> None:
     wait_for(names, is_settled, stage=PERSONS, worker=worker)
 
 
+def _generate_until_kept(
+    cfg: CfgNode, worker: Worker, people: Sequence[Identity], run: FilterRun
+) -> None:
+    """Generate more images of this worker's identities until SAMPLING.MIN_KEPT of each pass.
+
+    Every round scores and decides first, so what is generated next follows from the files alone,
+    and a round that was cut short is continued.
+    """
+    names, enough = _finished(run, people), Enough(cfg)
+    while True:
+        _score(run, names, worker)
+        failed = failures(worker.output, FILTER) | failures(worker.output, PERSONS)
+        mine = [name for name in worker.shard.of(names) if name not in failed]
+        open_ones = [name for name in mine if not enough.is_reached(name)]
+        if open_ones:
+            run.decide(open_ones)
+        numbers = {name: enough.next_number(name) for name in open_ones}
+        numbers = {name: number for name, number in numbers.items() if number}
+        if not numbers:
+            return
+        _draw(cfg, worker, people, ("persons",), False, numbers=numbers)
+
+
+def _finished(run: FilterRun, people: Sequence[Identity]) -> list[str]:
+    wanted = {identity.name for identity in people}
+    return [name for name in run.names() if name in wanted]
+
+
+def _score(run: FilterRun, names: Sequence[str], worker: Worker) -> None:
+    run_stage(names, run.open_work, run.is_scored, stage=FILTER, worker=worker, together=TOGETHER)
+
+
 def _filter(
-    cfg: CfgNode, worker: Worker, people: Sequence[Identity], models: FilterModels
+    cfg: CfgNode, worker: Worker, people: Sequence[Identity], run: FilterRun
 ) -> Mapping[str, int]:
     """Score this worker's part; the first worker decides, counts and draws."""
-    run, images = FilterRun(cfg, models), Layout(worker.output).images
-    wanted = {identity.name for identity in people}
-    names = [name for name in run.names() if name in wanted]
-    run_stage(names, run.open_work, run.is_scored, stage="filter", worker=worker, together=TOGETHER)
+    images, enough = Layout(worker.output).images, Enough(cfg)
+    names = _finished(run, people)
+    _score(run, names, worker)
     if worker.shard.index != 0:
         return {}
-    wait_for(
-        names,
-        lambda name: run.is_scored(name) or worker.has_failed("filter", name),
-        stage="filter",
-        worker=worker,
-    )
-    counts = run.decide(names, failures(worker.output, "filter"))
+
+    def is_settled(name: str) -> bool:
+        has_failed = any(worker.has_failed(stage, name) for stage in (FILTER, PERSONS))
+        return has_failed or (run.is_scored(name) and enough.is_reached(name))
+
+    wait_for(names, is_settled, stage=FILTER, worker=worker)
+    _expect_few_failed(cfg, _report(cfg, people, {}))
+    counts = run.decide(names, failures(worker.output, FILTER))
     write_description(cfg, images)
     draw_pictures(run)
     write_card(cfg, images, title(cfg))
@@ -263,13 +303,30 @@ def _filter(
     return counts
 
 
-def _report(output: Path, people: Sequence[Identity], counts: Mapping[str, int]) -> JobReport:
+def _expect_few_failed(cfg: CfgNode, report: JobReport) -> None:
+    """Raise ValueError, and take back dataset.json, if too many identities have failed."""
+    most = cfg.GENERATION.MAX_FAILED
+    if len(report.failed) <= most * report.identities:
+        return
+    description = Layout(report.output).images / "dataset.json"
+    description.unlink(missing_ok=True)  # of an earlier run with fewer identities
+    raise ValueError(
+        f"{report}. {len(report.failed)} of {report.identities} identities failed, more than the "
+        f"share GENERATION.MAX_FAILED {most:g}, so {description} is not written; correct what "
+        "failed and run again with --retry failed, or raise MAX_FAILED"
+    )
+
+
+def _report(cfg: CfgNode, people: Sequence[Identity], counts: Mapping[str, int]) -> JobReport:
+    output, images = Path(cfg.OUTPUT_DIR), cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
     names, layout = {identity.name for identity in people}, Layout(output)
+    done = {name for name in names if layout.has_images(name, images)}
     failed = {
         name: reason
         for stage in _FAILING
         for name, reason in failures(output, stage).items()
-        if name in names and not layout.is_drawn(name)
+        if name in names - done
     }
-    drawn = sum(layout.is_drawn(name) for name in names)
-    return JobReport(output, len(names), drawn, dict(Counter(counts)), failed)
+    unscored = failures(output, FILTER)
+    failed |= {name: unscored[name] for name in sorted(names & unscored.keys() - failed.keys())}
+    return JobReport(output, len(names), len(done), dict(Counter(counts)), failed)

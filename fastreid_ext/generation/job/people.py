@@ -12,13 +12,13 @@ from transformers import CLIPTokenizer
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.generation.base.base_folder import find_base_folder
 from fastreid_ext.generation.base.base_model import read_tokenizer
-from fastreid_ext.generation.job.folder import SETTINGS
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, run_stage, settle
 from fastreid_ext.generation.job.workers import Worker, wait_for
 from fastreid_ext.generation.people.identities import (
     Identity,
     find_identities,
+    left_out,
     read_identities,
     used_identities,
     write_identities,
@@ -41,7 +41,6 @@ from fastreid_ext.generation.words.prompts import (
 )
 from fastreid_ext.generation.words.text_features import TextFeatures
 
-_LIMIT = "GENERATION.IDENTITIES.LIMIT"
 _log = logging.getLogger(__name__)
 
 
@@ -72,7 +71,10 @@ def identities_of_job(cfg: CfgNode, worker: Worker) -> list[Identity]:
             _write_limit(worker.output, limit)
         else:
             wait_for(["identities"], is_enough, stage="identities", worker=worker)
-    return used_identities(read_identities(path))[: limit or None]
+    identities = read_identities(path)
+    if worker.shard.index == 0:
+        _say_left_out(identities, path)
+    return used_identities(identities)[: limit or None]
 
 
 def ask_captioner(cfg: CfgNode, worker: Worker, identities: Sequence[Identity]) -> StageReport:
@@ -170,6 +172,16 @@ def clusters_of_job(
     return clusters, leaders_of(references, clusters)
 
 
+def _say_left_out(identities: Sequence[Identity], path: Path) -> None:
+    groups = left_out(identities)
+    if not groups:
+        return
+    number = sum(map(len, groups.values()))
+    _log.warning("%d of %d identities are left out (all in %s):", number, len(identities), path)
+    for texts in groups.values():
+        _log.warning("  %d, e.g. %s", len(texts), texts[0])
+
+
 def _clusters(path: Path) -> dict[str, dict[str, str]]:
     """Read clusters.json: the prompts it was made for, and the clusters."""
     try:
@@ -195,9 +207,11 @@ def _tokenizer(cfg: CfgNode) -> CLIPTokenizer:
 
 def _written_limit(output: Path) -> int | None:
     """Return the LIMIT that identities.jsonl was written with, None if not known."""
-    return json.loads((output / SETTINGS).read_text(encoding="utf-8")).get(_LIMIT)
+    try:
+        return int(Layout(output).limit.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _write_limit(output: Path, limit: int) -> None:
-    settings = json.loads((output / SETTINGS).read_text(encoding="utf-8")) | {_LIMIT: limit}
-    atomic_write_text(output / SETTINGS, json.dumps(settings, indent=2) + "\n")
+    atomic_write_text(Layout(output).limit, f"{limit}\n")

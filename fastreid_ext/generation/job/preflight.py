@@ -8,8 +8,6 @@ says what it was begun with.
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from diffusers import UNet2DConditionModel
 from fastreid.config import CfgNode
 
 from fastreid_ext.generation.base.base_model import find_base, read_tokenizer
@@ -19,6 +17,7 @@ from fastreid_ext.generation.base.schedulers import make_scheduler
 from fastreid_ext.generation.base.whole_files import read_object
 from fastreid_ext.generation.filters.clip import expect_clip
 from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
+from fastreid_ext.generation.tuning.learned_bytes import unet_without_weights
 from fastreid_ext.generation.words.captioner import expect_captioner
 from fastreid_ext.generation.words.captions import captions_file
 from fastreid_ext.generation.words.prompts import check_token, expect_room, expect_templates
@@ -43,9 +42,7 @@ def expect_models(cfg: CfgNode) -> None:
     expect_room(tokenizer, cfg)
     _expect_sampling(generation.SAMPLING, folder)
     if generation.FINE_TUNING.METHOD == "lora":
-        with torch.device("meta"):  # layers without weights
-            unet = UNet2DConditionModel.from_config(read_object(folder / "unet" / "config.json"))
-        adapted_layers(unet, generation.FINE_TUNING.TARGET_MODULES)
+        adapted_layers(unet_without_weights(folder), generation.FINE_TUNING.TARGET_MODULES)
     for key, model, revision, expect in _others(cfg):
         found = find_model_folder(
             model, key=f"GENERATION.{key}", revision=revision, download=generation.DOWNLOAD

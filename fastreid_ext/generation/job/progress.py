@@ -1,9 +1,10 @@
 """Progress on the terminal: one bar for a stage, one below it for the group being worked on."""
 
-import os
 from collections.abc import Iterable
 
 from tqdm import tqdm
+
+from fastreid_ext.ranks import read_ranks
 
 
 def progress_bar(
@@ -25,7 +26,7 @@ def progress_bar(
         inner: goes away when it ends, for work within a group of a stage.
         counted: what is passed on and counted; None: ``update`` counts.
     """
-    is_first_here = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    is_first_here = read_ranks().local_rank == 0
     return tqdm(
         counted,
         desc=what,

@@ -2,14 +2,17 @@
 
 One identity is the unit of work. A stage knows from its own files which identities are done, so a
 run that was killed at any moment is finished by running it again; an identity that cannot be done
-leaves ``failed/<stage>/<identity>.json`` with the reason and holds up nobody else.
+leaves ``failed/<stage>/<identity>.json`` with the reason and holds up nobody else. Files that
+cannot be reached say nothing about an identity: they stop the stage and leave no failure.
 """
 
 import contextlib
 import dataclasses
 import gc
+import itertools
 import json
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,14 +21,16 @@ from pathlib import Path
 import torch
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.generation.job.disk import expect_room, is_disk_full
+from fastreid_ext.generation.job.disk import OutageError, expect_room, is_disk_full, is_outage
+from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.progress import progress_bar
 from fastreid_ext.generation.job.workers import Worker
 
 # Does a group of identities and returns the reason of each that cannot be done.
 Work = Callable[[Sequence[str]], Mapping[str, str]]
 
-# So many failures with one reason and no success are not about identities but about the settings.
+# So many failures of one kind without a success between them are not about identities but about
+# the settings.
 _ALIKE = 10
 _log = logging.getLogger(__name__)
 
@@ -54,7 +59,6 @@ def run_stage(
     worker: Worker,
     together: int = 1,
     bytes_each: int = 0,
-    bytes_meanwhile: int = 0,
 ) -> StageReport:
     """Do the worker's part of a stage.
 
@@ -62,44 +66,45 @@ def run_stage(
         names: identities of all workers, in an order that is the same for all.
         open_work: loads the models and returns the work; called only if there is something to do.
             The work is given up to ``together`` identities, and returns those that failed with
-            reasons. If it raises ValueError, OSError or FloatingPointError for several, they are
-            tried one by one; for one, that is the reason it failed. Any other error is a bug and
-            passes.
+            reasons. If it raises ValueError, OSError or FloatingPointError for several, those that
+            are not done are tried one by one; for one, that is the reason it failed. An error of
+            the operating system stops the stage. Any other error is a bug and passes.
         is_done: whether the files of an identity are there and whole.
         stage: name of the stage, for files and messages.
         worker: who does it.
         together: most identities given to the work at once. Groups do not change when a run is
             resumed, except that what is done is left out.
         bytes_each: about how much an identity needs on the disk; checked before anything is done.
-        bytes_meanwhile: what one needs beside that until it is done.
 
     Raises:
         OSError: the disk is full, or has no room for what is left to do.
-        ValueError: the first identities all fail for one reason, or the device has too little
-            memory.
+        OutageError: files cannot be reached.
+        ValueError: identities in a row fail for one reason, or the device has too little memory.
     """
     mine = worker.shard.of(names)
     finished = {name for name in mine if is_done(name)}
-    before = {} if stage in worker.retries else failures(worker.output, stage)
+    known = failures(worker.output, stage)
+    before = {} if stage in worker.retries else known
     failed = {name: before[name] for name in mine if name in before and name not in finished}
     settled = finished | failed.keys()
     groups = [mine[start : start + together] for start in range(0, len(mine), together)]
     groups = [left for group in groups if (left := [n for n in group if n not in settled])]
     if not groups:
         return StageReport(0, len(finished), failed)
-    expect_room(worker.output, bytes_each * sum(map(len, groups)) + bytes_meanwhile)
+    expect_room(worker.output, bytes_each * sum(map(len, groups)))
     reasons: dict[str, str] = {}
     began = time.perf_counter()
     bar = progress_bar(stage, len(mine), "identity", done=len(settled))
     with bar, room_to_work(f"stage {stage}", worker.output):
         work = open_work()
         for group in groups:
-            reasons |= _do(work, group)
+            reasons |= _do(work, group, is_done)
             for name in group:
+                if reasons[name]:
+                    _log.warning("%s: %s", name, reasons[name])
                 settle(worker, stage, name, reasons[name])
             failed |= {name: reasons[name] for name in group if reasons[name]}
-            if not finished:
-                _expect_other_reasons(reasons, stage)
+            _expect_other_reasons(reasons, known, stage)
             bar.update(len(group))
             bar.set_postfix_str(f"{len(failed)} failed" if failed else "")
     del work
@@ -127,9 +132,20 @@ def failures(output: Path, stage: str) -> dict[str, str]:
     return reasons
 
 
+def reason_of(error: Exception) -> str:
+    """Return the reason of an identity that fails with an error.
+
+    Raises:
+        Exception: ``error`` itself, if a full disk or files out of reach are to blame.
+    """
+    if is_disk_full(error) or is_outage(error):
+        raise error
+    return f"{type(error).__name__}: {error}"
+
+
 @contextlib.contextmanager
 def room_to_work(what: str, output: Path) -> Iterator[None]:
-    """Turn a full disk and a full device into an error that says what to do."""
+    """Turn a full disk, files out of reach and a full device into errors that say what to do."""
     again = "then run the same command, which continues where it stopped"
     try:
         yield
@@ -140,9 +156,15 @@ def room_to_work(what: str, output: Path) -> Iterator[None]:
             f"GRADIENT_CHECKPOINTING True, {again}"
         ) from error
     except Exception as error:
-        if not is_disk_full(error):
+        if is_disk_full(error):
+            raise OSError(f"the disk of {output} is full ({what}); make room, {again}") from error
+        if isinstance(error, OutageError) or not is_outage(error):
             raise
-        raise OSError(f"the disk of {output} is full ({what}); make room, {again}") from error
+        raise OutageError(
+            f"{what} stopped at a file that cannot be reached: {error}; no identity is counted as "
+            f"failed. Bring the file back, {again}; if an image of the data set is lost for good, "
+            f"remove {Layout(output).identities}, and the identities are listed without it"
+        ) from error
 
 
 def settle(worker: Worker, stage: str, name: str, reason: str) -> None:
@@ -163,30 +185,45 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _do(work: Work, group: Sequence[str]) -> dict[str, str]:
+def _do(work: Work, group: Sequence[str], is_done: Callable[[str], bool]) -> dict[str, str]:
     """Return a reason for each identity, "" where it is done."""
     try:
         return dict.fromkeys(group, "") | dict(work(group))
     except (ValueError, OSError, FloatingPointError) as error:
-        if is_disk_full(error):
-            raise
+        reason = reason_of(error)
         if len(group) == 1:
-            _log.warning("%s: %s", group[0], error)
-            return {group[0]: f"{type(error).__name__}: {error}"}
+            return {group[0]: reason}
         _log.warning("%s: trying them one by one after: %s", ", ".join(group), error)
-    return {name: reason for name in group for reason in _do(work, [name]).values()}
+    left = [name for name in group if not is_done(name)]
+    tried = {name: reason for name in left for reason in _do(work, [name], is_done).values()}
+    return dict.fromkeys(group, "") | tried
 
 
-def _expect_other_reasons(reasons: Mapping[str, str], stage: str) -> None:
-    if len(reasons) < _ALIKE or not all(reasons.values()):
+def _expect_other_reasons(reasons: Mapping[str, str], known: Mapping[str, str], stage: str) -> None:
+    """Raise ValueError if many of the failures since the last success are of one kind.
+
+    Args:
+        reasons: reasons of this run, "" for a success, in the order in which they came.
+        known: reasons of earlier runs; who fails again in the same way tells nothing new.
+        stage: name of the stage.
+    """
+    row = list(itertools.takewhile(lambda entry: entry[1], reversed(reasons.items())))
+    new = [entry for entry in row if _kind(*entry) != _kind(entry[0], known.get(entry[0], ""))]
+    if not new:
         return
-    kinds = Counter(reason.replace(name, "<name>") for name, reason in reasons.items())
-    reason, times = kinds.most_common(1)[0]
+    kind, times = Counter(_kind(*entry) for entry in new).most_common(1)[0]
     if times >= _ALIKE:
+        name, reason = next(entry for entry in new if _kind(*entry) == kind)
+        where = "first" if len(row) == len(reasons) else "last"
         raise ValueError(
-            f"stage {stage}: the first {times} identities all failed with: {reason}; correct that, "
-            "then run again with --retry failed"
+            f"stage {stage}: the {where} {times} identities all failed with: "
+            f"{reason.replace(name, '<name>')}; correct that, then run again with --retry failed"
         )
+
+
+def _kind(name: str, reason: str) -> str:
+    """Return a reason without what differs between identities: names, files and numbers."""
+    return re.sub(r"\d+", "0", re.sub(r"\S*/\S*", "<file>", reason.replace(name, "<name>")))
 
 
 def _costs(stage: str, done: int, seconds: float) -> str:

@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping
 from fastreid.config import CfgNode
 
 from fastreid_ext.generation.drawing.reference_set import is_reference_set
-from fastreid_ext.generation.job.drawing import LEARNED_BYTES, Models
+from fastreid_ext.generation.job.drawing import Models, is_to_be_tuned
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, run_stage
 from fastreid_ext.generation.job.workers import Worker
 from fastreid_ext.generation.people.identities import Identity
 from fastreid_ext.generation.tuning.adapter_files import is_trained
+from fastreid_ext.generation.tuning.learned_bytes import learned_bytes
 from fastreid_ext.generation.tuning.tuning_work import tuning_work
 from fastreid_ext.generation.words.prompts import Prompts
 
@@ -39,15 +40,15 @@ def tune_persons_of_job(
                 f"{name} has no reference set in {layout.reference_set(clusters[name])}; run "
                 "tools/make_reference_sets.py first, or set GENERATION.REFERENCE_SET.IMAGES 0"
             )
-    is_full = cfg.GENERATION.FINE_TUNING.METHOD == "full"  # weights go when the images are drawn
+    is_full = cfg.GENERATION.FINE_TUNING.METHOD == "full"
     return run_stage(
         names,
         lambda: tuning_work(cfg, Models(cfg).base, people, prompts, clusters, layout),
-        lambda name: is_trained(layout.adapter(name)) or (is_full and layout.is_drawn(name)),
+        lambda name: is_trained(layout.adapter(name)) or not is_to_be_tuned(cfg, layout, name),
         stage=FINE_TUNING,
         worker=worker,
         together=1 if is_full else cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,
-        bytes_each=LEARNED_BYTES[cfg.GENERATION.FINE_TUNING.METHOD],
+        bytes_each=learned_bytes(cfg),
     )
 
 

@@ -7,6 +7,7 @@ see the folder.
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import logging
 import os
@@ -17,8 +18,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
+from fastreid_ext.generation.job import heartbeat
+from fastreid_ext.ranks import SLURM, read_ranks
+
 Item = TypeVar("Item")
 _LOCKS = "locks"
+# What file systems answer that know no flock: some Lustre mounts, FUSE and object stores.
+_NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 _log = logging.getLogger(__name__)
 
 
@@ -44,14 +52,14 @@ class Shard:
 def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
     """Return the shard of this process.
 
-    Under ``accelerate launch`` or ``torchrun`` each process is one; with ``text`` as well, the
-    processes of a command share its part: ``torchrun --nproc-per-node 8 ... --shard 1/4`` is, on
-    the second of four machines, shards 8 to 15 of 32. Nothing is sent between processes, so no
-    process group is made.
+    Under ``torchrun``, ``accelerate launch`` or ``srun`` each process is one; with ``text`` as
+    well, the processes of a command share its part: ``torchrun --nproc-per-node 8 ... --shard 1/4``
+    is, on the second of four machines, shards 8 to 15 of 32. Nothing is sent between processes, so
+    no process group is made.
 
     Args:
         text: "INDEX/COUNT", or "" for all.
-        environment: in which the launchers put RANK and WORLD_SIZE.
+        environment: variables of the launcher, see :func:`fastreid_ext.ranks.read_ranks`.
 
     Raises:
         ValueError: not INDEX/COUNT with INDEX < COUNT.
@@ -60,15 +68,28 @@ def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
     if not match or int(match[1]) >= int(match[2]):
         raise ValueError(f"expected --shard INDEX/COUNT with INDEX < COUNT, got '{text}'")
     index, count = int(match[1]), int(match[2])
-    rank, size = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
-    return Shard(index * size + rank, count * size)
+    ranks = read_ranks(environment)
+    return Shard(index * ranks.world_size + ranks.rank, count * ranks.world_size)
 
 
-def local_device(device: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the GPU of this process under a launcher, else ``device`` (MODEL.DEVICE) itself."""
-    if device == "cuda" and "LOCAL_RANK" in environment:
-        return f"cuda:{environment['LOCAL_RANK']}"
-    return device
+def local_device(
+    device: str, environment: Mapping[str, str] = os.environ, visible: int | None = None
+) -> str:
+    """Return the GPU of this process under a launcher, else ``device`` (MODEL.DEVICE) itself.
+
+    Slurm may show each process its own GPU only (``--gpus-per-task 1``), which is then number 0.
+
+    Args:
+        device: MODEL.DEVICE.
+        environment: variables of the launcher.
+        visible: number of GPUs that this process sees; None: asked of torch.
+    """
+    ranks = read_ranks(environment)
+    if device != "cuda" or not ranks.launcher:
+        return device
+    visible = torch.cuda.device_count() if visible is None else visible
+    is_bound = ranks.launcher == SLURM and visible == 1
+    return "cuda:0" if is_bound else f"cuda:{ranks.local_rank}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +127,8 @@ class Worker:
 def shard_lock(output: Path, shard: Shard) -> Iterator[float]:
     """Hold the lock of a shard of the job in ``output``; the system frees it with the process.
 
+    Where the file system has no flock, the lock is a file that its owner touches.
+
     Yields:
         Its time of modification, which is now.
 
@@ -114,19 +137,32 @@ def shard_lock(output: Path, shard: Shard) -> Iterator[float]:
     """
     folder = Path(output) / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            began = stack.enter_context(_system_lock(folder, output, shard))
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+            _log.warning(
+                "the file system of %s has no flock (%s): a shard is held by a file that its "
+                "process touches instead, and is free %g s after that process was killed",
+                folder,
+                error.strerror,
+                heartbeat.STALE,
+            )
+            began = stack.enter_context(_touched_lock(folder, output, shard))
+        yield began
+
+
+@contextlib.contextmanager
+def _system_lock(folder: Path, output: Path, shard: Shard) -> Iterator[float]:
     path = folder / f"{shard.index}-of-{shard.count}.lock"
     with open(path, "a+", encoding="utf-8") as file:
         if not _locked(file.fileno()):
-            raise ValueError(
-                f"another process ({_holder(path)}) works on shard {shard} of {output}; wait until "
-                "it ends, or give each process a --shard of its own"
-            )
-        for other in sorted(folder.glob("*.lock")):
-            if other.stem.partition("-of-")[2] != str(shard.count) and _is_held(other):
-                raise ValueError(
-                    f"a process ({_holder(other)}) works on shard {other.stem.replace('-', ' ')} "
-                    f"of {output}, which overlaps with {shard}; divide the job one way at a time"
-                )
+            raise ValueError(_held(_holder(path), output, shard))
+        for other in _otherwise_divided(folder, shard, "lock"):
+            if _is_held(other):
+                raise ValueError(_overlaps(_holder(other), other, output, shard))
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
@@ -164,6 +200,40 @@ def wait_for(
         if len(left) < len(missing):
             last_change = time.monotonic()
         missing = left
+
+
+@contextlib.contextmanager
+def _touched_lock(folder: Path, output: Path, shard: Shard) -> Iterator[float]:
+    path = folder / f"{shard.index}-of-{shard.count}.owner"
+    with contextlib.ExitStack() as stack:
+        try:
+            began = stack.enter_context(heartbeat.heartbeat_lock(path))
+        except heartbeat.HeldError as error:
+            raise ValueError(_held(str(error), output, shard)) from error
+        for other in _otherwise_divided(folder, shard, "owner"):
+            if heartbeat.is_beating(other):
+                raise ValueError(_overlaps(heartbeat.owner_of(other), other, output, shard))
+        yield began
+
+
+def _otherwise_divided(folder: Path, shard: Shard, suffix: str) -> list[Path]:
+    """Return the locks of other numbers of shards."""
+    locks = sorted(folder.glob(f"*.{suffix}"))
+    return [path for path in locks if path.stem.partition("-of-")[2] != str(shard.count)]
+
+
+def _held(holder: str, output: Path, shard: Shard) -> str:
+    return (
+        f"another process ({holder}) works on shard {shard} of {output}; wait until it ends, or "
+        "give each process a --shard of its own"
+    )
+
+
+def _overlaps(holder: str, other: Path, output: Path, shard: Shard) -> str:
+    return (
+        f"a process ({holder}) works on shard {other.stem.replace('-', ' ')} of {output}, which "
+        f"overlaps with {shard}; divide the job one way at a time"
+    )
 
 
 def _locked(handle: int, kind: int = fcntl.LOCK_EX) -> bool:

@@ -10,6 +10,7 @@ of one ID from the same camera" [0]), unless GENERATION.IDENTITIES says otherwis
 import dataclasses
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.data.decode import read_pixels
+from fastreid_ext.generation.job.disk import is_outage
 from fastreid_ext.generation.people.source_persons import SourcePerson, source_persons
 from fastreid_ext.generation.people.tracklets import frames_of, longest_tracklet, round_robin
 from fastreid_ext.manifest.record import from_json
@@ -76,6 +78,7 @@ def find_identities(cfg: CfgNode) -> list[Identity]:
 
     Raises:
         FileNotFoundError: a data set is not there.
+        OSError: an image cannot be reached; one that is damaged is unusable instead.
         ValueError: a data set has no persons to draw.
     """
     rules, found = cfg.GENERATION.IDENTITIES, []
@@ -128,6 +131,20 @@ def load_images(identity: Identity, root: str | Path) -> list[NDArray[np.uint8]]
     return [read_pixels(Path(root) / image.path) for image in identity.images]
 
 
+def left_out(identities: Iterable[Identity]) -> dict[str, list[str]]:
+    """Group the identities that are left out by reason, without what differs between them.
+
+    Returns:
+        Reason without numbers -> "<identity>: <reason>" of each, the most frequent reason first.
+    """
+    found: dict[str, list[str]] = {}
+    for identity in identities:
+        if identity.reason:
+            kind = re.sub(r"\d+", "0", identity.reason.partition(";")[0])
+            found.setdefault(kind, []).append(f"{identity.name}: {identity.reason}")
+    return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
+
+
 def write_identities(path: str | Path, identities: Iterable[Identity]) -> None:
     """Write one line of JSON for each."""
     lines = (json.dumps(dataclasses.asdict(identity)) + "\n" for identity in identities)
@@ -166,6 +183,8 @@ def _problem(path: Path, rules: CfgNode) -> str:
     try:
         pixels = read_pixels(path)
     except OSError as error:
+        if is_outage(error):  # the image may be good
+            raise
         # The path stands beside the reason already.
         return f"cannot be read: {error.__cause__ or error}".replace(f" {str(path)!r}", "")
     if len(pixels) < rules.MIN_HEIGHT:

@@ -74,7 +74,8 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], float | None]:
 
 def write_training(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write ``training.json``, the last file of an adapter's folder."""
-    atomic_write_text(Path(folder) / TRAINING, json.dumps(facts, indent=1) + "\n")
+    text = json.dumps(facts, indent=1) + "\n"
+    atomic_write_text(Path(folder) / TRAINING, text, durable=False)  # the folder is, as a whole
 
 
 def read_training(folder: Path) -> dict[str, Any]:

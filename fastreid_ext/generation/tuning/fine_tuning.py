@@ -34,6 +34,7 @@ class FineTuningSettings:
     max_sample_weight: float = 5.0
     gradient_checkpointing: bool = False
     token: str = ""
+    adapter_dtype: str = "float32"
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "FineTuningSettings":
@@ -56,6 +57,7 @@ class FineTuningSettings:
             max_sample_weight=tuning.MAX_SAMPLE_WEIGHT,
             gradient_checkpointing=tuning.GRADIENT_CHECKPOINTING,
             token=prompt.TOKEN if prompt.TRAIN_TOKEN else "",
+            adapter_dtype=tuning.ADAPTER_DTYPE,
         )
 
 

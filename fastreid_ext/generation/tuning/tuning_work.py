@@ -19,13 +19,18 @@ from fastreid_ext.generation.drawing.reference_set import read_reference_set, re
 from fastreid_ext.generation.job.disk import whole_folder
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.progress import progress_bar
-from fastreid_ext.generation.job.stage import Work
+from fastreid_ext.generation.job.stage import Work, reason_of
 from fastreid_ext.generation.people.identities import Identity, load_images
 from fastreid_ext.generation.people.source_persons import source_folder
 from fastreid_ext.generation.seeds import seed_of
 from fastreid_ext.generation.tuning.adapter_files import is_trained, read_training
 from fastreid_ext.generation.tuning.dreambooth import fine_tune
-from fastreid_ext.generation.tuning.fine_tuning import Failure, FineTuneTask, FineTuningSettings
+from fastreid_ext.generation.tuning.fine_tuning import (
+    Failure,
+    FineTuned,
+    FineTuneTask,
+    FineTuningSettings,
+)
 from fastreid_ext.generation.tuning.full_fine_tuning import FullFineTuner
 from fastreid_ext.generation.tuning.tuned_files import write_tuned
 from fastreid_ext.generation.words.prompts import Prompts
@@ -38,6 +43,7 @@ def tuning_work(
     prompts: Mapping[str, Prompts],
     clusters: Mapping[str, str],
     layout: Layout,
+    in_memory: dict[str, FineTuned] | None = None,
 ) -> Work:
     """Return what learns persons; those who are learned already are left as they are.
 
@@ -48,6 +54,8 @@ def tuning_work(
         prompts: name -> prompts with and without the identity token.
         clusters: name -> reference set; one without is learned without prior preservation.
         layout: of the job; the reference sets are in place.
+        in_memory: gets the identities learned by METHOD full, whose weights then are not written;
+            None: they are.
     """
     settings = FineTuningSettings.from_config(cfg)
     tasks = _Tasks(cfg, base.name, people, prompts, clusters, layout)
@@ -55,9 +63,8 @@ def tuning_work(
 
     def work(names: Sequence[str]) -> dict[str, str]:
         missing = [name for name in names if not _is_learned(layout.adapter(name), base)]
-        wanted = [tasks.of(name) for name in missing]
-        reasons = {}
-        # Whole U-Nets are written one by one: they would not all fit.
+        wanted, reasons = tasks.of_all(missing)
+        # Whole U-Nets are learned one by one: they would not all fit.
         groups = [[task] for task in wanted] if full else [wanted] if wanted else []
         for group in groups:
             with progress_bar("  learning", settings.steps, "step", inner=True) as bar:
@@ -71,7 +78,9 @@ def tuning_work(
                     reasons[result.name] = result.reason
                     continue
                 with whole_folder(layout.adapter(result.name), layout.output) as folder:
-                    write_tuned(folder, result, base, settings)
+                    write_tuned(folder, result, base, settings, with_modules=in_memory is None)
+                if in_memory is not None and result.unet is not None:
+                    in_memory[result.name] = result
         return reasons
 
     return work
@@ -91,13 +100,29 @@ class _Tasks:
     def __post_init__(self) -> None:
         # Persons of one cluster share the tensors, so that they lie on the device once.
         object.__setattr__(self, "_reference", functools.lru_cache(maxsize=8)(self._read))
+        # Here, where a data set that cannot be opened stops the stage and is no person's failure.
+        names = {person.source_dataset for person in self.people.values()}
+        object.__setattr__(self, "_roots", {name: source_folder(self.cfg, name) for name in names})
+
+    def of_all(self, names: Sequence[str]) -> tuple[list[FineTuneTask], dict[str, str]]:
+        """Return the tasks of some identities, and a reason for each that has none.
+
+        An identity with a damaged image so leaves the others of its group in one batch.
+        """
+        tasks, reasons = [], {}
+        for name in names:
+            try:
+                tasks.append(self.of(name))
+            except (OSError, ValueError) as error:
+                reasons[name] = reason_of(error)
+        return tasks, reasons
 
     def of(self, name: str) -> FineTuneTask:
         person, generation = self.people[name], self.cfg.GENERATION
         prompt, latents = self.prompts[name].reference, None
         if name in self.clusters:
             prompt, latents = self._reference(self.clusters[name])
-        images = load_images(person, source_folder(self.cfg, person.source_dataset))
+        images = load_images(person, self._roots[person.source_dataset])
         return FineTuneTask(
             name=name,
             images=training_images(images, tuple(generation.SIZE), generation.SAMPLING.FIT),

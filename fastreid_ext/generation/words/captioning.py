@@ -10,6 +10,7 @@ import torch
 from fastreid.config import CfgNode
 from transformers import CLIPTokenizer
 
+from fastreid_ext.generation.job.disk import is_outage
 from fastreid_ext.generation.people.identities import Identity, load_images
 from fastreid_ext.generation.people.source_persons import source_folder
 from fastreid_ext.generation.words.caption_text import Features, one_caption, shortened
@@ -67,6 +68,8 @@ def caption_identities(
         try:
             loaded.append((few, load_images(few, root_of(identity.source_dataset))))
         except OSError as error:
+            if is_outage(error):
+                raise
             failed[identity.name] = str(error)
     said = captioner.answers([image for _, images in loaded for image in images], questions)
     for identity, images in loaded:

@@ -212,5 +212,19 @@ def test_impossible_settings_are_an_error_before_anything_is_learned(cfg, model,
 
 def test_a_missing_adapter_says_what_to_run(cfg, model, tmp_path):
     work = drawing_work(cfg, model, {}, PROMPTS, Layout(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"make it with tools/fine_tune_persons.py"):
-        work(NAMES[:1])
+    reasons = work(NAMES)
+    assert sorted(reasons) == NAMES
+    assert "make it with tools/fine_tune_persons.py" in reasons[NAMES[0]]
+
+
+def test_a_damaged_adapter_leaves_the_others_of_its_group(cfg, model, layout, tmp_path):
+    job = Layout(tmp_path)
+    shutil.copytree(layout.output / "adapters", tmp_path / "adapters")
+    damaged = job.adapter(NAMES[0]) / LORA
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    people = {name: person(name) for name in NAMES}
+    reasons = drawing_work(cfg, model, people, PROMPTS, job)(NAMES)
+    assert list(reasons) == NAMES[:1]
+    assert "no whole safetensors file" in reasons[NAMES[0]]
+    same = [folder.joinpath(NAMES[1], "metadata.jsonl") for folder in (job.images, layout.images)]
+    assert same[0].read_bytes() == same[1].read_bytes()

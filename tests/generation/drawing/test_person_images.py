@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,9 +183,10 @@ def test_what_is_interrupted_leaves_whole_persons_only(base, tmp_path, monkeypat
 
 def test_a_full_disk_passes_on(base, tmp_path, monkeypatch):
     def full(path, data):
+        assert path.suffix == ".png"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fastreid_ext.generation.drawing.image_files.atomic_write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         draw_persons(base, None, [person(0, adapter=-1)], Layout(tmp_path), SETTINGS)
     assert not [*(tmp_path / "images").glob("*")]

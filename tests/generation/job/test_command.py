@@ -27,7 +27,8 @@ def told(monkeypatch):
 
 
 def test_each_process_of_a_launcher_has_a_gpu_of_its_own(told, monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "2")
+    for name, value in {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(command, "load_config", lambda *_: config_on("cuda"))
     assert job_config("", []).MODEL.DEVICE == "cuda:2"
     assert told == ["cuda:2"]

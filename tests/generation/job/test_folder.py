@@ -1,9 +1,13 @@
 """A job's folder belongs to one configuration, and a shard of it to one process."""
 
+import errno
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fastreid_ext.atomic import create_text
 from fastreid_ext.config import load_config
 from fastreid_ext.generation.job.folder import expect_same_settings, fixed_settings, open_job
 
@@ -64,6 +68,30 @@ def test_a_younger_key_had_its_default(tmp_path):
     expect_same_settings(cfg, tmp_path)
     with pytest.raises(ValueError, match=r"SAMPLING.FIT was resize, is crop"):
         expect_same_settings(settings(tmp_path, GENERATION__SAMPLING__FIT="crop"), tmp_path)
+
+
+def test_settings_are_written_once(settings_of, tmp_path, run_job):
+    output = tmp_path / "job"
+    run_job(settings_of(output, **{"IDENTITIES.LIMIT": 1}), stages=["identities"])
+    before = (output / "job.json").stat()
+    run_job(settings_of(output, **{"IDENTITIES.LIMIT": 3}), stages=["identities"])
+    run_job(settings_of(output), stages=["identities"])
+    after = (output / "job.json").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_of_several_one_creates_a_file(tmp_path, monkeypatch, has_links):
+    def link(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", link)
+    with ThreadPoolExecutor(8) as threads:
+        wrote = list(threads.map(lambda n: create_text(tmp_path / "a", f"{n}"), range(8)))
+    assert sum(wrote) == 1
+    assert (tmp_path / "a").read_text() == str(wrote.index(True))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -1,13 +1,19 @@
 """Shards, their locks, and waiting for each other."""
 
+import errno
 import fcntl
 import os
+import platform
 import signal
 import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
+from fastreid_ext.generation.job import heartbeat
 from fastreid_ext.generation.job.workers import (
     Shard,
     Worker,
@@ -18,6 +24,7 @@ from fastreid_ext.generation.job.workers import (
 )
 
 NAMES = [f"Set_{person:04d}" for person in range(6)]
+SLURM = {"SLURM_PROCID": "11", "SLURM_LOCALID": "3", "SLURM_STEP_NUM_TASKS": "16"}
 HOLD = """
 import fcntl, sys
 file = open(sys.argv[1], "a+")
@@ -40,6 +47,7 @@ def test_launchers_and_the_option_are_read():
     assert shard_of("2/5", {}) == Shard(2, 5)
     assert shard_of("", {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(3, 8)
     assert shard_of("1/4", {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(11, 32)
+    assert shard_of("", SLURM) == Shard(11, 16)
 
 
 @pytest.mark.parametrize("text", ["4/4", "1", "-1/2", "a/b"])
@@ -51,10 +59,87 @@ def test_a_wrong_shard_is_refused(text):
 
 
 def test_each_process_of_a_machine_has_its_device():
-    assert local_device("cuda", {"LOCAL_RANK": "2"}) == "cuda:2"
-    assert local_device("cuda:1", {"LOCAL_RANK": "2"}) == "cuda:1"
-    assert local_device("cpu", {"LOCAL_RANK": "2"}) == "cpu"
+    torchrun = {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "2"}
+    assert local_device("cuda", torchrun, 4) == "cuda:2"
+    assert local_device("cuda:1", torchrun) == "cuda:1"
+    assert local_device("cpu", torchrun) == "cpu"
     assert local_device("cuda", {}) == "cuda"
+    assert local_device("cuda", SLURM, 8) == "cuda:3"
+    assert local_device("cuda", SLURM, 1) == "cuda:0"  # srun --gpus-per-task 1
+
+
+HOLD_TOUCHED = """
+import errno, fcntl, sys, time
+from fastreid_ext.generation.job import heartbeat, workers
+from pathlib import Path
+def flock(*_):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = flock
+heartbeat.BEAT = 0.1
+with workers.shard_lock(Path(sys.argv[1]), workers.Shard(1, 4)):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def without_flock(monkeypatch):
+    """A file system as some Lustre mounts and FUSE are."""
+
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.1)
+    monkeypatch.setattr(heartbeat, "STALE", 1.0)
+
+
+def test_without_flock_a_touched_file_is_the_lock(tmp_path, without_flock, caplog):
+    words = [sys.executable, "-c", HOLD_TOUCHED, str(tmp_path)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[3])
+    assert process.stdout.readline() == b"held\n"
+    owner = rf"process {process.pid} on {platform.node()}"
+    with (
+        pytest.raises(ValueError, match=rf"another process \({owner}\) works on shard 1/4 of"),
+        shard_lock(tmp_path, Shard(1, 4)),
+    ):
+        pass
+    assert "has no flock (Function not implemented): a shard is held by a file" in caplog.text
+    with (
+        pytest.raises(ValueError, match=rf"\({owner}\) works on shard 1 of 4 of .* overlaps"),
+        shard_lock(tmp_path, Shard(0, 2)),
+    ):
+        pass
+    process.kill()
+    process.communicate()
+    with shard_lock(tmp_path, Shard(1, 4)) as began, shard_lock(tmp_path, Shard(2, 4)):
+        assert abs(began - time.time()) < 60
+        assert heartbeat.is_beating(tmp_path / "locks" / "1-of-4.owner")
+    assert not list((tmp_path / "locks").glob("*.owner*"))
+
+
+def test_of_several_who_find_an_abandoned_lock_one_gets_it(tmp_path, without_flock):
+    path = tmp_path / "lock"
+    path.write_text("{}")
+    owners, refused = [], []
+
+    def take():
+        try:
+            with heartbeat.heartbeat_lock(path):
+                owners.append(1)
+                time.sleep(3)
+                owners.append(-1)
+        except heartbeat.HeldError:
+            refused.append(1)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert owners == [1, -1]
+    assert len(refused) == 3
 
 
 @pytest.fixture
