@@ -4,6 +4,7 @@
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
     torchrun --nproc-per-node 8 tools/generate_persons.py ...           # one process a GPU
     python tools/generate_persons.py verify|stats|preview|card ...      # the same configuration
+    python tools/generate_persons.py plan --gpus 8 --speed 60 ...       # hours, memory, disk
 
 The same command continues a job that was stopped in any way. Several machines each get a --shard;
 the first also does what is done once. Identities that failed are in OUTPUT_DIR/failed and are
@@ -23,6 +24,7 @@ from fastreid.config import CfgNode
 from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.generation.job.command import STAGES, end, job_config
 from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.job.plan import plan_of
 
 # Commands import what they need, so that help and mistakes do not wait for diffusers.
 
@@ -69,12 +71,27 @@ def card(cfg: CfgNode, args: argparse.Namespace) -> None:
     print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, job.title(cfg))}")
 
 
-COMMANDS = {"run": run, "verify": verify, "stats": stats, "preview": preview, "card": card}
+def plan(cfg: CfgNode, args: argparse.Namespace) -> None:
+    found = plan_of(cfg, args.identities, args.reference_sets)
+    for what, number in found.table(args.speed, args.gpus):
+        logging.info("%-36s %s", what, number)
+    print(f"computed for {args.speed:g} TFLOP/s of a GPU; captions and filters are not counted")
+
+
+COMMANDS = {
+    "run": run,
+    "verify": verify,
+    "stats": stats,
+    "preview": preview,
+    "card": card,
+    "plan": plan,
+}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [run|verify|stats|preview|card] --config-file FILE [options] [KEY VALUE]",
+        usage="%(prog)s [run|verify|stats|preview|card|plan] --config-file FILE [options] [KEY "
+        "VALUE]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -83,7 +100,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part of the job")
     parser.add_argument("--retry", choices=("failed", "changed"), help="do these again")
     parser.add_argument("--wait", type=float, default=60.0, help="minutes for idle shards (60)")
-    parser.add_argument("--identities", type=int, default=12, help="in the preview (12)")
+    parser.add_argument("--identities", type=int, help="in the preview (12) or planned (751)")
+    parser.add_argument("--reference-sets", type=int, default=60, help="planned (60)")
+    parser.add_argument("--speed", type=float, default=60.0, help="TFLOP/s of a GPU, planned (60)")
+    parser.add_argument("--gpus", type=int, default=1, help="planned (1)")
     parser.add_argument("--output", type=Path, help="PNG of stats and preview")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
     is_named = bool(arguments) and not arguments[0].startswith("-")
@@ -93,6 +113,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options, pairs = split_pairs(words)
     args = parser.parse_args(options)
     args.command, args.opts = command, args.opts + pairs
+    if args.identities is None:
+        args.identities = 751 if command == "plan" else 12
     return args
 
 

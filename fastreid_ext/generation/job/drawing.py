@@ -94,7 +94,7 @@ def draw_reference_sets(
         is_done,
         stage=REFERENCE_SETS,
         worker=worker,
-        bytes_each=cfg.GENERATION.REFERENCE_SET.IMAGES * _reference_bytes(cfg.GENERATION.SIZE),
+        bytes_each=cfg.GENERATION.REFERENCE_SET.IMAGES * reference_bytes(cfg.GENERATION.SIZE),
     )
     wait_for(
         sorted(leaders),
@@ -166,7 +166,7 @@ def draw_persons_of_job(
         stage=PERSONS,
         worker=worker,
         together=1 if tuning.METHOD == "full" else tuning.IDENTITIES_AT_ONCE,
-        bytes_each=_identity_bytes(cfg) if unfinished else 0,
+        bytes_each=identity_bytes(cfg) if unfinished else 0,
     )
 
 
@@ -286,7 +286,7 @@ def _say_growth(layout: Layout, unfinished: Sequence[str], untuned: Sequence[str
         )
 
 
-def _identity_bytes(cfg: CfgNode) -> int:
+def identity_bytes(cfg: CfgNode) -> int:
     """Estimate the bytes that one identity adds: images, and weights if they are kept."""
     sampling = cfg.GENERATION.SAMPLING
     image = _image_bytes(sampling.OUTPUT_SIZE, sampling.FORMAT)
@@ -294,7 +294,7 @@ def _identity_bytes(cfg: CfgNode) -> int:
     return image * sampling.IMAGES_PER_IDENTITY + weights
 
 
-def _reference_bytes(size: Sequence[int]) -> int:
+def reference_bytes(size: Sequence[int]) -> int:
     """Estimate the bytes of one image of a reference set: its file and its posterior's numbers."""
     latents = 2 * 4 * (size[0] // 8) * (size[1] // 8) * 4  # mean and deviation, float32
     return _image_bytes(size, "jpg") + latents

@@ -24,6 +24,8 @@ def test_commands_and_pairs_are_told_apart(tool):
     assert (args.command, args.opts) == ("run", ["SEED", "3", "OUTPUT_DIR", "b"])
     args = parse(["preview", "--config-file", "a.yml", "--identities", "3", "DATASETS.ROOT", "b"])
     assert (args.command, args.identities, args.opts) == ("preview", 3, ["DATASETS.ROOT", "b"])
+    args = parse(["plan", "--config-file", "a.yml", "--gpus", "8", "SEED", "3"])
+    assert (args.command, args.identities, args.gpus, args.speed) == ("plan", 751, 8, 60.0)
     args = parse(["--config-file", "a.yml", "--stages", "captions", "GENERATION.DTYPE", "float32"])
     assert (args.stages, args.opts) == (["captions"], ["GENERATION.DTYPE", "float32"])
 
@@ -31,7 +33,7 @@ def test_commands_and_pairs_are_told_apart(tool):
 def test_an_unknown_command_is_refused(tool, capsys):
     with pytest.raises(SystemExit):
         tool["parse"](["verfy", "--config-file", "a.yml"])
-    assert "expected a command of run, verify, stats, preview, card, got 'verfy'" in (
+    assert "expected a command of run, verify, stats, preview, card, plan, got 'verfy'" in (
         capsys.readouterr().err
     )
 
