@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.generation.filters.duplicates import hash_of
+from fastreid_ext.generation.job.disk import is_outage
 from fastreid_ext.manifest import Row, sha256_of
 
 Pixels = NDArray[np.uint8]
@@ -70,10 +71,18 @@ def has_file(row: Row) -> bool:
     return row.image.status != "failed"
 
 
-def read_images(paths: Sequence[Path]) -> list[Pixels | str]:
-    """Return images (H, W, 3) RGB in [0, 255], or in their place why they cannot be read."""
+def read_images(paths: Sequence[Path], *, must_reach: bool = False) -> list[Pixels | str]:
+    """Return images (H, W, 3) RGB in [0, 255], or in their place why they cannot be read.
+
+    Args:
+        paths: image files.
+        must_reach: whether a file out of reach is an error, other than a damaged one.
+
+    Raises:
+        OSError: a file cannot be reached, with ``must_reach``.
+    """
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(_read, paths))
+        return list(pool.map(_read_reachable if must_reach else _read, paths))
 
 
 def make_record(rows: Sequence[Row], images: Sequence[Pixels | str]) -> IdentityRecord:
@@ -112,6 +121,15 @@ def _read(path: Path) -> Pixels | str:
     try:
         return read_pixels(path)
     except OSError as error:
+        return str(error).split("; run tools/check_data.py")[0]
+
+
+def _read_reachable(path: Path) -> Pixels | str:
+    try:
+        return read_pixels(path)
+    except OSError as error:
+        if is_outage(error):
+            raise
         return str(error).split("; run tools/check_data.py")[0]
 
 

@@ -105,7 +105,7 @@ def compute_source(
     parts: list[NDArray[np.float32]] = []
     with tqdm(total=len(photographs), unit="image", desc="photographs") as bar:
         for chunk in _chunks(photographs):
-            images = read_images([file for _, file in chunk])
+            images = read_images([file for _, file in chunk], must_reach=True)
             good = [not isinstance(image, str) for image in images]
             for image in images:
                 if isinstance(image, str):

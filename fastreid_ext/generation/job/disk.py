@@ -42,7 +42,12 @@ def whole_folder(target: Path, output: Path) -> Iterator[Path]:
     _sync_file_system(partial)
     if target.exists():
         os.rename(target, before)
-    os.replace(partial, target)
+    try:
+        os.replace(partial, target)
+    except BaseException:
+        if before.exists():
+            os.rename(before, target)
+        raise
     sync_folder(target.parent)
     shutil.rmtree(before, ignore_errors=True)
 

@@ -5,9 +5,11 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from fastreid_ext.data.decode import read_pixels
+from fastreid_ext.generation.filters.source_file import compute_source
 from fastreid_ext.generation.job import check
 from fastreid_ext.generation.job.command import FAILED, end
 from fastreid_ext.generation.job.disk import OutageError, expect_writable, is_outage
@@ -109,6 +111,20 @@ def test_damage_is_no_outage(people):
         assert not is_outage(found.value)
     assert not is_outage(FileNotFoundError("expected an adapter, got none"))
     assert is_outage(ValueError("no file (os error 5)"))
+
+
+def test_photographs_out_of_reach_are_not_left_out_of_the_thresholds(people):
+    folder = people / "bounding_box_train"
+    photographs = [(("A", int(path.name[:4])), path) for path in sorted(folder.glob("*.jpg"))]
+
+    def features(images):
+        return np.stack([image.mean(axis=(0, 1)) for image in images]).astype(np.float32)
+
+    photographs[0][1].write_bytes(b"damaged")  # which is left out, with a warning
+    assert compute_source(features, photographs, "a").similarities.size == 11
+    dangling(folder)
+    with pytest.raises(OSError, match=r"0002_c1s1_000000_00\.jpg: .* No such file"):
+        compute_source(features, photographs, "a")
 
 
 def test_many_failures_leave_no_set(people, settings_of, tmp_path, run_job):
