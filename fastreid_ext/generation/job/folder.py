@@ -20,7 +20,7 @@ from fastreid_ext.generation.job.workers import Worker, shard_lock, shard_of
 from fastreid_ext.generation.words.prompts import sampling_templates
 
 SETTINGS = "job.json"
-_DATASETS = ("NAMES", "SUBSET", "FOLDER", "TABLE", "COMBINEALL")
+_DATASETS = ("NAMES", "SUBSET", "FOLDER", "TABLE", "SETS", "COMBINEALL")
 # Below GENERATION; they change what is done next or how fast, not what a finished image is. An
 # image depends on its own number alone, so how many there are may grow.
 _FREE = (
