@@ -157,7 +157,9 @@ def room_to_work(what: str, output: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         if is_disk_full(error):
-            raise OSError(f"the disk of {output} is full ({what}); make room, {again}") from error
+            # Of a kind that an outer block lets pass.
+            full = f"the disk of {output} is full ({what}); make room, {again}"
+            raise OutageError(full) from error
         if isinstance(error, OutageError) or not is_outage(error):
             raise
         raise OutageError(
