@@ -24,7 +24,6 @@ from fastreid.config import CfgNode
 from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.generation.job.command import STAGES, end, job_config
 from fastreid_ext.generation.job.layout import Layout
-from fastreid_ext.generation.job.plan import plan_of
 
 # Commands import what they need, so that help and mistakes do not wait for diffusers.
 
@@ -72,6 +71,8 @@ def card(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def plan(cfg: CfgNode, args: argparse.Namespace) -> None:
+    from fastreid_ext.generation.job.plan import plan_of
+
     found = plan_of(cfg, args.identities, args.reference_sets)
     for what, number in found.table(args.speed, args.gpus):
         logging.info("%-36s %s", what, number)
