@@ -60,6 +60,7 @@ FINE_TUNING = {
     "LOSS_ON": "sample",
     "MAX_SAMPLE_WEIGHT": 9.0,
     "GRADIENT_CHECKPOINTING": True,
+    "ADAPTER_DTYPE": "bfloat16",
 }
 SAMPLING = {
     "IMAGES_PER_IDENTITY": 3,
@@ -136,7 +137,7 @@ def attributes(made: Any) -> dict[str, Any]:
                 "target_modules": ("to_q",),
                 "token": "",
             },
-            {"IDENTITIES_AT_ONCE", "KEEP_FULL_WEIGHTS"},  # of the stage
+            {"IDENTITIES_AT_ONCE", "KEEP_FULL_WEIGHTS", "KEEP_ADAPTERS"},  # of the stage
         ),
         (
             "GENERATION.SAMPLING",
@@ -148,7 +149,8 @@ def attributes(made: Any) -> dict[str, Any]:
                 "sampling": SAMPLED,
                 "files": FileSettings(size=(64, 32), fit="crop", format="png", quality=50),
             },
-            {"PROMPTS", "PROMPTS_FILE"},  # of the prompts
+            # Of the prompts, and of the stage.
+            {"PROMPTS", "PROMPTS_FILE", "MIN_KEPT", "MAX_IMAGES_PER_IDENTITY"},
         ),
         (
             "GENERATION.COMPUTE",
