@@ -32,6 +32,7 @@ RECIPES = {
     "MGN": ("Base-MGN.yml", {"INPUT.SIZE_TRAIN": [96, 32]}, 1),
     "BDB": ("Base-BDB.yml", RESNET, 1),
     "DAPG": ("Base-DAPG-stage1.yml", {**RESNET, "MODEL.CONTRAST.QUEUE": 192}, 4),
+    "SimCLR": ("Base-SimCLR.yml", RESNET, 2),
     "classification": ("Base-classification-pretrain.yml", RESNET, 1),
     "ArcFace": ("Base-bagtricks.yml", {**RESNET, "MODEL.HEADS.CLS_LAYER": "ArcSoftmax"}, 1),
     "CosFace": ("Base-bagtricks.yml", {**RESNET, "MODEL.HEADS.CLS_LAYER": "CosSoftmax"}, 1),
@@ -88,9 +89,10 @@ def model_and_batch(name):
 def test_every_architecture_is_here():
     """Distiller is left out: it reads its teachers from files."""
     built = {
-        type(model_and_batch(name)[0]).__name__ for name in ("BoT", "MGN", "BDB", "DAPG", "MoCo")
+        type(model_and_batch(name)[0]).__name__
+        for name in ("BoT", "MGN", "BDB", "DAPG", "SimCLR", "MoCo")
     }
-    assert built | {"Distiller", "SimCLRPretrain"} == set(META_ARCH_REGISTRY._obj_map)
+    assert built | {"Distiller"} == set(META_ARCH_REGISTRY._obj_map)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -143,7 +145,7 @@ def waits_of_a_step(name, autocast_dtype=None):
     return waits.counts
 
 
-@pytest.mark.parametrize("name", ["BoT", "AGW", "SBS", "CIL", "MGN", "BDB", "DAPG"])
+@pytest.mark.parametrize("name", ["BoT", "AGW", "SBS", "CIL", "MGN", "BDB", "DAPG", "SimCLR"])
 def test_a_step_waits_for_nothing_but_its_losses(name):
     """fastreid's BoT waits 3 times, SBS 6 times, MGN 31 times."""
     # BatchDrop samples its rectangle on the CPU: two numbers, which wait for no device.
