@@ -123,3 +123,20 @@ def test_fails_with_step_and_reason_and_the_next_is_unharmed(base):
     assert "was not finite at step 2 of 3; lower GENERATION.FINE_TUNING.BASE_LR" in failure.reason
     healthy = FullFineTuner(base, SETTINGS)
     assert healthy.learn(task_of(base, 1)).losses[0] < 10
+
+
+def test_checkpointing_computes_activations_twice_and_nothing_else(base):
+    calls = []
+    block = base.unet.up_blocks[-1].resnets[-1]
+    # Before, because the second forward pass ends once all activations are there.
+    handle = block.register_forward_pre_hook(lambda *_: calls.append(1))
+    found = []
+    for is_on in (False, True):
+        calls.clear()
+        settings = dataclasses.replace(SETTINGS, gradient_checkpointing=is_on)
+        tuned = FullFineTuner(base, settings).learn(task_of(base))
+        found.append((len(calls), tuned))
+    handle.remove()
+    assert [count for count, _ in found] == [SETTINGS.steps, 2 * SETTINGS.steps]
+    for key, value in found[0][1].unet.items():
+        torch.testing.assert_close(found[1][1].unet[key], value)
