@@ -6,8 +6,12 @@ fastreid's configuration, and has :func:`.config.load_config` check what it read
 (:mod:`fastreid_ext.checks`). Importing it twice, or in a spawned child, changes nothing.
 """
 
+import os
+
 from fastreid_ext import compat
 
+# onnxruntime, which diffusers imports too, else reports every process to its maker.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 compat.prepare()
 compat.repair()
 

@@ -294,6 +294,32 @@ def test_an_adapted_image_made_alone_equals_that_of_a_mixed_run(base, bank):
         assert np.array_equal(alone.pixels, run[k])
 
 
+def test_batches_are_full_and_each_row_is_computed_by_itself(base):
+    """So small a model has equal bits in batches of any size; larger ones have not."""
+    chosen, sizes = [], {"unet": set(), "vae": set()}
+
+    class Watched(LoraBank):
+        def select(self, rows, *, by_row=False):
+            chosen.append((len(rows), by_row))
+            super().select(rows, by_row=by_row)
+
+    bank = Watched(base.unet, count=3, rank=2, alpha=2, target_modules=["to_q", "to_v"])
+    handles = [
+        part.register_forward_pre_hook(lambda _, given, name=name: sizes[name].add(len(given[0])))
+        for name, part in (("unet", base.unet), ("vae", base.vae.decoder))
+    ]
+    try:
+        wanted = adapted(7, [0, 0, 0, 1, 1, 2, 0])  # the second batch shares an adapter in part
+        assert [drawn.request for drawn in draw(base, bank, wanted, SETTINGS)] == wanted
+    finally:
+        bank.remove()
+        for handle in handles:
+            handle.remove()
+    both = 2 * SETTINGS.batch_size  # with the negative prompt
+    assert chosen == [(both, True)] * 3
+    assert sizes == {"unet": {both}, "vae": {SETTINGS.batch_size}}
+
+
 def test_the_bank_chooses_nothing_afterwards(base, bank):
     plain = pixels_of(base, requests(1))
     next(draw(base, bank, adapted(8, [0]), SETTINGS))  # left in the middle

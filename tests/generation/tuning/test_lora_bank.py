@@ -289,6 +289,20 @@ def test_rows_by_themselves_equal_rows_in_groups(unet):
     assert torch.equal(rows[3], others[3])
 
 
+def test_a_row_of_one_token_equals_that_row_alone():
+    """A product with one vector has another order of sums than one with several."""
+    layers = torch.nn.ModuleDict({"to_q": torch.nn.Linear(320, 320)})
+    bank = random_bank(layers, targets=["to_q"])
+    torch.nn.init.zeros_(layers["to_q"].weight)  # for the bank does not compute this product
+    x = torch.randn(4, 1, 320, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        bank.select([0, 0, 2, 2], by_row=True)
+        together = layers["to_q"](x)
+        for k, adapter in enumerate((0, 0, 2, 2)):
+            bank.select([adapter], by_row=True)
+            assert torch.equal(layers["to_q"](x[[k]])[0], together[k])
+
+
 @pytest.mark.parametrize(
     ("rank", "targets", "size"),
     [
