@@ -29,7 +29,7 @@ ALLOWED = {
     "generation": {"atomic", "checks", "config", "data", "manifest", "modeling", "ranks"},
     "evaluation": {"atomic", "config", "data", "processes"},
     # Clocks, peers and what is measured: for tools and tests.
-    "benchmarks": {"config", "data", "generation", "manifest"},
+    "benchmarks": {"atomic", "config", "data", "generation", "manifest"},
     "engine": {
         "atomic",
         "checks",

@@ -4,6 +4,7 @@ import gc
 import itertools
 import multiprocessing
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from fastreid.data.common import CommDataset
 
+from fastreid_ext.atomic import atomic_write
 from fastreid_ext.data.dataset import PersonDataset
 from fastreid_ext.data.item_arrays import ItemArrays, NumberedNames, TextArray
 from fastreid_ext.data.large_samplers import (
@@ -22,9 +24,15 @@ from fastreid_ext.data.large_samplers import (
     LargeOncePerIdentity,
     ShuffledImages,
 )
+from fastreid_ext.data.packed import (
+    PackedImages,
+    PackedIndex,
+    absolute_paths,
+    reason_to_pack,
+)
 from fastreid_ext.data.samplers import ResumableSampler
 
-METHODS = ("tuples", "arrays")
+METHODS = ("tuples", "arrays", "arrays, packed")
 _LATE = 100_000_000  # draw at which a stream is entered
 
 
@@ -54,7 +62,7 @@ def measured_memory(method: str, count: int, length: int, workers: int) -> Memor
     """Measure in a process of its own, which forks the workers.
 
     Args:
-        method: "tuples" or "arrays".
+        method: one of ``METHODS``.
         count: number of images.
         length: bytes in a path.
         workers: forked processes.
@@ -83,11 +91,32 @@ def _holder(pipe: Connection, method: str, count: int, length: int, workers: int
 
 
 def _dataset(method: str, count: int, length: int) -> Any:
-    if method == "arrays":
+    if method != "tuples":
         items = ItemArrays.numbered(paths(count, length), "set_", "set_0")
-        return PersonDataset(items, lambda image: image, relabel=True)
+        read = _packed(items.paths) if method == "arrays, packed" else None
+        return PersonDataset(items, _unchanged, relabel=True, read=read)
     tuples = [(path, f"set_{n}", "set_0") for n, path in enumerate(paths(count, length))]
     return CommDataset(tuples)
+
+
+def _unchanged(image: Any) -> Any:
+    return image
+
+
+def _packed(names: TextArray) -> PackedImages:
+    """Open a packed set of images of one pixel as a start does, but for the files' stamps."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "one_pixel.packed"
+        sizes = np.ones((len(names), 2), np.int32)
+        stamps = np.zeros((len(names), 2), np.int64)
+        with atomic_write(file) as opened:  # on the disk: unwritten pages would count as memory
+            PackedIndex.of(names, stamps, sizes, "").write(opened)
+        reason = reason_to_pack(file, absolute_paths(names), stamps)
+        if reason:
+            raise ValueError(f"expected a packed set of these images, got one of which {reason}")
+        packed = PackedImages(file)
+        packed(names[0])  # opens the file, which lasts until it is closed
+    return packed
 
 
 def _in_workers(dataset: Any, workers: int) -> float:
@@ -112,15 +141,21 @@ def _ask(context: Any, dataset: Any, number: int, workers: int) -> float:
 def _worker(pipe: Connection, dataset: Any, number: int, workers: int) -> None:
     if dataset is not None:
         for index in range(number, len(dataset), workers):
-            _ = dataset.img_items[index]
+            path, _, _ = dataset.img_items[index]
+            if isinstance(getattr(dataset, "read", None), PackedImages):
+                dataset.read(path)
     gc.collect()
     pipe.send(private_gigabytes())
 
 
 def private_gigabytes() -> float:
-    """Return the resident memory of this process that no other process shares, in GB."""
+    """Return the memory of this process alone in GB.
+
+    Pages of files count only once they are written to: those of a packed set are the system's
+    cache, which it frees when others need the memory.
+    """
     text = Path("/proc/self/smaps_rollup").read_text()
-    return sum(int(value) for value in re.findall(r"^Private_\w+: +(\d+) kB", text, re.M)) / 1e6
+    return int(re.search(r"^Private_Dirty: +(\d+) kB", text, re.M)[1]) / 1e6
 
 
 def batch_times(count: int, identities: int, batches: int) -> dict[str, tuple[float, float]]:

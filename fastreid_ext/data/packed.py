@@ -1,103 +1,236 @@
 """All decoded images of a data set in one file, mapped into memory by every process.
 
 The file is pixels, index, footer: the images (h, w, 3) uint8 at their own sizes one after the
-other; the index as JSON; the length of the index and a magic word, 16 bytes. It is written by
-:mod:`~fastreid_ext.data.packing`.
+other; the index as arrays (:class:`PackedIndex`) and a line of JSON; the length of that line and a
+magic word, 16 bytes. It is written by :mod:`~fastreid_ext.data.packing`.
+
+Nothing of the index is copied: a process holds the pages it reads, which belong to the system's
+cache of the file and are shared with all others.
 """
 
 import hashlib
-import itertools
 import json
 import mmap
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
 import simplejpeg
 from numpy.typing import NDArray
 
-MAGIC = b"PACKED_1"
-FOOTER = struct.Struct("<Q8s")  # length of the index, magic word
+from fastreid_ext.data.item_arrays import TextArray
+
+MAGIC = b"PACKED_2"
+FOOTER = struct.Struct("<Q8s")  # length of the line of JSON, magic word
 # Other versions may decode to other pixels.
 DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
-_PIECE = 16 << 20  # bytes hashed at once
+_ALIGNMENT = 8  # bytes; numpy copies arrays that begin elsewhere before it searches them
+_DIGEST = 16  # bytes of a hash of pixels
+
+
+@dataclass(frozen=True)
+class PackedIndex:
+    """Describes the images of a packed set; N images in the order of their paths.
+
+    Attributes:
+        paths: absolute paths of the image files, sorted, each once.
+        stamps: (N, 2) int64, :func:`stamp` of each file.
+        begins: (N + 1,) int64, position of each image's first byte, and the end of the pixels.
+        sizes: (N, 2) int32, height and width.
+        keys: (N,) uint64, sorted hashes of the paths.
+        places: (N,) int32, place of each key's image in the order of the paths.
+        decoders: versions of the libraries that decoded the images.
+        content: hash of all pixels.
+    """
+
+    paths: TextArray
+    stamps: NDArray[np.int64]
+    begins: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    keys: NDArray[np.uint64]
+    places: NDArray[np.int32]
+    decoders: str
+    content: str
+
+    @classmethod
+    def of(
+        cls, paths: TextArray, stamps: NDArray[np.int64], sizes: NDArray[np.int32], content: str
+    ) -> "PackedIndex":
+        """Build the index of images that this process's libraries decoded.
+
+        Raises:
+            ValueError: two paths have the same hash, once in 10^13 sets of a million images.
+        """
+        begins = np.zeros(len(paths) + 1, np.int64)
+        np.cumsum(3 * sizes.astype(np.int64).prod(1), out=begins[1:])
+        keys = np.fromiter(map(_key, paths), np.uint64, count=len(paths))
+        places = np.argsort(keys, kind="stable").astype(np.int32)
+        keys = keys[places]
+        same = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(same):
+            first, second = (paths[place] for place in places[same[0] : same[0] + 2])
+            raise ValueError(
+                f"expected paths of different 64-bit hashes, got the same for {first} and "
+                f"{second}; rename one of them"
+            )
+        return cls(paths, stamps, begins, sizes, keys, places, DECODERS, content)
+
+    def place(self, path: str) -> int:
+        """Return the place of an image in the order of the paths.
+
+        Raises:
+            KeyError: the image is not in the packed set.
+        """
+        key = np.uint64(_key(os.path.abspath(path)))
+        first = int(self.keys.searchsorted(key))
+        if first == len(self.keys) or self.keys[first] != key:
+            raise KeyError(f"expected one of the {len(self.keys)} packed images, got {path}")
+        return int(self.places[first])
+
+    def write(self, opened: BinaryIO) -> None:
+        """Write index and footer behind the pixels of an opened file, and end the file there."""
+        end = int(self.begins[-1])
+        opened.seek(end)
+        opened.write(bytes(-end % _ALIGNMENT))
+        for array in (self.stamps, self.begins, self.paths.bounds, self.keys):
+            opened.write(np.ascontiguousarray(array))
+        for array in (self.places, self.sizes, self.paths.data):
+            opened.write(np.ascontiguousarray(array))
+        counts = {"images": len(self.paths), "path_bytes": len(self.paths.data), "pixels": end}
+        texts = {"decoders": self.decoders, "content": self.content}
+        line = json.dumps(counts | texts).encode()
+        opened.write(line + FOOTER.pack(len(line), MAGIC))
+        opened.truncate()
 
 
 class PackedImages:
-    """Reads images of a packed set by their paths; made again in each process that needs it.
+    """Reads images of a packed set by their paths; another process opens the file again.
 
     Args:
         file: the packed set.
-        paths: the images as the data set names them, in the order of the index.
     """
 
-    def __init__(self, file: Path, paths: Sequence[str]) -> None:
+    def __init__(self, file: Path) -> None:
         self.file = file
-        self.index = read_index(file)
-        sizes = [tuple(size) for size in self.index["sizes"]]
-        ends = list(itertools.accumulate(height * width * 3 for height, width in sizes))
-        begins = [0, *ends[:-1]] if ends else []
-        places = zip(begins, ends, sizes, strict=True)
-        self._place = dict(zip(paths, places, strict=True))
-        self._pixels: NDArray[np.uint8] | None = None
+        self._opened: tuple[NDArray[np.uint8], PackedIndex] | None = None
+
+    @property
+    def index(self) -> PackedIndex:
+        """Return the index, mapped into memory."""
+        return self._open()[1]
 
     def __call__(self, path: str) -> NDArray[np.uint8]:
         """Return the (h, w, 3) pixels of an image, read-only."""
-        if self._pixels is None:
-            self._pixels = _mapped(self.file)
-        begin, end, (height, width) = self._place[path]
-        return self._pixels[begin:end].reshape(height, width, 3)
+        pixels, index = self._opened or self._open()
+        place = index.place(path)
+        begin, end = index.begins[place : place + 2].tolist()
+        height, width = index.sizes[place].tolist()
+        return pixels[begin:end].reshape(height, width, 3)
+
+    def _open(self) -> tuple[NDArray[np.uint8], PackedIndex]:
+        if self._opened is None:
+            self._opened = _mapped(self.file)
+        return self._opened
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the mapping behind on the way to another process."""
-        return {**vars(self), "_pixels": None}
+        return {**vars(self), "_opened": None}
 
     def verify(self) -> None:
-        """Read everything and compare it with the hash in the index.
+        """Read all pixels and compare them with the hash in the index.
 
         Raises:
             OSError: the pixels are not those that were written.
         """
-        digest, pixels = hashlib.blake2b(digest_size=16), memoryview(_mapped(self.file))
-        total = sum(height * width * 3 for height, width in self.index["sizes"])
-        for begin in range(0, total, _PIECE):
-            digest.update(pixels[begin : min(begin + _PIECE, total)])
-        if digest.hexdigest() != self.index["content"]:
+        pixels, index = self._open()
+        bounds = pairwise(index.begins.tolist())
+        found = content_of(digest(pixels[begin:end]) for begin, end in bounds)
+        if found != index.content:
             raise OSError(
-                f"expected the pixels in {self.file} to have the hash {self.index['content']}, got "
-                f"{digest.hexdigest()}; remove the file, it is written anew"
+                f"expected the pixels in {self.file} to have the hash {index.content}, got "
+                f"{found}; remove the file, it is written anew"
             )
 
 
-def _mapped(file: Path) -> NDArray[np.uint8]:
-    with open(file, "rb") as opened:
-        mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapping, np.uint8)
+def digest(pixels: NDArray[np.uint8]) -> bytes:
+    """Return the hash of the pixels of an image, in C order."""
+    return hashlib.blake2b(pixels, digest_size=_DIGEST).digest()
 
 
-def read_index(file: Path) -> dict[str, Any]:
-    """Return the index: paths, stamps, sizes (height, width), decoders, content.
+def content_of(digests: Iterable[bytes]) -> str:
+    """Return the hash of all pixels from those of the images, or of images joined, in order."""
+    content = hashlib.blake2b(digest_size=_DIGEST)
+    for one in digests:
+        content.update(one)
+    return content.hexdigest()
+
+
+def read_index(file: Path) -> PackedIndex:
+    """Return the index of a packed set, mapped into memory.
 
     Raises:
         ValueError: the file is not a whole packed set.
     """
+    return _mapped(file)[1]
+
+
+def _mapped(file: Path) -> tuple[NDArray[np.uint8], PackedIndex]:
+    """Return the bytes of a packed set and its index, both mapped into memory."""
     size = file.stat().st_size
+    if size < FOOTER.size:
+        raise ValueError("it is no packed set of this version")
     with open(file, "rb") as opened:
-        opened.seek(max(size - FOOTER.size, 0))
-        footer = opened.read()
-        length, magic = FOOTER.unpack(footer) if len(footer) == FOOTER.size else (0, b"")
-        if magic != MAGIC or length > size:
-            raise ValueError("it is no packed set of this version")
-        opened.seek(size - FOOTER.size - length)
-        index = json.loads(opened.read(length))
-    pixels = sum(height * width * 3 for height, width in index["sizes"])
-    if pixels + length + FOOTER.size != size:
-        raise ValueError(f"expected {pixels} bytes of pixels, got {size - length - FOOTER.size}")
-    return index
+        data = np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    length, magic = FOOTER.unpack(data[-FOOTER.size :])
+    if magic != MAGIC or length > size:
+        raise ValueError("it is no packed set of this version")
+    head = json.loads(bytes(data[size - FOOTER.size - length : size - FOOTER.size]))
+    return data, _index(data, head, size - FOOTER.size - length)
+
+
+def _index(data: NDArray[np.uint8], head: dict[str, Any], end: int) -> PackedIndex:
+    """Return the arrays between the pixels and ``end``, without a copy."""
+    count = head["images"]
+    place = head["pixels"] + -head["pixels"] % _ALIGNMENT
+    expected = place + count * 52 + 16 + head["path_bytes"]
+    if expected != end:
+        raise ValueError(f"expected {expected} bytes of pixels and index, got {end}")
+    begin_of_paths = end - head["path_bytes"]
+    begin_of_shorts = begin_of_paths - 12 * count
+    longs = data[place:begin_of_shorts].view("<i8")
+    stamps, begins, bounds, keys = np.split(longs, [2 * count, 3 * count + 1, 4 * count + 2])
+    places, sizes = np.split(data[begin_of_shorts:begin_of_paths].view("<i4"), [count])
+    if begins[-1] != head["pixels"]:
+        raise ValueError(f"expected {head['pixels']} bytes of pixels, got {begins[-1]}")
+    return PackedIndex(
+        paths=TextArray(data[begin_of_paths:end], bounds),
+        stamps=stamps.reshape(count, 2),
+        begins=begins,
+        sizes=sizes.reshape(count, 2),
+        keys=keys.view("<u8"),
+        places=places,
+        decoders=head["decoders"],
+        content=head["content"],
+    )
+
+
+def _key(path: str) -> int:
+    name = path.encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+
+
+def absolute_paths(paths: Iterable[str]) -> TextArray:
+    """Return the absolute paths of images, sorted, each once."""
+    absolute = TextArray.of(os.path.abspath(path) for path in paths)
+    if all(first < second for first, second in pairwise(absolute)):
+        return absolute
+    return TextArray.of(sorted(set(absolute)))
 
 
 def stamp(path: str) -> tuple[int, int]:
@@ -106,13 +239,13 @@ def stamp(path: str) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def reason_to_pack(file: Path, paths: Sequence[str], stamps: Sequence[tuple[int, int]]) -> str:
+def reason_to_pack(file: Path, paths: TextArray, stamps: NDArray[np.int64]) -> str:
     """Return why a packed set cannot be used for these images; "" if it can.
 
     Args:
         file: the packed set, which may not exist.
-        paths: the image files.
-        stamps: of each, :func:`stamp`.
+        paths: absolute paths of the image files, sorted.
+        stamps: (N, 2), :func:`stamp` of each file.
     """
     if not file.exists():
         return "there is none yet"
@@ -120,13 +253,15 @@ def reason_to_pack(file: Path, paths: Sequence[str], stamps: Sequence[tuple[int,
         index = read_index(file)
     except (ValueError, KeyError) as error:
         return f"{file} is damaged: {error}"
-    if index["decoders"] != DECODERS:
-        return f"it was decoded by {index['decoders']}, here is {DECODERS}"
-    if index["paths"] != list(paths):
+    if index.decoders != DECODERS:
+        return f"it was decoded by {index.decoders}, here is {DECODERS}"
+    if not _are_equal(index.paths, paths):
         return "it has other images"
-    changed = [
-        path
-        for path, old, new in zip(paths, index["stamps"], stamps, strict=True)
-        if tuple(old) != tuple(new)
-    ]
-    return f"{len(changed)} files changed, the first is {changed[0]}" if changed else ""
+    changed = np.flatnonzero((index.stamps != stamps).any(1))
+    if not len(changed):
+        return ""
+    return f"{len(changed)} files changed, the first is {paths[int(changed[0])]}"
+
+
+def _are_equal(first: TextArray, second: TextArray) -> bool:
+    return np.array_equal(first.bounds, second.bounds) and np.array_equal(first.data, second.data)

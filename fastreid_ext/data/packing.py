@@ -1,28 +1,42 @@
-"""Write packed sets (:mod:`~fastreid_ext.data.packed`) once, however many processes start."""
+"""Write packed sets (:mod:`~fastreid_ext.data.packed`) once, however many processes start.
+
+The images are decoded on all cores. Where each lies in the file follows from the sizes in the image
+files' headers, so each process writes the pixels of its images itself, and the file has the same
+bytes for any number of processes.
+"""
 
 import contextlib
 import errno
 import fcntl
 import hashlib
-import json
+import itertools
 import logging
+import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write
 from fastreid_ext.data.decode import pixel_count
+from fastreid_ext.data.item_arrays import TextArray
 from fastreid_ext.data.packed import (
-    DECODERS,
-    FOOTER,
-    MAGIC,
     PackedImages,
+    PackedIndex,
+    absolute_paths,
+    content_of,
+    digest,
     read_index,
     reason_to_pack,
     stamp,
@@ -31,11 +45,16 @@ from fastreid_ext.data.packed import (
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_REPORTS = 10.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_CHUNK = 32  # images in a task of a process
+_FEW = 1000  # images that are decoded before processes would have started
 
 Read = Callable[[str], NDArray[np.uint8]]
+Spread = Callable[..., Iterator[Any]]
 
 
-def packed_images(folder: str | Path, name: str, paths: Sequence[str], read: Read) -> PackedImages:
+def packed_images(
+    folder: str | Path, name: str, paths: Sequence[str], read: Read, *, workers: int | None = None
+) -> PackedImages:
     """Return the packed set of some images; write it if there is none or a file has changed.
 
     Several processes may call this at the same time: one writes, the others wait.
@@ -44,36 +63,49 @@ def packed_images(folder: str | Path, name: str, paths: Sequence[str], read: Rea
         folder: where packed sets are; made if need be.
         name: begin of the file's name, for people.
         paths: image files; repetitions count once.
-        read: decodes one.
+        read: decodes one; can be pickled.
+        workers: processes that decode; 0 = this process alone, None = one per core, or this process
+            alone if there are few images.
 
     Raises:
         OSError: an image cannot be read, or the disk is full; nothing is left behind.
     """
-    paths = sorted(set(paths))
-    absolute = [os.path.abspath(path) for path in paths]
-    which = hashlib.blake2b("\n".join(absolute).encode(), digest_size=8).hexdigest()
-    file = Path(folder) / f"{name}-{which}.packed"
+    absolute = absolute_paths(paths)
+    file = Path(folder) / f"{name}-{_name_hash(absolute)}.packed"
     file.parent.mkdir(parents=True, exist_ok=True)
-    stamps = [_stamp(path, read) for path in paths]
+    stamps = _stamps(absolute, read)
     if reason_to_pack(file, absolute, stamps):
         with _only_one(file):
             # Another process may have written it in the meantime.
             reason = reason_to_pack(file, absolute, stamps)
             if reason:
-                logger.info("Packing %d images to %s: %s", len(paths), file, reason)
-                _pack(file, absolute, stamps, read)
-    packed = PackedImages(file, paths)
-    gib, content = file.stat().st_size / 2**30, packed.index["content"]
-    logger.info("Packed set %s: %d images, %.3f GiB, content %s", file, len(paths), gib, content)
+                logger.info("Packing %d images to %s: %s", len(absolute), file, reason)
+                workers = _process_count(len(absolute)) if workers is None else workers
+                with _spreading(workers) as spread:
+                    _pack(file, absolute, stamps, read, spread)
+    packed = PackedImages(file)
+    gib, content = file.stat().st_size / 2**30, packed.index.content
+    count = len(absolute)
+    logger.info("Packed set %s: %d images, %.3f GiB, content %s", file, count, gib, content)
     return packed
 
 
-def _stamp(path: str, read: Read) -> tuple[int, int]:
-    try:
-        return stamp(path)
-    except OSError:
-        read(path)  # says which file it is and what to do
-        raise
+def _name_hash(paths: TextArray) -> str:
+    joined = hashlib.blake2b(digest_size=8)
+    for place, path in enumerate(paths):
+        joined.update(("\n" * (place > 0) + path).encode("utf-8", "surrogateescape"))
+    return joined.hexdigest()
+
+
+def _stamps(paths: TextArray, read: Read) -> NDArray[np.int64]:
+    stamps = np.empty((len(paths), 2), np.int64)
+    for place, path in enumerate(paths):
+        try:
+            stamps[place] = stamp(path)
+        except OSError:
+            read(path)  # says which file it is and what to do
+            raise
+    return stamps
 
 
 @contextlib.contextmanager
@@ -90,19 +122,21 @@ def _only_one(file: Path) -> Iterator[None]:
         yield
 
 
-def _pack(file: Path, paths: Sequence[str], stamps: Sequence[tuple[int, int]], read: Read) -> None:
-    needed = 3 * sum(map(pixel_count, paths))
+def _pack(
+    file: Path, paths: TextArray, stamps: NDArray[np.int64], read: Read, spread: Spread
+) -> None:
+    pixels = np.zeros(len(paths), np.int64)
+    for first, counts in zip(_firsts(paths), spread(_pixel_counts, _chunks(paths)), strict=True):
+        pixels[first : first + len(counts)] = counts
+    needed = 3 * int(pixels.sum())
     free = shutil.disk_usage(file.parent).free
     if needed > free:
         raise OSError(_no_space(file, len(paths), needed, free))
     try:
         with atomic_write(file) as opened:
             _reserve(opened, needed)
-            index = {"paths": paths, "stamps": stamps, "decoders": DECODERS}
-            sizes, content = _write_pixels(opened, paths, read)
-            data = json.dumps({**index, "sizes": sizes, "content": content}).encode()
-            opened.write(data + FOOTER.pack(len(data), MAGIC))
-            opened.truncate()
+            sizes, content = _write_pixels(str(opened.name), paths, pixels, read, spread)
+            PackedIndex.of(paths, stamps, sizes, content).write(opened)
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -122,20 +156,131 @@ def _reserve(opened: BinaryIO, size: int) -> None:
 
 
 def _write_pixels(
-    opened: BinaryIO, paths: Sequence[str], read: Read
-) -> tuple[list[tuple[int, int]], str]:
-    """Write all images; return their heights and widths, and the hash of their pixels."""
-    sizes, content, reported = [], hashlib.blake2b(digest_size=16), time.monotonic()
-    for done, path in enumerate(paths):
-        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            mib = opened.tell() / 2**20
-            logger.info("Packed %d of %d images, %.0f MiB", done, len(paths), mib)
-        pixels = np.ascontiguousarray(read(path))
-        sizes.append(pixels.shape[:2])
-        content.update(pixels)
-        opened.write(pixels)
-    return sizes, content.hexdigest()
+    file: str, paths: TextArray, pixels: NDArray[np.int64], read: Read, spread: Spread
+) -> tuple[NDArray[np.int32], str]:
+    """Write all images; return their (N, 2) heights and widths, and the hash of their pixels."""
+    begins = 3 * (np.cumsum(pixels) - pixels)
+    sizes = np.empty((len(paths), 2), np.int32)
+    tasks = (
+        (file, chunk, begins[first : first + _CHUNK], pixels[first : first + _CHUNK], read)
+        for first, (chunk,) in zip(_firsts(paths), _chunks(paths), strict=True)
+    )
+    digests = []
+    with tqdm(total=len(paths), desc="Packing", unit="image", disable=None) as bar:
+        reported = time.monotonic()
+        for first, (own, chunk_digests) in zip(
+            _firsts(paths), spread(_write_chunk, tasks), strict=True
+        ):
+            sizes[first : first + len(own)] = own
+            digests.append(chunk_digests)
+            bar.update(len(own))
+            if bar.disable and time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+                reported = time.monotonic()
+                logger.info("Packed %d of %d images", first + len(own), len(paths))
+    return sizes, content_of(digests)
+
+
+def _firsts(paths: TextArray) -> range:
+    return range(0, len(paths), _CHUNK)
+
+
+def _chunks(paths: TextArray) -> Iterator[tuple[list[str]]]:
+    return ((list(paths[first : first + _CHUNK]),) for first in _firsts(paths))
+
+
+def _pixel_counts(paths: list[str]) -> list[int]:
+    return [pixel_count(path) for path in paths]
+
+
+def _write_chunk(
+    file: str,
+    paths: list[str],
+    begins: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    read: Read,
+) -> tuple[list[tuple[int, int]], bytes]:
+    """Write some images to their places; return heights and widths, and the joined hashes."""
+    sizes = []
+    digests = []
+    with open(file, "r+b", buffering=0) as opened:
+        for path, begin, count in zip(paths, begins.tolist(), counts.tolist(), strict=True):
+            pixels = np.ascontiguousarray(read(path))
+            if pixels.size != 3 * count:
+                raise OSError(
+                    f"expected {count} pixels in {path}, as its header said, got "
+                    f"{pixels.size // 3}; do not change images while they are packed, and start "
+                    "again"
+                )
+            opened.seek(begin)
+            _write_all(opened, pixels)
+            sizes.append(pixels.shape[:2])
+            digests.append(digest(pixels))
+    return sizes, b"".join(digests)
+
+
+def _write_all(opened: Any, pixels: NDArray[np.uint8]) -> None:
+    left = memoryview(pixels).cast("B")
+    while len(left):
+        left = left[opened.write(left) :]
+
+
+def _process_count(images: int) -> int:
+    """Return how many processes decode; 0 where this process alone does."""
+    # A loader worker may not start processes.
+    if images < _FEW or multiprocessing.current_process().daemon:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores if cores and cores > 1 else 0
+
+
+@contextlib.contextmanager
+def _spreading(workers: int) -> Iterator[Spread]:
+    """Give a function that yields ``function(*task)`` of all tasks in their order.
+
+    Args:
+        workers: processes that work, started as those of loaders are; 0 = this one.
+    """
+    if not workers:
+        yield itertools.starmap
+        return
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context(), initializer=_end_with_parent
+    )
+    try:
+        yield lambda function, tasks: _in_order(pool, 4 * workers, function, tasks)
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a process that packs images was killed, often because the memory was full (dmesg says "
+            "so); free some, and start again"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: Executor, most: int, function: Callable[..., Any], tasks: Iterator[tuple[Any, ...]]
+) -> Iterator[Any]:
+    """Yield the results of tasks; at most ``most`` are on their way, so memory does not grow."""
+    running: deque[Future[Any]] = deque()
+    for task in tasks:
+        running.append(pool.submit(function, *task))
+        if len(running) == most:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed; else it would wait, and hold the lock."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _no_space(file: Path, count: int, needed: int, free: int) -> str:

@@ -1,9 +1,11 @@
-from fastreid_ext.benchmarks.scale import batch_times, measured_memory, paths
+from fastreid_ext.benchmarks.scale import METHODS, batch_times, measured_memory, paths
 
 
 def test_arrays_take_less_than_tuples_and_workers_share_them():
-    memory = {name: measured_memory(name, 200_000, 80, 1) for name in ("tuples", "arrays")}
-    assert memory["arrays"].process / 0.2 < 0.15  # GB per million images
+    memory = {name: measured_memory(name, 200_000, 80, 1) for name in METHODS}
+    for arrays in METHODS[1:]:
+        assert memory[arrays].process / 0.2 < 0.15  # GB per million images
+        assert memory[arrays].worker / 0.2 < 0.01
     assert memory["arrays"].process < memory["tuples"].process / 2
     assert memory["arrays"].worker < memory["tuples"].worker / 2
 

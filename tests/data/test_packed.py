@@ -1,5 +1,6 @@
 import itertools
 import logging
+import mmap
 import multiprocessing
 import os
 import pickle
@@ -13,8 +14,9 @@ from PIL import Image
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
 from fastreid_ext.data.decode import pixel_count, read_pixels
-from fastreid_ext.data.packed import PackedImages, read_index, reason_to_pack, stamp
-from fastreid_ext.data.packing import packed_images
+from fastreid_ext.data.item_arrays import TextArray
+from fastreid_ext.data.packed import PackedImages, PackedIndex, read_index, reason_to_pack, stamp
+from fastreid_ext.data.packing import _process_count, packed_images
 
 from .conftest import write_image
 
@@ -63,7 +65,53 @@ def test_another_process_can_be_given_it(tmp_path, paths):
     images(paths[0])
     other = pickle.loads(pickle.dumps(images))
     assert np.array_equal(other(paths[1]), read_pixels(paths[1]))
-    assert len(pickle.dumps(images)) < 5000
+    assert len(pickle.dumps(images)) < 1000  # only the file's name
+
+
+def test_index_says_where_each_image_lies(tmp_path, paths):
+    index = packed(tmp_path, paths).index
+    assert list(index.paths) == sorted(map(os.path.abspath, paths))
+    begin = 0
+    for place, path in enumerate(index.paths):
+        height, width, _ = read_pixels(path).shape
+        assert index.place(path) == place
+        assert index.sizes[place].tolist() == [height, width]
+        assert index.stamps[place].tolist() == list(stamp(path))
+        assert index.begins[place] == begin
+        begin += 3 * height * width
+    assert index.begins[-1] == begin
+
+
+def test_index_is_not_copied_into_memory(tmp_path, paths):
+    index = packed(tmp_path, paths).index
+    for array in (index.paths.data, index.stamps, index.begins, index.sizes, index.keys):
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        assert isinstance(array.base.obj, mmap.mmap)
+    assert index.keys.flags.aligned  # else numpy copies them for each image
+
+
+def test_images_are_found_by_relative_names_and_others_are_refused(tmp_path, paths, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = packed(tmp_path, [os.path.relpath(path) for path in paths])
+    assert np.array_equal(images("images/1.jpg"), read_pixels(paths[1]))
+    assert np.array_equal(images(paths[1]), read_pixels(paths[1]))
+    with pytest.raises(KeyError, match=r"expected one of the 7 packed images, got .*none\.jpg"):
+        images("images/none.jpg")
+
+
+def test_names_that_are_not_utf_8_can_be_packed(tmp_path, paths):
+    name = os.fsencode(tmp_path / "images") + b"/\xff.png"
+    os.rename(os.fsencode(paths[-1]), name)
+    images = packed(tmp_path, [*paths[:-1], os.fsdecode(name)])
+    assert images(os.fsdecode(name)).shape == (9, 7, 3)
+
+
+def test_two_paths_of_one_hash_are_named(monkeypatch):
+    monkeypatch.setattr("fastreid_ext.data.packed._key", lambda path: len(path))
+    names = TextArray.of(["/a", "/bb", "/cc"])
+    with pytest.raises(ValueError, match=r"the same for /bb and /cc; rename one"):
+        PackedIndex.of(names, np.zeros((3, 2), int), np.ones((3, 2), np.int32), "")
 
 
 def test_pixel_counts_come_from_the_first_bytes(tmp_path, paths):
@@ -106,10 +154,11 @@ def test_other_images_are_another_file(tmp_path, paths):
 
 def test_other_decoders_and_lists_are_reasons_to_pack(tmp_path, paths, monkeypatch):
     packed(tmp_path, paths)
-    file, stamps = only_file(tmp_path), [stamp(path) for path in paths]
-    absolute = read_index(file)["paths"]
-    assert reason_to_pack(file, absolute, [stamp(path) for path in absolute]) == ""
-    assert reason_to_pack(file, paths[:2], stamps[:2]) == "it has other images"
+    file = only_file(tmp_path)
+    absolute = read_index(file).paths
+    stamps = np.array([stamp(path) for path in absolute])
+    assert reason_to_pack(file, absolute, stamps) == ""
+    assert reason_to_pack(file, absolute[:2], stamps[:2]) == "it has other images"
     monkeypatch.setattr("fastreid_ext.data.packed.DECODERS", "Pillow 99")
     assert "here is Pillow 99" in reason_to_pack(file, absolute, stamps)
 
@@ -127,13 +176,13 @@ def test_damaged_files_are_written_again(tmp_path, paths, caplog, kept):
 
 
 def test_changed_pixels_are_found_by_their_hash(tmp_path, paths):
-    images = packed(tmp_path, paths)
+    packed(tmp_path, paths)
     file = only_file(tmp_path)
     data = bytearray(file.read_bytes())
     data[5] ^= 1
     file.write_bytes(data)
     with pytest.raises(OSError, match=r"expected the pixels in .* to have the hash .*remove the"):
-        PackedImages(file, images.index["paths"]).verify()
+        PackedImages(file).verify()
 
 
 def test_unreadable_and_missing_images_are_named_and_leave_nothing(tmp_path, paths):
@@ -227,6 +276,90 @@ def test_who_waits_for_a_killed_process_packs_itself(tmp_path, paths):
     second.join(20)
     assert second.exitcode == 0
     packed(tmp_path, paths).verify()
+
+
+# Processes that decode.
+
+
+@pytest.fixture
+def many(tmp_path):
+    """100 images, more than three tasks, of different sizes."""
+    folder = tmp_path / "many"
+    sizes = [(5 + i % 7, 9 + i % 5) for i in range(100)]
+    return [
+        str(write_image(folder / f"{i}.png", seed=i, size=size)) for i, size in enumerate(sizes)
+    ]
+
+
+@pytest.mark.parametrize(("method", "workers"), [("fork", 3), ("spawn", 1)])
+def test_any_number_of_processes_writes_the_same_bytes(tmp_path, many, method, workers):
+    alone = tmp_path / "alone"
+    file = packed_images(alone, "some", many, read_pixels, workers=0).file
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(method, force=True)
+    try:
+        images = packed_images(tmp_path / "packed", "some", many, read_pixels, workers=workers)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    assert images.file.read_bytes() == file.read_bytes()
+    images.verify()
+
+
+def test_all_cores_decode_many_images_and_this_process_few():
+    cores = len(os.sched_getaffinity(0))
+    assert _process_count(999) == 0
+    assert _process_count(1000) == (cores if cores > 1 else 0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_image_among_many_is_named(tmp_path, many, workers):
+    whole = open(many[70], "rb").read()
+    open(many[70], "wb").write(whole[:60])
+    with pytest.raises(OSError, match=r"cannot read image .*70\.png"):
+        packed_images(tmp_path / "packed", "some", many, read_pixels, workers=workers)
+    assert [path.suffix for path in (tmp_path / "packed").iterdir()] == [".lock"]
+
+
+def test_image_that_changes_while_it_is_packed_is_named(tmp_path, many):
+    def read(path):
+        return read_pixels(path)[: 4 if path.endswith("/70.png") else None]
+
+    with pytest.raises(OSError, match=r"expected 45 pixels in .*/70\.png.* got 20; do not"):
+        packed_images(tmp_path / "packed", "some", many, read, workers=0)
+
+
+def pack_many(tmp_path, many, read, workers):
+    packed_images(tmp_path / "packed", "some", many, read, workers=workers)
+
+
+def test_processes_end_with_a_killed_parent_and_free_the_lock(tmp_path, many):
+    context = multiprocessing.get_context("fork")
+    parent = context.Process(target=pack_many, args=(tmp_path, many, SlowReads(tmp_path, 0.2), 2))
+    parent.start()
+    wait_for(lambda: len(list(tmp_path.glob("began-*"))) == 2)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    packed(tmp_path, many).verify()  # waits for the lock
+    pids = [int(path.name.removeprefix("began-")) for path in tmp_path.glob("began-*")]
+    wait_for(lambda: not any(is_running(pid) for pid in pids))
+
+
+def is_running(pid):
+    try:
+        return "State:\tZ" not in open(f"/proc/{pid}/status").read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class KilledReads:
+    def __call__(self, path):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_process_is_told(tmp_path, many):
+    with pytest.raises(RuntimeError, match="a process that packs images was killed, often because"):
+        packed_images(tmp_path / "packed", "some", many, KilledReads(), workers=1)
+    assert [path.suffix for path in (tmp_path / "packed").iterdir()] == [".lock"]
 
 
 # Loaders.
