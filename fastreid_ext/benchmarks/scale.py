@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from fastreid.data.common import CommDataset
+from numpy.typing import NDArray
 
 from fastreid_ext.atomic import atomic_write
 from fastreid_ext.data.dataset import PersonDataset
@@ -107,16 +108,25 @@ def _packed(names: TextArray) -> PackedImages:
     """Open a packed set of images of one pixel as a start does, but for the files' stamps."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "one_pixel.packed"
-        sizes = np.ones((len(names), 2), np.int32)
-        stamps = np.zeros((len(names), 2), np.int64)
-        with atomic_write(file) as opened:  # on the disk: unwritten pages would count as memory
-            PackedIndex.of(names, stamps, sizes, "").write(opened)
-        reason = reason_to_pack(file, absolute_paths(names), stamps)
+        process = multiprocessing.get_context("fork").Process(target=_write, args=(file, names))
+        process.start()  # else memory it leaves would count
+        process.join()
+        reason = reason_to_pack(file, absolute_paths(names), _stamps(len(names)))
         if reason:
             raise ValueError(f"expected a packed set of these images, got one of which {reason}")
         packed = PackedImages(file)
         packed(names[0])  # opens the file, which lasts until it is closed
     return packed
+
+
+def _stamps(count: int) -> NDArray[np.int64]:
+    return np.zeros((count, 2), np.int64)
+
+
+def _write(file: Path, names: TextArray) -> None:
+    sizes = np.ones((len(names), 2), np.int32)
+    with atomic_write(file) as opened:  # on the disk: unwritten pages would count as memory
+        PackedIndex.of(names, _stamps(len(names)), sizes, "").write(opened)
 
 
 def _in_workers(dataset: Any, workers: int) -> float:
