@@ -45,7 +45,7 @@ def test_command_is_understood(words):
     if words[0] == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=REPOSITORY, check=True, capture_output=True)
         return
-    assert words[0] in ("python", "torchrun"), words
+    assert words[0] in ("python", "torchrun", "srun"), words
     tool = next(word for word in words if word.endswith(".py"))
     assert (REPOSITORY / tool).is_file()
     options = [word for word in words[words.index(tool) :] if word.startswith("--")]
