@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import fcntl
 import logging
+import math
 import os
 import platform
 import re
@@ -48,14 +49,18 @@ class Shard:
         """Return this shard's part of a list."""
         return list(items[self.index :: self.count])
 
+    def overlaps(self, other: "Shard") -> bool:
+        """Whether a long list has an item that is part of both shards."""
+        return (self.index - other.index) % math.gcd(self.count, other.count) == 0
+
 
 def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
     """Return the shard of this process.
 
     Under ``torchrun``, ``accelerate launch`` or ``srun`` each process is one; with ``text`` as
     well, the processes of a command share its part: ``torchrun --nproc-per-node 8 ... --shard 1/4``
-    is, on the second of four machines, shards 8 to 15 of 32. Nothing is sent between processes, so
-    no process group is made.
+    is, on the second of four machines, shards 1, 5, ..., 29 of 32. The other machines may have
+    other numbers of processes. Nothing is sent between processes, so no process group is made.
 
     Args:
         text: "INDEX/COUNT", or "" for all.
@@ -67,9 +72,7 @@ def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
     match = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
     if not match or int(match[1]) >= int(match[2]):
         raise ValueError(f"expected --shard INDEX/COUNT with INDEX < COUNT, got '{text}'")
-    index, count = int(match[1]), int(match[2])
-    ranks = read_ranks(environment)
-    return Shard(index * ranks.world_size + ranks.rank, count * ranks.world_size)
+    return Shard(*read_ranks(environment).share_of((int(match[1]), int(match[2]))))
 
 
 def local_device(
@@ -133,7 +136,7 @@ def shard_lock(output: Path, shard: Shard) -> Iterator[float]:
         Its time of modification, which is now.
 
     Raises:
-        ValueError: another process holds it, or one that divides the job otherwise.
+        ValueError: another process holds it, or a shard that overlaps with it.
     """
     folder = Path(output) / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +163,7 @@ def _system_lock(folder: Path, output: Path, shard: Shard) -> Iterator[float]:
     with open(path, "a+", encoding="utf-8") as file:
         if not _locked(file.fileno()):
             raise ValueError(_held(_holder(path), output, shard))
-        for other in _otherwise_divided(folder, shard, "lock"):
+        for other in _overlapping(folder, shard, "lock"):
             if _is_held(other):
                 raise ValueError(_overlaps(_holder(other), other, output, shard))
         file.truncate(0)
@@ -210,16 +213,17 @@ def _touched_lock(folder: Path, output: Path, shard: Shard) -> Iterator[float]:
             began = stack.enter_context(heartbeat.heartbeat_lock(path))
         except heartbeat.HeldError as error:
             raise ValueError(_held(str(error), output, shard)) from error
-        for other in _otherwise_divided(folder, shard, "owner"):
+        for other in _overlapping(folder, shard, "owner"):
             if heartbeat.is_beating(other):
                 raise ValueError(_overlaps(heartbeat.owner_of(other), other, output, shard))
         yield began
 
 
-def _otherwise_divided(folder: Path, shard: Shard, suffix: str) -> list[Path]:
-    """Return the locks of other numbers of shards."""
-    locks = sorted(folder.glob(f"*.{suffix}"))
-    return [path for path in locks if path.stem.partition("-of-")[2] != str(shard.count)]
+def _overlapping(folder: Path, shard: Shard, suffix: str) -> list[Path]:
+    """Return the locks of other shards that have identities of this one."""
+    others = {path: path.stem.split("-of-") for path in sorted(folder.glob(f"*.{suffix}"))}
+    shards = {path: Shard(*map(int, numbers)) for path, numbers in others.items()}
+    return [path for path, other in shards.items() if other != shard and other.overlaps(shard)]
 
 
 def _held(holder: str, output: Path, shard: Shard) -> str:
@@ -232,7 +236,7 @@ def _held(holder: str, output: Path, shard: Shard) -> str:
 def _overlaps(holder: str, other: Path, output: Path, shard: Shard) -> str:
     return (
         f"a process ({holder}) works on shard {other.stem.replace('-', ' ')} of {output}, which "
-        f"overlaps with {shard}; divide the job one way at a time"
+        f"overlaps with {shard}; wait until it ends, or divide the job in one way"
     )
 
 

@@ -1,7 +1,9 @@
 """Shards, their locks, and waiting for each other."""
 
+import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import platform
 import signal
@@ -46,7 +48,7 @@ def test_launchers_and_the_option_are_read():
     assert shard_of("", {}) == Shard(0, 1)
     assert shard_of("2/5", {}) == Shard(2, 5)
     assert shard_of("", {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(3, 8)
-    assert shard_of("1/4", {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(11, 32)
+    assert shard_of("1/4", {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(13, 32)
     assert shard_of("", SLURM) == Shard(11, 16)
 
 
@@ -108,7 +110,7 @@ def test_without_flock_a_touched_file_is_the_lock(tmp_path, without_flock, caplo
     assert "has no flock (Function not implemented): a shard is held by a file" in caplog.text
     with (
         pytest.raises(ValueError, match=rf"\({owner}\) works on shard 1 of 4 of .* overlaps"),
-        shard_lock(tmp_path, Shard(0, 2)),
+        shard_lock(tmp_path, Shard(1, 2)),
     ):
         pass
     process.kill()
@@ -179,11 +181,32 @@ def test_two_workers_on_one_shard_are_refused_until_the_first_is_gone(tmp_path, 
 def test_another_division_of_a_running_job_is_refused(tmp_path, holder):
     with (
         pytest.raises(
-            ValueError, match=r"works on shard 1 of 4 of .*, which overlaps with 0/2; divide"
+            ValueError, match=r"works on shard 1 of 4 of .*, which overlaps with 1/2; wait until"
         ),
-        shard_lock(tmp_path, Shard(0, 2)),
+        shard_lock(tmp_path, Shard(1, 2)),
     ):
         pass
+
+
+def test_machines_of_other_numbers_of_processes_work_at_one_time(tmp_path, holder):
+    """The one that holds shard 1 of 4 is the first of two; the other machine has three."""
+    ranks = [{"RANK": str(rank), "WORLD_SIZE": "3"} for rank in range(3)]
+    shards = [shard_of("0/2", environment) for environment in ranks]
+    assert shards == [Shard(0, 6), Shard(2, 6), Shard(4, 6)]
+    names = list(range(24))
+    both = sorted(name for shard in (*shards, Shard(1, 4), Shard(3, 4)) for name in shard.of(names))
+    assert both == names
+    with contextlib.ExitStack() as stack:
+        for shard in shards:
+            stack.enter_context(shard_lock(tmp_path, shard))
+
+
+@pytest.mark.parametrize("counts", [(1, 3), (2, 3), (4, 6), (5, 5)])
+def test_shards_overlap_where_a_list_has_a_common_item(counts):
+    names = list(range(60))
+    for first, second in itertools.product(*map(range, counts)):
+        shard, other = Shard(first, counts[0]), Shard(second, counts[1])
+        assert shard.overlaps(other) == bool(set(shard.of(names)) & set(other.of(names)))
 
 
 def test_workers_that_begin_together_do_not_take_each_other_for_an_earlier_one(tmp_path):
