@@ -16,12 +16,13 @@ ALLOWED = {
     "compat": {"full_precision", "processes"},
     "command_line": set(),
     "names": set(),
+    "identity_numbers": set(),
     "registries": set(),
-    "manifest": {"atomic"},
+    "manifest": {"atomic", "identity_numbers"},
     "config": {"names", "registries"},
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
-    "data": {"atomic", "config", "manifest", "names", "registries"},
+    "data": {"atomic", "config", "identity_numbers", "manifest", "names", "registries"},
     "modeling": {"config", "full_precision", "names", "processes", "registries"},
     # The table of keys, above what it judges, so that it imports names and limits, not copies.
     "checks": {"config", "data", "modeling", "names", "registries"},
@@ -47,7 +48,7 @@ ALLOWED = {
     "__init__": {"checks", "compat", "config", "data", "modeling"},
 }
 # Offline code runs without fastreid, so that images can be made in another environment.
-WITHOUT_FASTREID = {"atomic", "ranks", "manifest", "bodies", "rendered"}
+WITHOUT_FASTREID = {"atomic", "identity_numbers", "ranks", "manifest", "bodies", "rendered"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fastreid_ext.data.samplers import Item
 from fastreid_ext.data.text_lines import read_text
+from fastreid_ext.identity_numbers import number_problem
 
 # fastreid counts the training persons of these from 0, so that published numbers are others.
 _RENUMBERED = ("CUHK03", "CUHK03Detected", "CUHK03Labeled")
@@ -37,6 +38,10 @@ def foreign_choice(file: Path, data_set: str, named: dict[str, Item]) -> set[str
         raise ValueError(f"{file}: expected lines with paths or person numbers, got an empty file")
     if all(line.isdecimal() for line in lines.values()):
         by_key = _by_person(file, data_set, named)
+        for number, line in lines.items():
+            problem = number_problem(line, "person")
+            if problem:
+                raise ValueError(f"{file}:{number}: expected {problem}; correct the line")
         lines = {number: str(int(line)) for number, line in lines.items()}
         what = "person"
     else:

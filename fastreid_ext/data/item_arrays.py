@@ -15,6 +15,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.identity_numbers import UNKNOWN, number_problem
+
 # (image path, pid, camid). Training: strings "<data set>_<id>". Test: ints.
 AnyItem = tuple[str, str, str] | tuple[str, int, int]
 
@@ -157,16 +159,19 @@ class ItemArrays(Sequence[AnyItem]):
 
         Args:
             items: tuples (path, pid, camid) whose pids and camids are all strings or all numbers.
+
+        Raises:
+            ValueError: a number is below -1 or beyond int64; the message begins with the path.
         """
         if isinstance(items, cls):
             return items
-        pids = _Column()
-        camids = _Column()
+        pids = _Column("pid")
+        camids = _Column("camid")
 
         def paths() -> Iterator[str]:
             for path, pid, camid in items:
-                pids.append(pid)
-                camids.append(camid)
+                pids.append(pid, path)
+                camids.append(camid, path)
                 yield path
 
         texts = TextArray.of(paths())
@@ -252,16 +257,20 @@ class ItemArrays(Sequence[AnyItem]):
 class _Column:
     """Names or numbers, name by name or number by number, as codes in the order they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._codes = array("q")
         self._names: dict[str, int] = {}
         self._has_numbers = False
 
-    def append(self, value: Any) -> None:
+    def append(self, value: Any, path: str) -> None:
         if isinstance(value, str):
             value = self._names.setdefault(value, len(self._names))
         else:
             self._has_numbers = True
+            problem = number_problem(value, self._what, lowest=UNKNOWN)
+            if problem:
+                raise ValueError(f"{path}: expected {problem}; give numbers in this range")
         self._codes.append(int(value))
 
     def sorted(self) -> tuple[NDArray[np.integer], TextArray | None]:

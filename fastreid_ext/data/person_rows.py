@@ -3,7 +3,7 @@
 A CSV file in UTF-8 (or Latin-1) with a header line and the columns, in any order (others ignored):
 
 - ``file_name``: absolute, or relative to the table's folder and not above it;
-- ``person_id``, ``camera_id``: whole numbers from 0 to 999999999; need not be contiguous;
+- ``person_id``, ``camera_id``: whole numbers from 0 to 2^63 - 1; need not be contiguous;
 - ``split``: train, query or gallery.
 
 An image may be a query and in the gallery (the evaluation leaves out the query's own camera);
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid_ext.data.text_lines import read_text
+from fastreid_ext.identity_numbers import number_problem
 
 COLUMNS = ("file_name", "person_id", "camera_id", "split")
 SPLITS = ("train", "query", "gallery")
@@ -105,12 +106,9 @@ def _wrong(cells: dict) -> list[str]:
             "absolute path"
         )
     for column in ("person_id", "camera_id"):
-        text = cells[column].strip()
-        if not (text.isascii() and text.isdecimal() and len(text) < 10):
-            reasons.append(
-                f"expected a whole number from 0 to 999999999 as {column}, got '{text}'; number "
-                "them, and leave junk images out"
-            )
+        problem = number_problem(cells[column].strip(), column)
+        if problem:
+            reasons.append(f"expected {problem}; number them, and leave junk images out")
     if cells["split"].strip() not in SPLITS:
         reasons.append(f"expected {', '.join(SPLITS)} as split, got '{cells['split']}'")
     return reasons

@@ -22,6 +22,7 @@ refused; pixels are not looked at.
 [1] fast-reid/fastreid/data/datasets/cmdm.py in https://github.com/DengpanFu/LUPerson
 """
 
+import codecs
 import contextlib
 import hashlib
 import json
@@ -37,6 +38,7 @@ from fastreid_ext.config.data_settings import SubsetSetting, parse_subset
 from fastreid_ext.data.foreign_lists import foreign_choice
 from fastreid_ext.data.hashed_order import hashed_order
 from fastreid_ext.data.samplers import Item
+from fastreid_ext.data.text_lines import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +155,7 @@ def write_subset(file: Path, setting: SubsetSetting, data_set: str, named: dict[
 def is_subset_file(file: Path) -> bool:
     """Whether a file is one of our lists: its first line is JSON."""
     with open(file, "rb") as opened:
-        return opened.read(1) == b"{"
+        return opened.read(4).removeprefix(codecs.BOM_UTF8)[:1] == b"{"
 
 
 def read_subset(
@@ -193,9 +195,9 @@ def read_subset(
 
 def _parse(file: Path) -> tuple[dict, list[str]]:
     try:
-        first, *kept = file.read_text().splitlines()
+        first, *kept = read_text(file).splitlines()
         header = json.loads(first)
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(
             f"{file}:1: expected a line of JSON, got: {error}; move the file away and it is drawn "
             "anew"

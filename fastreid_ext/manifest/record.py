@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
+from fastreid_ext.identity_numbers import UNKNOWN, number_problem
+
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "rejected", "failed")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -188,6 +190,8 @@ def _expectations(image: GeneratedImage) -> Iterator[tuple[bool, str]]:
         f"sha256 of {64 if has_file else 0} lower-case hexadecimal digits for status "
         f"'{image.status}', got '{image.sha256}'",
     )
-    lowest = {"person_id": 0, "seed": 0, "steps": 0, "source_camera_id": -1, "camera_id": -1}
-    for name, low in lowest.items():
-        yield getattr(image, name) >= low, f"{name} >= {low}, got {getattr(image, name)}"
+    for name in ("seed", "steps"):
+        yield getattr(image, name) >= 0, f"{name} >= 0, got {getattr(image, name)}"
+    for name, low in (("person_id", 0), ("source_camera_id", UNKNOWN), ("camera_id", UNKNOWN)):
+        problem = number_problem(getattr(image, name), name, lowest=low)
+        yield not problem, problem

@@ -248,6 +248,22 @@ def test_damaged_list_is_refused(make_cfg, market, tmp_path):
         training_items(cfg)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_list_that_an_editor_saved_in_another_encoding_is_read(make_cfg, tmp_path, encoding):
+    folder = tmp_path / "Ansichten_für_Köln"
+    write_split(folder / "bounding_box_train", range(1, 5))
+    keys = {"DATASETS__NAMES": ("PersonFolder",), "DATASETS__FOLDER": str(folder)}
+    for file in (folder / "bounding_box_train").iterdir():
+        file.rename(file.with_name(file.name.replace("_00.jpg", "_ö.jpg")))
+    drawn = training_items(make_cfg(tmp_path, **keys, DATASETS__SUBSET="few_shot_50")).items
+    (list_file,) = folder.glob("subsets/*/*.txt")
+    saved = tmp_path / "saved.txt"
+    saved.write_text(list_file.read_text(), encoding=encoding)
+    chosen = training_items(make_cfg(tmp_path, **keys, DATASETS__SUBSET=str(saved))).items
+    assert list(chosen) == list(drawn)
+    assert len(chosen) == 8
+
+
 def test_list_is_never_overwritten(market, tmp_path):
     named = named_items(items_of([4, 4]), Path("/data"))
     file = tmp_path / "list.txt"

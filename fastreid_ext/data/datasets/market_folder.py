@@ -12,6 +12,7 @@ from typing import Any
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.image_files import SUFFIXES, image_names
+from fastreid_ext.identity_numbers import UNKNOWN, number_problem
 
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")
 _NAME = re.compile(r"(-?\d+)_c(\d+)")
@@ -63,11 +64,15 @@ class MarketFolder(ImageDataset):
         items = []
         for name in names:
             match = _NAME.match(name)
-            if match is None or int(match[2]) < 1:
+            if match is None or not match[2].strip("0"):
                 raise ValueError(
                     f"expected a name like 0001_c1s1_000001_00.jpg (person 1, camera 1), got "
                     f"{split / name}; is {split.parent} the folder of {type(self).__name__}?"
                 )
+            problem = number_problem(match[1], "person", lowest=UNKNOWN)
+            problem = problem or number_problem(match[2], "camera", lowest=1)
+            if problem:
+                raise ValueError(f"{split / name}: expected {problem}; rename the file")
             pid, camera = int(match[1]), int(match[2])
             if pid != -1:
                 items.append((str(split / name), pid, camera - 1))

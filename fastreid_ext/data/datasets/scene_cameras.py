@@ -13,6 +13,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.image_files import SUFFIXES, image_names
+from fastreid_ext.identity_numbers import number_problem
 
 _NAME = re.compile(
     r"(\d+)_(?:s(?P<s>\d+)_c(?P<c>\d\d?)|c(?P<c2>\d\d?)_s(?P<s2>\d+))_f\d+\.\w+", re.IGNORECASE
@@ -86,6 +87,10 @@ def _read(folder: Path, data_set: str) -> list[tuple[str, int, int]]:
                 f"expected a name like 000000_s00_c01_f001632.jpg (person 0, scene 0, camera 1), "
                 f"got {folder / name}; is {folder} the folder of {data_set}?"
             )
+        problem = number_problem(match[1], "person")
+        problem = problem or number_problem(match["s"] or match["s2"], "scene")
+        if problem:
+            raise ValueError(f"{folder / name}: expected {problem}; rename the file")
         scene, camera = int(match["s"] or match["s2"]), int(match["c"] or match["c2"])
         items.append((str(folder / name), int(match[1]), 100 * scene + camera))
     return items
