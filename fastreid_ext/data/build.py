@@ -181,7 +181,7 @@ def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> Mix
     has_persons = cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS
     generated = cfg.DATASETS.GENERATED
     return MixedBatches(
-        training.items.dense_pids()[0].tolist() if has_persons else range(len(training.items)),
+        training.items.dense_pids()[0] if has_persons else np.arange(len(training.items)),
         training.is_generated,
         share=generated.BATCH_SHARE,
         within_persons=has_persons and generated.PERSON_IDS == "kept",

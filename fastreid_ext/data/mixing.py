@@ -15,10 +15,10 @@ too few. What the share means depends on what a person has:
 - *Without persons* (TrainingSampler): the same with each image for itself, so round(s * B) of B.
 """
 
-from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 REAL, GENERATED = 0, 1
 
@@ -38,8 +38,8 @@ class MixedBatches:
 
     def __init__(
         self,
-        pids: Sequence[Hashable],
-        is_generated: Sequence[bool],
+        pids: Sequence[Hashable] | NDArray[np.integer],
+        is_generated: Sequence[bool] | NDArray[np.bool_],
         *,
         share: float,
         within_persons: bool,
@@ -52,17 +52,19 @@ class MixedBatches:
         self.persons = batch_size // instances
         self.instances = instances
         self.world_size = world_size
-        # person -> indices of the real images, of the generated images
-        self._images: dict[Hashable, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-        for index, (pid, generated) in enumerate(zip(pids, is_generated, strict=True)):
-            self._images[pid][GENERATED if generated else REAL].append(index)
+        # Image indices, by person (in the order they first appear) and by kind; those of a person
+        # and kind are order[bounds[2 p + kind]:bounds[2 p + kind + 1]].
+        groups = 2 * _first_come(pids) + np.asarray(is_generated, np.int64)
+        self._order = np.argsort(groups, kind="stable").astype(np.int32)
+        persons = int(groups.max(initial=-1)) // 2 + 1
+        counts = np.bincount(groups, minlength=2 * persons).reshape(-1, 2)
+        self._bounds = np.concatenate([[0], np.cumsum(counts)])
+        self._has = counts > 0  # (persons, 2)
 
     def problems(self) -> list[str]:
         """Return why the share cannot be kept, each with what to do; nothing if it can."""
         key = f"DATASETS.GENERATED.BATCH_SHARE {self.share:g}"
-        kinds = [
-            sum(bool(own[kind]) for own in self._images.values()) for kind in (REAL, GENERATED)
-        ]
+        kinds = self._has.sum(0).tolist()
         if not all(kinds):
             missing = "generated" if kinds[REAL] else "real"
             return [
@@ -83,7 +85,7 @@ class MixedBatches:
             (f"generated {unit}", generated, kinds[GENERATED]),
         ]
         if self.within_persons:
-            needs = [("persons", self.persons, len(self._images))]
+            needs = [("persons", self.persons, len(self._has))]
         return [
             f"{key} puts {wanted * self.world_size} different {name} into a batch but there are "
             f"{there}; change the share or lower SOLVER.IMS_PER_BATCH"
@@ -93,31 +95,21 @@ class MixedBatches:
 
     def persons_of_one_kind(self) -> int:
         """Return how many persons have real images only or generated ones only."""
-        return sum(not all(own) for own in self._images.values())
+        return int((~self._has.all(1)).sum())
 
     def __call__(self, seed: int) -> Iterator[int]:
         """Yield indices without end, those of the processes in turn."""
         rng = np.random.default_rng(seed)
-        packs = {
-            (pid, kind): _Pack(own[kind], rng)
-            for pid, own in self._images.items()
-            for kind in (REAL, GENERATED)
-            if own[kind]
-        }
+        packs = _Packs(self._order, self._bounds, rng)
         batches = self._within(packs, rng) if self.within_persons else self._between(packs, rng)
         for batch_of_each in batches:
             for one_of_each in zip(*batch_of_each, strict=True):
                 yield from one_of_each
 
-    def _between(
-        self, images: dict[tuple[Hashable, int], "_Pack"], rng: np.random.Generator
-    ) -> Iterator[list[list[int]]]:
+    def _between(self, images: "_Packs", rng: np.random.Generator) -> Iterator[list[list[int]]]:
         generated = round(self.share * self.persons)
         counts = {REAL: self.persons - generated, GENERATED: generated}
-        persons = {
-            kind: _Pack([pid for pid, its_kind in images if its_kind == kind], rng)
-            for kind in counts
-        }
+        persons = {kind: _Pack(np.flatnonzero(self._has[:, kind]), rng) for kind in counts}
         while True:
             drawn = {kind: persons[kind].draw(n * self.world_size) for kind, n in counts.items()}
             yield [
@@ -125,15 +117,13 @@ class MixedBatches:
                     index
                     for kind, n in counts.items()
                     for pid in drawn[kind][rank * n : (rank + 1) * n]
-                    for index in images[pid, kind].draw(self.instances)
+                    for index in images.draw(pid, kind, self.instances)
                 ]
                 for rank in range(self.world_size)
             ]
 
-    def _within(
-        self, images: dict[tuple[Hashable, int], "_Pack"], rng: np.random.Generator
-    ) -> Iterator[list[list[int]]]:
-        persons = _Pack(list(self._images), rng)
+    def _within(self, images: "_Packs", rng: np.random.Generator) -> Iterator[list[list[int]]]:
+        persons = _Pack(np.arange(len(self._has)), rng)
         while True:
             drawn = persons.draw(self.persons * self.world_size)
             yield [
@@ -145,11 +135,11 @@ class MixedBatches:
 
     def _batch_within(
         self,
-        pids: list[Hashable],
-        images: dict[tuple[Hashable, int], "_Pack"],
+        pids: list[int],
+        images: "_Packs",
         rng: np.random.Generator,
     ) -> list[int]:
-        both = [pid for pid in pids if all(self._images[pid])]
+        both = [pid for pid in pids if self._has[pid].all()]
         total = round(self.share * self.instances * len(both))
         low, rest = divmod(total, len(both)) if both else (0, 0)
         generated = dict(
@@ -157,37 +147,78 @@ class MixedBatches:
         )
         batch: list[int] = []
         for pid in pids:
-            only = self.instances if self._images[pid][GENERATED] else 0
+            only = self.instances if self._has[pid, GENERATED] else 0
             count = int(generated.get(pid, only))
             for kind, n in ((REAL, self.instances - count), (GENERATED, count)):
                 if n:
-                    batch += images[pid, kind].draw(n)
+                    batch += images.draw(pid, kind, n)
         return batch
 
 
 class _Pack:
-    """Things drawn in shuffled order, all once before any comes again."""
+    """Numbers drawn in shuffled order, all once before any comes again."""
 
-    def __init__(self, things: Sequence[Hashable], rng: np.random.Generator) -> None:
-        self._things = things
+    __slots__ = ("_left", "_numbers", "_rng")  # there is one for each person
+
+    def __init__(self, numbers: NDArray[np.integer], rng: np.random.Generator) -> None:
+        self._numbers = numbers
         self._rng = rng
-        self._left: list[Hashable] = []
+        self._left = numbers[:0]
 
-    def draw(self, count: int) -> list:
-        """Return ``count`` things: different ones, as long as there are others."""
-        drawn: list[Hashable] = []
-        seen: set[Hashable] = set()
+    @property
+    def is_used_up(self) -> bool:
+        """Tell whether all numbers came equally often, so that a new pack would do the same."""
+        return not len(self._left)
+
+    def draw(self, count: int) -> list[int]:
+        """Return ``count`` numbers: different ones, as long as there are others."""
+        drawn: list[int] = []
+        seen: set[int] = set()
         put_aside = []
         while len(drawn) < count:
-            if len(seen) == len(self._things):
+            if len(seen) == len(self._numbers):
                 seen.clear()
-            if not self._left:
-                self._left = [self._things[i] for i in self._rng.permutation(len(self._things))]
-            thing = self._left.pop()
-            if thing in seen:
-                put_aside.append(thing)  # comes again with the next draw
+            if self.is_used_up:
+                self._left = self._numbers[self._rng.permutation(len(self._numbers))]
+            number = int(self._left[-1])
+            self._left = self._left[:-1]
+            if number in seen:
+                put_aside.append(number)  # comes again with the next draw
             else:
-                drawn.append(thing)
-                seen.add(thing)
-        self._left += put_aside
+                drawn.append(number)
+                seen.add(number)
+        if put_aside:
+            self._left = np.concatenate([self._left, put_aside])
         return drawn
+
+
+class _Packs:
+    """A pack for the images of each person and kind, which exists only while it is half used."""
+
+    def __init__(
+        self, order: NDArray[np.int32], bounds: NDArray[np.int64], rng: np.random.Generator
+    ) -> None:
+        self._order = order
+        self._bounds = bounds
+        self._rng = rng
+        self._open: dict[int, _Pack] = {}
+
+    def draw(self, pid: int, kind: int, count: int) -> list[int]:
+        """Return the indices of ``count`` images of a person and kind."""
+        group = 2 * pid + kind
+        pack = self._open.pop(group, None)
+        if pack is None:
+            begin, end = self._bounds[group : group + 2].tolist()
+            pack = _Pack(self._order[begin:end], self._rng)
+        drawn = pack.draw(count)
+        if not pack.is_used_up:
+            self._open[group] = pack
+        return drawn
+
+
+def _first_come(pids: Sequence[Hashable] | NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return (N,) numbers of the persons, counted from 0 in the order they first appear."""
+    _, firsts, places = np.unique(np.asarray(pids), return_index=True, return_inverse=True)
+    ranks = np.empty(len(firsts), np.int64)
+    ranks[np.argsort(firsts)] = np.arange(len(firsts))
+    return ranks[places]

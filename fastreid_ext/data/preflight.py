@@ -157,7 +157,7 @@ def _check_generated_only(cfg: CfgNode, training: TrainingItems, report: Preflig
     if not cfg.DATASETS.SUBSET or cfg.DATASETS.GENERATED.PERSON_IDS != "kept":
         return
     pids = training.items.dense_pids()[0]
-    is_generated = np.array(training.is_generated, bool)
+    is_generated = training.is_generated
     only = np.setdiff1d(pids[is_generated], pids[~is_generated])
     if len(only):
         report.warnings.append(

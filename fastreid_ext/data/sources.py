@@ -88,9 +88,10 @@ class TrainingItems:
         return [name for name, count in self.parts for _ in range(count)]
 
     @property
-    def is_generated(self) -> list[bool]:
-        """Whether each image is generated."""
-        return [name == GENERATED for name, count in self.parts for _ in range(count)]
+    def is_generated(self) -> NDArray[np.bool_]:
+        """(N,) whether each image is generated."""
+        kinds = np.array([name == GENERATED for name, _ in self.parts], bool)
+        return np.repeat(kinds, [count for _, count in self.parts])
 
     def by_set(self) -> dict[str, ItemArrays]:
         """Return the images of each data set."""

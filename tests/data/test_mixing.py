@@ -1,6 +1,8 @@
 import itertools
+import tracemalloc
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from fastreid_ext.data.mixing import MixedBatches
@@ -136,3 +138,38 @@ def test_impossible_share_is_explained(real, generated, kwargs, text):
 
 def test_possible_share_has_no_problems():
     assert mixed(ids("p", 8), ids("p", 8))[0].problems() == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("p", [2, 14, 4, 17, 6, 19, 9, 22, 7, 18, 11, 21, 3, 16, 0, 12, 5, 15, 1, 13, 10, 23]),
+        ("g", [2, 0, 5, 3, 19, 18, 14, 13, 6, 7, 10, 9, 15, 17, 22, 21, 8, 7, 11, 10, 12, 13]),
+    ],
+)
+def test_order_of_a_seed_stays_that_of_earlier_versions(prefix, expected):
+    """A run that was begun with lists in place of arrays resumes with the same batches."""
+    options = {"within_persons": prefix == "p", "batch_size": 8, "instances": 2}
+    stream, _, _ = mixed(ids("p", 4, 3), ids(prefix, 4, 3), **options)
+    assert list(itertools.islice(stream(3), len(expected))) == expected
+
+
+@pytest.mark.parametrize(("images", "instances", "most"), [(5, 4, 120), (1, 1, 50)])
+def test_memory_per_image_is_bounded(images, instances, most):
+    """Bytes per image after an epoch; lists of each person took 190, and 580 for one image each."""
+    count = 20_000
+    tracemalloc.start()
+    stream = MixedBatches(
+        np.arange(count) // images,
+        np.arange(count) % 2 == 0,
+        share=0.5,
+        within_persons=images > 1,
+        batch_size=64,
+        instances=instances,
+    )
+    draws = stream(0)
+    for _ in range(count):
+        next(draws)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held / count < most

@@ -291,7 +291,9 @@ def many(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("method", "workers"), [("fork", 3), ("spawn", 1)])
+@pytest.mark.parametrize(
+    ("method", "workers"), [("fork", 3), pytest.param("spawn", 1, marks=pytest.mark.slow)]
+)
 def test_any_number_of_processes_writes_the_same_bytes(tmp_path, many, method, workers):
     alone = tmp_path / "alone"
     file = packed_images(alone, "some", many, read_pixels, workers=0).file

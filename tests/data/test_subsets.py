@@ -183,7 +183,7 @@ def test_each_real_set_is_cut_and_generated_ones_are_not(make_cfg, market, tmp_p
     assert counts["Market1501"] == 16
     assert counts["RenderedMall"] == 8
     assert counts["GeneratedPersons"] == whole["GeneratedPersons"]
-    assert training.is_generated.count(True) == whole["GeneratedPersons"]
+    assert training.is_generated.sum() == whole["GeneratedPersons"]
     assert (tmp_path / "subsets" / "RenderedMall" / "small_scale_50_seed0.txt").exists()
 
 
