@@ -8,6 +8,9 @@ VENV ?= .venv
 TORCH ?= pinned
 EXTRAS ?= dev
 DEMO_DIR ?= demo
+# Processes of `make test`; files stay whole, since their tests share fixtures.
+TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 2)
+PYTEST := -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 # The miniature replications were made on sets with steady cameras.
 EASY := --difficulty easy
 
@@ -40,10 +43,10 @@ demo: $(STAMP)  ## Render persons, train, evaluate, show: results in demo/ (abou
 	$(BIN)/python tools/demo.py --output $(DEMO_DIR)
 
 test: $(STAMP)  ## Run the tests that finish in minutes
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m "not slow"
 
 test-slow: $(STAMP)  ## Run the other tests
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow
 
 test-all: test test-slow  ## Run every test
 

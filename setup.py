@@ -59,6 +59,8 @@ setup(
         "body": ["smplx==0.1.28"],
         "dev": [
             "pytest>=8,<10",
+            # One process of tests for each core.
+            "pytest-xdist>=3.6,<4",
             "ruff==0.17.5",
             "pre-commit>=4",
             "codespell>=2.3",
