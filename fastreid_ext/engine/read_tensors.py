@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.evaluation.features import batch_features
 
+_USUAL_SIZE = (256, 128)  # height, width in pixels
+
 
 def read_by_features(model: nn.Module, names: Sequence[str], size: Sequence[int]) -> list[str]:
     """Return those of some tensors that the features of an image depend on.
@@ -18,14 +20,16 @@ def read_by_features(model: nn.Module, names: Sequence[str], size: Sequence[int]
     Args:
         model: of any architecture; its tensors and modes are put back.
         names: tensors to ask for, by their names in ``state_dict``.
-        size: height and width in pixels of an image, ``INPUT.SIZE_TEST``.
+        size: height and width in pixels of an image, ``INPUT.SIZE_TEST``; 0 stands for native
+            sizes, of which 256 x 128 is one.
     """
     if not names:
         return []
     state = model.state_dict()
     floats = [name for name in names if state[name].is_floating_point()]
     device = next(model.parameters()).device
-    images = torch.full((1, 3, *size), 127.0, device=device)
+    height, width = size if min(size) > 0 else _USUAL_SIZE
+    images = torch.full((1, 3, height, width), 127.0, device=device)
     with modes_kept(model), torch.no_grad():
         model.eval()
         before = _nan_features(model, images)  # of weights that diverged

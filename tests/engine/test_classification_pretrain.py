@@ -93,14 +93,11 @@ def test_each_person_of_each_set_is_a_class(finished):
 
 
 def test_rates_are_those_of_the_rule(finished):
-    """5 epochs of 5 steps: 10 steps up from 0, then a cosine step before each epoch to the end.
-
-    fastreid takes the first of them where the warm-up ends, so the last epoch has ETA_MIN_LR.
-    """
+    """5 epochs of 5 steps: 10 steps up from 0, an epoch at the top, then a cosine step an epoch."""
     cfg, _ = finished
     top, least = cfg.SOLVER.BASE_LR, cfg.SOLVER.ETA_MIN_LR
     expected = [top * step / 10 for step in range(10)]
-    for epoch in (1, 2, 3):
+    for epoch in (0, 1, 2):
         rate = least + (top - least) * (1 + math.cos(math.pi * epoch / 3)) / 2
         expected += [rate] * 5
     assert [line["lr"] for line in lines_of(cfg)] == pytest.approx(expected, rel=1e-6)
@@ -121,19 +118,17 @@ def test_stopped_and_resumed_run_ends_with_the_same_weights(finished, market_roo
 
 @pytest.mark.parametrize("name", ["resnet", "swin"])
 def test_decay_is_timms_rule(name):
-    """No decay of biases and of everything in one dimension; all else decays by 0.05.
-
-    Swin's tables of relative positions have two dimensions and decay too; timm and Swin's authors
-    except them.
-    """
+    """No decay of biases, of everything in one dimension and of Swin's tables of positions."""
     depth = {"resnet": "18x", "swin": "tiny"}[name]
     pairs = ["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "4", "MODEL.BACKBONE.DEPTH", depth]
     pairs += ["MODEL.BACKBONE.NAME", f"build_{name}_backbone"]
     cfg = load_config(RECIPE, pairs)
     model = build_model(cfg)
+    tables = [name for name, _ in model.named_parameters() if "bias_table" in name]
+    assert bool(tables) == (name == "swin")
     theirs = {
         id(value): group["weight_decay"]
-        for group in param_groups_weight_decay(model, weight_decay=0.05)
+        for group in param_groups_weight_decay(model, 0.05, no_weight_decay_list=tables)
         for value in group["params"]
     }
     optimizer, wrapper = build_optimizer(cfg, model)
