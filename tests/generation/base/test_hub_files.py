@@ -53,6 +53,7 @@ class _UnknownModel(BaseHTTPRequestHandler):
 def test_a_hub_that_lacks_the_model_and_one_out_of_reach(cache, monkeypatch):
     with HTTPServer(("127.0.0.1", 0), _UnknownModel) as server:
         address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", address)
         threading.Thread(target=server.serve_forever, daemon=True).start()
