@@ -43,6 +43,7 @@ def pytest_configure():
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     for name in _PROXIES:
         os.environ[name] = os.environ[name.upper()] = address
+    os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # by datasets, of local folders too
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1"
     sys.addaudithook(_refuse_other_machines)
 

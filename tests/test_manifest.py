@@ -229,11 +229,10 @@ def test_layout_follows_the_rules_of_imagefolder(generated):
     assert len(columns) == 1
 
 
-def test_layout_opens_in_datasets(generated, tmp_path_factory, monkeypatch):
+def test_layout_opens_in_datasets(generated, tmp_path_factory):
     pytest.importorskip("datasets", reason="needs the package datasets")
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)  # by the network
     opened = datasets.load_dataset(
         "imagefolder", data_dir=str(generated), cache_dir=str(tmp_path_factory.mktemp("cache"))
     )["train"].cast_column("image", datasets.Image(decode=False))
