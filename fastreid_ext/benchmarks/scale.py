@@ -68,7 +68,8 @@ def measured_memory(method: str, count: int, length: int, workers: int) -> Memor
         length: bytes in a path.
         workers: forked processes.
     """
-    context = multiprocessing.get_context("fork")
+    # A new process: one forked from a large one copies the pages of all objects that it counts.
+    context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_holder, args=(theirs, method, count, length, workers))
     process.start()

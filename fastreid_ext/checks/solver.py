@@ -74,7 +74,7 @@ ROWS: list[Row] = [
         WARMUP_METHOD=(Names(("linear", "exp", "constant")), _WARMS_UP),
         WARMUP_EPOCHS=Range(0, hint="0 leaves it to WARMUP_ITERS"),
         FREEZE_ITERS=(AT_LEAST_0, is_filled("MODEL.FREEZE_LAYERS")),
-        CHECKPOINT_PERIOD=COUNT,
+        CHECKPOINT_PERIOD=Range(0, hint="0 keeps the checkpoint of the last epoch alone"),
         IMS_PER_BATCH=COUNT,
         LOG_PERIOD=COUNT,
         SENTINEL_STEPS=AT_LEAST_0,

@@ -107,7 +107,7 @@ def test_defaults_are_allowed():
         (["INPUT.REA.ENABLED", True, "INPUT.REA.PROB", 1.5], "INPUT.REA.PROB in [0, 1], got 1.5"),
         (["INPUT.FLIP.ENABLED", True, "INPUT.FLIP.PROB", -0.5], "INPUT.FLIP.PROB in [0, 1], got -"),
         (["SOLVER.BASE_LR", -1e-3], "expected SOLVER.BASE_LR of at least 0, got -0.001"),
-        (["SOLVER.CHECKPOINT_PERIOD", 0], "expected SOLVER.CHECKPOINT_PERIOD of at least 1, got 0"),
+        (["SOLVER.CHECKPOINT_PERIOD", -1], "expected SOLVER.CHECKPOINT_PERIOD of at least 0"),
         # Misspelt names.
         (["MODEL.HEADS.POOL_LAYER", "GlobalAvgPol"], "did you mean 'GlobalAvgPool'?"),
         (["MODEL.HEADS.CLS_LAYER", "CircleSoftMax"], "did you mean 'CircleSoftmax'?"),

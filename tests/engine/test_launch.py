@@ -61,28 +61,33 @@ def found(tmp_path_factory) -> list[dict]:
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_tasks_of_a_slurm_step_are_one_run(found):
     assert [part["rank"] for part in found] == [0, 1]
     assert [part["local"] for part in found] == [[0, 2], [1, 2]]
 
 
+@pytest.mark.slow
 def test_waiting_for_the_main_process_outlives_the_groups_timeout(found):
     for part in found:
         assert part["result"] == "done"
         assert part["barrier"], "a barrier was expected to time out, else this test shows nothing"
 
 
+@pytest.mark.slow
 def test_an_evaluation_outlives_the_groups_timeout(found):
     assert found[0]["evaluation"]["Rank-1"] == 100
     assert found[1]["evaluation"] == {}
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_main_process_is_named_by_the_others(found):
     assert found[0]["failure"].startswith("IndexError: ")
     said = "RuntimeError: the work failed on the main process: IndexError("
     assert found[1]["failure"].startswith(said)
 
 
+@pytest.mark.slow
 def test_parameters_without_a_gradient_are_named(found):
     for part in found:
         assert (
@@ -92,6 +97,7 @@ def test_parameters_without_a_gradient_are_named(found):
         assert part["unused, by key"] == part["unused, by attribute"] == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_of_one_process_ends_all_and_is_named(tmp_path, failing):
     """With gloo's timeout of 30 minutes; nobody else ends the process that waits."""

@@ -75,6 +75,7 @@ def test_mapped_names_are_printed(tmp_path, capsys):
     torch.save({"model": weights}, tmp_path / "zoo.pth")
     logger = logging.getLogger("fastreid_ext.engine.checkpoint")
     handlers, level = list(logger.handlers), logger.level
+    logger.handlers = []  # of commands that other tests ran
     try:
         show_loading()
         load_model(cfg, tmp_path / "zoo.pth")

@@ -22,6 +22,8 @@ from .run_in_processes import run_job
 from .test_train_net import finish, start
 from .tiny import overrides
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("run_in_processes.py")
 PER_IMAGE = {
     "MODEL__BACKBONE__NAME": "build_resnet_backbone",

@@ -49,6 +49,7 @@ def signal_in_the_third_epoch(process: subprocess.Popen, folder: Path, number: i
     os.kill(process.pid, number)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(market_root, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(load_config("", overrides(market_root, whole, **FOUR_EPOCHS)))

@@ -50,6 +50,7 @@ def test_a_request_of_a_child_process_is_refused_and_named(network_requests):
     network_requests.clear()
 
 
+@pytest.mark.slow
 def test_local_models_load_alike_with_and_without_the_network(
     tiny_pipeline_folder, tiny_clip_folder, tiny_blip2_folder, tmp_path
 ):

@@ -307,7 +307,8 @@ def test_weights_and_names_of_losses_are_keys():
     got, plain = (losses_of(m, outputs_of()) for m in (weighted, model_of()))
     for name, value in got.items():
         assert value == (0.5 if "cls" in name else 2.0) * plain[name]
-    only = model_of(5, "MODEL.LOSSES.NAME", "('TripletLoss',)")
+    keys = ("MODEL.LOSSES.NAME", "('TripletLoss',)", "MODEL.LOSSES.CE.EPSILON", "0.0")
+    only = model_of(5, *keys)
     assert set(losses_of(only, outputs_of())) == {"loss_triplet_global", "loss_triplet_part"}
 
 

@@ -11,6 +11,8 @@ import torch
 
 from .pretrain_in_processes import CASES, IMAGES, STEPS, build, steps, views
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("pretrain_in_processes.py")
 EQUAL = [name for name in CASES if not name.endswith(", BN")]
 

@@ -105,6 +105,7 @@ def test_tf32_is_a_setting_of_the_process(read):
             backend.allow_tf32 = value
 
 
+@pytest.mark.slow
 def test_a_compiled_model_sees_the_adapters_of_now(read):
     """By default torch.compile goes on with the hooks it saw first."""
     small = dataclasses.replace(SETTINGS, size=(32, 16))

@@ -13,6 +13,8 @@ from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.tuning.adapter_files import LORA
 from fastreid_ext.manifest import read_identity, read_set
 
+pytestmark = pytest.mark.slow
+
 MORE = {"SAMPLING.IMAGES_PER_IDENTITY": 5}
 TWO = {"IDENTITIES.LIMIT": 2}
 

@@ -19,6 +19,8 @@ from fastreid_ext.generation.job.stage import failures, run_stage
 from fastreid_ext.generation.job.workers import Worker
 from fastreid_ext.generation.people.identities import Identity, left_out
 
+pytestmark = pytest.mark.slow
+
 EIO = "/proc/self/mem"  # a file that opens, and whose reading is an input/output error
 
 

@@ -18,6 +18,7 @@ def test_a_second_run_changes_nothing(whole, settings_of, run_job):
     assert before == {path: path.stat().st_mtime_ns for path in output.rglob("*.jpg")}
 
 
+@pytest.mark.slow
 def test_a_job_stopped_at_any_file_ends_as_one_never_stopped(
     whole, settings_of, tmp_path, monkeypatch, run_job, contents
 ):
@@ -51,6 +52,7 @@ def test_a_job_stopped_at_any_file_ends_as_one_never_stopped(
     assert check.verify_job(cfg) == []
 
 
+@pytest.mark.slow
 def test_shards_together_do_what_one_does(whole, settings_of, tmp_path, run_job, contents):
     cfg = settings_of(tmp_path / "job")
     with pytest.raises(TimeoutError, match=r"captions is not finished: 2 of 4 .* shards 1/2"):

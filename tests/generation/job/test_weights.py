@@ -15,6 +15,8 @@ from fastreid_ext.generation.tuning import tuned_files
 from fastreid_ext.generation.tuning.adapter_files import LORA
 from fastreid_ext.generation.tuning.learned_bytes import learned_bytes
 
+pytestmark = pytest.mark.slow
+
 FULL = {"FINE_TUNING.METHOD": "full", "FINE_TUNING.TEXT_ENCODER": True, "IDENTITIES.LIMIT": 2}
 TOGETHER = {"FINE_TUNING.IDENTITIES_AT_ONCE": 4}
 
