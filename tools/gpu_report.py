@@ -32,7 +32,7 @@ _PROGRESS_BAR = "%|"
 _MINUTES = 8.0  # for which the limits of the parts are made
 _TINY_GENERATION = ["--size", "miniature", "--dtype", "float32", "--tuning-steps", "2"]
 _TINY_GENERATION += ["--steps", "2", "--persons", "2", "--images", "2", "--batch-size", "2"]
-_TINY_BASELINES = ["--baselines", "BoT", "--size", "96", "48", "--batch", "4", "--steps", "1"]
+_TINY_BASELINES = ["--baselines", "BoT", "--size", "96", "48", "--batch", "8", "--steps", "1"]
 _TINY_BASELINES += ["--warm-up", "1", "--loader-batches", "1", "--workers", "0"]
 
 
