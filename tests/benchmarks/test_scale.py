@@ -1,6 +1,9 @@
+import pytest
+
 from fastreid_ext.benchmarks.scale import METHODS, batch_times, measured_memory, paths
 
 
+@pytest.mark.slow
 def test_arrays_take_less_than_tuples_and_workers_share_them():
     memory = {name: measured_memory(name, 200_000, 80, 1) for name in METHODS}
     for arrays in METHODS[1:]:

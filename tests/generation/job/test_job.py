@@ -47,6 +47,7 @@ def test_everything_is_there(whole, settings_of):
     assert check.verify_job(settings_of(output)) == []
 
 
+@pytest.mark.slow
 def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tmp_path, run_job):
     cfg = settings_of(tmp_path / "job")
     run_job(cfg, stages=["identities"])
@@ -126,6 +127,7 @@ def test_every_way_to_learn_draws(settings_of, tmp_path, keys, files, run_job):
     assert run_job(cfg, stages=STAGES[:4]).drawn == 1
 
 
+@pytest.mark.slow
 def test_a_photograph_that_breaks_later_fails_its_person_alone(
     market, settings_of, tmp_path, run_job
 ):
@@ -158,6 +160,7 @@ def test_a_corrected_caption_has_its_reference_set_before_anybody_is_drawn_anew(
     assert settings["prompt"] == "a photo of person, a man in a red coat"
 
 
+@pytest.mark.slow
 def test_workers_wait_for_each_others_second_tries(market, settings_of, tmp_path, run_job):
     folder = shutil.copytree(market, tmp_path / "market")
     broken = folder / "bounding_box_train" / "0002_c1s1_000001_00.jpg"
@@ -238,6 +241,7 @@ def test_progress_is_told_within_a_group(settings_of, tmp_path, run_job, capsys,
         assert re.search(words, said), words
 
 
+@pytest.mark.slow
 def test_a_photograph_that_is_gone_does_not_stop_a_finished_job(
     market, settings_of, tmp_path, run_job
 ):
