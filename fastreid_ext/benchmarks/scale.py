@@ -1,4 +1,4 @@
-"""What ``tools/benchmark_scale.py`` measures: memory of item lists, time of large samplers."""
+"""Measure memory of item lists and time of large samplers (``tools/benchmark_scale.py``)."""
 
 import gc
 import itertools
@@ -42,8 +42,8 @@ class Memory:
     """Memory of an item list in GB.
 
     Attributes:
-        process: of the process that makes the list, with the sampler's permutation.
-        worker: of each forked worker.
+        process: private memory of the process that makes the list, with the sampler's permutation.
+        worker: private memory of one forked worker, beyond that of an idle one.
         seconds: wall time to make the list.
     """
 

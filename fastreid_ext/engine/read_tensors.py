@@ -18,7 +18,7 @@ def read_by_features(model: nn.Module, names: Sequence[str], size: Sequence[int]
     architecture, and leaves out classifiers, queues and the like without knowing their names.
 
     Args:
-        model: of any architecture; its tensors and modes are put back.
+        model: model of any architecture; its tensors and modes are put back.
         names: tensors to ask for, by their names in ``state_dict``.
         size: height and width in pixels of an image, ``INPUT.SIZE_TEST``; 0 stands for native
             sizes, of which 256 x 128 is one.
