@@ -20,19 +20,28 @@ ALLOWED = {
     "names": set(),
     "identity_numbers": set(),
     "registries": set(),
+    "corruptions": set(),
     "manifest": {"atomic", "identity_numbers"},
     "config": {"names", "registries"},
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
-    "data": {"atomic", "config", "identity_numbers", "manifest", "names", "registries"},
+    "data": {
+        "atomic",
+        "config",
+        "corruptions",
+        "identity_numbers",
+        "manifest",
+        "names",
+        "registries",
+    },
     "modeling": {"config", "full_precision", "names", "processes", "registries"},
     # The table of keys, above what it judges, so that it imports names and limits, not copies.
-    "checks": {"config", "data", "modeling", "names", "registries"},
+    "checks": {"config", "corruptions", "data", "modeling", "names", "registries"},
     # The offline half that needs torch: reads registered data sets, never the trainer.
     "generation": {"atomic", "checks", "config", "data", "manifest", "modeling", "ranks"},
-    "evaluation": {"atomic", "config", "data", "processes"},
+    "evaluation": {"atomic", "config", "corruptions", "data", "processes"},
     # Clocks, peers and what is measured: for tools and tests.
-    "benchmarks": {"atomic", "config", "data", "generation", "manifest"},
+    "benchmarks": {"atomic", "config", "corruptions", "data", "generation", "manifest"},
     "engine": {
         "atomic",
         "checks",

@@ -20,8 +20,8 @@ import torch
 from tabulate import tabulate
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.data.transforms.batched_corruptions import BATCHED, corrupt_batch
-from fastreid_ext.data.transforms.corruptions import COMMON_CORRUPTIONS, corrupt
+from fastreid_ext.corruptions.gpu import BATCHED, corrupt_batch
+from fastreid_ext.corruptions.cpu import COMMON_CORRUPTIONS, corrupt
 from fastreid_ext.benchmarks.timing import median_seconds
 from fastreid_ext.benchmarks.launches import LaunchCounter
 

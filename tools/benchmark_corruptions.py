@@ -25,7 +25,7 @@ import torch
 
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.compat.imagecorruptions import reference
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES, corrupt
+from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES, corrupt
 from fastreid_ext.benchmarks.corruptions import (
     Method,
     milliseconds_per_image,

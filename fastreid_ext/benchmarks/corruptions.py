@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from fastreid_ext.benchmarks.timing import median_seconds
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
+from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 
 Method = Callable[[NDArray[np.uint8], str], object]
 Rows = dict[str, list[float]]

@@ -28,8 +28,8 @@ from fastreid_ext.checks.values import (
 )
 from fastreid_ext.config.augmentation import AUGMIX_METHODS, CHANNEL_MODES, PLACES
 from fastreid_ext.config.views import CORRUPTING, ERASINGS, RECIPES, view_count
-from fastreid_ext.data.transforms.corruptions import COMMON_CORRUPTIONS, CORRUPTION_NAMES
-from fastreid_ext.data.transforms.corruptions.corrupt import MINIMUM_SIDE
+from fastreid_ext.corruptions.cpu import COMMON_CORRUPTIONS, CORRUPTION_NAMES
+from fastreid_ext.corruptions.cpu.corrupt import MINIMUM_SIDE
 
 _DAPG_VIEWS = 4
 _TIMM_TEXT = r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?)+"

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import features
 
 from fastreid_ext.atomic import atomic_write_bytes
+from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
+from fastreid_ext.corruptions.cpu.corrupt import SEVERITIES
+from fastreid_ext.corruptions.record import Corruption
 from fastreid_ext.data.corruption_index import CorruptionIndex, corruption_arrays
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
-from fastreid_ext.data.transforms.corruptions.corrupt import SEVERITIES
-from fastreid_ext.data.transforms.random_corruption import Corruption
 
 FORMAT = "fastreid_ext corruption index 1"
 HEADER_KEYS = (

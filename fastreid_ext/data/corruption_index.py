@@ -25,10 +25,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
+from fastreid_ext.corruptions.cpu.corrupt import SEVERITIES
+from fastreid_ext.corruptions.record import Corruption
 from fastreid_ext.data.image_fingerprints import fingerprints
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
-from fastreid_ext.data.transforms.corruptions.corrupt import SEVERITIES
-from fastreid_ext.data.transforms.random_corruption import Corruption
 
 Side = Literal["query", "gallery", "both"]
 SIDES: tuple[Side, ...] = get_args(Side)

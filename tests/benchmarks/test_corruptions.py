@@ -14,7 +14,7 @@ from fastreid_ext.benchmarks.corruptions import (
     ratio_table,
     summary,
 )
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
+from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 
 TOOL = Path(__file__).parents[2] / "tools" / "benchmark_corruptions.py"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastreid_ext.corruptions.cpu import corrupt, enlarged
 from fastreid_ext.data.corrupted import (
     CorruptedImages,
     Part,
@@ -17,7 +18,6 @@ from fastreid_ext.data.corrupted import (
 from fastreid_ext.data.corruption_index import draw_index
 from fastreid_ext.data.dataset import PersonDataset, read_rgb
 from fastreid_ext.data.transforms import build_transforms
-from fastreid_ext.data.transforms.corruptions import corrupt, enlarged
 
 SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
 

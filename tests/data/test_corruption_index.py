@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 from scipy.stats import chisquare
 
+from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 from fastreid_ext.data.corrupted import (
     test_images,
 )
 from fastreid_ext.data.corruption_file import read_index, write_index
 from fastreid_ext.data.corruption_index import draw_corruption, draw_index
 from fastreid_ext.data.image_fingerprints import fingerprint
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
 
 from .conftest import small_config, write_image
 

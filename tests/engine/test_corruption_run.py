@@ -8,10 +8,10 @@ import cv2
 import pytest
 
 from fastreid_ext.config import load_config
+from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 from fastreid_ext.data.corrupted import test_images
 from fastreid_ext.data.corruption_file import read_index, write_index
 from fastreid_ext.data.corruption_index import draw_index
-from fastreid_ext.data.transforms.corruptions import CORRUPTION_NAMES
 from fastreid_ext.engine import corruption_run
 from fastreid_ext.engine.run import train
 

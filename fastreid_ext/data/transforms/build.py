@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose
 
-from fastreid_ext.data.transforms.corruptions import enlarged
+from fastreid_ext.corruptions.cpu import enlarged
+from fastreid_ext.corruptions.record import BETWEEN_VIEWS, RandomCorruption, record
 from fastreid_ext.data.transforms.fast_path import fast_back, fast_front, fast_whole
 from fastreid_ext.data.transforms.from_config import (
     build_channel_steps,
@@ -25,11 +26,6 @@ from fastreid_ext.data.transforms.from_config import (
 )
 from fastreid_ext.data.transforms.multi_view import Parts, Recorded
 from fastreid_ext.data.transforms.on_batch import records_corruptions
-from fastreid_ext.data.transforms.random_corruption import (
-    BETWEEN_VIEWS,
-    RandomCorruption,
-    record,
-)
 
 Array = NDArray[np.uint8]
 ArrayStep = Callable[[Array, np.random.Generator], Array]

@@ -13,14 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.corruptions.record import Corruption, RandomCorruption, parse_record, record
 from fastreid_ext.data.transforms.augmix_kernels import weighted_mean
 from fastreid_ext.data.transforms.multi_view import Parts, Recorded, joined
-from fastreid_ext.data.transforms.random_corruption import (
-    Corruption,
-    RandomCorruption,
-    parse_record,
-    record,
-)
 
 
 @dataclasses.dataclass(frozen=True)

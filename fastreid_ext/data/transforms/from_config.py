@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastreid_ext.config.views import view_count
+from fastreid_ext.corruptions.cpu import COMMON_CORRUPTIONS
+from fastreid_ext.corruptions.record import RandomCorruption
 from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.channel import AdaptiveGray, ChannelErasing, ChannelExchange
-from fastreid_ext.data.transforms.corruptions import COMMON_CORRUPTIONS
 from fastreid_ext.data.transforms.cutout import Cutout
 from fastreid_ext.data.transforms.dapg_views import DapgViews
 from fastreid_ext.data.transforms.grayscale import RandomGrayscale
@@ -22,7 +23,6 @@ from fastreid_ext.data.transforms.multi_view import (
 )
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
 from fastreid_ext.data.transforms.rand_augment import RandAugment, TimmRandAugment
-from fastreid_ext.data.transforms.random_corruption import RandomCorruption
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
 # Colour of channel erasing after normalisation, for a mean and a standard deviation of the image.

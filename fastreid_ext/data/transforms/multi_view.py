@@ -25,13 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.config.views import ERASINGS
+from fastreid_ext.corruptions.record import BETWEEN_CORRUPTIONS, RandomCorruption, record
 from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
-from fastreid_ext.data.transforms.random_corruption import (
-    BETWEEN_CORRUPTIONS,
-    RandomCorruption,
-    record,
-)
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
 # An image (H, W, 3) uint8 and the record of the corruptions that were drawn for it.

@@ -10,8 +10,8 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
+from fastreid_ext.corruptions.record import BETWEEN_VIEWS
 from fastreid_ext.data.transforms.batch_mixing import CutMix, MixBatch, Mixup
-from fastreid_ext.data.transforms.random_corruption import BETWEEN_VIEWS
 
 Batch = dict[str, Any]
 
@@ -28,7 +28,7 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
     corruption = cfg.INPUT.CORRUPTION
     if is_train and corruption.WHERE == "device" and records_corruptions(cfg):
         # Its kernels are for those who ask for it.
-        from fastreid_ext.data.transforms.batched_corruptions import CorruptOnDevice
+        from fastreid_ext.corruptions.gpu import CorruptOnDevice
 
         steps += [to_uint8, CorruptOnDevice()]
     steps.append(to_float)

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from fastreid_ext.data.transforms.pillow_passes import rows_go_first
+from fastreid_ext.corruptions.pillow_passes import rows_go_first
 
 _BITS = 22  # PRECISION_BITS of Pillow: 32 - 8 for the sum, 2 to spare
 _SUPPORT = 2.0  # of the cubic, in pixels of the coarser image

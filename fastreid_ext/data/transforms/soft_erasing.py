@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid_ext.data.transforms.corruptions.random_bits import random_normals
+from fastreid_ext.corruptions.cpu.random_bits import random_normals
 
 _ATTEMPTS = 100
 

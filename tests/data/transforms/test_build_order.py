@@ -10,12 +10,12 @@ from fastreid.data.transforms import build_transforms as host_transforms
 from PIL import Image
 
 from fastreid_ext.config import load_config
+from fastreid_ext.corruptions.cpu import enlarged
+from fastreid_ext.corruptions.record import replay
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.samplers import Draw
 from fastreid_ext.data.transforms import build_transforms
-from fastreid_ext.data.transforms.corruptions import enlarged
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
-from fastreid_ext.data.transforms.random_corruption import replay
 
 NOISES = ["gaussian_noise", "shot_noise", "impulse_noise"]
 CORRUPT = {"INPUT.CORRUPTION.ENABLED": True, "INPUT.CORRUPTION.NAMES": NOISES}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fastreid_ext.corruptions.record import RandomCorruption, parse_record, replay
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.data.samplers import Draw
@@ -15,11 +16,6 @@ from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.dapg_views import DapgPlan, DapgViews
 from fastreid_ext.data.transforms.multi_view import CilViews
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
-from fastreid_ext.data.transforms.random_corruption import (
-    RandomCorruption,
-    parse_record,
-    replay,
-)
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "contrast")

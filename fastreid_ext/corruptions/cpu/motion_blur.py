@@ -1,0 +1,133 @@
+"""Motion blur: a streak of Gaussian weights that starts at each pixel, borders repeated.
+
+Letters: H height, W width, C channels, T taps. Tap i lies i pixels along the direction, rounded to
+a whole pixel, and weighs exp(-i^2 / (2 sigma^2)), divided by the sum of all 2 * radius + 1 weights.
+Where the streak is longer than the image, the taps outside are lost and the image darkens.
+"""
+
+import functools
+import math
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fastreid_ext.corruptions.cpu.separable import NUDGE
+
+Floats = NDArray[np.float32]
+Offsets = NDArray[np.int64]
+
+_AT_ONCE = 4096  # numbers, of which the sums and three taps fit into the first cache
+
+
+@functools.lru_cache(maxsize=32)
+def streak_weights(radius: int, sigma: float) -> Floats:
+    """Return the (2 * radius + 1,) weights from the pixel itself to the end of the streak."""
+    taps = np.arange(2 * radius + 1)
+    weights = np.exp(-(taps**2) / (2 * sigma**2))
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def streak_offsets(taps: int, angle: float, height: int, width: int) -> tuple[Offsets, Offsets]:
+    """Return the rows and columns (T,) at which each tap reads, relative to the pixel.
+
+    Args:
+        taps: length of the whole streak.
+        angle: of the streak in degrees; 0 reads from the right, 90 from below.
+        height: of the image; the streak ends before an offset of this size.
+        width: of the image, likewise.
+    """
+    radians = np.deg2rad(angle)
+    point = taps * np.sin(radians), taps * np.cos(radians)
+    length = math.hypot(*point)
+    steps = np.arange(taps)
+    rows = np.ceil(steps * point[0] / length - 0.5).astype(np.int64)
+    columns = np.ceil(steps * point[1] / length - 0.5).astype(np.int64)
+    outside = (np.abs(rows) >= height) | (np.abs(columns) >= width)
+    inside = int(outside.argmax()) if outside.any() else taps
+    return rows[:inside], columns[:inside]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_taps(
+    total: Floats, a: Floats, wa: np.float32, b: Floats, wb: np.float32, c: Floats, wc: np.float32
+) -> None:
+    for i in range(total.size):
+        total[i] += wa * a[i] + wb * b[i] + wc * c[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_tap(total: Floats, a: Floats, weight: np.float32) -> None:
+    for i in range(total.size):
+        total[i] += weight * a[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(flat: Floats, starts: Offsets, weights: Floats, total: Floats) -> None:
+    """Add up, for each tap, ``weight * flat[start:]``; a part at a time, to stay in the cache."""
+    for begin in range(0, total.size, _AT_ONCE):
+        part = total[begin : begin + _AT_ONCE]
+        part[:] = 0
+        size = part.size
+        i = 0
+        while i + 2 < starts.size:
+            a, b, c = starts[i] + begin, starts[i + 1] + begin, starts[i + 2] + begin
+            _add_taps(
+                part,
+                flat[a : a + size],
+                weights[i],
+                flat[b : b + size],
+                weights[i + 1],
+                flat[c : c + size],
+                weights[i + 2],
+            )
+            i += 3
+        while i < starts.size:
+            a = starts[i] + begin
+            _add_tap(part, flat[a : a + size], weights[i])
+            i += 1
+
+
+def _streaks(source: NDArray[np.uint8] | Floats, radius: int, sigma: float, angle: float) -> Floats:
+    """Streaks of an (H, W, C) image or (H, W) plane, as (H, stride); the first W * C are meant.
+
+    In a padded image each tap lies at one distance from all its pixels, whatever their row, so it
+    is added to many rows in one loop.
+    """
+    height, width = source.shape[:2]
+    channels = source.size // (height * width)
+    weights = streak_weights(radius, sigma)
+    rows, columns = streak_offsets(weights.size, angle, height, width)
+    above, left = max(0, -rows.min()), max(0, -columns.min())
+    # One more row below, for what is not meant at the end of the last row.
+    borders = above, max(0, rows.max()) + 1, left, max(0, columns.max())
+    padded = cv2.copyMakeBorder(source, *map(int, borders), cv2.BORDER_REPLICATE)
+    stride = padded.shape[1] * channels
+    total = np.empty((height, stride), np.float32)
+    starts = (above + rows) * stride + (left + columns) * channels
+    _add_up(padded.astype(np.float32, copy=False).reshape(-1), starts, weights, total.reshape(-1))
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _truncated(streaks: Floats, size: int) -> NDArray[np.uint8]:
+    truncated = np.empty((streaks.shape[0], size), np.uint8)
+    for y in range(streaks.shape[0]):
+        row, total = truncated[y], streaks[y]
+        for i in range(size):
+            row[i] = np.uint8(np.int32(min(total[i] + NUDGE, np.float32(255))))
+    return truncated
+
+
+def streak_image(
+    image: NDArray[np.uint8], radius: int, sigma: float, angle: float
+) -> NDArray[np.uint8]:
+    """Return an (H, W, 3) image blurred along ``angle`` degrees, truncated to uint8."""
+    streaks = _streaks(image, radius, sigma, angle)
+    return _truncated(streaks, 3 * image.shape[1]).reshape(image.shape)
+
+
+def streak_plane(plane: Floats, radius: int, sigma: float, angle: float) -> Floats:
+    """Return an (H, W) float32 plane blurred along ``angle`` degrees; a view of a wider one."""
+    return _streaks(plane, radius, sigma, angle)[:, : plane.shape[1]]
