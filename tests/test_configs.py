@@ -9,27 +9,29 @@ from fastreid.modeling import build_model
 from fastreid_ext.config import load_config
 from fastreid_ext.modeling.meta_arch import add_view_losses
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-PROJECTS = CONFIGS.parent / "projects"
+REPOSITORY = Path(__file__).resolve().parent.parent
+CONFIGS = REPOSITORY / "configs"
+PROJECTS = REPOSITORY / "projects"
 FILES = sorted([*CONFIGS.rglob("*.yml"), *PROJECTS.rglob("*.yml")])
-BASES = sorted(CONFIGS.glob("Base-*.yml"))
+BASES = sorted(path for path in FILES if path.name.startswith("Base-"))
+BASE_OF = {path.stem.removeprefix("Base-"): path for path in BASES}
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {"Baseline", "MGN", "BDB", "ContrastivePretrain", "SimCLRPretrain"}
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 PRETRAINING = ["DAPG-stage1", "SimCLR", "classification-pretrain"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS.parent)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_loads(path):
     cfg = load_config(path, CPU)
     assert cfg.MODEL.META_ARCHITECTURE in ARCHITECTURES
-    if path.parent != CONFIGS or path.stem == "demo":
+    if path not in BASES:
         assert cfg.OUTPUT_DIR != "logs/", f"{path}: runs of different recipes would share a folder"
 
 
 def test_recipes_have_the_published_values():
     """Spot checks against the papers and fastreid's model zoo."""
-    recipes = {path.stem.removeprefix("Base-"): load_config(path, CPU) for path in BASES}
+    recipes = {name: load_config(path, CPU) for name, path in BASE_OF.items()}
     assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN", "BDB", *CIL, *PRETRAINING}
     bagtricks, agw, sbs, mgn = (recipes[name] for name in ("bagtricks", "AGW", "SBS", "MGN"))
     assert (bagtricks.SOLVER.BASE_LR, bagtricks.SOLVER.STEPS) == (3.5e-4, [40, 90])
@@ -43,7 +45,7 @@ def test_recipes_have_the_published_values():
 
 
 def test_bdb_has_the_published_values():
-    cfg = load_config(CONFIGS / "Base-BDB.yml", CPU)
+    cfg = load_config(BASE_OF["BDB"], CPU)
     assert (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.LAST_STRIDE) == ("BDB", 1)
     losses = cfg.MODEL.LOSSES
     assert (losses.TRI.MARGIN, losses.TRI.HARD_MINING, losses.TRI.NORM_FEAT) == (0.0, True, False)
@@ -54,12 +56,14 @@ def test_bdb_has_the_published_values():
     assert (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE) == (128, 4)
     assert (cfg.SOLVER.OPT, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MAX_EPOCH) == ("Adam", 5e-4, 400)
     assert (cfg.TEST.METRIC, cfg.TEST.FLIP.ENABLED) == ("euclidean", False)
-    assert load_config(CONFIGS / "Market1501/bdb_cut_R50.yml", CPU).INPUT.CUTOUT.ENABLED
+    assert load_config(
+        PROJECTS / "BDB/configs/Market1501/bdb_cut_R50.yml", CPU
+    ).INPUT.CUTOUT.ENABLED
 
 
 def test_transformers_have_the_published_values():
     """SOLIDER-REID's configuration of Swin-T; the baseline of CLIP-ReID."""
-    solider = load_config(CONFIGS / "Market1501/solider_swin-T.yml", CPU)
+    solider = load_config(PROJECTS / "SOLIDER/configs/Market1501/solider_swin-T.yml", CPU)
     assert solider.INPUT.SIZE_TRAIN == solider.INPUT.SIZE_TEST == [384, 128]
     assert (solider.SOLVER.OPT, solider.SOLVER.BASE_LR) == ("SGD", 8e-4)
     assert (solider.SOLVER.MAX_EPOCH, solider.SOLVER.SCHED) == (120, "CosineAnnealingLR")
@@ -70,7 +74,7 @@ def test_transformers_have_the_published_values():
     assert solider.MODEL.BACKBONE.SEMANTIC_WEIGHT == 0.2
     assert solider.MODEL.HEADS.NAME == "BeforeNeckHead"
     assert solider.SOLVER.WARMUP_ITERS == 20 * (12936 // 64)
-    msmt17 = load_config(CONFIGS / "MSMT17/solider_swin-T.yml", CPU)
+    msmt17 = load_config(PROJECTS / "SOLIDER/configs/MSMT17/solider_swin-T.yml", CPU)
     assert msmt17.SOLVER.WARMUP_ITERS == 20 * (30248 // 64)
     clip = load_config(CONFIGS / "Market1501/bagtricks_clip-vit-b16.yml", CPU)
     assert (clip.SOLVER.OPT, clip.SOLVER.BASE_LR, clip.SOLVER.STEPS) == ("Adam", 5e-6, [30, 50])
@@ -80,8 +84,8 @@ def test_transformers_have_the_published_values():
 @pytest.mark.parametrize("name", CIL)
 def test_cil_has_the_published_values(name):
     """Three views, 12 times the JS divergence; everything else is the baseline's."""
-    cfg = load_config(CONFIGS / f"Base-{name}.yml", CPU)
-    base = load_config(CONFIGS / f"Base-{name.removesuffix('-CIL')}.yml", CPU)
+    cfg = load_config(BASE_OF[name], CPU)
+    base = load_config(BASE_OF[name.removesuffix("-CIL")], CPU)
     losses, inputs = cfg.MODEL.LOSSES, cfg.INPUT
     assert losses.NAME == ("CrossEntropyLoss", "TripletLoss", "JSConsistencyLoss")
     assert (losses.JS.SCALE, losses.VIEWS) == (12.0, "clean")
@@ -97,7 +101,7 @@ def test_cil_has_the_published_values(name):
 
 
 def test_stage_1_of_dapg_has_the_published_values():
-    cfg = load_config(CONFIGS / "Base-DAPG-stage1.yml", CPU)
+    cfg = load_config(BASE_OF["DAPG-stage1"], CPU)
     losses = cfg.MODEL.LOSSES
     assert (losses.CONTRAST.SCALE, losses.JS.SCALE, losses.CONTRAST.TEMPERATURE) == (0.5, 0.5, 0.7)
     heads = cfg.MODEL.HEADS
@@ -114,7 +118,7 @@ def test_stage_1_of_dapg_has_the_published_values():
 
 def test_classification_pretraining_has_the_published_values():
     """What the paper prints; for the rest ConvNeXt's recipe, which that is."""
-    cfg = load_config(CONFIGS / "Base-classification-pretrain.yml", CPU)
+    cfg = load_config(BASE_OF["classification-pretrain"], CPU)
     solver, inputs = cfg.SOLVER, cfg.INPUT
     assert (solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY) == ("AdamW", 4e-3, 0.05)
     assert (solver.MAX_EPOCH, solver.WARMUP_EPOCHS, solver.IMS_PER_BATCH) == (300, 20, 512)
@@ -132,7 +136,7 @@ def test_classification_pretraining_has_the_published_values():
 
 
 def test_the_papers_generation_has_the_printed_values():
-    paper = load_config(PROJECTS / "DiffusionReID/generate_paper.yml", CPU).GENERATION
+    paper = load_config(PROJECTS / "DiffusionReID/configs/generate_paper.yml", CPU).GENERATION
     tuning = paper.FINE_TUNING
     assert (paper.BASE_MODEL, paper.SIZE) == ("CompVis/stable-diffusion-v1-4", [512, 512])
     assert (tuning.METHOD, tuning.STEPS, tuning.BASE_LR) == ("full", 1000, 2e-6)
@@ -142,8 +146,8 @@ def test_the_papers_generation_has_the_printed_values():
 
 @pytest.mark.parametrize("baseline", ["MGN", "AGW", "SBS", "BDB", "bagtricks"])
 def test_baselines_from_drawings_differ_in_their_start_alone(baseline):
-    ours = load_config(PROJECTS / f"DiffusionReID/{baseline}_R50.yml", CPU)
-    theirs = load_config(CONFIGS / f"Base-{baseline}.yml", CPU)
+    ours = load_config(PROJECTS / f"DiffusionReID/configs/{baseline}_R50.yml", CPU)
+    theirs = load_config(BASE_OF[baseline], CPU)
     assert ours.MODEL.BACKBONE.PRETRAIN_PATH.startswith("logs/DiffusionReID/pretrain_R50/")
     for section in ("SOLVER", "INPUT", "DATALOADER", "TEST"):
         assert ours[section] == theirs[section]

@@ -1,6 +1,7 @@
 """Stage 2 of drawing persons: say in words what each looks like.
 
-    python tools/caption_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+    python tools/caption_persons.py \
+        --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
 
 Writes OUTPUT_DIR/captions.jsonl, one line for each identity. Read it, and correct `caption` where

@@ -3,9 +3,11 @@
 Scores are written into the rows of the set. --decide-only decides again by other keys of
 GENERATION.FILTER without loading a model. Files and pictures go to OUTPUT_DIR/filter.
 
-    python tools/filter_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+    python tools/filter_persons.py \
+        --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
         OUTPUT_DIR logs/drawn
-    python tools/filter_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+    python tools/filter_persons.py \
+        --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
         --decide-only OUTPUT_DIR logs/drawn GENERATION.FILTER.REID.PERCENTILE 25.0
 """
 

@@ -1,6 +1,7 @@
 """Stage 4 of drawing persons: learn each person, by default a small adapter each.
 
-    python tools/fine_tune_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+    python tools/fine_tune_persons.py \
+        --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
 
 Reads captions.jsonl and reference_sets/ in OUTPUT_DIR, writes adapters/<person>/, which diffusers

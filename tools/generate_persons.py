@@ -1,6 +1,7 @@
 """Draw a set of persons after the photographs of a labelled one (Diffusion-ReID), or look at it.
 
-    python tools/generate_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+    python tools/generate_persons.py \
+        --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
     torchrun --nproc-per-node 8 tools/generate_persons.py ...           # one process a GPU
     python tools/generate_persons.py verify|stats|preview|card ...      # the same configuration

@@ -1,6 +1,7 @@
 """Stage 1 of drawing persons: write OUTPUT_DIR/identities.jsonl, and say who is left out.
 
-    python tools/list_identities.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+    python tools/list_identities.py \
+        --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
 
 Each line is a person with the photographs to learn from, or the reason why there are none. When a

@@ -1,7 +1,7 @@
 """Stage 3 of drawing persons: what the untouched model draws for their captions.
 
     python tools/make_reference_sets.py \
-        --config-file projects/DiffusionReID/generate_Market1501.yml \
+        --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
 
 Persons whose captions are alike share a set (GENERATION.REFERENCE_SET). Look at grid.png in the

@@ -1,6 +1,7 @@
 """Stage 5 of drawing persons: draw the images of those who have been learned.
 
-    python tools/sample_persons.py --config-file projects/DiffusionReID/generate_Market1501.yml \
+    python tools/sample_persons.py \
+        --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
         DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
 
 Every image has a seed of its own, so it does not depend on the number of images, of workers or of

@@ -8,6 +8,9 @@ from fastreid_ext.config.robust import CONTRASTIVE, JS, PRETRAINING_LOSSES, VIEW
 _RECIPES = {"ContrastivePretrain": "dapg", "SimCLRPretrain": "independent"}
 _PROJECTION = "ProjectionHead"
 _WITH_LABELS = ("Baseline", "MGN", "BDB", "MoCo", "Distiller")
+_PRETRAINING_RECIPES = (
+    "projects/DAPG/configs/Base-DAPG-stage1.yml or projects/SimCLR/configs/Base-SimCLR.yml"
+)
 _KEYS = 3  # of each image: k1, k2, k3
 
 
@@ -22,7 +25,7 @@ def _batch_drop_block(cfg: CfgNode) -> list[str]:
     if (architecture == "BDB" and not is_bdb) or (is_bdb and architecture in ("Baseline", "MGN")):
         return [
             "expected MODEL.META_ARCHITECTURE BDB and MODEL.HEADS.NAME BDBHead together, got "
-            f"{architecture} and {heads.NAME}; start from configs/Base-BDB.yml"
+            f"{architecture} and {heads.NAME}; start from projects/BDB/configs/Base-BDB.yml"
         ]
     if is_bdb and heads.BDB.DROP_HEIGHT == heads.BDB.DROP_WIDTH == 1:
         return [
@@ -39,7 +42,8 @@ def _views(cfg: CfgNode) -> list[str]:
     named = [name for name in VIEW_LOSSES if name in cfg.MODEL.LOSSES.NAME]
     problems = [
         f"MODEL.LOSSES.NAME has {name}, which compares views of an image, but INPUT.VIEWS.RECIPE "
-        "is empty; set it to cil (start from configs/Base-AGW-CIL.yml), or remove the name"
+        "is empty; set it to cil (start from projects/CIL/configs/Base-AGW-CIL.yml), "
+        "or remove the name"
         for name in named
         if not recipe
     ]
@@ -62,7 +66,7 @@ def _pretraining(cfg: CfgNode) -> list[str]:
     if architecture in _WITH_LABELS and unlabelled:
         return [
             f"DATASETS.NAMES has {unlabelled[0]}, but {architecture} learns from labels; start "
-            "from configs/Base-DAPG-stage1.yml or Base-SimCLR.yml, or name labelled sets only"
+            f"from {_PRETRAINING_RECIPES}, or name labelled sets only"
         ]
     if architecture not in PRETRAINING_LOSSES:
         if heads.NAME == _PROJECTION and architecture in ("Baseline", "MGN", "BDB"):
@@ -77,7 +81,7 @@ def _pretraining(cfg: CfgNode) -> list[str]:
 def _head_and_views(cfg: CfgNode) -> list[str]:
     architecture, heads = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS
     views, recipe = cfg.INPUT.VIEWS, _RECIPES[architecture]
-    start = "start from configs/Base-DAPG-stage1.yml or Base-SimCLR.yml"
+    start = f"start from {_PRETRAINING_RECIPES}"
     rules = (
         (
             heads.NAME == _PROJECTION and heads.EMBEDDING_DIM >= 1,

@@ -34,8 +34,8 @@ NOTES = {
 _NO_LAST_STAGE = (
     "MGN copies the last stage of the backbone for each branch, and knows it for "
     "build_resnet_backbone 50x and 101x, build_swin_backbone, build_plain_vit_backbone and "
-    "build_clip_vit_backbone only; take one of these, or configs/Base-BDB.yml for a part-based "
-    "model of any map"
+    "build_clip_vit_backbone only; take one of these, or "
+    "projects/BDB/configs/Base-BDB.yml for a part-based model of any map"
 )
 _NO_BOTTLENECK = (
     "fastreid's MGN rebuilds the last stage from bottleneck blocks, and ResNet 18x and 34x have "

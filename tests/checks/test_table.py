@@ -213,9 +213,9 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
 
     recipe = {
         "MGN": "Base-MGN.yml",
-        "BDB": "Base-BDB.yml",
-        "ContrastivePretrain": "Base-DAPG-stage1.yml",
-        "SimCLRPretrain": "Base-SimCLR.yml",
+        "BDB": "../projects/BDB/configs/Base-BDB.yml",
+        "ContrastivePretrain": "../projects/DAPG/configs/Base-DAPG-stage1.yml",
+        "SimCLRPretrain": "../projects/SimCLR/configs/Base-SimCLR.yml",
     }.get(architecture, "Base-bagtricks.yml")
     words = [*CPU, "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.HEADS.NUM_CLASSES", "4"]
     words += [] if architecture == "MGN" else ["MODEL.BACKBONE.DEPTH", "18x"]

@@ -57,7 +57,8 @@ def test_losses_are_known_to_all_architectures(architecture):
             "MODEL.LOSSES.NAME",
             ("CrossEntropyLoss", "JSConsistencyLoss"),
             "MODEL.LOSSES.NAME has JSConsistencyLoss, which compares views of an image, but "
-            "INPUT.VIEWS.RECIPE is empty; set it to cil (start from configs/Base-AGW-CIL.yml)",
+            "INPUT.VIEWS.RECIPE is empty; set it to cil (start from "
+            "projects/CIL/configs/Base-AGW-CIL.yml)",
         ),
         (
             VIEWS,

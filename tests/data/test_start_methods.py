@@ -19,13 +19,13 @@ FAST = ["INPUT.FAST_PATH.ENABLED", True]
 RECIPES = [
     ("Base-bagtricks.yml", []),
     ("Base-bagtricks.yml", FAST),
-    ("Base-AGW-CIL.yml", []),
-    ("Base-AGW-CIL.yml", FAST),
-    ("Base-SimCLR.yml", FAST),
-    ("Base-DAPG-stage1.yml", FAST),
-    ("Base-BDB.yml", FAST),
-    ("Base-classification-pretrain.yml", []),
-    ("Base-classification-pretrain.yml", FAST),
+    ("../projects/CIL/configs/Base-AGW-CIL.yml", []),
+    ("../projects/CIL/configs/Base-AGW-CIL.yml", FAST),
+    ("../projects/SimCLR/configs/Base-SimCLR.yml", FAST),
+    ("../projects/DAPG/configs/Base-DAPG-stage1.yml", FAST),
+    ("../projects/BDB/configs/Base-BDB.yml", FAST),
+    ("../projects/DiffusionReID/configs/Base-classification-pretrain.yml", []),
+    ("../projects/DiffusionReID/configs/Base-classification-pretrain.yml", FAST),
 ]
 
 

@@ -17,8 +17,8 @@ from fastreid_ext.engine import train
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.manifest import GeneratedImage, GeneratedSet, sha256_of, write_identity, write_set
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-RECIPE = CONFIGS / "Base-classification-pretrain.yml"
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPE = REPOSITORY / "projects/DiffusionReID/configs/Base-classification-pretrain.yml"
 TINY = {
     "SEED": 7,
     "MODEL.DEVICE": "cpu",

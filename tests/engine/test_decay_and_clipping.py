@@ -83,9 +83,13 @@ def test_a_network_that_exempts_nothing_is_decayed_as_before():
 @pytest.mark.parametrize(
     ("file", "of_weights", "of_the_rest"),
     [
-        ("Base-DAPG-stage1.yml", 1e-4, 1e-4),  # as MoCo
-        ("Base-SimCLR.yml", 1e-4, 0.0),  # as SimCLR
-        ("Base-classification-pretrain.yml", 0.05, 0.0),  # as ConvNeXt
+        ("../projects/DAPG/configs/Base-DAPG-stage1.yml", 1e-4, 1e-4),  # as MoCo
+        ("../projects/SimCLR/configs/Base-SimCLR.yml", 1e-4, 0.0),  # as SimCLR
+        (
+            "../projects/DiffusionReID/configs/Base-classification-pretrain.yml",
+            0.05,
+            0.0,
+        ),  # as ConvNeXt
         ("Base-bagtricks.yml", 5e-4, 5e-4),  # as fastreid
     ],
 )

@@ -16,7 +16,7 @@ from fastreid_ext.engine.schedule import (
 
 from .tiny import overrides
 
-RECIPE = Path(__file__).resolve().parents[2] / "configs" / "Base-BDB.yml"
+RECIPE = Path(__file__).resolve().parents[2] / "projects/BDB/configs/Base-BDB.yml"
 ONCE = {"DATALOADER__SAMPLER_TRAIN": "OncePerIdentitySampler"}
 STAIRS = {"SOLVER__SCHED": "StairWarmupLR", "SOLVER__WARMUP_ITERS": 0}
 

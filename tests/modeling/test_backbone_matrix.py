@@ -4,7 +4,6 @@ The column of ResNet 50x is in tests/test_configs.py, as it is what the recipes 
 """
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,9 +16,9 @@ from fastreid_ext.config.backbone_facts import FACTS
 from fastreid_ext.config.backbone_matrix import BASELINES, MATRIX, NOTES, RESNET_50, matrix_table
 from fastreid_ext.modeling.backbones import swin, vit
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-FILES = {name: CONFIGS / f"Base-{name}.yml" for name in BASELINES}
-FILES["BoT"] = CONFIGS / "Base-bagtricks.yml"
+from .recipes import base_recipe
+
+FILES = {name: base_recipe("bagtricks" if name == "BoT" else name) for name in BASELINES}
 # The command line of one member of each group: name and DEPTH, nothing else.
 LINES = {
     "ResNet 18x, 34x": ("build_resnet_backbone", "18x"),

@@ -1,7 +1,5 @@
 """A checkpoint of pre-training by classification starts every baseline, whole."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from fastreid.modeling import build_model
@@ -9,7 +7,8 @@ from fastreid.modeling import build_model
 from fastreid_ext.config import load_config
 from fastreid_ext.modeling.backbones.build import build_backbone
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+from .recipes import base_recipe
+
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "4"]
 SWIN = ["MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.BACKBONE.DEPTH", "tiny"]
 BACKBONES = {"resnet50": [], "swin": SWIN}
@@ -20,7 +19,7 @@ def pretrained(request, tmp_path_factory):
     """Return the keys of the backbone, a checkpoint file, and its tensors."""
     keys = BACKBONES[request.param]
     torch.manual_seed(1)
-    model = build_model(load_config(CONFIGS / "Base-classification-pretrain.yml", [*CPU, *keys]))
+    model = build_model(load_config(base_recipe("classification-pretrain"), [*CPU, *keys]))
     with torch.no_grad():
         for value in model.parameters():
             value.add_(0.01)
@@ -33,7 +32,7 @@ def pretrained(request, tmp_path_factory):
 def test_every_tensor_of_the_backbone_comes_along(pretrained, load, baseline):
     keys, path, weights = pretrained
     off = ["MODEL.BACKBONE.PRETRAIN", "False"]
-    cfg = load_config(CONFIGS / f"Base-{baseline}.yml", [*CPU, *keys, *off])
+    cfg = load_config(base_recipe(baseline), [*CPU, *keys, *off])
     backbone = build_backbone(cfg)
     report = load(backbone, path)
     assert (report.family, report.matching.share) == ("fastreid", 1.0)
@@ -48,7 +47,7 @@ def test_every_tensor_of_the_backbone_comes_along(pretrained, load, baseline):
 def test_through_the_configuration_into_the_branches_of_mgn(pretrained):
     keys, path, weights = pretrained
     given = [*CPU, *keys, "MODEL.BACKBONE.PRETRAIN_PATH", str(path)]
-    model = build_model(load_config(CONFIGS / "Base-MGN.yml", given))
+    model = build_model(load_config(base_recipe("MGN"), given))
     name = "layers.3.blocks.1.mlp.fc2.weight" if keys else "layer4.2.conv3.weight"
     last = weights[f"backbone.{name}"]
     for branch in (model.b1, model.b2, model.b3):

@@ -1,7 +1,5 @@
 """A checkpoint of contrastive pre-training starts every baseline: the query encoder, all of it."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from fastreid.modeling import build_model
@@ -9,7 +7,8 @@ from fastreid.modeling import build_model
 from fastreid_ext.config import load_config
 from fastreid_ext.modeling.backbones.build import build_backbone
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+from .recipes import base_recipe
+
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "4"]
 
 
@@ -18,7 +17,7 @@ def pretrained(request, tmp_path_factory):
     """Return a checkpoint file, with query and key encoder apart, and its tensors."""
     keys = ["MODEL.HEADS.PROJECTION.HIDDEN_DIM", "8"]
     keys += ["MODEL.CONTRAST.QUEUE", "200"] if request.param == "DAPG-stage1" else []
-    cfg = load_config(CONFIGS / f"Base-{request.param}.yml", [*CPU, *keys])
+    cfg = load_config(base_recipe(request.param), [*CPU, *keys])
     torch.manual_seed(1)
     model = build_model(cfg)
     with torch.no_grad():
@@ -33,7 +32,7 @@ def pretrained(request, tmp_path_factory):
 @pytest.mark.parametrize("baseline", ["bagtricks", "AGW", "SBS", "BDB", "MGN"])
 def test_every_tensor_of_the_backbone_is_the_query_encoders(pretrained, load, baseline):
     path, weights = pretrained
-    cfg = load_config(CONFIGS / f"Base-{baseline}.yml", [*CPU, "MODEL.BACKBONE.PRETRAIN", "False"])
+    cfg = load_config(base_recipe(baseline), [*CPU, "MODEL.BACKBONE.PRETRAIN", "False"])
     backbone = build_backbone(cfg)
     report = load(backbone, path)
     assert (report.family, report.matching.share) == ("fastreid", 1.0)
@@ -50,7 +49,7 @@ def test_every_tensor_of_the_backbone_is_the_query_encoders(pretrained, load, ba
 def test_through_the_configuration_into_the_branches_of_mgn(pretrained):
     path, weights = pretrained
     keys = ["MODEL.BACKBONE.PRETRAIN_PATH", str(path)]
-    model = build_model(load_config(CONFIGS / "Base-MGN.yml", [*CPU, *keys]))
+    model = build_model(load_config(base_recipe("MGN"), [*CPU, *keys]))
     last = "layer4.2.conv3.weight"
     for branch in (model.b1, model.b2, model.b3):
         assert torch.equal(branch[1][2].conv3.weight, weights[f"backbone.{last}"])

@@ -1,7 +1,5 @@
 """Mixed and smoothed targets of pre-training by classification, against timm's numbers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,8 +14,10 @@ from fastreid_ext.config import load_config
 from fastreid_ext.data.transforms.batch_mixing import Mixture, mixed_images
 from fastreid_ext.modeling.meta_arch import add_view_losses
 
+from .recipes import base_recipe
+
 CLASSES, ROWS, SMOOTHING = 7, 6, 0.1
-RECIPE = Path(__file__).resolve().parents[2] / "configs" / "Base-classification-pretrain.yml"
+RECIPE = base_recipe("classification-pretrain")
 TARGETS = torch.tensor([0, 3, 3, 6, 2, 1])
 FLIPPED = tuple(range(ROWS))[::-1]  # timm mixes each row with that from the other end
 SHARED = 0.1 * (CLASSES - 1) / CLASSES  # what timm's 0.1 is for fastreid

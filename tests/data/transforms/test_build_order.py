@@ -51,7 +51,8 @@ def named(steps):
 
 
 @pytest.mark.parametrize(
-    "file", ["", "configs/Base-AGW.yml", "configs/Base-SBS.yml", "configs/Base-BDB.yml"]
+    "file",
+    ["", "configs/Base-AGW.yml", "configs/Base-SBS.yml", "projects/BDB/configs/Base-BDB.yml"],
 )
 def test_images_of_existing_recipes_are_fastreids_bit_by_bit(file, picture):
     slow = ["INPUT.FAST_PATH.ENABLED", False]
