@@ -83,7 +83,7 @@ ROWS: list[Row] = [
     Row("SOLVER.PARAM_GROUPS", ANYTHING),
     Row("SOLVER.EMA.DECAY", Range(0, 1, is_below=True, hint="0.9999 is usual")),
     Row("SOLVER.AMP.ENABLED", ANYTHING),
-    Row("SOLVER.AMP.DTYPE", Names(("float16", "bfloat16")), is_on("SOLVER.AMP")),
+    Row("SOLVER.AMP.DTYPE", Names(("float16", "bfloat16"), may_be_empty=True), is_on("SOLVER.AMP")),
     Row("SOLVER.CLIP_GRADIENTS.ENABLED", ANYTHING),
     *rows_of(
         "SOLVER.CLIP_GRADIENTS",

@@ -32,8 +32,10 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     cfg.MODEL.FIND_UNUSED_PARAMETERS = False
 
     # Dtype of mixed precision (SOLVER.AMP.ENABLED), on any device: "float16" scales the loss, as
-    # fastreid does; "bfloat16" has the range of float32 and needs no scaling, but 3 digits less.
-    cfg.SOLVER.AMP.DTYPE = "float16"
+    # fastreid does; "bfloat16" has the range of float32 and needs no scaling, but has 3 bits less;
+    # "" = float16 on a GPU and bfloat16 on the CPU, where float16 is many times slower; filled in
+    # when the file is loaded.
+    cfg.SOLVER.AMP.DTYPE = ""
     # Iterations between two lines on the console and in metrics.json (fastreid fixes 200).
     cfg.SOLVER.LOG_PERIOD = 20
     # Number of first steps after which the sentinel asks whether gradients exist and parameters

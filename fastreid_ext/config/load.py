@@ -11,6 +11,7 @@ from fastreid.config import CfgNode, get_cfg
 
 from fastreid_ext.config.backbones import fill_in_backbone
 from fastreid_ext.config.data_settings import register_own_sets
+from fastreid_ext.config.mixed_precision import fill_in_amp_dtype
 from fastreid_ext.names import unknown_name
 
 # Pairs for whoever loads a checkpoint: it holds the backbone, so the file of pre-trained weights
@@ -61,6 +62,7 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
     """
     cfg, origin = _merged(config_file, overrides)
     fill_in_backbone(cfg)
+    fill_in_amp_dtype(cfg)
     for check in _checks:
         check(cfg, origin)
     register_own_sets(cfg)

@@ -10,6 +10,8 @@ from fastreid.config import CfgNode, get_cfg
 from fastreid_ext.engine.results import plain
 
 _FILLED_IN: dict[str, Callable[[CfgNode], bool]] = {
+    # Runs older than its default "" recorded "float16", also where nothing read it.
+    "SOLVER.AMP.DTYPE": lambda cfg: not cfg.SOLVER.AMP.ENABLED,
     "MODEL.HEADS.NUM_CLASSES": lambda cfg: cfg.MODEL.HEADS.NUM_CLASSES == 0,
     "SOLVER.WARMUP_ITERS": lambda cfg: cfg.SOLVER.WARMUP_EPOCHS > 0,
 }
@@ -44,7 +46,7 @@ def changed_keys(before: Mapping[str, Any], now: CfgNode) -> list[ChangedKey]:
 
     A key that the kept configuration lacks is younger than it and had its default's effect; a key
     that exists no more is left out. So are the number of classes and the iterations of warm-up
-    where ``now`` leaves them to the training data.
+    where ``now`` leaves them to the training data, and the dtype of mixed precision without that.
 
     Args:
         before: kept configuration as dictionaries and lists, see :func:`results.plain`.

@@ -14,6 +14,7 @@ precision); a test holds the two equal bit by bit. Different from them:
   a stream of its own without waiting for the forward pass.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -26,14 +27,17 @@ from fastreid.utils.events import get_event_storage
 from fastreid.utils.params import ContiguousParams
 from torch import nn
 
+from fastreid_ext.config.mixed_precision import amp_dtype
 from fastreid_ext.engine.hooks import what_is_wrong
 from fastreid_ext.engine.non_finite import NonFiniteLossPolicy, is_finite
 from fastreid_ext.engine.step_errors import explained
 
+logger = logging.getLogger(__name__)
+
 
 def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
     """Return the dtype of ``SOLVER.AMP``, None without mixed precision."""
-    return getattr(torch, cfg.SOLVER.AMP.DTYPE) if cfg.SOLVER.AMP.ENABLED else None
+    return getattr(torch, amp_dtype(cfg)) if cfg.SOLVER.AMP.ENABLED else None
 
 
 class TrainingStep:
@@ -74,6 +78,10 @@ class TrainingStep:
         # Range of float16 is too small for unscaled gradients; bfloat16 has that of float32.
         needs_scaling = autocast_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device_type) if needs_scaling else None
+        if autocast_dtype is not None:
+            name = str(autocast_dtype).removeprefix("torch.")
+            scaling = "with" if needs_scaling else "without"
+            logger.info("mixed precision: autocast to %s, %s loss scaling", name, scaling)
         self.non_finite = NonFiniteLossPolicy(model, max_skipped)
         self.iteration = 0
         self._batches: Iterator[dict[str, Any]] | None = None

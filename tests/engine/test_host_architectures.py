@@ -77,7 +77,8 @@ class ScaledTrainer(Trainer):
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_the_loss_scale_is_in_the_checkpoint(make_cfg, epochs):
-    cfg = make_cfg(**ONE | {"SOLVER__MAX_EPOCH": epochs, "SOLVER__AMP__ENABLED": True})
+    precision = {"SOLVER__AMP__ENABLED": True, "SOLVER__AMP__DTYPE": "float16"}
+    cfg = make_cfg(**ONE | precision | {"SOLVER__MAX_EPOCH": epochs})
     trainer = ScaledTrainer(prepare_run(cfg))
     trainer.resume_or_load(False)
     trainer.train()

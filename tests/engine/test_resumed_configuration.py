@@ -71,6 +71,15 @@ def test_what_the_data_fill_in_is_no_difference(make_cfg):
     assert changed_keys(recorded, make_cfg(SOLVER__WARMUP_EPOCHS=1)) == []
 
 
+def test_dtype_of_mixed_precision_is_a_difference_only_with_it(make_cfg):
+    recorded = plain(make_cfg())
+    recorded["SOLVER"]["AMP"]["DTYPE"] = "float16"  # the default of older runs
+    assert changed_keys(recorded, make_cfg()) == []
+    recorded["SOLVER"]["AMP"]["ENABLED"] = True
+    with pytest.raises(ValueError, match=r"SOLVER.AMP.DTYPE: was 'float16', is 'bfloat16'"):
+        refuse_changed_keys(recorded, make_cfg(SOLVER__AMP__ENABLED=True))
+
+
 def test_a_checkpoint_without_configuration_is_resumed_with_one_warning(make_cfg, caplog):
     cfg = make_cfg(SOLVER__BASE_LR=0.5)
     assert resumed_configuration(None, cfg) is cfg

@@ -1,9 +1,11 @@
 """Our step equals fastreid's, bit by bit."""
 
 import copy
+import logging
 
 import pytest
 import torch
+from fastreid.config import get_cfg
 from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.modeling.meta_arch import build_model
 from fastreid.solver import build_optimizer
@@ -56,6 +58,36 @@ def test_mixed_precision_lowers_the_loss_and_scales_only_float16(tiny_model, nam
             run()
     losses = [value for value, _ in storage.history("total_loss").values()]
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "expected"),
+    [
+        ("cpu", "", "bfloat16"),
+        ("cpu", "float16", "float16"),
+        ("cuda:1", "", "float16"),
+        ("cuda", "bfloat16", "bfloat16"),
+    ],
+)
+def test_dtype_of_mixed_precision_is_that_of_the_device_unless_it_is_set(device, given, expected):
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.DEVICE", device, "SOLVER.AMP.DTYPE", given])
+    assert autocast_dtype(cfg) is None
+    cfg.SOLVER.AMP.ENABLED = True
+    assert autocast_dtype(cfg) == getattr(torch, expected)
+
+
+@pytest.mark.parametrize(("given", "scaling"), [({}, "without"), ({"DTYPE": "float16"}, "with")])
+def test_dtype_of_mixed_precision_is_recorded_and_logged(make_cfg, caplog, given, scaling):
+    caplog.set_level(logging.INFO)
+    keys = {f"SOLVER__AMP__{key}": value for key, value in given.items()}
+    cfg = make_cfg(MODEL__HEADS__NUM_CLASSES=8, SOLVER__AMP__ENABLED=True, **keys)
+    expected = given.get("DTYPE", "bfloat16")
+    assert cfg.SOLVER.AMP.DTYPE == expected
+    model = build_model(cfg)
+    parts = (model, batches(1), *build_optimizer(cfg, model))
+    TrainingStep(*parts, autocast_dtype=autocast_dtype(cfg), max_skipped=0)
+    assert f"mixed precision: autocast to {expected}, {scaling} loss scaling" in caplog.text
 
 
 def test_full_precision_has_no_dtype_and_no_scaler(tiny_model):
