@@ -12,9 +12,9 @@ import numpy as np
 
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
-from fastreid_ext.data.corrupted import test_images
 from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.engine.inspection import expect_data_set
+from fastreid_ext.evaluation.corruption.corrupted_images import test_images
 from fastreid_ext.evaluation.pictures.corruption_sheet import draw_corruption_sheet
 from fastreid_ext.evaluation.pictures.png import expect_png
 

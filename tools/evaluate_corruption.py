@@ -20,7 +20,6 @@ import argparse
 from pathlib import Path
 
 from fastreid_ext.command_line import short_errors, show_loading
-from fastreid_ext.data.corruption_index import SIDES
 from fastreid_ext.engine.corruption_run import USUAL_DRAWS, CorruptionRun, evaluate_corruption
 from fastreid_ext.engine.inspection import (
     checkpoint_and_test_set,
@@ -29,6 +28,7 @@ from fastreid_ext.engine.inspection import (
     shard,
 )
 from fastreid_ext.engine.launch import use_device
+from fastreid_ext.evaluation.corruption.index import SIDES
 from fastreid_ext.ranks import read_ranks
 
 

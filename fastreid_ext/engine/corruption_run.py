@@ -17,9 +17,6 @@ from typing import Any
 from fastreid.config import CfgNode
 
 from fastreid_ext.atomic import atomic_write_text, expect_writable
-from fastreid_ext.data.corrupted import TestImages, pixel_probe, test_images
-from fastreid_ext.data.corruption_file import pixel_versions, read_index, write_index
-from fastreid_ext.data.corruption_index import CorruptionIndex, Side, draw_index
 from fastreid_ext.engine.results import commit, plain, versions
 from fastreid_ext.engine.run import load_model
 from fastreid_ext.evaluation.corruption.baseline import (
@@ -28,6 +25,9 @@ from fastreid_ext.evaluation.corruption.baseline import (
     RESULT_FILE,
     read_baseline,
 )
+from fastreid_ext.evaluation.corruption.corrupted_images import TestImages, pixel_probe, test_images
+from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side, draw_index
+from fastreid_ext.evaluation.corruption.index_file import pixel_versions, read_index, write_index
 from fastreid_ext.evaluation.corruption.measure import CorruptionEvaluation
 from fastreid_ext.evaluation.corruption.pixels import compare_pixels
 from fastreid_ext.evaluation.corruption.results import CorruptionResults

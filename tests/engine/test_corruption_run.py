@@ -9,11 +9,11 @@ import pytest
 
 from fastreid_ext.config import load_config
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
-from fastreid_ext.data.corrupted import test_images
-from fastreid_ext.data.corruption_file import read_index, write_index
-from fastreid_ext.data.corruption_index import draw_index
 from fastreid_ext.engine import corruption_run
 from fastreid_ext.engine.run import train
+from fastreid_ext.evaluation.corruption.corrupted_images import test_images
+from fastreid_ext.evaluation.corruption.index import draw_index
+from fastreid_ext.evaluation.corruption.index_file import read_index, write_index
 
 from .tiny import overrides
 

@@ -29,9 +29,14 @@ from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.corruptions.cpu.corrupt import SEVERITIES
-from fastreid_ext.data.corrupted import Part, TestImages, corrupted_batches, pixel_probe
-from fastreid_ext.data.corruption_index import CorruptionIndex, Side
 from fastreid_ext.data.loaders import Batch
+from fastreid_ext.evaluation.corruption.corrupted_images import (
+    Part,
+    TestImages,
+    corrupted_batches,
+    pixel_probe,
+)
+from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.evaluation.features import extract_features
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.data.corruption_file import pixel_versions
-from fastreid_ext.data.corruption_index import CorruptionIndex
+from fastreid_ext.evaluation.corruption.index import CorruptionIndex
+from fastreid_ext.evaluation.corruption.index_file import pixel_versions
 
 logger = logging.getLogger(__name__)
 

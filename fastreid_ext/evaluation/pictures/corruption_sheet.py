@@ -9,7 +9,7 @@ import numpy as np
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES, enlarged
 from fastreid_ext.corruptions.cpu.corrupt import SEVERITIES
 from fastreid_ext.corruptions.record import Corruption
-from fastreid_ext.data.corrupted import corrupted_pixels
+from fastreid_ext.evaluation.corruption.corrupted_images import corrupted_pixels
 from fastreid_ext.evaluation.pictures.png import save_pixels
 from fastreid_ext.evaluation.pictures.tiles import GAP, Pixels, blank, joined, page, text
 

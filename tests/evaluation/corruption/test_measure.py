@@ -13,8 +13,8 @@ from torch import nn
 
 from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
-from fastreid_ext.data.corrupted import Part, test_images
-from fastreid_ext.data.corruption_index import draw_index
+from fastreid_ext.evaluation.corruption.corrupted_images import Part, test_images
+from fastreid_ext.evaluation.corruption.index import draw_index
 from fastreid_ext.evaluation.corruption.measure import CorruptionEvaluation
 from fastreid_ext.evaluation.corruption.pixels import compare_pixels, pixels_file
 from fastreid_ext.evaluation.corruption.results import CorruptionResults

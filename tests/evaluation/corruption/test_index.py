@@ -12,12 +12,10 @@ from PIL import Image
 from scipy.stats import chisquare
 
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
-from fastreid_ext.data.corrupted import (
-    test_images,
-)
-from fastreid_ext.data.corruption_file import read_index, write_index
-from fastreid_ext.data.corruption_index import draw_corruption, draw_index
-from fastreid_ext.data.image_fingerprints import fingerprint
+from fastreid_ext.evaluation.corruption.corrupted_images import test_images
+from fastreid_ext.evaluation.corruption.image_fingerprints import fingerprint
+from fastreid_ext.evaluation.corruption.index import draw_corruption, draw_index
+from fastreid_ext.evaluation.corruption.index_file import read_index, write_index
 
 from .conftest import small_config, write_image
 

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from fastreid_ext.corruptions.cpu import corrupt, enlarged
-from fastreid_ext.data.corrupted import (
+from fastreid_ext.data.dataset import PersonDataset, read_rgb
+from fastreid_ext.data.transforms import build_transforms
+from fastreid_ext.evaluation.corruption.corrupted_images import (
     CorruptedImages,
     Part,
     corrupted_batches,
@@ -15,9 +17,7 @@ from fastreid_ext.data.corrupted import (
     pixel_hash,
     test_images,
 )
-from fastreid_ext.data.corruption_index import draw_index
-from fastreid_ext.data.dataset import PersonDataset, read_rgb
-from fastreid_ext.data.transforms import build_transforms
+from fastreid_ext.evaluation.corruption.index import draw_index
 
 SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
 

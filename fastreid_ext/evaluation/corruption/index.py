@@ -8,7 +8,7 @@ shared by all cells, so that cells differ by the corruption and not by chance.
 A draw is a hash of (seed of the index, data set, path below the data sets' folder, draw). It does
 not depend on other images, on the machine, or on where the data lie. Pixels are those of
 ``corrupt(image, name, severity, RandomState(seed), faithful=True)``, see
-:mod:`fastreid_ext.data.corrupted`; the file is that of :mod:`fastreid_ext.data.corruption_file`.
+:mod:`.corrupted_images`; the file is that of :mod:`.index_file`.
 
 Letters: N images, K draws.
 
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 from fastreid_ext.corruptions.cpu.corrupt import SEVERITIES
 from fastreid_ext.corruptions.record import Corruption
-from fastreid_ext.data.image_fingerprints import fingerprints
+from fastreid_ext.evaluation.corruption.image_fingerprints import fingerprints
 
 Side = Literal["query", "gallery", "both"]
 SIDES: tuple[Side, ...] = get_args(Side)

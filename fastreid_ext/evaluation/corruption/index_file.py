@@ -1,4 +1,4 @@
-"""The file of a :class:`~fastreid_ext.data.corruption_index.CorruptionIndex`.
+"""The file of a :class:`~fastreid_ext.evaluation.corruption.index.CorruptionIndex`.
 
 A line of JSON (``HEADER_KEYS``), then a line of JSON for each image, sorted; gzipped if its name
 ends in ``.gz``. Equal arguments and versions give equal bytes. ``rows_sha256`` depends on no
@@ -20,7 +20,7 @@ from fastreid_ext.atomic import atomic_write_bytes
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 from fastreid_ext.corruptions.cpu.corrupt import SEVERITIES
 from fastreid_ext.corruptions.record import Corruption
-from fastreid_ext.data.corruption_index import CorruptionIndex, corruption_arrays
+from fastreid_ext.evaluation.corruption.index import CorruptionIndex, corruption_arrays
 
 FORMAT = "fastreid_ext corruption index 1"
 HEADER_KEYS = (
