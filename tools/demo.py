@@ -20,11 +20,11 @@ from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.engine import load_model, train
 from fastreid_ext.engine.results import commit, versions
+from fastreid_ext.evaluation.baselines import chance, colour_histograms
 from fastreid_ext.evaluation.features import TestFeatures, extract_features
 from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
 from fastreid_ext.evaluation.pictures.training import plot_training
 from fastreid_ext.evaluation.ranking import RankMetrics, column_title
-from fastreid_ext.evaluation.reference_points import chance, colour_histograms
 from fastreid_ext.rendered.difficulty import DIFFICULTIES
 from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.writer import render_domain

@@ -8,7 +8,7 @@ from fastreid_ext.checks.conditions import is_any_of
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
 from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
-from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, PAIR_LOSSES
+from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, PAIR_LOSSES
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
 OF_PERSONS = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY)
@@ -52,7 +52,7 @@ def dataloader_problems(cfg: CfgNode) -> list[str]:
 def _pairs(cfg: CfgNode) -> list[str]:
     """Return why no batch could hold a pair that a loss compares: the loss would stay constant.
 
-    Samplers of single images are judged with the data, by ``data.feasibility``.
+    Samplers of single images are judged with the data, by ``data.sampler_checks``.
     """
     losses = [name for name in cfg.MODEL.LOSSES.NAME if name in PAIR_LOSSES]
     has_views = cfg.INPUT.VIEWS.RECIPE and cfg.MODEL.LOSSES.VIEWS == "all"

@@ -15,12 +15,12 @@ from PIL import Image
 
 from fastreid_ext.data.dataset import PersonDataset, read_rgb
 from fastreid_ext.data.decode import read_pixels
-from fastreid_ext.data.feasibility import IDENTITY_SAMPLERS, batch_problems
 from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
 from fastreid_ext.data.loaders import BatchStep, PersonLoader, TrainLoader
 from fastreid_ext.data.mixing import MixedBatches
 from fastreid_ext.data.packed import PackedImages
 from fastreid_ext.data.packing import packed_images
+from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, batch_problems
 from fastreid_ext.data.samplers import ChosenImages, ResumableSampler, Stream, named_stream
 from fastreid_ext.data.sources import (
     TrainingItems,

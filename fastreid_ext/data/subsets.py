@@ -35,8 +35,8 @@ from pathlib import Path
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.config.data_settings import SubsetSetting, parse_subset
-from fastreid_ext.data.foreign_lists import foreign_choice
-from fastreid_ext.data.hashed_order import hashed_order
+from fastreid_ext.data.hash_shuffle import hash_shuffle
+from fastreid_ext.data.published_splits import foreign_choice
 from fastreid_ext.data.samplers import Item
 from fastreid_ext.data.text_lines import read_text
 
@@ -104,7 +104,7 @@ def draw_subset(setting: SubsetSetting, data_set: str, named: dict[str, Item]) -
     key = (setting.seed, setting.kind, data_set)
     if setting.kind == "few_shot":
         shares = (
-            hashed_order(own, *key)[: max(1, round(Fraction(len(own) * setting.percent, 100)))]
+            hash_shuffle(own, *key)[: max(1, round(Fraction(len(own) * setting.percent, 100)))]
             for own in persons.values()
         )
         return sorted(name for share in shares for name in share)
@@ -112,7 +112,7 @@ def draw_subset(setting: SubsetSetting, data_set: str, named: dict[str, Item]) -
     first_images = {min(own): own for own in persons.values()}
     count = max(1, len(persons) * setting.percent // 100)
     return sorted(
-        n for first in hashed_order(first_images, *key)[:count] for n in first_images[first]
+        n for first in hash_shuffle(first_images, *key)[:count] for n in first_images[first]
     )
 
 

@@ -25,6 +25,7 @@ from fastreid_ext.data.build import build_test_loader, build_train_loader
 from fastreid_ext.engine.averaging import AveragedWeights
 from fastreid_ext.engine.buffers import SharedBuffers
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
+from fastreid_ext.engine.evaluation_loop import evaluate_test_sets
 from fastreid_ext.engine.hooks import (
     LearningSentinel,
     PeriodicCheckpoints,
@@ -47,7 +48,6 @@ from fastreid_ext.engine.schedule import (
 )
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
-from fastreid_ext.engine.test_sets import evaluate_test_sets
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
 from fastreid_ext.processes import meet

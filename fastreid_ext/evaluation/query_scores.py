@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.evaluation.distances import Products
-from fastreid_ext.evaluation.rank_counts import score_rows
 from fastreid_ext.evaluation.rank_labels import RankLabels, SamePerson
-from fastreid_ext.evaluation.rank_tensors import score_tensors
+from fastreid_ext.evaluation.ranking_numba import score_rows
+from fastreid_ext.evaluation.ranking_torch import score_tensors
 from fastreid_ext.evaluation.row_threads import RowThreads
 
 MAX_RANK = 50

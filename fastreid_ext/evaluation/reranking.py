@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fastreid_ext.evaluation.distances import DistanceChunks, Metric
-from fastreid_ext.evaluation.nearest import Nearest, nearest
+from fastreid_ext.evaluation.knn import Nearest, nearest
 from fastreid_ext.evaluation.reciprocal_sets import (
     Members,
     Overlaps,

@@ -7,8 +7,8 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 
 import fastreid_ext  # noqa: F401
-from fastreid_ext.data.foreign_lists import foreign_choice
 from fastreid_ext.data.item_arrays import ItemArrays
+from fastreid_ext.data.published_splits import foreign_choice
 from fastreid_ext.identity_numbers import LARGEST, number_problem
 from fastreid_ext.manifest import GeneratedSet, read_set, write_identity, write_set
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fastreid_ext.config.data_settings import SubsetSetting, parse_subset
 from fastreid_ext.data import subsets
 from fastreid_ext.data.build import build_train_loader
-from fastreid_ext.data.hashed_order import hashed_order
+from fastreid_ext.data.hash_shuffle import hash_shuffle
 from fastreid_ext.data.preflight import preflight
 from fastreid_ext.data.sources import training_items
 from fastreid_ext.data.subsets import FORMAT, HEADER_KEYS, draw_subset, named_items, write_subset
@@ -118,7 +118,7 @@ def test_every_image_is_equally_likely():
 def test_order_is_that_of_the_hash():
     """Fixed for good: a list drawn elsewhere, with another version of anything, is the same."""
     # for n in a b c d e; do echo "$(printf "0\nfew_shot\nSet\n$n" | sha256sum) $n"; done | sort
-    assert "".join(hashed_order("abcde", 0, "few_shot", "Set")) == "edcba"
+    assert "".join(hash_shuffle("abcde", 0, "few_shot", "Set")) == "edcba"
 
 
 def test_first_use_writes_the_list_and_the_next_reads_it(make_cfg, market, tmp_path, caplog):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from fastreid_ext.evaluation.baselines import chance, colour_histograms
 from fastreid_ext.evaluation.features import TestFeatures
 from fastreid_ext.evaluation.pictures.rank_lists import RIGHT, WRONG, draw_rank_lists
 from fastreid_ext.evaluation.pictures.tiles import GAP, TEXT_HEIGHT
 from fastreid_ext.evaluation.pictures.training import plot_training
-from fastreid_ext.evaluation.reference_points import chance, colour_histograms
 
 COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
 

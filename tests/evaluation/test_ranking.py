@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastreid_ext.evaluation import distances as chunked
-from fastreid_ext.evaluation import rank_counts
+from fastreid_ext.evaluation import ranking_numba
 from fastreid_ext.evaluation.ranking import column_title, rank_distances, rank_metrics
 
 from .ranking_problems import draw_problem, slow_scores
@@ -96,7 +96,7 @@ def test_searching_and_comparing_count_the_same():
         positives = np.sort(rng.choice(300, 12, replace=False))
         positives = positives[np.argsort(row[positives], kind="stable")]
         rank_of = np.argsort(np.argsort(row, kind="stable")) + 1
-        for count in (rank_counts._ranks_by_search, rank_counts._ranks_by_comparison):
+        for count in (ranking_numba._ranks_by_search, ranking_numba._ranks_by_comparison):
             np.testing.assert_array_equal(count(row, row[positives], positives), rank_of[positives])
 
 

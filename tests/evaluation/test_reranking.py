@@ -5,9 +5,9 @@ from fastreid.evaluation.rerank import re_ranking
 from fastreid.utils.compute_dist import build_dist, compute_jaccard_distance
 from torch.nn import functional as F
 
-from fastreid_ext.evaluation import nearest as nearest_module
+from fastreid_ext.evaluation import knn as nearest_module
 from fastreid_ext.evaluation import reciprocal_sets
-from fastreid_ext.evaluation.nearest import nearest, nearest_where_they_are
+from fastreid_ext.evaluation.knn import nearest, nearest_where_they_are
 from fastreid_ext.evaluation.reranking import reranked_distances
 
 from .ranking_problems import draw_problem

@@ -5,13 +5,13 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.data.csv_dataset import read_person_rows
 from fastreid_ext.data.datasets.generated_persons import locate_set
-from fastreid_ext.data.person_rows import read_person_rows
 
 
 @DATASET_REGISTRY.register()
 class PersonTable(ImageDataset):
-    """The images of ``DATASETS.TABLE``; see :mod:`fastreid_ext.data.person_rows` for its columns.
+    """The images of ``DATASETS.TABLE``; see :mod:`fastreid_ext.data.csv_dataset` for its columns.
 
     Args:
         root: folder below which a relative ``table`` that does not exist as it stands is looked

@@ -34,7 +34,7 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.datasets.small_sets import READERS, Image, SmallSet
 from fastreid_ext.data.datasets.split_files import grid_partition, listed_test
-from fastreid_ext.data.hashed_order import hashed_order
+from fastreid_ext.data.hash_shuffle import hash_shuffle
 from fastreid_ext.data.protocols import TEN_SPLITS, ten_splits
 
 
@@ -63,7 +63,7 @@ def split_of(
 def _test_persons(small: SmallSet, name: str, number: int, persons: list[int]) -> set[int]:
     if name == "GRID" and (training := grid_partition(small.folder, number)) is not None:
         return set(persons) - training
-    order = hashed_order(map(str, persons), name, "split", number)
+    order = hash_shuffle(map(str, persons), name, "split", number)
     return set(map(int, order[: len(persons) - len(persons) // 2]))
 
 
@@ -80,7 +80,7 @@ def _of_persons(
 
 def _two_of(images: list[Image], pid: int, number: int) -> tuple[Image, Image]:
     own = {os.path.basename(image[0]): image for image in images if image[1] == pid}
-    first, second = hashed_order(own, "iLIDS", "images", number)[:2]
+    first, second = hash_shuffle(own, "iLIDS", "images", number)[:2]
     return own[first], own[second]
 
 

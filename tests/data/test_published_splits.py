@@ -79,7 +79,7 @@ def test_name_of_two_images_is_refused(make_cfg, tmp_path):
 
 
 def test_persons_that_fastreid_renumbers_cannot_be_listed(tmp_path):
-    from fastreid_ext.data.foreign_lists import foreign_choice
+    from fastreid_ext.data.published_splits import foreign_choice
 
     (tmp_path / "ids.txt").write_text("3\n")
     named = {"cuhk03/a.png": ("/x/cuhk03/a.png", "cuhk03_3", "cuhk03_0")}

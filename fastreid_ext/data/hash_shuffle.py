@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 
 
-def hashed_order(names: Iterable[str], *key: str | int) -> list[str]:
+def hash_shuffle(names: Iterable[str], *key: str | int) -> list[str]:
     """Return ``names`` in the order of the SHA-256 of (``key``, name).
 
     A name's place does not depend on the order in which the names come, and two names keep their

@@ -7,8 +7,8 @@ import torch
 from fastreid_ext.evaluation.distances import DistanceChunks
 from fastreid_ext.evaluation.query_scores import score_chunks, score_where_they_are
 from fastreid_ext.evaluation.rank_labels import RankLabels, SamePerson
-from fastreid_ext.evaluation.rank_tensors import ordered_keys
 from fastreid_ext.evaluation.ranking import rank_metrics
+from fastreid_ext.evaluation.ranking_torch import ordered_keys
 
 from .ranking_problems import draw_problem
 

@@ -5,7 +5,7 @@ import signal
 import pytest
 from fastreid.data import samplers as host
 
-from fastreid_ext.data.feasibility import batch_problems
+from fastreid_ext.data.sampler_checks import batch_problems
 
 
 def problems(counts, sampler="NaiveIdentitySampler", batch_size=8, instances=2, world_size=1):

@@ -1,4 +1,4 @@
-from fastreid_ext.engine.test_sets import results_table
+from fastreid_ext.engine.evaluation_loop import results_table
 
 
 def test_the_table_names_the_rule_of_each_map():

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_ext.evaluation.rank_tensors import ordered_keys
+from fastreid_ext.evaluation.ranking_torch import ordered_keys
 from fastreid_ext.evaluation.row_threads import RowThreads
 
 _BLOCK_SIDE = 2048  # of a block of distances on the CPU: 16 MiB

@@ -1,6 +1,6 @@
 """Ranks of the positives of a query, counted with tensor operations; see :mod:`ranking`.
 
-The same numbers as :mod:`rank_counts`, ties included, for distances that are on a GPU and stay
+The same numbers as :mod:`.ranking_numba`, ties included, for distances that are on a GPU and stay
 there. Works on the CPU too, slower.
 
 Letters: R rows (queries) of one chunk, G gallery images, M most gallery images of one person, which
