@@ -206,6 +206,33 @@ def build_backbones_with(builder: Callable[[Any], torch.nn.Module]) -> None:
             module.build_backbone = builder
 
 
+def build_teachers_without_pretraining() -> None:
+    """Build Distiller's teachers without the pre-trained weights their ``config.yaml`` names.
+
+    ``KD.MODEL_WEIGHTS`` replaces them all, and the file need not exist any more.
+    """
+    from fastreid.modeling.meta_arch import distiller
+
+    original = distiller.get_cfg  # used for teachers only
+    if _already(original):
+        return
+
+    @functools.wraps(original)
+    def get_cfg() -> Any:
+        cfg = original()
+        # CfgNode.__setattr__ would make it a key, as in find_regnet_files.
+        cfg.__dict__["merge_from_file"] = functools.partial(_merge_without_pretraining, cfg)
+        return cfg
+
+    distiller.get_cfg = _mark(get_cfg)
+
+
+def _merge_without_pretraining(cfg: Any, *args: Any, **kwargs: Any) -> None:
+    del cfg.__dict__["merge_from_file"]
+    cfg.merge_from_file(*args, **kwargs)
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+
+
 def repair() -> None:
     """Everything that must happen after ``import fastreid`` and before a trainer is built."""
     keep_flat_gradients()
@@ -217,6 +244,7 @@ def repair() -> None:
     freeze_whole_names()
     clip_all_gradients_together()
     find_regnet_files()
+    build_teachers_without_pretraining()
     compute_losses_in_full_precision()
     compute_margins_in_full_precision()
     keep_scalars_on_the_device()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from fastreid.config import get_cfg
+from fastreid.modeling.meta_arch import build_model
 
 from fastreid_ext.engine import Trainer, train
 from fastreid_ext.engine.checkpoint import read_checkpoint
@@ -49,6 +50,27 @@ def test_distiller_learns_from_a_run_of_ours(make_cfg):
     assert sum(losses["loss_cls"][-6:]) < 0.9 * sum(losses["loss_cls"][:6])
     saved = read_checkpoint(Path(student.OUTPUT_DIR) / "model_final.pth")["model"]
     assert saved.keys() == weights.keys()  # the teacher is not in it
+
+
+def test_teachers_ask_for_no_file_of_their_start(make_cfg, tmp_path):
+    """The ImageNet file of the teacher's run may be gone: its checkpoint holds the backbone."""
+    teacher = make_cfg("teacher", MODEL__HEADS__NUM_CLASSES=8)
+    weights = build_model(teacher).state_dict()
+    torch.save({"model": weights}, tmp_path / "teacher.pth")
+    recorded = teacher.clone()
+    recorded.defrost()
+    recorded.MODEL.BACKBONE.PRETRAIN = True
+    recorded.MODEL.BACKBONE.PRETRAIN_PATH = "/gone.pth"
+    (tmp_path / "config.yaml").write_text(recorded.dump())
+    student = make_cfg(
+        "student",
+        MODEL__HEADS__NUM_CLASSES=8,
+        MODEL__META_ARCHITECTURE="Distiller",
+        KD__MODEL_CONFIG=[str(tmp_path / "config.yaml")] * 2,
+        KD__MODEL_WEIGHTS=[str(tmp_path / "teacher.pth")] * 2,
+    )
+    for kept in build_model(student).model_ts:
+        assert all(torch.equal(kept.state_dict()[name], weights[name]) for name in weights)
 
 
 def test_mocos_memory_fills_and_its_loss_falls(make_cfg):
