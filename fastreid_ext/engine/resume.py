@@ -8,6 +8,7 @@ The sampler's position needs no state: it follows from the iteration.
 """
 
 import dataclasses
+import hashlib
 import inspect
 import logging
 import random
@@ -18,6 +19,9 @@ import numpy as np
 import torch
 from fastreid.config import CfgNode
 from fastreid.utils import comm
+from torch.utils.data import Dataset
+
+from fastreid_ext.data.dataset import PersonDataset
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +87,19 @@ class RunIdentity:
     images_per_batch: int
     iterations_per_epoch: int
     training_data: str  # DATASETS.NAMES and SUBSET
+    labels: str = ""  # "48 images of 8 identities, <hash>", wherever they lie; "" = not known
 
     @classmethod
-    def of(cls, cfg: CfgNode, iterations_per_epoch: int) -> "RunIdentity":
-        """Describe the run of this process group."""
+    def of(
+        cls, cfg: CfgNode, iterations_per_epoch: int, dataset: Dataset | None = None
+    ) -> "RunIdentity":
+        """Describe the run of this process group.
+
+        Args:
+            cfg: configuration of the run.
+            iterations_per_epoch: number of training steps in an epoch.
+            dataset: training images, whose labels are described; None = not known.
+        """
         data = " ".join([*cfg.DATASETS.NAMES, cfg.DATASETS.SUBSET]).strip()
         return cls(
             cfg.SEED,
@@ -94,6 +107,7 @@ class RunIdentity:
             cfg.SOLVER.IMS_PER_BATCH,
             iterations_per_epoch,
             data,
+            _labels_of(dataset),
         )
 
     def warn_about_differences(self, checkpoint: Mapping[str, Any] | None) -> None:
@@ -109,3 +123,16 @@ class RunIdentity:
                     checkpoint.get(name),
                     now,
                 )
+
+
+def _labels_of(dataset: Dataset | None) -> str:
+    """Describe the labels of a ``PersonDataset``; return "" for a data set of another kind."""
+    if not isinstance(dataset, PersonDataset):
+        return ""
+    hashed = hashlib.sha256()
+    for codes, names in ((dataset.targets, dataset.pids), (dataset.camids, dataset.cams)):
+        hashed.update(np.ascontiguousarray(codes, dtype="<i8"))
+        for name in names:
+            hashed.update(f"{name}\n".encode("utf-8", "surrogateescape"))
+    digest = hashed.hexdigest()[:16]
+    return f"{len(dataset)} images of {dataset.num_classes} identities, {digest}"

@@ -18,13 +18,21 @@ from fastreid_ext.engine.checkpoint import TAG, read_checkpoint
 logger = logging.getLogger(__name__)
 
 # A name that ends with a dot is a whole section.
+# Paths of data: free as long as the images have the labels of before.
+DATA_PATHS = (
+    "DATASETS.ROOT",
+    "DATASETS.FOLDER",
+    "DATASETS.TABLE",
+    "DATASETS.SETS",
+    "DATASETS.GENERATED.ROOTS",
+)
 FREE = (
+    *DATA_PATHS,
     "OUTPUT_DIR",
     "CUDNN_BENCHMARK",
     "MODEL.DEVICE",
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.PACKED_CACHE",
-    "DATASETS.ROOT",
     "DATASETS.TESTS",
     "DATASETS.PREFLIGHT",
     "INPUT.FAST_PATH.",
@@ -115,6 +123,30 @@ def resumed_configuration(recorded: Mapping[str, Any] | None, cfg: CfgNode) -> C
             logger.warning("resuming with a changed key: %s from now on", change)
     resumed.freeze()
     return resumed
+
+
+def refuse_other_labels(recorded: Mapping[str, Any], cfg: CfgNode, labels: str) -> None:
+    """Raise ValueError if data at another place are not those that the run began with.
+
+    Args:
+        recorded: what :func:`recorded_run` returned; a run older than its labels is not compared.
+        cfg: configuration of this command.
+        labels: description of this command's training images, see :class:`.resume.RunIdentity`.
+    """
+    before = recorded.get("run", {}).get("labels", "")
+    if before in ("", labels):
+        return
+    changes = changed_keys(recorded.get("config", {}), cfg)
+    moved = [change for change in changes if change.is_in(DATA_PATHS)]
+    if moved:
+        raise ValueError(
+            f"--resume continues the run in {cfg.OUTPUT_DIR} with the training images it began "
+            "with, which may have moved, but those at the new place have other labels:\n  - "
+            + "\n  - ".join(map(str, moved))
+            + f"\nExpected {before}, got {labels} (with a hash of all identities and cameras in "
+            "the order of the images). Name a complete copy of the earlier data, or "
+            "begin a new run: MODEL.WEIGHTS <its checkpoint>, another OUTPUT_DIR, no --resume"
+        )
 
 
 def _set(cfg: CfgNode, change: ChangedKey) -> None:

@@ -38,7 +38,11 @@ from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.optimizer import build_optimizer
 from fastreid_ext.engine.results import plain
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
-from fastreid_ext.engine.resumed_configuration import recorded_run, resumed_configuration
+from fastreid_ext.engine.resumed_configuration import (
+    recorded_run,
+    refuse_other_labels,
+    resumed_configuration,
+)
 from fastreid_ext.engine.schedule import (
     build_lr_scheduler,
     epochs_before_decay,
@@ -91,7 +95,7 @@ class Trainer(DefaultTrainer):
         self.warmup_iters = cfg.SOLVER.WARMUP_ITERS  # read by fastreid's LRScheduler hook
         self.delay_epochs = epochs_before_decay(cfg, self.iters_per_epoch)
         self.step_applied = True
-        self._identity = RunIdentity.of(cfg, self.iters_per_epoch)
+        self._identity = RunIdentity.of(cfg, self.iters_per_epoch, dataset)
         self._random_state: Mapping[str, Any] | None = None
         self._evaluation_pending = False
         self._last_eval_results: dict[str, Any] = {}
@@ -190,6 +194,7 @@ class Trainer(DefaultTrainer):
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
             return
         recorded = recorded_run(Path(self.cfg.OUTPUT_DIR))
+        refuse_other_labels(recorded, self.cfg, self._identity.labels)
         self.cfg = resumed_configuration(recorded.get("config"), self.cfg)
         extra = self.checkpointer.resume()
         self._follow_new_length()
