@@ -13,7 +13,6 @@ from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.engine.results import plain
 from fastreid_ext.engine.resume import RunIdentity
 from fastreid_ext.engine.resumed_configuration import (
-    DATA_PATHS,
     recorded_run,
     refuse_changed_keys,
     refuse_other_labels,
@@ -106,7 +105,7 @@ def with_another_camera(root: Path) -> None:
     file.rename(file.with_name(file.name.replace("_c1s1_", "_c2s2_")))
 
 
-@pytest.mark.parametrize("key", DATA_PATHS)
+@pytest.mark.parametrize("key", NAMES)
 def test_each_path_of_data_may_change_if_the_labels_agree(make_cfg, place, key):
     before = configured(make_cfg, key, place("before"))
     recorded = {"config": plain(before), "run": {"labels": labels_of(before)}}
