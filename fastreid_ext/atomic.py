@@ -1,8 +1,10 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
 import contextlib
+import ctypes
 import errno
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 PARTIAL_FILES = ".*.partial"  # what a killed process leaves
+PARTIAL = ".partial"  # folder of folders that are being written
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
@@ -129,5 +133,64 @@ def sync_folder(folder: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path, output: Path) -> Iterator[Path]:
+    """Give an empty folder that becomes ``target`` when the block ends without an error.
+
+    It lies in ``<output>/.partial``, on the same disk, so that it is moved in one step. A
+    ``target`` of before stays until then; what a killed run left is removed. All files of the
+    folder are brought to the disk at once before it is moved, so none of them needs a sync of its
+    own.
+
+    Args:
+        target: folder to make, below ``output``.
+        output: folder of the job.
+    """
+    partial = output / PARTIAL / str(target.relative_to(output)).replace(os.sep, "--")
+    before = partial.with_name(f"{partial.name}.before")
+    for left in (partial, before):
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sync_file_system(partial)
+    if target.exists():
+        os.rename(target, before)
+    try:
+        os.replace(partial, target)
+    except BaseException:
+        if before.exists():
+            os.rename(before, target)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file that is never written to again a second name, or copy it to another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _sync_file_system(folder: Path) -> None:
+    """Bring everything that was written to a folder's file system to its disk, with one call."""
+    if not hasattr(_LIBC, "syncfs"):
+        os.sync()
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if _LIBC.syncfs(handle):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
     finally:
         os.close(handle)

@@ -9,6 +9,22 @@ import pytest
 
 import fastreid_ext  # noqa: F401  before anything imports fastreid
 
+from .tiny_models import (  # fixtures of several folders
+    tiny_blip2_folder,
+    tiny_blip_folder,
+    tiny_captions,
+    tiny_clip_folder,
+    tiny_pipeline_folder,
+)
+
+__all__ = [
+    "tiny_blip2_folder",
+    "tiny_blip_folder",
+    "tiny_captions",
+    "tiny_clip_folder",
+    "tiny_pipeline_folder",
+]
+
 _HERE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", socket.gethostname()}
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _requests: list[str] = []

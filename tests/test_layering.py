@@ -22,6 +22,8 @@ ALLOWED = {
     "registries": set(),
     "corruptions": set(),
     "manifest": {"atomic", "identity_numbers"},
+    # Stable Diffusion as a part: for generation, and for models that learn with it.
+    "diffusion": {"atomic", "manifest"},
     "config": {"names", "registries"},
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
@@ -38,10 +40,27 @@ ALLOWED = {
     # The table of keys, above what it judges, so that it imports names and limits, not copies.
     "checks": {"config", "corruptions", "data", "modeling", "names", "registries"},
     # The offline half that needs torch: reads registered data sets, never the trainer.
-    "generation": {"atomic", "checks", "config", "data", "manifest", "modeling", "ranks"},
+    "generation": {
+        "atomic",
+        "checks",
+        "config",
+        "data",
+        "diffusion",
+        "manifest",
+        "modeling",
+        "ranks",
+    },
     "evaluation": {"atomic", "config", "corruptions", "data", "processes"},
     # Clocks, peers and what is measured: for tools and tests.
-    "benchmarks": {"atomic", "config", "corruptions", "data", "generation", "manifest"},
+    "benchmarks": {
+        "atomic",
+        "config",
+        "corruptions",
+        "data",
+        "diffusion",
+        "generation",
+        "manifest",
+    },
     "engine": {
         "atomic",
         "checks",

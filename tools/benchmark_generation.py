@@ -16,7 +16,7 @@ from fastreid_ext.benchmarks.drawing import measure_drawing
 from fastreid_ext.benchmarks.fine_tuning import measure_fine_tuning
 from fastreid_ext.benchmarks.stable_diffusion import SIZES, random_base
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.drawing.sampling import SamplingSettings
 from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
 
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def learn(args: argparse.Namespace, base: BaseModel) -> None:
+def learn(args: argparse.Namespace, base: StableDiffusion) -> None:
     settings = FineTuningSettings(
         rank=args.rank,
         alpha=args.rank,
@@ -59,7 +59,7 @@ def learn(args: argparse.Namespace, base: BaseModel) -> None:
     )
 
 
-def draw(args: argparse.Namespace, base: BaseModel) -> None:
+def draw(args: argparse.Namespace, base: StableDiffusion) -> None:
     sampling = SamplingSettings(
         size=SIZES[args.size],
         scheduler="DDIMScheduler",

@@ -27,13 +27,13 @@ def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
     # Here, so that mistakes are said before diffusers and transformers are imported.
+    from fastreid_ext.diffusion.adapter_files import is_trained
     from fastreid_ext.generation.drawing.drawing_work import drawing_work
     from fastreid_ext.generation.job.drawing import PERSONS, Models
     from fastreid_ext.generation.job.folder import open_job
     from fastreid_ext.generation.job.people import identities_of_job, prompts_of_job
     from fastreid_ext.generation.job.stage import run_stage
     from fastreid_ext.generation.job.tuning import named_persons
-    from fastreid_ext.generation.tuning.adapter_files import is_trained
     from fastreid_ext.generation.words.captions import read_captions
 
     retries = (PERSONS,) if args.retry else ()

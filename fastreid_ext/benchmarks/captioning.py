@@ -8,10 +8,10 @@ from transformers import Blip2Config, Blip2ForConditionalGeneration, BlipImagePr
 from transformers import Blip2Processor as Processor
 
 from fastreid_ext.benchmarks.stage_figures import StageFigures, measure_stage
-from fastreid_ext.generation.miniature.captioners import build_blip
-from fastreid_ext.generation.miniature.models import save_together, seeded
-from fastreid_ext.generation.miniature.sizes import MINIATURE
-from fastreid_ext.generation.miniature.vocabularies import opt_tokenizer
+from fastreid_ext.diffusion.tiny.captioners import build_blip
+from fastreid_ext.diffusion.tiny.models import save_together, seeded
+from fastreid_ext.diffusion.tiny.sizes import MINIATURE
+from fastreid_ext.diffusion.tiny.vocabularies import opt_tokenizer
 from fastreid_ext.generation.words.captioner import Captioner
 
 _QUERY_TOKENS = 32

@@ -9,7 +9,7 @@ import torch
 
 from fastreid_ext.benchmarks.device_use import busy, forget_peak, peak_bytes
 from fastreid_ext.benchmarks.timing import seconds
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.drawing.image_files import FileSettings
 from fastreid_ext.generation.drawing.person_images import (
     DrawingSettings,
@@ -55,7 +55,7 @@ class DrawingFigures:
 
 
 def measure_drawing(
-    base: BaseModel, sampling: SamplingSettings, *, persons: int, images: int, rank: int = 8
+    base: StableDiffusion, sampling: SamplingSettings, *, persons: int, images: int, rank: int = 8
 ) -> DrawingFigures:
     """Draw ``images`` images of each of ``persons`` with an adapter each, after one batch.
 
@@ -93,7 +93,7 @@ def measure_drawing(
     return DrawingFigures(persons * images, whole, alone, peak, share)
 
 
-def _adapters(base: BaseModel, persons: int, rank: int) -> LoraBank:
+def _adapters(base: StableDiffusion, persons: int, rank: int) -> LoraBank:
     bank = LoraBank(base.unet, count=persons, rank=rank, alpha=rank, target_modules=_TARGETS)
     for number in range(persons):
         bank.reset(number, torch.Generator().manual_seed(number))
@@ -106,7 +106,7 @@ def _person(number: int, adapter: int) -> PersonToDraw:
     return PersonToDraw(identity=identity, prompts=(_PROMPT,), adapter=adapter)
 
 
-def _requests(base: BaseModel, people: Sequence[PersonToDraw], images: int) -> list[Drawing]:
+def _requests(base: StableDiffusion, people: Sequence[PersonToDraw], images: int) -> list[Drawing]:
     (prompt,) = base.encode_prompts([_PROMPT])
     return [
         Drawing(identity=person.identity.name, prompt=prompt, adapter=person.adapter, seed=seed)
@@ -116,7 +116,7 @@ def _requests(base: BaseModel, people: Sequence[PersonToDraw], images: int) -> l
 
 
 def _draw_only(
-    base: BaseModel,
+    base: StableDiffusion,
     bank: LoraBank | None,
     requests: Sequence[Drawing],
     sampling: SamplingSettings,

@@ -9,8 +9,8 @@ import torch
 
 from fastreid_ext.benchmarks.device_use import busy, forget_peak, peak_bytes
 from fastreid_ext.benchmarks.timing import seconds
-from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.tuning.adapter_files import write_adapter
+from fastreid_ext.diffusion.adapter_files import write_adapter
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.tuning.dreambooth import fine_tune
 from fastreid_ext.generation.tuning.fine_tuning import FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
@@ -54,7 +54,7 @@ class FineTuningFigures:
 
 
 def measure_fine_tuning(
-    base: BaseModel,
+    base: StableDiffusion,
     settings: FineTuningSettings,
     *,
     persons: int,
@@ -96,7 +96,7 @@ def measure_fine_tuning(
 
 
 def _tasks(
-    base: BaseModel, persons: int, size: tuple[int, int], images: int, references: int
+    base: StableDiffusion, persons: int, size: tuple[int, int], images: int, references: int
 ) -> list[FineTuneTask]:
     generator = torch.Generator().manual_seed(0)
     shape = (references, *base.latent_shape(size))
@@ -115,7 +115,7 @@ def _tasks(
     ]
 
 
-def _switch(base: BaseModel, settings: FineTuningSettings) -> float:
+def _switch(base: StableDiffusion, settings: FineTuningSettings) -> float:
     targets = settings.target_modules
     bank = LoraBank(
         base.unet, count=1, rank=settings.rank, alpha=settings.alpha, target_modules=targets

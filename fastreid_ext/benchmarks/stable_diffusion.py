@@ -5,16 +5,16 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.miniature import models
-from fastreid_ext.generation.miniature.sizes import MINIATURE
-from fastreid_ext.generation.miniature.vocabularies import clip_tokenizer
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
+from fastreid_ext.diffusion.tiny import models
+from fastreid_ext.diffusion.tiny.sizes import MINIATURE
+from fastreid_ext.diffusion.tiny.vocabularies import clip_tokenizer
 
 SIZES = {"sd1": (512, 256), "miniature": (64, 32)}  # pixels at which persons are drawn
 _WORDS = ("a photo of a person",)
 
 
-def random_base(size: str, device: torch.device, dtype: torch.dtype) -> BaseModel:
+def random_base(size: str, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
     """Return a frozen model.
 
     Args:
@@ -29,7 +29,7 @@ def random_base(size: str, device: torch.device, dtype: torch.dtype) -> BaseMode
     for part in (text_encoder, unet, vae):
         nn.Module.to(part, dtype)  # diffusers' own warns of modules that SD does not have
         part.eval().requires_grad_(False)
-    return BaseModel(
+    return StableDiffusion(
         tokenizer=clip_tokenizer(_WORDS, 77),
         text_encoder=text_encoder,
         unet=unet,

@@ -6,10 +6,10 @@ import torch
 from fastreid_ext.benchmarks.device_use import busy_share
 from fastreid_ext.benchmarks.drawing import measure_drawing
 from fastreid_ext.benchmarks.stable_diffusion import random_base
-from fastreid_ext.generation.base.base_model import read_base
+from fastreid_ext.diffusion.stable_diffusion import read_base
+from fastreid_ext.diffusion.tiny import models
+from fastreid_ext.diffusion.tiny.sizes import TEST
 from fastreid_ext.generation.drawing.sampling import SamplingSettings
-from fastreid_ext.generation.miniature import models
-from fastreid_ext.generation.miniature.sizes import TEST
 
 SAMPLING = SamplingSettings(
     size=(32, 16),

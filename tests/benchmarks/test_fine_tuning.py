@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from fastreid_ext.benchmarks.fine_tuning import FineTuningFigures, measure_fine_tuning
-from fastreid_ext.generation.base.base_model import read_base
-from fastreid_ext.generation.miniature import models
-from fastreid_ext.generation.miniature.sizes import TEST
+from fastreid_ext.diffusion.stable_diffusion import read_base
+from fastreid_ext.diffusion.tiny import models
+from fastreid_ext.diffusion.tiny.sizes import TEST
 from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
 
 

@@ -15,8 +15,8 @@ from fastreid_ext.config.load import flat
 from fastreid_ext.data.sources import open_dataset
 from fastreid_ext.data.transforms import from_config
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
+from fastreid_ext.diffusion.compute import ComputeSettings
 from fastreid_ext.engine.schedule import build_lr_scheduler
-from fastreid_ext.generation.base.compute import ComputeSettings
 from fastreid_ext.generation.drawing.image_files import FileSettings
 from fastreid_ext.generation.drawing.person_images import DrawingSettings
 from fastreid_ext.generation.drawing.reference_set import ReferenceSettings

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.base.base_model import load_base
+from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.filters.clip import ClipFilter
 from fastreid_ext.generation.words.captioner import Captioner
 

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.base.few_steps import with_few_step_adapter
+from fastreid_ext.diffusion.adapter_files import LORA, TEXT_ENCODER, UNET
+from fastreid_ext.diffusion.few_step_adapter import with_few_step_adapter
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.drawing.person_images import (
     DrawingSettings,
     PersonToDraw,
@@ -25,14 +26,13 @@ from fastreid_ext.generation.drawing.sampling import expect_possible
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import Work, reason_of
 from fastreid_ext.generation.people.identities import Identity
-from fastreid_ext.generation.tuning.adapter_files import LORA, TEXT_ENCODER, UNET
 from fastreid_ext.generation.tuning.fine_tuning import FineTuned
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
 from fastreid_ext.generation.tuning.trained_token import encode_with_tokens, read_embedding
 from fastreid_ext.manifest import sha256_of
 
 
-def drawing_model(cfg: CfgNode, base: BaseModel) -> BaseModel:
+def drawing_model(cfg: CfgNode, base: StableDiffusion) -> StableDiffusion:
     """Return the model that images are drawn with: ``base``, or with SAMPLING.FEW_STEP_ADAPTER."""
     source = cfg.GENERATION.SAMPLING.FEW_STEP_ADAPTER
     if not source:
@@ -40,7 +40,7 @@ def drawing_model(cfg: CfgNode, base: BaseModel) -> BaseModel:
     return with_few_step_adapter(base, source, download=cfg.GENERATION.DOWNLOAD)
 
 
-def with_weights_in_memory(base: BaseModel, tuned: FineTuned) -> BaseModel:
+def with_weights_in_memory(base: StableDiffusion, tuned: FineTuned) -> StableDiffusion:
     """Return ``base`` with copies of its modules that hold the weights of METHOD full."""
     parts = {}
     for part, state in _states(tuned).items():
@@ -50,7 +50,7 @@ def with_weights_in_memory(base: BaseModel, tuned: FineTuned) -> BaseModel:
     return dataclasses.replace(base, **parts)
 
 
-def with_weights_of_folder(base: BaseModel, folder: Path) -> BaseModel:
+def with_weights_of_folder(base: StableDiffusion, folder: Path) -> StableDiffusion:
     """Return ``base`` with the U-Net, and the text encoder if there is one, of METHOD full.
 
     Args:
@@ -80,7 +80,7 @@ def with_weights_of_folder(base: BaseModel, folder: Path) -> BaseModel:
 
 
 def reference_work(
-    cfg: CfgNode, model: BaseModel, leaders: Mapping[str, str], layout: Layout
+    cfg: CfgNode, model: StableDiffusion, leaders: Mapping[str, str], layout: Layout
 ) -> Work:
     """Return what draws reference sets.
 
@@ -103,7 +103,7 @@ def reference_work(
 
 def drawing_work(
     cfg: CfgNode,
-    model: BaseModel,
+    model: StableDiffusion,
     people: Mapping[str, Identity],
     prompts: Mapping[str, Sequence[str]],
     layout: Layout,
@@ -193,7 +193,9 @@ class _Learned:
             indices=range(self.layout.image_count(name), self.wanted[name]),
         )
 
-    def embedding(self, name: str, model: BaseModel, has_encoder: bool = False) -> Tensor | None:
+    def embedding(
+        self, name: str, model: StableDiffusion, has_encoder: bool = False
+    ) -> Tensor | None:
         """(P, L, C) by the person's own word or text encoder; None where the base model's does."""
         vectors = read_embedding(self.layout.adapter(name))
         if not vectors and not has_encoder:

@@ -10,11 +10,11 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.atomic import link_or_copy, whole_folder
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.drawing.generated_rows import generated_row, image_name, index_of
 from fastreid_ext.generation.drawing.image_files import FileSettings, ImageWriter
 from fastreid_ext.generation.drawing.sampling import Drawing, Drawn, SamplingSettings, draw
-from fastreid_ext.generation.job.disk import link_or_copy, whole_folder
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.progress import progress_bar
 from fastreid_ext.generation.people.identities import Identity
@@ -82,7 +82,7 @@ class _NothingDrawnError(Exception):
 
 
 def draw_persons(
-    base: BaseModel,
+    base: StableDiffusion,
     bank: LoraBank | None,
     persons: Sequence[PersonToDraw],
     layout: Layout,
@@ -121,7 +121,7 @@ def draw_persons(
 
 
 def _requests(
-    base: BaseModel, persons: Sequence[PersonToDraw], settings: DrawingSettings
+    base: StableDiffusion, persons: Sequence[PersonToDraw], settings: DrawingSettings
 ) -> Iterator[Drawing]:
     """Yield all images of the first person, then those of the second ..."""
     without = [person for person in persons if person.embedding is None]

@@ -30,10 +30,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.atomic import whole_folder
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.drawing.image_files import FileSettings, encoded, fitted
 from fastreid_ext.generation.drawing.sampling import Drawing, Drawn, SamplingSettings, draw
-from fastreid_ext.generation.job.disk import whole_folder
 from fastreid_ext.generation.seeds import seed_of
 
 FOLDER = "reference_sets"
@@ -82,7 +82,7 @@ class ReferenceSet:
 
 
 def make_reference_set(
-    base: BaseModel, prompt: str, cluster: str, output: Path, settings: ReferenceSettings
+    base: StableDiffusion, prompt: str, cluster: str, output: Path, settings: ReferenceSettings
 ) -> ReferenceSet:
     """Draw the reference set of a prompt, or read it if it is there.
 
@@ -172,7 +172,7 @@ def _damaged(path: Path, error: Exception) -> str:
     )
 
 
-def _as_written(base: BaseModel, prompt: str, settings: ReferenceSettings) -> dict[str, Any]:
+def _as_written(base: StableDiffusion, prompt: str, settings: ReferenceSettings) -> dict[str, Any]:
     """What a set depends on, as JSON has it; the batch size changes no more than rounding."""
     drawing = dataclasses.asdict(settings.sampling)
     del drawing["batch_size"]

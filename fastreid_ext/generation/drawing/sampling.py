@@ -20,10 +20,10 @@ from fastreid.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.base.device_transfer import fetched, sent
-from fastreid_ext.generation.base.part_checks import expect_no_extra_input
-from fastreid_ext.generation.base.schedulers import make_scheduler
+from fastreid_ext.diffusion.device_transfer import fetched, sent
+from fastreid_ext.diffusion.part_checks import expect_no_extra_input
+from fastreid_ext.diffusion.schedulers import make_scheduler
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
 
 NOT_FINITE = "the latents are not finite (NaN or infinite); a smaller FINE_TUNING.BASE_LR may help"
@@ -110,7 +110,7 @@ class _Launched:
 
 
 def draw(
-    base: BaseModel,
+    base: StableDiffusion,
     bank: LoraBank | None,
     requests: Iterable[Drawing],
     settings: SamplingSettings,
@@ -148,7 +148,7 @@ def draw(
             bank.select_none()
 
 
-def expect_possible(base: BaseModel, settings: SamplingSettings) -> None:
+def expect_possible(base: StableDiffusion, settings: SamplingSettings) -> None:
     """Raise ValueError for what cannot be drawn, which else is found only after fine-tuning."""
     make_scheduler(settings.scheduler, base.scheduler.config)
     base.latent_shape(settings.size)
@@ -161,7 +161,9 @@ def expect_possible(base: BaseModel, settings: SamplingSettings) -> None:
 class _Brush:
     """Sends batches to the device and does not wait for them."""
 
-    def __init__(self, base: BaseModel, bank: LoraBank | None, settings: SamplingSettings) -> None:
+    def __init__(
+        self, base: StableDiffusion, bank: LoraBank | None, settings: SamplingSettings
+    ) -> None:
         self._base, self._bank, self._settings = base, bank, settings
         self._scheduler = make_scheduler(settings.scheduler, base.scheduler.config)
         self._negative: Tensor | None = None

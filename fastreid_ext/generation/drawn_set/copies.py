@@ -13,11 +13,11 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
+from fastreid_ext.atomic import link_or_copy
 from fastreid_ext.generation.filters.run import THRESHOLDS, FilterRun
 from fastreid_ext.generation.filters.source_file import read_sources
 from fastreid_ext.generation.filters.thresholds import thresholds_as_json, thresholds_of
 from fastreid_ext.generation.filters.whole_set import update_counts
-from fastreid_ext.generation.job.disk import link_or_copy
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.manifest import Row, read_identity, read_set, write_identity
 

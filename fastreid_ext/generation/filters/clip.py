@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from transformers import AutoProcessor, CLIPModel
 
-from fastreid_ext.generation.base.model_folder import find_model_folder
-from fastreid_ext.generation.base.part_checks import expect_clip_vocabulary, expect_text_tensors
+from fastreid_ext.diffusion.model_folder import find_model_folder
+from fastreid_ext.diffusion.part_checks import expect_clip_vocabulary, expect_text_tensors
 
 _KEY = "GENERATION.FILTER.CLIP.MODEL"
 

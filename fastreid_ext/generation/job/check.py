@@ -7,7 +7,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from safetensors import SafetensorError, safe_open
 
-from fastreid_ext.generation.job.disk import PARTIAL
+from fastreid_ext.atomic import PARTIAL
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import failures
 from fastreid_ext.generation.people.identities import read_identities, used_identities

@@ -1,77 +1,11 @@
-"""The disk of a job: whole folders, room, and errors that no identity is to blame for."""
+"""The disk of a job: room, and errors that no identity is to blame for."""
 
-import contextlib
-import ctypes
 import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from fastreid_ext.atomic import sync_folder
-
-PARTIAL = ".partial"
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-@contextlib.contextmanager
-def whole_folder(target: Path, output: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes ``target`` when the block ends without an error.
-
-    It lies in ``<output>/.partial``, on the same disk, so that it is moved in one step. A
-    ``target`` of before stays until then; what a killed run left is removed. All files of the
-    folder are brought to the disk at once before it is moved, so none of them needs a sync of its
-    own.
-
-    Args:
-        target: folder to make, below ``output``.
-        output: folder of the job.
-    """
-    partial = output / PARTIAL / str(target.relative_to(output)).replace(os.sep, "--")
-    before = partial.with_name(f"{partial.name}.before")
-    for left in (partial, before):
-        shutil.rmtree(left, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sync_file_system(partial)
-    if target.exists():
-        os.rename(target, before)
-    try:
-        os.replace(partial, target)
-    except BaseException:
-        if before.exists():
-            os.rename(before, target)
-        raise
-    sync_folder(target.parent)
-    shutil.rmtree(before, ignore_errors=True)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file that is never written to again a second name, or copy it to another disk."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def _sync_file_system(folder: Path) -> None:
-    """Bring everything that was written to a folder's file system to its disk, with one call."""
-    if not hasattr(_LIBC, "syncfs"):
-        os.sync()
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        if _LIBC.syncfs(handle):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
-    finally:
-        os.close(handle)
 
 
 def expect_room(output: Path, needed: int) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from diffusers.utils.logging import disable_progress_bar
 from fastreid.config import CfgNode
 
-from fastreid_ext.generation.base.base_model import BaseModel, load_base
-from fastreid_ext.generation.base.quiet_loading import quiet_loading
+from fastreid_ext.diffusion.adapter_files import LORA, TEXT_ENCODER, UNET, is_trained, read_training
+from fastreid_ext.diffusion.quiet_loading import quiet_loading
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion, load_base
 from fastreid_ext.generation.drawing.drawing_work import drawing_model, drawing_work, reference_work
 from fastreid_ext.generation.drawing.reference_set import is_reference_set
 from fastreid_ext.generation.filters.first_look import with_first_look
@@ -18,13 +19,6 @@ from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, Work, failures, run_stage
 from fastreid_ext.generation.job.workers import Worker, wait_for
 from fastreid_ext.generation.people.identities import Identity
-from fastreid_ext.generation.tuning.adapter_files import (
-    LORA,
-    TEXT_ENCODER,
-    UNET,
-    is_trained,
-    read_training,
-)
 from fastreid_ext.generation.tuning.learned_bytes import learned_bytes
 from fastreid_ext.generation.tuning.tuning_work import tuning_work
 from fastreid_ext.generation.words.prompts import Prompts
@@ -42,14 +36,14 @@ class Models:
         self._cfg = cfg
 
     @functools.cached_property
-    def base(self) -> BaseModel:
+    def base(self) -> StableDiffusion:
         """What is fine-tuned."""
         disable_progress_bar()  # of the parts; the stage has one
         with quiet_loading():
             return load_base(self._cfg)
 
     @functools.cached_property
-    def drawing(self) -> BaseModel:
+    def drawing(self) -> StableDiffusion:
         """What draws: the base model, or one with a few-step adapter."""
         return drawing_model(self._cfg, self.base)
 

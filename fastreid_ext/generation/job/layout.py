@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from fastreid_ext.generation.job.disk import PARTIAL
+from fastreid_ext.atomic import PARTIAL
 from fastreid_ext.manifest.record import IMAGE_SUFFIXES
 
 

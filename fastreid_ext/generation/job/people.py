@@ -10,8 +10,8 @@ from fastreid.config import CfgNode
 from transformers import CLIPTokenizer
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.generation.base.base_folder import find_base_folder
-from fastreid_ext.generation.base.base_model import read_tokenizer
+from fastreid_ext.diffusion.pipeline_folder import find_base_folder
+from fastreid_ext.diffusion.stable_diffusion import read_tokenizer
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, run_stage, settle
 from fastreid_ext.generation.job.workers import Worker, wait_for

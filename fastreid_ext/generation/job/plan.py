@@ -17,8 +17,8 @@ from fastreid.config import CfgNode
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastreid_ext.generation.base.base_folder import find_base_folder
-from fastreid_ext.generation.base.whole_files import read_object
+from fastreid_ext.diffusion.pipeline_folder import find_base_folder
+from fastreid_ext.diffusion.whole_files import read_object
 from fastreid_ext.generation.job.drawing import identity_bytes, reference_bytes
 from fastreid_ext.generation.tuning.learned_bytes import unet_without_weights
 from fastreid_ext.generation.tuning.lora_bank import LoraBank

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.generation.base.base_model import find_base, read_tokenizer
-from fastreid_ext.generation.base.few_steps import find_few_step_adapter
-from fastreid_ext.generation.base.model_folder import find_model_folder
-from fastreid_ext.generation.base.schedulers import make_scheduler
-from fastreid_ext.generation.base.whole_files import read_object
+from fastreid_ext.diffusion.adapted_layers import adapted_layers
+from fastreid_ext.diffusion.few_step_adapter import find_few_step_adapter
+from fastreid_ext.diffusion.model_folder import find_model_folder
+from fastreid_ext.diffusion.schedulers import make_scheduler
+from fastreid_ext.diffusion.stable_diffusion import find_base, read_tokenizer
+from fastreid_ext.diffusion.whole_files import read_object
 from fastreid_ext.generation.filters.clip import expect_clip
-from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
 from fastreid_ext.generation.tuning.learned_bytes import unet_without_weights
 from fastreid_ext.generation.words.captioner import expect_captioner
 from fastreid_ext.generation.words.captions import captions_file

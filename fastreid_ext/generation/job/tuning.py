@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 
 from fastreid.config import CfgNode
 
+from fastreid_ext.diffusion.adapter_files import is_trained
 from fastreid_ext.generation.drawing.reference_set import is_reference_set
 from fastreid_ext.generation.job.drawing import Models, is_to_be_tuned
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.stage import StageReport, run_stage
 from fastreid_ext.generation.job.workers import Worker
 from fastreid_ext.generation.people.identities import Identity
-from fastreid_ext.generation.tuning.adapter_files import is_trained
 from fastreid_ext.generation.tuning.learned_bytes import learned_bytes
 from fastreid_ext.generation.tuning.tuning_work import tuning_work
 from fastreid_ext.generation.words.prompts import Prompts

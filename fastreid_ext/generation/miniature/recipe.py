@@ -15,17 +15,17 @@ from diffusers import AutoencoderKL
 from transformers import CLIPModel, CLIPTokenizer
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.generation.miniature import models
+from fastreid_ext.diffusion.tiny import models
+from fastreid_ext.diffusion.tiny.captioners import build_blip
+from fastreid_ext.diffusion.tiny.sizes import MINIATURE, TEST, ModelSizes
+from fastreid_ext.diffusion.tiny.vocabularies import clip_tokenizer
 from fastreid_ext.generation.miniature.captioned_persons import load_persons
-from fastreid_ext.generation.miniature.captioners import build_blip
 from fastreid_ext.generation.miniature.clip_eyes import copy_vision
 from fastreid_ext.generation.miniature.fitting import Progress, Schedule
-from fastreid_ext.generation.miniature.sizes import MINIATURE, TEST, ModelSizes
 from fastreid_ext.generation.miniature.train_autoencoder import train_autoencoder
 from fastreid_ext.generation.miniature.train_captioner import train_captioner
 from fastreid_ext.generation.miniature.train_clip import standardised, train_clip
 from fastreid_ext.generation.miniature.train_denoiser import train_denoiser
-from fastreid_ext.generation.miniature.vocabularies import clip_tokenizer
 from fastreid_ext.generation.seeds import seed_of
 
 _LOGGER = logging.getLogger(__name__)

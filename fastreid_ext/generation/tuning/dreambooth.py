@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.tuning.fine_tuning import (
     Failure,
     FineTuned,
@@ -41,7 +41,7 @@ OnStep = Callable[[int, list[float]], None]
 
 
 def fine_tune(
-    base: BaseModel,
+    base: StableDiffusion,
     tasks: Sequence[FineTuneTask],
     settings: FineTuningSettings,
     on_step: OnStep | None = None,
@@ -89,7 +89,7 @@ class _Group:
     """Identities that are trained together."""
 
     def __init__(
-        self, base: BaseModel, tasks: Sequence[FineTuneTask], settings: FineTuningSettings
+        self, base: StableDiffusion, tasks: Sequence[FineTuneTask], settings: FineTuningSettings
     ) -> None:
         self._settings, self._count = settings, len(tasks)
         self._rows = TrainingRows(base, tasks, settings)
@@ -157,7 +157,7 @@ class _Group:
 
 
 @contextlib.contextmanager
-def checkpointing(base: BaseModel, settings: FineTuningSettings) -> Iterator[None]:
+def checkpointing(base: StableDiffusion, settings: FineTuningSettings) -> Iterator[None]:
     """Let the U-Net compute activations twice within the block, if the settings say so."""
     if not settings.gradient_checkpointing:
         yield

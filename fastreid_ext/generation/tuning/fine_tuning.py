@@ -6,7 +6,7 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,9 @@ class Failure:
     reason: str
 
 
-def check_tasks(base: BaseModel, tasks: list[FineTuneTask], settings: FineTuningSettings) -> None:
+def check_tasks(
+    base: StableDiffusion, tasks: list[FineTuneTask], settings: FineTuningSettings
+) -> None:
     """Raise ValueError for what no identity can be learned with."""
     if base.dtype == torch.float16:
         raise ValueError(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.tuning.dreambooth import LOOK_EVERY, OnStep, checkpointing, not_finite
 from fastreid_ext.generation.tuning.fine_tuning import (
     Failure,
@@ -37,7 +37,7 @@ class FullFineTuner:
         settings: ``method`` "full".
     """
 
-    def __init__(self, base: BaseModel, settings: FineTuningSettings) -> None:
+    def __init__(self, base: StableDiffusion, settings: FineTuningSettings) -> None:
         self._base, self._settings = base, settings
         self._trained = [base.unet, *([base.text_encoder] if settings.text_encoder else [])]
         self._untouched = [_on_cpu(part) for part in self._trained]
@@ -93,7 +93,7 @@ class _Run:
 
     def __init__(
         self,
-        base: BaseModel,
+        base: StableDiffusion,
         task: FineTuneTask,
         rows: TrainingRows,
         settings: FineTuningSettings,

@@ -9,9 +9,9 @@ from fastreid.config import CfgNode
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from fastreid_ext.generation.base.base_folder import find_base_folder
-from fastreid_ext.generation.base.whole_files import read_object
-from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
+from fastreid_ext.diffusion.adapted_layers import adapted_layers
+from fastreid_ext.diffusion.pipeline_folder import find_base_folder
+from fastreid_ext.diffusion.whole_files import read_object
 
 
 def learned_bytes(cfg: CfgNode) -> int:

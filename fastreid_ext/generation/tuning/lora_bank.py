@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastreid_ext.generation.base.device_transfer import sent
-from fastreid_ext.generation.tuning.adapted_layers import adapted_layers
-from fastreid_ext.generation.tuning.adapter_files import read_adapter
+from fastreid_ext.diffusion.adapted_layers import adapted_layers
+from fastreid_ext.diffusion.adapter_files import read_adapter
+from fastreid_ext.diffusion.device_transfer import sent
 
 _NONE = -1  # the row of a batch that no adapter changes
 

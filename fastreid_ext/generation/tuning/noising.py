@@ -6,7 +6,7 @@ Letters: B rows, c x h x w a latent, T steps of the schedule, L tokens, C width 
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
 from fastreid_ext.generation.tuning.training_rows import Pass
 from fastreid_ext.modeling.losses.prior_preservation import denoising_errors
@@ -19,7 +19,7 @@ class Noising:
         steps: T, 1000 in SD.
     """
 
-    def __init__(self, base: BaseModel, settings: FineTuningSettings) -> None:
+    def __init__(self, base: StableDiffusion, settings: FineTuningSettings) -> None:
         # Whatever class draws, DDPM reads the schedule of its configuration.
         schedule = DDPMScheduler.from_config(base.scheduler.config)
         self._base, self._settings = base, settings

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.tuning.fine_tuning import FineTuneTask
 from fastreid_ext.generation.tuning.trained_token import NewTokens, embedding_of, token_name
 from fastreid_ext.generation.tuning.training_rows import TrainingRows
@@ -30,7 +30,7 @@ class PromptRows:
 
     def __init__(
         self,
-        base: BaseModel,
+        base: StableDiffusion,
         tasks: Sequence[FineTuneTask],
         rows: TrainingRows,
         *,

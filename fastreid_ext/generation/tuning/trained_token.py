@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.tuning.adapter_files import EMBEDDING
+from fastreid_ext.diffusion.adapter_files import EMBEDDING
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 
 
 def token_name(identity: str) -> str:
@@ -28,7 +28,7 @@ def token_name(identity: str) -> str:
     return f"<{identity}>"
 
 
-def embedding_of(base: BaseModel, word: str) -> Tensor:
+def embedding_of(base: StableDiffusion, word: str) -> Tensor:
     """Return the (C,) float32 embedding of a word that is one token: where training starts.
 
     Raises:
@@ -52,7 +52,7 @@ class NewTokens:
         names: the new tokens.
     """
 
-    def __init__(self, base: BaseModel, names: Sequence[str]) -> None:
+    def __init__(self, base: StableDiffusion, names: Sequence[str]) -> None:
         self._base = base
         self._tokenizer = copy.deepcopy(base.tokenizer)
         self._first = len(self._tokenizer)
@@ -101,7 +101,7 @@ class NewTokens:
 
 
 def encode_with_tokens(
-    base: BaseModel, prompts: Sequence[str], vectors: Mapping[str, Tensor]
+    base: StableDiffusion, prompts: Sequence[str], vectors: Mapping[str, Tensor]
 ) -> Tensor:
     """Return (B, L, C) of prompts that hold trained tokens, to draw with.
 

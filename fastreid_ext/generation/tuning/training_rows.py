@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.tuning.fine_tuning import FineTuneTask, FineTuningSettings
 
 # Passes whose noise is drawn and sent to the device together.
@@ -45,7 +45,7 @@ class TrainingRows:
     """
 
     def __init__(
-        self, base: BaseModel, tasks: Sequence[FineTuneTask], settings: FineTuningSettings
+        self, base: StableDiffusion, tasks: Sequence[FineTuneTask], settings: FineTuningSettings
     ) -> None:
         self.generators = [torch.Generator().manual_seed(task.seed) for task in tasks]
         self._device = base.device

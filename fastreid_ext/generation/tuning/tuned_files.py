@@ -8,13 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.tuning.adapter_files import (
-    TEXT_ENCODER,
-    UNET,
-    write_adapter,
-    write_training,
-)
+from fastreid_ext.diffusion.adapter_files import TEXT_ENCODER, UNET, write_adapter, write_training
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.tuning.fine_tuning import FineTuned, FineTuningSettings
 from fastreid_ext.generation.tuning.trained_token import token_name, write_embedding
 
@@ -22,7 +17,7 @@ from fastreid_ext.generation.tuning.trained_token import token_name, write_embed
 def write_tuned(
     folder: Path,
     tuned: FineTuned,
-    base: BaseModel,
+    base: StableDiffusion,
     settings: FineTuningSettings,
     *,
     with_modules: bool = True,
@@ -63,7 +58,9 @@ def _stored(adapter: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     return {name: value.to(getattr(torch, dtype)) for name, value in adapter.items()}
 
 
-def _facts(tuned: FineTuned, base: BaseModel, settings: FineTuningSettings) -> dict[str, object]:
+def _facts(
+    tuned: FineTuned, base: StableDiffusion, settings: FineTuningSettings
+) -> dict[str, object]:
     task = tuned.task
     references = task.reference_latents
     return {

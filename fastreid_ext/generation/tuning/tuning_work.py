@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from fastreid_ext.generation.base.base_model import BaseModel
+from fastreid_ext.atomic import whole_folder
+from fastreid_ext.diffusion.adapter_files import is_trained, read_training
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.drawing.image_files import fitted
 from fastreid_ext.generation.drawing.reference_set import read_reference_set, read_settings
-from fastreid_ext.generation.job.disk import whole_folder
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.progress import progress_bar
 from fastreid_ext.generation.job.stage import Work, reason_of
 from fastreid_ext.generation.people.identities import Identity, load_images
 from fastreid_ext.generation.people.source_persons import source_folder
 from fastreid_ext.generation.seeds import seed_of
-from fastreid_ext.generation.tuning.adapter_files import is_trained, read_training
 from fastreid_ext.generation.tuning.dreambooth import fine_tune
 from fastreid_ext.generation.tuning.fine_tuning import (
     Failure,
@@ -38,7 +38,7 @@ from fastreid_ext.generation.words.prompts import Prompts
 
 def tuning_work(
     cfg: CfgNode,
-    base: BaseModel,
+    base: StableDiffusion,
     people: Mapping[str, Identity],
     prompts: Mapping[str, Prompts],
     clusters: Mapping[str, str],
@@ -176,7 +176,7 @@ def _move(bar: tqdm, step: int, losses: Sequence[float]) -> None:
     bar.update(step - bar.n)
 
 
-def _is_learned(folder: Path, base: BaseModel) -> bool:
+def _is_learned(folder: Path, base: StableDiffusion) -> bool:
     if not is_trained(folder):
         return False
     trained_on = read_training(folder).get("base")

@@ -23,9 +23,9 @@ from transformers import (
     AutoProcessor,
 )
 
-from fastreid_ext.generation.base.model_folder import find_model_folder
-from fastreid_ext.generation.base.part_checks import expect_text_tensors, expect_vocabulary
-from fastreid_ext.generation.base.quiet_loading import quiet_loading
+from fastreid_ext.diffusion.model_folder import find_model_folder
+from fastreid_ext.diffusion.part_checks import expect_text_tensors, expect_vocabulary
+from fastreid_ext.diffusion.quiet_loading import quiet_loading
 
 _KEY = "GENERATION.CAPTIONS.CAPTIONER"
 # Checkpoints whose configuration names a class that their type alone does not lead to.

@@ -12,9 +12,9 @@ from fastreid.config import CfgNode
 from numpy.typing import NDArray
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from fastreid_ext.generation.base.model_folder import find_model_folder
-from fastreid_ext.generation.base.part_checks import expect_clip_vocabulary, expect_text_tensors
-from fastreid_ext.generation.base.quiet_loading import quiet_loading
+from fastreid_ext.diffusion.model_folder import find_model_folder
+from fastreid_ext.diffusion.part_checks import expect_clip_vocabulary, expect_text_tensors
+from fastreid_ext.diffusion.quiet_loading import quiet_loading
 
 _KEY = "GENERATION.CAPTIONS.TEXT_MODEL"
 

@@ -8,12 +8,12 @@ from fastreid.config import get_cfg
 from PIL import Image
 
 from fastreid_ext.config.defaults import add_fastreid_ext_config
-from fastreid_ext.generation.base.base_model import load_base
+from fastreid_ext.diffusion.adapter_files import LORA, write_adapter
+from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.drawing.drawing_work import drawing_model, drawing_work, reference_work
 from fastreid_ext.generation.drawing.reference_set import read_reference_set
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.people.identities import Identity, SourceImage
-from fastreid_ext.generation.tuning.adapter_files import LORA, write_adapter
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
 from fastreid_ext.generation.tuning.trained_token import write_embedding
 from fastreid_ext.manifest import read_identity, sha256_of

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid_ext.generation.base.base_model import read_base
+from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.drawing.image_files import FileSettings, fitted
 from fastreid_ext.generation.drawing.person_images import (
     DrawingSettings,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid_ext.generation.base.base_model import read_base
+from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.drawing.reference_set import (
     ReferenceSettings,
     is_reference_set,

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.base.base_model import read_base
-from fastreid_ext.generation.base.device_transfer import fetched
-from fastreid_ext.generation.base.schedulers import scheduler_names
+from fastreid_ext.diffusion.device_transfer import fetched
+from fastreid_ext.diffusion.schedulers import scheduler_names
+from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.drawing.sampling import (
     NOT_FINITE,
     ONE_COLOUR,

@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
+from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.job import check
 from fastreid_ext.generation.job.enough import next_number
 from fastreid_ext.generation.job.job import STAGES
 from fastreid_ext.generation.job.layout import Layout
-from fastreid_ext.generation.tuning.adapter_files import LORA
 from fastreid_ext.manifest import read_identity, read_set
 
 pytestmark = pytest.mark.slow

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.drawing.reference_set import is_reference_set
 from fastreid_ext.generation.job import check, drawing, job, progress, stage
 from fastreid_ext.generation.job.drawing import forget_changed
 from fastreid_ext.generation.job.job import STAGES
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.job.workers import Worker
-from fastreid_ext.generation.tuning.adapter_files import LORA
 from fastreid_ext.generation.words.prompts import Prompts
 from fastreid_ext.manifest import read_identity, read_set
 

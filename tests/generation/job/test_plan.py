@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid_ext.benchmarks import stable_diffusion
-from fastreid_ext.generation.base.base_model import load_base
+from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.job import plan
 from fastreid_ext.generation.job.plan import plan_of
 

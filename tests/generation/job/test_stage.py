@@ -6,7 +6,8 @@ import json
 import pytest
 import torch
 
-from fastreid_ext.generation.job.disk import is_disk_full, whole_folder
+from fastreid_ext.atomic import whole_folder
+from fastreid_ext.generation.job.disk import is_disk_full
 from fastreid_ext.generation.job.stage import failures, run_stage
 from fastreid_ext.generation.job.workers import Shard, Worker
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.job import disk, drawing
 from fastreid_ext.generation.job.disk import OutageError
 from fastreid_ext.generation.job.job import STAGES
 from fastreid_ext.generation.tuning import tuned_files
-from fastreid_ext.generation.tuning.adapter_files import LORA
 from fastreid_ext.generation.tuning.learned_bytes import learned_bytes
 
 pytestmark = pytest.mark.slow

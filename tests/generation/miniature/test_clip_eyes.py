@@ -2,10 +2,10 @@ import pytest
 import torch
 from transformers import CLIPModel
 
-from fastreid_ext.generation.miniature import models
-from fastreid_ext.generation.miniature.captioners import build_blip
+from fastreid_ext.diffusion.tiny import models
+from fastreid_ext.diffusion.tiny.captioners import build_blip
+from fastreid_ext.diffusion.tiny.sizes import MINIATURE, TEST
 from fastreid_ext.generation.miniature.clip_eyes import copy_vision
-from fastreid_ext.generation.miniature.sizes import MINIATURE, TEST
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPProcessor
 
-from fastreid_ext.generation.miniature import models
-from fastreid_ext.generation.miniature.captioners import build_blip
-from fastreid_ext.generation.miniature.sizes import TEST
+from fastreid_ext.diffusion.tiny import models
+from fastreid_ext.diffusion.tiny.captioners import build_blip
+from fastreid_ext.diffusion.tiny.sizes import TEST
 from fastreid_ext.generation.miniature.train_autoencoder import (
     autoencoder_loss,
     edge_loss,

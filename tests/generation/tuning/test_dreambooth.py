@@ -10,7 +10,7 @@ from peft import LoraConfig
 from torch.nn import functional as F
 
 from fastreid_ext.config import add_fastreid_ext_config
-from fastreid_ext.generation.base.base_model import load_base
+from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.tuning.dreambooth import fine_tune
 from fastreid_ext.generation.tuning.fine_tuning import Failure, FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.tuning.lora_bank import LoraBank

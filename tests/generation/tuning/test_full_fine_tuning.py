@@ -9,8 +9,8 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch.nn import functional as F
 from transformers import CLIPTextModel
 
-from fastreid_ext.generation.base.base_model import read_base
-from fastreid_ext.generation.tuning.adapter_files import read_training
+from fastreid_ext.diffusion.adapter_files import read_training
+from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.tuning.fine_tuning import Failure, FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.tuning.full_fine_tuning import FullFineTuner
 from fastreid_ext.generation.tuning.trained_token import read_embedding, token_name

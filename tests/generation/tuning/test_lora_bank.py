@@ -10,7 +10,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from fastreid_ext.benchmarks.stable_diffusion import random_base
-from fastreid_ext.generation.tuning.adapter_files import (
+from fastreid_ext.diffusion.adapter_files import (
     LORA,
     UNET,
     is_trained,

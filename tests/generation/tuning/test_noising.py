@@ -9,7 +9,7 @@ from diffusers import DDPMScheduler
 from torch.nn import functional as F
 
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.base.base_model import read_base
+from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
 from fastreid_ext.generation.tuning.noising import Noising
 from fastreid_ext.generation.tuning.training_rows import Pass

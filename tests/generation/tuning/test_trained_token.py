@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from fastreid_ext.generation.base.base_model import read_base
+from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.tuning.dreambooth import fine_tune
 from fastreid_ext.generation.tuning.fine_tuning import FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.tuning.trained_token import (

@@ -5,7 +5,7 @@ import torch
 from fastreid.config import get_cfg
 
 from fastreid_ext.config import add_fastreid_ext_config
-from fastreid_ext.generation.base.base_model import load_base
+from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.tuning.fine_tuning import FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.tuning.training_rows import TrainingRows
 

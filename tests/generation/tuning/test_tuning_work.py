@@ -12,11 +12,11 @@ from fastreid.config import get_cfg
 from safetensors.torch import load_file
 
 from fastreid_ext.config import add_fastreid_ext_config
-from fastreid_ext.generation.base.base_model import load_base
+from fastreid_ext.diffusion.adapter_files import LORA, read_training, write_training
+from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.drawing.reference_set import ReferenceSettings, make_reference_set
 from fastreid_ext.generation.job.layout import Layout
 from fastreid_ext.generation.people.identities import Identity, SourceImage
-from fastreid_ext.generation.tuning.adapter_files import LORA, read_training, write_training
 from fastreid_ext.generation.tuning.tuning_work import training_images, tuning_work
 from fastreid_ext.generation.words.prompts import Prompts
 

@@ -21,10 +21,10 @@ from transformers import (
 )
 
 from fastreid_ext.config import add_fastreid_ext_config
-from fastreid_ext.generation.miniature.captioners import build_blip, build_blip2
-from fastreid_ext.generation.miniature.models import seeded
-from fastreid_ext.generation.miniature.sizes import TEST
-from fastreid_ext.generation.miniature.vocabularies import opt_tokenizer
+from fastreid_ext.diffusion.tiny.captioners import build_blip, build_blip2
+from fastreid_ext.diffusion.tiny.models import seeded
+from fastreid_ext.diffusion.tiny.sizes import TEST
+from fastreid_ext.diffusion.tiny.vocabularies import opt_tokenizer
 from fastreid_ext.generation.words.captioner import Captioner, expect_captioner
 
 QUESTION = "Question: what is the person carrying? Answer:"

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.base.base_model import read_base
-from fastreid_ext.generation.base.compute import ComputeSettings
+from fastreid_ext.diffusion.compute import ComputeSettings
+from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.drawing.sampling import Drawing, SamplingSettings, draw
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
 

@@ -14,8 +14,8 @@ from diffusers import AutoencoderKL, ModelMixin, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from fastreid_ext.generation.base.quiet_loading import quiet_loading
-from fastreid_ext.generation.base.whole_files import read_object
+from fastreid_ext.diffusion.quiet_loading import quiet_loading
+from fastreid_ext.diffusion.whole_files import read_object
 
 # Names that diffusers before 0.12 gave the attention of an autoencoder, as SD v1.4's files have.
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}

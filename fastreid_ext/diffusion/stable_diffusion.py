@@ -18,21 +18,21 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from fastreid_ext.generation.base.base_folder import (
+from fastreid_ext.diffusion.compute import ComputeSettings, set_up
+from fastreid_ext.diffusion.model_folder import find_model_folder
+from fastreid_ext.diffusion.pipeline_folder import (
     expect_base_parts,
     find_base_folder,
     fingerprint_of,
     variant_of,
     weight_files,
 )
-from fastreid_ext.generation.base.compute import ComputeSettings, set_up
-from fastreid_ext.generation.base.model_folder import find_model_folder
 
 _ENCODED_AT_ONCE = 8  # images of 512 x 512 in the VAE; more would only raise the peak of memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class BaseModel:
+class StableDiffusion:
     """The parts of a Stable Diffusion, frozen and in evaluation mode.
 
     Attributes:
@@ -129,7 +129,7 @@ class BaseModel:
         return self.unet.config.in_channels, size[0] // unit, size[1] // unit
 
 
-def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> BaseModel:
+def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> StableDiffusion:
     """Load ``GENERATION.BASE_MODEL`` in ``GENERATION.DTYPE``, frozen.
 
     Args:
@@ -183,7 +183,7 @@ def read_base(
     dtype: torch.dtype,
     vae: Path | None = None,
     compute: ComputeSettings | None = None,
-) -> BaseModel:
+) -> StableDiffusion:
     """Read the parts of checked folders (:func:`find_base`)."""
     options = {"use_safetensors": True, "local_files_only": True}
     kinds = {"text_encoder": CLIPTextModel, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
@@ -209,7 +209,7 @@ def read_base(
         _freeze(part, device)
     compute = compute or ComputeSettings()
     set_up(pipeline.unet, pipeline.vae, compute)
-    return BaseModel(
+    return StableDiffusion(
         tokenizer=pipeline.tokenizer,
         text_encoder=pipeline.text_encoder,
         unet=pipeline.unet,

@@ -13,14 +13,14 @@ from transformers import (
     BlipProcessor,
 )
 
-from fastreid_ext.generation.miniature.models import (
+from fastreid_ext.diffusion.tiny.models import (
     save_together,
     seeded,
     transformer_sizes,
     vision_sizes,
 )
-from fastreid_ext.generation.miniature.sizes import ModelSizes
-from fastreid_ext.generation.miniature.vocabularies import bert_tokenizer, opt_tokenizer
+from fastreid_ext.diffusion.tiny.sizes import ModelSizes
+from fastreid_ext.diffusion.tiny.vocabularies import bert_tokenizer, opt_tokenizer
 
 QUERY_TOKENS = 4  # of BLIP-2
 

@@ -9,8 +9,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from fastreid_ext.generation.base.base_folder import expect_base_parts
-from fastreid_ext.generation.base.part_checks import expect_text_tensors
+from fastreid_ext.diffusion.part_checks import expect_text_tensors
+from fastreid_ext.diffusion.pipeline_folder import expect_base_parts
 
 UNET = "diffusion_pytorch_model.safetensors"
 

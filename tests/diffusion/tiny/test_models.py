@@ -12,8 +12,8 @@ from transformers import (
     CLIPProcessor,
 )
 
-from fastreid_ext.generation.miniature import models
-from fastreid_ext.generation.miniature.sizes import MINIATURE, TEST
+from fastreid_ext.diffusion.tiny import models
+from fastreid_ext.diffusion.tiny.sizes import MINIATURE, TEST
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from fastreid.config import get_cfg
 from safetensors.torch import load_file, save_file
 
 from fastreid_ext.config import add_fastreid_ext_config
-from fastreid_ext.generation.base.base_folder import find_base_folder, fingerprint_of
-from fastreid_ext.generation.base.base_model import load_base
+from fastreid_ext.diffusion.pipeline_folder import find_base_folder, fingerprint_of
+from fastreid_ext.diffusion.stable_diffusion import load_base
 
 
 def config_of(folder, dtype="float32"):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
 
-from fastreid_ext.generation.base.base_model import read_base
-from fastreid_ext.generation.base.few_steps import with_few_step_adapter
+from fastreid_ext.diffusion.few_step_adapter import with_few_step_adapter
+from fastreid_ext.diffusion.stable_diffusion import read_base
 
 # Linear layers and convolutions, as LCM-LoRA has.
 MODULES = ["to_q", "to_out.0", "conv1", "time_emb_proj"]

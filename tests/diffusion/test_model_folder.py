@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from fastreid_ext.generation.base.model_folder import find_model_folder
+from fastreid_ext.diffusion.model_folder import find_model_folder
 
 KEY = "GENERATION.CAPTIONS.CAPTIONER"
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from fastreid_ext.generation.base.hub_files import hub_folder
-from fastreid_ext.generation.base.part_checks import (
+from fastreid_ext.diffusion.hub_files import hub_folder
+from fastreid_ext.diffusion.part_checks import (
     expect_clip_vocabulary,
     expect_tensors,
     expect_text_tensors,
     expect_text_to_image,
 )
-from fastreid_ext.generation.base.whole_files import expect_whole, read_object
+from fastreid_ext.diffusion.whole_files import expect_whole, read_object
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 WITH_WEIGHTS = ("text_encoder", "unet", "vae")

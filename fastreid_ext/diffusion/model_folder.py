@@ -5,8 +5,8 @@ Only safetensors are read: unpickling a file runs what is in it.
 
 from pathlib import Path
 
-from fastreid_ext.generation.base.hub_files import hub_folder
-from fastreid_ext.generation.base.whole_files import expect_whole, read_object
+from fastreid_ext.diffusion.hub_files import hub_folder
+from fastreid_ext.diffusion.whole_files import expect_whole, read_object
 
 _WANTED = ["*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"]
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastreid_ext.generation.miniature import captioners, models
-from fastreid_ext.generation.miniature.sizes import TEST
+from fastreid_ext.diffusion.tiny import captioners, models
+from fastreid_ext.diffusion.tiny.sizes import TEST
 
 CAPTIONS = (
     "a man with short black hair wearing a white t-shirt, khaki shorts and red sneakers, walking",

@@ -1,6 +1,6 @@
 import pytest
 
-from fastreid_ext.generation.base.schedulers import make_scheduler, scheduler_names
+from fastreid_ext.diffusion.schedulers import make_scheduler, scheduler_names
 
 CONFIG = {
     "beta_start": 0.00085,

@@ -11,16 +11,18 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
-from fastreid_ext.generation.base.base_model import BaseModel
-from fastreid_ext.generation.base.compute import set_up
-from fastreid_ext.generation.base.hub_files import hub_folder
+from fastreid_ext.diffusion.compute import set_up
+from fastreid_ext.diffusion.hub_files import hub_folder
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.manifest import sha256_of
 
 _USUAL = "pytorch_lora_weights.safetensors"
 _KEY = "GENERATION.SAMPLING.FEW_STEP_ADAPTER"
 
 
-def with_few_step_adapter(base: BaseModel, source: str, *, download: bool = False) -> BaseModel:
+def with_few_step_adapter(
+    base: StableDiffusion, source: str, *, download: bool = False
+) -> StableDiffusion:
     """Return ``base`` with a U-Net of its own that the adapter is merged into.
 
     Args:

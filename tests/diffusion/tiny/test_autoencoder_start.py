@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fastreid_ext.generation.miniature import models
-from fastreid_ext.generation.miniature.autoencoder_start import COLOUR_AXES
-from fastreid_ext.generation.miniature.sizes import MINIATURE, TEST
+from fastreid_ext.diffusion.tiny import models
+from fastreid_ext.diffusion.tiny.autoencoder_start import COLOUR_AXES
+from fastreid_ext.diffusion.tiny.sizes import MINIATURE, TEST
 
 
 @pytest.fixture

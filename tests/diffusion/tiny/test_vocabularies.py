@@ -1,7 +1,7 @@
 import pytest
 from transformers import CLIPTokenizer
 
-from fastreid_ext.generation.miniature.vocabularies import (
+from fastreid_ext.diffusion.tiny.vocabularies import (
     _merges,
     bert_tokenizer,
     clip_tokenizer,

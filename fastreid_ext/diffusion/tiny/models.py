@@ -24,12 +24,10 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from fastreid_ext.generation.job.disk import whole_folder
-from fastreid_ext.generation.miniature.autoencoder_start import start_at_averages
-from fastreid_ext.generation.miniature.sizes import ModelSizes
-from fastreid_ext.generation.miniature.vocabularies import (
-    clip_tokenizer,
-)
+from fastreid_ext.atomic import whole_folder
+from fastreid_ext.diffusion.tiny.autoencoder_start import start_at_averages
+from fastreid_ext.diffusion.tiny.sizes import ModelSizes
+from fastreid_ext.diffusion.tiny.vocabularies import clip_tokenizer
 
 
 @contextlib.contextmanager

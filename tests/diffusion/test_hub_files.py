@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from fastreid_ext.generation.base.hub_files import hub_folder
+from fastreid_ext.diffusion.hub_files import hub_folder
 
 
 @pytest.fixture

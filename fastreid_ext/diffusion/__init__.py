@@ -1,0 +1,1 @@
+"""Stable Diffusion as a part: loading, latents, schedulers, adapters, tiny real models."""

@@ -1,1 +1,0 @@
-"""The frozen diffusion model: where it lies, loading, encoding, schedulers."""
