@@ -59,20 +59,20 @@ format: $(STAMP)  ## Rewrite files in the house style
 	$(BIN)/ruff format .
 
 bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the training step, drawing persons
-	$(BIN)/python tools/benchmark_ranking.py
-	$(BIN)/python tools/benchmark_reranking.py
-	$(BIN)/python tools/benchmark_rendering.py
-	$(BIN)/python tools/benchmark_step.py
+	$(BIN)/python tools/benchmarks/ranking.py
+	$(BIN)/python tools/benchmarks/reranking.py
+	$(BIN)/python tools/benchmarks/rendering.py
+	$(BIN)/python tools/benchmarks/step.py
 	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/imaug imagecorruptions-imaug==1.1.5
-	$(BIN)/python tools/benchmark_corruptions.py --imaug $(VENV)/imaug
-	$(BIN)/python tools/benchmark_augmix.py
-	$(BIN)/python tools/benchmark_loading.py
+	$(BIN)/python tools/benchmarks/corruptions.py --imaug $(VENV)/imaug
+	$(BIN)/python tools/benchmarks/augmix.py
+	$(BIN)/python tools/benchmarks/loading.py
 	for part in captions filter; do \
-	    $(BIN)/python tools/benchmark_captions_and_filter.py --device cpu --size miniature \
+	    $(BIN)/python tools/benchmarks/captions_and_filter.py --device cpu --size miniature \
 	        --dtype float32 --parts $$part || exit 1; \
 	done
 	for part in fine-tuning drawing; do \
-	    $(BIN)/python tools/benchmark_generation.py --device cpu --size miniature \
+	    $(BIN)/python tools/benchmarks/generation.py --device cpu --size miniature \
 	        --dtype float32 --parts $$part || exit 1; \
 	done
 

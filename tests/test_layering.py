@@ -51,16 +51,6 @@ ALLOWED = {
         "ranks",
     },
     "evaluation": {"atomic", "config", "corruptions", "data", "processes"},
-    # Clocks, peers and what is measured: for tools and tests.
-    "benchmarks": {
-        "atomic",
-        "config",
-        "corruptions",
-        "data",
-        "diffusion",
-        "generation",
-        "manifest",
-    },
     "engine": {
         "atomic",
         "checks",

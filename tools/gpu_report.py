@@ -158,7 +158,7 @@ def gpu_tests(bench: Bench) -> dict[str, Any]:
     file = bench.folder / "gpu_tests.xml"
     words = ["-m", "pytest", "-q", "-m", "gpu", f"--junitxml={file}"]
     if bench.is_tiny:
-        words.append("tests/benchmarks")
+        words.append("tests/tools/benchmarks")
     bench.run(*words)
     suite = xml.etree.ElementTree.parse(file).getroot().find("testsuite")
     counts = {key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")}
@@ -228,15 +228,15 @@ def sampling(bench: Bench) -> dict[str, Any]:
 def corruptions(bench: Bench) -> dict[str, Any]:
     """Measure corruptions of whole batches on the device."""
     sizes = ["--batch", 2, "--size", 64, 32, "--rounds", 1, "--warm-up", 0] if bench.is_tiny else []
-    bench.run("tools/benchmark_batched_corruptions.py", *_on(bench), *sizes)
+    bench.run("tools/benchmarks/batched_corruptions.py", *_on(bench), *sizes)
     return {}
 
 
 def ranking(bench: Bench) -> dict[str, Any]:
     """Measure ranking and re-ranking at the size of Market-1501."""
     size = ["--size", "small" if bench.is_tiny else "market", "--rounds", 1, *_on(bench)]
-    bench.run("tools/benchmark_ranking.py", *size, "--quality", "medium", "--no-cython")
-    bench.run("tools/benchmark_reranking.py", *size, "--no-dense")
+    bench.run("tools/benchmarks/ranking.py", *size, "--quality", "medium", "--no-cython")
+    bench.run("tools/benchmarks/reranking.py", *size, "--no-dense")
     return {}
 
 
@@ -260,7 +260,7 @@ def _on(bench: Bench) -> list[str]:
 
 def _generation(bench: Bench, part: str) -> dict[str, Any]:
     sizes = _TINY_GENERATION if bench.is_tiny else ["--size", "sd1", "--images", 4]
-    bench.run("tools/benchmark_generation.py", *_on(bench), "--parts", part, *sizes)
+    bench.run("tools/benchmarks/generation.py", *_on(bench), "--parts", part, *sizes)
     return {}
 
 

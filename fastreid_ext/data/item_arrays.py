@@ -3,7 +3,7 @@
 A list of (path, pid, camid) tuples takes 0.3 GB per million images, and every loader worker gets a
 copy of it in the course of an epoch: counting references and garbage collection write to the
 objects, and written pages are no longer shared between processes. Arrays take a third of that and
-nobody writes to them, so forked workers share them. ``tools/benchmark_scale.py`` measures both.
+nobody writes to them, so forked workers share them. ``tools/benchmarks/scale.py`` measures both.
 """
 
 import operator

@@ -36,9 +36,9 @@ def test_features_are_fastreids(market_root, tmp_path, flip):
 
 
 def test_the_benchmark_runs(market_root, tmp_path, monkeypatch, capsys):
-    tool = runpy.run_path(str(TOOLS / "benchmark_extraction.py"))
+    tool = runpy.run_path(str(TOOLS / "benchmarks" / "extraction.py"))
     arguments = ["--config-file", "", "--workers", "0", "--batches", "1"]
     keys = map(str, overrides(market_root, tmp_path))
-    monkeypatch.setattr(sys, "argv", ["benchmark_extraction", *arguments, *keys])
+    monkeypatch.setattr(sys, "argv", ["extraction", *arguments, *keys])
     tool["main"](tool["parse"]())
     assert "together at most" in capsys.readouterr().out

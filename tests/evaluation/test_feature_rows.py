@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from fastreid_ext.benchmarks.timing import peak_extra_mib
 from fastreid_ext.evaluation import feature_rows
 from fastreid_ext.evaluation.feature_rows import FeatureRows
+from measuring.timing import peak_extra_mib
 
 
 @pytest.mark.parametrize("rows_of_a_block", [1, 3, 4, 1000])

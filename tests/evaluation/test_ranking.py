@@ -65,7 +65,7 @@ def test_equals_fastreids_python_evaluation(problem, metric):
 
 @pytest.mark.slow
 def test_equals_fastreids_cython(tmp_path):
-    from fastreid_ext.benchmarks.host_cython import compiled_evaluate
+    from measuring.host_cython import compiled_evaluate
 
     query, gallery, *labels = draw_problem(4, 300, 2000, identities=60, noise=2.0)
     distances = np.linalg.norm(query[:, None] - gallery[None], axis=2)

@@ -30,7 +30,7 @@ def test_preview_is_one_sheet_and_no_data_set(tmp_path):
 
 
 def test_benchmark_finds_every_stage():
-    module = runpy.run_path(str(TOOLS / "benchmark_rendering.py"))
+    module = runpy.run_path(str(TOOLS / "benchmarks" / "rendering.py"))
     settings = module["Settings"]("RenderedMall", 1, 0, 4, 0)
     profile = module["cProfile"].Profile()
     assert profile.runcall(module["render"], settings) == 4

@@ -33,8 +33,8 @@ from fastreid.utils.events import EventStorage
 from tabulate import tabulate
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.benchmarks.device_use import busy, forget_peak, peak_bytes
-from fastreid_ext.benchmarks.timing import seconds
+from measuring.device_use import busy, forget_peak, peak_bytes
+from measuring.timing import seconds
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_train_loader

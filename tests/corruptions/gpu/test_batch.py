@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_ext.benchmarks.launches import LaunchCounter
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES, corrupt
 from fastreid_ext.corruptions.gpu import BATCHED, ONE_BY_ONE, corrupt_batch
+from measuring.launches import LaunchCounter
 
 ALL = list(CORRUPTION_NAMES)
 # The operations of a bucket at 256x128, without the two of the whole batch.

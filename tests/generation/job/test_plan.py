@@ -5,10 +5,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastreid_ext.benchmarks import stable_diffusion
 from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.job import plan
 from fastreid_ext.generation.job.plan import plan_of
+from measuring import stable_diffusion
 
 
 def test_operations_are_those_of_the_loops(settings_of, tmp_path):

@@ -9,7 +9,6 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from fastreid_ext.benchmarks.stable_diffusion import random_base
 from fastreid_ext.diffusion.adapter_files import (
     LORA,
     UNET,
@@ -20,6 +19,7 @@ from fastreid_ext.diffusion.adapter_files import (
     write_training,
 )
 from fastreid_ext.generation.tuning.lora_bank import LoraBank
+from measuring.stable_diffusion import random_base
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 ALPHA = 6.0

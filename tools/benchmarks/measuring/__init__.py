@@ -1,0 +1,1 @@
+"""What the benchmarks of ``tools/benchmarks/`` share: clocks, peers, and what is measured."""
