@@ -62,9 +62,11 @@ class TextArray(Sequence[str]):
             if step != 1:
                 return self.take(range(begin, end, step))
             return TextArray(self.data, self.bounds[begin : max(begin, end) + 1])
-        place = _checked(index, len(self))
-        begin, end = self.bounds[place : place + 2].tolist()
-        return str(self.data[begin:end], "utf-8", "surrogateescape")
+        count = len(self.bounds) - 1
+        # Loaders come here for each image, so the usual index passes no further check.
+        place = index if 0 <= index < count else _checked(index, count)
+        text = self.data[self.bounds.item(place) : self.bounds.item(place + 1)]
+        return str(text, "utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
         """Yield the strings in their order."""

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from fastreid_ext.data.dataset import collate
+from fastreid_ext.data.dataset import collate_to_send
 from fastreid_ext.data.samplers import ResumableSampler, Stream
 
 Batch = dict[str, Any]
@@ -26,7 +26,7 @@ class PersonLoader(DataLoader):
     Images may come as uint8, a quarter of the bytes to move; the models get float32 all the same.
 
     Args:
-        dataset: has items of which :func:`collate` makes batches.
+        dataset: has items of which :func:`collate_to_send` makes batches.
         sampler: indices, or a ``BatchSampler``, which decides the batches itself.
         batch_size: images in the batch of this process.
         drop_last: leave out a last, smaller batch.
@@ -54,7 +54,7 @@ class PersonLoader(DataLoader):
             dataset,
             batch_sampler=sampler if is_whole else BatchSampler(sampler, batch_size, drop_last),
             num_workers=num_workers,
-            collate_fn=collate,
+            collate_fn=collate_to_send,
             pin_memory=self.device.type == "cuda",
             # Else every start draws a number from the process-wide generator.
             generator=torch.Generator(),

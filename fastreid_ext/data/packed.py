@@ -13,7 +13,7 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -93,6 +93,27 @@ class PackedIndex:
             raise KeyError(f"expected one of the {len(self.keys)} packed images, got {path}")
         return int(self.places[first])
 
+    def places_of(self, paths: Sequence[str]) -> NDArray[np.int32]:
+        """Look up the places of many images in the order of the index's paths.
+
+        Args:
+            paths: (N,) paths of image files, in any order, with repetitions or without.
+
+        Raises:
+            KeyError: an image is not in the packed set.
+        """
+        if isinstance(paths, TextArray) and _are_equal(paths, self.paths):
+            return np.arange(len(paths), dtype=np.int32)
+        absolute = (_key(os.path.abspath(path)) for path in paths)
+        keys = np.fromiter(absolute, np.uint64, count=len(paths))
+        firsts = self.keys.searchsorted(keys)
+        # A key behind the last one has no place; the last image's key differs from it.
+        firsts = np.minimum(firsts, max(len(self.keys) - 1, 0))
+        missing = np.flatnonzero(self.keys[firsts] != keys)
+        if len(missing):
+            self.place(paths[int(missing[0])])  # raises the error that names the path
+        return self.places[firsts]
+
     def write(self, opened: BinaryIO) -> None:
         """Write index and footer behind the pixels of an opened file, and end the file there."""
         end = int(self.begins[-1])
@@ -127,9 +148,21 @@ class PackedImages:
 
     def __call__(self, path: str) -> NDArray[np.uint8]:
         """Return the (h, w, 3) pixels of an image, read-only."""
+        return self.at(self.index.place(path))
+
+    def places_of(self, paths: Sequence[str]) -> NDArray[np.int32]:
+        """Look up the places, for :meth:`at`, of (N,) images that will be read again and again.
+
+        Raises:
+            KeyError: an image is not in the packed set.
+        """
+        return self.index.places_of(paths)
+
+    def at(self, place: int) -> NDArray[np.uint8]:
+        """Return the (h, w, 3) pixels of the image at a place of the index, read-only."""
         pixels, index = self._opened or self._open()
-        place = index.place(path)
-        begin, end = index.begins[place : place + 2].tolist()
+        begin = index.begins.item(place)
+        end = index.begins.item(place + 1)
         height, width = index.sizes[place].tolist()
         return pixels[begin:end].reshape(height, width, 3)
 

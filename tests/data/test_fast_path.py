@@ -12,7 +12,7 @@ from fastreid_ext.data.dataset import random_numbers_of
 from fastreid_ext.data.samplers import Draw
 from fastreid_ext.data.transforms.fast_path import fast_back, fast_front, fast_whole
 from fastreid_ext.data.transforms.one_pass import FastTransform, Geometry
-from fastreid_ext.data.transforms.painting import NOTHING, ErasingPainter, PaintRectangles
+from fastreid_ext.data.transforms.painting import NOTHING, ErasingPainter, PaintRectangles, happens
 
 from .conftest import small_config
 
@@ -270,3 +270,14 @@ def test_the_whole_path_can_be_switched_off(market_root):
     cfg = small_config(market_root, INPUT__FAST_PATH__ENABLED=False)
     dataset = build_train_loader(cfg).dataset
     assert isinstance(dataset.read(dataset.img_items[0][0]), Image.Image)
+
+
+def test_events_happen_as_a_comparison_of_tensors_says():
+    """Also where the number and the probability are equal in float32 only."""
+    for seed in range(300):
+        number = torch.rand(1, generator=torch.Generator().manual_seed(seed)).item()
+        for probability in (number - 1e-9, number, number + 1e-9, 0.0, 0.5, 1.0):
+            ours, theirs = (torch.Generator().manual_seed(seed) for _ in range(2))
+            expected = bool(torch.rand(1, generator=theirs) < probability)
+            assert happens(probability, ours) is expected
+            assert torch.equal(ours.get_state(), theirs.get_state())

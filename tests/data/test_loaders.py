@@ -30,6 +30,35 @@ class Numbers(torch.utils.data.Dataset):
         return {"images": image, "targets": index, "more": {"square": index * index}}
 
 
+class Mixed(Numbers):
+    """Sample i: tensors small and large, and of types that numpy has or has not."""
+
+    def __getitem__(self, index):
+        wide = torch.full((8192,), index, dtype=torch.bfloat16)
+        more = {"few": torch.full((2,), index / 3), "half": wide[:2], "wide": wide}
+        return {"images": torch.full((3, 64, 64), index), "seeds": 2**63 - 1 - index, "more": more}
+
+
+def test_workers_send_small_tensors_with_their_message():
+    dataset = Mixed(torch.uint8)
+    options = {"batch_size": 4, "drop_last": False, "device": "cpu"}
+    order = SequentialSampler(dataset)
+    own, sent = (
+        list(PersonLoader(dataset, order, num_workers=workers, **options)) for workers in (0, 1)
+    )
+    for ours, theirs in zip(own, sent, strict=True):
+        assert theirs["images"].is_shared()
+        assert theirs["more"]["wide"].is_shared()
+        assert not theirs["seeds"].is_shared()
+        assert not theirs["more"]["few"].is_shared()
+        for first, second in ((ours, theirs), (ours["more"], theirs["more"])):
+            for name in first.keys() - {"more"}:
+                assert type(second[name]) is torch.Tensor
+                assert first[name].dtype == second[name].dtype
+                assert torch.equal(first[name], second[name])
+        theirs["seeds"] += 1  # can be written to
+
+
 def loaded(device, *steps, workers=0, dtype=torch.uint8):
     dataset = Numbers(dtype)
     return list(

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
+from fastreid_ext.data.dataset import PersonDataset
 from fastreid_ext.data.decode import pixel_count, read_pixels
 from fastreid_ext.data.item_arrays import TextArray
 from fastreid_ext.data.packed import PackedImages, PackedIndex, read_index, reason_to_pack, stamp
@@ -105,6 +106,34 @@ def test_names_that_are_not_utf_8_can_be_packed(tmp_path, paths):
     os.rename(os.fsencode(paths[-1]), name)
     images = packed(tmp_path, [*paths[:-1], os.fsdecode(name)])
     assert images(os.fsdecode(name)).shape == (9, 7, 3)
+
+
+def test_images_are_read_by_place_too(tmp_path, paths):
+    images = packed(tmp_path, paths)
+    shuffled = [paths[place] for place in (3, 0, 6, 3)]
+    for path, place in zip(shuffled, images.places_of(shuffled).tolist(), strict=True):
+        assert np.array_equal(images.at(place), read_pixels(path))
+        assert not images.at(place).flags.writeable
+    assert images.places_of(images.index.paths).tolist() == list(range(len(paths)))
+    assert images.places_of([]).tolist() == []
+
+
+@pytest.mark.parametrize("name", ["none", "other", "third", "fourth"])
+def test_places_of_images_that_are_not_packed_name_the_first(tmp_path, paths, name):
+    images = packed(tmp_path, paths)
+    with pytest.raises(KeyError, match=rf"one of the 7 packed images, got .*/{name}\.jpg"):
+        images.places_of([paths[0], str(tmp_path / f"{name}.jpg"), "zzz.jpg"])
+
+
+def test_data_set_asks_for_places_once(tmp_path, paths, monkeypatch):
+    images = packed(tmp_path, paths)
+    items = [(path, f"m_{place}", "m_1") for place, path in enumerate(reversed(paths))]
+    dataset = PersonDataset(items, np.array, relabel=True, read=images)
+    monkeypatch.setattr(PackedIndex, "place", None)
+    for place, (path, _, _) in enumerate(items):
+        sample = dataset[place]
+        assert np.array_equal(sample["images"], read_pixels(path))
+        assert sample["img_paths"] == path
 
 
 def test_two_paths_of_one_hash_are_named(monkeypatch):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fastreid_ext.data.transforms.painting import Painter
+from fastreid_ext.data.transforms.painting import Painter, happens
 from fastreid_ext.data.transforms.pillow_bicubic import resize_and_pick
 
 # A decoded image: (h, w, 3) uint8 RGB, or PIL's.
@@ -58,8 +58,7 @@ class Geometry:
             left = torch.randint(places, (1,), generator=generator).item()
         if self.flip_probability is None:
             return top, left, False
-        mirrored = torch.rand(1, generator=generator) < self.flip_probability
-        return top, left, mirrored.item()
+        return top, left, happens(self.flip_probability, generator)
 
     def apply(self, image: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
         """Return (3, H, W) of a decoded (h, w, 3) image."""
@@ -103,7 +102,7 @@ class FastTransform:
         if not self.painters:
             return images
         drawn = [painter.sample(*self.geometry.size, self.generator) for painter in self.painters]
-        return {"images": images, "painted": torch.tensor(drawn, dtype=torch.int16)}
+        return {"images": images, "painted": torch.from_numpy(np.array(drawn, np.int16))}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the generator out, which torch cannot hand to a process that is not forked."""

