@@ -179,7 +179,7 @@ def test_evaluation_without_weights_says_what_to_add(make_cfg):
 
 def amp(dtype):
     """Return keys of full precision (None) or of autocast to a dtype."""
-    return {"SOLVER__AMP__ENABLED": dtype is not None, "SOLVER__AMP__DTYPE": dtype or "float16"}
+    return {"SOLVER__AMP__ENABLED": dtype is not None, "SOLVER__AMP__DTYPE": dtype or ""}
 
 
 # Not float16, whose first steps overflow until the scale of the loss is found; see test_step.
