@@ -67,6 +67,20 @@ ALLOWED = {
     "deploy": {"atomic", "checks", "config", "data", "evaluation", "engine"},
     "__init__": {"checks", "compat", "config", "data", "modeling"},
 }
+# Rooms inside a package, from the ground up: each may import those before it.
+FLOORS = {
+    "generation": (
+        "runs",
+        "identities",
+        "captions",
+        "fine_tuning",
+        "sampling",
+        "filters",
+        "generated_set",
+        "stages",
+    ),
+    "modeling": ("losses", "pretrained", "backbones", "build", "heads", "meta_arch"),
+}
 # Offline code runs without fastreid, so that images can be made in another environment.
 WITHOUT_FASTREID = {
     "atomic",
@@ -106,6 +120,19 @@ def test_imports_only_point_down(source):
             assert rest[0] in ALLOWED[layer] | {layer}, f"{layer} must not import {rest[0]}"
         if package in ("fastreid", "torch"):
             assert layer not in WITHOUT_FASTREID, f"{layer} must not import {package}"
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_arrow_runs_up_inside_a_package(package):
+    floors = FLOORS[package]
+    for source in SOURCES:
+        layer, *inside = source.relative_to(PACKAGE).with_suffix("").parts
+        if layer != package or inside[0] == "__init__":
+            continue
+        below = floors[: floors.index(inside[0]) + 1]
+        for module in imported_modules(source):
+            if module.startswith(f"fastreid_ext.{package}."):
+                assert module.split(".")[2] in below, f"{source} must not import {module}"
 
 
 def test_the_law_knows_every_module():

@@ -13,16 +13,20 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import end, job_config, stage_parser
-from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.stages.command import end, job_config, stage_parser
 
 
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
     # Here, so that mistakes are said before diffusers and transformers are imported.
-    from fastreid_ext.generation.job.folder import open_job
-    from fastreid_ext.generation.job.people import ask_captioner, captions_of_job, identities_of_job
+    from fastreid_ext.generation.stages.captions import (
+        ask_captioner,
+        captions_of_job,
+        identities_of_job,
+    )
+    from fastreid_ext.generation.stages.folder import open_job
 
     retries = ("captions",) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as worker:

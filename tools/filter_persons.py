@@ -17,7 +17,7 @@ from pathlib import Path
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import end, job_config
+from fastreid_ext.generation.stages.command import end, job_config
 
 
 def main(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import end, job_config, stage_parser
+from fastreid_ext.generation.stages.command import end, job_config, stage_parser
 
 
 def parse() -> argparse.Namespace:
@@ -27,14 +27,14 @@ def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
     # Here, so that mistakes are said before diffusers and transformers are imported.
-    from fastreid_ext.generation.job.folder import open_job
-    from fastreid_ext.generation.job.people import (
+    from fastreid_ext.generation.captions.captions_file import read_captions
+    from fastreid_ext.generation.stages.captions import (
         clusters_of_job,
         identities_of_job,
         prompts_of_job,
     )
-    from fastreid_ext.generation.job.tuning import FINE_TUNING, tune_persons_of_job
-    from fastreid_ext.generation.words.captions import read_captions
+    from fastreid_ext.generation.stages.fine_tuning import FINE_TUNING, tune_persons_of_job
+    from fastreid_ext.generation.stages.folder import open_job
 
     retries = (FINE_TUNING,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as worker:

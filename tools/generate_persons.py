@@ -23,8 +23,8 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from fastreid_ext.command_line import short_errors, split_pairs
-from fastreid_ext.generation.job.command import STAGES, end, job_config
-from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.stages.command import STAGES, end, job_config
 
 # Commands import what they need, so that help and mistakes do not wait for diffusers.
 
@@ -32,8 +32,8 @@ from fastreid_ext.generation.job.layout import Layout
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     retries, redo = args.stages if args.retry == "failed" else (), args.retry == "changed"
     from fastreid_ext.deploy.filter_models import filter_models
-    from fastreid_ext.generation.job import job
-    from fastreid_ext.generation.job.folder import open_job
+    from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages.folder import open_job
 
     options = {"shard": args.shard, "wait": args.wait, "retries": retries}
     with open_job(cfg, **options) as worker:
@@ -42,15 +42,15 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def verify(cfg: CfgNode, args: argparse.Namespace) -> None:
-    from fastreid_ext.generation.job import check, job
+    from fastreid_ext.generation.stages import job, verify
 
-    if problems := check.verify_job(cfg):
+    if problems := verify.verify_job(cfg):
         sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
     print(f"no problem found: {job.report_of(cfg)}")
 
 
 def stats(cfg: CfgNode, args: argparse.Namespace) -> None:
-    from fastreid_ext.generation.job import job
+    from fastreid_ext.generation.stages import job
 
     table, picture = job.statistics(cfg, args.output)
     for what, number in table:
@@ -59,20 +59,20 @@ def stats(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def preview(cfg: CfgNode, args: argparse.Namespace) -> None:
-    from fastreid_ext.generation.job import job
+    from fastreid_ext.generation.stages import job
 
     print(f"wrote {job.preview(cfg, args.output, args.identities)}")
 
 
 def card(cfg: CfgNode, args: argparse.Namespace) -> None:
-    from fastreid_ext.generation.drawn_set.card import write_card
-    from fastreid_ext.generation.job import job
+    from fastreid_ext.generation.generated_set.card import write_card
+    from fastreid_ext.generation.stages import job
 
     print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, job.title(cfg))}")
 
 
 def plan(cfg: CfgNode, args: argparse.Namespace) -> None:
-    from fastreid_ext.generation.job.plan import plan_of
+    from fastreid_ext.generation.stages.plan import plan_of
 
     found = plan_of(cfg, args.identities, args.reference_sets)
     for what, number in found.table(args.speed, args.gpus):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import job_config
-from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.stages.command import job_config
 
 
 def main() -> None:
@@ -28,14 +28,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts, computes=False)
     # Here, so that mistakes are said before diffusers and transformers are imported.
-    from fastreid_ext.generation.job.folder import SETTINGS
-    from fastreid_ext.generation.people.identities import (
+    from fastreid_ext.generation.identities.identity_list import (
         find_identities,
         read_identities,
         summary,
         used_identities,
         write_identities,
     )
+    from fastreid_ext.generation.stages.folder import SETTINGS
 
     layout = Layout(Path(cfg.OUTPUT_DIR))
     if (layout.output / SETTINGS).exists() and layout.identities.exists():

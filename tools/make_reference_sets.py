@@ -14,27 +14,27 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import end, job_config, stage_parser
-from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.stages.command import end, job_config, stage_parser
 
 
 def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = job_config(args.config_file, args.opts)
     # Here, so that mistakes are said before diffusers and transformers are imported.
-    from fastreid_ext.generation.job.drawing import (
+    from fastreid_ext.generation.captions.captions_file import read_captions
+    from fastreid_ext.generation.stages.captions import (
+        clusters_of_job,
+        identities_of_job,
+        prompts_of_job,
+    )
+    from fastreid_ext.generation.stages.folder import open_job
+    from fastreid_ext.generation.stages.sampling import (
         REFERENCE_SETS,
         Models,
         draw_reference_sets,
         expect_reference_sets_wanted,
     )
-    from fastreid_ext.generation.job.folder import open_job
-    from fastreid_ext.generation.job.people import (
-        clusters_of_job,
-        identities_of_job,
-        prompts_of_job,
-    )
-    from fastreid_ext.generation.words.captions import read_captions
 
     expect_reference_sets_wanted(cfg)
     retries = (REFERENCE_SETS,) if args.retry else ()

@@ -13,8 +13,8 @@ import logging
 
 import fastreid_ext  # noqa: F401  before anything of fastreid
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.job.command import end, job_config, stage_parser
-from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.stages.command import end, job_config, stage_parser
 
 
 def parse() -> argparse.Namespace:
@@ -28,13 +28,13 @@ def main(args: argparse.Namespace) -> None:
     cfg = job_config(args.config_file, args.opts)
     # Here, so that mistakes are said before diffusers and transformers are imported.
     from fastreid_ext.diffusion.adapter_files import is_trained
-    from fastreid_ext.generation.drawing.drawing_work import drawing_work
-    from fastreid_ext.generation.job.drawing import PERSONS, Models
-    from fastreid_ext.generation.job.folder import open_job
-    from fastreid_ext.generation.job.people import identities_of_job, prompts_of_job
-    from fastreid_ext.generation.job.stage import run_stage
-    from fastreid_ext.generation.job.tuning import named_persons
-    from fastreid_ext.generation.words.captions import read_captions
+    from fastreid_ext.generation.captions.captions_file import read_captions
+    from fastreid_ext.generation.runs.stage import run_stage
+    from fastreid_ext.generation.stages.captions import identities_of_job, prompts_of_job
+    from fastreid_ext.generation.stages.fine_tuning import named_persons
+    from fastreid_ext.generation.stages.folder import open_job
+    from fastreid_ext.generation.stages.sampling import PERSONS, Models
+    from fastreid_ext.generation.stages.sampling_work import drawing_work
 
     retries = (PERSONS,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as worker:

@@ -17,13 +17,13 @@ from fastreid_ext.data.transforms import from_config
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
 from fastreid_ext.diffusion.compute import ComputeSettings
 from fastreid_ext.engine.schedule import build_lr_scheduler
-from fastreid_ext.generation.drawing.image_files import FileSettings
-from fastreid_ext.generation.drawing.person_images import DrawingSettings
-from fastreid_ext.generation.drawing.reference_set import ReferenceSettings
-from fastreid_ext.generation.drawing.sampling import SamplingSettings
+from fastreid_ext.generation.captions.prompts import token_of
 from fastreid_ext.generation.filters.thresholds import Thresholds, thresholds_of
-from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
-from fastreid_ext.generation.words.prompts import token_of
+from fastreid_ext.generation.fine_tuning.settings import FineTuningSettings
+from fastreid_ext.generation.sampling.identity_images import DrawingSettings
+from fastreid_ext.generation.sampling.image_files import FileSettings
+from fastreid_ext.generation.sampling.reference_set import ReferenceSettings
+from fastreid_ext.generation.sampling.sampler import SamplingSettings
 from fastreid_ext.modeling.heads.bdb_head import BDBHead
 from fastreid_ext.modeling.heads.projection_head import ProjectionHead
 from fastreid_ext.modeling.meta_arch import ContrastivePretrain, SimCLRPretrain, add_view_losses

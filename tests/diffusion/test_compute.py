@@ -9,8 +9,8 @@ import torch
 from fastreid_ext.config import load_config
 from fastreid_ext.diffusion.compute import ComputeSettings
 from fastreid_ext.diffusion.stable_diffusion import read_base
-from fastreid_ext.generation.drawing.sampling import Drawing, SamplingSettings, draw
-from fastreid_ext.generation.tuning.lora_bank import LoraBank
+from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
+from fastreid_ext.generation.sampling.sampler import Drawing, SamplingSettings, draw
 
 SETTINGS = SamplingSettings(
     size=(64, 32),

@@ -18,7 +18,7 @@ import torch
 from fastreid_ext.config import load_config
 from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.filters.clip import ClipFilter
-from fastreid_ext.generation.words.captioner import Captioner
+from fastreid_ext.generation.captions.captioner import Captioner
 
 pipeline, clip, captioner = sys.argv[1:]
 keys = {"MODEL.DEVICE": "cpu", "GENERATION.DTYPE": "float32", "GENERATION.BASE_MODEL": pipeline}

@@ -14,8 +14,8 @@ import torch
 
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
-from fastreid_ext.generation.drawing.sampling import SamplingSettings
-from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
+from fastreid_ext.generation.fine_tuning.settings import FineTuningSettings
+from fastreid_ext.generation.sampling.sampler import SamplingSettings
 from measuring.drawing import measure_drawing
 from measuring.fine_tuning import measure_fine_tuning
 from measuring.stable_diffusion import SIZES, random_base

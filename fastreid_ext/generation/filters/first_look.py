@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fastreid.config import CfgNode
 
 from fastreid_ext.generation.filters.run import FilterRun
-from fastreid_ext.generation.job.stage import Work, free_memory
+from fastreid_ext.generation.runs.stage import Work, free_memory
 from fastreid_ext.manifest import read_identity
 
 _LITTLE = 0.2  # share of kept images below which a warning is given

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from fastreid_ext.atomic import atomic_write_bytes
-from fastreid_ext.generation.drawn_set.preview import evenly
 from fastreid_ext.generation.filters import scores as names
 from fastreid_ext.generation.filters.decide import OURS
 from fastreid_ext.generation.filters.duplicates import BITS
 from fastreid_ext.generation.filters.records import has_file, read_images
 from fastreid_ext.generation.filters.reid import Person, SourceFeatures
 from fastreid_ext.generation.filters.thresholds import Thresholds
+from fastreid_ext.generation.generated_set.preview import evenly
 from fastreid_ext.manifest import GeneratedImage, Row
 
 _KEPT, _REJECTED, _REAL = "#0072B2", "#D55E00", "black"  # Okabe and Ito

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.generation.filters.duplicates import hash_of
-from fastreid_ext.generation.job.disk import is_outage
+from fastreid_ext.generation.runs.disk import is_outage
 from fastreid_ext.manifest import Row, sha256_of
 
 Pixels = NDArray[np.uint8]

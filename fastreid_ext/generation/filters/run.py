@@ -46,7 +46,7 @@ from fastreid_ext.generation.filters.source_file import (
     write_source,
 )
 from fastreid_ext.generation.filters.thresholds import Thresholds, thresholds_of, write_thresholds
-from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.manifest import GeneratedImage, Row, read_identity, write_identity
 
 THRESHOLDS = "thresholds.json"

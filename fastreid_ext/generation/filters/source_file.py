@@ -23,7 +23,7 @@ from fastreid_ext.generation.filters.reid import (
     by_data_set,
     source_features_of,
 )
-from fastreid_ext.generation.people.source_persons import source_persons
+from fastreid_ext.generation.identities.source_identities import source_persons
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from fastreid.config import CfgNode
 from fastreid_ext.generation.filters.pictures import draw_contact_sheet, draw_histograms
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.filters.source_file import read_sources
-from fastreid_ext.generation.job.stage import run_stage
-from fastreid_ext.generation.job.workers import Shard, Worker, shard_lock
+from fastreid_ext.generation.runs.stage import run_stage
+from fastreid_ext.generation.runs.workers import Shard, Worker, shard_lock
 from fastreid_ext.manifest import GeneratedSet, read_identity, write_set
 from fastreid_ext.manifest.record import from_json
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.drawn_set.copies import decided_copy
 from fastreid_ext.generation.filters.run import FilterRun
-from fastreid_ext.generation.job.folder import expect_same_settings, open_job
-from fastreid_ext.generation.job.job import FilterModels, generate
-from fastreid_ext.generation.job.layout import Layout
+from fastreid_ext.generation.generated_set.copies import decided_copy
+from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.stages.folder import expect_same_settings, open_job
+from fastreid_ext.generation.stages.job import FilterModels, generate
 
 # Folders of the base models, as .miniature.recipe makes them.
 _MODELS = {

@@ -18,7 +18,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from fastreid_ext.atomic import atomic_write
-from fastreid_ext.generation.seeds import seed_of
+from fastreid_ext.generation.runs.seeds import seed_of
 
 _LOGGER = logging.getLogger(__name__)
 

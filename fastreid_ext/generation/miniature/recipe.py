@@ -26,7 +26,7 @@ from fastreid_ext.generation.miniature.train_autoencoder import train_autoencode
 from fastreid_ext.generation.miniature.train_captioner import train_captioner
 from fastreid_ext.generation.miniature.train_clip import standardised, train_clip
 from fastreid_ext.generation.miniature.train_denoiser import train_denoiser
-from fastreid_ext.generation.seeds import seed_of
+from fastreid_ext.generation.runs.seeds import seed_of
 
 _LOGGER = logging.getLogger(__name__)
 

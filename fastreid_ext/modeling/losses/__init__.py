@@ -5,15 +5,9 @@ from fastreid_ext.modeling.losses.multi_positive import (
     multi_positive_contrastive_loss,
     multi_positive_log_loss,
 )
-from fastreid_ext.modeling.losses.prior_preservation import (
-    denoising_errors,
-    prior_preservation_loss,
-)
 
 __all__ = [
-    "denoising_errors",
     "js_consistency_loss",
     "multi_positive_contrastive_loss",
     "multi_positive_log_loss",
-    "prior_preservation_loss",
 ]

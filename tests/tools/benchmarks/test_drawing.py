@@ -6,7 +6,7 @@ import torch
 from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.diffusion.tiny import models
 from fastreid_ext.diffusion.tiny.sizes import TEST
-from fastreid_ext.generation.drawing.sampling import SamplingSettings
+from fastreid_ext.generation.sampling.sampler import SamplingSettings
 from measuring.device_use import busy_share
 from measuring.drawing import measure_drawing
 from measuring.stable_diffusion import random_base

@@ -4,7 +4,7 @@ import torch
 from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.diffusion.tiny import models
 from fastreid_ext.diffusion.tiny.sizes import TEST
-from fastreid_ext.generation.tuning.fine_tuning import FineTuningSettings
+from fastreid_ext.generation.fine_tuning.settings import FineTuningSettings
 from measuring.fine_tuning import FineTuningFigures, measure_fine_tuning
 
 

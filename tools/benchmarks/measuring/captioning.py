@@ -11,7 +11,7 @@ from fastreid_ext.diffusion.tiny.captioners import build_blip
 from fastreid_ext.diffusion.tiny.models import save_together, seeded
 from fastreid_ext.diffusion.tiny.sizes import MINIATURE
 from fastreid_ext.diffusion.tiny.vocabularies import opt_tokenizer
-from fastreid_ext.generation.words.captioner import Captioner
+from fastreid_ext.generation.captions.captioner import Captioner
 from measuring.stage_figures import StageFigures, measure_stage
 
 _QUERY_TOKENS = 32

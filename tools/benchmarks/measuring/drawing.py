@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
-from fastreid_ext.generation.drawing.image_files import FileSettings
-from fastreid_ext.generation.drawing.person_images import (
+from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
+from fastreid_ext.generation.identities.identity_list import Identity
+from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.sampling.identity_images import (
     DrawingSettings,
     PersonToDraw,
     draw_persons,
 )
-from fastreid_ext.generation.drawing.sampling import Drawing, SamplingSettings, draw
-from fastreid_ext.generation.job.layout import Layout
-from fastreid_ext.generation.people.identities import Identity
-from fastreid_ext.generation.tuning.lora_bank import LoraBank
+from fastreid_ext.generation.sampling.image_files import FileSettings
+from fastreid_ext.generation.sampling.sampler import Drawing, SamplingSettings, draw
 from measuring.device_use import busy, forget_peak, peak_bytes
 from measuring.timing import seconds
 

@@ -9,9 +9,9 @@ import torch
 
 from fastreid_ext.diffusion.adapter_files import write_adapter
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
-from fastreid_ext.generation.tuning.dreambooth import fine_tune
-from fastreid_ext.generation.tuning.fine_tuning import FineTuneTask, FineTuningSettings
-from fastreid_ext.generation.tuning.lora_bank import LoraBank
+from fastreid_ext.generation.fine_tuning.dreambooth import fine_tune
+from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
+from fastreid_ext.generation.fine_tuning.settings import FineTuneTask, FineTuningSettings
 from measuring.device_use import busy, forget_peak, peak_bytes
 from measuring.timing import seconds
 

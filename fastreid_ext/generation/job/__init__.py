@@ -1,1 +1,0 @@
-"""The whole job: stages, resuming, workers, its folder."""

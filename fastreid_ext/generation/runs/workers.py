@@ -1,0 +1,258 @@
+"""Which part of a job this process does, and the lock that keeps a second one out of it.
+
+Shards are static: shard i of n does every n-th identity, from i on. They talk to each other through
+finished files alone, so they may run at the same time or one after the other, on any machines that
+see the folder.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import logging
+import math
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from fastreid_ext.generation.runs import heartbeat
+from fastreid_ext.ranks import SLURM, read_ranks
+
+Item = TypeVar("Item")
+_LOCKS = "locks"
+# What file systems answer that know no flock: some Lustre mounts, FUSE and object stores.
+_NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Part ``index`` (from 0) of ``count``."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"expected a shard INDEX/COUNT with 0 <= INDEX < COUNT, got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """Return this shard's part of a list."""
+        return list(items[self.index :: self.count])
+
+    def overlaps(self, other: "Shard") -> bool:
+        """Whether a long list has an item that is part of both shards."""
+        return (self.index - other.index) % math.gcd(self.count, other.count) == 0
+
+
+def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
+    """Return the shard of this process.
+
+    Under ``torchrun``, ``accelerate launch`` or ``srun`` each process is one; with ``text`` as
+    well, the processes of a command share its part: ``torchrun --nproc-per-node 8 ... --shard 1/4``
+    is, on the second of four machines, shards 1, 5, ..., 29 of 32. The other machines may have
+    other numbers of processes. Nothing is sent between processes, so no process group is made.
+
+    Args:
+        text: "INDEX/COUNT", or "" for all.
+        environment: variables of the launcher, see :func:`fastreid_ext.ranks.read_ranks`.
+
+    Raises:
+        ValueError: not INDEX/COUNT with INDEX < COUNT.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
+    if not match or int(match[1]) >= int(match[2]):
+        raise ValueError(f"expected --shard INDEX/COUNT with INDEX < COUNT, got '{text}'")
+    return Shard(*read_ranks(environment).share_of((int(match[1]), int(match[2]))))
+
+
+def local_device(
+    device: str, environment: Mapping[str, str] = os.environ, visible: int | None = None
+) -> str:
+    """Return the GPU of this process under a launcher, else ``device`` (MODEL.DEVICE) itself.
+
+    Slurm may show each process its own GPU only (``--gpus-per-task 1``), which is then number 0.
+
+    Args:
+        device: MODEL.DEVICE.
+        environment: variables of the launcher.
+        visible: number of GPUs that this process sees; None: asked of torch.
+    """
+    ranks = read_ranks(environment)
+    if device != "cuda" or not ranks.launcher:
+        return device
+    visible = torch.cuda.device_count() if visible is None else visible
+    is_bound = ranks.launcher == SLURM and visible == 1
+    return "cuda:0" if is_bound else f"cuda:{ranks.local_rank}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One of the processes that do a job.
+
+    Attributes:
+        output: folder of the job, OUTPUT_DIR.
+        shard: the part of the identities that is its own.
+        retries: stages in which all workers try identities again that failed before.
+        wait: minutes to wait for other workers while none of them finishes anything; 0 = not.
+        began: when, by the clock of the job's file system, which may not be this machine's.
+    """
+
+    output: Path
+    shard: Shard = dataclasses.field(default_factory=Shard)
+    retries: Collection[str] = ()
+    wait: float = 60.0
+    began: float = 0.0
+
+    def failure(self, stage: str, name: str) -> Path:
+        """File that says why an identity failed."""
+        return self.output / "failed" / stage / f"{name}.json"
+
+    def has_failed(self, stage: str, name: str) -> bool:
+        """Whether an identity failed and nobody is about to try it again."""
+        try:
+            failed = self.failure(stage, name).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return stage not in self.retries or failed >= self.began
+
+
+@contextlib.contextmanager
+def shard_lock(output: Path, shard: Shard) -> Iterator[float]:
+    """Hold the lock of a shard of the job in ``output``; the system frees it with the process.
+
+    Where the file system has no flock, the lock is a file that its owner touches.
+
+    Yields:
+        Its time of modification, which is now.
+
+    Raises:
+        ValueError: another process holds it, or a shard that overlaps with it.
+    """
+    folder = Path(output) / _LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            began = stack.enter_context(_system_lock(folder, output, shard))
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+            _log.warning(
+                "the file system of %s has no flock (%s): a shard is held by a file that its "
+                "process touches instead, and is free %g s after that process was killed",
+                folder,
+                error.strerror,
+                heartbeat.STALE,
+            )
+            began = stack.enter_context(_touched_lock(folder, output, shard))
+        yield began
+
+
+@contextlib.contextmanager
+def _system_lock(folder: Path, output: Path, shard: Shard) -> Iterator[float]:
+    path = folder / f"{shard.index}-of-{shard.count}.lock"
+    with open(path, "a+", encoding="utf-8") as file:
+        if not _locked(file.fileno()):
+            raise ValueError(_held(_holder(path), output, shard))
+        for other in _overlapping(folder, shard, "lock"):
+            if _is_held(other):
+                raise ValueError(_overlaps(_holder(other), other, output, shard))
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield os.fstat(file.fileno()).st_mtime
+
+
+def wait_for(
+    names: Sequence[str],
+    is_settled: Callable[[str], bool],
+    *,
+    stage: str,
+    worker: Worker,
+    seconds_between_looks: float = 2.0,
+) -> None:
+    """Wait until the other workers have done, or failed to do, their part of a stage.
+
+    Raises:
+        TimeoutError: none of them has finished anything for ``worker.wait`` minutes.
+    """
+    missing = [name for name in names if not is_settled(name)]
+    last_change = time.monotonic()
+    if missing:
+        _log.info("stage %s: waiting for %d of other workers", stage, len(missing))
+    while missing:
+        if time.monotonic() - last_change >= 60 * worker.wait:
+            part = {name: index % worker.shard.count for index, name in enumerate(names)}
+            shards = sorted({f"{part[name]}/{worker.shard.count}" for name in missing})
+            raise TimeoutError(
+                f"stage {stage} is not finished: {len(missing)} of {len(names)} are left to shards "
+                f"{', '.join(shards)}, which have finished none for {worker.wait:g} minutes; run "
+                "those, then this command again"
+            )
+        time.sleep(seconds_between_looks)
+        left = [name for name in missing if not is_settled(name)]
+        if len(left) < len(missing):
+            last_change = time.monotonic()
+        missing = left
+
+
+@contextlib.contextmanager
+def _touched_lock(folder: Path, output: Path, shard: Shard) -> Iterator[float]:
+    path = folder / f"{shard.index}-of-{shard.count}.owner"
+    with contextlib.ExitStack() as stack:
+        try:
+            began = stack.enter_context(heartbeat.heartbeat_lock(path))
+        except heartbeat.HeldError as error:
+            raise ValueError(_held(str(error), output, shard)) from error
+        for other in _overlapping(folder, shard, "owner"):
+            if heartbeat.is_beating(other):
+                raise ValueError(_overlaps(heartbeat.owner_of(other), other, output, shard))
+        yield began
+
+
+def _overlapping(folder: Path, shard: Shard, suffix: str) -> list[Path]:
+    """Return the locks of other shards that have identities of this one."""
+    others = {path: path.stem.split("-of-") for path in sorted(folder.glob(f"*.{suffix}"))}
+    shards = {path: Shard(*map(int, numbers)) for path, numbers in others.items()}
+    return [path for path, other in shards.items() if other != shard and other.overlaps(shard)]
+
+
+def _held(holder: str, output: Path, shard: Shard) -> str:
+    return (
+        f"another process ({holder}) works on shard {shard} of {output}; wait until it ends, or "
+        "give each process a --shard of its own"
+    )
+
+
+def _overlaps(holder: str, other: Path, output: Path, shard: Shard) -> str:
+    return (
+        f"a process ({holder}) works on shard {other.stem.replace('-', ' ')} of {output}, which "
+        f"overlaps with {shard}; wait until it ends, or divide the job in one way"
+    )
+
+
+def _locked(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_held(path: Path) -> bool:
+    with open(path, encoding="utf-8") as file:
+        # Shared, for other workers may be looking too; closing gives it back.
+        return not _locked(file.fileno(), fcntl.LOCK_SH)
+
+
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8") or "just started"

@@ -1,0 +1,74 @@
+"""What the tools of a job have in common: their options, and the configuration of a process."""
+
+import argparse
+import sys
+from collections.abc import Collection, Sequence
+
+import torch
+from fastreid.config import CfgNode
+
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.runs.workers import local_device
+from fastreid_ext.ranks import read_ranks
+
+FAILED = 3  # exit code of a tool that did its work but for identities that failed
+
+# Stages of a job, in their order.
+STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
+
+
+def stage_parser(description: str) -> argparse.ArgumentParser:
+    """Return the options of a tool that does one stage."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", help="local YAML file")
+    parser.add_argument("--shard", default="", help="INDEX/COUNT: this process's part; default all")
+    parser.add_argument("--retry", choices=["failed"], help="try again what failed before")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
+    return parser
+
+
+def end(said: str, failed: Collection[str]) -> None:
+    """Print the last line of a tool, and exit with :data:`FAILED` if identities failed.
+
+    Of the processes that a launcher started the first alone exits so, which ends last: torchrun
+    would end the others, whose work may be needed.
+
+    Args:
+        said: last line.
+        failed: names of the identities or reference sets that failed.
+
+    Raises:
+        SystemExit: some failed.
+    """
+    print(said)
+    if failed and read_ranks().rank == 0:
+        sys.exit(FAILED)
+
+
+def job_config(config_file: str, pairs: Sequence[str], *, computes: bool = True) -> CfgNode:
+    """Read the configuration of a job as this process needs it.
+
+    The Re-ID model that it could also describe is not looked for. Under a launcher MODEL.DEVICE
+    cuda becomes the GPU of this process, which torch is told too: it would else keep pinned memory
+    and a context of every process on the first one.
+
+    Args:
+        config_file: YAML.
+        pairs: KEY VALUE pairs.
+        computes: False: no model is run, so no GPU is needed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a mistake in it.
+    """
+    fixed = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
+    fixed += [] if computes else ["MODEL.DEVICE", "cpu"]
+    cfg = load_config(config_file, [*pairs, *fixed])
+    cfg.defrost()
+    cfg.MODEL.DEVICE = local_device(cfg.MODEL.DEVICE)
+    cfg.freeze()
+    if cfg.MODEL.DEVICE.startswith("cuda:"):
+        torch.cuda.set_device(cfg.MODEL.DEVICE)
+    return cfg

@@ -1,0 +1,212 @@
+"""Identities of real, tiny data sets on disk."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from fastreid.config import get_cfg
+from PIL import Image
+
+from fastreid_ext.config import add_fastreid_ext_config
+from fastreid_ext.data.decode import read_pixels
+from fastreid_ext.generation.identities.identity_list import (
+    SourceImage,
+    find_identities,
+    load_images,
+    read_identities,
+    sharpness,
+    summary,
+    used_identities,
+    write_identities,
+)
+from fastreid_ext.generation.identities.source_identities import source_folder, source_persons
+
+
+def photograph(path, size=(24, 72), seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Person 2: five images of camera 1, three of 3; 7: two; 12: one of each of two cameras."""
+    train = tmp_path / "mine" / "bounding_box_train"
+    names = [f"0002_c1s1_{frame:06d}_00.jpg" for frame in (5, 6, 7, 90, 91)]
+    names += [f"0002_c3s1_{frame:06d}_00.jpg" for frame in (1, 2, 3)]
+    names += ["0007_c2s1_000001_00.jpg", "0007_c2s1_000002_00.jpg"]
+    names += ["0012_c1s1_000001_00.jpg", "0012_c2s1_000001_00.jpg"]
+    for seed, name in enumerate(names):
+        photograph(train / name, seed=seed)
+    return train.parent
+
+
+@pytest.fixture
+def cfg(folder):
+    cfg = get_cfg()
+    add_fastreid_ext_config(cfg)
+    cfg.DATASETS.NAMES = ("PersonFolder",)
+    cfg.DATASETS.FOLDER = str(folder)
+    return cfg
+
+
+def test_people_are_learned_from_the_camera_with_most_images_in_order(cfg, folder):
+    first, second, third = find_identities(cfg)
+    assert (first.name, first.source_dataset, first.person_id) == (
+        "PersonFolder_0002",
+        "PersonFolder",
+        2,
+    )
+    assert first.images[0] == SourceImage(
+        path="bounding_box_train/0002_c1s1_000005_00.jpg", camera=0, frame=5, sequence="1"
+    )
+    assert [image.frame for image in first.images] == [5, 6, 7, 90, 91]
+    assert [image.camera for image in second.images] == [1, 1]
+    assert third.images == ()
+    assert third.reason == (
+        "1 usable images of one camera, expected 2 (MIN_IMAGES); SAME_CAMERA False would give 2"
+    )
+
+
+def test_all_cameras_and_numbers_of_images(cfg):
+    rules = cfg.GENERATION.IDENTITIES
+    rules.SAME_CAMERA, rules.MAX_IMAGES = False, 4
+    first, _, third = find_identities(cfg)
+    assert [(image.camera, image.frame) for image in first.images] == [
+        (0, 5),
+        (0, 6),
+        (2, 1),
+        (2, 2),
+    ]
+    assert [image.camera for image in third.images] == [0, 1]
+
+
+def test_a_gap_in_the_frames_ends_a_tracklet(cfg):
+    cfg.GENERATION.IDENTITIES.MAX_FRAME_GAP = 10
+    assert [image.frame for image in find_identities(cfg)[0].images] == [5, 6, 7]
+
+
+def test_limit_counts_the_used_ones(cfg):
+    cfg.GENERATION.IDENTITIES.LIMIT = 1
+    cfg.GENERATION.IDENTITIES.MIN_IMAGES = 3
+    assert [identity.name for identity in find_identities(cfg)] == ["PersonFolder_0002"]
+    cfg.GENERATION.IDENTITIES.LIMIT = 2
+    assert len(find_identities(cfg)) == 3  # looked for a second one to the end
+
+
+def test_corrupt_low_and_blurred_photographs_are_left_out_with_the_reason(cfg, folder):
+    train = folder / "bounding_box_train"
+    (train / "0002_c1s1_000005_00.jpg").write_bytes(b"\xff\xd8\xff damaged")
+    photograph(train / "0002_c1s1_000006_00.jpg", size=(10, 30))
+    Image.fromarray(np.full((72, 24, 3), 90, np.uint8)).save(train / "0002_c1s1_000007_00.jpg")
+    cfg.GENERATION.IDENTITIES.MIN_SHARPNESS = 5.0
+    first = find_identities(cfg)[0]
+    assert [(image.camera, image.frame) for image in first.images] == [(2, 1), (2, 2), (2, 3)]
+    reasons = list(first.unusable.values())
+    assert len(reasons) == 3
+    assert reasons[0] == "cannot be read: cannot identify image file"
+    assert reasons[1] == "30 pixels high, less than MIN_HEIGHT 64"
+    assert reasons[2] == "sharpness 0.0, less than MIN_SHARPNESS 5.0"
+    assert summary([first]) == (
+        "1 identities with 3 reference images; 0 left out, 3 images unusable"
+    )
+
+
+def test_an_identity_of_one_image_and_unusable_ones_says_which(cfg, folder):
+    (folder / "bounding_box_train" / "0007_c2s1_000002_00.jpg").write_bytes(b"")
+    reason = find_identities(cfg)[1].reason
+    assert "1 usable images, expected 2 (MIN_IMAGES); 1 unusable, e.g. bounding_box_train" in reason
+
+
+def test_sharpness_by_hand():
+    image = np.zeros((3, 3, 3), np.uint8)
+    image[1, 1] = 100
+    # Laplacian of a single bright pixel; OpenCV mirrors at the border without repeating it.
+    laplacian = np.array([[0, 200, 0], [200, -400, 200], [0, 200, 0]], float)
+    assert sharpness(image) == pytest.approx(laplacian.var())
+
+
+def test_files_round_trip_and_damage_is_named_by_line(cfg, tmp_path):
+    identities, path = find_identities(cfg), tmp_path / "out" / "identities.jsonl"
+    write_identities(path, identities)
+    assert read_identities(path) == identities
+    lines = path.read_text().splitlines()
+    path.write_text(f"{lines[0]}\n{lines[1][:30]}\n")
+    with pytest.raises(ValueError, match=r"identities.jsonl:2: not JSON"):
+        read_identities(path)
+    broken = json.loads(lines[0]) | {"images": [{"path": "a.jpg"}]}
+    path.write_text(json.dumps(broken))
+    with pytest.raises(ValueError, match=r"identities.jsonl:1: expected images with path, camera"):
+        read_identities(path)
+    with pytest.raises(FileNotFoundError, match=r"no identities at .*tools/list_identities.py"):
+        read_identities(tmp_path / "none.jsonl")
+
+
+def test_images_are_loaded_from_the_sets_folder(cfg, folder):
+    identity = find_identities(cfg)[1]
+    images = load_images(identity, source_folder(cfg, "PersonFolder"))
+    assert len(images) == 2
+    assert all(image.shape == (72, 24, 3) and image.dtype == np.uint8 for image in images)
+    assert np.array_equal(images[1], read_pixels(folder / identity.images[1].path))
+    gone = dataclasses.replace(identity.images[0], path="bounding_box_train/none.jpg")
+    with pytest.raises(OSError, match=r"none\.jpg"):
+        load_images(dataclasses.replace(identity, images=(gone,)), folder)
+
+
+def test_none_usable_is_an_error_with_the_most_frequent_reason(cfg):
+    cfg.GENERATION.IDENTITIES.MIN_HEIGHT = 100
+    with pytest.raises(ValueError, match=r"none of 3 identities .*72 pixels high.*loosen the rule"):
+        used_identities(find_identities(cfg))
+
+
+def test_subsets_and_several_sets_come_by_name(cfg, folder, tmp_path):
+    for person in (3, 10):
+        for frame in range(4):
+            photograph(
+                tmp_path / "RenderedMall/bounding_box_train" / f"{person:04d}_c1s1_{frame:06d}.jpg"
+            )
+    cfg.DATASETS.ROOT = str(tmp_path)
+    cfg.DATASETS.NAMES = ("RenderedMall", "PersonFolder")
+    cfg.DATASETS.SUBSET = "few_shot_50"
+    found = find_identities(cfg)
+    assert [identity.name for identity in found] == [
+        "PersonFolder_0002",
+        "PersonFolder_0007",
+        "PersonFolder_0012",
+        "RenderedMall_0003",
+        "RenderedMall_0010",
+    ]
+    mall = source_persons(cfg, "RenderedMall")
+    assert [len(person.paths) for person in mall] == [2, 2]
+    assert mall[0].paths[0].startswith("RenderedMall/bounding_box_train/0003_c1s1_")
+    assert source_folder(cfg, "RenderedMall") == tmp_path
+
+
+def test_persons_are_those_of_training(cfg):
+    """So that DATASETS.GENERATED.PERSON_IDS kept joins drawn and real images."""
+    from fastreid_ext.data.sources import training_items
+
+    persons = {person for _, person, _ in training_items(cfg).items}
+    assert {f"personfolder_{p.number}" for p in source_persons(cfg, "PersonFolder")} == persons
+
+
+def test_persons_without_numbers_are_counted_and_said(tmp_path, caplog):
+    from fastreid_ext.generation.identities.source_identities import _numbers
+
+    assert _numbers("persons", "Set", "set", ["set_b-01", "set_a-7", "set_b-01"]) == {
+        "set_a-7": 0,
+        "set_b-01": 1,
+    }
+    assert "PERSON_IDS kept cannot join" in caplog.text
+    caplog.clear()
+    assert _numbers("cameras", "Set", "set", ["set_3", "set_0"]) == {"set_3": 3, "set_0": 0}
+    assert not caplog.text
+
+
+def test_generated_sets_and_test_persons_are_refused(cfg):
+    with pytest.raises(ValueError, match="GeneratedPersons, but persons are drawn from photograph"):
+        source_persons(cfg, "GeneratedPersons")
+    cfg.DATASETS.COMBINEALL = True
+    with pytest.raises(ValueError, match="COMBINEALL is True, but images of test persons"):
+        find_identities(cfg)

@@ -1,0 +1,333 @@
+"""A whole job on tiny real models: what comes out."""
+
+import functools
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from fastreid_ext.diffusion.adapter_files import LORA
+from fastreid_ext.generation.captions.prompts import Prompts
+from fastreid_ext.generation.runs import progress, stage
+from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.runs.workers import Worker
+from fastreid_ext.generation.sampling.reference_set import is_reference_set
+from fastreid_ext.generation.stages import job, sampling, verify
+from fastreid_ext.generation.stages.job import STAGES
+from fastreid_ext.generation.stages.sampling import forget_changed
+from fastreid_ext.manifest import read_identity, read_set
+
+
+def test_everything_is_there(whole, settings_of):
+    output, report = whole
+    assert re.fullmatch(
+        rf"4 of 4 identities drawn in {output}/images, \d+ of 12 images kept", str(report)
+    )
+    for name in (
+        "identities.jsonl",
+        "captions.jsonl",
+        "job.json",
+        "distribution.png",
+        "preview.png",
+        "images/README.md",
+        "images/dataset.json",
+        "filter/thresholds.json",
+        "adapters/PersonFolder_0002/training.json",
+    ):
+        assert (output / name).stat().st_size > 0, name
+    rows = read_set(output / "images")[1]
+    assert len(rows) == 12
+    assert {row.image.person_id for row in rows} == {1, 2, 3, 4}
+    assert rows[0].image.prompt.startswith("a photo of sks person")
+    with Image.open(rows[0].path) as image:
+        assert image.size == (32, 64)
+    assert verify.verify_job(settings_of(output)) == []
+
+
+@pytest.mark.slow
+def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tmp_path, run_job):
+    cfg = settings_of(tmp_path / "job")
+    run_job(cfg, stages=["identities"])
+    assert not (tmp_path / "job" / "captions.jsonl").exists()
+    run_job(cfg, stages=["captions"])
+    path = tmp_path / "job" / "captions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["caption"] = "a man in a red coat"
+    rows[1]["caption"] = ""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = run_job(cfg)
+    assert report.drawn == 3
+    assert "caption of PersonFolder_0002 is empty" in report.failed["PersonFolder_0002"]
+    drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
+    assert drawn[0].image.prompt == "a photo of sks person, a man in a red coat"
+
+    rows[0]["caption"] = "a woman in a blue coat"
+    rows[1]["caption"] = "a woman in a dress"  # no --retry needed: the reason is gone
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = tmp_path / "job" / "images" / "PersonFolder_0003" / "metadata.jsonl"
+    before = kept.stat().st_mtime_ns
+    with pytest.raises(FileNotFoundError, match=r"1 of 1 reference sets are missing, .* first"):
+        run_job(cfg, stages=["persons"])
+    assert run_job(cfg, stages=["reference_sets", "persons"]).drawn == 4
+    drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
+    assert "red coat" in drawn[0].image.prompt
+    run_job(cfg, stages=["reference_sets", "persons"], redo_changed=True)
+    drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
+    assert "blue coat" in drawn[0].image.prompt
+    assert kept.stat().st_mtime_ns == before
+
+
+def test_a_run_killed_while_it_removes_what_changed_is_continued(tmp_path, monkeypatch):
+    layout, worker = Layout(tmp_path), Worker(output=tmp_path)
+    drawn, learned = layout.images / "A_0001", layout.adapter("A_0001")
+    for file in (drawn / "metadata.jsonl", learned / "training.json"):
+        file.parent.mkdir(parents=True)
+        file.write_text('{"prompt": "a photo of sks person, a red coat"}\n')
+    prompts = {"A_0001": Prompts("a photo of sks person, a blue coat", "a photo of person")}
+    remove, removed = shutil.rmtree, []
+
+    def killed(folder, **kwargs):
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(folder)
+        remove(folder, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        forget_changed(worker, prompts, redo=True)
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    assert forget_changed(worker, prompts, redo=True) == 1
+    assert not drawn.exists()
+    assert not learned.exists()
+    assert forget_changed(worker, prompts, redo=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "files"),
+    [
+        ({"PROMPT.TRAIN_TOKEN": True}, ["learned_embeds.safetensors", LORA, "training.json"]),
+        ({"FINE_TUNING.METHOD": "full", "FINE_TUNING.TEXT_ENCODER": True}, ["training.json"]),
+        (
+            {"FINE_TUNING.METHOD": "full", "FINE_TUNING.KEEP_FULL_WEIGHTS": True},
+            ["training.json", "unet"],
+        ),
+        ({"REFERENCE_SET.IMAGES": 0, "PROMPT.TOKEN": ""}, [LORA, "training.json"]),
+    ],
+)
+def test_every_way_to_learn_draws(settings_of, tmp_path, keys, files, run_job):
+    cfg = settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 1}, **keys)
+    report = run_job(cfg, stages=STAGES[:4])
+    assert (report.drawn, report.failed) == (1, {})
+    adapter = tmp_path / "job" / "adapters" / "PersonFolder_0001"
+    assert sorted(path.name for path in adapter.iterdir()) == files
+    assert (tmp_path / "job" / "reference_sets").exists() == ("REFERENCE_SET.IMAGES" not in keys)
+    assert run_job(cfg, stages=STAGES[:4]).drawn == 1
+
+
+@pytest.mark.slow
+def test_a_photograph_that_breaks_later_fails_its_person_alone(
+    market, settings_of, tmp_path, run_job
+):
+    folder = tmp_path / "market"
+    shutil.copytree(market, folder)
+    cfg = settings_of(tmp_path / "job", market=folder)
+    run_job(cfg, stages=["captions"])
+    broken = folder / "bounding_box_train" / "0003_c1s1_000001_00.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    report = run_job(cfg, stages=["reference_sets", "persons"])
+    assert report.drawn == 3
+    assert broken.name in report.failed["PersonFolder_0003"]
+    shutil.copy(market / "bounding_box_train" / broken.name, broken)
+    assert run_job(cfg, stages=["persons"]).drawn == 3
+    assert run_job(cfg, stages=["persons"], worker={"retries": ["persons"]}).drawn == 4
+
+
+def test_a_corrected_caption_has_its_reference_set_before_anybody_is_drawn_anew(
+    whole, settings_of, tmp_path, run_job
+):
+    """Its worker must not take a drawing by the old caption, which another one removes, for new."""
+    layout = Layout(shutil.copytree(whole[0], tmp_path / "job"))
+    rows = [json.loads(line) for line in layout.captions.read_text().splitlines()]
+    rows[1]["caption"] = "a man in a red coat"
+    layout.captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_job(settings_of(layout.output), stages=["reference_sets"])
+    cluster = json.loads(layout.clusters.read_text())["clusters"]["PersonFolder_0002"]
+    assert is_reference_set(layout.reference_set(cluster))
+    settings = json.loads((layout.reference_set(cluster) / "settings.json").read_text())
+    assert settings["prompt"] == "a photo of person, a man in a red coat"
+
+
+@pytest.mark.slow
+def test_workers_wait_for_each_others_second_tries(market, settings_of, tmp_path, run_job):
+    folder = shutil.copytree(market, tmp_path / "market")
+    broken = folder / "bounding_box_train" / "0002_c1s1_000001_00.jpg"
+    cfg = settings_of(tmp_path / "job", market=folder)
+    run_job(cfg, stages=["captions"])
+    broken.write_bytes(b"")
+    assert run_job(cfg, stages=["reference_sets", "persons"]).drawn == 3
+    shutil.copy(market / "bounding_box_train" / broken.name, broken)
+    again = {"retries": STAGES}
+    with pytest.raises(TimeoutError, match=r"stage persons is not finished: 1 of 4 .* shards 1/2"):
+        run_job(cfg, shard="0/2", wait=0, worker=again)
+    assert run_job(cfg, shard="1/2", wait=0, worker=again).drawn == 4
+    report = run_job(cfg, shard="0/2", wait=0, worker=again)
+    assert (report.drawn, report.failed) == (4, {})
+    assert verify.verify_job(cfg) == []
+
+
+def test_a_reference_set_that_cannot_be_drawn_is_the_reason_of_its_persons(
+    whole, settings_of, tmp_path, run_job
+):
+    layout = Layout(shutil.copytree(whole[0], tmp_path / "job"))
+    clusters = json.loads(layout.clusters.read_text())["clusters"]
+    (lost, *_), worker = sorted(set(clusters.values())), Worker(output=layout.output)
+    shutil.rmtree(layout.reference_set(lost))
+    stage.settle(worker, "reference_sets", lost, "ValueError: NaN everywhere")
+    persons = [name for name in clusters if clusters[name] == lost]
+    for name in persons:
+        shutil.rmtree(layout.images / name)
+    cfg = settings_of(layout.output)
+    report = run_job(cfg, stages=["persons"])
+    words = f"its reference set {lost} could not be drawn: ValueError: NaN everywhere"
+    assert report.failed == dict.fromkeys(persons, words)
+    assert job.report_of(cfg) == report
+
+
+def test_whole_weights_that_a_killed_run_left_are_removed(settings_of, tmp_path, run_job):
+    keys = {"FINE_TUNING.METHOD": "full", "IDENTITIES.LIMIT": 1}
+    cfg = settings_of(tmp_path / "job", **keys)
+    run_job(cfg, stages=STAGES[:4])
+    left = tmp_path / "job" / "adapters" / "PersonFolder_0001" / "unet"
+    left.mkdir()
+    assert run_job(cfg, stages=STAGES[:4]).drawn == 1
+    assert not left.exists()
+
+
+def test_adapters_and_reference_sets_are_of_one_base_model(whole, settings_of, tmp_path, run_job):
+    layout = Layout(shutil.copytree(whole[0], tmp_path / "job"))
+    for folder in (layout.images, layout.output / "adapters"):
+        shutil.rmtree(folder / "PersonFolder_0001")
+    for settings in layout.clusters.parent.glob("*/settings.json"):
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model": "other@1"}))
+    report = run_job(settings_of(layout.output), stages=["persons"])
+    assert "drawn by other@1, the base model is" in report.failed["PersonFolder_0001"]
+
+
+def test_whole_models_are_learned_and_drawn_one_by_one(settings_of, tmp_path, run_job, monkeypatch):
+    """Eight at a time, their weights alone would need 30 GB of the disk."""
+    groups, learn_and_draw = [], sampling._learn_and_draw
+    monkeypatch.setattr(
+        sampling,
+        "_learn_and_draw",
+        lambda *given: groups.append(given[-1]) or learn_and_draw(*given),
+    )
+    keys = {"FINE_TUNING.METHOD": "full"}
+    run_job(settings_of(tmp_path / "job", **keys), stages=STAGES[:4])
+    assert [len(group) for group in groups] == [1, 1, 1, 1]
+
+
+def test_progress_is_told_within_a_group(settings_of, tmp_path, run_job, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "tqdm", functools.partial(progress.tqdm, mininterval=0))
+    run_job(settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 2}), stages=STAGES[:4])
+    said = capsys.readouterr().err
+    for words in (
+        r"persons: 100%.* 2/2 ",
+        r"  learning: 100%.* 2/2 .*loss \d",
+        r"  drawing: .* 3/3 ",
+    ):
+        assert re.search(words, said), words
+
+
+@pytest.mark.slow
+def test_a_photograph_that_is_gone_does_not_stop_a_finished_job(
+    market, settings_of, tmp_path, run_job
+):
+    folder = shutil.copytree(market, tmp_path / "market")
+    cfg = settings_of(tmp_path / "job", market=folder)
+    run_job(cfg)
+    (folder / "bounding_box_train" / "0003_c1s1_000001_00.jpg").unlink()
+    assert run_job(cfg).drawn == 4
+
+
+def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
+    output = tmp_path / "job"
+    shutil.copytree(whole[0], output)
+    (output / ".partial" / "images--PersonFolder_0009").mkdir()
+    shutil.rmtree(output / "images" / "PersonFolder_0001")
+    (output / "adapters" / "PersonFolder_0002" / "training.json").write_text("{")
+    shutil.rmtree(output / "adapters" / "PersonFolder_0003")
+    next((output / "images" / "PersonFolder_0004").glob("*.jpg")).unlink()
+    weights = output / "adapters" / "PersonFolder_0004" / LORA
+    weights.write_bytes(weights.read_bytes()[:-1])
+    found = "\n".join(verify.verify_job(settings_of(output)))
+    for text in (
+        "PersonFolder_0001: neither drawn nor failed; run the job again",
+        "images--PersonFolder_0009: left in",
+        "PersonFolder_0002/training.json: not JSON",
+        "PersonFolder_0003: drawn, but",
+        "is missing",
+        "PersonFolder_0004/pytorch_lora_weights.safetensors: no whole safetensors file",
+        "dataset.json counts",
+    ):
+        assert text in found
+    (output / "images" / "dataset.json").unlink()
+    assert "no dataset.json, the set is not finished" in verify.verify_job(settings_of(output))[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("reference_sets/clusters.json", r"clusters\.json is damaged .* remove it, and it is made"),
+        ("images/PersonFolder_0001/metadata.jsonl", r"metadata\.jsonl:1 is damaged .* drawn again"),
+        ("adapters/PersonFolder_0001/training.json", r"training\.json is damaged .* trained again"),
+    ],
+)
+def test_damaged_files_say_what_to_remove(whole, settings_of, tmp_path, run_job, name, message):
+    output = tmp_path / "job"
+    shutil.copytree(whole[0], output)
+    if name.startswith("adapters"):
+        shutil.rmtree(output / "images" / "PersonFolder_0001")
+    (output / name).write_text('{"a": ')
+    with pytest.raises(ValueError, match=message):
+        run_job(settings_of(output))
+
+
+def test_a_caption_that_cannot_be_used_is_said_of_who_was_drawn_before(
+    whole, settings_of, tmp_path, run_job, caplog
+):
+    output = tmp_path / "job"
+    shutil.copytree(whole[0], output)
+    rows = [json.loads(line) for line in (output / "captions.jsonl").read_text().splitlines()]
+    rows[1]["caption"] = "a man in a red coat, " * 40
+    (output / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run_job(settings_of(output), redo_changed=True).drawn == 4
+    assert "PersonFolder_0002: expected a prompt of at most 77 tokens" in caplog.text
+
+
+def test_a_model_that_draws_nothing_is_the_last_thing_said(
+    settings_of, tiny_pipeline_folder, tmp_path, run_job
+):
+    broken = shutil.copytree(tiny_pipeline_folder, tmp_path / "broken")
+    weights = next((broken / "unet").glob("*.safetensors"))
+    state = {name: torch.full_like(value, torch.nan) for name, value in load_file(weights).items()}
+    save_file(state, weights, {"format": "pt"})
+    cfg = settings_of(tmp_path / "job", **{"BASE_MODEL": broken, "REFERENCE_SET.IMAGES": 0})
+    with pytest.raises(ValueError, match=r"0 of 4 identities drawn .* failed, e\.g\. .*finite"):
+        run_job(cfg)
+
+
+def test_who_works_alone_does_not_wait_for_drawings(settings_of, tmp_path, run_job):
+    with pytest.raises(FileNotFoundError, match=r"4 of 4 identities are not drawn, .* persons fir"):
+        run_job(settings_of(tmp_path / "job"), stages=["filter"])
+
+
+def test_a_drawing_that_is_lost_does_not_stop_the_job(whole, settings_of, tmp_path, run_job):
+    output = tmp_path / "job"
+    shutil.copytree(whole[0], output)
+    next((output / "images" / "PersonFolder_0004").glob("*.jpg")).unlink()
+    assert run_job(settings_of(output)).drawn == 4
+    assert "is missing" in "\n".join(verify.verify_job(settings_of(output)))
