@@ -115,7 +115,7 @@ miniature-robust: miniature-pretrained  ## Robustness in miniature, docs/miniatu
 	        $(foreach s,0 1 2,logs/miniature/$(start)_seed$(s)_AGW/corruption))
 
 miniature-diffusion: miniature-base  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
-	$(BIN)/python tools/miniature_diffusion.py --seeds 0 1 2
+	$(BIN)/python -m projects.DiffusionReID.miniature.replicate --seeds 0 1 2
 
 miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (an hour of one core)
 	for domain in RenderedMall RenderedStation RenderedStreet; do \
@@ -124,7 +124,7 @@ miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (
 	done
 	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature_base $(EASY) \
 	    --train-identities 80 --test-identities 60 --images-per-identity 16
-	$(BIN)/python tools/train_miniature_diffusion.py --data datasets/miniature \
+	$(BIN)/python -m projects.DiffusionReID.miniature.train_base --data datasets/miniature \
 	    datasets/miniature_base --output logs/miniature/diffusion/base
 
 miniature-pretrained: miniature-data

@@ -20,7 +20,7 @@ from fastreid.config.defaults import _C  # noqa: E402  what get_cfg() copies
 import fastreid_ext.data.datasets  # noqa: E402, F401  registers the data sets
 from fastreid_ext.checks import check_config  # noqa: E402  which knows what is registered
 from fastreid_ext.config import add_fastreid_ext_config, check_with  # noqa: E402
-from fastreid_ext.modeling.backbones.build import build_backbone  # noqa: E402  and the models
+from fastreid_ext.modeling.build import build_backbone  # noqa: E402  and the models
 from fastreid_ext.modeling.meta_arch import extend_host_mgn  # noqa: E402
 
 compat.build_backbones_with(build_backbone)

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-_PACKAGE = str(Path(__file__).resolve().parent)
+_PACKAGE = Path(__file__).resolve().parent
+_OURS = (str(_PACKAGE), str(_PACKAGE.parent / "projects"))  # the second in a checkout
 _KEY = re.compile(
     r"(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|KD|GENERATION)\.[A-Z]|(OUTPUT_DIR|SEED)$"
 )
@@ -64,4 +65,4 @@ def _is_raised_by_us(traceback: TracebackType) -> bool:
         traceback = traceback.tb_next
     code = traceback.tb_frame.f_code
     instruction = dis.opname[code.co_code[traceback.tb_lasti]]
-    return code.co_filename.startswith(_PACKAGE) and instruction == "RAISE_VARARGS"
+    return code.co_filename.startswith(_OURS) and instruction == "RAISE_VARARGS"

@@ -79,7 +79,7 @@ FLOORS = {
         "generated_set",
         "stages",
     ),
-    "modeling": ("losses", "pretrained", "backbones", "build", "heads", "meta_arch"),
+    "modeling": ("losses", "backbones", "pretrained", "build", "heads", "meta_arch"),
 }
 # Offline code runs without fastreid, so that images can be made in another environment.
 WITHOUT_FASTREID = {

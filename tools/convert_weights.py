@@ -14,7 +14,7 @@ from pathlib import Path
 from fastreid_ext.atomic import atomic_write, expect_writable
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
-from fastreid_ext.modeling.backbones.build import build_backbone
+from fastreid_ext.modeling.build import build_backbone
 from fastreid_ext.modeling.pretrained import converted
 from fastreid_ext.modeling.pretrained.convert import expect_target
 from fastreid_ext.modeling.pretrained.normalisation import KNOWN

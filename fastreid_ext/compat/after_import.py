@@ -191,7 +191,7 @@ def build_backbones_with(builder: Callable[[Any], torch.nn.Module]) -> None:
     """Let every meta-architecture, fastreid's and ours, build its backbone with ``builder``.
 
     fastreid's own functions download weights where ``PRETRAIN_PATH`` is empty, and load silently
-    whatever fits. Called with :func:`fastreid_ext.modeling.backbones.build.build_backbone` once the
+    whatever fits. Called with :func:`fastreid_ext.modeling.build.build_backbone` once the
     models are imported.
     """
     from fastreid.modeling import backbones

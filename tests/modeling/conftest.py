@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fastreid_ext.config import load_config
-from fastreid_ext.modeling.backbones.build import build_backbone
+from fastreid_ext.modeling.build import build_backbone
 from fastreid_ext.modeling.pretrained import LoadReport, load_pretrained
 
 IMAGENET = {"pixel_mean": [123.675, 116.28, 103.53], "pixel_std": [58.395, 57.12, 57.375]}

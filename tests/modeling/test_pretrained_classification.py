@@ -5,7 +5,7 @@ import torch
 from fastreid.modeling import build_model
 
 from fastreid_ext.config import load_config
-from fastreid_ext.modeling.backbones.build import build_backbone
+from fastreid_ext.modeling.build import build_backbone
 
 from .recipes import base_recipe
 

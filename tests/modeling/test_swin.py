@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
 from fastreid_ext.config import load_config
-from fastreid_ext.modeling.backbones.build import build_backbone
 from fastreid_ext.modeling.backbones.swin import SIZES, SwinBackbone, SwinSize
 from fastreid_ext.modeling.backbones.swin_stage import (
     WINDOW,
@@ -13,6 +12,7 @@ from fastreid_ext.modeling.backbones.swin_stage import (
     semantic_modulation,
     shift_mask,
 )
+from fastreid_ext.modeling.build import build_backbone
 
 SMALL = SwinSize(24, (2, 2, 2, 2), (3, 3, 6, 6))
 TIMM_NAMES = {size: f"swin_{size}_patch4_window7_224" for size in SIZES}

@@ -10,7 +10,6 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import _convert_openai_clip
 
 from fastreid_ext.config import load_config
-from fastreid_ext.modeling.backbones.build import build_backbone
 from fastreid_ext.modeling.backbones.vit import (
     SIZES,
     ClipViTBackbone,
@@ -18,6 +17,7 @@ from fastreid_ext.modeling.backbones.vit import (
     ViTSize,
     resized_position_embedding,
 )
+from fastreid_ext.modeling.build import build_backbone
 
 SMALL = ViTSize(64, 3, 2)
 

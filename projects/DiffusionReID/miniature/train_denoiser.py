@@ -11,10 +11,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons
-from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
-from fastreid_ext.generation.miniature.train_autoencoder import encode
-from fastreid_ext.generation.miniature.training_texts import draw_prompt
+from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons
+from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
+from projects.DiffusionReID.miniature.train_autoencoder import encode
+from projects.DiffusionReID.miniature.training_texts import draw_prompt
 
 UNPROMPTED_SHARE = 0.1  # of images with an empty prompt, for classifier-free guidance
 SNR_CAP = 5.0  # gamma of [0]

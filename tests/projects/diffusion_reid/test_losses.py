@@ -7,14 +7,10 @@ from transformers import CLIPProcessor
 from fastreid_ext.diffusion.tiny import models
 from fastreid_ext.diffusion.tiny.captioners import build_blip
 from fastreid_ext.diffusion.tiny.sizes import TEST
-from fastreid_ext.generation.miniature.train_autoencoder import (
-    autoencoder_loss,
-    edge_loss,
-    encode,
-)
-from fastreid_ext.generation.miniature.train_captioner import answer_batch
-from fastreid_ext.generation.miniature.train_clip import draw_squares, standardised
-from fastreid_ext.generation.miniature.train_denoiser import (
+from projects.DiffusionReID.miniature.train_autoencoder import autoencoder_loss, edge_loss, encode
+from projects.DiffusionReID.miniature.train_captioner import answer_batch
+from projects.DiffusionReID.miniature.train_clip import draw_squares, standardised
+from projects.DiffusionReID.miniature.train_denoiser import (
     denoising_loss,
     encode_prompts,
     snr_weights,

@@ -1,8 +1,8 @@
 """Replicate Diffusion-ReID in miniature: is a backbone better for having seen drawn persons?
 
-    python tools/train_miniature_diffusion.py --data datasets/miniature \
+    python -m projects.DiffusionReID.miniature.train_base --data datasets/miniature \
         --output logs/miniature/diffusion/base
-    python tools/miniature_diffusion.py --seeds 0 1 2
+    python -m projects.DiffusionReID.miniature.replicate --seeds 0 1 2
 
 Persons of RenderedCampus, few photographs each, are drawn anew; a ResNet-18 is pre-trained on the
 drawings, as the filters or parts of the method under test leave them, and AGW is fine-tuned from it
@@ -19,13 +19,13 @@ from pathlib import Path
 
 from fastreid_ext.command_line import short_errors, split_pairs
 from fastreid_ext.deploy.filter_models import filter_models
-from fastreid_ext.engine.pretraining_runs import PretrainingRuns, Start
 from fastreid_ext.engine.results import commit, versions
-from fastreid_ext.evaluation.pictures.variants import draw_variants
-from fastreid_ext.evaluation.variants import Measured, VariantTable, write_variants
-from fastreid_ext.generation.miniature.captioned_persons import DOMAINS
-from fastreid_ext.generation.miniature.drawn_sets import DrawnSets
-from fastreid_ext.generation.miniature.variants import REFERENCE, VARIANTS, Variant
+from projects.DiffusionReID.miniature.captioned_persons import DOMAINS
+from projects.DiffusionReID.miniature.generated_sets import DrawnSets
+from projects.DiffusionReID.miniature.pretraining_runs import PretrainingRuns, Start
+from projects.DiffusionReID.miniature.variant_plot import draw_variants
+from projects.DiffusionReID.miniature.variant_table import Measured, VariantTable, write_variants
+from projects.DiffusionReID.miniature.variants import REFERENCE, VARIANTS, Variant
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "miniature" / "diffusion"
 PERSONS, SHARE = "RenderedCampus", "few_shot_30"

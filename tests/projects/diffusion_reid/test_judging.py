@@ -4,8 +4,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPModel, CLIPProcessor
 
-from fastreid_ext.generation.miniature import pictures
-from fastreid_ext.generation.miniature.judging import (
+from projects.DiffusionReID.miniature import pictures
+from projects.DiffusionReID.miniature.judging import (
     agreement,
     colours_worn,
     draw_persons,

@@ -1,11 +1,7 @@
 import numpy as np
 import pytest
 
-from fastreid_ext.generation.miniature.training_texts import (
-    QUESTIONS,
-    draw_prompt,
-    draw_question,
-)
+from projects.DiffusionReID.miniature.training_texts import QUESTIONS, draw_prompt, draw_question
 
 CAPTION = (
     "a man with no hair wearing a checked black and pink shirt, white shorts and a cap, "

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from fastreid_ext.command_line import short_errors
-from fastreid_ext.generation.miniature.captioned_persons import DOMAINS, find_captions
-from fastreid_ext.generation.miniature.recipe import RECIPES, STAGES, Job, run_stages, with_steps
-from fastreid_ext.generation.miniature.report import is_complete, write_report
+from projects.DiffusionReID.miniature.captioned_persons import DOMAINS, find_captions
+from projects.DiffusionReID.miniature.recipe import RECIPES, STAGES, Job, run_stages, with_steps
+from projects.DiffusionReID.miniature.report import is_complete, write_report
 
 
 def main(args: argparse.Namespace) -> None:

@@ -7,15 +7,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from fastreid_ext.generation.miniature.fitting import Schedule
-from fastreid_ext.generation.miniature.recipe import (
-    RECIPES,
-    STAGES,
-    Job,
-    run_stages,
-    with_steps,
-)
-from fastreid_ext.generation.miniature.report import is_complete, write_report
+from projects.DiffusionReID.miniature.fitting import Schedule
+from projects.DiffusionReID.miniature.recipe import RECIPES, STAGES, Job, run_stages, with_steps
+from projects.DiffusionReID.miniature.report import is_complete, write_report
 
 COLOURS = {"red": (40, 40, 220), "blue": (220, 60, 40), "green": (60, 200, 60)}  # BGR
 

@@ -5,8 +5,8 @@ import json
 import cv2
 import pytest
 
-from fastreid_ext.evaluation.pictures.variants import draw_variants
-from fastreid_ext.evaluation.variants import Measured, VariantTable, write_variants
+from projects.DiffusionReID.miniature.variant_plot import draw_variants
+from projects.DiffusionReID.miniature.variant_table import Measured, VariantTable, write_variants
 
 
 def cell(variant, seed, tuned, pretrained=None, images=0, group="start"):

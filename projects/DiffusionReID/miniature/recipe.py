@@ -19,14 +19,14 @@ from fastreid_ext.diffusion.tiny import models
 from fastreid_ext.diffusion.tiny.captioners import build_blip
 from fastreid_ext.diffusion.tiny.sizes import MINIATURE, TEST, ModelSizes
 from fastreid_ext.diffusion.tiny.vocabularies import clip_tokenizer
-from fastreid_ext.generation.miniature.captioned_persons import load_persons
-from fastreid_ext.generation.miniature.clip_eyes import copy_vision
-from fastreid_ext.generation.miniature.fitting import Progress, Schedule
-from fastreid_ext.generation.miniature.train_autoencoder import train_autoencoder
-from fastreid_ext.generation.miniature.train_captioner import train_captioner
-from fastreid_ext.generation.miniature.train_clip import standardised, train_clip
-from fastreid_ext.generation.miniature.train_denoiser import train_denoiser
 from fastreid_ext.generation.runs.seeds import seed_of
+from projects.DiffusionReID.miniature.captioned_persons import load_persons
+from projects.DiffusionReID.miniature.clip_eyes import copy_vision
+from projects.DiffusionReID.miniature.fitting import Progress, Schedule
+from projects.DiffusionReID.miniature.train_autoencoder import train_autoencoder
+from projects.DiffusionReID.miniature.train_captioner import train_captioner
+from projects.DiffusionReID.miniature.train_clip import standardised, train_clip
+from projects.DiffusionReID.miniature.train_denoiser import train_denoiser
 
 _LOGGER = logging.getLogger(__name__)
 

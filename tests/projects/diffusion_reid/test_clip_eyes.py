@@ -5,7 +5,7 @@ from transformers import CLIPModel
 from fastreid_ext.diffusion.tiny import models
 from fastreid_ext.diffusion.tiny.captioners import build_blip
 from fastreid_ext.diffusion.tiny.sizes import MINIATURE, TEST
-from fastreid_ext.generation.miniature.clip_eyes import copy_vision
+from projects.DiffusionReID.miniature.clip_eyes import copy_vision
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPModel, CLIPProcessor
 
-from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons, draw_mirrored
-from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
-from fastreid_ext.generation.miniature.training_texts import draw_prompt
+from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons, draw_mirrored
+from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
+from projects.DiffusionReID.miniature.training_texts import draw_prompt
 
 _COARSE_SHARE = 0.5  # of images with half the columns, as drawings of half the width have
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import BlipForConditionalGeneration, BlipProcessor
 
-from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons
-from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
-from fastreid_ext.generation.miniature.train_clip import draw_squares, standardised
-from fastreid_ext.generation.miniature.training_texts import draw_question
+from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons
+from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
+from projects.DiffusionReID.miniature.train_clip import draw_squares, standardised
+from projects.DiffusionReID.miniature.training_texts import draw_question
 
 _NOT_LEARNED = -100  # label that the cross-entropy ignores
 

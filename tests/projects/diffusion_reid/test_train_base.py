@@ -2,19 +2,12 @@
 
 import argparse
 import json
-import runpy
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-TOOL = Path(__file__).parents[3] / "tools" / "train_miniature_diffusion.py"
-
-
-@pytest.fixture
-def tool():
-    return runpy.run_path(str(TOOL))
+from projects.DiffusionReID.miniature.train_base import main
 
 
 @pytest.fixture
@@ -42,22 +35,22 @@ def arguments(tmp_path):
     )
 
 
-def test_says_what_it_did(tool, arguments, capsys):
-    tool["main"](arguments)
+def test_says_what_it_did(arguments, capsys):
+    main(arguments)
     assert "base: trained autoencoder, clip in " in capsys.readouterr().out
-    tool["main"](arguments)
+    main(arguments)
     assert "base: trained nothing in " in capsys.readouterr().out
 
 
-def test_reports_when_all_is_there(tool, arguments, capsys):
+def test_reports_when_all_is_there(arguments, capsys):
     arguments.stages = ["autoencoder", "clip", "denoiser", "captioner"]
     arguments.steps += ["denoiser=3", "captioner=3"]
-    tool["main"](arguments)
+    main(arguments)
     assert "; rebuilt_error " in capsys.readouterr().out
     assert (arguments.output / "pictures" / "samples.png").is_file()
 
 
-def test_wrong_number_of_steps(tool, arguments):
+def test_wrong_number_of_steps(arguments):
     arguments.steps = ["clip=many"]
     with pytest.raises(ValueError, match=r"expected STAGE=STEPS .* got clip=0"):
-        tool["main"](arguments)
+        main(arguments)

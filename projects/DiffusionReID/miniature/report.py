@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPModel, CLIPProcessor
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.generation.miniature import judging, pictures
-from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons, load_persons
-from fastreid_ext.generation.miniature.recipe import STAGES, Job
-from fastreid_ext.generation.miniature.train_autoencoder import encode
+from projects.DiffusionReID.miniature import judging, pictures
+from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons, load_persons
+from projects.DiffusionReID.miniature.recipe import STAGES, Job
+from projects.DiffusionReID.miniature.train_autoencoder import encode
 
 _SHOWN = 8  # captions in the picture of samples
 _OF_EACH = 6  # samples of each

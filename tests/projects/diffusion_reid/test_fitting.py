@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
+from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
 
 SCHEDULE = Schedule(
     steps=12, batch_size=4, rate=0.05, warm_up=3, average=0.9, checkpoint_every=5, log_every=5

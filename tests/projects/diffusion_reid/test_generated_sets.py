@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fastreid_ext.generation.miniature.drawn_sets import JOBS, Drawings, DrawnSets
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.manifest import read_set
+from projects.DiffusionReID.miniature.generated_sets import JOBS, Drawings, DrawnSets
 
 RECIPE = """
 MODEL: {DEVICE: cpu}

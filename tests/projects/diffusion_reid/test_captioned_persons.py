@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_ext.generation.miniature.captioned_persons import (
+from projects.DiffusionReID.miniature.captioned_persons import (
     draw_mirrored,
     find_captions,
     load_persons,

@@ -9,8 +9,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastreid_ext.generation.miniature.captioned_persons import CaptionedPersons, draw_mirrored
-from fastreid_ext.generation.miniature.fitting import Progress, Schedule, fit
+from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons, draw_mirrored
+from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
 
 EDGE_WEIGHT = 1.0  # of the differences of neighbouring pixels: keeps edges sharp
 KL_WEIGHT = 1e-4  # of the mean divergence per latent number, in nats

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fastreid_ext.evaluation.pictures.png import COLOURS, bare, save_figure
-from fastreid_ext.evaluation.variants import VariantTable
+from projects.DiffusionReID.miniature.variant_table import VariantTable
 
 
 def draw_variants(table: VariantTable, output: Path, *, title: str, metric: str = "mAP") -> Path:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastreid_ext.generation.miniature.drawn_sets import Drawings
+from projects.DiffusionReID.miniature.generated_sets import Drawings
 
 
 class Variant(NamedTuple):
