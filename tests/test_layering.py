@@ -20,6 +20,7 @@ ALLOWED = {
     "names": set(),
     "identity_numbers": set(),
     "registries": set(),
+    "pictures": {"atomic"},
     "corruptions": set(),
     "manifest": {"atomic", "identity_numbers"},
     # Stable Diffusion as a part: for generation, and for models that learn with it.
@@ -48,9 +49,10 @@ ALLOWED = {
         "diffusion",
         "manifest",
         "modeling",
+        "pictures",
         "ranks",
     },
-    "evaluation": {"atomic", "config", "corruptions", "data", "processes"},
+    "evaluation": {"atomic", "config", "corruptions", "data", "pictures", "processes"},
     "engine": {
         "atomic",
         "checks",
@@ -60,6 +62,7 @@ ALLOWED = {
         "modeling",
         "evaluation",
         "names",
+        "pictures",
         "processes",
         "ranks",
     },

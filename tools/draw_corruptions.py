@@ -16,7 +16,7 @@ from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.engine.inspection import expect_data_set
 from fastreid_ext.evaluation.corruption.corrupted_images import test_images
 from fastreid_ext.evaluation.pictures.corruption_sheet import draw_corruption_sheet
-from fastreid_ext.evaluation.pictures.png import expect_png
+from fastreid_ext.pictures.png import expect_png
 
 
 def main(args: argparse.Namespace) -> None:

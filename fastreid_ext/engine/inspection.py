@@ -23,8 +23,8 @@ from fastreid_ext.config import FROM_CHECKPOINT, load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.engine.run import load_model
 from fastreid_ext.evaluation.features import TestFeatures, extract_features
-from fastreid_ext.evaluation.pictures.png import expect_png
 from fastreid_ext.names import unknown_name
+from fastreid_ext.pictures.png import expect_png
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from fastreid_ext.evaluation.pair_distances import (
 from fastreid_ext.evaluation.pictures.camera_bias import draw_camera_bias
 from fastreid_ext.evaluation.pictures.distances import draw_distances
 from fastreid_ext.evaluation.pictures.feature_map import draw_feature_map
-from fastreid_ext.evaluation.pictures.png import expect_png
+from fastreid_ext.pictures.png import expect_png
 
 QUERIES, GALLERY, PERSONS, CAMERAS = 30, 90, 6, 4
 

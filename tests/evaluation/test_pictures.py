@@ -9,8 +9,8 @@ import torch
 from fastreid_ext.evaluation.baselines import chance, colour_histograms
 from fastreid_ext.evaluation.features import TestFeatures
 from fastreid_ext.evaluation.pictures.rank_lists import RIGHT, WRONG, draw_rank_lists
-from fastreid_ext.evaluation.pictures.tiles import GAP, TEXT_HEIGHT
 from fastreid_ext.evaluation.pictures.training import plot_training
+from fastreid_ext.pictures.tiles import GAP, TEXT_HEIGHT
 
 COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
 

@@ -14,19 +14,9 @@ from torch import Tensor, nn
 
 from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.evaluation.activation_maps import activation_maps
-from fastreid_ext.evaluation.pictures.png import save_pixels
 from fastreid_ext.evaluation.pictures.rank_lists import QUERY
-from fastreid_ext.evaluation.pictures.tiles import (
-    FRAME,
-    GAP,
-    TILE,
-    Pixels,
-    blank,
-    framed,
-    joined,
-    page,
-    text,
-)
+from fastreid_ext.pictures.png import save_pixels
+from fastreid_ext.pictures.tiles import FRAME, GAP, TILE, Pixels, blank, framed, joined, page, text
 
 Item = tuple[str, int, int]  # path, person, camera
 _WHITE = (255, 255, 255)

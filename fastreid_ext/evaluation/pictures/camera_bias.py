@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastreid_ext.evaluation.camera_bias import CameraBias
 from fastreid_ext.evaluation.distances import Metric
-from fastreid_ext.evaluation.pictures.png import save_figure
+from fastreid_ext.pictures.png import save_figure
 
 
 def draw_camera_bias(

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from fastreid_ext.evaluation.corruption.results import SPOKEN_SIDES, CorruptionResults
 from fastreid_ext.evaluation.matrix import METRICS
-from fastreid_ext.evaluation.pictures.png import BLUE, ORANGE, bare, save_figure
 from fastreid_ext.evaluation.ranking import column_title
+from fastreid_ext.pictures.png import BLUE, ORANGE, bare, save_figure
 
 _SHOWN = ("mAP", "Rank-1")
 

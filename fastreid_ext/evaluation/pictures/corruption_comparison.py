@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from fastreid_ext.evaluation.corruption.comparison import Comparison
 from fastreid_ext.evaluation.matrix import Summary
 from fastreid_ext.evaluation.pictures.corruption import spoken
-from fastreid_ext.evaluation.pictures.png import COLOURS, bare, save_figure
+from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 
 
 def draw_comparison(comparison: Comparison, output: Path) -> Path:

@@ -10,8 +10,8 @@ from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES, enlarged
 from fastreid_ext.corruptions.cpu.corrupt import SEVERITIES
 from fastreid_ext.corruptions.record import Corruption
 from fastreid_ext.evaluation.corruption.corrupted_images import corrupted_pixels
-from fastreid_ext.evaluation.pictures.png import save_pixels
-from fastreid_ext.evaluation.pictures.tiles import GAP, Pixels, blank, joined, page, text
+from fastreid_ext.pictures.png import save_pixels
+from fastreid_ext.pictures.tiles import GAP, Pixels, blank, joined, page, text
 
 _HEIGHT, _WIDEST = 160, 240  # of a tile, in pixels
 _LEAST_WIDTH = 84  # for names

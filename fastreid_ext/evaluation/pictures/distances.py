@@ -12,7 +12,7 @@ from fastreid_ext.evaluation.pair_distances import (
     SAME_CAMERA,
     PairHistograms,
 )
-from fastreid_ext.evaluation.pictures.png import BLUE, ORANGE, bare, save_figure
+from fastreid_ext.pictures.png import BLUE, ORANGE, bare, save_figure
 
 _BINS = 80
 

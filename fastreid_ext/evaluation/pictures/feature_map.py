@@ -18,8 +18,8 @@ from sklearn.manifold import TSNE
 from torch.nn import functional as F
 
 from fastreid_ext.evaluation.features import TestFeatures
-from fastreid_ext.evaluation.pictures.png import COLOURS, save_figure
-from fastreid_ext.evaluation.pictures.tiles import read_tile
+from fastreid_ext.pictures.png import COLOURS, save_figure
+from fastreid_ext.pictures.tiles import read_tile
 
 _MARKERS = "os^DvPX*<>phdH8"
 _MOST_IMAGES = 25  # of a person, so that one of hundreds does not fill the map

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fastreid_ext.evaluation.matrix import Row, Table
-from fastreid_ext.evaluation.pictures.png import COLOURS, bare, save_figure
 from fastreid_ext.evaluation.ranking import column_title
+from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 
 # Kind, percent, and the seed of the draw where it is not the usual one.
 _SHARE = re.compile(r"(few_shot|small_scale)_(\d+)((?:_seed\d+)?)")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fastreid_ext.evaluation.distances import Metric
 from fastreid_ext.evaluation.features import TestFeatures
-from fastreid_ext.evaluation.pictures.png import save_pixels
-from fastreid_ext.evaluation.pictures.tiles import (
+from fastreid_ext.pictures.png import save_pixels
+from fastreid_ext.pictures.tiles import (
     FRAME,
     GAP,
     TILE,

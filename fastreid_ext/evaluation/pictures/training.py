@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from fastreid_ext.evaluation.pictures.png import COLOURS, bare, save_figure
 from fastreid_ext.evaluation.ranking import column_title
+from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 
 _TESTED = ("Rank-1", "mAP", "mINP")
 

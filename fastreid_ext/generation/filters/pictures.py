@@ -16,8 +16,8 @@ from fastreid_ext.generation.filters.duplicates import BITS
 from fastreid_ext.generation.filters.records import has_file, read_images
 from fastreid_ext.generation.filters.reid import Person, SourceFeatures
 from fastreid_ext.generation.filters.thresholds import Thresholds
-from fastreid_ext.generation.generated_set.preview import evenly
 from fastreid_ext.manifest import GeneratedImage, Row
+from fastreid_ext.pictures.tiles import evenly
 
 _KEPT, _REJECTED, _REAL = "#0072B2", "#D55E00", "black"  # Okabe and Ito
 _TITLES = {

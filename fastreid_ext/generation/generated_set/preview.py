@@ -13,19 +13,13 @@ from PIL import Image, ImageDraw, ImageFont
 from fastreid_ext.atomic import atomic_write_bytes
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.manifest import Row
+from fastreid_ext.pictures.tiles import evenly
 
 _CELL = (128, 64)  # height and width of a picture
 _GAP, _BETWEEN = 3, 18  # pixels between pictures, and between photographs and drawings
 _TEXT = 32  # height of the lines above an identity
 _REJECTED = (213, 94, 0)
 Sample = tuple[str, str, Sequence[NDArray[np.uint8]], Sequence[Row]]
-
-
-def evenly(items: Sequence, number: int) -> list:
-    """Return ``number`` of the items, spread over all of them, or all if there are fewer."""
-    if len(items) <= number:
-        return list(items)
-    return [items[round(i)] for i in np.linspace(0, len(items) - 1, number)]
 
 
 def draw_preview(samples: Sequence[Sample], output: Path, *, columns: int = 8) -> Path:

@@ -26,7 +26,7 @@ from fastreid_ext.generation.generated_set.distribution import (
     draw_distribution,
     rows_by_identity,
 )
-from fastreid_ext.generation.generated_set.preview import draw_preview, evenly, preview_samples
+from fastreid_ext.generation.generated_set.preview import draw_preview, preview_samples
 from fastreid_ext.generation.identities.identity_list import (
     Identity,
     load_images,
@@ -55,6 +55,7 @@ from fastreid_ext.generation.stages.sampling import (
     draw_reference_sets,
     forget_changed,
 )
+from fastreid_ext.pictures.tiles import evenly
 
 # Stages whose failures end an identity's way.
 _FAILING = ("captions", "prompts", PERSONS)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from fastreid_ext.evaluation.pictures.png import COLOURS, bare, save_figure
+from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 from projects.DiffusionReID.miniature.variant_table import VariantTable
 
 

@@ -15,9 +15,10 @@ from fastreid_ext.generation.generated_set.distribution import (
     draw_distribution,
     rows_by_identity,
 )
-from fastreid_ext.generation.generated_set.preview import draw_preview, evenly, preview_samples
+from fastreid_ext.generation.generated_set.preview import draw_preview, preview_samples
 from fastreid_ext.generation.stages.folder import fixed_settings
 from fastreid_ext.manifest import GeneratedImage, verify_set, write_identity
+from fastreid_ext.pictures.tiles import evenly
 
 # Kept, rejected and failed images of three identities.
 COUNTS = {"Set_0001": (4, 1, 0), "Set_0002": (0, 3, 0), "Set_0007": (6, 0, 2)}

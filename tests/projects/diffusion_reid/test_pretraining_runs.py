@@ -8,7 +8,7 @@ import pytest
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from projects.DiffusionReID.miniature.pretraining_runs import PretrainingRuns, Start
 
-from .test_classification_pretrain import RECIPE, TINY, generated_set
+from ...engine.test_classification_pretrain import RECIPE, TINY, generated_set
 
 TUNED = Path(__file__).resolve().parents[3] / "configs" / "Base-bagtricks.yml"
 COMMON = TINY | {"SOLVER.WARMUP_EPOCHS": 0, "SOLVER.WARMUP_ITERS": 2, "SOLVER.MAX_EPOCH": 2}

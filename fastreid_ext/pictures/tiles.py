@@ -60,3 +60,10 @@ def page(rows: Sequence[Pixels], title: Sequence[str] = ()) -> Pixels:
     lines = [text(line, width, size=13, align="left") for line in title]
     content = joined([*lines, *rows], axis=0)
     return np.pad(content, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
+
+
+def evenly(items: Sequence, number: int) -> list:
+    """Return ``number`` of the items, spread over all of them, or all if there are fewer."""
+    if len(items) <= number:
+        return list(items)
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, number)]

@@ -1,0 +1,1 @@
+"""How pictures look and reach the disk: colours, axes, tiles of person images, PNG files."""
