@@ -8,7 +8,7 @@ from fastreid.modeling.backbones.resnet import Bottleneck
 from fastreid.modeling.heads.embedding_head import EmbeddingHead
 
 from fastreid_ext.modeling.backbones import swin, vit
-from fastreid_ext.modeling.backbones.build import build_backbone
+from fastreid_ext.modeling.build import build_backbone
 from fastreid_ext.modeling.heads.bdb_head import BDBHead
 from fastreid_ext.modeling.heads.projection_head import ProjectionHead
 

@@ -9,9 +9,9 @@ import pytest
 from fastreid.config import CfgNode
 from PIL import Image
 
-from fastreid_ext.generation.people.identities import find_identities
-from fastreid_ext.generation.words import captioner, captioning, text_features
-from fastreid_ext.generation.words.captions import Answers, write_answers
+from fastreid_ext.generation.captions import captioner, captioning, text_features
+from fastreid_ext.generation.captions.captions_file import Answers, write_answers
+from fastreid_ext.generation.identities.identity_list import find_identities
 
 from .test_settings import configured, keys_of
 
