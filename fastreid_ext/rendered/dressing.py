@@ -19,7 +19,7 @@ from fastreid_ext.rendered.garments import LOWERS
 from fastreid_ext.rendered.identities import Identity, stream
 from fastreid_ext.rendered.outfits import Outfit
 from fastreid_ext.rendered.pieces import ANCHORS, JOINTS, Piece
-from fastreid_ext.rendered.seams import SURFACES, rule, seam_rules, waist_along
+from fastreid_ext.rendered.seams import SURFACES, piece_table, seam_table, waist_along
 from fastreid_ext.rendered.tailoring import garment_pieces
 
 _INFLUENCES = 4  # joints per vertex kept
@@ -163,10 +163,11 @@ def dress(identity: Identity, bag_kind: str, seed: int, domain: str) -> DressedB
     pieces = _pieces(figure, identity, bag_kind)
     starts = np.cumsum([len(figure.vertices), *(len(piece.vertices) for piece in pieces)])
     zones = [face_zones(figure.zone, figure.faces)]
-    rules = [seam_rules(figure, identity, bag_kind)]
+    rules = [seam_table(figure, identity, bag_kind)]
     for own_zone, piece in enumerate(pieces, start=bc.BODY_ZONES):
         zones.append(np.full(len(piece.faces), own_zone))
-        rules.append(_piece_rules(own_zone, piece, identity.outfit, figure))
+        reach = piece.coordinates[:, 1].max()
+        rules.append(piece_table(own_zone, piece.surface, identity.outfit, figure, reach))
     influences, shares = _strongest(
         np.concatenate(
             [np.pad(figure.weights, ((0, 0), (0, ANCHORS))), *(piece.weights for piece in pieces)]
@@ -192,25 +193,3 @@ def dress(identity: Identity, bag_kind: str, seed: int, domain: str) -> DressedB
 
 def _joined(*arrays: np.ndarray) -> np.ndarray:
     return np.concatenate(arrays).astype(np.float32)
-
-
-def _piece_rules(zone: int, piece: Piece, outfit: Outfit, figure: Figure) -> np.ndarray:
-    """A piece shows its surface; an open coat stays open below the waist."""
-    whole = rule(zone, piece.surface)
-    if (
-        piece.surface != "upper"
-        or not outfit.opening
-        or piece.coordinates[:, 1].max() < figure.torso_length
-    ):
-        return np.array([whole])
-    under = "lower" if outfit.lower_kind != "bare legs" else "skin"
-    waist = waist_along(figure)
-    bottom = figure.torso_length + outfit.hem
-    strip = (0.0, 0.0, outfit.opening, outfit.opening * 1.4)
-    return np.array(
-        [
-            whole,
-            rule(zone, "inner", (-9.0, waist + 0.06), strip, 1.0),
-            rule(zone, under, (waist + 0.06, bottom + 1), strip, 1.0),
-        ]
-    )

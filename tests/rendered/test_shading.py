@@ -5,32 +5,33 @@ import numpy as np
 from fastreid_ext.rendered.cloth import Cloth
 from fastreid_ext.rendered.noise import cell, cloudy, smooth
 from fastreid_ext.rendered.patterns import pattern_at, surface_at
-from fastreid_ext.rendered.seams import BACK, FRONT, SURFACES, rule
+from fastreid_ext.rendered.seams import BACK, FRONT, SURFACES, SeamRule, Strip, rule_table
 from fastreid_ext.rendered.shading import lit
 
 
 def table(*rules):
-    rows = np.array(rules, dtype=np.float32)
+    rows = rule_table(rules).astype(np.float32)
     return rows, np.array([0, len(rows)])
 
 
 def test_the_last_rule_that_holds_wins():
-    rules, starts = table(rule(0, "upper"), rule(0, "skin", (0.5, 1.0)))
+    rules, starts = table(SeamRule(0, "upper"), SeamRule(0, "skin", 0.5, 1.0))
     assert SURFACES[surface_at(rules, starts, 0, 0.0, 0.2, 0.0)] == "upper"
     assert SURFACES[surface_at(rules, starts, 0, 0.0, 0.7, 0.0)] == "skin"
 
 
 def test_a_strip_narrows_and_shows_on_its_side_only():
-    neckline = rule(0, "skin", (0.0, 0.1), (0.0, 0.0, 0.08, 0.0), FRONT)
-    rules, starts = table(rule(0, "upper"), neckline)
+    narrowing = Strip(low_half_width=0.08, high_half_width=0.0)
+    neckline = SeamRule(0, "skin", 0.0, 0.1, narrowing, FRONT)
+    rules, starts = table(SeamRule(0, "upper"), neckline)
     assert SURFACES[surface_at(rules, starts, 0, -0.06, 0.01, 1.0)] == "skin"
     assert SURFACES[surface_at(rules, starts, 0, 0.06, 0.09, 1.0)] == "upper"
     assert SURFACES[surface_at(rules, starts, 0, 0.06, 0.01, -1.0)] == "upper"
 
 
 def test_a_sloped_strap_crosses_from_one_shoulder_to_the_other_hip():
-    strap = rule(0, "bag", (0.0, 0.5), (-0.1, 0.4, 0.015, 0.015), BACK, mirrored=False)
-    rules, starts = table(rule(0, "upper"), strap)
+    strap = SeamRule(0, "bag", 0.0, 0.5, Strip(-0.1, 0.4, 0.015, 0.015, mirrored=False), BACK)
+    rules, starts = table(SeamRule(0, "upper"), strap)
     assert SURFACES[surface_at(rules, starts, 0, -0.1, 0.0, -1.0)] == "bag"
     assert SURFACES[surface_at(rules, starts, 0, 0.1, 0.499, -1.0)] == "bag"
     assert SURFACES[surface_at(rules, starts, 0, 0.1, 0.0, -1.0)] == "upper"
