@@ -83,7 +83,7 @@ miniature: miniature-pretrained  ## Pre-training in miniature, docs/miniature_pr
 	    --settings $(foreach kind,few_shot small_scale,$(addprefix $(kind)_,10 30 50 70 90)) \
 	    --seeds 0 1 2 --discard-weights --output logs/miniature/matrix
 
-miniature-robust: miniature-pretrained  ## Robustness in miniature, docs/miniature_robustness.md (two hours)
+miniature-robust: miniature-pretrained  ## CIL and DAPG in miniature, projects/CIL and projects/DAPG (two hours)
 	for seed in 0 1 2; do \
 	    for model in robust_AGW robust_AGW_CIL; do \
 	        $(BIN)/python tools/train_net.py --config-file configs/miniature/$$model.yml --resume \
