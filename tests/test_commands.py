@@ -16,14 +16,32 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Documents that are read one after the other, in one folder.
 CHAINS = [
-    ("README.md", "docs/corruptions.md"),
+    (
+        "README.md",
+        "docs/training.md",
+        "docs/configuration.md",
+        "docs/evaluation.md",
+        "docs/corruptions.md",
+        "docs/datasets.md",
+        "docs/pictures.md",
+        "docs/deployment.md",
+        "docs/rendered.md",
+    ),
     ("configs/smoke/README.md",),
+    (
+        "projects/BDB/README.md",
+        "projects/CIL/README.md",
+        "projects/DAPG/README.md",
+        "projects/SimCLR/README.md",
+        "projects/SOLIDER/README.md",
+    ),
     ("projects/DiffusionReID/README.md",),
 ]
 LEFT_OUT = (
     *("Market1501", "MSMT17", "CUHK03", "LUPerson", "projects/DiffusionReID"),  # public data
-    *("configs/RenderedCampus", "--domain all", "leave_one_out"),  # hours without a GPU
-    *("configs/miniature", "datasets/miniature", "gpu_report", "torchrun", "make"),
+    *("/data/shop", "lup_moco_r50.pth"),  # a user's files
+    *("configs/RenderedCampus", "--domain all", "leave_one_out", "pictures"),  # hours without a GPU
+    *("configs/miniature", "datasets/miniature", "gpu_report", "torchrun", "make "),
 )
 DEMO = (
     "python tools/demo.py --train-identities 12 --test-identities 8 --images-per-identity 8 "
@@ -46,6 +64,15 @@ def checkout(tmp_path):
     for name in ("configs", "projects", "tools", "docs"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     return tmp_path
+
+
+def test_every_document_with_commands_is_in_a_chain():
+    folders = ("*.md", "docs/*.md", "projects/*/README.md", "configs/*/README.md", "tools/*.md")
+    documents = [path for folder in folders for path in sorted(REPOSITORY.glob(folder))]
+    names = [str(path.relative_to(REPOSITORY)) for path in documents]
+    chained = {name for documents in CHAINS for name in documents}
+    assert [name for name in names if name not in chained and commands_of(name)] == ["docs/demo.md"]
+    assert commands_of("docs/demo.md") == commands_of("README.md")[:1]
 
 
 @pytest.mark.slow

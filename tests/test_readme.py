@@ -20,9 +20,9 @@ from fastreid_ext.config.backbone_matrix import matrix_table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 READMES = [
-    REPOSITORY / "README.md",
-    REPOSITORY / "configs/smoke/README.md",
-    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted(REPOSITORY.glob("*.md")),
+    *sorted(REPOSITORY.glob("configs/*/README.md")),
+    *sorted(REPOSITORY.glob("docs/*.md")),
     *sorted((REPOSITORY / "projects").glob("*/README.md")),
 ]
 
@@ -82,6 +82,49 @@ def test_configuration_and_keys_exist(words):
     for path in files:
         existing = "configs/demo.yml" if path == made_by_demo else path
         assert load_config(REPOSITORY / existing, [*pairs, *cpu])
+
+
+LINKS = [
+    pytest.param(readme, target, id=f"{readme.relative_to(REPOSITORY)}: {target}")
+    for readme in READMES
+    for target in re.findall(r"(?:\]\(|src=\")([^)#\":\s]+)(?:#[\w-]+)?[)\"]", readme.read_text())
+]
+
+
+@pytest.mark.parametrize(("readme", "target"), LINKS)
+def test_link_leads_to_a_file(readme, target):
+    assert (readme.parent / target).exists()
+
+
+def test_readme_is_short_and_begins_with_the_reason_to_come():
+    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert "trains nothing" in lines[2]
+
+
+@pytest.mark.parametrize(
+    "readme", sorted(REPOSITORY.glob("projects/*/README.md")), ids=lambda path: path.parent.name
+)
+def test_page_of_a_method_has_the_headings_of_all(readme):
+    headings = re.findall(r"^## (.*)$", readme.read_text(), re.MULTILINE)
+    assert headings == [
+        "What it does",
+        "Which parts of fastreid_ext it uses",
+        "Commands",
+        "Results",
+        "Where we differ from the paper",
+        "Citation",
+    ]
+    assert any((readme.parent / "configs").rglob("*.yml"))
+
+
+def test_every_document_and_method_is_listed():
+    index = (REPOSITORY / "docs/README.md").read_text()
+    front = (REPOSITORY / "README.md").read_text()
+    for page in sorted(REPOSITORY.glob("docs/*.md")):
+        assert page.name == "README.md" or f"]({page.name})" in index, page
+    for page in sorted(REPOSITORY.glob("projects/*/README.md")):
+        assert f"](projects/{page.parent.name}/README.md)" in front, page
 
 
 def test_the_matrix_of_the_document_is_that_of_the_checks():
