@@ -46,17 +46,29 @@ def test_command_is_understood(words):
         subprocess.run(["make", "-n", *words[1:]], cwd=REPOSITORY, check=True, capture_output=True)
         return
     assert words[0] in ("python", "torchrun", "srun"), words
-    tool = next(word for word in words if word.endswith(".py"))
+    tool, after = tool_and_arguments(words)
     assert (REPOSITORY / tool).is_file()
-    options = [word for word in words[words.index(tool) :] if word.startswith("--")]
-    assert all(option in help_of(tool) for option in options), (options, help_of(tool))
+    options = [word for word in after if word.startswith("--")]
+    command = after[:1] if "COMMAND ..." in help_of(tool) else []
+    if command and command[0].startswith("-"):
+        command = ["run"]  # of generate_persons.py, meant where no command is given
+    shown = help_of(tool, *command)
+    assert all(option in shown for option in options), (options, shown)
+
+
+def tool_and_arguments(words):
+    """Split a command at its script (``tools/train_net.py``) or module (``-m projects.x.y``)."""
+    start = next(i for i, word in enumerate(words) if word.endswith(".py") or word == "-m")
+    if words[start] == "-m":
+        return words[start + 1].replace(".", "/") + ".py", words[start + 2 :]
+    return words[start], words[start + 1 :]
 
 
 @functools.cache
-def help_of(tool):
-    """Run the tool in this process: a new one would import torch and fastreid for seconds."""
+def help_of(tool, *command):
+    """Show the help of a tool or of one of its commands, within this process."""
     with (
-        mock.patch.object(sys, "argv", [tool, "--help"]),
+        mock.patch.object(sys, "argv", [tool, *command, "--help"]),
         contextlib.redirect_stdout(io.StringIO()) as text,
         pytest.raises(SystemExit) as stop,
     ):
