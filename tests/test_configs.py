@@ -88,7 +88,7 @@ def test_cil_has_the_published_values(name):
     base = load_config(BASE_OF[name.removesuffix("-CIL")], CPU)
     losses, inputs = cfg.MODEL.LOSSES, cfg.INPUT
     assert losses.NAME == ("CrossEntropyLoss", "TripletLoss", "JSConsistencyLoss")
-    assert (losses.JS.SCALE, losses.VIEWS) == (12.0, "clean")
+    assert (losses.JS.SCALE, inputs.VIEWS.SUPERVISED) == (12.0, "clean")
     assert (inputs.VIEWS.RECIPE, inputs.VIEWS.COUNT) == ("cil", 3)
     assert (inputs.SOFT_ERASING.PROB, inputs.SOFT_ERASING.BETA) == (0.5, [0.5, 1.0])
     assert (inputs.PATCH_MIXING.PROB, inputs.PATCH_MIXING.BETA) == (0.5, [0.5, 1.0])
@@ -103,10 +103,11 @@ def test_cil_has_the_published_values(name):
 def test_stage_1_of_dapg_has_the_published_values():
     cfg = load_config(BASE_OF["DAPG-stage1"], CPU)
     losses = cfg.MODEL.LOSSES
-    assert (losses.CONTRAST.SCALE, losses.JS.SCALE, losses.CONTRAST.TEMPERATURE) == (0.5, 0.5, 0.7)
+    contrastive = losses.MULTI_POSITIVE
+    assert (contrastive.SCALE, losses.JS.SCALE, contrastive.TEMPERATURE) == (0.5, 0.5, 0.7)
     heads = cfg.MODEL.HEADS
     assert (heads.PROJECTION.HIDDEN_DIM, heads.EMBEDDING_DIM) == (2048, 128)
-    assert (cfg.MODEL.CONTRAST.MOMENTUM, cfg.MODEL.CONTRAST.QUEUE) == (0.999, 0)
+    assert (cfg.MODEL.MOCO.MOMENTUM, cfg.MODEL.MOCO.QUEUE) == (0.999, 0)
     solver = cfg.SOLVER
     assert (solver.OPT, solver.BASE_LR, solver.MOMENTUM) == ("SGD", 0.0075, 0.9)
     assert (solver.IMS_PER_BATCH, solver.MAX_EPOCH) == (64, 300)
@@ -141,7 +142,7 @@ def test_the_papers_generation_has_the_printed_values():
     assert (paper.BASE_MODEL, paper.SIZE) == ("CompVis/stable-diffusion-v1-4", [512, 512])
     assert (tuning.METHOD, tuning.STEPS, tuning.BASE_LR) == ("full", 1000, 2e-6)
     assert (paper.REFERENCE_SET.IMAGES, tuning.PRIOR_WEIGHT) == (200, 1.0)
-    assert paper.SAMPLING.OUTPUT_SIZE == [256, 128]
+    assert paper.SAMPLING.SAVE_SIZE == [256, 128]
 
 
 @pytest.mark.parametrize("baseline", ["MGN", "AGW", "SBS", "BDB", "bagtricks"])

@@ -47,11 +47,11 @@ def _views(cfg: CfgNode) -> list[str]:
         for name in named
         if not recipe
     ]
-    if recipe and not named and cfg.MODEL.LOSSES.VIEWS == "clean":
+    if recipe and not named and cfg.INPUT.VIEWS.SUPERVISED == "clean":
         problems.append(
             f"INPUT.VIEWS.RECIPE {recipe} makes several views of each image, but no loss looks at "
-            f"more than the first; add {JS} to MODEL.LOSSES.NAME, set MODEL.LOSSES.VIEWS all, or "
-            "empty the recipe"
+            f"more than the first; add {JS} to MODEL.LOSSES.NAME, set INPUT.VIEWS.SUPERVISED "
+            "all, or empty the recipe"
         )
     if recipe == "dapg":
         problems.append(
@@ -113,7 +113,7 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
 
 def _negatives(cfg: CfgNode) -> list[str]:
     architecture, sampler = cfg.MODEL.META_ARCHITECTURE, cfg.DATALOADER.SAMPLER_TRAIN
-    queue, batch = cfg.MODEL.CONTRAST.QUEUE, cfg.SOLVER.IMS_PER_BATCH
+    queue, batch = cfg.MODEL.MOCO.QUEUE, cfg.SOLVER.IMS_PER_BATCH
     rules = (
         (
             "Identity" not in sampler,
@@ -128,7 +128,7 @@ def _negatives(cfg: CfgNode) -> list[str]:
         ),
         (
             queue == 0 or queue >= _KEYS * batch,
-            f"expected MODEL.CONTRAST.QUEUE 0, or at least the {_KEYS} keys of each image of a "
+            f"expected MODEL.MOCO.QUEUE 0, or at least the {_KEYS} keys of each image of a "
             f"batch, {_KEYS} * {batch}, got {queue}",
         ),
     )

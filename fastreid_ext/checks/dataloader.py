@@ -55,7 +55,7 @@ def _pairs(cfg: CfgNode) -> list[str]:
     Samplers of single images are judged with the data, by ``data.sampler_checks``.
     """
     losses = [name for name in cfg.MODEL.LOSSES.NAME if name in PAIR_LOSSES]
-    has_views = cfg.INPUT.VIEWS.RECIPE and cfg.MODEL.LOSSES.VIEWS == "all"
+    has_views = cfg.INPUT.VIEWS.RECIPE and cfg.INPUT.VIEWS.SUPERVISED == "all"
     if (
         not losses or has_views or cfg.DATALOADER.SAMPLER_TRAIN not in OF_PERSONS
     ):  # the views of an image are pairs too

@@ -105,7 +105,7 @@ _CORRUPTS = is_on("INPUT.CORRUPTION") | _recipe(*CORRUPTING)
 _ERASES = is_on("INPUT.SOFT_ERASING") | _recipe("cil")
 _MIXES = is_on("INPUT.PATCH_MIXING") | _recipe("cil")
 _OWN_AUGMIX = is_none_of(
-    "INPUT.AUGMIX.METHOD", "fastreid", instead="set INPUT.AUGMIX.METHOD fast"
+    "INPUT.AUGMIX.METHOD", "fastreid", instead="set INPUT.AUGMIX.METHOD paper"
 ) & (is_on("INPUT.AUGMIX") | _recipe("cil"))
 _PATCH = {"BETA": Read(_beta_problem), "AREA": Read(_area_problem)}
 _ASPECT = Range(0, 1, is_above=True)
@@ -159,7 +159,7 @@ ROWS: list[Row] = [
         SEVERITIES=Read(_severities_problem),
         COUNT=(COUNT, is_on("INPUT.CORRUPTION") | _recipe("corrupted")),
         WHERE=Names(PLACES),
-        FAITHFUL=ANYTHING,
+        REFERENCE=ANYTHING,
     ),
     Row("INPUT.SOFT_ERASING.ENABLED", ANYTHING, is_above("INPUT.SOFT_ERASING.PROB")),
     *rows_of("INPUT.SOFT_ERASING", _ERASES, PROB=PROBABILITY, ASPECT=_ASPECT, **_PATCH),
@@ -200,6 +200,7 @@ ROWS: list[Row] = [
         _recipe(*RECIPES),
         COUNT=AT_LEAST_0,
         SAME_CROP=ANYTHING,
+        SUPERVISED=Names(("clean", "all")),
         ERASED=(Names(ERASINGS), _recipe("cil")),
     ),
     Row("INPUT.FAST_PATH.ENABLED", ANYTHING),
@@ -234,10 +235,10 @@ def _corruption(cfg: CfgNode) -> list[str]:
             f"corruptions need images of at least {MINIMUM_SIDE} pixels on each side, but "
             f"INPUT.{key} is {size}; enlarge it, or switch them off"
         )
-    if corruption.WHERE == "device" and corruption.FAITHFUL:
+    if corruption.WHERE == "device" and corruption.REFERENCE:
         problems.append(
-            "INPUT.CORRUPTION.FAITHFUL is computed image by image on the CPU, but WHERE is device; "
-            "set WHERE to resized or native, or FAITHFUL to False"
+            "INPUT.CORRUPTION.REFERENCE is computed image by image on the CPU, but WHERE is "
+            "device; set WHERE to resized or native, or REFERENCE to False"
         )
     return problems
 
@@ -305,7 +306,7 @@ def _views(cfg: CfgNode) -> list[str]:
     if recipe == "cil" and inputs.AUGMIX.METHOD == "fastreid":
         problems.append(
             "INPUT.VIEWS.RECIPE cil needs AugMix of the paper, but INPUT.AUGMIX.METHOD is "
-            "fastreid; set it to fast, or to exact for Pillow's operations"
+            "fastreid; set it to paper"
         )
     problems += _corrupting_views(cfg)
     if recipe == "independent" and views.SAME_CROP:

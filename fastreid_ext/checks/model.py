@@ -17,7 +17,6 @@ from fastreid_ext.checks.conditions import (
     Condition,
     has_any_of,
     is_any_of,
-    is_filled,
     is_none_of,
     is_on,
 )
@@ -143,7 +142,6 @@ _EMBEDS = _head(*_EMBEDDING_HEADS)
 _CLS_MARGIN = is_none_of(
     "MODEL.HEADS.CLS_LAYER", "Linear", instead="set MODEL.HEADS.CLS_LAYER CircleSoftmax"
 )
-_KEPT_VIEWS = is_filled("INPUT.VIEWS.RECIPE")
 
 ROWS: list[Row] = [
     *rows_of(
@@ -266,23 +264,29 @@ ROWS: list[Row] = [
         GAMMA=POSITIVE,
         SCALE=AT_LEAST_0,
     ),
-    Row("MODEL.LOSSES.VIEWS", Names(("clean", "all")), _KEPT_VIEWS),
     Row("MODEL.LOSSES.JS.SCALE", Range(0, hint="12 is CIL's"), _loss(JS)),
+    Row(
+        "MODEL.LOSSES.JS.OVER",
+        Names(("negatives", "channels")),
+        architecture("ContrastivePretrain") & _loss(JS),
+    ),
     *rows_of(
-        "MODEL.LOSSES.CONTRAST",
-        _loss(CONTRASTIVE, NT_XENT),
+        "MODEL.LOSSES.MULTI_POSITIVE",
+        _loss(CONTRASTIVE),
         SCALE=AT_LEAST_0,
         TEMPERATURE=Range(0, is_above=True, hint="0.7 is DAPG's"),
     ),
     *rows_of(
-        "MODEL.CONTRAST",
+        "MODEL.LOSSES.NT_XENT",
+        _loss(NT_XENT),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.1 is SimCLR's"),
+    ),
+    *rows_of(
+        "MODEL.MOCO",
         architecture("ContrastivePretrain"),
         QUEUE=AT_LEAST_0,
         MOMENTUM=Range(0, 1, is_below=True, hint="0.999 is usual"),
-        JS_OVER=(
-            Names(("negatives", "channels")),
-            architecture("ContrastivePretrain") & _loss(JS),
-        ),
     ),
 ]
 _DISTILS = architecture("Distiller")

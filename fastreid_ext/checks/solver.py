@@ -77,7 +77,7 @@ ROWS: list[Row] = [
         CHECKPOINT_PERIOD=Range(0, hint="0 keeps the checkpoint of the last epoch alone"),
         IMS_PER_BATCH=COUNT,
         LOG_PERIOD=COUNT,
-        SENTINEL_STEPS=AT_LEAST_0,
+        GRADIENT_CHECK_STEPS=AT_LEAST_0,
     ),
     Row("SOLVER.ITERS_PER_EPOCH", Range(0, hint="0 takes as many as the images fill")),
     Row("SOLVER.PARAM_GROUPS", ANYTHING),

@@ -6,7 +6,7 @@ from fastreid.config import CfgNode as CN
 from fastreid_ext.config.views import add_views_keys
 
 PLACES = ("native", "resized", "device")
-AUGMIX_METHODS = ("fastreid", "exact", "fast")
+AUGMIX_METHODS = ("fastreid", "paper")
 CHANNEL_MODES = ("erasing", "exchange", "exchange_or_luminance", "adaptive_gray")
 
 
@@ -37,15 +37,15 @@ def _add_corruption(cfg: CfgNode) -> None:
     corruption.WHERE = "resized"
     # True: pixels of `imagecorruptions` 1.1.2 for the drawn seed, several times slower; False: the
     # same distribution. Not for WHERE device.
-    corruption.FAITHFUL = False
+    corruption.REFERENCE = False
 
 
 def _add_augmix(cfg: CfgNode) -> None:
     # Beside fastreid's ENABLED and PROB.
     augmix = cfg.INPUT.AUGMIX
-    # "fastreid": its transform, which reads none of the keys below (alpha 0.1, width 3, depth 1,
-    # severity 1). "exact": AugMix of the paper with Pillow's operations. "fast": the same plan with
-    # compiled operations, at most one grey level apart.
+    # "fastreid": fastreid's transform, which reads none of the keys below (alpha 0.1, width 3,
+    # depth 1, severity 1). "paper": AugMix of the paper, compiled; at most one grey level apart
+    # from Pillow's operations.
     augmix.METHOD = "fastreid"
     # Upper end of the level of each operation, in (0.1, 10].
     augmix.SEVERITY = 3

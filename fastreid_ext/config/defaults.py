@@ -38,9 +38,9 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     cfg.SOLVER.AMP.DTYPE = ""
     # Iterations between two lines on the console and in metrics.json (fastreid fixes 200).
     cfg.SOLVER.LOG_PERIOD = 20
-    # Number of first steps after which the sentinel asks whether gradients exist and parameters
-    # moved; 0 = never.
-    cfg.SOLVER.SENTINEL_STEPS = 3
+    # Number of updates at the start of a run after which it is checked that gradients exist and
+    # parameters moved; 0 = no check.
+    cfg.SOLVER.GRADIENT_CHECK_STEPS = 3
     cfg.SOLVER.NON_FINITE = CN()
     # Steps with a NaN or infinite loss that one run may skip (weights untouched, images named in
     # the log) before it stops with an error; 0 = stop at the first, as fastreid does.
@@ -70,7 +70,7 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     cfg.DATASETS.ROOT = ""
     # What to check before training: "full" decodes every image, "headers" opens them, "off" checks
     # nothing.
-    cfg.DATASETS.PREFLIGHT = "full"
+    cfg.DATASETS.PREFLIGHT = "headers"
     _add_generated_persons(cfg)
     _add_data_settings(cfg)
     _add_backbones(cfg)

@@ -151,12 +151,12 @@ def _add_fine_tuning(generation: CfgNode) -> None:
     # passes whose gradients are added up for one step.
     tuning.STEPS = 1000
     tuning.BATCH_SIZE = 1
-    tuning.ACCUMULATE = 1
+    tuning.GRADIENT_ACCUMULATION = 1
     # AdamW's rate (constant) and weight decay. The paper's full fine-tuning has 2e-6.
     tuning.BASE_LR = 1e-4
     tuning.WEIGHT_DECAY = 0.01
     # Largest norm of an identity's gradient; 0 = not clipped.
-    tuning.CLIP_GRADIENTS = 1.0
+    tuning.MAX_GRAD_NORM = 1.0
     # Weight of the prior-preservation term, lambda of eq. 1.
     tuning.PRIOR_WEIGHT = 1.0
     # What eq. 1 compares: "prediction", what the model predicts (the noise, or the velocity of a
@@ -192,7 +192,7 @@ def _add_sampling(generation: CfgNode) -> None:
     # A scheduler class of diffusers, its steps, and the scale of classifier-free guidance.
     sampling.SCHEDULER = "DDIMScheduler"
     sampling.STEPS = 50
-    sampling.GUIDANCE = 7.5
+    sampling.GUIDANCE_SCALE = 7.5
     sampling.NEGATIVE_PROMPT = ""
     # Templates of the prompts of an identity's images, in turn by the number of the image (scenes,
     # actions, views, clothes): {prompt} is the prompt of fine-tuning, {token} and {caption} are
@@ -205,8 +205,8 @@ def _add_sampling(generation: CfgNode) -> None:
     sampling.BATCH_SIZE = 16
     # Height and width in pixels of the files, and how a drawing gets there: "resize", or "crop" to
     # the aspect around the centre first.
-    sampling.OUTPUT_SIZE = [256, 128]
-    sampling.FIT = "resize"
+    sampling.SAVE_SIZE = [256, 128]
+    sampling.RESIZE_MODE = "resize"
     # Hub id or local folder of a LoRA that allows few steps (LCM-LoRA and the like), under the
     # identity's adapter; "" = none. Reference sets are drawn with it too, not by the base model
     # alone.

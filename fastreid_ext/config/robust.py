@@ -13,33 +13,36 @@ PRETRAINING_LOSSES = {"ContrastivePretrain": VIEW_LOSSES, "SimCLRPretrain": (NT_
 
 
 def add_robust_keys(cfg: CfgNode) -> None:
-    """Add keys below ``MODEL.LOSSES``, ``MODEL.CONTRAST`` and ``MODEL.HEADS.PROJECTION``."""
+    """Add keys below ``MODEL.LOSSES``, ``MODEL.MOCO`` and ``MODEL.HEADS.PROJECTION``."""
     losses = cfg.MODEL.LOSSES
-    # Of several views (INPUT.VIEWS) of each image, the model's own losses see the first, which is
-    # the clean one, ("clean") or "all".
-    losses.VIEWS = "clean"
     losses.JS = CN()
-    # Weight of "JSConsistencyLoss" in MODEL.LOSSES.NAME; 12 in CIL. 1 - alpha of DAPG. Branches of
+    # Weight of JSConsistencyLoss in the total loss; 12 in CIL, 1 - alpha in DAPG. The branches of
     # BDB and MGN share it equally.
-    losses.JS.SCALE = 12.0
-    losses.CONTRAST = CN()
-    # Weight of "MultiPositiveContrastiveLoss" and "NTXentLoss"; alpha of DAPG. Branches share it.
-    losses.CONTRAST.SCALE = 1.0
-    # Temperature of both, tau, above 0: cosines are divided by it.
-    losses.CONTRAST.TEMPERATURE = 0.7
+    losses.JS.SCALE = 1.0
+    # Distribution of a view under ContrastivePretrain: softmax of its cosine similarities to the
+    # "negatives", or of the "channels" of its embedding; both are divided by the temperature of
+    # MULTI_POSITIVE.
+    losses.JS.OVER = "negatives"
+    losses.MULTI_POSITIVE = CN()
+    # Weight of MultiPositiveContrastiveLoss in the total loss; alpha of DAPG. The branches of BDB
+    # and MGN share it equally.
+    losses.MULTI_POSITIVE.SCALE = 1.0
+    # Temperature tau, above 0, by which cosine similarities are divided.
+    losses.MULTI_POSITIVE.TEMPERATURE = 0.7
+    losses.NT_XENT = CN()
+    # Weight of NTXentLoss in the total loss.
+    losses.NT_XENT.SCALE = 1.0
+    # Temperature tau of SimCLR, above 0, by which cosine similarities are divided.
+    losses.NT_XENT.TEMPERATURE = 0.1
 
-    contrast = cfg.MODEL.CONTRAST = CN()
+    moco = cfg.MODEL.MOCO = CN()
     # ContrastivePretrain: number of keys of earlier batches that serve as negatives; 0 = those of
     # the other images of the batch, of all processes, instead. LUPerson's MoCo holds 65536. Each
     # image leaves three keys, so a queue of more than three times the training images holds an
     # image's own keys among its negatives.
-    contrast.QUEUE = 0
+    moco.QUEUE = 0
     # Share in [0, 1) of the key encoder that stays in each step, m of MoCo.
-    contrast.MOMENTUM = 0.999
-    # What the JS term of ContrastivePretrain takes as a view's distribution: softmax over its
-    # cosines with the "negatives", or over the "channels" of its embedding; both divided by tau.
-    contrast.JS_OVER = "negatives"
-
+    moco.MOMENTUM = 0.999
     cfg.MODEL.HEADS.PROJECTION = CN()
     # Width of the hidden layer of ProjectionHead; 0 = that of the backbone's map. Its output has
     # MODEL.HEADS.EMBEDDING_DIM channels.

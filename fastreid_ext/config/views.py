@@ -26,6 +26,8 @@ def add_views_keys(cfg: CfgNode) -> None:
     # Whether views share resizing, crop, flip and jitter. None: as in the papers, True for
     # "corrupted" and "cil", False for "dapg".
     views.SAME_CROP = None
+    # Views that the model's own losses see: "clean", the first view, or "all".
+    views.SUPERVISED = "clean"
     # Of "cil": "each" further view draws its own erasing and mixing, "shared" = drawn once for all
     # further views, "all" = and for the clean view too, which is what CIL's released code does.
     views.ERASED = "each"

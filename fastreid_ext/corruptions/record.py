@@ -79,7 +79,7 @@ def replay(image: NDArray[np.uint8], text: str, *, faithful: bool = False) -> ND
     Args:
         image: (H, W, 3) uint8, the image before them; never written to.
         text: what :func:`record` wrote.
-        faithful: as ``INPUT.CORRUPTION.FAITHFUL`` of the run that recorded it.
+        faithful: as ``INPUT.CORRUPTION.REFERENCE`` of the run that recorded it.
 
     Raises:
         ValueError: the text is no record.

@@ -148,7 +148,7 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
 
 def _gives_pairs_itself(cfg: CfgNode) -> bool:
     """Tell whether the losses see several views of each image, which are pairs too."""
-    return bool(cfg.INPUT.VIEWS.RECIPE) and cfg.MODEL.LOSSES.VIEWS == "all"
+    return bool(cfg.INPUT.VIEWS.RECIPE) and cfg.INPUT.VIEWS.SUPERVISED == "all"
 
 
 def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:

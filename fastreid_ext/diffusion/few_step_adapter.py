@@ -1,7 +1,7 @@
 """A base model that draws in few steps, through a LoRA such as LCM-LoRA merged into its U-Net.
 
 Merged, it lies under the adapters of the identities, which are put on the new U-Net like on any
-other. Choose SAMPLING.SCHEDULER, STEPS and GUIDANCE as the adapter's authors say (LCM-LoRA:
+other. Choose SAMPLING.SCHEDULER, STEPS and GUIDANCE_SCALE as the adapter's authors say (LCM-LoRA:
 LCMScheduler, 4 to 8 steps, guidance 1 to 2).
 """
 

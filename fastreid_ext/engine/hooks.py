@@ -21,7 +21,7 @@ LATEST = "model_latest"  # checkpoint of an epoch that is evaluated but not kept
 _SKIPS_BEFORE_ALARM = 30
 
 
-class LearningSentinel(HookBase):
+class GradientCheck(HookBase):
     """Stop a run that does not learn, after its first steps.
 
     Asks of every optimizer group that is neither frozen nor at learning rate 0: does it have a

@@ -27,7 +27,7 @@ from fastreid_ext.engine.buffers import SharedBuffers
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.evaluation_loop import evaluate_test_sets
 from fastreid_ext.engine.hooks import (
-    LearningSentinel,
+    GradientCheck,
     PeriodicCheckpoints,
     PeriodicEvaluation,
     PeriodicWriting,
@@ -243,7 +243,7 @@ class Trainer(DefaultTrainer):
             self._metric_name(),
         )
         built = [hooks.IterationTimer(), hooks.LRScheduler(self.optimizer, self.scheduler)]
-        built.append(LearningSentinel(cfg.SOLVER.SENTINEL_STEPS, cfg.SOLVER.FREEZE_ITERS))
+        built.append(GradientCheck(cfg.SOLVER.GRADIENT_CHECK_STEPS, cfg.SOLVER.FREEZE_ITERS))
         if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model):
             built.append(self._precise_bn())
         if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:

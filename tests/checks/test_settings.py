@@ -52,10 +52,10 @@ FINE_TUNING = {
     "TEXT_ENCODER": True,
     "STEPS": 7,
     "BATCH_SIZE": 2,
-    "ACCUMULATE": 4,
+    "GRADIENT_ACCUMULATION": 4,
     "BASE_LR": 0.5,
     "WEIGHT_DECAY": 0.25,
-    "CLIP_GRADIENTS": 2.0,
+    "MAX_GRAD_NORM": 2.0,
     "PRIOR_WEIGHT": 0.75,
     "LOSS_ON": "sample",
     "MAX_SAMPLE_WEIGHT": 9.0,
@@ -66,11 +66,11 @@ SAMPLING = {
     "IMAGES_PER_IDENTITY": 3,
     "SCHEDULER": "PNDMScheduler",
     "STEPS": 6,
-    "GUIDANCE": 2.5,
+    "GUIDANCE_SCALE": 2.5,
     "NEGATIVE_PROMPT": "blurred",
     "BATCH_SIZE": 5,
-    "OUTPUT_SIZE": [64, 32],
-    "FIT": "crop",
+    "SAVE_SIZE": [64, 32],
+    "RESIZE_MODE": "crop",
     "FORMAT": "png",
     "QUALITY": 50,
 }
@@ -93,12 +93,12 @@ CORRUPTION = {
     "SEVERITIES": [2, 4],
     "COUNT": 2,
     "WHERE": "native",
-    "FAITHFUL": True,
+    "REFERENCE": True,
 }
 AUGMIX = {
     "ENABLED": True,
     "PROB": 0.25,
-    "METHOD": "exact",
+    "METHOD": "paper",
     "SEVERITY": 5,
     "WIDTH": 2,
     "DEPTH": 4,
@@ -237,7 +237,7 @@ def attributes(made: Any) -> dict[str, Any]:
                 "width": 2,
                 "depth": 4,
                 "alpha": 0.5,
-                "method": "exact",
+                "method": "fast",
             },
             set(),
         ),
@@ -375,7 +375,7 @@ def test_the_token_of_the_prompt_arrives(trains):
 def test_every_key_of_views_arrives(recipe):
     changes = {"RECIPE": recipe, "COUNT": 5, "SAME_CROP": False}
     changes |= {"ERASED": "shared"} if recipe == "cil" else {}
-    others = {"INPUT.AUGMIX.METHOD": "fast"}
+    others = {"INPUT.AUGMIX.METHOD": "paper"}
     views = from_config.build_views(configured("INPUT.VIEWS", changes, **others))
     assert (views.count, views.same_crop) == (5, False)
     assert getattr(views, "erased", "shared") == "shared"
@@ -383,11 +383,12 @@ def test_every_key_of_views_arrives(recipe):
 
 def test_every_weight_of_the_losses_over_views_arrives():
     names = ("JSConsistencyLoss", "MultiPositiveContrastiveLoss")
-    changes = {"NAME": names, "VIEWS": "all", "JS.SCALE": 3.0}
-    changes |= {"CONTRAST.SCALE": 0.25, "CONTRAST.TEMPERATURE": 0.5}
+    changes = {"NAME": names, "JS.SCALE": 3.0}
+    changes |= {"MULTI_POSITIVE.SCALE": 0.25, "MULTI_POSITIVE.TEMPERATURE": 0.5}
     model = nn.Identity()
     model.losses = lambda outputs, targets: {}
-    add_view_losses(model, configured("MODEL.LOSSES", changes, **{"INPUT.VIEWS.RECIPE": "cil"}))
+    views = {"INPUT.VIEWS.RECIPE": "cil", "INPUT.VIEWS.SUPERVISED": "all"}
+    add_view_losses(model, configured("MODEL.LOSSES", changes, **views))
     held = attributes(model.losses)
     assert {key: held[f"_{key}"] for key in ("on_all_views", "js_scale", "contrast_scale")} == {
         "on_all_views": True,
@@ -398,10 +399,10 @@ def test_every_weight_of_the_losses_over_views_arrives():
 
 
 def test_every_key_of_contrastive_pretraining_arrives():
-    changes = {"QUEUE": 96, "MOMENTUM": 0.5, "JS_OVER": "channels"}
-    assert set(changes) == keys_of("MODEL.CONTRAST")
+    changes = {"QUEUE": 96, "MOMENTUM": 0.5}
+    assert set(changes) == keys_of("MODEL.MOCO")
     cfg = configured(
-        "MODEL.CONTRAST",
+        "MODEL.MOCO",
         changes,
         **{
             "MODEL.BACKBONE.DEPTH": "18x",
@@ -410,8 +411,11 @@ def test_every_key_of_contrastive_pretraining_arrives():
             "MODEL.HEADS.EMBEDDING_DIM": 8,
             "MODEL.LOSSES.NAME": ("JSConsistencyLoss",),
             "MODEL.LOSSES.JS.SCALE": 3.0,
-            "MODEL.LOSSES.CONTRAST.SCALE": 0.25,
-            "MODEL.LOSSES.CONTRAST.TEMPERATURE": 0.5,
+            "MODEL.LOSSES.JS.OVER": "channels",
+            "MODEL.LOSSES.MULTI_POSITIVE.SCALE": 0.25,
+            "MODEL.LOSSES.MULTI_POSITIVE.TEMPERATURE": 0.5,
+            "MODEL.LOSSES.NT_XENT.SCALE": 0.75,
+            "MODEL.LOSSES.NT_XENT.TEMPERATURE": 0.3,
         },
     )
     read = ContrastivePretrain.from_config(cfg)
@@ -424,7 +428,7 @@ def test_every_key_of_contrastive_pretraining_arrives():
         "js_scale": 3.0,
         "js_over": "channels",
     }.items() <= read.items()
-    assert {"temperature": 0.5, "scale": 0.25}.items() <= SimCLRPretrain.from_config(cfg).items()
+    assert {"temperature": 0.3, "scale": 0.75}.items() <= SimCLRPretrain.from_config(cfg).items()
 
 
 def test_every_key_of_generated_sets_arrives(monkeypatch):

@@ -229,9 +229,12 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("GENERATION.SAMPLING.GUIDANC", "did you mean 'GENERATION.SAMPLING.GUIDANCE'? Keys of fas"),
         (
-            "GENERATION.SAMPLING.GUIDANC",
+            "GENERATION.SAMPLING.GUIDANCE_SCAL",
+            "did you mean 'GENERATION.SAMPLING.GUIDANCE_SCALE'? Keys of fas",
+        ),
+        (
+            "GENERATION.SAMPLING.GUIDANCE_SCAL",
             "described in fastreid_ext/config/generation.py, others ar",
         ),
         ("SOLVER.BASE_LRR", "did you mean 'SOLVER.BASE_LR'?"),

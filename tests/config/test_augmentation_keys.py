@@ -13,8 +13,8 @@ PLAIN = {
     "MODEL.LOSSES.NAME": ("CrossEntropyLoss",),
 }
 CORRUPT = {"CORRUPTION__ENABLED": True}
-SHOWN = {"MODEL.LOSSES.VIEWS": "all"}  # else views without a loss are refused
-CIL = {"VIEWS__RECIPE": "cil", "AUGMIX__METHOD": "fast"}
+SHOWN = {"INPUT.VIEWS.SUPERVISED": "all"}  # else views without a loss are refused
+CIL = {"VIEWS__RECIPE": "cil", "AUGMIX__METHOD": "paper"}
 MIXUP = {"MIXUP__ENABLED": True}
 TWICE_MIXED = MIXUP | {"CUTMIX__ENABLED": True}
 TRIPLETS = {"MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss")}
@@ -67,7 +67,7 @@ def test_number_of_views_is_the_recipes(recipe, views):
         {"VIEWS__RECIPE": "corrupted", "CORRUPTION__WHERE": "device"} | SHOWN,
         {"VIEWS__RECIPE": "independent", "VIEWS__SAME_CROP": False} | SHOWN,
         TWICE_MIXED | {"MIXUP__PROB": 0.5, "CUTMIX__PROB": 0.5},
-        {"AUGMIX__ENABLED": True, "AUGMIX__PROB": 0.5, "AUGMIX__METHOD": "exact"},
+        {"AUGMIX__ENABLED": True, "AUGMIX__PROB": 0.5, "AUGMIX__METHOD": "paper"},
     ],
 )
 def test_what_fits_together_is_accepted(changes):
@@ -82,7 +82,7 @@ def test_what_fits_together_is_accepted(changes):
             "unknown name 'fogg' in INPUT.CORRUPTION.NAMES; did you mean 'fog'?",
         ),
         ({"CORRUPTION__WHERE": "gpu"}, "in INPUT.CORRUPTION.WHERE; known: device, native, resized"),
-        ({"AUGMIX__METHOD": "Fast"}, "in INPUT.AUGMIX.METHOD; did you mean 'fast'?"),
+        ({"AUGMIX__METHOD": "Paper"}, "in INPUT.AUGMIX.METHOD; did you mean 'paper'?"),
         ({"CHANNEL__MODES": ["exchang"]}, "in INPUT.CHANNEL.MODES; did you mean 'exchange'?"),
         ({"VIEWS__RECIPE": "CIL"}, "unknown name 'CIL' in INPUT.VIEWS.RECIPE; did you mean 'cil'"),
         ({"VIEWS__ERASED": "none"}, "unknown name 'none' in INPUT.VIEWS.ERASED; known: all, each"),
@@ -142,8 +142,8 @@ def test_numbers_out_of_range_are_named(changes, message):
             "on each side, but INPUT.CROP.SIZE is [64, 24]; enlarge it",
         ),
         (
-            CORRUPT | {"CORRUPTION__WHERE": "device", "CORRUPTION__FAITHFUL": True},
-            "but WHERE is device; set WHERE to resized or native, or FAITHFUL to False",
+            CORRUPT | {"CORRUPTION__WHERE": "device", "CORRUPTION__REFERENCE": True},
+            "but WHERE is device; set WHERE to resized or native, or REFERENCE to False",
         ),
         (
             CIL | CORRUPT,
@@ -163,7 +163,7 @@ def test_numbers_out_of_range_are_named(changes, message):
         ),
         (
             CIL | {"AUGMIX__METHOD": "fastreid"},
-            "INPUT.AUGMIX.METHOD is fastreid; set it to fast, or to exact for",
+            "INPUT.AUGMIX.METHOD is fastreid; set it to paper",
         ),
         (
             CIL | {"VIEWS__COUNT": 1},

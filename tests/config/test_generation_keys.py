@@ -28,13 +28,13 @@ def test_defaults_are_good():
         ({"CAPTIONS.AGGREGATION": "median"}, "did you mean 'medoid'?"),
         ({"FINE_TUNING.METHOD": "lore"}, "did you mean 'lora'?"),
         ({"FINE_TUNING.LOSS_ON": "noise"}, "known: prediction, sample"),
-        ({"SAMPLING.FIT": "resiz"}, "did you mean 'resize'?"),
+        ({"SAMPLING.RESIZE_MODE": "resiz"}, "did you mean 'resize'?"),
         ({"SAMPLING.FORMAT": "jpeg"}, "did you mean 'jpg'?"),
         ({"FILTER.REID.RULE": "percent"}, "did you mean 'percentile'?"),
         ({"FILTER.USE": "['reed']"}, "in GENERATION.FILTER.USE; did you mean 'reid'?"),
         ({"SIZE": "[100, 50]"}, "expected GENERATION.SIZE [height, width] in pixels, multiples"),
         ({"SIZE": "[512]"}, "GENERATION.SIZE [height, width]"),
-        ({"SAMPLING.OUTPUT_SIZE": "[256, 0]"}, "expected GENERATION.SAMPLING.OUTPUT_SIZE [height"),
+        ({"SAMPLING.SAVE_SIZE": "[256, 0]"}, "expected GENERATION.SAMPLING.SAVE_SIZE [height"),
         (
             {"IDENTITIES.MIN_IMAGES": 0},
             "IDENTITIES.MIN_IMAGES of at least 1, got 0",
@@ -61,8 +61,8 @@ def test_defaults_are_good():
         ),
         ({"CAPTIONS.QUESTIONS": "[]"}, "QUESTIONS is empty; ask at least one"),
         (
-            {"SAMPLING.GUIDANCE": 1.0, "SAMPLING.NEGATIVE_PROMPT": "blurred"},
-            "because GENERATION.SAMPLING.GUIDANCE is 1.0; remove it, or set GENERATION.SAMPLING",
+            {"SAMPLING.GUIDANCE_SCALE": 1.0, "SAMPLING.NEGATIVE_PROMPT": "blurred"},
+            "because GENERATION.SAMPLING.GUIDANCE_SCALE is 1.0; remove it, or set GENE",
         ),
         ({"FILTER.USE": "['reid', 'reid']"}, "expected each filter once"),
         (

@@ -52,7 +52,7 @@ def spoil_three(market):
 
 def test_all_corrupt_images_among_many_are_named(make_cfg, market, tmp_path):
     cut, empty, text = spoil_three(market)
-    report = preflight(make_cfg(tmp_path))
+    report = preflight(make_cfg(tmp_path, DATASETS__PREFLIGHT="full"))
     assert found(
         report.problems,
         rf"{cut} cannot be read: image file is truncated.*; restore or remove it",
@@ -206,7 +206,7 @@ def test_tool_exits_with_the_reason(run_tool, market, tmp_path):
     assert status == 0
     assert output.endswith("ok: 0 problems, 0 warnings\n")
     spoiled = spoil_three(market)
-    status, output = run_tool(tmp_path)
+    status, output = run_tool(tmp_path, DATASETS__PREFLIGHT="full")
     assert status == 2
     assert all(str(path) in output for path in spoiled)
     assert output.endswith("not usable: 3 problems, 0 warnings\n")

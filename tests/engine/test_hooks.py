@@ -1,4 +1,4 @@
-"""The sentinel's question, on plain tensors; whole runs are in test_training.py."""
+"""The gradient check on plain tensors; whole runs are in test_training.py."""
 
 import re
 

@@ -59,10 +59,10 @@ def test_what_acts_at_the_start_only_keeps_its_recorded_value(make_cfg):
 
 def test_a_key_younger_than_the_checkpoint_had_its_defaults_effect(make_cfg):
     recorded = plain(make_cfg())
-    del recorded["SOLVER"]["SENTINEL_STEPS"]
+    del recorded["SOLVER"]["GRADIENT_CHECK_STEPS"]
     assert changed_keys(recorded, make_cfg()) == []
-    (change,) = changed_keys(recorded, make_cfg(SOLVER__SENTINEL_STEPS=5))
-    assert (change.key, change.before, change.now) == ("SOLVER.SENTINEL_STEPS", 3, 5)
+    (change,) = changed_keys(recorded, make_cfg(SOLVER__GRADIENT_CHECK_STEPS=5))
+    assert (change.key, change.before, change.now) == ("SOLVER.GRADIENT_CHECK_STEPS", 3, 5)
 
 
 def test_what_the_data_fill_in_is_no_difference(make_cfg):
@@ -144,7 +144,7 @@ def cosine(epoch: int, begin: int, max_epoch: int) -> float:
 )
 def test_a_cosine_ends_with_an_epoch_that_still_learns(make_cfg, warmup, delay, begin):
     """In fastreid the last epoch has the rate ETA_MIN_LR if there is a warm-up."""
-    keys = {"SOLVER__MAX_EPOCH": 6, "SOLVER__SENTINEL_STEPS": 0, "DATALOADER__NUM_WORKERS": 0}
+    keys = {"SOLVER__MAX_EPOCH": 6, "SOLVER__GRADIENT_CHECK_STEPS": 0, "DATALOADER__NUM_WORKERS": 0}
     keys |= {"SOLVER__WARMUP_ITERS": warmup, "SOLVER__DELAY_EPOCHS": delay}
     rates = rates_of(make_cfg(**COSINE, **keys))
     first = math.ceil(warmup / 6)  # epochs of warm-up, whose end rises
@@ -156,7 +156,7 @@ def test_a_cosine_ends_with_an_epoch_that_still_learns(make_cfg, warmup, delay, 
 @pytest.mark.parametrize("before", [2, 4])
 def test_an_extended_cosine_is_that_of_the_new_length(make_cfg, caplog, before):
     """With the length of before, the rates would be 0 in epoch 4 and rise to the end."""
-    keys = {**COSINE, "SOLVER__SENTINEL_STEPS": 0, "DATALOADER__NUM_WORKERS": 0}
+    keys = {**COSINE, "SOLVER__GRADIENT_CHECK_STEPS": 0, "DATALOADER__NUM_WORKERS": 0}
     rates = rates_of(make_cfg(**keys, SOLVER__MAX_EPOCH=before))
     assert rates[1:] == pytest.approx([cosine(e, 1, before) for e in range(1, before)], rel=1e-9)
     longer = make_cfg(**keys, SOLVER__MAX_EPOCH=7)

@@ -201,7 +201,7 @@ def test_learns_and_returns_nothing_where_nothing_is_evaluated(make_cfg, dtype):
         ("float16", "got no gradient.*"),  # at once: torch's loss scaling asserts
     ],
 )
-def test_sentinel_stops_fastreids_unrepaired_run(make_cfg, dtype, words):
+def test_gradient_check_stops_fastreids_unrepaired_run(make_cfg, dtype, words):
     """With torch's default zero_grad nothing is learned, and fastreid does not notice."""
     trainer = Trainer(prepare_run(make_cfg(**amp(dtype))))
     unrepaired = functools.partial(torch.optim.Optimizer.zero_grad, trainer.optimizer)

@@ -17,7 +17,7 @@ from .tiny import overrides
 CIL = {
     "MODEL__LOSSES__NAME": ("CrossEntropyLoss", "TripletLoss", "JSConsistencyLoss"),
     "INPUT__VIEWS__RECIPE": "cil",
-    "INPUT__AUGMIX__METHOD": "fast",
+    "INPUT__AUGMIX__METHOD": "paper",
     "INPUT__REA__ENABLED": False,
     "SOLVER__LOG_PERIOD": 1,
     "TEST__EVAL_PERIOD": 2,
@@ -28,8 +28,8 @@ PRETRAINING = {
     "MODEL__HEADS__EMBEDDING_DIM": 16,
     "MODEL__LOSSES__NAME": ("MultiPositiveContrastiveLoss", "JSConsistencyLoss"),
     # Not a multiple of the 24 keys of a step, so that the ring closes anywhere.
-    "MODEL__CONTRAST__QUEUE": 40,
-    "MODEL__CONTRAST__MOMENTUM": 0.9,
+    "MODEL__MOCO__QUEUE": 40,
+    "MODEL__MOCO__MOMENTUM": 0.9,
     "INPUT__VIEWS__RECIPE": "dapg",
     "INPUT__REA__ENABLED": False,
     "DATALOADER__SAMPLER_TRAIN": "TrainingSampler",

@@ -32,19 +32,19 @@ COMMON = {
 DAPG = COMMON | {
     "MODEL.META_ARCHITECTURE": "ContrastivePretrain",
     "MODEL.LOSSES.NAME": ("MultiPositiveContrastiveLoss", "JSConsistencyLoss"),
-    "MODEL.CONTRAST.MOMENTUM": 0.5,
-    "MODEL.LOSSES.CONTRAST.TEMPERATURE": 0.1,
+    "MODEL.MOCO.MOMENTUM": 0.5,
+    "MODEL.LOSSES.MULTI_POSITIVE.TEMPERATURE": 0.1,
     "INPUT.VIEWS.RECIPE": "dapg",
 }
 SIMCLR = COMMON | {
     "MODEL.META_ARCHITECTURE": "SimCLRPretrain",
     "MODEL.LOSSES.NAME": ("NTXentLoss",),
-    "MODEL.LOSSES.CONTRAST.TEMPERATURE": 0.2,
+    "MODEL.LOSSES.NT_XENT.TEMPERATURE": 0.2,
     "INPUT.VIEWS.RECIPE": "independent",
     "INPUT.VIEWS.COUNT": 2,
 }
 # The queue is filled and begins anew within the steps.
-QUEUE = {"MODEL.CONTRAST.QUEUE": 40}
+QUEUE = {"MODEL.MOCO.QUEUE": 40}
 SYNC, GROUP, LOCAL = ({"MODEL.BACKBONE.NORM": norm} for norm in ("syncBN", "GN", "BN"))
 CASES = {
     "DAPG in batch, syncBN": DAPG | SYNC,

@@ -36,16 +36,16 @@ DAPG = SMALL | {
     "MODEL.META_ARCHITECTURE": "ContrastivePretrain",
     "INPUT.VIEWS.RECIPE": "dapg",
     "MODEL.LOSSES.NAME": ("MultiPositiveContrastiveLoss", "JSConsistencyLoss"),
-    "MODEL.LOSSES.CONTRAST.SCALE": 0.5,
+    "MODEL.LOSSES.MULTI_POSITIVE.SCALE": 0.5,
     "MODEL.LOSSES.JS.SCALE": 0.5,
-    "MODEL.LOSSES.CONTRAST.TEMPERATURE": TAU,
+    "MODEL.LOSSES.MULTI_POSITIVE.TEMPERATURE": TAU,
 }
 SIMCLR = SMALL | {
     "MODEL.META_ARCHITECTURE": "SimCLRPretrain",
     "INPUT.VIEWS.RECIPE": "independent",
     "INPUT.VIEWS.COUNT": 2,
     "MODEL.LOSSES.NAME": ("NTXentLoss",),
-    "MODEL.LOSSES.CONTRAST.TEMPERATURE": 0.2,
+    "MODEL.LOSSES.NT_XENT.TEMPERATURE": 0.2,
 }
 
 
@@ -109,7 +109,7 @@ def test_losses_are_the_papers_with_negatives_of_the_batch():
 
 
 def test_losses_are_the_papers_with_a_queue():
-    model, given = build(MODEL__CONTRAST__QUEUE=20), batch()
+    model, given = build(MODEL__MOCO__QUEUE=20), batch()
     queue = model.queue.keys.clone()
     (query, *views), keys = embeddings(model, given)
     contrast = multi_positive_contrastive_loss(query, keys.transpose(0, 1), queue, TAU)
@@ -122,7 +122,7 @@ def test_losses_are_the_papers_with_a_queue():
 
 
 def test_distribution_over_channels():
-    model, given = build(MODEL__CONTRAST__JS_OVER="channels"), batch()
+    model, given = build(MODEL__LOSSES__JS__OVER="channels"), batch()
     (_, *views), _ = embeddings(model, given)
     expected = 0.5 * js_consistency_loss([view / TAU for view in views])
     torch.testing.assert_close(model(given)["loss_js"].detach(), expected)
@@ -169,8 +169,8 @@ def test_keys_are_no_part_of_the_optimizer_and_get_no_gradient():
 
 
 def test_key_encoder_is_a_moving_average_of_the_query_encoder():
-    cfg = config(DAPG, MODEL__CONTRAST__MOMENTUM=0.9)
-    model = build(MODEL__CONTRAST__MOMENTUM=0.9)
+    cfg = config(DAPG, MODEL__MOCO__MOMENTUM=0.9)
+    model = build(MODEL__MOCO__MOMENTUM=0.9)
     optimizer, _ = build_optimizer(cfg, model)
     names = [name for name, _ in model.backbone.named_parameters()]
     expected = {name: p.clone() for name, p in model.backbone.named_parameters()}
@@ -192,13 +192,13 @@ def test_key_encoder_is_a_moving_average_of_the_query_encoder():
 @pytest.mark.parametrize(
     ("keys", "start", "share"),
     # A queue begins with random vectors, which are far from everything: count from when it is full.
-    [(DAPG, 0, 0.75), (DAPG | {"MODEL.CONTRAST.QUEUE": 72}, 10, 0.9), (SIMCLR, 0, 0.6)],
+    [(DAPG, 0, 0.75), (DAPG | {"MODEL.MOCO.QUEUE": 72}, 10, 0.9), (SIMCLR, 0, 0.6)],
     ids=["in batch", "queue", "SimCLR"],
 )
 def test_loss_falls_in_a_few_steps(keys, start, share):
     """Images of one random colour each, views with noise of their own, a quick key encoder."""
     views = 2 if keys["INPUT.VIEWS.RECIPE"] == "independent" else 4
-    keys = keys if views == 2 else keys | {"MODEL.CONTRAST.MOMENTUM": 0.5}
+    keys = keys if views == 2 else keys | {"MODEL.MOCO.MOMENTUM": 0.5}
     model = build(keys)
     optimizer, _ = build_optimizer(config(keys), model)
     generator, contrast = torch.Generator().manual_seed(5), []
@@ -226,12 +226,12 @@ def test_queue_is_a_ring():
     queue.push(third)  # around the end
     assert queue.keys.tolist() == [[4, 4], [4, 4], [1, 1], [4, 4], [4, 4]]
     assert int(queue.position) == 2
-    with pytest.raises(ValueError, match=r"at most the 5 keys of MODEL\.CONTRAST\.QUEUE, got 6"):
+    with pytest.raises(ValueError, match=r"at most the 5 keys of MODEL\.MOCO\.QUEUE, got 6"):
         queue.push(torch.zeros(6, 2))
 
 
 def test_checkpoint_holds_queue_and_key_encoder():
-    model, twin = build(MODEL__CONTRAST__QUEUE=20), build(MODEL__CONTRAST__QUEUE=20)
+    model, twin = build(MODEL__MOCO__QUEUE=20), build(MODEL__MOCO__QUEUE=20)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01)
@@ -252,7 +252,7 @@ def test_evaluation_gives_the_pooled_feature_of_the_query_encoder(keys):
     assert not torch.allclose(features.norm(dim=1), torch.ones(B))
 
 
-@pytest.mark.parametrize("keys", [DAPG, DAPG | {"MODEL.CONTRAST.QUEUE": 40}, SIMCLR])
+@pytest.mark.parametrize("keys", [DAPG, DAPG | {"MODEL.MOCO.QUEUE": 40}, SIMCLR])
 def test_mixed_precision_is_near_full_precision(keys):
     views = 2 if keys is SIMCLR else 4
     full = {name: float(loss.detach()) for name, loss in build(keys)(batch(views)).items()}

@@ -33,7 +33,7 @@ RECIPES = {
     "BDB": ("../projects/BDB/configs/Base-BDB.yml", RESNET, 1),
     "DAPG": (
         "../projects/DAPG/configs/Base-DAPG-stage1.yml",
-        {**RESNET, "MODEL.CONTRAST.QUEUE": 192},
+        {**RESNET, "MODEL.MOCO.QUEUE": 192},
         4,
     ),
     "SimCLR": ("../projects/SimCLR/configs/Base-SimCLR.yml", RESNET, 2),

@@ -16,7 +16,7 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "4"]
 def pretrained(request, tmp_path_factory):
     """Return a checkpoint file, with query and key encoder apart, and its tensors."""
     keys = ["MODEL.HEADS.PROJECTION.HIDDEN_DIM", "8"]
-    keys += ["MODEL.CONTRAST.QUEUE", "200"] if request.param == "DAPG-stage1" else []
+    keys += ["MODEL.MOCO.QUEUE", "200"] if request.param == "DAPG-stage1" else []
     cfg = load_config(base_recipe(request.param), [*CPU, *keys])
     torch.manual_seed(1)
     model = build_model(cfg)

@@ -111,7 +111,7 @@ def test_each_branch_has_its_share_of_the_term():
 def test_registered_loss_sees_the_clean_view_alone_like_the_models_own():
     cfg = config(
         *("MODEL.LOSSES.NAME", ("CrossEntropyLoss", "JSConsistencyLoss", "ToyCenterLoss")),
-        *("INPUT.VIEWS.RECIPE", "cil", "INPUT.AUGMIX.METHOD", "fast"),
+        *("INPUT.VIEWS.RECIPE", "cil", "INPUT.AUGMIX.METHOD", "paper"),
     )
     model = build_model(cfg)
     add_losses(model, cfg)

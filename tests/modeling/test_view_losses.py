@@ -24,8 +24,9 @@ from fastreid_ext.modeling.meta_arch.view_losses import ViewLosses, contrast_of_
 V, B = 3, 4
 CIL = {
     "INPUT.VIEWS.RECIPE": "cil",
-    "INPUT.AUGMIX.METHOD": "fast",
+    "INPUT.AUGMIX.METHOD": "paper",
     "MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss", "JSConsistencyLoss"),
+    "MODEL.LOSSES.JS.SCALE": 12.0,
 }
 ALL_LOSSES = (*CIL["MODEL.LOSSES.NAME"], "MultiPositiveContrastiveLoss")
 SMALL = {
@@ -101,14 +102,16 @@ def outputs_of(model: nn.Module, given: dict | None = None) -> dict[str, torch.T
 
 
 def test_all_views_on_request():
-    model = build(config(**CIL, MODEL__LOSSES__VIEWS="all"))
+    model = build(config(**CIL, INPUT__VIEWS__SUPERVISED="all"))
     loss = losses_of(model, batch())["loss_cls"].detach()
     expected = cross_entropy_loss(outputs_of(model)["cls_outputs"], batch()["targets"], 0.0)
     torch.testing.assert_close(loss, expected)
 
 
 def test_contrast_against_all_views_of_other_persons():
-    cfg = config(**CIL | {"MODEL.LOSSES.NAME": ALL_LOSSES}, MODEL__LOSSES__CONTRAST__SCALE=0.25)
+    cfg = config(
+        **CIL | {"MODEL.LOSSES.NAME": ALL_LOSSES}, MODEL__LOSSES__MULTI_POSITIVE__SCALE=0.25
+    )
     model = build(cfg)
     loss = losses_of(model, batch())["loss_contrast"].detach()
     rows = F.normalize(outputs_of(model)["features"], dim=1)

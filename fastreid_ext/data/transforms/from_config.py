@@ -38,7 +38,7 @@ def build_corruption(cfg: CfgNode) -> RandomCorruption:
         severities=keys.SEVERITIES,
         probability=keys.PROB if keys.ENABLED else 1.0,
         count=keys.COUNT,
-        faithful=keys.FAITHFUL,
+        faithful=keys.REFERENCE,
     )
 
 
@@ -51,7 +51,7 @@ def build_augmix(cfg: CfgNode, probability: float) -> AugMix:
         width=keys.WIDTH,
         depth=keys.DEPTH,
         alpha=keys.ALPHA,
-        method=keys.METHOD,
+        method="fast",
     )
 
 

@@ -97,7 +97,7 @@ class _Group:
         self._is_prior = torch.tensor(self._rows.is_prior, device=base.device)
         self._noising = Noising(base, settings)
         self.prompts = PromptRows(base, tasks, self._rows, token=settings.token)
-        self.guard = FiniteGuard(self._count, settings.clip_gradients, base.device)
+        self.guard = FiniteGuard(self._count, settings.max_grad_norm, base.device)
         self.bank = LoraBank(
             base.unet,
             count=self._count,
@@ -113,10 +113,12 @@ class _Group:
         settings, told = self._settings, 0
         parameters = [p for p in (self.bank.weights, self.prompts.vectors) if p is not None]
         optimizer = self._optimizer()
-        passes = self._rows.passes(settings.steps * settings.accumulate, self._noising.steps)
+        passes = self._rows.passes(
+            settings.steps * settings.gradient_accumulation, self._noising.steps
+        )
         losses = torch.zeros(settings.steps, self._count, device=self._owners.device)
         for step in range(1, settings.steps + 1):
-            for taken in itertools.islice(passes, settings.accumulate):
+            for taken in itertools.islice(passes, settings.gradient_accumulation):
                 losses[step - 1] += self._backward(taken)
             self.guard.check(step, losses[step - 1], parameters)
             optimizer.step()
@@ -140,7 +142,7 @@ class _Group:
             prior_weight=self._settings.prior_weight,
             count=self._count,
         )
-        losses = losses / self._settings.accumulate
+        losses = losses / self._settings.gradient_accumulation
         losses.sum().backward()
         return losses.detach()
 

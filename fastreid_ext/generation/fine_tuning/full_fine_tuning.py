@@ -128,11 +128,13 @@ class _Run:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        largest = settings.clip_gradients or math.inf
-        passes = self._rows.passes(settings.steps * settings.accumulate, self._noising.steps)
+        largest = settings.max_grad_norm or math.inf
+        passes = self._rows.passes(
+            settings.steps * settings.gradient_accumulation, self._noising.steps
+        )
         found = torch.zeros(settings.steps, 2, device=self._device)  # loss and norm of each step
         for step in range(1, settings.steps + 1):
-            taken = itertools.islice(passes, settings.accumulate)
+            taken = itertools.islice(passes, settings.gradient_accumulation)
             found[step - 1, 0] = torch.stack([self._backward(one) for one in taken]).sum()
             found[step - 1, 1] = nn.utils.clip_grad_norm_([*self._weights, *words], largest)
             optimizer.step()
@@ -156,7 +158,7 @@ class _Run:
             prior_weight=self._settings.prior_weight,
             count=1,
         )
-        loss = losses.sum() / self._settings.accumulate
+        loss = losses.sum() / self._settings.gradient_accumulation
         loss.backward()
         return loss.detach()
 

@@ -25,10 +25,10 @@ class FineTuningSettings:
     text_encoder: bool = False
     steps: int = 1000
     batch_size: int = 1
-    accumulate: int = 1
+    gradient_accumulation: int = 1
     base_lr: float = 1e-4
     weight_decay: float = 0.01
-    clip_gradients: float = 1.0
+    max_grad_norm: float = 1.0
     prior_weight: float = 1.0
     loss_on: str = "prediction"
     max_sample_weight: float = 5.0
@@ -48,10 +48,10 @@ class FineTuningSettings:
             text_encoder=tuning.TEXT_ENCODER,
             steps=tuning.STEPS,
             batch_size=tuning.BATCH_SIZE,
-            accumulate=tuning.ACCUMULATE,
+            gradient_accumulation=tuning.GRADIENT_ACCUMULATION,
             base_lr=tuning.BASE_LR,
             weight_decay=tuning.WEIGHT_DECAY,
-            clip_gradients=tuning.CLIP_GRADIENTS,
+            max_grad_norm=tuning.MAX_GRAD_NORM,
             prior_weight=tuning.PRIOR_WEIGHT,
             loss_on=tuning.LOSS_ON,
             max_sample_weight=tuning.MAX_SAMPLE_WEIGHT,

@@ -128,7 +128,7 @@ def _body(cfg: CfgNode, generated: GeneratedSet, distribution: Distribution, tit
 def _steps(cfg: CfgNode) -> list[tuple[str, str]]:
     generation = cfg.GENERATION
     tuning, sampling, filters = generation.FINE_TUNING, generation.SAMPLING, generation.FILTER
-    reference, (height, width) = generation.REFERENCE_SET, sampling.OUTPUT_SIZE
+    reference, (height, width) = generation.REFERENCE_SET, sampling.SAVE_SIZE
     return [
         ("base model", f"`{generation.BASE_MODEL}`"),
         ("captions", f"`{generation.CAPTIONS.CAPTIONER}`, {generation.CAPTIONS.AGGREGATION}"),
@@ -136,12 +136,13 @@ def _steps(cfg: CfgNode) -> list[tuple[str, str]]:
         ("reference set", f"{reference.IMAGES} images, lambda {tuning.PRIOR_WEIGHT}"),
         (
             "fine-tuning",
-            f"{tuning.METHOD}, {tuning.STEPS} steps of {tuning.BATCH_SIZE * tuning.ACCUMULATE}, "
+            f"{tuning.METHOD}, {tuning.STEPS} steps of "
+            f"{tuning.BATCH_SIZE * tuning.GRADIENT_ACCUMULATION}, "
             f"rate {tuning.BASE_LR}",
         ),
         (
             "drawing",
-            f"{sampling.SCHEDULER}, {sampling.STEPS} steps, guidance {sampling.GUIDANCE}, "
+            f"{sampling.SCHEDULER}, {sampling.STEPS} steps, guidance {sampling.GUIDANCE_SCALE}, "
             f"{generation.SIZE[0]}x{generation.SIZE[1]}, saved as {height}x{width}",
         ),
         ("filters", ", ".join(filters.USE) or "none"),

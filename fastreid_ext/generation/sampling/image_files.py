@@ -40,7 +40,7 @@ class FileSettings:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("FIT", self.fit, SAMPLERS_OF_PIXELS),
+            ("RESIZE_MODE", self.fit, SAMPLERS_OF_PIXELS),
             ("FORMAT", self.format, FORMATS),
         ):
             if value not in known:
@@ -53,8 +53,8 @@ class FileSettings:
         """Read ``GENERATION.SAMPLING``."""
         sampling = cfg.GENERATION.SAMPLING
         return cls(
-            size=tuple(sampling.OUTPUT_SIZE),
-            fit=sampling.FIT,
+            size=tuple(sampling.SAVE_SIZE),
+            fit=sampling.RESIZE_MODE,
             format=sampling.FORMAT,
             quality=sampling.QUALITY,
         )

@@ -59,7 +59,7 @@ class SamplingSettings:
             size=tuple(cfg.GENERATION.SIZE),
             scheduler=sampling.SCHEDULER,
             steps=sampling.STEPS,
-            guidance=float(sampling.GUIDANCE),
+            guidance=float(sampling.GUIDANCE_SCALE),
             negative_prompt=sampling.NEGATIVE_PROMPT,
             batch_size=sampling.BATCH_SIZE,
         )

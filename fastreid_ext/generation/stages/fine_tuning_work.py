@@ -125,7 +125,7 @@ class _Tasks:
         images = load_images(person, self._roots[person.source_dataset])
         return FineTuneTask(
             name=name,
-            images=training_images(images, tuple(generation.SIZE), generation.SAMPLING.FIT),
+            images=training_images(images, tuple(generation.SIZE), generation.SAMPLING.RESIZE_MODE),
             prompt=self.prompts[name].identity,
             reference_prompt=prompt,
             reference_latents=latents,
@@ -151,9 +151,10 @@ def training_images(images: Sequence[NDArray[np.uint8]], size: tuple[int, int], 
     Args:
         images: (h, w, 3) RGB of any sizes.
         size: H, W of ``GENERATION.SIZE``.
-        fit: ``SAMPLING.FIT``. "resize": a drawing is stretched to the size of the files, so these
-            are stretched to ``size``. "crop": a drawing is cut to the aspect of the files around
-            its centre, so these keep their aspect, and their edges are repeated around them.
+        fit: ``SAMPLING.RESIZE_MODE``. "resize": a generated image is stretched to the size of the
+            files, so these are stretched to ``size``. "crop": a generated image is cut to the
+            aspect of the files around its centre, so these keep their aspect, and their edges are
+            repeated around them.
     """
     resized = [
         fitted(image if fit == "resize" else _with_edges(image, size), size, "resize")

@@ -113,10 +113,12 @@ def plan_of(cfg: CfgNode, identities: int, reference_sets: int) -> Plan:
     row = _operations(unet, *_inputs(unet, 1, size))
     latent = torch.zeros(1, vae.config.latent_channels, *size, device="meta", dtype=dtype)
     decoded = _operations(vae.decoder, latent)
-    rows = 2 if sampling.GUIDANCE > 1 else 1
+    rows = 2 if sampling.GUIDANCE_SCALE > 1 else 1
     image = sampling.STEPS * rows * row + decoded
     tuning, references = generation.FINE_TUNING, generation.REFERENCE_SET.IMAGES
-    passes = tuning.STEPS * tuning.ACCUMULATE * tuning.BATCH_SIZE * (2 if references else 1)
+    passes = (
+        tuning.STEPS * tuning.GRADIENT_ACCUMULATION * tuning.BATCH_SIZE * (2 if references else 1)
+    )
     return Plan(
         identities=identities,
         reference_sets=reference_sets if references else 0,

@@ -283,7 +283,7 @@ def _say_growth(layout: Layout, unfinished: Sequence[str], untuned: Sequence[str
 def identity_bytes(cfg: CfgNode) -> int:
     """Estimate the bytes that one identity adds: images, and weights if they are kept."""
     sampling = cfg.GENERATION.SAMPLING
-    image = _image_bytes(sampling.OUTPUT_SIZE, sampling.FORMAT)
+    image = _image_bytes(sampling.SAVE_SIZE, sampling.FORMAT)
     weights = learned_bytes(cfg) if keeps_weights(cfg) else 0
     return image * sampling.IMAGES_PER_IDENTITY + weights
 

@@ -101,15 +101,16 @@ class ContrastivePretrain(Baseline):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Read the arguments off a configuration."""
-        losses, contrast = cfg.MODEL.LOSSES, cfg.MODEL.CONTRAST
+        losses = cfg.MODEL.LOSSES
+        moco = cfg.MODEL.MOCO
         return super().from_config(cfg) | {
-            "momentum": contrast.MOMENTUM,
-            "queue_size": contrast.QUEUE,
+            "momentum": moco.MOMENTUM,
+            "queue_size": moco.QUEUE,
             "embedding_dim": cfg.MODEL.HEADS.EMBEDDING_DIM,
-            "temperature": losses.CONTRAST.TEMPERATURE,
-            "contrast_scale": losses.CONTRAST.SCALE,
+            "temperature": losses.MULTI_POSITIVE.TEMPERATURE,
+            "contrast_scale": losses.MULTI_POSITIVE.SCALE,
             "js_scale": losses.JS.SCALE if JS in losses.NAME else None,
-            "js_over": contrast.JS_OVER,
+            "js_over": losses.JS.OVER,
         }
 
     def forward(self, batched_inputs: Mapping[str, Any] | Tensor) -> dict[str, Tensor] | Tensor:

@@ -38,7 +38,7 @@ class KeyQueue(nn.Module):
         """
         if len(keys) > len(self.keys):
             raise ValueError(
-                f"expected at most the {len(self.keys)} keys of MODEL.CONTRAST.QUEUE, got "
+                f"expected at most the {len(self.keys)} keys of MODEL.MOCO.QUEUE, got "
                 f"{len(keys)} at once; enlarge it to a few batches"
             )
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.keys)

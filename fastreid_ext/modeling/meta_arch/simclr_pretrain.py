@@ -50,7 +50,7 @@ class SimCLRPretrain(Baseline):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Read the arguments off a configuration."""
-        keys = cfg.MODEL.LOSSES.CONTRAST
+        keys = cfg.MODEL.LOSSES.NT_XENT
         return super().from_config(cfg) | {"temperature": keys.TEMPERATURE, "scale": keys.SCALE}
 
     def forward(self, batched_inputs: Mapping[str, Any] | Tensor) -> dict[str, Tensor] | Tensor:

@@ -4,7 +4,8 @@ A batch of V views of B images arrives as V * B rows, view-major (row v * B + b 
 b), with ``batch["views"]`` = V. The network sees all of them at once. :func:`add_view_losses` puts
 a :class:`ViewLosses` in the place of the model's ``losses`` method, which
 
-- gives the model's own losses the rows of view 0, the clean one, or all (``MODEL.LOSSES.VIEWS``);
+- gives the model's own losses the rows of view 0, the clean one, or all
+  (``INPUT.VIEWS.SUPERVISED``);
 - adds ``loss_js``: the JS divergence between the class predictions for the views of an image [0];
 - adds ``loss_contrast``: each clean view against its other views, and against every view of the
   batch's images of other persons;
@@ -59,10 +60,10 @@ def add_view_losses(model: nn.Module, cfg: CfgNode) -> None:
     names, keys = cfg.MODEL.LOSSES.NAME, cfg.MODEL.LOSSES
     losses = ViewLosses(
         model.losses,
-        on_all_views=keys.VIEWS == "all",
+        on_all_views=cfg.INPUT.VIEWS.SUPERVISED == "all",
         js_scale=keys.JS.SCALE if JS in names else None,
-        contrast_scale=keys.CONTRAST.SCALE if CONTRASTIVE in names else None,
-        temperature=keys.CONTRAST.TEMPERATURE,
+        contrast_scale=keys.MULTI_POSITIVE.SCALE if CONTRASTIVE in names else None,
+        temperature=keys.MULTI_POSITIVE.TEMPERATURE,
     )
     model.losses = losses
     model.register_forward_pre_hook(losses.remember)

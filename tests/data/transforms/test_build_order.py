@@ -27,7 +27,7 @@ ALL = CORRUPT | {
     "INPUT.RANDAUGMENT.ENABLED": True,
     "INPUT.AUGMIX.ENABLED": True,
     "INPUT.AUGMIX.PROB": 0.5,
-    "INPUT.AUGMIX.METHOD": "fast",
+    "INPUT.AUGMIX.METHOD": "paper",
     "INPUT.SOFT_ERASING.ENABLED": True,
     "INPUT.PATCH_MIXING.ENABLED": True,
     "INPUT.CUTOUT.ENABLED": True,
@@ -101,7 +101,7 @@ def test_tests_see_none_of_it(config_of, picture):
 
 @pytest.mark.parametrize("faithful", [False, True])
 def test_recorded_corruption_replays_the_tensor(config_of, picture, faithful):
-    changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.FAITHFUL": faithful}
+    changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.REFERENCE": faithful}
     sample = seeded(build_transforms(config_of(changes), is_train=True), Image.fromarray(picture))
     clean = np.array(Image.fromarray(picture).resize((32, 64), Image.Resampling.BICUBIC))
     expected = replay(clean, sample["corruptions"], faithful=faithful)
@@ -172,7 +172,7 @@ def assert_same(ours, theirs):
 
 @pytest.mark.parametrize(
     "changes",
-    [ALL, ALL | FAST, {"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "fast"} | FAST],
+    [ALL, ALL | FAST, {"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "paper"} | FAST],
     ids=["all", "all, fast", "cil, fast"],
 )
 def test_workers_do_not_matter_and_a_resumed_run_sees_the_rest(config_of, changes):
@@ -231,7 +231,7 @@ def test_views_corrupted_on_the_device_come_out_of_the_loader_as_rows(config_of,
 def test_classic_and_fast_path_show_the_same_views(config_of):
     changes = {"INPUT.FLIP.ENABLED": True, "INPUT.PADDING.ENABLED": True} | {
         "INPUT.VIEWS.RECIPE": "cil",
-        "INPUT.AUGMIX.METHOD": "fast",
+        "INPUT.AUGMIX.METHOD": "paper",
         "INPUT.CHANNEL.ENABLED": True,
         "INPUT.CHANNEL.MODES": ["exchange"],
     }

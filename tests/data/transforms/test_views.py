@@ -23,7 +23,7 @@ MOVED = {"INPUT.FLIP.ENABLED": True, "INPUT.PADDING.ENABLED": True}
 RECIPES = {
     "independent": {"INPUT.VIEWS.COUNT": 2},
     "corrupted": {"INPUT.CORRUPTION.NAMES": list(NOISES)},
-    "cil": {"INPUT.AUGMIX.METHOD": "fast"},
+    "cil": {"INPUT.AUGMIX.METHOD": "paper"},
     "dapg": {"INPUT.CORRUPTION.NAMES": list(NOISES)},
 }
 
@@ -190,11 +190,11 @@ def test_cil_views_are_clean_then_erased_mixed_and_augmixed(config_of, picture):
     assert np.array_equal(as_array(sample["images"][0]), clean)
     assert not torch.equal(sample["images"][1], sample["images"][2])
     transform = build_transforms(
-        config_of({"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "exact"}), is_train=True
+        config_of({"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "paper"}), is_train=True
     )
     augmix = transform.views.augmix
     assert (augmix.severity, augmix.width, augmix.probability) == (3, 3, 1.0)
-    assert (augmix.depth, augmix.alpha, augmix.method) == (-1, 1.0, "exact")
+    assert (augmix.depth, augmix.alpha, augmix.method) == (-1, 1.0, "fast")
 
 
 class Recorder:
@@ -229,7 +229,7 @@ def test_cil_order():
 )
 def test_cil_erasing_may_be_shared(config_of, picture, erased, clean_is_erased, further_agree):
     views = build_transforms(
-        config_of({"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "fast"}), is_train=True
+        config_of({"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "paper"}), is_train=True
     )
     recipe = CilViews(
         count=3,

@@ -78,10 +78,10 @@ def by_peft(base, task, settings):
     own, prior = base.encode_prompts([task.prompt, task.reference_prompt])
     m = settings.batch_size
     losses = []
-    passes = rows.passes(settings.steps * settings.accumulate, 1000)
+    passes = rows.passes(settings.steps * settings.gradient_accumulation, 1000)
     for _ in range(settings.steps):
         total = 0.0
-        for _ in range(settings.accumulate):
+        for _ in range(settings.gradient_accumulation):
             taken = next(passes)
             noisy = scheduler.add_noise(taken.clean, taken.noise, taken.steps)
             context = torch.stack([own] * m + [prior] * (len(noisy) - m))
@@ -89,11 +89,11 @@ def by_peft(base, task, settings):
             loss = F.mse_loss(predicted[:m], taken.noise[:m])
             if len(noisy) > m:
                 loss = loss + settings.prior_weight * F.mse_loss(predicted[m:], taken.noise[m:])
-            (loss / settings.accumulate).backward()
-            total += loss.item() / settings.accumulate
+            (loss / settings.gradient_accumulation).backward()
+            total += loss.item() / settings.gradient_accumulation
         losses.append(total)
-        if settings.clip_gradients:
-            torch.nn.utils.clip_grad_norm_(trained, settings.clip_gradients)
+        if settings.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
     state = {
@@ -106,7 +106,11 @@ def by_peft(base, task, settings):
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"accumulate": 2, "batch_size": 2, "clip_gradients": 0.05}, {"clip_gradients": 0.0}],
+    [
+        {},
+        {"gradient_accumulation": 2, "batch_size": 2, "max_grad_norm": 0.05},
+        {"max_grad_norm": 0.0},
+    ],
 )
 def test_each_learns_what_peft_teaches_it_alone(base, references, values):
     settings = changed(SETTINGS, **values)
@@ -166,7 +170,7 @@ def test_an_identity_that_is_not_finite_fails_alone(base, references):
 
 def test_stops_when_nobody_is_left(base):
     steps = []
-    settings = changed(SETTINGS, steps=200, base_lr=1e30, clip_gradients=0.0)
+    settings = changed(SETTINGS, steps=200, base_lr=1e30, max_grad_norm=0.0)
     (failure,) = fine_tune(base, [task_of(0)], settings, lambda step, _: steps.append(step))
     assert isinstance(failure, Failure)
     assert 1 < failure.step < 10

@@ -59,7 +59,7 @@ def by_hand(base, task, settings):
         loss = loss + settings.prior_weight * F.mse_loss(predicted[1:], taken.noise[1:])
         loss.backward()
         losses.append(loss.item())
-        torch.nn.utils.clip_grad_norm_(trained, settings.clip_gradients)
+        torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
     return losses, unet, encoder
@@ -116,7 +116,7 @@ def test_files_open_in_diffusers_and_transformers(base, tmp_path):
 
 
 def test_fails_with_step_and_reason_and_the_next_is_unharmed(base):
-    tuner = FullFineTuner(base, dataclasses.replace(SETTINGS, base_lr=1e30, clip_gradients=0.0))
+    tuner = FullFineTuner(base, dataclasses.replace(SETTINGS, base_lr=1e30, max_grad_norm=0.0))
     failure = tuner.learn(task_of(base))
     assert isinstance(failure, Failure)
     assert failure.step == 2

@@ -166,7 +166,7 @@ def test_seeds_and_prompts_make_the_image(base):
 def test_settings_are_read_from_the_configuration(base):
     keys = "GENERATION.SAMPLING."
     pairs = ["GENERATION.SIZE", "[32, 16]", f"{keys}NEGATIVE_PROMPT", "blue"]
-    pairs += [f"{keys}STEPS", "3", f"{keys}GUIDANCE", "5.0", f"{keys}BATCH_SIZE", "3"]
+    pairs += [f"{keys}STEPS", "3", f"{keys}GUIDANCE_SCALE", "5.0", f"{keys}BATCH_SIZE", "3"]
     cfg = load_config("", ["MODEL.DEVICE", "cpu", *pairs])
     assert SamplingSettings.from_config(cfg) == SETTINGS
     (image,), (other,) = (

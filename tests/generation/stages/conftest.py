@@ -67,7 +67,7 @@ def settings_of(market, models):
             "SAMPLING.IMAGES_PER_IDENTITY": 3,
             "SAMPLING.STEPS": 2,
             "SAMPLING.BATCH_SIZE": 2,
-            "SAMPLING.OUTPUT_SIZE": [64, 32],
+            "SAMPLING.SAVE_SIZE": [64, 32],
             "FILTER.USE": ["duplicates"],
         }
         pairs = {f"GENERATION.{key}": value for key, value in (models | small | keys).items()}

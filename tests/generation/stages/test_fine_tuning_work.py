@@ -129,7 +129,7 @@ def test_full_fine_tuning_writes_whole_unets(cfg, base):
 
 
 def test_a_failure_is_a_reason_and_nothing_is_written(cfg, base):
-    cfg.GENERATION.FINE_TUNING.BASE_LR, cfg.GENERATION.FINE_TUNING.CLIP_GRADIENTS = 1e30, 0.0
+    cfg.GENERATION.FINE_TUNING.BASE_LR, cfg.GENERATION.FINE_TUNING.MAX_GRAD_NORM = 1e30, 0.0
     cfg.GENERATION.FINE_TUNING.STEPS = 4
     work, layout = work_of(cfg, base, {})
     reasons = work(NAMES[:1])

@@ -63,10 +63,10 @@ def test_other_settings_are_refused_by_name(tmp_path):
 def test_a_younger_key_had_its_default(tmp_path):
     cfg = settings(tmp_path)
     old = fixed_settings(cfg)
-    del old["GENERATION.SAMPLING.FIT"]
+    del old["GENERATION.SAMPLING.RESIZE_MODE"]
     (tmp_path / "job.json").write_text(json.dumps(old))
     expect_same_settings(cfg, tmp_path)
-    with pytest.raises(ValueError, match=r"SAMPLING.FIT was resize, is crop"):
+    with pytest.raises(ValueError, match=r"SAMPLING.RESIZE_MODE was resize, is crop"):
         expect_same_settings(settings(tmp_path, GENERATION__SAMPLING__FIT="crop"), tmp_path)
 
 

@@ -38,7 +38,7 @@ def cfg(tiny_pipeline_folder):
     generation.FINE_TUNING.IDENTITIES_AT_ONCE = 2
     sampling = generation.SAMPLING
     sampling.IMAGES_PER_IDENTITY, sampling.STEPS, sampling.BATCH_SIZE = 3, 2, 4
-    sampling.OUTPUT_SIZE, sampling.FORMAT = [32, 16], "png"
+    sampling.SAVE_SIZE, sampling.FORMAT = [32, 16], "png"
     generation.REFERENCE_SET.IMAGES = 2
     return cfg
 

@@ -42,7 +42,7 @@ def settings(tmp_path_factory, tiny_pipeline_folder):
         "SAMPLING.IMAGES_PER_IDENTITY": 2,
         "SAMPLING.STEPS": 2,
         "SAMPLING.BATCH_SIZE": 4,
-        "SAMPLING.OUTPUT_SIZE": [32, 16],
+        "SAMPLING.SAVE_SIZE": [32, 16],
         "FILTER.USE": ["duplicates"],
     }
     pairs = {f"GENERATION.{key}": value for key, value in keys.items()}
