@@ -20,10 +20,11 @@ class JoinedLoaders:
     Args:
         loaders: training loader of each name.
 
-    Example:
-        >>> source = build_train_loader(cfg)
-        >>> target = build_train_loader(cfg, TrainingItems.given(items), name="target")
-        >>> loader = JoinedLoaders({"source": source, "target": target})
+    Example::
+
+        source = build_train_loader(cfg)
+        target = build_train_loader(cfg, TrainingItems.given(items), name="target")
+        loader = JoinedLoaders({"source": source, "target": target})
     """
 
     def __init__(self, loaders: Mapping[str, TrainLoader]) -> None:

@@ -30,9 +30,11 @@ Batch = tuple[Tensor | None, list[int], dict[int, str]]
 class FeatureExtractor:
     """A trained model that turns images into features; needs no data set.
 
-    >>> extract = FeatureExtractor("configs/demo.yml", "demo/train/model_final.pth", device="cpu")
-    >>> features = extract(["a.jpg", "b.jpg"])  # (2, D) float32
-    >>> result = extract.folder("crops")
+    Example::
+
+        extract = FeatureExtractor("configs/demo.yml", "demo/train/model_final.pth", device="cpu")
+        features = extract(["a.jpg", "b.jpg"])  # (2, D) float32
+        result = extract.folder("crops")
 
     Args:
         config: a YAML file (a recipe, or the ``config.yaml`` of a run) or a configuration.

@@ -103,8 +103,10 @@ def build_losses(cfg: CfgNode, names: Sequence[str] | None = None) -> dict[str, 
         ValueError: a name is not registered.
 
     Example:
-        >>> losses = build_losses(cfg, ["CrossEntropyLoss"])
-        >>> losses["loss_cls"]({"cls_outputs": logits}, targets)
+        >>> from fastreid.config import get_cfg
+        >>> losses = build_losses(get_cfg(), ["CrossEntropyLoss", "TripletLoss"])
+        >>> sorted(losses)
+        ['loss_cls', 'loss_triplet']
     """
     built: dict[str, Loss] = {}
     for name in cfg.MODEL.LOSSES.NAME if names is None else names:
