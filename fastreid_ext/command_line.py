@@ -3,17 +3,13 @@
 import contextlib
 import dis
 import logging
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 _PACKAGE = Path(__file__).resolve().parent
 _OURS = (str(_PACKAGE), str(_PACKAGE.parent / "projects"))  # the second in a checkout
-_KEY = re.compile(
-    r"(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|KD|GENERATION)\.[A-Z]|(OUTPUT_DIR|SEED)$"
-)
 _FOR_THE_USER = (ValueError, OSError, ImportError, FloatingPointError)
 
 
@@ -21,8 +17,9 @@ _FOR_THE_USER = (ValueError, OSError, ImportError, FloatingPointError)
 def short_errors() -> Iterator[None]:
     """Print the errors that our own checks raise without a traceback, and exit.
 
-    Everything else, a ``ValueError`` out of torch for instance, passes: it is a bug of ours, and
-    the traceback is what we need to hear of.
+    Our own are those raised in this package or in the script that runs. Everything else, a
+    ``ValueError`` out of torch for instance, passes: it is a bug of ours, and the traceback is what
+    we need to hear of.
 
     Raises:
         SystemExit: 130 after Ctrl-C; else the ``exit_code`` of the error's class, 1 if it has none.
@@ -48,21 +45,12 @@ def show_loading() -> None:
     loading.setLevel(logging.INFO)
 
 
-def split_pairs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a command before its first configuration key.
-
-    An option of several words (``--targets A B SOLVER.BASE_LR 1e-3``) would take the KEY VALUE
-    pairs after it for its own.
-    """
-    words = list(arguments)
-    first = next((i for i, word in enumerate(words) if _KEY.match(word)), len(words))
-    return words[:first], words[first:]
-
-
 def _is_raised_by_us(traceback: TracebackType) -> bool:
-    """Whether the error comes out of a ``raise`` in this package, not out of something it calls."""
+    """Tell whether a ``raise`` of ours is the origin of the error, not something that it calls."""
     while traceback.tb_next:
         traceback = traceback.tb_next
-    code = traceback.tb_frame.f_code
+    frame = traceback.tb_frame
+    code = frame.f_code
+    is_ours = code.co_filename.startswith(_OURS) or frame.f_globals["__name__"] == "__main__"
     instruction = dis.opname[code.co_code[traceback.tb_lasti]]
-    return code.co_filename.startswith(_OURS) and instruction == "RAISE_VARARGS"
+    return is_ours and instruction == "RAISE_VARARGS"

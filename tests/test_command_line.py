@@ -1,13 +1,12 @@
 """What a user sees when a command fails."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from fastreid_ext.command_line import short_errors, split_pairs
+from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.engine import UnfitDataError
 from fastreid_ext.manifest import read_set
@@ -36,31 +35,6 @@ def test_a_bug_keeps_its_traceback():
         Path("/").read_text()
 
 
-def test_pairs_after_an_option_of_several_words_are_not_its_own():
-    words = ["--targets", "A+B", "MODEL.yml", "SOLVER.BASE_LR", "1e-3", "SEED", "1"]
-    assert split_pairs(words) == (words[:3], words[3:])
-    assert split_pairs(words[:3]) == (words[:3], [])
-    words = ["--stages", "filter", "OUTPUT_DIR", "logs/drawn", "SEED", "1"]
-    assert split_pairs(words) == (words[:2], words[2:])
-
-
-def test_matrix_reads_shards_and_pairs_at_the_end(capsys):
-    path = REPOSITORY / "tools" / "evaluation_matrix.py"
-    spec = importlib.util.spec_from_file_location("evaluation_matrix", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    words = ["--config-file", "a.yml", "--output", "out", "--shard", "1/3", "--targets", "A", "B"]
-    args = tool.parse([*words, "MODEL.DEVICE", "cpu", "SEED", "1"])
-    assert args.targets == ["A", "B"]
-    assert args.opts == ["MODEL.DEVICE", "cpu", "SEED", "1"]
-    assert args.shard == (1, 3)
-    for wrong in ("3/3", "x", "1", "-1/3"):
-        with pytest.raises(SystemExit):
-            tool.parse([*words, f"--shard={wrong}"])
-        expected = f"expected INDEX/COUNT with INDEX < COUNT, got {wrong}"
-        assert expected in capsys.readouterr().err
-
-
 def test_unfit_data_and_ctrl_c_have_their_exit_codes(monkeypatch):
     assert UnfitDataError.exit_code == 2
     with pytest.raises(SystemExit) as end, short_errors():
@@ -73,7 +47,7 @@ def test_unfit_data_and_ctrl_c_have_their_exit_codes(monkeypatch):
     [
         ("train_net.py --eval-only MODEL.DEVICE cpu", "expected a checkpoint to evaluate"),
         ("demo.py --seed -1 --output {}", "expected a seed >= 0, got -1"),
-        ("plot_run.py {}", "no metrics"),
+        ("plot.py training {}", "no metrics"),
         ("render_persons.py --workers 0 --root {}", "expected workers >= 1, got 0"),
     ],
 )

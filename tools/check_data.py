@@ -5,26 +5,18 @@ python tools/check_data.py --config-file configs/smoke/bagtricks.yml DATASETS.RO
 
 import argparse
 import logging
-import sys
+from collections.abc import Sequence
 
-import fastreid_ext  # noqa: F401  before anything of fastreid
-from fastreid_ext.command_line import short_errors
-from fastreid_ext.config import load_config
-from fastreid_ext.data.datasets.generated_persons import locate_set
-from fastreid_ext.data.preflight import preflight
-from fastreid_ext.data.sources import dataset_root
-from fastreid_ext.manifest import verify_set
+from command import add_pairs, parse_command, run, tool_parser
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config-file", default="", help="local YAML file")
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes the training will have")
-    parser.add_argument(
-        "--hashes", action="store_true", help="also compare generated images with their sha256"
-    )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
-    args = parser.parse_args()
+def main(args: argparse.Namespace) -> int:
+    from fastreid_ext.config import load_config
+    from fastreid_ext.data.datasets.generated_persons import locate_set
+    from fastreid_ext.data.preflight import preflight
+    from fastreid_ext.data.sources import dataset_root
+    from fastreid_ext.manifest import verify_set
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # Data can be looked at without the GPU and the weights that training needs.
     without_model = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
@@ -41,6 +33,16 @@ def main() -> int:
     return 0 if report.ok else 2
 
 
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    parser.add_argument("--config-file", default="", help="local YAML file")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes the training will have")
+    parser.add_argument(
+        "--hashes", action="store_true", help="also compare generated images with their sha256"
+    )
+    add_pairs(parser)
+    return parse_command(parser, arguments)
+
+
 if __name__ == "__main__":
-    with short_errors():
-        sys.exit(main())
+    run(main, parse())

@@ -1,4 +1,4 @@
-"""Compare models on corrupted images over their seeds: one table, one picture.
+r"""Compare models on corrupted images over their seeds: one table, one picture.
 
     python tools/compare_corruption.py --model AGW logs/robust/AGW_seed?/corruption \
         --model AGW+CIL logs/robust/AGW_CIL_seed?/corruption --output logs/robust/comparison
@@ -9,15 +9,17 @@ all with the same --index. --output then holds comparison.json, comparison.md an
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_ext.atomic import atomic_write_text, expect_writable
-from fastreid_ext.command_line import short_errors
-from fastreid_ext.evaluation.corruption.comparison import compare
-from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparison
+from command import parse_command, run, tool_parser
 
 
 def main(args: argparse.Namespace) -> None:
+    from fastreid_ext.atomic import atomic_write_text, expect_writable
+    from fastreid_ext.evaluation.corruption.comparison import compare
+    from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparison
+
     comparison = compare({name: [Path(f) for f in folders] for name, *folders in args.model})
     expect_writable(args.output, is_folder=True)
     content = json.dumps(comparison.as_json(), indent=1) + "\n"
@@ -28,9 +30,8 @@ def main(args: argparse.Namespace) -> None:
     print(f"{len(comparison.models)} models in {args.output}/comparison.md")
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     parser.add_argument(
         "--model",
         nargs="+",
@@ -40,7 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="name, then one finished evaluation per seed; may be repeated",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of results")
-    args = parser.parse_args(arguments)
+    args = parse_command(parser, arguments)
     names = [name for name, *_ in args.model]
     if len(set(names)) < len(names):
         parser.error(f"expected each --model once, got {', '.join(names)}; give all its folders")
@@ -48,5 +49,4 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with short_errors():
-        main(parse())
+    run(main, parse())

@@ -9,18 +9,23 @@ Tensors keep their values; the report says what was renamed and what was left ou
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_ext.atomic import atomic_write, expect_writable
-from fastreid_ext.command_line import short_errors
-from fastreid_ext.config import load_config
-from fastreid_ext.modeling.build import build_backbone
-from fastreid_ext.modeling.pretrained import converted
-from fastreid_ext.modeling.pretrained.convert import expect_target
-from fastreid_ext.modeling.pretrained.normalisation import KNOWN
+from command import add_pairs, parse_command, run, tool_parser
+
+# Keys of fastreid_ext.modeling.pretrained.normalisation.KNOWN.
+NORMALISATIONS = ("clip", "half", "imagenet", "luperson")
 
 
 def main(args: argparse.Namespace) -> None:
+    from fastreid_ext.atomic import atomic_write, expect_writable
+    from fastreid_ext.config import load_config
+    from fastreid_ext.modeling.build import build_backbone
+    from fastreid_ext.modeling.pretrained import converted
+    from fastreid_ext.modeling.pretrained.convert import expect_target
+    from fastreid_ext.modeling.pretrained.normalisation import KNOWN
+
     expect_writable(expect_target(args.target, args.source))
     always = {"DEVICE": "cpu", "BACKBONE.PRETRAIN": "False", "BACKBONE.FEAT_DIM": "0"}
     overrides = [text for key, value in always.items() for text in (f"MODEL.{key}", value)]
@@ -41,24 +46,19 @@ def main(args: argparse.Namespace) -> None:
     print(f"wrote {len(report.matched)} tensors, {len(content) / 2**20:.1f} MiB, to {args.target}")
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     parser.add_argument("source", help="weight file, folder of a hub, or hf-hub:owner/name")
     parser.add_argument("target", type=Path, help="safetensors file to write")
     parser.add_argument("--config-file", default="", help="configuration whose backbone to use")
     parser.add_argument(
         "--normalisation",
-        choices=sorted(KNOWN),
+        choices=NORMALISATIONS,
         help="what the weights were trained with, where the file does not tell",
     )
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="e.g. MODEL.BACKBONE.DEPTH 18x"
-    )
-    return parser.parse_intermixed_args()
+    add_pairs(parser)
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":
-    with short_errors():
-        main(parse())
+    run(main, parse())

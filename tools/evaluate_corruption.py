@@ -1,4 +1,4 @@
-"""Test a checkpoint on corrupted images: CIL's ten draws and, with --grid, each corruption alone.
+r"""Test a checkpoint on corrupted images: CIL's ten draws and, with --grid, each corruption alone.
 
     python tools/evaluate_corruption.py --config-file configs/demo.yml --grid \
         --weights demo/train/model_final.pth --dataset RenderedCampus --output demo/corruption
@@ -17,28 +17,30 @@ heat_map.png and drops.png.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_ext.command_line import short_errors, show_loading
-from fastreid_ext.engine.corruption_run import USUAL_DRAWS, CorruptionRun, evaluate_corruption
-from fastreid_ext.engine.inspection import (
-    checkpoint_and_test_set,
-    configuration_of_checkpoint,
-    count,
-    shard,
-)
-from fastreid_ext.engine.launch import use_device
-from fastreid_ext.evaluation.corruption.index import SIDES
-from fastreid_ext.ranks import read_ranks
+from command import add_pairs, count, parse_command, run, shard, tool_parser
+
+SIDES = ("query", "gallery", "both")
 
 
 def main(args: argparse.Namespace) -> None:
+    from fastreid_ext.command_line import show_loading
+    from fastreid_ext.engine.corruption_run import CorruptionRun, evaluate_corruption
+    from fastreid_ext.engine.inspection import (
+        checkpoint_and_test_set,
+        configuration_of_checkpoint,
+    )
+    from fastreid_ext.engine.launch import use_device
+    from fastreid_ext.ranks import read_ranks
+
     show_loading()
     cfg = configuration_of_checkpoint(args)
     ranks = read_ranks()
     use_device(cfg.MODEL.DEVICE, ranks)
     weights, dataset = checkpoint_and_test_set(cfg, args.weights, args.dataset)
-    run = CorruptionRun(
+    settings = CorruptionRun(
         weights=weights,
         dataset=dataset,
         output=args.output,
@@ -51,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
         pixels=args.pixels,
         shard=ranks.share_of(args.shard),
     )
-    results = evaluate_corruption(cfg, run)
+    results = evaluate_corruption(cfg, settings)
     if isinstance(results, list):
         print(
             f"{len(results)} parts are left to other shards ({results[0]}, ...); the last of them "
@@ -62,9 +64,8 @@ def main(args: argparse.Namespace) -> None:
     print(f"{results.one_line()}  ({args.output})")
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     parser.add_argument("--config-file", required=True, help="of the model, as in train_net.py")
     parser.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS")
     parser.add_argument("--dataset", help="test set; default: the first of DATASETS.TESTS")
@@ -75,7 +76,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="made if missing; .jsonl or .jsonl.gz; default: corruption_index.jsonl in --output",
     )
-    parser.add_argument("--draws", type=count, default=USUAL_DRAWS, help="of the index (10)")
+    parser.add_argument("--draws", type=count, default=10, help="of the index (10)")
     parser.add_argument("--grid", action="store_true", help="also every corruption x severity")
     parser.add_argument("--corrupt", choices=SIDES, default="both", help="which side (both)")
     parser.add_argument("--seed", type=int, default=0, help="of an index that is made (0)")
@@ -83,10 +84,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pixels", action="store_true", help="keep hashes of the pixels")
     shards = {"metavar": "INDEX/COUNT", "help": "only every COUNT-th part, from INDEX on"}
     parser.add_argument("--shard", type=shard, default=(0, 1), **shards)
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
-    return parser.parse_args(arguments)
+    add_pairs(parser)
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":
-    with short_errors():
-        main(parse())
+    run(main, parse())

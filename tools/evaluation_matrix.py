@@ -1,4 +1,4 @@
-"""Train and test models x sources x settings x seeds, and write one table and its pictures.
+r"""Train and test models x sources x settings x seeds, and write one table and its pictures.
 
     python tools/evaluation_matrix.py --config-file configs/RenderedCampus/AGW_R50.yml \
         --sources RenderedCampus RenderedMall --targets RenderedCampus RenderedMall RenderedStreet \
@@ -16,18 +16,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fastreid_ext.atomic import expect_writable
-from fastreid_ext.command_line import short_errors, split_pairs
-from fastreid_ext.data.protocols import planned_runs
-from fastreid_ext.engine.inspection import shard
-from fastreid_ext.engine.matrix import run_matrix
-from fastreid_ext.engine.matrix_plan import ALL, MatrixRun, matrix_runs
-from fastreid_ext.evaluation.matrix import Table, write_table
-from fastreid_ext.evaluation.pictures.matrix import draw_heat_map, draw_shares, shares
+from command import add_pairs, parse_command, run, shard, tool_parser
+
+if TYPE_CHECKING:
+    from fastreid_ext.engine.matrix_plan import MatrixRun
 
 
 def main(args: argparse.Namespace) -> None:
+    from fastreid_ext.atomic import expect_writable
+    from fastreid_ext.engine.matrix import run_matrix
+    from fastreid_ext.evaluation.matrix import Table, write_table
+    from fastreid_ext.evaluation.pictures.matrix import draw_heat_map, draw_shares, shares
+
     expect_writable(args.output, is_folder=True)
     report = run_matrix(
         planned(args),
@@ -53,7 +55,10 @@ def main(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def planned(args: argparse.Namespace) -> list[MatrixRun]:
+def planned(args: argparse.Namespace) -> list["MatrixRun"]:
+    from fastreid_ext.data.protocols import planned_runs
+    from fastreid_ext.engine.matrix_plan import matrix_runs
+
     return matrix_runs(
         args.config_file,
         planned_runs(args.sources, args.targets, args.protocol),
@@ -64,29 +69,23 @@ def planned(args: argparse.Namespace) -> list[MatrixRun]:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("--config-file", type=Path, nargs="+", required=True, help="recipes")
     parser.add_argument("--sources", nargs="+", default=[], help="training sets; A+B = together")
     parser.add_argument("--targets", nargs="+", default=[], help="test sets")
     parser.add_argument(
         "--protocol", default="", help="a rule for --sources, or the name of a protocol"
     )
-    parser.add_argument("--settings", nargs="+", default=[ALL], help="all, or DATASETS.SUBSET")
+    parser.add_argument("--settings", nargs="+", default=["all"], help="all, or DATASETS.SUBSET")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each (0)")
     parser.add_argument("--output", type=Path, required=True, help="folder of runs and results")
     parser.add_argument("--continue-on-error", action="store_true", help="note it and go on")
     parser.add_argument("--discard-weights", action="store_true", help="of runs that are tested")
     shards = {"metavar": "INDEX/COUNT", "help": "only every COUNT-th run, from INDEX on"}
     parser.add_argument("--shard", type=shard, default=(0, 1), **shards)
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
-    options, pairs = split_pairs(sys.argv[1:] if arguments is None else arguments)
-    args = parser.parse_args(options)
-    args.opts += pairs
-    return args
+    add_pairs(parser)
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":
-    with short_errors():
-        main(parse())
+    run(main, parse())

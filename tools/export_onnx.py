@@ -7,16 +7,19 @@ python tools/export_onnx.py --config-file configs/demo.yml --weights demo/train/
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_ext.command_line import short_errors, show_loading
-from fastreid_ext.deploy.feature_extractor import image_files
-from fastreid_ext.deploy.onnx_export import export_onnx
+from command import add_pairs, parse_command, run, tool_parser
 
 _CHECKED = 16
 
 
 def main(args: argparse.Namespace) -> None:
+    from fastreid_ext.command_line import show_loading
+    from fastreid_ext.deploy.feature_extractor import image_files
+    from fastreid_ext.deploy.onnx_export import export_onnx
+
     show_loading()
     output = args.output or Path(args.weights).with_suffix(".onnx")
     images = [args.images / name for name in image_files(args.images)] if args.images else []
@@ -34,9 +37,8 @@ def main(args: argparse.Namespace) -> None:
     print(f"wrote {report}")
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     parser.add_argument("--config-file", required=True, help="recipe, or config.yaml of a run")
     parser.add_argument("--weights", required=True, help="checkpoint of that configuration")
     parser.add_argument("--output", type=Path, help="default: the checkpoint's name with .onnx")
@@ -51,10 +53,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=1e-4,
         help="largest difference accepted, as a share of the largest feature value (1e-4)",
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
-    return parser.parse_args(arguments)
+    add_pairs(parser)
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":
-    with short_errors():
-        main(parse())
+    run(main, parse())

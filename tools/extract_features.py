@@ -1,4 +1,4 @@
-"""Write the features of all images below a folder to a .npz or .safetensors file.
+r"""Write the features of all images below a folder to a .npz or .safetensors file.
 
 Images are read and resized as in the evaluation. Read the file with
 fastreid_ext.deploy.read_features, or with numpy or safetensors alone.
@@ -11,18 +11,21 @@ One feature a tracklet, where each has a folder: add --pool-by "(.*)/".
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_ext.atomic import expect_writable
-from fastreid_ext.command_line import short_errors, show_loading
-from fastreid_ext.deploy import FeatureExtractor, write_features
-from fastreid_ext.deploy.features_file import expect_format
-from fastreid_ext.deploy.pooling import pool_features
+from command import add_pairs, parse_command, run, tool_parser
 
 _NAMED = 20  # unreadable images
 
 
 def main(args: argparse.Namespace) -> None:
+    from fastreid_ext.atomic import expect_writable
+    from fastreid_ext.command_line import show_loading
+    from fastreid_ext.deploy import FeatureExtractor, write_features
+    from fastreid_ext.deploy.features_file import expect_format
+    from fastreid_ext.deploy.pooling import pool_features
+
     expect_writable(expect_format(args.output))
     show_loading()
     extractor = FeatureExtractor(
@@ -47,9 +50,8 @@ def main(args: argparse.Namespace) -> None:
     )
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     parser.add_argument("--config-file", required=True, help="recipe, or config.yaml of a run")
     parser.add_argument("--weights", required=True, help="checkpoint of that configuration")
     parser.add_argument("--folder", required=True, type=Path, help="of images, with subfolders")
@@ -61,10 +63,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--pool-by", metavar="PATTERN", help="average images whose paths agree in its groups"
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
-    return parser.parse_args(arguments)
+    add_pairs(parser)
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":
-    with short_errors():
-        main(parse())
+    run(main, parse())

@@ -1,17 +1,19 @@
-"""Draw a set of persons after the photographs of a labelled one (Diffusion-ReID), or look at it.
+r"""Generate a set of persons after the real images of a labelled one (Diffusion-ReID).
 
-    python tools/generate_persons.py \
+    python tools/generate_persons.py run \
         --config-file projects/DiffusionReID/configs/generate_Market1501.yml \
-        DATASETS.ROOT datasets OUTPUT_DIR logs/drawn
-    torchrun --nproc-per-node 8 tools/generate_persons.py ...           # one process a GPU
+        DATASETS.ROOT datasets OUTPUT_DIR logs/generated
+    torchrun --nproc-per-node 8 tools/generate_persons.py run ...       # one process a GPU
     python tools/generate_persons.py verify|stats|preview|card ...      # the same configuration
     python tools/generate_persons.py plan --gpus 8 --speed 60 ...       # hours, memory, disk
 
-The same command continues a job that was stopped in any way. Several machines each get a --shard;
-the first also does what is done once. Identities that failed are in OUTPUT_DIR/failed and are
-tried again with --retry failed, those whose line in captions.jsonl was corrected with --retry
-changed. Results: OUTPUT_DIR/images (a set for GeneratedPersons) and OUTPUT_DIR/filter.
-The exit code is 0 if every identity is done, 3 if some failed, 1 after an error.
+"run" does all stages, and is meant where no command is given; list, caption, reference, fine-tune,
+sample and filter do one each. The same command continues a job that was stopped in any way. Several
+machines each get a --shard; the first also does what is done once. Identities that failed are in
+OUTPUT_DIR/failed and are tried again with --retry failed.
+
+Results: OUTPUT_DIR/images (a set for GeneratedPersons) and OUTPUT_DIR/filter. The exit code is 0 if
+every identity is done, 3 if some failed, 1 after an error.
 """
 
 import argparse
@@ -20,60 +22,287 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid.config import CfgNode
+from command import add_command, add_pairs, parse_command, tool_parser
+from command import run as run_tool
 
-from fastreid_ext.command_line import short_errors, split_pairs
-from fastreid_ext.generation.runs.layout import Layout
-from fastreid_ext.generation.stages.command import STAGES, end, job_config
-
-# Commands import what they need, so that help and mistakes do not wait for diffusers.
+STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
 
 
-def run(cfg: CfgNode, args: argparse.Namespace) -> None:
-    retries, redo = args.stages if args.retry == "failed" else (), args.retry == "changed"
+def run(args: argparse.Namespace) -> None:
+    """Do all stages of a job, or those of --stages; the same command continues.
+
+    Identities whose line in captions.jsonl was corrected are done again with --retry changed.
+    """
     from fastreid_ext.deploy.filter_models import filter_models
     from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages.command import end, job_config
     from fastreid_ext.generation.stages.folder import open_job
 
-    options = {"shard": args.shard, "wait": args.wait, "retries": retries}
-    with open_job(cfg, **options) as worker:
-        report = job.generate(cfg, worker, filter_models, stages=args.stages, redo_changed=redo)
+    cfg = job_config(args.config_file, args.opts)
+    retries = args.stages if args.retry == "failed" else ()
+    with open_job(cfg, shard=args.shard, wait=args.wait, retries=retries) as worker:
+        report = job.generate(
+            cfg,
+            worker,
+            filter_models,
+            stages=args.stages,
+            redo_changed=args.retry == "changed",
+        )
     end(str(report), report.failed)
 
 
-def verify(cfg: CfgNode, args: argparse.Namespace) -> None:
-    from fastreid_ext.generation.stages import job, verify
+def list_identities(args: argparse.Namespace) -> None:
+    """Stage 1: write OUTPUT_DIR/identities.jsonl, and say which identities are left out.
 
-    if problems := verify.verify_job(cfg):
+    Each line is an identity with the real images to learn from, or the reason why there are none.
+    When a job has begun in that folder (job.json), its list is shown and stays as it is.
+    """
+    from fastreid_ext.generation.identities.identity_list import (
+        find_identities,
+        read_identities,
+        summary,
+        used_identities,
+        write_identities,
+    )
+    from fastreid_ext.generation.runs.layout import Layout
+    from fastreid_ext.generation.stages.command import job_config
+    from fastreid_ext.generation.stages.folder import SETTINGS
+
+    cfg = job_config(args.config_file, args.opts, computes=False)
+    layout = Layout(Path(cfg.OUTPUT_DIR))
+    if (layout.output / SETTINGS).exists() and layout.identities.exists():
+        identities = read_identities(layout.identities)
+    else:
+        identities = find_identities(cfg)
+        write_identities(layout.identities, identities)
+    for identity in identities:
+        if identity.reason:
+            logging.info("%s: %s", identity.name, identity.reason)
+    used_identities(identities)
+    print(f"{summary(identities)}: {layout.identities}")
+
+
+def caption(args: argparse.Namespace) -> None:
+    """Stage 2: describe each identity in words.
+
+    Writes OUTPUT_DIR/captions.jsonl, one line for each identity. Read it, and correct "caption"
+    where it is wrong: no later command writes over a line that is there.
+    """
+    from fastreid_ext.generation.runs.layout import Layout
+    from fastreid_ext.generation.stages.captions import (
+        ask_captioner,
+        captions_of_job,
+        identities_of_job,
+    )
+    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.folder import open_job
+
+    cfg = job_config(args.config_file, args.opts)
+    retries = ("captions",) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as worker:
+        identities = identities_of_job(cfg, worker)
+        report = ask_captioner(cfg, worker, identities)
+        rows = captions_of_job(cfg, worker, identities)
+    edited = sum(row.edited for row in rows.values())
+    end(
+        f"{report.done} identities captioned, {report.skipped} were, {len(report.failed)} failed; "
+        f"{len(rows)} captions ({edited} corrected by hand): {Layout(worker.output).captions}",
+        report.failed,
+    )
+
+
+def reference(args: argparse.Namespace) -> None:
+    """Stage 3: generate the reference sets, with the base model as it is.
+
+    Identities whose captions are alike share a set (GENERATION.REFERENCE_SET). Look at grid.png in
+    the folders of OUTPUT_DIR/reference_sets: what is wrong there is wrong with the prompt or the
+    base model, not with the fine-tuning.
+    """
+    from fastreid_ext.generation.captions.captions_file import read_captions
+    from fastreid_ext.generation.runs.layout import Layout
+    from fastreid_ext.generation.stages.captions import (
+        clusters_of_job,
+        identities_of_job,
+        prompts_of_job,
+    )
+    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.folder import open_job
+    from fastreid_ext.generation.stages.sampling import (
+        REFERENCE_SETS,
+        Models,
+        draw_reference_sets,
+        expect_reference_sets_wanted,
+    )
+
+    cfg = job_config(args.config_file, args.opts)
+    expect_reference_sets_wanted(cfg)
+    retries = (REFERENCE_SETS,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as worker:
+        names = [one.name for one in identities_of_job(cfg, worker)]
+        rows = read_captions(worker.output)
+        captioned = {name: rows[name] for name in names if name in rows}
+        prompts = prompts_of_job(cfg, worker, captioned)
+        clusters, leaders = clusters_of_job(cfg, worker, prompts)
+        report = draw_reference_sets(cfg, worker, prompts, clusters, leaders, Models(cfg))
+    sets = Layout(worker.output).clusters.parent
+    end(
+        f"{report.done} reference sets generated, {report.skipped} were there, "
+        f"{len(report.failed)} failed, for {len(prompts)} identities; look at {sets}/*/grid.png",
+        report.failed,
+    )
+
+
+def fine_tune(args: argparse.Namespace) -> None:
+    """Stage 4: fine-tune the base model for each identity, by default a small adapter each.
+
+    Reads captions.jsonl and reference_sets/ in OUTPUT_DIR, writes adapters/<identity>/, which
+    diffusers opens with pipe.load_lora_weights. training.json there has the losses. Several are
+    fine-tuned at once (GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE), which changes no result.
+    """
+    from fastreid_ext.generation.captions.captions_file import read_captions
+    from fastreid_ext.generation.stages.captions import (
+        clusters_of_job,
+        identities_of_job,
+        prompts_of_job,
+    )
+    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.fine_tuning import FINE_TUNING, tune_persons_of_job
+    from fastreid_ext.generation.stages.folder import open_job
+
+    cfg = job_config(args.config_file, args.opts)
+    retries = (FINE_TUNING,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as worker:
+        identities = {one.name: one for one in identities_of_job(cfg, worker)}
+        rows = read_captions(worker.output)
+        captioned = {name: rows[name] for name in identities if name in rows}
+        prompts = prompts_of_job(cfg, worker, captioned)
+        has_sets = cfg.GENERATION.REFERENCE_SET.IMAGES > 0
+        clusters = clusters_of_job(cfg, worker, prompts)[0] if has_sets else {}
+        report = tune_persons_of_job(cfg, worker, identities, prompts, clusters, args.persons)
+    end(
+        f"{report.done} identities fine-tuned, {report.skipped} were, {len(report.failed)} failed: "
+        f"{worker.output / 'adapters'}; generate images with tools/generate_persons.py sample",
+        report.failed,
+    )
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Stage 5: generate the images of the identities that have been fine-tuned.
+
+    Every image has a seed of its own, so it does not depend on the number of images, of workers or
+    of interruptions. --persons generates only some, to look at them first.
+    """
+    from fastreid_ext.diffusion.adapter_files import is_trained
+    from fastreid_ext.generation.captions.captions_file import read_captions
+    from fastreid_ext.generation.runs.layout import Layout
+    from fastreid_ext.generation.runs.stage import run_stage
+    from fastreid_ext.generation.stages.captions import identities_of_job, prompts_of_job
+    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.fine_tuning import named_persons
+    from fastreid_ext.generation.stages.folder import open_job
+    from fastreid_ext.generation.stages.sampling import PERSONS, Models
+    from fastreid_ext.generation.stages.sampling_work import drawing_work
+
+    cfg = job_config(args.config_file, args.opts)
+    retries = (PERSONS,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as worker:
+        layout = Layout(worker.output)
+        identities = {one.name: one for one in identities_of_job(cfg, worker)}
+        rows = read_captions(worker.output)
+        wanted = named_persons(args.persons, [name for name in identities if name in rows])
+        fine_tuned = [name for name in wanted if is_trained(layout.adapter(name))]
+        prompts = prompts_of_job(cfg, worker, {name: rows[name] for name in fine_tuned})
+        texts = {name: own.sampled for name, own in prompts.items()}
+        images = cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
+        report = run_stage(
+            list(texts),
+            lambda: drawing_work(cfg, Models(cfg).drawing, identities, texts, layout),
+            lambda name: layout.has_images(name, images),
+            stage=PERSONS,
+            worker=worker,
+            together=cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,
+        )
+    end(
+        f"{report.done} identities generated, {report.skipped} were, {len(report.failed)} failed, "
+        f"{len(wanted) - len(fine_tuned)} are not fine-tuned yet (tools/generate_persons.py "
+        f"fine-tune): {layout.images}",
+        report.failed,
+    )
+
+
+def filter_images(args: argparse.Namespace) -> None:
+    """Stage 6: score the images of a generated set once, and keep or reject them by thresholds.
+
+    Scores are written into the rows of the set. --decide-only decides again by other keys of
+    GENERATION.FILTER without loading a model. Files and pictures go to OUTPUT_DIR/filter.
+    """
+    from fastreid_ext.deploy.filter_models import filter_models
+    from fastreid_ext.generation.filters import run_filter
+    from fastreid_ext.generation.stages.command import end, job_config
+
+    cfg = job_config(args.config_file, args.opts, computes=not args.decide_only)
+    models = {} if args.decide_only else filter_models(cfg)
+    report = run_filter(
+        cfg,
+        models,
+        images=args.set,
+        decide_only=args.decide_only,
+        retry_failed=args.retry == "failed",
+        draw=not args.no_pictures,
+    )
+    end(f"{report}; see {Path(cfg.OUTPUT_DIR) / 'filter'}", report.unscored)
+
+
+def verify(args: argparse.Namespace) -> None:
+    """Check every file of a job; exits with 1 and the problems if there are any."""
+    from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages import verify as check
+    from fastreid_ext.generation.stages.command import job_config
+
+    cfg = job_config(args.config_file, args.opts, computes=False)
+    if problems := check.verify_job(cfg):
         sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
     print(f"no problem found: {job.report_of(cfg)}")
 
 
-def stats(cfg: CfgNode, args: argparse.Namespace) -> None:
+def stats(args: argparse.Namespace) -> None:
+    """Print a table of numbers of a job, and plot its scores."""
     from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages.command import job_config
 
+    cfg = job_config(args.config_file, args.opts, computes=False)
     table, picture = job.statistics(cfg, args.output)
     for what, number in table:
         logging.info("%-36s %s", what, number)
     print(f"wrote {picture}")
 
 
-def preview(cfg: CfgNode, args: argparse.Namespace) -> None:
+def preview(args: argparse.Namespace) -> None:
+    """Show real and generated images of some identities in one picture."""
     from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages.command import job_config
 
+    cfg = job_config(args.config_file, args.opts, computes=False)
     print(f"wrote {job.preview(cfg, args.output, args.identities)}")
 
 
-def card(cfg: CfgNode, args: argparse.Namespace) -> None:
+def card(args: argparse.Namespace) -> None:
+    """Write the data set card of a generated set again."""
     from fastreid_ext.generation.generated_set.card import write_card
+    from fastreid_ext.generation.runs.layout import Layout
     from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages.command import job_config
 
+    cfg = job_config(args.config_file, args.opts, computes=False)
     print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, job.title(cfg))}")
 
 
-def plan(cfg: CfgNode, args: argparse.Namespace) -> None:
+def plan(args: argparse.Namespace) -> None:
+    """Compute hours, memory and disk of a job before it is started."""
+    from fastreid_ext.generation.stages.command import job_config
     from fastreid_ext.generation.stages.plan import plan_of
 
+    cfg = job_config(args.config_file, args.opts, computes=False)
     found = plan_of(cfg, args.identities, args.reference_sets)
     for what, number in found.table(args.speed, args.gpus):
         logging.info("%-36s %s", what, number)
@@ -82,6 +311,12 @@ def plan(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 COMMANDS = {
     "run": run,
+    "list": list_identities,
+    "caption": caption,
+    "reference": reference,
+    "fine-tune": fine_tune,
+    "sample": sample,
+    "filter": filter_images,
     "verify": verify,
     "stats": stats,
     "preview": preview,
@@ -90,43 +325,55 @@ COMMANDS = {
 }
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s [run|verify|stats|preview|card|plan] --config-file FILE [options] [KEY "
-        "VALUE]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config-file", required=True, help="local YAML file")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    parser.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part of the job")
-    parser.add_argument("--retry", choices=("failed", "changed"), help="do these again")
-    parser.add_argument("--wait", type=float, default=60.0, help="minutes for idle shards (60)")
-    parser.add_argument("--identities", type=int, help="in the preview (12) or planned (751)")
-    parser.add_argument("--reference-sets", type=int, default=60, help="planned (60)")
-    parser.add_argument("--speed", type=float, default=60.0, help="TFLOP/s of a GPU, planned (60)")
-    parser.add_argument("--gpus", type=int, default=1, help="planned (1)")
-    parser.add_argument("--output", type=Path, help="PNG of stats and preview")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
-    is_named = bool(arguments) and not arguments[0].startswith("-")
-    command, words = (arguments[0], arguments[1:]) if is_named else ("run", arguments)
-    if command not in COMMANDS:
-        parser.error(f"expected a command of {', '.join(COMMANDS)}, got '{command}'")
-    options, pairs = split_pairs(words)
-    args = parser.parse_args(options)
-    args.command, args.opts = command, args.opts + pairs
-    if args.identities is None:
-        args.identities = 751 if command == "plan" else 12
-    return args
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers = {name: add_command(commands, name, run) for name, run in COMMANDS.items()}
+    for name, command in parsers.items():
+        command.add_argument("--config-file", default="", help="local YAML file")
+        _add_options(name, command)
+        add_pairs(command)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_named = bool(words) and (not words[0].startswith("-") or words[0] in ("-h", "--help"))
+    return parse_command(parser, words if is_named else ["run", *words])
 
 
-def main() -> None:
-    args = parse(sys.argv[1:])
+def _add_options(name: str, parser: argparse.ArgumentParser) -> None:
+    """Add the options of one command."""
+    if name == "run":
+        parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+        parser.add_argument("--wait", type=float, default=60.0, help="minutes for idle shards (60)")
+    if name in ("run", "caption", "reference", "fine-tune", "sample"):
+        parser.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part of the job")
+    if name in ("caption", "reference", "fine-tune", "sample", "filter"):
+        parser.add_argument("--retry", choices=("failed",), help="try again what failed before")
+    if name == "run":
+        parser.add_argument("--retry", choices=("failed", "changed"), help="do these again")
+    if name in ("fine-tune", "sample"):
+        parser.add_argument("--persons", type=_names, default=[], help="NAME,NAME,...; default all")
+    if name == "filter":
+        parser.add_argument("--set", type=Path, help="a generated set; default OUTPUT_DIR/images")
+        parser.add_argument("--decide-only", action="store_true", help="use the scores there are")
+        parser.add_argument("--no-pictures", action="store_true", help="for a very large set")
+    if name in ("stats", "preview"):
+        parser.add_argument("--output", type=Path, help="PNG to write")
+    if name == "preview":
+        parser.add_argument("--identities", type=int, default=12, help="rows of the picture (12)")
+    if name == "plan":
+        parser.add_argument("--identities", type=int, default=751, help="of the job (751)")
+        parser.add_argument("--reference-sets", type=int, default=60, help="of the job (60)")
+        parser.add_argument("--speed", type=float, default=60.0, help="TFLOP/s of a GPU (60)")
+        parser.add_argument("--gpus", type=int, default=1, help="GPUs at work (1)")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    cfg = job_config(args.config_file, args.opts, computes=args.command == "run")
-    COMMANDS[args.command](cfg, args)
+    args.function(args)
 
 
 if __name__ == "__main__":
-    with short_errors():
-        main()
+    run_tool(main, parse())

@@ -21,10 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.command_line import short_errors
-from fastreid_ext.engine.checkpoint import read_checkpoint
-from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE, commit, versions
+from command import parse_command, run, tool_parser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _OUTPUT_LINES = 60  # of a part that are kept in the report
@@ -173,7 +170,7 @@ def smoke(bench: Bench) -> dict[str, Any]:
     root = ["--root", bench.folder / "datasets"]
     bench.run("tools/render_persons.py", "--domain", "RenderedCampus", *sizes, *root)
     bench.run(*bench.train("whole"))
-    return _metrics(bench.folder / "whole" / RESULT_FILE)
+    return _metrics(bench.folder / "whole" / "result.json")
 
 
 def resume(bench: Bench) -> dict[str, Any]:
@@ -196,7 +193,7 @@ def evaluation(bench: Bench) -> dict[str, Any]:
         output = f"evaluated_{device.replace(':', '_')}"
         words = bench.train(output, "--eval-only", "MODEL.WEIGHTS", weights)
         bench.run(*words, "MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", False)
-        found.append(_metrics(bench.folder / output / EVALUATION_FILE))
+        found.append(_metrics(bench.folder / output / "evaluation.json"))
     differences = {key: abs(found[0][key] - found[1][key]) for key in found[0]}
     if max(differences.values()) > 0.5:
         raise PartError(f"expected equal metrics to 0.5 points, got {found[0]} and {found[1]}")
@@ -279,6 +276,8 @@ def _metrics(file: Path) -> dict[str, float]:
 
 
 def _weights(folder: Path) -> dict[str, Any]:
+    from fastreid_ext.engine.checkpoint import read_checkpoint
+
     model = read_checkpoint(folder / "model_final.pth")["model"]
     return {key: value.double() for key, value in model.items()}
 
@@ -322,6 +321,8 @@ def _rounded(value: Any) -> str:
 
 def write_report(folder: Path, reports: Sequence[PartReport], about: dict[str, Any]) -> None:
     """Write report.json and report.md, atomically."""
+    from fastreid_ext.atomic import atomic_write_text
+
     content = {"about": about, "parts": [dataclasses.asdict(one) for one in reports]}
     atomic_write_text(folder / "report.json", json.dumps(content, indent=1) + "\n")
     atomic_write_text(folder / "report.md", as_markdown(reports, about))
@@ -329,6 +330,8 @@ def write_report(folder: Path, reports: Sequence[PartReport], about: dict[str, A
 
 def main(args: argparse.Namespace) -> int:
     """Run the parts in order and return the exit code."""
+    from fastreid_ext.engine.results import commit, versions
+
     args.output = args.output.resolve()
     args.output.mkdir(parents=True, exist_ok=True)
     about = {"commit": commit(), "device": args.device, "size": args.size, "versions": versions()}
@@ -344,11 +347,9 @@ def main(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder of report and files")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu (cuda)")
     parser.add_argument("--size", choices=("full", "tiny"), default="full", help="(full)")
@@ -356,9 +357,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=_MINUTES, help=f"for all parts ({_MINUTES:g})"
     )
-    return parser.parse_args()
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":
-    with short_errors():
-        sys.exit(main(parse()))
+    run(main, parse())

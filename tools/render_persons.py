@@ -6,14 +6,13 @@ interrupted.
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_ext.command_line import short_errors
-from fastreid_ext.rendered.difficulty import DIFFICULTIES
-from fastreid_ext.rendered.domains import DOMAINS
-from fastreid_ext.rendered.plan import Settings
-from fastreid_ext.rendered.preview import preview
-from fastreid_ext.rendered.writer import render_domain
+from command import parse_command, run, tool_parser
+
+DOMAINS = ("RenderedCampus", "RenderedMall", "RenderedStation", "RenderedStreet", "RenderedVI")
+DIFFICULTIES = ("easy", "hard")
 
 
 def picture_size(text: str) -> tuple[int, int]:
@@ -24,11 +23,47 @@ def picture_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(arguments: argparse.Namespace) -> None:
+    """Render the domains and print where they are."""
+    from fastreid_ext.rendered.plan import Settings
+    from fastreid_ext.rendered.preview import preview
+    from fastreid_ext.rendered.writer import render_domain
+
+    domains = list(DOMAINS) if arguments.domain == "all" else [arguments.domain]
+    height, width = arguments.size
+    if arguments.preview:
+        preview(
+            domains,
+            arguments.preview,
+            seed=arguments.seed,
+            height=height,
+            width=width,
+            difficulty=arguments.difficulty,
+        )
+        print(f"preview of {', '.join(domains)}: {arguments.preview}")
+        return
+    for domain in domains:
+        folder = render_domain(
+            Settings(
+                domain,
+                arguments.train_identities,
+                arguments.test_identities,
+                arguments.images_per_identity,
+                arguments.seed,
+                height,
+                width,
+                arguments.unusual_poses,
+                arguments.difficulty,
+            ),
+            arguments.root,
+            workers=arguments.workers,
+        )
+        print(f"{domain}: {folder}, look at {folder / 'contact_sheet.png'}")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
     parser.add_argument(
         "--domain",
         default="all",
@@ -73,46 +108,10 @@ def parse_arguments() -> argparse.Namespace:
         help="hard: cameras that change and many look-alikes; easy: steady cameras (default hard)",
     )
     parser.add_argument(
-        "--preview", type=Path, help="only draw a few people of each domain into this PNG"
+        "--preview", type=Path, help="only render a few people of each domain into this PNG"
     )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Parse, render, say where."""
-    arguments = parse_arguments()
-    domains = list(DOMAINS) if arguments.domain == "all" else [arguments.domain]
-    height, width = arguments.size
-    if arguments.preview:
-        preview(
-            domains,
-            arguments.preview,
-            seed=arguments.seed,
-            height=height,
-            width=width,
-            difficulty=arguments.difficulty,
-        )
-        print(f"preview of {', '.join(domains)}: {arguments.preview}")
-        return
-    for domain in domains:
-        folder = render_domain(
-            Settings(
-                domain,
-                arguments.train_identities,
-                arguments.test_identities,
-                arguments.images_per_identity,
-                arguments.seed,
-                height,
-                width,
-                arguments.unusual_poses,
-                arguments.difficulty,
-            ),
-            arguments.root,
-            workers=arguments.workers,
-        )
-        print(f"{domain}: {folder}, look at {folder / 'contact_sheet.png'}")
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":
-    with short_errors():
-        main()
+    run(main, parse())

@@ -57,7 +57,8 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], float | None]:
     path = Path(folder) / LORA
     if not path.is_file():
         raise FileNotFoundError(
-            f"expected an adapter at {path}, got none; make it with tools/fine_tune_persons.py"
+            f"expected an adapter at {path}, got none; make it with "
+            "tools/generate_persons.py fine-tune"
         )
     try:
         with safe_open(path, framework="pt") as file:

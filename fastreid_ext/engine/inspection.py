@@ -1,11 +1,10 @@
-"""What the tools that look at a trained model share: arguments, model, features of a test set."""
+"""Load a trained model and the features of a test set, for tools that plot or evaluate them."""
 
 import argparse
 import dataclasses
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,53 +92,12 @@ def features_of(cfg: CfgNode, weights: str | Path, dataset: str) -> TestFeatures
     return extract_features(model, batches, num_query, flip=cfg.TEST.FLIP.ENABLED)
 
 
-def inspection_parser(description: str, picture: str) -> argparse.ArgumentParser:
-    """Return a parser with the arguments that :func:`inspection` reads; add the tool's own.
+def inspection(args: argparse.Namespace) -> Inspection:
+    """Check the arguments of a command that looks at a trained model.
 
     Args:
-        description: the tool's docstring.
-        picture: what is drawn, the beginning of the default file name.
-    """
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=description, formatter_class=raw)
-    parser.add_argument("--config-file", required=True, help="of the model, as in train_net.py")
-    parser.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS")
-    parser.add_argument("--dataset", help="test set; default: the first of DATASETS.TESTS")
-    parser.add_argument(
-        "--output", type=Path, help=f"PNG; default: {picture}_<dataset>.png beside the checkpoint"
-    )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
-    parser.set_defaults(picture=picture, features=None)
-    return parser
-
-
-def add_features_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--features``, for tools that draw the features of a whole test set."""
-    parser.add_argument(
-        "--features",
-        type=Path,
-        metavar="NPZ",
-        help="keep the features in this file and draw from it the next time",
-    )
-
-
-def count(text: str) -> int:
-    """Read an argument that says how many to draw, at least 1; argparse shows the error."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def shard(text: str) -> tuple[int, int]:
-    """Read an argument INDEX/COUNT, a part of the work; argparse shows the error."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not int(match[1]) < int(match[2]):
-        raise argparse.ArgumentTypeError(f"expected INDEX/COUNT with INDEX < COUNT, got {text}")
-    return int(match[1]), int(match[2])
-
-
-def inspection(args: argparse.Namespace) -> Inspection:
-    """Check the arguments of :func:`inspection_parser`.
+        args: ``config_file``, ``opts``, ``weights``, ``dataset``, ``output``, ``features`` (None
+            for none) and ``picture``, the beginning of the default file name.
 
     Raises:
         FileNotFoundError: the configuration or the checkpoint does not exist.

@@ -1,4 +1,4 @@
-"""evaluate_corruption.py and draw_corruptions.py, run as a user would on a trained tiny model."""
+"""evaluate_corruption.py and plot.py, run as a user would on a trained tiny model."""
 
 import importlib.util
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+import plot
 from fastreid_ext.config import load_config
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 from fastreid_ext.engine import corruption_run
@@ -202,16 +203,17 @@ def test_mistakes_are_named(trained, tmp_path):
 
 
 def test_contact_sheet(market_root, tmp_path, capsys):
-    module = tool("draw_corruptions")
     image = next(market_root.rglob("query/*.jpg"))
     for source in (["--image", image], ["--dataset", "Market1501"]):
         given = [*source, "--output", tmp_path / "sheet.png", "DATASETS.ROOT", market_root]
-        module.main(module.parse([str(part) for part in given]))
+        plot.main(plot.parse(["corruptions", *map(str, given)]))
         assert f"wrote {tmp_path / 'sheet.png'}" in capsys.readouterr().out
         sheet = cv2.imread(str(tmp_path / "sheet.png"))
         assert sheet.shape[0] > 6 * 160
         assert sheet.shape[1] > 20 * 84
+    words = ["--dataset", "Market", "--output", str(tmp_path / "a.png")]
     with pytest.raises(ValueError, match=r"'Market' in --dataset; did you mean"):
-        module.main(module.parse(["--dataset", "Market", "--output", str(tmp_path / "a.png")]))
+        plot.main(plot.parse(["corruptions", *words]))
+    words = ["--image", str(image), "--output", str(tmp_path / "a.jpg")]
     with pytest.raises(ValueError, match=r"expected the name of a \.png file"):
-        module.main(module.parse(["--image", str(image), "--output", str(tmp_path / "a.jpg")]))
+        plot.main(plot.parse(["corruptions", *words]))

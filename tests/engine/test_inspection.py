@@ -1,6 +1,5 @@
-"""The tools that look at a trained model, run as a user would, on a tiny model and tree."""
+"""The pictures of a trained model, made as by a user, on a tiny model and tree."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
 
+import plot
 from fastreid_ext.config import load_config
 from fastreid_ext.engine.inspection import features_of, inspection
 from fastreid_ext.engine.run import load_model
@@ -17,13 +17,7 @@ from fastreid_ext.evaluation.features import extract_features
 from .tiny import overrides
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = (
-    "draw_rank_lists",
-    "draw_activation_maps",
-    "draw_feature_map",
-    "draw_distances",
-    "draw_camera_bias",
-)
+PICTURES = ("rank-lists", "activation-maps", "feature-map", "distances", "camera-bias")
 
 
 @pytest.fixture(scope="module")
@@ -37,47 +31,39 @@ def trained(market_root, tmp_path_factory):
     return folder / "config.yaml", folder / "model.pth"
 
 
-def tool(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def arguments(trained, *more):
     return ["--config-file", str(trained[0]), "--weights", str(trained[1]), *map(str, more)]
 
 
-@pytest.mark.parametrize("name", TOOLS)
-def test_draws_beside_the_checkpoint(name, trained, capsys):
-    module = tool(name)
-    module.main(module.parse(arguments(trained)))
-    picture = trained[1].parent / f"{name.removeprefix('draw_')}_Market1501.png"
+@pytest.mark.parametrize("name", PICTURES)
+def test_plots_beside_the_checkpoint(name, trained, capsys):
+    plot.main(plot.parse([name, *arguments(trained)]))
+    picture = trained[1].parent / f"{name.replace('-', '_')}_Market1501.png"
     assert cv2.imread(str(picture)).std() > 5
     assert f"wrote {picture}" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_options_reach_the_pictures(trained, tmp_path):
-    module = tool("draw_rank_lists")
     more = ("--choice", "worst", "--queries", 2, "--top", 3, "--output", tmp_path / "worst.png")
-    module.main(module.parse(arguments(trained, *more, "TEST.METRIC", "euclidean")))
+    words = arguments(trained, *more, "TEST.METRIC", "euclidean")
+    plot.main(plot.parse(["rank-lists", *words]))
     assert cv2.imread(str(tmp_path / "worst.png")).shape[1] == 6 + 72 + 6 + 6 + 3 * 78 + 6
 
 
 @pytest.mark.parametrize(
     ("name", "option"),
     [
-        ("draw_rank_lists", "--queries"),
-        ("draw_rank_lists", "--top"),
-        ("draw_activation_maps", "--identities"),
-        ("draw_activation_maps", "--cameras"),
-        ("draw_feature_map", "--identities"),
+        ("rank-lists", "--queries"),
+        ("rank-lists", "--top"),
+        ("activation-maps", "--identities"),
+        ("activation-maps", "--cameras"),
+        ("feature-map", "--identities"),
     ],
 )
 @pytest.mark.parametrize("number", ["0", "-1", "two"])
 def test_a_picture_of_nothing_is_refused(name, option, number, trained, capsys):
     with pytest.raises(SystemExit) as end:
-        tool(name).parse(arguments(trained, f"{option}={number}"))
+        plot.parse([name, *arguments(trained, f"{option}={number}")])
     assert end.value.code == 2
     assert f"expected a whole number of at least 1, got '{number}'" in capsys.readouterr().err
 
@@ -86,9 +72,9 @@ def test_activation_of_nan_is_refused(trained, tmp_path):
     checkpoint = torch.load(trained[1], weights_only=True)
     next(iter(checkpoint["model"].values()))[0] = float("nan")
     torch.save(checkpoint, tmp_path / "model.pth")
-    module = tool("draw_activation_maps")
+    words = arguments((trained[0], tmp_path / "model.pth"))
     with pytest.raises(ValueError, match=r"expected finite features, got NaN or infinity; did"):
-        module.main(module.parse(arguments((trained[0], tmp_path / "model.pth"))))
+        plot.main(plot.parse(["activation-maps", *words]))
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -115,8 +101,7 @@ def _loader(cfg):
 
 
 def look(*given):
-    module = tool("draw_distances")
-    return inspection(module.parse(list(map(str, given))))
+    return inspection(plot.parse(["distances", *map(str, given)]))
 
 
 def test_features_are_kept_and_refused_for_another_model(trained, tmp_path, monkeypatch):
@@ -166,6 +151,6 @@ def test_a_recipe_that_wants_pretrained_weights_needs_none(trained):
 def test_a_tool_leaves_fastreid_to_the_package(path):
     """fastreid must not be imported before fastreid_ext, and sorted imports would do just that."""
     # fastreid.config is harmless.
-    first = r"^(?:from|import) (fastreid_ext|fastreid\.(?:data|engine|evaluation|modeling))"
+    first = r"^ *(?:from|import) (fastreid_ext|fastreid\.(?:data|engine|evaluation|modeling))"
     imported = re.findall(first, path.read_text(), re.M)
     assert not imported or imported[0] == "fastreid_ext"

@@ -14,8 +14,10 @@ import fastreid_ext  # noqa: F401, I001  first: it repairs fastreid
 import argparse
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
@@ -27,6 +29,9 @@ from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.loaders import PersonLoader
 from fastreid_ext.evaluation.features import extract_features
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tools
+from command import add_pairs, parse_command
 
 
 def rate(run: Callable[[], object], images: int) -> float:
@@ -88,8 +93,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config-file", required=True)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4], help="to compare")
     parser.add_argument("--batches", type=int, default=20, help="measured at most")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
-    return parser.parse_args()
+    add_pairs(parser)
+    return parse_command(parser)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import fastreid_ext  # noqa: F401, I001  first: it repairs fastreid
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from fastreid.utils.events import EventStorage
 
 from fastreid_ext.config import load_config
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tools
+from command import add_pairs, parse_command
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yml"
 
@@ -91,8 +95,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=40, help="measured pairs of steps")
     parser.add_argument("--warmup", type=int, default=3, help="pairs before that")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs")
-    return parser.parse_args()
+    add_pairs(parser)
+    return parse_command(parser)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def read_answers(output: Path, name: str) -> Answers:
     path = answers_file(output, name)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no captions of {name} at {path}; make them with tools/caption_persons.py"
+            f"no captions of {name} at {path}; make them with tools/generate_persons.py caption"
         )
     answers = from_json(Answers, path.read_text(encoding="utf-8"), str(path))
     return dataclasses.replace(answers, answers=tuple(map(tuple, answers.answers)))
@@ -118,8 +118,8 @@ def read_captions(output: Path) -> dict[str, CaptionRow]:
     path = captions_file(output)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no captions at {path}; make them with tools/caption_persons.py, or write a line "
-            '{"name": ..., "caption": ...} for each identity'
+            f"no captions at {path}; make them with tools/generate_persons.py caption, or write a "
+            'line {"name": ..., "caption": ...} for each identity'
         )
     rows: dict[str, CaptionRow] = {}
     places: dict[str, int] = {}

@@ -111,7 +111,7 @@ def _expect_scores(row: Row, models: Sequence[str]) -> None:
             raise ValueError(
                 f"{row.where}: expected the score {missing[0]} for filter {model} of "
                 f"GENERATION.FILTER.USE, got {sorted(row.image.scores)}; run "
-                "tools/filter_persons.py without --decide-only, with the model of "
+                "tools/generate_persons.py filter without --decide-only, with the model of "
                 f"GENERATION.FILTER.{model.upper()}"
             )
 

@@ -161,7 +161,7 @@ def read_identities(path: str | Path) -> list[Identity]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"no identities at {path}; write them with tools/list_identities.py"
+            f"no identities at {path}; write them with tools/generate_persons.py list"
         )
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return [_from_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
@@ -252,6 +252,6 @@ def _from_line(line: str, where: str) -> Identity:
     except TypeError as error:
         raise ValueError(
             f"{where}: expected images with path, camera, frame and sequence, got: {error}; write "
-            "the file again with tools/list_identities.py"
+            "the file again with tools/generate_persons.py list"
         ) from error
     return dataclasses.replace(identity, images=images)

@@ -142,8 +142,8 @@ def read_reference_set(folder: Path) -> ReferenceSet:
     """
     if not is_reference_set(folder):
         raise FileNotFoundError(
-            f"no reference set in {folder}; run tools/make_reference_sets.py, or see in failed/"
-            f"{FOLDER} why it could not be drawn"
+            f"no reference set in {folder}; run tools/generate_persons.py reference, or see in "
+            f"failed/{FOLDER} why it could not be generated"
         )
     try:
         latents = load_file(folder / "latents.safetensors")

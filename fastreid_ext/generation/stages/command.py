@@ -1,6 +1,5 @@
-"""What the tools of a job have in common: their options, and the configuration of a process."""
+"""How the commands of a job end, and the configuration of a process."""
 
-import argparse
 import sys
 from collections.abc import Collection, Sequence
 
@@ -15,18 +14,6 @@ FAILED = 3  # exit code of a tool that did its work but for identities that fail
 
 # Stages of a job, in their order.
 STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
-
-
-def stage_parser(description: str) -> argparse.ArgumentParser:
-    """Return the options of a tool that does one stage."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", default="", help="local YAML file")
-    parser.add_argument("--shard", default="", help="INDEX/COUNT: this process's part; default all")
-    parser.add_argument("--retry", choices=["failed"], help="try again what failed before")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change")
-    return parser
 
 
 def end(said: str, failed: Collection[str]) -> None:

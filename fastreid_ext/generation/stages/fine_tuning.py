@@ -38,7 +38,8 @@ def tune_persons_of_job(
         if name in clusters and not is_reference_set(layout.reference_set(clusters[name])):
             raise FileNotFoundError(
                 f"{name} has no reference set in {layout.reference_set(clusters[name])}; run "
-                "tools/make_reference_sets.py first, or set GENERATION.REFERENCE_SET.IMAGES 0"
+                "tools/generate_persons.py reference first, or set "
+                "GENERATION.REFERENCE_SET.IMAGES 0"
             )
     is_full = cfg.GENERATION.FINE_TUNING.METHOD == "full"
     return run_stage(

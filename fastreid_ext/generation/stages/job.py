@@ -243,7 +243,7 @@ def _wait_for_persons(cfg: CfgNode, worker: Worker, people: Sequence[Identity]) 
     if missing and worker.shard.count == 1:  # nobody else will draw them
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} identities are not drawn, e.g. {missing[0]}; do the "
-            "stage persons first, or filter those there are with tools/filter_persons.py"
+            "stage persons first, or filter those there are with tools/generate_persons.py filter"
         )
     wait_for(names, is_settled, stage=PERSONS, worker=worker)
 

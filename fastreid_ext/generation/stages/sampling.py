@@ -53,7 +53,7 @@ def expect_reference_sets_wanted(cfg: CfgNode) -> None:
     if not cfg.GENERATION.REFERENCE_SET.IMAGES:
         raise ValueError(
             "GENERATION.REFERENCE_SET.IMAGES is 0: this job has no reference sets; raise it, or "
-            "go on with tools/fine_tune_persons.py"
+            "go on with tools/generate_persons.py fine-tune"
         )
 
 

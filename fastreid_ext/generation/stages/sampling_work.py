@@ -63,7 +63,7 @@ def with_weights_of_folder(base: StableDiffusion, folder: Path) -> StableDiffusi
     if not (folder / UNET).is_dir():
         raise FileNotFoundError(
             f"expected weights of the whole U-Net in {folder / UNET}, got none; make them with "
-            "tools/fine_tune_persons.py, or keep them with FINE_TUNING.KEEP_FULL_WEIGHTS"
+            "tools/generate_persons.py fine-tune, or keep them with FINE_TUNING.KEEP_FULL_WEIGHTS"
         )
     kinds = {UNET: UNet2DConditionModel, TEXT_ENCODER: CLIPTextModel}
     parts = {

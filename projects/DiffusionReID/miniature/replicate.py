@@ -1,4 +1,4 @@
-"""Replicate Diffusion-ReID in miniature: is a backbone better for having seen drawn persons?
+r"""Replicate Diffusion-ReID in miniature: is a backbone better for having seen drawn persons?
 
     python -m projects.DiffusionReID.miniature.train_base --data datasets/miniature \
         --output logs/miniature/diffusion/base
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid_ext.command_line import short_errors, split_pairs
+from fastreid_ext.command_line import short_errors
 from fastreid_ext.deploy.filter_models import filter_models
 from fastreid_ext.engine.results import commit, versions
 from projects.DiffusionReID.miniature.captioned_persons import DOMAINS
@@ -26,6 +26,7 @@ from projects.DiffusionReID.miniature.pretraining_runs import PretrainingRuns, S
 from projects.DiffusionReID.miniature.variant_plot import draw_variants
 from projects.DiffusionReID.miniature.variant_table import Measured, VariantTable, write_variants
 from projects.DiffusionReID.miniature.variants import REFERENCE, VARIANTS, Variant
+from tools.command import add_pairs, parse_command
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "miniature" / "diffusion"
 PERSONS, SHARE = "RenderedCampus", "few_shot_30"
@@ -114,11 +115,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--drawings-of", type=int, help="train every seed on this one's drawings (its own)"
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, at the end")
-    options, pairs = split_pairs(arguments)
-    args = parser.parse_args(options)
-    args.opts += pairs
-    return args
+    add_pairs(parser)
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -137,37 +137,37 @@ def test_captions_are_cut_to_fit_and_empty_and_foreign_ones_are_said(
     assert "are of no identity of this job, e.g. B_0001" in caplog.text
 
 
-def run(tool, settings, monkeypatch, capsys):
+def run(command, settings, monkeypatch, capsys):
     words = [str(part) for pair in settings.items() for part in pair]
-    monkeypatch.setattr(sys, "argv", [tool, *words])
-    runpy.run_path(str(TOOLS / tool), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", ["generate_persons.py", command, *words])
+    runpy.run_path(str(TOOLS / "generate_persons.py"), run_name="__main__")
     return capsys.readouterr().out
 
 
 def test_tools_list_and_caption_resume_and_keep_corrections(
     settings, tmp_path, monkeypatch, capsys
 ):
-    out = run("list_identities.py", settings, monkeypatch, capsys)
+    out = run("list", settings, monkeypatch, capsys)
     assert out.startswith("3 identities with 9 reference images; 0 left out, 0 images unusable: ")
-    out = run("caption_persons.py", settings, monkeypatch, capsys)
+    out = run("caption", settings, monkeypatch, capsys)
     assert out.startswith("3 identities captioned, 0 were, 0 failed; 3 captions (0 corrected")
     path = captions_file(tmp_path / "out")
     others = path.read_text().splitlines()[1:]
     path.write_text("\n".join([*others, '{"name": "PersonFolder_0001", "caption": "red coat"}']))
     corrected = path.read_bytes()
-    out = run("caption_persons.py", settings, monkeypatch, capsys)
+    out = run("caption", settings, monkeypatch, capsys)
     assert out.startswith("0 identities captioned, 3 were, 0 failed; 3 captions (1 corrected")
     assert path.read_bytes() == corrected
     # The job has begun: its list is shown, whatever the rules are now.
     settings["GENERATION.IDENTITIES.MIN_IMAGES"] = 4
-    out = run("list_identities.py", settings, monkeypatch, capsys)
+    out = run("list", settings, monkeypatch, capsys)
     assert out.startswith("3 identities with 9 reference images")
 
 
 def test_tool_says_when_nobody_can_be_used(settings, tmp_path, monkeypatch, capsys):
     settings["GENERATION.IDENTITIES.MIN_IMAGES"] = 4
     with pytest.raises(SystemExit) as stopped:
-        run("list_identities.py", settings, monkeypatch, capsys)
+        run("list", settings, monkeypatch, capsys)
     assert stopped.value.code == 1
     shown = capsys.readouterr()
     assert "error: none of 3 identities can be used, most often: 3 usable images" in shown.err

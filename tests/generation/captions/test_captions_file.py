@@ -41,7 +41,7 @@ def test_answers_round_trip(tmp_path):
 
 
 def test_missing_and_damaged_answers_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no captions of A_0001 at .*caption_persons"):
+    with pytest.raises(FileNotFoundError, match=r"no captions of A_0001 at .*persons.py caption"):
         read_answers(tmp_path, "A_0001")
     write_answers(tmp_path, answers_of("A_0001"))
     path = answers_file(tmp_path, "A_0001")
@@ -113,7 +113,7 @@ def test_another_encoding_than_utf_8_is_said(tmp_path):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no captions at .*caption_persons\.py, or write"):
+    with pytest.raises(FileNotFoundError, match=r"no captions at .*persons\.py caption, or write"):
         read_captions(tmp_path)
 
 

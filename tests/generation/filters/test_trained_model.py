@@ -89,8 +89,9 @@ def test_planted_images_and_a_trained_model(planted):
 
 def filtered(planted, use):
     """Run the tool as a user does; returns (kind, status) -> images."""
-    command = ["tools/filter_persons.py", "MODEL.DEVICE", "cpu", "DATASETS.ROOT", planted]
-    command += ["DATASETS.NAMES", "('RenderedCampus',)", "OUTPUT_DIR", planted / "job"]
+    command = ["tools/generate_persons.py", "filter", "MODEL.DEVICE", "cpu"]
+    command += ["DATASETS.ROOT", planted, "DATASETS.NAMES", "('RenderedCampus',)"]
+    command += ["OUTPUT_DIR", planted / "job"]
     for name in ("REID", "CCTF"):
         command += [f"GENERATION.FILTER.{name}.CONFIG_FILE", planted / "run/config.yaml"]
         command += [f"GENERATION.FILTER.{name}.WEIGHTS", planted / "run/model_final.pth"]

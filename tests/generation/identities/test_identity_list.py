@@ -139,7 +139,7 @@ def test_files_round_trip_and_damage_is_named_by_line(cfg, tmp_path):
     path.write_text(json.dumps(broken))
     with pytest.raises(ValueError, match=r"identities.jsonl:1: expected images with path, camera"):
         read_identities(path)
-    with pytest.raises(FileNotFoundError, match=r"no identities at .*tools/list_identities.py"):
+    with pytest.raises(FileNotFoundError, match=r"no identities at .*generate_persons\.py list"):
         read_identities(tmp_path / "none.jsonl")
 
 

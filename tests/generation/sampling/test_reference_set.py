@@ -120,7 +120,7 @@ def test_fails_with_the_reason_if_nothing_can_be_drawn(tiny_pipeline_folder, tmp
 
 
 def test_says_that_there_is_none(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no reference set in .*make_reference_sets.py"):
+    with pytest.raises(FileNotFoundError, match=r"no reference set in .*persons.py reference"):
         read_reference_set(tmp_path)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from fastreid_ext.config import load_config
 from fastreid_ext.generation.stages import command
-from fastreid_ext.generation.stages.command import job_config, stage_parser
+from fastreid_ext.generation.stages.command import job_config
 
 PAIRS = ["MODEL.WEIGHTS", "gone.pth", "SEED", "3"]
 
@@ -47,8 +47,3 @@ def test_no_weights_and_no_gpu_are_looked_for():
     assert (cfg.MODEL.WEIGHTS, cfg.MODEL.BACKBONE.PRETRAIN) == ("", False)
     assert (cfg.MODEL.DEVICE, cfg.SEED) == ("cpu", 3)
     assert cfg.is_frozen()
-
-
-def test_options_of_a_stage():
-    args = stage_parser("Stage").parse_args(["--shard", "1/2", "--retry", "failed", "SEED", "3"])
-    assert (args.shard, args.retry, args.opts) == ("1/2", "failed", ["SEED", "3"])

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from fastreid_ext.generation.stages.command import STAGES
+
 TOOL = Path(__file__).parents[3] / "tools" / "generate_persons.py"
+CONFIG = str(TOOL.parents[1] / "configs" / "miniature" / "diffusion" / "generate.yml")
 
 
 @pytest.fixture(scope="module")
@@ -20,21 +23,27 @@ def tool():
 
 def test_commands_and_pairs_are_told_apart(tool):
     parse = tool["parse"]
-    args = parse(["--config-file", "a.yml", "SEED", "3", "OUTPUT_DIR", "b"])
+    args = parse(["--config-file", CONFIG, "SEED", "3", "OUTPUT_DIR", "b"])
     assert (args.command, args.opts) == ("run", ["SEED", "3", "OUTPUT_DIR", "b"])
-    args = parse(["preview", "--config-file", "a.yml", "--identities", "3", "DATASETS.ROOT", "b"])
+    args = parse(["preview", "--config-file", CONFIG, "--identities", "3", "DATASETS.ROOT", "b"])
     assert (args.command, args.identities, args.opts) == ("preview", 3, ["DATASETS.ROOT", "b"])
-    args = parse(["plan", "--config-file", "a.yml", "--gpus", "8", "SEED", "3"])
+    args = parse(["plan", "--config-file", CONFIG, "--gpus", "8", "SEED", "3"])
     assert (args.command, args.identities, args.gpus, args.speed) == ("plan", 751, 8, 60.0)
-    args = parse(["--config-file", "a.yml", "--stages", "captions", "GENERATION.DTYPE", "float32"])
+    args = parse(["--config-file", CONFIG, "--stages", "captions", "GENERATION.DTYPE", "float32"])
     assert (args.stages, args.opts) == (["captions"], ["GENERATION.DTYPE", "float32"])
+    args = parse(["sample", "--persons", "A_1,B_2", "--shard", "1/2", "--retry", "failed"])
+    assert (args.persons, args.shard, args.retry) == (["A_1", "B_2"], "1/2", "failed")
+
+
+def test_stages_are_those_of_the_job(tool):
+    assert tool["STAGES"] == STAGES
 
 
 def test_an_unknown_command_is_refused(tool, capsys):
     with pytest.raises(SystemExit):
-        tool["parse"](["verfy", "--config-file", "a.yml"])
-    assert "expected a command of run, verify, stats, preview, card, plan, got 'verfy'" in (
-        capsys.readouterr().err
+        tool["parse"](["verfy", "--config-file", CONFIG])
+    assert (
+        "invalid choice: 'verfy' (choose from 'run', 'list', 'caption'" in capsys.readouterr().err
     )
 
 

@@ -214,7 +214,7 @@ def test_a_missing_adapter_says_what_to_run(cfg, model, tmp_path):
     work = drawing_work(cfg, model, {}, PROMPTS, Layout(tmp_path))
     reasons = work(NAMES)
     assert sorted(reasons) == NAMES
-    assert "make it with tools/fine_tune_persons.py" in reasons[NAMES[0]]
+    assert "make it with tools/generate_persons.py fine-tune" in reasons[NAMES[0]]
 
 
 def test_a_damaged_adapter_leaves_the_others_of_its_group(cfg, model, layout, tmp_path):

@@ -1,4 +1,4 @@
-"""The tools of stages 3 and 5, run in this process, with that of stage 4 between them."""
+"""The commands of stages 3 and 5, run in this process, with that of stage 4 between them."""
 
 import json
 import runpy
@@ -52,13 +52,13 @@ def settings(tmp_path_factory, tiny_pipeline_folder):
 
 @pytest.fixture
 def run(settings, monkeypatch, capsys):
-    def run_tool(tool, *flags, **keys):
+    def run_tool(command, *flags, **keys):
         changed = settings | {f"GENERATION.{key}": value for key, value in keys.items()}
         if not changed["GENERATION.REFERENCE_SET.IMAGES"]:
             changed.pop("GENERATION.REFERENCE_SET.MIN_SIMILARITY")  # not read without them
         words = [str(part) for pair in changed.items() for part in pair]
-        monkeypatch.setattr(sys, "argv", [tool, *flags, *words])
-        runpy.run_path(str(TOOLS / tool), run_name="__main__")
+        monkeypatch.setattr(sys, "argv", ["generate_persons.py", command, *flags, *words])
+        runpy.run_path(str(TOOLS / "generate_persons.py"), run_name="__main__")
         return capsys.readouterr().out
 
     return run_tool
@@ -66,17 +66,17 @@ def run(settings, monkeypatch, capsys):
 
 def test_stage_by_stage(run, settings):
     output = settings["OUTPUT_DIR"]
-    out = run("make_reference_sets.py")
-    assert "2 reference sets drawn, 0 were there, 0 failed, for 3 identities" in out
+    out = run("reference")
+    assert "2 reference sets generated, 0 were there, 0 failed, for 3 identities" in out
     assert len([*output.glob("reference_sets/*/grid.png")]) == 2
-    assert "0 reference sets drawn, 2 were there" in run("make_reference_sets.py")
+    assert "0 reference sets generated, 2 were there" in run("reference")
 
-    assert "0 identities drawn, 0 were, 0 failed, 3 are not learned yet" in run("sample_persons.py")
-    run("fine_tune_persons.py", "--persons", ",".join(NAMES[:2]))
-    out = run("sample_persons.py", "--persons", NAMES[1])
-    assert "1 identities drawn, 0 were, 0 failed, 0 are not learned yet" in out
-    out = run("sample_persons.py")
-    assert "1 identities drawn, 1 were, 0 failed, 1 are not learned yet" in out
+    assert "0 identities generated, 0 were, 0 failed, 3 are not fine-tuned yet" in run("sample")
+    run("fine-tune", "--persons", ",".join(NAMES[:2]))
+    out = run("sample", "--persons", NAMES[1])
+    assert "1 identities generated, 0 were, 0 failed, 0 are not fine-tuned yet" in out
+    out = run("sample")
+    assert "1 identities generated, 1 were, 0 failed, 1 are not fine-tuned yet" in out
     for name in NAMES[:2]:
         rows = read_identity(output / "images" / name)
         assert [row.image.status for row in rows] == ["ok", "ok"]
@@ -84,10 +84,10 @@ def test_stage_by_stage(run, settings):
     assert not (output / "images" / NAMES[2]).exists()
 
 
-@pytest.mark.parametrize("tool", ["fine_tune_persons.py", "sample_persons.py"])
-def test_asks_for_persons_of_the_job(run, capsys, tool):
+@pytest.mark.parametrize("command", ["fine-tune", "sample"])
+def test_asks_for_persons_of_the_job(run, capsys, command):
     with pytest.raises(SystemExit):
-        run(tool, "--persons", "PersonFolder_0009")
+        run(command, "--persons", "PersonFolder_0009")
     said = capsys.readouterr().err
     assert "error: nobody of this job with a caption is called PersonFolder_0009; there is" in said
     assert "Traceback" not in said
@@ -95,5 +95,5 @@ def test_asks_for_persons_of_the_job(run, capsys, tool):
 
 def test_a_job_without_reference_sets_says_so(run, capsys):
     with pytest.raises(SystemExit):
-        run("make_reference_sets.py", **{"REFERENCE_SET.IMAGES": 0})
+        run("reference", **{"REFERENCE_SET.IMAGES": 0})
     assert "error: GENERATION.REFERENCE_SET.IMAGES is 0: this job has no" in capsys.readouterr().err

@@ -1,0 +1,242 @@
+r"""Plot what a model or a run does; every command writes one PNG.
+
+    python tools/plot.py rank-lists --config-file configs/demo.yml \
+        --weights demo/train/model_final.pth
+    python tools/plot.py training logs/smoke/bagtricks
+
+Pictures of a model are <command>_<dataset>.png beside its checkpoint, or --output.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from command import (
+    add_checkpoint_arguments,
+    add_command,
+    add_pairs,
+    count,
+    parse_command,
+    run,
+    tool_parser,
+)
+
+
+def rank_lists(args: argparse.Namespace) -> None:
+    """Queries with their first gallery images: right ones framed green, wrong ones orange."""
+    from fastreid_ext.engine.inspection import inspection
+    from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
+
+    look = inspection(args)
+    test = look.features()
+    metric = look.cfg.TEST.METRIC
+    numbers = test.metrics(metric).percentages()
+    shown = "chosen at random" if args.choice == "random" else f"of {args.choice} average precision"
+    title = (
+        f"{look.dataset}: {test.num_query} queries, {metric} distance, "
+        f"Rank-1 {numbers['Rank-1']:.1f} %, mAP {numbers['mAP']:.1f} % (fastreid's rule)",
+        f"{args.queries} queries {shown}; green: right, orange: wrong",
+    )
+    picture = draw_rank_lists(
+        test,
+        look.output,
+        queries=args.queries,
+        top=args.top,
+        seed=args.seed,
+        choice=args.choice,
+        metric=metric,
+        title=title,
+    )
+    print(f"wrote {picture}")
+
+
+def activation_maps(args: argparse.Namespace) -> None:
+    """Where images of a person resemble a reference image of the same person (Grad-CAM).
+
+    The score that is traced back is the cosine similarity of the two features. With MGN the maps of
+    the three branches are averaged; name other layers with --layer.
+    """
+    from fastreid_ext.data.sources import query_and_gallery
+    from fastreid_ext.engine.inspection import inspection
+    from fastreid_ext.evaluation.pictures.activation_maps import draw_activation_maps
+
+    look = inspection(args)
+    items, _ = query_and_gallery(look.cfg, look.dataset)
+    picture = draw_activation_maps(
+        look.model(),
+        items,
+        look.transform(),
+        look.output,
+        name=look.dataset,
+        identities=args.identities,
+        cameras=args.cameras,
+        seed=args.seed,
+        layers=args.layer,
+    )
+    print(f"wrote {picture}")
+
+
+def feature_map(args: argparse.Namespace) -> None:
+    """Features of some identities of a test set on a plane (t-SNE)."""
+    from fastreid_ext.engine.inspection import inspection
+    from fastreid_ext.evaluation.pictures.feature_map import draw_feature_map
+
+    look = inspection(args)
+    picture = draw_feature_map(
+        look.features(),
+        look.output,
+        name=look.dataset,
+        identities=args.identities,
+        seed=args.seed,
+        thumbnails=args.thumbnails,
+    )
+    print(f"wrote {picture}")
+
+
+def distances(args: argparse.Namespace) -> None:
+    """Histograms of the distances of positive and negative pairs of a test set."""
+    from fastreid_ext.engine.inspection import inspection
+    from fastreid_ext.evaluation.pair_distances import pair_histograms
+    from fastreid_ext.evaluation.pictures.distances import draw_distances
+
+    look = inspection(args)
+    histograms = pair_histograms(look.features(), look.cfg.TEST.METRIC)
+    picture = draw_distances(histograms, look.output, name=look.dataset)
+    rate, threshold = histograms.equal_error_rate()
+    print(f"wrote {picture}; equal error rate {100 * rate:.2f} % at {threshold:.3f}")
+
+
+def camera_bias(args: argparse.Namespace) -> None:
+    """How similarity and Rank-1 depend on the pair of cameras."""
+    from fastreid_ext.engine.inspection import inspection
+    from fastreid_ext.evaluation.camera_bias import camera_bias as bias_of
+    from fastreid_ext.evaluation.camera_pairs import camera_pair_metrics
+    from fastreid_ext.evaluation.pictures.camera_bias import draw_camera_bias
+
+    look = inspection(args)
+    test = look.features()
+    bias = bias_of(test)
+    metric = look.cfg.TEST.METRIC
+    pairs = camera_pair_metrics(*test.split(test.features), *test.labels(), metric=metric)
+    picture = draw_camera_bias(bias, pairs.rank1, look.output, name=look.dataset, metric=metric)
+    print(
+        f"wrote {picture}; most similar stranger of the query's own camera: "
+        f"{100 * bias.nearest_same:.1f} % of the queries, by chance "
+        f"{100 * bias.nearest_chance:.1f}; strangers are more similar by {bias.gap:.3f} at one "
+        "camera than at two"
+    )
+
+
+def corruptions(args: argparse.Namespace) -> None:
+    """One image under all corruptions at severities 1 to 5."""
+    import numpy as np
+
+    from fastreid_ext.config import load_config
+    from fastreid_ext.data.dataset import read_rgb
+    from fastreid_ext.engine.inspection import expect_data_set
+    from fastreid_ext.evaluation.corruption.corrupted_images import test_images
+    from fastreid_ext.evaluation.pictures.corruption_sheet import draw_corruption_sheet
+    from fastreid_ext.pictures.png import expect_png
+
+    expect_png(args.output)
+    path = args.image
+    if path is None:
+        cfg = load_config("", ["MODEL.DEVICE", "cpu", *args.opts])
+        queries = test_images(cfg, expect_data_set(args.dataset)).files("query")
+        name = np.random.default_rng(args.seed).choice(sorted(queries))
+        path = queries[name]
+    image = np.asarray(read_rgb(path))
+    height, width = image.shape[:2]
+    title = [f"{Path(path).name}, {width} x {height} pixels, seed {args.seed}"]
+    picture = draw_corruption_sheet(image, args.output, seed=args.seed, title=title)
+    print(f"wrote {picture}")
+
+
+def training(args: argparse.Namespace) -> None:
+    """Curves of a run: losses and test metrics over iterations."""
+    from fastreid_ext.evaluation.pictures.training import plot_training
+
+    output = args.output or args.run / "curves.png"
+    print(f"wrote {plot_training(args.run / 'metrics.json', output)}")
+
+
+OF_FEATURES = {
+    "rank-lists": rank_lists,
+    "feature-map": feature_map,
+    "distances": distances,
+    "camera-bias": camera_bias,
+}
+OF_MODEL = OF_FEATURES | {"activation-maps": activation_maps}
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    of_model = {name: add_command(commands, name, plot) for name, plot in OF_MODEL.items()}
+    for name, command in of_model.items():
+        _add_model_options(name, command)
+    _add_own_options(of_model)
+    _add_corruptions(add_command(commands, "corruptions", corruptions))
+    run_curves = add_command(commands, "training", training)
+    run_curves.add_argument("run", type=Path, help="OUTPUT_DIR of a run")
+    run_curves.add_argument("--output", type=Path, help="PNG; default: curves.png in the run")
+    return parse_command(parser, arguments)
+
+
+def _add_model_options(name: str, parser: argparse.ArgumentParser) -> None:
+    """Add the options of a picture of a model and a test set."""
+    picture = name.replace("-", "_")
+    parser.set_defaults(picture=picture, features=None)
+    add_checkpoint_arguments(parser)
+    parser.add_argument(
+        "--output", type=Path, help=f"PNG; default: {picture}_<dataset>.png beside the checkpoint"
+    )
+    if name in OF_FEATURES:
+        parser.add_argument(
+            "--features",
+            type=Path,
+            metavar="NPZ",
+            help="keep the features of the test set in this file, and plot from it the next time",
+        )
+
+
+def _add_own_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """Add the options that one picture has alone."""
+    for name in ("rank-lists", "activation-maps", "feature-map"):
+        parsers[name].add_argument("--seed", type=int, default=0, help="of the random choice (0)")
+    lists = parsers["rank-lists"]
+    lists.add_argument("--queries", type=count, default=8, help="rows (8)")
+    lists.add_argument("--top", type=count, default=10, help="gallery images per row (10)")
+    lists.add_argument("--choice", choices=("random", "worst", "best"), default="random")
+    maps = parsers["activation-maps"]
+    maps.add_argument("--identities", type=count, default=6, help="rows (6)")
+    maps.add_argument("--cameras", type=count, default=5, help="images per row (5)")
+    maps.add_argument(
+        "--layer",
+        action="append",
+        default=[],
+        help="module whose output map is looked at, e.g. backbone.layer3; may be given repeatedly",
+    )
+    plane = parsers["feature-map"]
+    plane.add_argument("--identities", type=count, default=14, help="identities (14)")
+    plane.add_argument("--thumbnails", action="store_true", help="images instead of markers")
+
+
+def _add_corruptions(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image", help="image file")
+    source.add_argument("--dataset", help="registered set; one of its queries")
+    parser.add_argument("--output", type=Path, required=True, help="PNG to write")
+    parser.add_argument("--seed", type=int, default=0, help="of corruptions and choice (0)")
+    add_pairs(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    from fastreid_ext.command_line import show_loading
+
+    show_loading()
+    args.function(args)
+
+
+if __name__ == "__main__":
+    run(main, parse())
