@@ -20,6 +20,8 @@ from fastreid_ext.identity_numbers import UNKNOWN, number_problem
 # (image path, pid, camid). Training: strings "<data set>_<id>". Test: ints.
 AnyItem = tuple[str, str, str] | tuple[str, int, int]
 
+_CHUNK = 4096  # strings that are handled together
+
 
 class TextArray(Sequence[str]):
     """Read-only strings in one UTF-8 buffer; file names that are not UTF-8 keep their bytes.
@@ -70,13 +72,21 @@ class TextArray(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         """Yield the strings in their order."""
-        data = memoryview(self.data)
-        for begin, end in pairwise(self._plain_bounds()):
-            yield str(data[begin:end], "utf-8", "surrogateescape")
+        return self.tails(0)
 
-    def _plain_bounds(self) -> Iterator[int]:
-        for first in range(0, len(self.bounds), 4096):
-            yield from self.bounds[first : first + 4096].tolist()
+    def tails(self, skip: int) -> Iterator[str]:
+        """Yield the strings in their order without their first ``skip`` characters."""
+        data = memoryview(self.data)
+        for first in range(0, len(self), _CHUNK):
+            bounds = self.bounds[first : first + _CHUNK + 1].tolist()
+            start = bounds[0]
+            text = str(data[start : bounds[-1]], "utf-8", "surrogateescape")
+            if text.isascii():  # decoded together: a third of the time of one by one
+                for begin, end in pairwise(bounds):
+                    yield text[begin - start + skip : end - start]
+            else:
+                for begin, end in pairwise(bounds):
+                    yield str(data[begin:end], "utf-8", "surrogateescape")[skip:]
 
     def __eq__(self, other: object) -> bool:
         """Compare with any sequence of strings."""
@@ -84,9 +94,20 @@ class TextArray(Sequence[str]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def take(self, places: Iterable[int]) -> "TextArray":
+    def take(self, places: Sequence[int] | NDArray[np.integer]) -> "TextArray":
         """Return the strings at some places, copied."""
-        return TextArray.of(self[place] for place in places)
+        places = np.asarray(places, np.int64)
+        bounds = np.zeros(len(places) + 1, np.int64)
+        np.cumsum(self.bounds[places + 1] - self.bounds[places], out=bounds[1:])
+        data = np.empty(bounds[-1], np.uint8)
+        for first in range(0, len(places), _CHUNK):
+            own = bounds[first : first + _CHUNK + 1]
+            shifts = self.bounds[places[first : first + _CHUNK]] - own[:-1]
+            data[own[0] : own[-1]] = self.data[
+                np.repeat(shifts, np.diff(own)) + np.arange(own[0], own[-1])
+            ]
+        data.flags.writeable = False
+        return TextArray(data, bounds)
 
 
 class NumberedNames(Sequence[str]):
@@ -244,9 +265,10 @@ class ItemArrays(Sequence[AnyItem]):
         places = np.asarray(places, np.int64)
         first = int(places[0]) if len(places) else 0
         is_run = bool((np.diff(places) == 1).all())
-        paths = self.paths[first : first + len(places)] if is_run else self.paths.take(places)
+        # The paths last: they are most of the memory.
         pids, pid_names = _compact(self.pids[places], self.pid_names)
         camids, cam_names = _compact(self.camids[places], self.cam_names)
+        paths = self.paths[first : first + len(places)] if is_run else self.paths.take(places)
         return ItemArrays(paths, pids, camids, pid_names, cam_names)
 
     def sorted(self) -> "ItemArrays":
@@ -302,10 +324,12 @@ def _compact(
 ) -> tuple[NDArray[np.integer], TextArray | NumberedNames | None]:
     if names is None:
         return codes, None
-    used, places = np.unique(codes, return_inverse=True)
-    if len(used) == len(names):
+    is_used = np.zeros(len(names), bool)
+    is_used[codes] = True
+    if is_used.all():
         return codes, names
-    return places.astype(np.int32), names.take(used)
+    places = np.cumsum(is_used, dtype=np.int32) - np.int32(1)
+    return places[codes], names.take(np.flatnonzero(is_used))
 
 
 def _dense(

@@ -24,7 +24,8 @@ from fastreid_ext.config.data_settings import (
     register_own_sets,
 )
 from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
-from fastreid_ext.data.subsets import named_items, read_subset, subset_items, write_subset
+from fastreid_ext.data.named_items import named_items
+from fastreid_ext.data.subsets import read_subset, subset_items, write_subset
 
 # What fastreid's classes look for below DATASETS.ROOT, for the error when it is missing.
 EXPECTED_FOLDERS = {
@@ -164,7 +165,7 @@ def training_split(cfg: CfgNode, name: str) -> tuple[ItemArrays, Path, str]:
     if name == GENERATED:
         return items, base, ""
     kept, said = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
-    return ItemArrays.of(kept), base, said
+    return kept, base, said
 
 
 def write_subset_lists(
@@ -235,6 +236,10 @@ def _with_one_name_per_camera(items: ItemArrays, dataset_name: str) -> ItemArray
     )
 
 
+def _sorted(items: Sequence[tuple[Any, Any, Any]]) -> Sequence[tuple[Any, Any, Any]]:
+    return items.sorted() if isinstance(items, ItemArrays) else sorted(items)
+
+
 def query_and_gallery(cfg: CfgNode, name: str) -> tuple[ItemArrays, int]:
     """Return the images of a test set, queries first, and the number of queries.
 
@@ -244,17 +249,20 @@ def query_and_gallery(cfg: CfgNode, name: str) -> tuple[ItemArrays, int]:
     """
     dataset = open_dataset(cfg, name)
     with _explained(name, cfg):
-        query, gallery = (
-            [(str(path), int(pid), int(camid)) for path, pid, camid in sorted(split)]
-            for split in (dataset.query, dataset.gallery)
+        splits = (dataset.query, dataset.gallery)
+        counts = [len(split) for split in splits]
+        items = ItemArrays.of(
+            (str(path), int(pid), int(camid))
+            for split in splits
+            for path, pid, camid in _sorted(split)
         )
-    if not query or not gallery:
+    if not all(counts):
         raise ValueError(
-            f"expected queries and a gallery in data set {name}, got {len(query)} and "
-            f"{len(gallery)} images; expected {expected_folder(name, cfg)}, or take the set out "
+            f"expected queries and a gallery in data set {name}, got {counts[0]} and "
+            f"{counts[1]} images; expected {expected_folder(name, cfg)}, or take the set out "
             "of DATASETS.TESTS"
         )
-    return ItemArrays.of(query + gallery), len(query)
+    return items, counts[0]
 
 
 def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:

@@ -25,20 +25,23 @@ refused; pixels are not looked at.
 import codecs
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
-import os
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from fastreid_ext.atomic import atomic_write_text
+import numpy as np
+from numpy.typing import NDArray
+
+from fastreid_ext.atomic import atomic_write
 from fastreid_ext.config.data_settings import SubsetSetting, parse_subset
-from fastreid_ext.data.hash_shuffle import hash_shuffle
+from fastreid_ext.data.hash_shuffle import hash_shuffled_places
+from fastreid_ext.data.item_arrays import ItemArrays
+from fastreid_ext.data.named_items import NamedItems, named_items
 from fastreid_ext.data.published_splits import foreign_choice
-from fastreid_ext.data.samplers import Item
-from fastreid_ext.data.text_lines import read_text
+from fastreid_ext.data.text_lines import text_rows
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +55,8 @@ HEADER_KEYS = (
 
 
 def subset_items(
-    text: str, data_set: str, items: list[Item], base: Path, lists: Path
-) -> tuple[list[Item], str]:
+    text: str, data_set: str, items: ItemArrays, base: Path, lists: Path
+) -> tuple[ItemArrays, str]:
     """Return what ``DATASETS.SUBSET`` keeps, and that in words; the first use writes the list.
 
     Args:
@@ -78,45 +81,53 @@ def subset_items(
                 write_subset(file, chosen, data_set, named)
         kept = read_subset(file, data_set, named, chosen)
     elif is_subset_file(chosen):
-        file, kept = chosen, read_subset(chosen, data_set, named, None)
+        file = chosen
+        kept = read_subset(file, data_set, named, None)
     else:
-        file, kept = chosen, foreign_choice(chosen, data_set, named)
-    subset = [item for name, item in named.items() if name in kept]
-    persons = [len({pid for _, pid, _ in part}) for part in (subset, items)]
+        file = chosen
+        kept = foreign_choice(file, data_set, named)
+    subset = named.arrays.take(kept)
+    persons = [len(np.unique(part.pids)) for part in (subset, items)]
     return subset, (
         f"DATASETS.SUBSET {text}: {len(subset)} of {len(items)} images and {persons[0]} of "
         f"{persons[1]} persons of {data_set}, as {file} lists them"
     )
 
 
-def named_items(items: Iterable[Item], base: Path) -> dict[str, Item]:
-    """Return the items under their paths relative to ``base`` (absolute if outside), sorted."""
-    start = os.path.abspath(base) + os.sep
-    named = {os.path.abspath(item[0]).removeprefix(start): item for item in items}
-    return dict(sorted(named.items()))
-
-
-def draw_subset(setting: SubsetSetting, data_set: str, named: dict[str, Item]) -> list[str]:
-    """Return the names of the items that a setting keeps, sorted."""
-    persons: dict[str, list[str]] = defaultdict(list)
-    for name, (_, pid, _) in named.items():
-        persons[pid].append(name)
+def draw_subset(setting: SubsetSetting, data_set: str, named: NamedItems) -> NDArray[np.int64]:
+    """Sample which items a setting keeps; return their places among the sorted names, ascending."""
+    pids = named.arrays.pids
     key = (setting.seed, setting.kind, data_set)
     if setting.kind == "few_shot":
-        shares = (
-            hash_shuffle(own, *key)[: max(1, round(Fraction(len(own) * setting.percent, 100)))]
-            for own in persons.values()
-        )
-        return sorted(name for share in shares for name in share)
+        order = hash_shuffled_places(named.names, *key)
+        return np.sort(_first_of_each(pids, order, setting.percent))
     # Ranked by its first image: fastreid renumbers the persons of some sets.
-    first_images = {min(own): own for own in persons.values()}
+    persons, firsts = np.unique(pids, return_index=True)
+    order = hash_shuffled_places((named.names[place] for place in firsts), *key)
     count = max(1, len(persons) * setting.percent // 100)
-    return sorted(
-        n for first in hash_shuffle(first_images, *key)[:count] for n in first_images[first]
-    )
+    return np.flatnonzero(np.isin(pids, persons[order[:count]]))
 
 
-def write_subset(file: Path, setting: SubsetSetting, data_set: str, named: dict[str, Item]) -> None:
+def _first_of_each(
+    pids: NDArray[np.integer], order: NDArray[np.int64], percent: int
+) -> NDArray[np.int64]:
+    """Return a share of each identity's images, those that come first in an order.
+
+    Args:
+        pids: (N,) int, identity of each image.
+        order: (N,) places of all images.
+        percent: share of an identity's images in percent; at least one image is kept.
+    """
+    order = order[np.argsort(pids[order], kind="stable")]  # the identities one after the other
+    _, counts = np.unique(pids, return_counts=True)
+    sizes = np.unique(counts)
+    shares = [max(1, round(Fraction(size * percent, 100))) for size in sizes.tolist()]
+    kept = np.array(shares)[np.searchsorted(sizes, counts)]
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[ranks < np.repeat(kept, counts)]
+
+
+def write_subset(file: Path, setting: SubsetSetting, data_set: str, named: NamedItems) -> None:
     """Draw a subset and write its list.
 
     Raises:
@@ -136,14 +147,17 @@ def write_subset(file: Path, setting: SubsetSetting, data_set: str, named: dict[
         "seed": setting.seed,
         "images": len(kept),
         "images_of": len(named),
-        "persons": len({named[name][1] for name in kept}),
-        "persons_of": len({pid for _, pid, _ in named.values()}),
-        "full_sha256": _hash(f"{name}\t{pid}" for name, (_, pid, _) in named.items()),
-        "list_sha256": _hash(kept),
+        "persons": len(np.unique(named.arrays.pids[kept])),
+        "persons_of": len(np.unique(named.arrays.pids)),
+        "full_sha256": _hash_of_all(named),
+        "list_sha256": _hash(named.names_at(kept)),
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(file, "\n".join([json.dumps(header), *kept]) + "\n")
+        with atomic_write(file) as opened:
+            opened.write(f"{json.dumps(header)}\n".encode())
+            for name in named.names_at(kept):
+                opened.write(f"{name}\n".encode())
     except OSError as error:
         raise OSError(
             f"cannot write the list {file} ({error}); write it elsewhere with "
@@ -159,14 +173,17 @@ def is_subset_file(file: Path) -> bool:
 
 
 def read_subset(
-    file: Path, data_set: str, named: dict[str, Item], setting: SubsetSetting | None
-) -> set[str]:
-    """Return the names in one of our lists after checking all that its header says.
+    file: Path, data_set: str, named: NamedItems, setting: SubsetSetting | None
+) -> NDArray[np.int64]:
+    """Read one of our lists and check all that its header says.
+
+    Returns:
+        Places of the listed images among the sorted names, ascending.
 
     Raises:
         ValueError: it is damaged, of another data set or setting, or the data set has changed.
     """
-    header, kept = _parse(file)
+    header = _header(file)
     expected = {"format": FORMAT, "data_set": data_set}
     if setting:
         expected |= {"kind": setting.kind, "percent": setting.percent, "seed": setting.seed}
@@ -176,27 +193,39 @@ def read_subset(
                 f"{file}:1: expected a list with {key} {value!r}, got {header[key]!r}; was the "
                 "file renamed? Move it away and it is drawn anew"
             )
-    if header["images"] != len(kept) or header["list_sha256"] != _hash(kept):
+    count = sum(1 for _ in _listed(file))
+    if header["images"] != count or header["list_sha256"] != _hash(_listed(file)):
         raise ValueError(
-            f"{file}: expected the {header['images']} lines that were written, got {len(kept)} or "
+            f"{file}: expected the {header['images']} lines that were written, got {count} or "
             "changed ones; restore the file, or move it away and it is drawn anew"
         )
-    if header["full_sha256"] != _hash(f"{name}\t{pid}" for name, (_, pid, _) in named.items()):
-        gone = [name for name in kept if name not in named]
+    if header["full_sha256"] != _hash_of_all(named):
+        gone = [name for name in _listed(file) if name not in named]
         raise ValueError(
             f"{file}: {data_set} has changed since the list was drawn: {header['images_of']} "
             f"images of {header['persons_of']} persons then, {len(named)} images of "
-            f"{len({pid for _, pid, _ in named.values()})} persons now, {len(gone)} listed images "
+            f"{len(np.unique(named.arrays.pids))} persons now, {len(gone)} listed images "
             f"are gone{f' (e.g. {gone[0]})' if gone else ''}; restore the data set, or move the "
             "list away and a new subset is drawn"
         )
-    return set(kept)
+    return _places_in(file, named)
 
 
-def _parse(file: Path) -> tuple[dict, list[str]]:
+def _places_in(file: Path, named: NamedItems) -> NDArray[np.int64]:
+    places = np.fromiter(named.places(_listed(file)), np.int64)
+    places = places[places >= 0]
+    is_sorted = bool((np.diff(places) > 0).all())
+    return places if is_sorted else np.unique(places)
+
+
+def _listed(file: Path) -> Iterator[str]:
+    """Yield the names below the header of a list."""
+    return itertools.islice(text_rows(file), 1, None)
+
+
+def _header(file: Path) -> dict:
     try:
-        first, *kept = read_text(file).splitlines()
-        header = json.loads(first)
+        header = json.loads(next(text_rows(file), ""))
     except ValueError as error:
         raise ValueError(
             f"{file}:1: expected a line of JSON, got: {error}; move the file away and it is drawn "
@@ -208,11 +237,16 @@ def _parse(file: Path) -> tuple[dict, list[str]]:
             f"{file}:1: expected the keys {', '.join(HEADER_KEYS)}, got a header without "
             f"{', '.join(missing)}; is it a list of tools/make_subset.py?"
         )
-    return header, kept
+    return header
+
+
+def _hash_of_all(named: NamedItems) -> str:
+    return _hash(f"{name}\t{pid}" for name, pid in named.pid_texts())
 
 
 def _hash(lines: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for line in lines:
-        digest.update(f"{line}\n".encode())
+    lines = iter(lines)
+    while own := list(itertools.islice(lines, 1000)):
+        digest.update("".join(f"{line}\n" for line in own).encode())
     return digest.hexdigest()

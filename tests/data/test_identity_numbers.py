@@ -8,6 +8,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 import fastreid_ext  # noqa: F401
 from fastreid_ext.data.item_arrays import ItemArrays
+from fastreid_ext.data.named_items import named_items
 from fastreid_ext.data.published_splits import foreign_choice
 from fastreid_ext.identity_numbers import LARGEST, number_problem
 from fastreid_ext.manifest import GeneratedSet, read_set, write_identity, write_set
@@ -37,7 +38,7 @@ def read_rand_person(folder: Path, number: str) -> list:
 def read_list(folder: Path, number: str) -> list:
     file = folder / "list.txt"
     file.write_text(f"{number}\n")
-    named = {"a.jpg": ("a.jpg", f"set_{number}", "set_0")}
+    named = named_items([("a.jpg", f"set_{number}", "set_0")], Path())
     return [int(number) for _ in foreign_choice(file, "Set", named)]
 
 

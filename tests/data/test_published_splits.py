@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from fastreid_ext.data.named_items import named_items
 from fastreid_ext.data.sources import training_items
 
 from .conftest import write_market, write_split
@@ -82,7 +85,7 @@ def test_persons_that_fastreid_renumbers_cannot_be_listed(tmp_path):
     from fastreid_ext.data.published_splits import foreign_choice
 
     (tmp_path / "ids.txt").write_text("3\n")
-    named = {"cuhk03/a.png": ("/x/cuhk03/a.png", "cuhk03_3", "cuhk03_0")}
+    named = named_items([("/x/cuhk03/a.png", "cuhk03_3", "cuhk03_0")], Path("/x"))
     with pytest.raises(
         ValueError, match=r"fastreid renumbers those of CUHK03Detected; use PersonF"
     ):

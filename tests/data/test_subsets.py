@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from fastreid_ext.config.data_settings import SubsetSetting, parse_subset
 from fastreid_ext.data import subsets
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.hash_shuffle import hash_shuffle
+from fastreid_ext.data.item_arrays import ItemArrays, TextArray
+from fastreid_ext.data.named_items import named_items
 from fastreid_ext.data.preflight import preflight
 from fastreid_ext.data.sources import training_items
-from fastreid_ext.data.subsets import FORMAT, HEADER_KEYS, draw_subset, named_items, write_subset
+from fastreid_ext.data.subsets import FORMAT, HEADER_KEYS, draw_subset, write_subset
 
 from .conftest import write_market, write_split
 from .test_generated_persons import write_generated
@@ -35,8 +38,14 @@ def items_of(counts):
     return [items[i] for i in np.random.default_rng(0).permutation(len(items))]
 
 
+def names_of(setting, name, items, base="/data"):
+    """Names of the items that a setting keeps, sorted."""
+    named = named_items(items, Path(base))
+    return [named.names[place] for place in draw_subset(setting, name, named)]
+
+
 def drawn(text, counts, name="Set"):
-    return draw_subset(parse_subset(text), name, named_items(items_of(counts), Path("/data")))
+    return names_of(parse_subset(text), name, items_of(counts))
 
 
 def per_person(names):
@@ -91,13 +100,70 @@ def test_smaller_subsets_are_part_of_larger_ones(kind):
 )
 def test_choice_depends_on_nothing_but_names(counts, percent, kind, order):
     setting, items = SubsetSetting(kind, percent), items_of(counts)
-    expected = draw_subset(setting, "Set", named_items(items, Path("/data")))
+    expected = names_of(setting, "Set", items)
     order.shuffle(items)
     elsewhere = [(path.replace("/data", "/mnt/x y"), pid, camid) for path, pid, camid in items]
-    assert draw_subset(setting, "Set", named_items(elsewhere, Path("/mnt/x y"))) == expected
+    assert names_of(setting, "Set", elsewhere, "/mnt/x y") == expected
     # fastreid renumbers the persons of CUHK03.
     renumbered = [(path, f"set_{99 - int(pid[4:])}", camid) for path, pid, camid in items]
-    assert draw_subset(setting, "Set", named_items(renumbered, Path("/data"))) == expected
+    assert names_of(setting, "Set", renumbered) == expected
+
+
+def names_by_dicts(setting, name, items):
+    """What a setting keeps, by the rules in words and a Python object for everything."""
+    named = {path.removeprefix("/data/"): (path, pid, camid) for path, pid, camid in items}
+    persons = {}
+    for own in sorted(named):
+        persons.setdefault(named[own][1], []).append(own)
+    key = (setting.seed, setting.kind, name)
+    if setting.kind == "few_shot":
+        return sorted(
+            chosen
+            for own in persons.values()
+            for chosen in hash_shuffle(own, *key)[
+                : max(1, round(Fraction(len(own) * setting.percent, 100)))
+            ]
+        )
+    first_images = {min(own): own for own in persons.values()}
+    count = max(1, len(persons) * setting.percent // 100)
+    order = hash_shuffle(first_images, *key)[:count]
+    return sorted(chosen for first in order for chosen in first_images[first])
+
+
+@pytest.mark.parametrize("kind", ["few_shot", "small_scale"])
+@pytest.mark.parametrize("percent", [1, 10, 33, 50, 99, 100])
+def test_choice_is_the_same_to_the_last_item_as_with_dicts(kind, percent):
+    counts = np.random.default_rng(1).integers(1, 40, 60)
+    items = items_of(counts)
+    items += [("/elsewhere/b.jpg", "set_3", "set_0"), ("/data/set/../a.jpg", "set_4", "set_1")]
+    plain = [(os.path.abspath(path), pid, camid) for path, pid, camid in items]
+    plain.append(plain[7])  # comes twice
+    setting = SubsetSetting(kind, percent, seed=2)
+    assert names_of(setting, "Set", [*items, items[7]]) == names_by_dicts(setting, "Set", plain)
+
+
+def test_named_items_are_a_mapping_that_keeps_the_last_of_equal_paths():
+    items = [("/data/b.jpg", "s_2", "s_0"), ("/else/a.jpg", "s_1", "s_0")]
+    items += [("/data/x/../b.jpg", "s_3", "s_1"), ("/data/a.jpg", "s_1", "s_1")]
+    named = named_items(items, Path("/data"))
+    assert dict(named.items()) == {
+        "/else/a.jpg": items[1], "a.jpg": items[3], "b.jpg": items[2]
+    }  # fmt: skip
+    assert named["b.jpg"] == items[2]
+    assert list(named.values()) == [items[1], items[3], items[2]]
+    assert ("b.jpg" in named, "c.jpg" in named, len(named)) == (True, False, 3)
+    for wanted in (["", "a.jpg", "b.jpg", "zz"], ["zz", "b.jpg", "", "a.jpg", "b.jpg"]):
+        found = [list(named).index(name) if name in named else -1 for name in wanted]
+        assert list(named.places(wanted)) == found
+
+
+def test_names_of_sorted_paths_are_not_copied():
+    items = ItemArrays.of([(f"/data/{n}.jpg", f"s_{n}", "s_0") for n in range(5)])
+    named = named_items(items, Path("/data"))
+    assert named.arrays is items
+    assert list(named.names) == [f"{n}.jpg" for n in range(5)]
+    assert isinstance(named.names[0], str)
+    assert not isinstance(named.names, TextArray)
 
 
 def test_seed_kind_and_set_choose_independently():

@@ -11,8 +11,8 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.config.data_settings import GENERATED
+from fastreid_ext.data.named_items import named_items
 from fastreid_ext.data.sources import dataset_root, open_dataset, training_split
-from fastreid_ext.data.subsets import named_items
 
 logger = logging.getLogger(__name__)
 

@@ -32,7 +32,9 @@ from fastreid_ext.data.packed import (
     reason_to_pack,
 )
 from fastreid_ext.data.samplers import ResumableSampler
+from fastreid_ext.data.subsets import subset_items
 
+CUTS = ("few_shot_10", "few_shot_90", "small_scale_10", "small_scale_90")
 METHODS = ("tuples", "arrays", "arrays, packed")
 _LATE = 100_000_000  # draw at which a stream is entered
 
@@ -157,6 +159,50 @@ def _worker(pipe: Connection, dataset: Any, number: int, workers: int) -> None:
                 dataset.read(path)
     gc.collect()
     pipe.send(private_gigabytes())
+
+
+def measured_cut(text: str, count: int, length: int) -> tuple[float, float, float]:
+    """Measure in a process of its own how a list is cut for the first time and read again.
+
+    Args:
+        text: value of ``DATASETS.SUBSET``.
+        count: number of images, 20 of an identity.
+        length: bytes in a path.
+
+    Returns:
+        Peak of the resident memory with the whole list, in GB, while the subset is sampled and
+        written and while it is read; wall time of both in seconds.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_cutter, args=(theirs, text, count, length))
+    process.start()
+    theirs.close()
+    found = ours.recv()
+    process.join()
+    return found
+
+
+def _cutter(pipe: Connection, text: str, count: int, length: int) -> None:
+    gc.collect()
+    before = _resident_gigabytes("VmRSS")
+    items = ItemArrays.of(
+        (path, f"set_{number // 20}", "set_0") for number, path in enumerate(paths(count, length))
+    )
+    peaks = []
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        for _ in range(2):
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            subset_items(text, "Set", items, Path("/data"), Path(folder))
+            peaks.append(_resident_gigabytes("VmHWM") - before)
+        seconds = time.perf_counter() - began
+    pipe.send((*peaks, seconds))
+
+
+def _resident_gigabytes(what: str) -> float:
+    text = Path("/proc/self/status").read_text()
+    return int(re.search(rf"^{what}:\s+(\d+) kB", text, re.M)[1]) / 1e6
 
 
 def private_gigabytes() -> float:
