@@ -25,7 +25,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: help install demo test test-slow test-all lint format bench miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data clean
+.PHONY: help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -75,6 +75,9 @@ bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the traini
 	    $(BIN)/python tools/benchmarks/generation.py --device cpu --size miniature \
 	        --dtype float32 --parts $$part || exit 1; \
 	done
+
+parity: miniature-campus  ## fastreid's own training loop against ours, docs/parity.md (two hours of one core)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/benchmarks/parity.py
 
 miniature: miniature-pretrained  ## Pre-training in miniature, docs/miniature_pretraining.md (more than an hour)
 	$(BIN)/python tools/evaluation_matrix.py --config-file configs/miniature/AGW.yml \
@@ -130,9 +133,11 @@ miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (
 miniature-pretrained: miniature-data
 	$(BIN)/python tools/train_net.py --config-file configs/miniature/pretrain.yml --resume
 
-miniature-data: $(STAMP)
+miniature-campus: $(STAMP)
 	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/miniature $(EASY) \
 	    --train-identities 80 --test-identities 60 --images-per-identity 16
+
+miniature-data: miniature-campus
 	for domain in RenderedMall RenderedStation RenderedStreet; do \
 	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature $(EASY) \
 	        --train-identities 200 --test-identities 2 --images-per-identity 10 || exit 1; \
