@@ -58,7 +58,7 @@ format: $(STAMP)  ## Rewrite files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the training step, drawing persons
+bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the training step, generating persons
 	$(BIN)/python tools/benchmarks/ranking.py
 	$(BIN)/python tools/benchmarks/reranking.py
 	$(BIN)/python tools/benchmarks/rendering.py
@@ -71,7 +71,7 @@ bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the traini
 	    $(BIN)/python tools/benchmarks/captions_and_filter.py --device cpu --size miniature \
 	        --dtype float32 --parts $$part || exit 1; \
 	done
-	for part in fine-tuning drawing; do \
+	for part in fine-tuning sampling; do \
 	    $(BIN)/python tools/benchmarks/generation.py --device cpu --size miniature \
 	        --dtype float32 --parts $$part || exit 1; \
 	done

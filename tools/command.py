@@ -33,14 +33,14 @@ def tool_parser(description: str) -> argparse.ArgumentParser:
 def add_command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
-    function: Callable[[argparse.Namespace], object],
+    function: Callable[..., object],
 ) -> argparse.ArgumentParser:
     """Add a sub-command, whose help is the docstring of its function.
 
     Args:
         commands: sub-commands of the tool, from ``parser.add_subparsers()``.
         name: word that the user types.
-        function: function of the parsed arguments, kept as ``args.function``.
+        function: function that does the work, kept as ``args.function``.
     """
     text = inspect.cleandoc(function.__doc__)
     parser = commands.add_parser(
@@ -136,7 +136,7 @@ def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespa
 
     Args:
         main: function of the tool that does the work and returns the exit code, or None for 0.
-        args: parsed command.
+        args: result of :func:`parse_command` for this tool.
     """
     from fastreid_ext.command_line import short_errors
 

@@ -21,24 +21,27 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from command import add_command, add_pairs, parse_command, tool_parser
 from command import run as run_tool
 
+if TYPE_CHECKING:
+    from fastreid.config import CfgNode
+
 STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Do all stages of a job, or those of --stages; the same command continues.
 
     Identities whose line in captions.jsonl was corrected are done again with --retry changed.
     """
     from fastreid_ext.deploy.filter_models import filter_models
     from fastreid_ext.generation.stages import job
-    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
 
-    cfg = job_config(args.config_file, args.opts)
     retries = args.stages if args.retry == "failed" else ()
     with open_job(cfg, shard=args.shard, wait=args.wait, retries=retries) as worker:
         report = job.generate(
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     end(str(report), report.failed)
 
 
-def list_identities(args: argparse.Namespace) -> None:
+def list_identities(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Stage 1: write OUTPUT_DIR/identities.jsonl, and say which identities are left out.
 
     Each line is an identity with the real images to learn from, or the reason why there are none.
@@ -65,10 +68,8 @@ def list_identities(args: argparse.Namespace) -> None:
         write_identities,
     )
     from fastreid_ext.generation.runs.layout import Layout
-    from fastreid_ext.generation.stages.command import job_config
     from fastreid_ext.generation.stages.folder import SETTINGS
 
-    cfg = job_config(args.config_file, args.opts, computes=False)
     layout = Layout(Path(cfg.OUTPUT_DIR))
     if (layout.output / SETTINGS).exists() and layout.identities.exists():
         identities = read_identities(layout.identities)
@@ -82,7 +83,7 @@ def list_identities(args: argparse.Namespace) -> None:
     print(f"{summary(identities)}: {layout.identities}")
 
 
-def caption(args: argparse.Namespace) -> None:
+def caption(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Stage 2: describe each identity in words.
 
     Writes OUTPUT_DIR/captions.jsonl, one line for each identity. Read it, and correct "caption"
@@ -94,10 +95,9 @@ def caption(args: argparse.Namespace) -> None:
         captions_of_job,
         identities_of_job,
     )
-    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
 
-    cfg = job_config(args.config_file, args.opts)
     retries = ("captions",) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as worker:
         identities = identities_of_job(cfg, worker)
@@ -111,7 +111,7 @@ def caption(args: argparse.Namespace) -> None:
     )
 
 
-def reference(args: argparse.Namespace) -> None:
+def reference(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Stage 3: generate the reference sets, with the base model as it is.
 
     Identities whose captions are alike share a set (GENERATION.REFERENCE_SET). Look at grid.png in
@@ -125,7 +125,7 @@ def reference(args: argparse.Namespace) -> None:
         identities_of_job,
         prompts_of_job,
     )
-    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
     from fastreid_ext.generation.stages.sampling import (
         REFERENCE_SETS,
@@ -134,7 +134,6 @@ def reference(args: argparse.Namespace) -> None:
         expect_reference_sets_wanted,
     )
 
-    cfg = job_config(args.config_file, args.opts)
     expect_reference_sets_wanted(cfg)
     retries = (REFERENCE_SETS,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as worker:
@@ -152,7 +151,7 @@ def reference(args: argparse.Namespace) -> None:
     )
 
 
-def fine_tune(args: argparse.Namespace) -> None:
+def fine_tune(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Stage 4: fine-tune the base model for each identity, by default a small adapter each.
 
     Reads captions.jsonl and reference_sets/ in OUTPUT_DIR, writes adapters/<identity>/, which
@@ -165,11 +164,10 @@ def fine_tune(args: argparse.Namespace) -> None:
         identities_of_job,
         prompts_of_job,
     )
-    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.fine_tuning import FINE_TUNING, tune_persons_of_job
     from fastreid_ext.generation.stages.folder import open_job
 
-    cfg = job_config(args.config_file, args.opts)
     retries = (FINE_TUNING,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as worker:
         identities = {one.name: one for one in identities_of_job(cfg, worker)}
@@ -186,7 +184,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     )
 
 
-def sample(args: argparse.Namespace) -> None:
+def sample(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Stage 5: generate the images of the identities that have been fine-tuned.
 
     Every image has a seed of its own, so it does not depend on the number of images, of workers or
@@ -197,13 +195,12 @@ def sample(args: argparse.Namespace) -> None:
     from fastreid_ext.generation.runs.layout import Layout
     from fastreid_ext.generation.runs.stage import run_stage
     from fastreid_ext.generation.stages.captions import identities_of_job, prompts_of_job
-    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.fine_tuning import named_persons
     from fastreid_ext.generation.stages.folder import open_job
     from fastreid_ext.generation.stages.sampling import PERSONS, Models
     from fastreid_ext.generation.stages.sampling_work import drawing_work
 
-    cfg = job_config(args.config_file, args.opts)
     retries = (PERSONS,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as worker:
         layout = Layout(worker.output)
@@ -230,7 +227,7 @@ def sample(args: argparse.Namespace) -> None:
     )
 
 
-def filter_images(args: argparse.Namespace) -> None:
+def filter_images(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Stage 6: score the images of a generated set once, and keep or reject them by thresholds.
 
     Scores are written into the rows of the set. --decide-only decides again by other keys of
@@ -238,9 +235,8 @@ def filter_images(args: argparse.Namespace) -> None:
     """
     from fastreid_ext.deploy.filter_models import filter_models
     from fastreid_ext.generation.filters import run_filter
-    from fastreid_ext.generation.stages.command import end, job_config
+    from fastreid_ext.generation.stages.command import end
 
-    cfg = job_config(args.config_file, args.opts, computes=not args.decide_only)
     models = {} if args.decide_only else filter_models(cfg)
     report = run_filter(
         cfg,
@@ -253,56 +249,46 @@ def filter_images(args: argparse.Namespace) -> None:
     end(f"{report}; see {Path(cfg.OUTPUT_DIR) / 'filter'}", report.unscored)
 
 
-def verify(args: argparse.Namespace) -> None:
+def verify(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Check every file of a job; exits with 1 and the problems if there are any."""
     from fastreid_ext.generation.stages import job
     from fastreid_ext.generation.stages import verify as check
-    from fastreid_ext.generation.stages.command import job_config
 
-    cfg = job_config(args.config_file, args.opts, computes=False)
     if problems := check.verify_job(cfg):
         sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
     print(f"no problem found: {job.report_of(cfg)}")
 
 
-def stats(args: argparse.Namespace) -> None:
+def stats(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Print a table of numbers of a job, and plot its scores."""
     from fastreid_ext.generation.stages import job
-    from fastreid_ext.generation.stages.command import job_config
 
-    cfg = job_config(args.config_file, args.opts, computes=False)
     table, picture = job.statistics(cfg, args.output)
     for what, number in table:
         logging.info("%-36s %s", what, number)
     print(f"wrote {picture}")
 
 
-def preview(args: argparse.Namespace) -> None:
+def preview(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Show real and generated images of some identities in one picture."""
     from fastreid_ext.generation.stages import job
-    from fastreid_ext.generation.stages.command import job_config
 
-    cfg = job_config(args.config_file, args.opts, computes=False)
     print(f"wrote {job.preview(cfg, args.output, args.identities)}")
 
 
-def card(args: argparse.Namespace) -> None:
+def card(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Write the data set card of a generated set again."""
     from fastreid_ext.generation.generated_set.card import write_card
     from fastreid_ext.generation.runs.layout import Layout
     from fastreid_ext.generation.stages import job
-    from fastreid_ext.generation.stages.command import job_config
 
-    cfg = job_config(args.config_file, args.opts, computes=False)
     print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, job.title(cfg))}")
 
 
-def plan(args: argparse.Namespace) -> None:
+def plan(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Compute hours, memory and disk of a job before it is started."""
-    from fastreid_ext.generation.stages.command import job_config
     from fastreid_ext.generation.stages.plan import plan_of
 
-    cfg = job_config(args.config_file, args.opts, computes=False)
     found = plan_of(cfg, args.identities, args.reference_sets)
     for what, number in found.table(args.speed, args.gpus):
         logging.info("%-36s %s", what, number)
@@ -323,6 +309,8 @@ COMMANDS = {
     "card": card,
     "plan": plan,
 }
+
+COMPUTING = ("run", "caption", "reference", "fine-tune", "sample", "filter")  # run a model
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -371,8 +359,12 @@ def _names(text: str) -> list[str]:
 
 
 def main(args: argparse.Namespace) -> None:
+    """Read the configuration before the command imports diffusers and transformers."""
+    from fastreid_ext.generation.stages.command import job_config
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args.function(args)
+    computes = args.command in COMPUTING and not getattr(args, "decide_only", False)
+    args.function(job_config(args.config_file, args.opts, computes=computes), args)
 
 
 if __name__ == "__main__":

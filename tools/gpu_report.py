@@ -219,7 +219,7 @@ def fine_tuning(bench: Bench) -> dict[str, Any]:
 
 def sampling(bench: Bench) -> dict[str, Any]:
     """Measure sampling of identities at the size of Stable Diffusion 1.x."""
-    return _generation(bench, "drawing")
+    return _generation(bench, "sampling")
 
 
 def corruptions(bench: Bench) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What tools/command.py reads, and how it refuses."""
+"""Parsing of the arguments that tools share, and refusals."""
 
 import argparse
 from pathlib import Path

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = REPOSITORY / "tools"
 NAMES = sorted(path.stem for path in TOOLS.glob("*.py") if path.stem != "command")
 WITH_COMMANDS = {"generate_persons": 12, "plot": 7}
-HEAVY = ["fastreid", "fastreid_ext", "numpy", "torch"]
+HEAVY = ["diffusers", "fastreid", "fastreid_ext", "numpy", "torch"]
 # Runs a tool as `python tools/NAME.py ...` does, then prints which heavy modules it imported.
 RUN = f"""
 import runpy, sys
@@ -52,6 +52,13 @@ def test_mistakes_are_light():
     done = run("plot", "rank-lists", "--config-file", "none.yml")
     expect_light(done, 1)
     assert "error: no configuration file at none.yml" in done.stderr
+
+
+def test_a_wrong_key_does_not_wait_for_diffusers():
+    done = run("generate_persons", "--config-file", "configs/smoke/generate.yml", "SEEED", "1")
+    assert "error: command line: unknown name 'SEEED'" in done.stderr
+    assert done.stdout.splitlines()[-2] == "exit code 1"
+    assert "diffusers" not in done.stdout.splitlines()[-1]
 
 
 def test_readme_lists_every_tool():

@@ -28,9 +28,10 @@ from fastreid_ext.data.transforms.augmix_pil import PIL_OPERATIONS, Operation
 from measuring.timing import median_seconds
 
 
-def draw_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:
+def sample_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:
     """Return smooth images with noise of (height, width) ``size``."""
-    rng, images = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    images = []
     for _ in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (16, 8, 3), dtype=np.uint8))
         image = np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC))
@@ -42,7 +43,8 @@ def mixtures(images: list[np.ndarray], depth: int) -> dict[str, Callable[[], obj
     host = HostAugMix(
         prob=1, aug_prob_coeff=1, mixture_width=3, mixture_depth=depth, aug_severity=3
     )
-    of_pillow, rng = [Image.fromarray(image) for image in images], np.random.default_rng(0)
+    of_pillow = [Image.fromarray(image) for image in images]
+    rng = np.random.default_rng(0)
     ours = {method: AugMix(method=method, depth=depth) for method in ("exact", "fast")}
     return {
         "fastreid": lambda: [host(image) for image in of_pillow],
@@ -54,7 +56,8 @@ def mixtures(images: list[np.ndarray], depth: int) -> dict[str, Callable[[], obj
 
 
 def operations(images: list[np.ndarray], name: str) -> dict[str, Callable[[], object]]:
-    operation, made = Operation(name, 2.0, 1), PIL_OPERATIONS[name]
+    operation = Operation(name, 2.0, 1)
+    made = PIL_OPERATIONS[name]
     of_pillow = [Image.fromarray(image) for image in images]
     return {
         "exact": lambda: [made(image, operation) for image in of_pillow],
@@ -65,7 +68,9 @@ def operations(images: list[np.ndarray], name: str) -> dict[str, Callable[[], ob
 def main(args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    images, rows, ratios = draw_images(args.images, args.size), [], []
+    images = sample_images(args.images, args.size)
+    rows = []
+    ratios = []
     for depth in (1, 3, -1):
         methods = mixtures(images, depth)
         for run in methods.values():

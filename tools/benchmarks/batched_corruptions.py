@@ -4,7 +4,7 @@
     python tools/benchmarks/batched_corruptions.py --device cpu --batch 16 --rounds 3
 
 A table of every corruption alone and of the mixed batch of the 15 common ones, severities and kinds
-drawn anew each round: images per second (median of rounds in which they take turns; on CUDA wall
+sampled in each round: images per second (median of rounds in which they take turns; on CUDA wall
 time up to the end of the GPU's work, else CPU time), and operations per bucket, each at least one
 launch. Images are on the device before the clock starts. For --one-by-one, `corrupt` on the CPU
 makes the same batch, one thread.
@@ -29,7 +29,7 @@ MIXED = "mix of 15"
 ONE_BY_ONE = "mix of 15, corrupt() on the CPU"
 
 
-def drawn_images(count: int, height: int, width: int) -> torch.Tensor:
+def noise_images(count: int, height: int, width: int) -> torch.Tensor:
     """Noise of a scale of 16 pixels: photographs have no more detail, and no value is rare."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, height // 16 + 1, width // 16 + 1, generator=generator)
@@ -37,7 +37,8 @@ def drawn_images(count: int, height: int, width: int) -> torch.Tensor:
 
 
 def methods(args: argparse.Namespace, images: torch.Tensor) -> dict[str, Callable[[], object]]:
-    rng, count = np.random.default_rng(0), len(images)
+    rng = np.random.default_rng(0)
+    count = len(images)
     pixels = np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())
 
     def drawn(names: tuple[str, ...]) -> tuple[list[str], list[int], list[int]]:
@@ -56,7 +57,7 @@ def methods(args: argparse.Namespace, images: torch.Tensor) -> dict[str, Callabl
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
-    runs = methods(args, drawn_images(args.batch, *args.size).to(args.device))
+    runs = methods(args, noise_images(args.batch, *args.size).to(args.device))
     for run in runs.values():
         for _ in range(args.warm_up):  # tables, kernels, plans of Fourier transforms
             run()

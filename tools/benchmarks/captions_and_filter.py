@@ -1,11 +1,11 @@
-"""What describing and filtering persons costs: images/s, memory, and whether the device waits.
+"""Measure captions and filters of a job: images/s, memory, and whether the device waits.
 
     python tools/benchmarks/captions_and_filter.py --device cuda --size sd1
     python tools/benchmarks/captions_and_filter.py --device cpu --size miniature --dtype float32
 
 Models with random weights. Captions are one answer of up to 40 tokens a photograph: of BLIP-2 on
 OPT-2.7b with 5 beams (sd1), or of the miniature BLIP. Filtering is that of the Re-ID filter, from
-files of 256x128 to rows: of AGW with ResNet-50, or of the miniature's BoT. Fine-tuning and drawing
+files of 256x128 to rows: of AGW with ResNet-50, or of the miniature's BoT. Fine-tuning and sampling
 have tools/benchmarks/generation.py. On the CPU seconds are those of the process, and memory is its
 most since it began: measure one of --parts at a time.
 """

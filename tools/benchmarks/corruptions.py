@@ -53,7 +53,9 @@ def imaug_from(folder: Path) -> types.ModuleType:
 
 
 def methods(severity: int, imaug_folder: Path | None) -> dict[str, Method]:
-    legacy, rng, old = np.random.RandomState(0), np.random.default_rng(0), reference()
+    legacy = np.random.RandomState(0)
+    rng = np.random.default_rng(0)
+    old = reference()
     found: dict[str, Method] = {"1.1.2": lambda image, name: old.corrupt(image, severity, name)}
     if imaug_folder is not None:
         imaug = imaug_from(imaug_folder)

@@ -1,4 +1,4 @@
-"""What learning and drawing persons costs: images/s, memory, and whether the device waits.
+"""Measure fine-tuning and sampling of identities: images/s, memory, and whether the device waits.
 
     python tools/benchmarks/generation.py --device cuda --size sd1       # SD v1, random weights
     python tools/benchmarks/generation.py --device cpu --size miniature
@@ -16,8 +16,8 @@ from fastreid_ext.command_line import short_errors
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.fine_tuning.settings import FineTuningSettings
 from fastreid_ext.generation.sampling.sampler import SamplingSettings
-from measuring.drawing import measure_drawing
 from measuring.fine_tuning import measure_fine_tuning
+from measuring.sampling import measure_sampling
 from measuring.stable_diffusion import SIZES, random_base
 
 
@@ -26,7 +26,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=SIZES, default="sd1", help="which models (sd1)")
-    parts = ("fine-tuning", "drawing")
+    parts = ("fine-tuning", "sampling")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="(both)")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, cpu (cuda)")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
@@ -68,7 +68,7 @@ def draw(args: argparse.Namespace, base: StableDiffusion) -> None:
         negative_prompt="",
         batch_size=args.batch_size,
     )
-    found = measure_drawing(
+    found = measure_sampling(
         base, sampling, persons=args.persons, images=args.images, rank=args.rank
     )
     height, width = sampling.size
@@ -84,7 +84,7 @@ def draw(args: argparse.Namespace, base: StableDiffusion) -> None:
 def main(args: argparse.Namespace) -> None:
     base = random_base(args.size, torch.device(args.device), getattr(torch, args.dtype))
     for part in args.parts:
-        {"fine-tuning": learn, "drawing": draw}[part](args, base)
+        {"fine-tuning": learn, "sampling": draw}[part](args, base)
 
 
 if __name__ == "__main__":

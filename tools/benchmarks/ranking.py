@@ -50,7 +50,8 @@ def methods(args: argparse.Namespace, test: DrawnSet) -> dict[str, Callable[[], 
     found: dict[str, Callable[[], object]] = {"products alone": lambda: products_alone(test)}
     found["ours, ranking"] = lambda: rank_distances(iter([matrix]), *ids)
     if not args.no_cython:
-        evaluate, distances = compiled_evaluate(args.cython_folder), matrix.cpu().numpy()
+        evaluate = compiled_evaluate(args.cython_folder)
+        distances = matrix.cpu().numpy()
         found["fastreid, ranking"] = lambda: evaluate(distances, *ids, 50)
     return found
 

@@ -45,7 +45,8 @@ def measure_ours(test: DrawnSet, args: argparse.Namespace) -> float:
     for _ in range(args.rounds):
         with ProductClock(args.device) as clock:
             times.append((seconds(lambda: ours(test), args.device), clock.seconds))
-    total, products = (statistics.median(column) for column in zip(*times, strict=True))
+    total = statistics.median(whole for whole, _ in times)
+    products = statistics.median(product for _, product in times)
     print(
         f"ours: {total:.2f} s, products {products:.2f} s, rest {total - products:.2f} s; "
         f"{memory:.0f} MiB beyond the features"

@@ -70,7 +70,8 @@ def main(args: argparse.Namespace) -> None:
     overrides = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.HEADS.NUM_CLASSES", "751"]
     overrides += ["MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", str(device == "cuda")]
     cfg = load_config(args.config_file, [*overrides, *args.opts])
-    pair, is_cuda = steps(cfg), cfg.MODEL.DEVICE.startswith("cuda")
+    pair = steps(cfg)
+    is_cuda = cfg.MODEL.DEVICE.startswith("cuda")
     rounds = []
     with EventStorage():
         for number in range(args.warmup + args.rounds):
@@ -79,7 +80,8 @@ def main(args: argparse.Namespace) -> None:
             times = {which: seconds(pair[which], is_cuda) for which in order}
             rounds.append((times[0], times[1]))
     rounds = rounds[args.warmup :]
-    theirs, ours = (statistics.median(column) for column in zip(*rounds, strict=True))
+    theirs = statistics.median(host for host, _ in rounds)
+    ours = statistics.median(own for _, own in rounds)
     ratios = sorted(own / host for host, own in rounds)
     low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
     print(

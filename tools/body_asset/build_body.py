@@ -154,7 +154,8 @@ def build(vertices_left: int, seed: int) -> dict[str, np.ndarray]:
     source, source_joints = sample_adults(model, np.random.default_rng(seed))
     weights = merge_weights(model)
     posed = [to_t_pose(v, j, weights) for v, j in zip(source, source_joints, strict=True)]
-    adults, joints = (np.stack(arrays) for arrays in zip(*posed, strict=True))
+    adults = np.stack([vertices for vertices, _ in posed])
+    joints = np.stack([points for _, points in posed])
     mean = adults.mean(axis=0)
     part = assign_parts(mean, weights, joints.mean(axis=0))
     eyes = get_face_segmentation_mask(model, ["eye_front.L", "eye_front.R"]).numpy()
@@ -170,7 +171,9 @@ def build(vertices_left: int, seed: int) -> dict[str, np.ndarray]:
     thinner.run(vertices_left)
     faces = np.array(sorted(thinner.faces.values()))
     kept, faces = np.unique(faces, return_inverse=True)
-    adults, weights, part = adults[:, kept], weights[kept], part[kept]
+    adults = adults[:, kept]
+    weights = weights[kept]
+    part = part[kept]
 
     template, directions = shape_space(adults)
     shapes = np.concatenate([template[None], adults[:60]])

@@ -11,7 +11,8 @@ from fastreid_ext.bodies.parts import JOINT_NAMES, PARENTS
 
 def rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Smallest rotation (3, 3) that turns direction ``source`` into direction ``target``."""
-    source, target = source / np.linalg.norm(source), target / np.linalg.norm(target)
+    source = source / np.linalg.norm(source)
+    target = target / np.linalg.norm(target)
     axis = np.cross(source, target)
     angle = np.arctan2(np.linalg.norm(axis), source @ target)
     return Rotation.from_rotvec(axis / max(np.linalg.norm(axis), 1e-12) * angle).as_matrix()
@@ -31,7 +32,8 @@ def t_pose_rotations(joints: np.ndarray) -> np.ndarray:
             bone = parent @ (at[side + lower] - at[side + upper])
             rotations[side + upper] = rotation_between(bone, along) @ parent
         rotations[side + "hand"] = rotations[side + "wrist"]
-        thigh, shin = at[side + "knee"] - at[side + "hip"], at[side + "ankle"] - at[side + "knee"]
+        thigh = at[side + "knee"] - at[side + "hip"]
+        shin = at[side + "ankle"] - at[side + "knee"]
         rotations[side + "hip"] = rotation_between(thigh, np.array([0.0, -1.0, 0.01]))
         rotations[side + "knee"] = rotation_between(shin, np.array([0.0, -1.0, -0.035]))
         toes = at[side + "foot"] - at[side + "ankle"]

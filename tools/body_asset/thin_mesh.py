@@ -33,7 +33,8 @@ def face_quadrics(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
         np.sort(edges, axis=1), axis=0, return_inverse=True, return_counts=True
     )
     is_open = counts[inverse.ravel()] == 1
-    edge, wall_faces = edges[is_open], owner[is_open]
+    edge = edges[is_open]
+    wall_faces = owner[is_open]
     walls = np.cross(points[edge[:, 1]] - points[edge[:, 0]], normals[wall_faces])
     for k in range(2):
         add(edge[:, k], walls, points[edge[:, 0]], 1e3)
@@ -45,7 +46,8 @@ class HalfEdgeCollapse:
 
     def __init__(self, points: np.ndarray, faces: np.ndarray, importance: np.ndarray) -> None:
         """``importance`` (V,) multiplies the error of removing a vertex."""
-        self.points, self.importance = points, importance
+        self.points = points
+        self.importance = importance
         self.quadrics = face_quadrics(points, faces)
         self.faces = {i: tuple(face) for i, face in enumerate(faces.tolist())}
         self.faces_at: dict[int, set[int]] = {v: set() for v in range(len(points))}
@@ -82,7 +84,8 @@ class HalfEdgeCollapse:
         for i in self.faces_at[v].difference(shared):
             old = self.points[list(self.faces[i])]
             new = self.points[[u if w == v else w for w in self.faces[i]]]
-            before, after = (np.cross(t[1] - t[0], t[2] - t[0]) for t in (old, new))
+            before = np.cross(old[1] - old[0], old[2] - old[0])
+            after = np.cross(new[1] - new[0], new[2] - new[0])
             if before @ after < 0.3 * np.linalg.norm(before) * np.linalg.norm(after):
                 return False  # the triangle would turn over or nearly so
         return True

@@ -1,1 +1,1 @@
-"""What the benchmarks of ``tools/benchmarks/`` share: clocks, peers, and what is measured."""
+"""Clocks, peers and measurements of the benchmarks in ``tools/benchmarks/``."""

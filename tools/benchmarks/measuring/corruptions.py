@@ -75,7 +75,7 @@ def ratio_table(rows: Rows, keys: Sequence[str], ours: Sequence[str]) -> str:
     """Return times and how many times faster each of ``ours`` is than each other method.
 
     Args:
-        rows: of :func:`milliseconds_per_image`.
+        rows: result of :func:`milliseconds_per_image`, in milliseconds.
         keys: the methods, in the order of a row.
         ours: which of them are ours.
     """

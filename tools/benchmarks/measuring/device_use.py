@@ -25,8 +25,8 @@ def busy(device: torch.device, run: Callable[[], object], after: float = 0.0) ->
     """Return the share of the time in which a GPU computes; None on the CPU.
 
     Args:
-        device: where.
-        run: does the work.
+        device: device that the work runs on.
+        run: function that does the work to be profiled.
         after: seconds at its beginning that do not count.
     """
     if device.type != "cuda":
@@ -56,7 +56,8 @@ def busy_share(spans: Iterable[tuple[float, float]], after: float = 0.0) -> floa
             f"expected work of the device {after:g} us after its first, the profiler saw none; "
             "profile more steps, or install CUPTI if it sees nothing at all"
         )
-    covered, reached = 0.0, ordered[0][0]
+    covered = 0.0
+    reached = ordered[0][0]
     for begin, end in ordered:
         covered += max(0.0, end - max(begin, reached))
         reached = max(reached, end)

@@ -1,4 +1,4 @@
-"""What ``tools/benchmarks/captions_and_filter.py`` measures of filtering drawn persons."""
+"""Measurement of the Re-ID filter for ``tools/benchmarks/captions_and_filter.py``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +16,16 @@ from fastreid_ext.generation.filters.whole_set import TOGETHER
 from fastreid_ext.manifest import GeneratedImage, sha256_of, write_identity
 from measuring.stage_figures import StageFigures, measure_stage
 
-_DATA_SET, _SIZE = "PersonFolder", (256, 128)  # H, W of drawings
+_DATA_SET = "PersonFolder"
+_SIZE = (256, 128)  # H, W of generated images
 
 
 def save_random_reid(recipe: Path, folder: Path, keys: Sequence[str]) -> tuple[Path, Path]:
     """Write configuration (with KEY VALUE pairs) and checkpoint of a model with random weights."""
     own = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.HEADS.NUM_CLASSES"]
     cfg = load_config(recipe, [*keys, *own, "2", "SOLVER.AMP.ENABLED", "False"])
-    config, weights = folder / "config.yaml", folder / "model_final.pth"
+    config = folder / "config.yaml"
+    weights = folder / "model_final.pth"
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(cfg.dump())
     torch.save({"model": build_model(cfg).state_dict()}, weights)
@@ -31,16 +33,17 @@ def save_random_reid(recipe: Path, folder: Path, keys: Sequence[str]) -> tuple[P
 
 
 def write_random_job(output: Path, *, persons: int, images: int) -> list[str]:
-    """Write pictures of noise as the drawings of a job, and two photographs of each person.
+    """Write images of noise as the generated ones of a job, and two real images of each identity.
 
     Returns:
         KEY VALUE pairs of the job.
     """
-    rng, photographs = np.random.default_rng(0), output / "photographs"
+    rng = np.random.default_rng(0)
+    real_images = output / "real_images"
     for person in range(1, persons + 1):
         for number in range(2):
             name = f"{person:04d}_c1s1_{number:06d}_00.jpg"
-            _write_noise(photographs / "bounding_box_train" / name, rng)
+            _write_noise(real_images / "bounding_box_train" / name, rng)
         folder = output / "images" / f"{_DATA_SET}_{person:04d}"
         rows = []
         for number in range(images):
@@ -55,21 +58,23 @@ def write_random_job(output: Path, *, persons: int, images: int) -> list[str]:
             )
             rows.append(row)
         write_identity(folder, rows)
-    keys = ["DATASETS.NAMES", f"('{_DATA_SET}',)", "DATASETS.FOLDER", str(photographs)]
+    keys = ["DATASETS.NAMES", f"('{_DATA_SET}',)", "DATASETS.FOLDER", str(real_images)]
     return [*keys, "OUTPUT_DIR", str(output)]
 
 
 def measure_filtering(cfg: CfgNode, models: Mapping[str, tuple[str, Opener]]) -> StageFigures:
-    """Score the drawings of a job: a group to warm up, then all others.
+    """Score the generated images of a job: a group to warm up, then all others.
 
     On a GPU half of the others are timed; of the other half the device's busy share is taken.
 
     Args:
-        cfg: of the job.
-        models: of :func:`fastreid_ext.deploy.filter_models.filter_models`.
+        cfg: full configuration of the job.
+        models: name and loader of each filter's model, from ``filter_models``.
     """
-    run, device = FilterRun(cfg, models), torch.device(cfg.MODEL.DEVICE)
-    names, work = run.names(), run.open_work()
+    run = FilterRun(cfg, models)
+    device = torch.device(cfg.MODEL.DEVICE)
+    names = run.names()
+    work = run.open_work()
     groups = iter([names[start : start + TOGETHER] for start in range(0, len(names), TOGETHER)])
     work(next(groups))
     count = (len(names) // TOGETHER - 1) // (2 if device.type == "cuda" else 1)

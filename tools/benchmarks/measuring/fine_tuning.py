@@ -1,4 +1,4 @@
-"""What ``tools/benchmarks/generation.py`` measures of learning persons."""
+"""Measurement of fine-tuning for ``tools/benchmarks/generation.py``."""
 
 import dataclasses
 import statistics
@@ -23,13 +23,13 @@ _LOADS = 5
 
 @dataclasses.dataclass(frozen=True)
 class FineTuningFigures:
-    """How fast persons are learned.
+    """Speed and memory of fine-tuning.
 
     Attributes:
-        persons: learned together.
-        rows: of a step: images of the persons, and as many of the reference set.
+        persons: number of identities fine-tuned together.
+        rows: images in a step: those of the identities, and as many of the reference set.
         seconds_of_step: one step of all persons; on the CPU those of the process, of one core.
-        seconds_before: of a group, until its first step: encoding images and texts.
+        seconds_before: seconds until the first step of a group, for encoding images and texts.
         seconds_of_switch: reading a person's adapter into the bank.
         peak_bytes: most memory: of the device, or of this process on the CPU.
         busy: share of the steps' time in which the device computes; None on the CPU.
@@ -49,7 +49,7 @@ class FineTuningFigures:
         return self.rows / self.seconds_of_step
 
     def seconds_of_person(self, steps: int) -> float:
-        """Return what a person costs with ``steps`` steps: a share of the group's time."""
+        """Return an identity's share of the seconds that a group takes for ``steps`` steps."""
         return (self.seconds_before + steps * self.seconds_of_step) / self.persons
 
 
@@ -62,17 +62,18 @@ def measure_fine_tuning(
     images: int = 20,
     references: int = 200,
 ) -> FineTuningFigures:
-    """Learn ``persons`` persons together, ``settings.steps`` steps, after a few to warm up.
+    """Fine-tune ``persons`` identities together, ``settings.steps`` steps, after a few to warm up.
 
     Args:
-        base: the model.
-        settings: how, with adapters.
-        persons: number of them.
+        base: frozen Stable Diffusion model.
+        settings: settings of fine-tuning with adapters.
+        persons: number of identities fine-tuned together.
         size: H, W of their images in pixels.
-        images: of each.
+        images: number of images of each identity.
         references: images of the one reference set; 0 = none.
     """
-    tasks, device = _tasks(base, persons, size, images, references), str(base.device)
+    tasks = _tasks(base, persons, size, images, references)
+    device = str(base.device)
 
     def learn(steps: int) -> None:
         fine_tune(base, tasks, dataclasses.replace(settings, steps=steps))

@@ -1,4 +1,4 @@
-"""What ``tools/benchmarks/loading.py`` compares: fastreid's pipeline and ours, three ways."""
+"""Pipelines that ``tools/benchmarks/loading.py`` compares: fastreid's, and ours in three ways."""
 
 import itertools
 import resource
@@ -56,8 +56,8 @@ class Compared:
     """Measurements of all methods on the same files; seconds per image.
 
     Args:
-        paths: image files.
-        packed_folder: of packed sets.
+        paths: names of the image files.
+        packed_folder: folder for the packed sets.
         batch: images in a batch.
         rounds: in which the methods take turns; results are medians.
     """
@@ -79,7 +79,8 @@ class Compared:
         return {method: time / self.batch for method, time in times.items()}
 
     def _batch_maker(self, method: str) -> Callable[[], dict[str, Any]]:
-        dataset, draws = self.datasets[method], iter(order(self._count))
+        dataset = self.datasets[method]
+        draws = iter(order(self._count))
         joined = fast_batch_collator if method == "fastreid" else collate
         return lambda: joined([dataset[draw] for draw in itertools.islice(draws, self.batch)])
 
@@ -95,7 +96,7 @@ class Compared:
         It ends where batches leave for the device, on which ours become float.
 
         Args:
-            workers: loader processes.
+            workers: number of loader processes.
             images: to load in a run; there are a fifth as many rounds.
         """
         runs: dict[str, list[tuple[float, float]]] = {method: [] for method in METHODS}
@@ -108,13 +109,15 @@ class Compared:
         }
 
     def _loader_run(self, method: str, workers: int, images: int) -> tuple[float, float]:
-        dataset, draws = self.datasets[method], order(self._count)
+        dataset = self.datasets[method]
+        draws = order(self._count)
         options = {"batch_size": self.batch, "num_workers": workers}
         if method == "fastreid":
             loader = DataLoader(dataset, sampler=draws, collate_fn=fast_batch_collator, **options)
         else:
             loader = PersonLoader(dataset, draws, drop_last=True, device="cpu", **options)
-        began, cpu = time.perf_counter(), _cpu_seconds()
+        began = time.perf_counter()
+        cpu = _cpu_seconds()
         batches = DataLoader.__iter__(loader)
         for _ in itertools.islice(batches, images // self.batch):
             pass

@@ -65,10 +65,10 @@ def measured_memory(method: str, count: int, length: int, workers: int) -> Memor
     """Measure in a process of its own, which forks the workers.
 
     Args:
-        method: one of ``METHODS``.
-        count: number of images.
+        method: one of the names in ``METHODS``.
+        count: number of images in the list.
         length: bytes in a path.
-        workers: forked processes.
+        workers: number of forked processes.
     """
     # A new process: one forked from a large one copies the pages of all objects that it counts.
     context = multiprocessing.get_context("spawn")
@@ -135,10 +135,8 @@ def _write(file: Path, names: TextArray) -> None:
 def _in_workers(dataset: Any, workers: int) -> float:
     """Return the mean of the workers' private memory beyond that of an idle one."""
     context = multiprocessing.get_context("fork")
-    idle, busy = (
-        [_ask(context, dataset if is_busy else None, number, workers) for number in range(workers)]
-        for is_busy in (False, True)
-    )
+    idle = [_ask(context, None, number, workers) for number in range(workers)]
+    busy = [_ask(context, dataset, number, workers) for number in range(workers)]
     return float(np.mean(busy) - np.mean(idle))
 
 
@@ -220,7 +218,7 @@ def batch_times(count: int, identities: int, batches: int) -> dict[str, tuple[fl
 
     Args:
         count: number of images, spread evenly over the identities.
-        identities: number of identities.
+        identities: number of different identities.
         batches: timed batches of 64 identities with 4 images each.
     """
     pids = np.random.default_rng(0).permutation(count) % identities

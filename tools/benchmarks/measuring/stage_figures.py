@@ -1,4 +1,4 @@
-"""What is measured of a stage that looks at images and gives words or scores."""
+"""Measurement of a stage that reads images and returns captions or scores."""
 
 import dataclasses
 from collections.abc import Callable

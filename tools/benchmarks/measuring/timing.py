@@ -54,8 +54,8 @@ class DrawnSet:
     """A drawn test set.
 
     Attributes:
-        query: (Q, D) float32.
-        gallery: (G, D) float32.
+        query: (Q, D) float32 query features.
+        gallery: (G, D) float32 gallery features.
         labels: query pids, gallery pids, query camids, gallery camids.
     """
 

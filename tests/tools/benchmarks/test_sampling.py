@@ -8,7 +8,7 @@ from fastreid_ext.diffusion.tiny import models
 from fastreid_ext.diffusion.tiny.sizes import TEST
 from fastreid_ext.generation.sampling.sampler import SamplingSettings
 from measuring.device_use import busy_share
-from measuring.drawing import measure_drawing
+from measuring.sampling import measure_sampling
 from measuring.stable_diffusion import random_base
 
 SAMPLING = SamplingSettings(
@@ -25,7 +25,7 @@ def measured(folder, device, rank):
     models.save_pipeline(folder / "tiny", TEST, ["a photo of a person"])
     base = read_base(folder / "tiny", name="tiny", device=torch.device(device), dtype=torch.float32)
     before = base.unet.state_dict().keys()
-    figures = measure_drawing(base, SAMPLING, persons=2, images=3, rank=rank)
+    figures = measure_sampling(base, SAMPLING, persons=2, images=3, rank=rank)
     assert base.unet.state_dict().keys() == before
     return figures
 
@@ -83,4 +83,4 @@ def test_the_large_model_is_stable_diffusion_v1():
 def test_the_small_model_draws():
     base = random_base("miniature", torch.device("cpu"), torch.float32)
     few = dataclasses.replace(SAMPLING, size=(64, 32), steps=1, batch_size=2)
-    assert measure_drawing(base, few, persons=1, images=2).images == 2
+    assert measure_sampling(base, few, persons=1, images=2).images == 2

@@ -1,4 +1,4 @@
-"""What ``tools/benchmarks/generation.py`` measures of drawing persons."""
+"""Measurement of sampling for ``tools/benchmarks/generation.py``."""
 
 import dataclasses
 import tempfile
@@ -26,8 +26,8 @@ _TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawingFigures:
-    """How fast persons are drawn.
+class SamplingFigures:
+    """Speed and memory of generating images.
 
     Attributes:
         images: drawn in each timed run.
@@ -54,19 +54,20 @@ class DrawingFigures:
         return 1 - self.seconds_without_files / self.seconds
 
 
-def measure_drawing(
+def measure_sampling(
     base: StableDiffusion, sampling: SamplingSettings, *, persons: int, images: int, rank: int = 8
-) -> DrawingFigures:
-    """Draw ``images`` images of each of ``persons`` with an adapter each, after one batch.
+) -> SamplingFigures:
+    """Generate ``images`` images with each of ``persons`` adapters, after one batch.
 
     Args:
-        base: the model.
-        sampling: how.
+        base: frozen Stable Diffusion model.
+        sampling: sampler, number of steps and guidance.
         persons: number of adapters in use.
-        images: of each.
-        rank: of the adapters; 0 = none, the model as it is.
+        images: number of images generated with each adapter.
+        rank: rank of the adapters; 0 = no adapters, the base model alone.
     """
-    device, bank = str(base.device), _adapters(base, persons, rank) if rank else None
+    device = str(base.device)
+    bank = _adapters(base, persons, rank) if rank else None
     settings = DrawingSettings(
         images=images, run_seed=0, sampling=sampling, files=FileSettings(size=(256, 128))
     )
@@ -90,7 +91,7 @@ def measure_drawing(
     finally:
         if bank is not None:
             bank.remove()
-    return DrawingFigures(persons * images, whole, alone, peak, share)
+    return SamplingFigures(persons * images, whole, alone, peak, share)
 
 
 def _adapters(base: StableDiffusion, persons: int, rank: int) -> LoraBank:
