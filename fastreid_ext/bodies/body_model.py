@@ -219,7 +219,8 @@ def _joint_transforms(
     placed = np.empty_like(joints)
     for j, parent in enumerate(PARENTS):
         if parent < 0:
-            turned, placed[j] = rotations[j], joints[j] + translation
+            turned = rotations[j]
+            placed[j] = joints[j] + translation
         else:
             turned = transforms[parent, :3, :3] @ rotations[j]
             placed[j] = transforms[parent, :3, :3] @ (joints[j] - joints[parent]) + placed[parent]

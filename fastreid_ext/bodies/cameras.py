@@ -114,7 +114,8 @@ def from_viewpoint(
             f"expected elevation_deg in (-90, 90) and distance_m > 0, "
             f"got {elevation_deg} and {distance_m}"
         )
-    elevation, azimuth = np.deg2rad(elevation_deg), np.deg2rad(azimuth_deg)
+    elevation = np.deg2rad(elevation_deg)
+    azimuth = np.deg2rad(azimuth_deg)
     level = np.cos(elevation)
     offset = (
         np.array([level * np.sin(azimuth), np.sin(elevation), level * np.cos(azimuth)]) * distance_m

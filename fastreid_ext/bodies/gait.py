@@ -42,8 +42,10 @@ def walking(phase: float, speed: float, rng: np.random.Generator) -> np.ndarray:
     amount = (speed / 1.3) ** 0.6  # of the joints' excursions, 1 at a normal walk
     left_forward = np.cos(2 * np.pi * phase)  # 1 when the left leg leads
     arm_swing = 20.0 * amount * rng.uniform(0.6, 1.2)
-    lowered, bend = -rng.uniform(73, 79), rng.uniform(8, 25)
-    sway, lean = 2.0 * np.sin(2 * np.pi * phase), rng.uniform(0, 4) * amount
+    lowered = -rng.uniform(73, 79)
+    bend = rng.uniform(8, 25)
+    sway = 2.0 * np.sin(2 * np.pi * phase)
+    lean = rng.uniform(0, 4) * amount
     degrees = {
         "pelvis": (lean / 2, -4.0 * amount * left_forward, -sway),
         "spine1": (lean / 2, 3.0 * amount * left_forward, sway / 2),

@@ -72,7 +72,8 @@ def assign_parts(template: np.ndarray, weights: np.ndarray, joints: np.ndarray) 
 
 def _divide_head(points: np.ndarray) -> np.ndarray:
     """Hair cap, face or the rest of the head (ears, jaw), by the place in the head's box."""
-    low, high = points.min(axis=0), points.max(axis=0)
+    low = points.min(axis=0)
+    high = points.max(axis=0)
     x, y, z = ((points - low) / (high - low)).T  # 0..1: right to left, chin to crown, nape to nose
     hairline = np.interp(z, [0.0, 0.35, 0.62, 0.78, 1.0], [0.12, 0.42, 0.62, 0.80, 0.95])
     is_ear = np.abs(x - 0.5) > 0.44

@@ -53,7 +53,8 @@ def standing(rng: np.random.Generator, variant: str | None = None) -> np.ndarray
     """
     variant = STANDING[rng.integers(len(STANDING))] if variant is None else variant
     _check_choice(variant, STANDING, "standing variant")
-    spread, turned_out = rng.uniform(-3, 2), rng.uniform(-2, 6)
+    spread = rng.uniform(-3, 2)
+    turned_out = rng.uniform(-2, 6)
     degrees = {
         "hips": (-1.0, turned_out, spread), "knees": (2.0, 0.0, 0.0), "ankles": (-1.0, 0.0, 0.0),
         "spine1": (rng.uniform(-2, 3), 0.0, 0.0),
@@ -156,7 +157,8 @@ def looking_aside(base: np.ndarray, degrees: float) -> np.ndarray:
 
 def sitting(rng: np.random.Generator) -> np.ndarray:
     """Somebody on a chair, hands on the thighs (no chair is drawn)."""
-    lean, spread = rng.uniform(-4, 8), rng.uniform(2, 12)
+    lean = rng.uniform(-4, 8)
+    spread = rng.uniform(2, 12)
     table = angle_table(
         pelvis=(-6 + lean, 0, 0), spine1=(6, 0, 0), spine2=(4, 0, 0), head=(rng.uniform(-5, 15), 0,
         0),

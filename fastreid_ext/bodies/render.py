@@ -164,14 +164,12 @@ def _draw(projected, faces, face_offset, cull, near, face_id, barycentric, depth
         a, b, c = projected[faces[f, 0]], projected[faces[f, 1]], projected[faces[f, 2]]
         if not (a[2] > near and b[2] > near and c[2] > near):  # also drops NaN
             continue
-        ax, ay, bx, by, cx, cy = (
-            float(a[0]),
-            float(a[1]),
-            float(b[0]),
-            float(b[1]),
-            float(c[0]),
-            float(c[1]),
-        )
+        ax = float(a[0])
+        ay = float(a[1])
+        bx = float(b[0])
+        by = float(b[1])
+        cx = float(c[0])
+        cy = float(c[1])
         # Image y points down, so a face seen from outside has a negative area here.
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == 0.0 or (cull and area > 0.0) or not np.isfinite(area):
@@ -185,11 +183,16 @@ def _draw(projected, faces, face_offset, cull, near, face_id, barycentric, depth
         scale = 1.0 / area
         # Screen-space shares of the corners are linear in the pixel: value at the first pixel and
         # two slopes.
-        a_dx, a_dy = (by - cy) * scale, (cx - bx) * scale
-        b_dx, b_dy = (cy - ay) * scale, (ax - cx) * scale
-        ia, ib, ic = 1.0 / float(a[2]), 1.0 / float(b[2]), 1.0 / float(c[2])
+        a_dx = (by - cy) * scale
+        a_dy = (cx - bx) * scale
+        b_dx = (cy - ay) * scale
+        b_dy = (ax - cx) * scale
+        ia = 1.0 / float(a[2])
+        ib = 1.0 / float(b[2])
+        ic = 1.0 / float(c[2])
         for y in range(top, bottom + 1):
-            px, py = left + 0.5, y + 0.5
+            px = left + 0.5
+            py = y + 0.5
             share_a = a_dx * (px - bx) + a_dy * (py - by)
             share_b = b_dx * (px - cx) + b_dy * (py - cy)
             for x in range(left, right + 1):
@@ -226,17 +229,15 @@ def _vertex_normals(vertices, faces):  # noqa: ANN001, ANN202
     normals = np.zeros_like(vertices)
     for f in range(faces.shape[0]):
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        ux, uy, uz = (
-            vertices[j, 0] - vertices[i, 0],
-            vertices[j, 1] - vertices[i, 1],
-            vertices[j, 2] - vertices[i, 2],
-        )
-        vx, vy, vz = (
-            vertices[k, 0] - vertices[i, 0],
-            vertices[k, 1] - vertices[i, 1],
-            vertices[k, 2] - vertices[i, 2],
-        )
-        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        ux = vertices[j, 0] - vertices[i, 0]
+        uy = vertices[j, 1] - vertices[i, 1]
+        uz = vertices[j, 2] - vertices[i, 2]
+        vx = vertices[k, 0] - vertices[i, 0]
+        vy = vertices[k, 1] - vertices[i, 1]
+        vz = vertices[k, 2] - vertices[i, 2]
+        nx = uy * vz - uz * vy
+        ny = uz * vx - ux * vz
+        nz = ux * vy - uy * vx
         for corner in (i, j, k):
             normals[corner, 0] += nx
             normals[corner, 1] += ny

@@ -22,6 +22,7 @@ def rows_go_first(rows_less: int, columns_less: int) -> bool:
 @functools.cache
 def _depends_on_the_size() -> bool:
     noise = np.random.default_rng(0).integers(0, 256, (40, 10, 3), dtype=np.uint8)
-    image, way = Image.fromarray(noise), Image.Resampling.BICUBIC
+    image = Image.fromarray(noise)
+    way = Image.Resampling.BICUBIC
     rows_first = image.resize((10, 20), way).resize((20, 20), way)
     return np.array_equal(image.resize((20, 20), way), rows_first)

@@ -108,7 +108,9 @@ class FeatureExtractor:
         """
         folder = Path(folder).expanduser()
         paths = image_files(folder)
-        features, kept, unreadable = [], [], {}
+        features = []
+        kept = []
+        unreadable = {}
         with tqdm(total=len(paths), unit="image", disable=not progress) as bar:
             for images, rows, problems in self._loader(folder, paths, workers):
                 unreadable |= {paths[row]: reason for row, reason in problems.items()}
@@ -170,7 +172,9 @@ class _Files(Dataset):
     """Images of a folder; a damaged one is a reason instead of a tensor."""
 
     def __init__(self, folder: Path, paths: list[str], transform: Any) -> None:
-        self.folder, self.paths, self.transform = folder, paths, transform
+        self.folder = folder
+        self.paths = paths
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -80,11 +80,13 @@ def read_features(path: str | Path) -> ImageFeatures:
     try:
         if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                paths, metadata = file["paths"].tolist(), json.loads(str(file["metadata"]))
+                paths = file["paths"].tolist()
+                metadata = json.loads(str(file["metadata"]))
                 return ImageFeatures(file["features"], paths, metadata)
         with safe_open(path, framework="numpy") as file:
             texts = file.metadata() or {}
-            paths, metadata = json.loads(texts["paths"]), json.loads(texts["metadata"])
+            paths = json.loads(texts["paths"])
+            metadata = json.loads(texts["metadata"])
             return ImageFeatures(file.get_tensor("features"), paths, metadata)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, SafetensorError) as error:
         raise ValueError(

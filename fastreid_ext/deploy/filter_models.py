@@ -32,7 +32,8 @@ def filter_models(cfg: CfgNode) -> dict[str, FilterModel]:
         ValueError: a filter of USE has no model, a file is not there, or a mistake in a
             configuration.
     """
-    filters, models = cfg.GENERATION.FILTER, {}
+    filters = cfg.GENERATION.FILTER
+    models = {}
     if problems := list(filter_model_problems(filters, cfg.DATASETS.NAMES)):
         raise ValueError("the filters lack something:\n  - " + "\n  - ".join(problems))
     common = ["TEST.IMS_PER_BATCH", str(filters.BATCH_SIZE)]
@@ -63,7 +64,8 @@ def _named(filters: CfgNode) -> list[tuple[str, str, str]]:
 
 
 def _warn_of_other_persons(name: str, model: CfgNode, data_sets: Iterable[str]) -> None:
-    trained, drawn = set(model.DATASETS.NAMES), set(data_sets)
+    trained = set(model.DATASETS.NAMES)
+    drawn = set(data_sets)
     if not trained & drawn:
         _log.warning(
             "GENERATION.FILTER.%s was trained on %s by its CONFIG_FILE, the persons are of %s; the "

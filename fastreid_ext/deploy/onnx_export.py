@@ -220,7 +220,8 @@ def _describe(proto: Any, metadata: dict[str, str], shape: Sequence[int], uint8:
     }
     for key, value in texts.items():
         entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
+        entry.key = key
+        entry.value = value
 
 
 def _compared(data: bytes, graph: nn.Module, batches: list[Tensor], output: Path) -> ExportReport:
@@ -230,7 +231,8 @@ def _compared(data: bytes, graph: nn.Module, batches: list[Tensor], output: Path
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    difference, largest = 0.0, 0.0
+    difference = 0.0
+    largest = 0.0
     for batch in batches:
         with torch.no_grad():
             expected: NDArray[np.float32] = graph(batch).numpy()

@@ -186,7 +186,8 @@ def _expect_same(file: Path, identity: dict[str, Any]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(file, json.dumps(identity, indent=1) + "\n")
         return
-    before, now = json.loads(file.read_text()), json.loads(json.dumps(identity))
+    before = json.loads(file.read_text())
+    now = json.loads(json.dumps(identity))
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
         raise ValueError(

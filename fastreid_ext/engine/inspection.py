@@ -70,7 +70,8 @@ class Inspection:
 
     def _origin(self) -> str:
         """Name everything the features depend on."""
-        status, cfg = self.weights.stat(), self.cfg
+        status = self.weights.stat()
+        cfg = self.cfg
         keys = (cfg.MODEL, cfg.INPUT, cfg.TEST.FLIP, cfg.DATASETS.ROOT)
         settings = hashlib.sha256("".join(map(str, keys)).encode()).hexdigest()[:16]
         return json.dumps(

@@ -117,7 +117,8 @@ def _finish(run: MatrixRun, output: Path, continue_on_error: bool, keep_weights:
 
 
 def _train_and_test(run: MatrixRun, output: Path) -> None:
-    cfg, folder = run.configuration(output), run.folder(output)
+    cfg = run.configuration(output)
+    folder = run.folder(output)
     if not (folder / _WEIGHTS).is_file() or not (folder / RESULT_FILE).is_file():
         train(cfg, resume=(folder / "last_checkpoint").is_file())
     for target in run.targets:

@@ -26,7 +26,8 @@ def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:
     Raises:
         ValueError: no epoch is left for the schedule after warm-up.
     """
-    batch, solver = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    solver = cfg.SOLVER
     if cfg.DATALOADER.SAMPLER_TRAIN == ONCE_PER_IDENTITY:
         images = persons * cfg.DATALOADER.NUM_INSTANCE
     iterations = solver.ITERS_PER_EPOCH or images // batch

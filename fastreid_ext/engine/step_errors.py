@@ -54,7 +54,8 @@ def _reason(words: str, model: nn.Module, batch: dict[str, Any]) -> str:
 
 def _wrong_labels(model: nn.Module, batch: dict[str, Any]) -> str:
     """Name the images whose label the classifier does not have; "" if there are none."""
-    classes, labels = number_of_classes(model), batch.get("targets")
+    classes = number_of_classes(model)
+    labels = batch.get("targets")
     if classes is None or not isinstance(labels, torch.Tensor):
         return ""
     paths = batch.get("img_paths", [])

@@ -277,7 +277,8 @@ class Trainer(DefaultTrainer):
         build = getattr(model, "training_hooks", None)
         built = [] if build is None else list(build(self.cfg))
         if self.cfg.SOLVER.EMA.DECAY > 0:
-            decay, folder = self.cfg.SOLVER.EMA.DECAY, self.cfg.OUTPUT_DIR
+            decay = self.cfg.SOLVER.EMA.DECAY
+            folder = self.cfg.OUTPUT_DIR
             built.append(AveragedWeights(model, decay=decay, output_dir=folder))
         return built
 

@@ -87,7 +87,8 @@ def _mean_similarities(test: TestFeatures) -> tuple[NDArray[np.float64], NDArray
     )
     of_all = _camera_sums(query, query_camera) @ _camera_sums(gallery, gallery_camera).T
     pairs = np.outer(np.bincount(query_camera), np.bincount(gallery_camera))
-    of_one, pairs_of_one = np.zeros(pairs.shape), np.zeros(pairs.shape, np.int64)
+    of_one = np.zeros(pairs.shape)
+    pairs_of_one = np.zeros(pairs.shape, np.int64)
     rows, columns = test.rows_by_person()
     for pid in rows.keys() & columns.keys():
         where = np.ix_(query_camera[rows[pid]], gallery_camera[columns[pid]])
@@ -118,7 +119,8 @@ def _nearest_of_another_person(test: TestFeatures) -> tuple[float, float]:
     _, columns = test.rows_by_person()
     in_camera = dict(zip(*np.unique(gallery_camids, return_counts=True), strict=True))
     none = np.empty(0, np.int64)
-    same, chance = [], []
+    same = []
+    chance = []
     chunks = DistanceChunks(*test.split(test.features), "cosine", chunk_values=_CHUNK_PAIRS)
     rows = (row for products in chunks for row in products.as_distances())
     for row, pid, camera in zip(rows, query_pids.tolist(), query_camids.tolist(), strict=True):

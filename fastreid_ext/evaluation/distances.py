@@ -95,10 +95,12 @@ class DistanceChunks:
     ) -> None:
         if metric not in METRICS:
             raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
-        self.metric, self._chunk_values = metric, chunk_values
+        self.metric = metric
+        self._chunk_values = chunk_values
         self.query, self._query_norms = checked_features(query_features, "query_features")
         gallery, norms = checked_features(gallery_features, "gallery_features")
-        self.gallery, norms = gallery.to(self.query.device), norms.to(self.query.device)
+        self.gallery = gallery.to(self.query.device)
+        norms = norms.to(self.query.device)
         self._check(norms)
         if metric == "cosine":
             self._column_offset = torch.zeros_like(norms)
@@ -115,7 +117,8 @@ class DistanceChunks:
             chunk = self.query[start : start + rows]
             row_offset = self._query_norms[start : start + rows].square()
             if self.metric == "cosine":
-                chunk, row_offset = F.normalize(chunk, dim=1), torch.ones_like(row_offset)
+                chunk = F.normalize(chunk, dim=1)
+                row_offset = torch.ones_like(row_offset)
             values = torch.mm(chunk, self.gallery.T, out=buffer[: len(chunk)])
             yield Products(values, row_offset, self._column_offset, self._column_scale)
 

@@ -38,7 +38,9 @@ class CountingEvaluator(ReidEvaluator):
 
     def reset(self) -> None:
         """Forget what was processed."""
-        self._rows, self._pids, self._camids = FeatureRows(), [], []
+        self._rows = FeatureRows()
+        self._pids = []
+        self._camids = []
 
     def process(self, inputs: dict[str, Any], outputs: Tensor) -> None:
         """Keep the features of a batch in main memory, with their labels."""
@@ -103,7 +105,8 @@ class CountingEvaluator(ReidEvaluator):
         )
 
     def _distances(self, query: Tensor, gallery: Tensor) -> Iterable[Tensor]:
-        metric, rerank = self.cfg.TEST.METRIC, self.cfg.TEST.RERANK
+        metric = self.cfg.TEST.METRIC
+        rerank = self.cfg.TEST.RERANK
         if not rerank.ENABLED:
             chunks = DistanceChunks(query, gallery, metric)
             return (products.as_distances().clone() for products in chunks)

@@ -81,7 +81,10 @@ def extract_features(
         num_query: number of queries.
         flip: as TEST.FLIP, average with the features of the mirrored images.
     """
-    features, pids, camids, paths = FeatureRows(), [], [], []
+    features = FeatureRows()
+    pids = []
+    camids = []
+    paths = []
     with inference_context(model):
         for batch in loader:
             features.append(batch_features(model, batch, flip=flip))

@@ -116,9 +116,11 @@ def _insert(value, position, index, distance):
     """Insert into the ascending lists behind equal values; the last entry falls out."""
     slot = len(distance) - 1
     while slot > 0 and distance[slot - 1] > value:
-        distance[slot], index[slot] = distance[slot - 1], index[slot - 1]
+        distance[slot] = distance[slot - 1]
+        index[slot] = index[slot - 1]
         slot -= 1
-    distance[slot], index[slot] = value, position
+    distance[slot] = value
+    index[slot] = position
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"nnan"})

@@ -119,7 +119,8 @@ class Table:
         counts = Counter(
             (cell.model, cell.source, cell.setting, cell.target) for cell in self.cells
         )
-        least, most = min(counts.values(), default=0), max(counts.values(), default=0)
+        least = min(counts.values(), default=0)
+        most = max(counts.values(), default=0)
         if most == 1:
             return "one seed"
         count = str(most) if least == most else f"{least} to {most}"

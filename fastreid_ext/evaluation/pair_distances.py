@@ -53,7 +53,8 @@ class PairHistograms:
         """Return about ``bins`` wider bins over the distances that occur, to be drawn."""
         used = np.flatnonzero(self.counts.sum(axis=0))
         step = max(1, round((used[-1] + 1 - used[0]) / bins))
-        start, stop = used[0] // step * step, -(-(used[-1] + 1) // step) * step
+        start = used[0] // step * step
+        stop = -(-(used[-1] + 1) // step) * step
         counts = np.pad(self.counts, ((0, 0), (0, step)))[:, start:stop]
         width = self.edges[1] - self.edges[0]
         edges = np.arange(start, stop + 1, step) * width

@@ -132,7 +132,8 @@ def score_where_they_are(
     Returns:
         (R, 3) AP by fastreid's rule, AP by Market's rule, INP, and (R,) ranks of the first matches.
     """
-    first, last = same.first[rows], same.last[rows]
+    first = same.first[rows]
+    last = same.last[rows]
     offsets = first[:, None] + np.arange(max(1, (last - first).max()))
     exists = offsets < last[:, None]
     same_pid = same.by_pid[offsets.clip(max=len(same.by_pid) - 1)]

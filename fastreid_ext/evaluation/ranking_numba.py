@@ -38,7 +38,8 @@ def _count_below(values, limit):
 @numba.njit(cache=True, nogil=True)
 def _place(distance, index, positive_distances, positives):
     """Position of the first positive that (distance, index) does not come after."""
-    low, high = 0, len(positives)
+    low = 0
+    high = len(positives)
     while low < high:
         middle = (low + high) // 2
         value = positive_distances[middle]
@@ -69,7 +70,8 @@ def _ranks_by_comparison(row, positive_distances, positives):
     """Compare each positive with the whole row: no branches, so for many near distances."""
     ranks = np.empty(len(positives), np.int64)
     for number in range(len(positives)):
-        index, distance = positives[number], positive_distances[number]
+        index = positives[number]
+        distance = positive_distances[number]
         before = _count_up_to(row[: index + 1], distance)  # itself, and ties that come earlier
         ranks[number] = before + _count_below(row[index + 1 :], distance)
     return ranks
@@ -128,7 +130,8 @@ def score_rows(
         if len(column_scale):
             _finish(distances[row], row_offset[row], column_offset, column_scale)
         ranks = _positive_ranks(distances[row], same_pid, is_positive)
-        mean_precision, trapezoids = 0.0, 0.0
+        mean_precision = 0.0
+        trapezoids = 0.0
         for i, rank in enumerate(ranks):
             at_match = (i + 1) / rank
             # The precision just before the match; 1 before the first image.

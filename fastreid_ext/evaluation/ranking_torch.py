@@ -54,7 +54,8 @@ def ordered_keys(distances: Tensor) -> Tensor:
 
 def _counts_before(matches: Tensor, keys: Tensor) -> Tensor:
     """Count (R, M + 1) the images whose place among the sorted matches is 0..M."""
-    rows, columns = len(matches), matches.shape[1] + 1
+    rows = len(matches)
+    columns = matches.shape[1] + 1
     places = torch.searchsorted(matches, keys)
     places += torch.arange(0, rows * columns, columns, device=keys.device)[:, None]
     return torch.bincount(places.flatten(), minlength=rows * columns).view(rows, columns)
@@ -63,7 +64,8 @@ def _counts_before(matches: Tensor, keys: Tensor) -> Tensor:
 def _scores(ranks: Tensor, num_matches: Tensor) -> tuple[Tensor, Tensor]:
     found = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
     is_rank = found <= num_matches[:, None]  # the others pad a row
-    ranks, found = ranks.clamp(min=1).double(), found.double()
+    ranks = ranks.clamp(min=1).double()
+    found = found.double()
     at_match = found / ranks
     # The precision just before the match; 1 before the first image.
     before = torch.where(ranks > 1, (found - 1) / (ranks - 1), 1.0)

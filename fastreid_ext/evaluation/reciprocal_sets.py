@@ -63,9 +63,11 @@ def _mutual(index: Tensor) -> Tensor:
 def _expanded_chunk(
     rows: Tensor, index: Tensor, distance: Tensor, mutual: Tensor, mutual_half: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    near, is_member = index[rows], mutual[rows]  # (n, K)
+    near = index[rows]  # (n, K)
+    is_member = mutual[rows]
     half = mutual_half.shape[1]
-    candidates, is_candidate = index[near, :half], mutual_half[near]  # (n, K, H)
+    candidates = index[near, :half]  # (n, K, H)
+    is_candidate = mutual_half[near]
     members = torch.where(is_member, near, -1)
     shared = (candidates[..., None] == members[:, None, None, :]).any(dim=3) & is_candidate
     joins = is_member & (shared.sum(dim=2) > 2 / 3 * is_candidate.sum(dim=2).double())

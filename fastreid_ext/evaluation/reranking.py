@@ -91,7 +91,8 @@ def _check(k1: int, k2: int, lambda_value: float, rule: str) -> None:
 def _reranked(
     chunks: DistanceChunks, k1: int, k2: int, lambda_value: float, rule: Rule
 ) -> Iterator[Tensor]:
-    num_query, num_images = len(chunks.query), len(chunks.query) + len(chunks.gallery)
+    num_query = len(chunks.query)
+    num_images = len(chunks.query) + len(chunks.gallery)
     near, weights = _weights(chunks, k1, k2, rule)
     if k2 > 1:
         weights = weights.averaged(near.index[:, :k2])
@@ -153,7 +154,8 @@ class _Pairs:
     """Distances between any of the N images; squared for the rule "released"."""
 
     def __init__(self, chunks: DistanceChunks, rule: Rule) -> None:
-        self._is_cosine, self._is_squared = chunks.metric == "cosine", rule == "released"
+        self._is_cosine = chunks.metric == "cosine"
+        self._is_squared = rule == "released"
         self.features = torch.cat([chunks.query, chunks.gallery])
         if self._is_cosine:
             self.features = F.normalize(self.features, dim=1)
@@ -168,7 +170,8 @@ class _Pairs:
         """Return the distances of the members (M,), computing those that are not known."""
         distance = members.distance.clone()
         for part in distance.isnan().nonzero().flatten().split(_PAIR_CHUNK):
-            row, column = members.row[part], members.column[part]
+            row = members.row[part]
+            column = members.column[part]
             products = torch.linalg.vecdot(self.features[row], self.features[column])
             offset = self._squares[row] + self._squares[column]
             distance[part] = self._as_distances(products, offset)

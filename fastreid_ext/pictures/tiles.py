@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-TILE, FRAME, GAP = (128, 64), 4, 6  # height x width, frame and gap, in pixels
+TILE = (128, 64)  # height x width, frame and gap, in pixels
+FRAME = 4
+GAP = 6
 TEXT_HEIGHT = 18
 
 Pixels = NDArray[np.uint8]

@@ -39,7 +39,8 @@ def _head_box(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
 def _fall(figure: Figure, length: float, thickness: float, surface: str, opening: float) -> Piece:
     """A curtain round the head from ear height down; ``opening``: half angle free in front."""
     low, high = _head_box(figure)
-    height, middle = figure.head_height, (low + high) / 2
+    height = figure.head_height
+    middle = (low + high) / 2
     angle = np.linspace(opening, 2 * np.pi - opening, 15)
     levels = np.linspace(high[1] - 0.32 * height, high[1] - length * height, 8)
     rows = []
@@ -107,8 +108,10 @@ def headwear_pieces(figure: Figure, identity: Identity) -> list[Piece]:
         return []
     low, high = _head_box(figure)
     side, front = _BRIM[kind]
-    middle_z, level = (low[2] + high[2]) / 2, high[1] - 0.36 * figure.head_height
-    half_x, half_z = (high[0] - low[0]) / 2, (high[2] - low[2]) / 2
+    middle_z = (low[2] + high[2]) / 2
+    level = high[1] - 0.36 * figure.head_height
+    half_x = (high[0] - low[0]) / 2
+    half_z = (high[2] - low[2]) / 2
     if kind == "hat":
         centres = np.array([[0, level + 0.012, middle_z], [0, level - 0.012, middle_z]])
         radii = np.array([[half_x, half_z], [half_x + side, half_z + front]])

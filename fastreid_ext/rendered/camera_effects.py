@@ -25,7 +25,8 @@ def _vignette(box: tuple, height: int, width: int) -> np.ndarray:
 
 def _motion_kernel(length: float, angle: float) -> np.ndarray:
     size = 2 * math.ceil(length / 2) + 1
-    middle, reach = size // 2, length / 2
+    middle = size // 2
+    reach = length / 2
     kernel = np.zeros((size, size), np.float32)
     for t in np.linspace(-reach, reach, 9):
         kernel[round(middle + t * math.sin(angle)), round(middle + t * math.cos(angle))] += 1

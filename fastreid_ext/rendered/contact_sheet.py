@@ -14,14 +14,16 @@ def contact_sheet(pictures: list[list[np.ndarray | None]]) -> np.ndarray:
         pictures: rows of (h, w, 3) uint8 RGB.
     """
     height, width = next(p for row in pictures for p in row if p is not None).shape[:2]
-    rows, columns = len(pictures), max(len(row) for row in pictures)
+    rows = len(pictures)
+    columns = max(len(row) for row in pictures)
     sheet = np.full(
         (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _GROUND, np.uint8
     )
     for r, row in enumerate(pictures):
         for c, picture in enumerate(row):
             if picture is not None:
-                top, left = _GAP + r * (height + _GAP), _GAP + c * (width + _GAP)
+                top = _GAP + r * (height + _GAP)
+                left = _GAP + c * (width + _GAP)
                 sheet[top : top + height, left : left + width] = picture
     return sheet
 

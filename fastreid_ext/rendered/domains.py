@@ -40,13 +40,11 @@ def _camera(
     return CameraSpec(*place, *response, *sensor, *light, infrared)
 
 
-_DAY, _OVERCAST, _WARM, _COOL, _GREEN = (
-    (0.9, 1.0, 1.14),
-    (0.98, 1.0, 1.03),
-    (1.16, 1.0, 0.78),
-    (0.88, 1.0, 1.16),
-    (0.94, 1.05, 0.92),
-)
+_DAY = (0.9, 1.0, 1.14)
+_OVERCAST = (0.98, 1.0, 1.03)
+_WARM = (1.16, 1.0, 0.78)
+_COOL = (0.88, 1.0, 1.16)
+_GREEN = (0.94, 1.05, 0.92)
 
 # place: height, near, far, heading, spread, focal | sensor: blur, native, noise, quality
 # response: gains, exposure, gamma, saturation, contrast | light: sun (azimuth, elevation,

@@ -21,10 +21,14 @@ def cell(i: int, j: int, salt: int) -> float:
 @njit(cache=True)
 def smooth(u: float, v: float, salt: int) -> float:
     """Value noise: smooth interpolation of :func:`cell`."""
-    i, j = math.floor(u), math.floor(v)
-    a, b = u - i, v - j
-    a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
-    i, j = int(i), int(j)
+    i = math.floor(u)
+    j = math.floor(v)
+    a = u - i
+    b = v - j
+    a = a * a * (3 - 2 * a)
+    b = b * b * (3 - 2 * b)
+    i = int(i)
+    j = int(j)
     low = cell(i, j, salt) * (1 - a) + cell(i + 1, j, salt) * a
     high = cell(i, j + 1, salt) * (1 - a) + cell(i + 1, j + 1, salt) * a
     return low * (1 - b) + high * b

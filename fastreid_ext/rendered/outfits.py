@@ -83,7 +83,8 @@ def _between(bounds: Range, rng: np.random.Generator) -> float:
 def draw_outfit(season: Season, feminine: bool, rng: np.random.Generator) -> Outfit:
     """A whole outfit of the season; skirts and dresses only for ``feminine`` identities."""
     upper_kind, lower_kind = _draw_kinds(season, feminine, rng)
-    cut, lower_cut = UPPERS[upper_kind], LOWERS.get(lower_kind)
+    cut = UPPERS[upper_kind]
+    lower_cut = LOWERS.get(lower_kind)
     opened = rng.random() < cut.open_share
     print_kind = ("logo" if rng.random() < 0.6 else "block") if rng.random() < cut.prints else ""
     upper_fabric = palettes.draw(cut.fabrics, rng)
@@ -108,7 +109,8 @@ def draw_outfit(season: Season, feminine: bool, rng: np.random.Generator) -> Out
 
 
 def _draw_kinds(season: Season, feminine: bool, rng: np.random.Generator) -> tuple[str, str]:
-    uppers, lowers = dict(season.upper), dict(season.lower)
+    uppers = dict(season.upper)
+    lowers = dict(season.lower)
     if not feminine:
         uppers.pop("dress", None)
         lowers = {

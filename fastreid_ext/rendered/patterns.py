@@ -35,8 +35,12 @@ def pattern_at(surface, p, q, r, salt):
 
     ``surface`` is a row of :meth:`Cloth.row`; its kind is an index into ``cloth.PATTERNS``.
     """
-    kind, period, phase, duty = int(surface[8]), surface[9], surface[10], surface[13]
-    share, tone = 0.0, 1.0
+    kind = int(surface[8])
+    period = surface[9]
+    phase = surface[10]
+    duty = surface[13]
+    share = 0.0
+    tone = 1.0
     along = (q + phase) / period
     across = (p + phase) / period
     if kind == 1:

@@ -66,7 +66,8 @@ def _box(projected: np.ndarray, shot: Shot) -> tuple[float, float, float, float]
 
 def _crop(frame: np.ndarray, box: tuple, height: int, width: int, flags: int) -> np.ndarray:
     """The box of a frame, resampled to (height, width); beyond the frame its border repeats."""
-    across, down = width / box[2], height / box[3]
+    across = width / box[2]
+    down = height / box[3]
     matrix = np.array(
         [
             [across, 0, -box[0] * across + 0.5 * across - 0.5],
@@ -86,7 +87,8 @@ def _shadow_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.n
     axes = np.stack([right, down, sun])
     seen = [actor.vertices @ axes.T.astype(np.float32) for actor in actors]
     corners = np.array([bounds(points) for points in seen])
-    low, high = corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)
+    low = corners[:, 0].min(axis=0)
+    high = corners[:, 1].max(axis=0)
     scale = (LIGHT_MAP - 4) / float(max(high[0] - low[0], high[1] - low[1]))
     offset = low[:2] - 2 / scale
     buffers = Buffers.empty(LIGHT_MAP, LIGHT_MAP)
@@ -132,7 +134,9 @@ def _rasterize(
     actors: list[_Actor], in_frame: list[np.ndarray], box: tuple, height: int, width: int
 ) -> tuple[Buffers, int]:
     """Buffers of all actors in the crop, and how many pixels the first alone would cover."""
-    buffers, offset, alone = Buffers.empty(height, width), 0, 0
+    buffers = Buffers.empty(height, width)
+    offset = 0
+    alone = 0
     for number, (actor, projected) in enumerate(zip(actors, in_frame, strict=True)):
         projected[:, 0] = (projected[:, 0] - box[0]) * (width / box[2])
         projected[:, 1] = (projected[:, 1] - box[1]) * (height / box[3])
@@ -152,7 +156,8 @@ def _rasterize(
 
 
 def _light(view: View, actors: list[_Actor], shot: Shot) -> Light:
-    shadow_map, shadow_frame = np.full((1, 1), np.inf, np.float32), np.ones((4, 3))
+    shadow_map = np.full((1, 1), np.inf, np.float32)
+    shadow_frame = np.ones((4, 3))
     if not view.spec.infrared and shot.sun > _FAINT:
         shadow_map, shadow_frame = _shadow_map(actors, view.sun)
     return Light(
@@ -197,7 +202,8 @@ def render(
     view: View, dressed: DressedBody, others: list[DressedBody], shot: Shot, height: int, width: int
 ) -> Rendering:
     """Radiance of the crop, (height, width) times ``OVERSAMPLING``, before the sensor."""
-    tall, wide = height * OVERSAMPLING, width * OVERSAMPLING
+    tall = height * OVERSAMPLING
+    wide = width * OVERSAMPLING
     actors = _actors(dressed, others, shot)
     in_frame = [_project(view, actor.vertices) for actor in actors]
     box = _box(in_frame[0], shot)
@@ -209,11 +215,13 @@ def render(
         scene_depth=_crop(view.depth, box, tall, wide, cv2.INTER_NEAREST),
         occlusion=_occlusion(buffers),
     )
-    light, backdrop = _light(view, actors, shot), _backdrop(view, box, tall, wide)
+    light = _light(view, actors, shot)
+    backdrop = _backdrop(view, box, tall, wide)
     feet = np.concatenate([actor.joints[_FEET][:, [0, 2]] for actor in actors])
     radiance = np.empty((tall, wide, 4), np.float32)
     shade_scene(seen, backdrop, light, view.position, feet, radiance)
-    offset, pixels = 0, []
+    offset = 0
+    pixels = []
     for actor in actors:
         pixels.append(shade_person(seen, _worn(actor), light, view.position, offset, radiance))
         offset += len(actor.dressed.faces)

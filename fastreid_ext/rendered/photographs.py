@@ -60,7 +60,8 @@ def photographs(
 ) -> Iterator[tuple[PlannedImage, bytes, dict]]:
     """Picture by picture: its plan, its JPEG bytes and its row of ``annotations.jsonl``."""
     body, _ = free_body()
-    seed, domain = settings.seed, settings.domain
+    seed = settings.seed
+    domain = settings.domain
     level = difficulty(settings.difficulty)
     identity = draw_identity(
         body, seed, domain, planned.person_id, planned.first_of_split, level.look_alike_period

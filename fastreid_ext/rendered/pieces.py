@@ -10,7 +10,9 @@ import dataclasses
 import numpy as np
 
 JOINTS = 24
-LEFT_HAND_ANCHOR, RIGHT_HAND_ANCHOR, GROUND_ANCHOR = 24, 25, 26
+LEFT_HAND_ANCHOR = 24
+RIGHT_HAND_ANCHOR = 25
+GROUND_ANCHOR = 26
 ANCHORS = 3
 
 
@@ -39,7 +41,10 @@ def grid_faces(rows: int, columns: int, closed: bool) -> np.ndarray:
         np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij"
     )
     k = (j + 1) % columns
-    a, b, c, d = i * columns + j, i * columns + k, (i + 1) * columns + j, (i + 1) * columns + k
+    a = i * columns + j
+    b = i * columns + k
+    c = (i + 1) * columns + j
+    d = (i + 1) * columns + k
     return np.concatenate(
         [np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]
     )
@@ -53,7 +58,8 @@ def tube(
     ``power`` 2 gives ellipses, more gives rounded rectangles.
     """
     angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
-    sine, cosine = np.sin(angle), np.cos(angle)
+    sine = np.sin(angle)
+    cosine = np.cos(angle)
     x = np.sign(sine) * np.abs(sine) ** (2 / power)
     z = np.sign(cosine) * np.abs(cosine) ** (2 / power)
     rings = np.zeros((len(centres), columns, 3))
@@ -76,7 +82,8 @@ def blob(
 def rigid(mesh: tuple[np.ndarray, np.ndarray], shares: dict[int, float], surface: str) -> Piece:
     """A piece that moves as one; its pattern runs down from its top."""
     vertices, faces = mesh
-    top, middle = vertices[:, 1].max(), vertices.mean(axis=0)
+    top = vertices[:, 1].max()
+    middle = vertices.mean(axis=0)
     coordinates = np.stack(
         [vertices[:, 0] - middle[0], top - vertices[:, 1], vertices[:, 2] - middle[2]], axis=1
     )

@@ -14,7 +14,9 @@ from fastreid_ext.rendered.difficulty import difficulty, session_of
 from fastreid_ext.rendered.domains import camera_specs
 from fastreid_ext.rendered.identities import stream
 
-TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
+TRAIN = "bounding_box_train"
+QUERY = "query"
+GALLERY = "bounding_box_test"
 FOLDERS = (TRAIN, QUERY, GALLERY)
 _PLAN_STREAM = 2**31 - 3
 _FEWEST_IMAGES = 4
@@ -130,7 +132,8 @@ def plan_identity(settings: Settings, person_id: int) -> PlannedIdentity:
     sessions = difficulty(settings.difficulty).sessions
     session = session_of(settings.seed, settings.domain, person_id, sessions)
     query_at = {camera: int(rng.integers(at_camera.count(camera))) for camera in cameras}
-    images, seen = [], dict.fromkeys(cameras, 0)
+    images = []
+    seen = dict.fromkeys(cameras, 0)
     for index, camera in enumerate(at_camera):
         folder = _folder(
             train, infrared_domain, specs[camera].infrared, seen[camera] == query_at[camera]

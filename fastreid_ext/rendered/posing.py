@@ -19,10 +19,13 @@ _SOLE_BELOW_JOINTS = 0.035  # metres, with the shoe
 def _transforms(joints, parents, rotations, yaw):  # noqa: ANN001, ANN202
     """(24, 3, 4) rest to posed, turned by ``yaw`` about the vertical, and posed joints (24, 3)."""
     count = joints.shape[0]
-    out, placed = np.zeros((count, 3, 4)), np.zeros((count, 3))
+    out = np.zeros((count, 3, 4))
+    placed = np.zeros((count, 3))
     turn = np.zeros((3, 3))
     turn[0, 0] = turn[2, 2] = math.cos(yaw)
-    turn[0, 2], turn[2, 0], turn[1, 1] = math.sin(yaw), -math.sin(yaw), 1.0
+    turn[0, 2] = math.sin(yaw)
+    turn[2, 0] = -math.sin(yaw)
+    turn[1, 1] = 1.0
     for j in range(count):
         parent = parents[j]
         for a in range(3):
@@ -64,7 +67,9 @@ def project(points, position, rotation, focal, middle_x, middle_y):  # noqa: ANN
     """Frame x, frame y and depth (N, 3) float32 of world points (N, 3)."""
     out = np.empty_like(points)
     for v in range(points.shape[0]):
-        x, y, z = points[v, 0] - position[0], points[v, 1] - position[1], points[v, 2] - position[2]
+        x = points[v, 0] - position[0]
+        y = points[v, 1] - position[1]
+        z = points[v, 2] - position[2]
         depth = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z
         scale = focal / depth
         out[v, 0] = (
@@ -110,7 +115,8 @@ def stand(
     )
     ground = placed[:, 1].min() - _SOLE_BELOW_JOINTS
     for anchor, hand in HAND_OF_ANCHOR.items():
-        origin, target = dressed.joints[hand].copy(), placed[hand].copy()
+        origin = dressed.joints[hand].copy()
+        target = placed[hand].copy()
         if anchor == GROUND_ANCHOR:
             origin[:] = 0.0
             target[1] = ground

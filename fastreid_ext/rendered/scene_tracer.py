@@ -16,7 +16,9 @@ from numba import njit
 
 from fastreid_ext.rendered.noise import cell, cloudy
 
-BOX, CYLINDER, ELLIPSOID = 0, 1, 2
+BOX = 0
+CYLINDER = 1
+ELLIPSOID = 2
 TEXTURES = (
     "plain",
     "tiles",
@@ -40,14 +42,18 @@ def lamp_falloff(depth: float) -> float:
 
 @njit(cache=True, fastmath=True, inline="always")
 def _hit_box(o, d, row):
-    near, far, axis = -_FAR, _FAR, 0
+    near = -_FAR
+    far = _FAR
+    axis = 0
     for k in range(3):
         inverse = 1.0 / d[k] if abs(d[k]) > 1e-9 else 1e9
-        a, b = (row[k] - row[3 + k] - o[k]) * inverse, (row[k] + row[3 + k] - o[k]) * inverse
+        a = (row[k] - row[3 + k] - o[k]) * inverse
+        b = (row[k] + row[3 + k] - o[k]) * inverse
         if a > b:
             a, b = b, a
         if a > near:
-            near, axis = a, k
+            near = a
+            axis = k
         far = min(far, b)
     return (near if near < far and near > 1e-3 else _FAR), axis
 
@@ -59,7 +65,8 @@ def _hit_round(o, d, row, upright):
     for k in range(3):
         if upright and k == 1:
             continue
-        x, y = (o[k] - row[k]) / row[3 + k], d[k] / row[3 + k]
+        x = (o[k] - row[k]) / row[3 + k]
+        y = d[k] / row[3 + k]
         a += y * y
         b += x * y
         q += x * x
@@ -75,7 +82,9 @@ def _hit_round(o, d, row, upright):
 @njit(cache=True, fastmath=True)
 def nearest(o, d, kinds, boxes):
     """Distance along ``d``, primitive index (-1 none) and box axis of the first hit."""
-    best, which, axis = _FAR, -1, 0
+    best = _FAR
+    which = -1
+    axis = 0
     for i in range(kinds.shape[0]):
         side = 0
         if kinds[i] == BOX:
@@ -83,7 +92,9 @@ def nearest(o, d, kinds, boxes):
         else:
             t = _hit_round(o, d, boxes[i], kinds[i] == CYLINDER)
         if t < best:
-            best, which, axis = t, i, side
+            best = t
+            which = i
+            axis = side
     return best, which, axis
 
 
@@ -91,9 +102,12 @@ def nearest(o, d, kinds, boxes):
 def _mix(texture, scale, u, v, salt):
     """Share of the second colour in [0, 1] and a brightness factor; u and v in metres."""
     dirt = 0.86 + 0.28 * cloudy(u * 0.7, v * 0.7, salt)
-    a, b = u / scale, v / scale
-    i, j = int(math.floor(a)), int(math.floor(b))
-    x, y = a - i, b - j
+    a = u / scale
+    b = v / scale
+    i = int(math.floor(a))
+    j = int(math.floor(b))
+    x = a - i
+    y = b - j
     tone = 0.9 + 0.2 * cell(i, j, salt)
     if texture == 1:  # tiles: thin joints, each tile its own tone
         return (1.0 if min(x, y) < 0.03 else 0.0), dirt * tone
@@ -174,16 +188,20 @@ def trace(  # noqa: C901 (one loop of one kernel)
             used.
     """
     height, width = depth.shape
-    d, p, n = np.empty(3), np.empty(3), np.empty(3)
+    d = np.empty(3)
+    p = np.empty(3)
+    n = np.empty(3)
     for row in range(height):
         for column in range(width):
-            a, b = (column + 0.5 - width / 2) / focal, (row + 0.5 - height / 2) / focal
+            a = (column + 0.5 - width / 2) / focal
+            b = (row + 0.5 - height / 2) / focal
             for k in range(3):
                 d[k] = rotation[0, k] * a + rotation[1, k] * b + rotation[2, k]
             t, which, axis = nearest(position, d, kinds, boxes)
             ground = -position[1] / d[1] if d[1] < -1e-6 else _FAR
             if ground < t:
-                t, which = ground, -1
+                t = ground
+                which = -1
             if t >= _FAR:
                 up = min(max(d[1] * 2.0, 0.0), 1.0)
                 for k in range(4):
@@ -211,7 +229,8 @@ def trace(  # noqa: C901 (one loop of one kernel)
                         n[k] = 0.0
                     length += n[k] * n[k]
                 n /= math.sqrt(length)
-                u, v = math.atan2(n[0], n[2]) * boxes[which, 3] + p[0] * 0.3, p[1]
+                u = math.atan2(n[0], n[2]) * boxes[which, 3] + p[0] * 0.3
+                v = p[1]
             surface = surfaces[faces[which if which >= 0 else kinds.shape[0]]]
             share, tone = _mix(int(surface[8]), surface[9], u, v, salt)
             open_sky = _closeness(p, kinds, boxes, which) * (

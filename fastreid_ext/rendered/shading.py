@@ -80,7 +80,8 @@ def lit(light_map, frame, x, y, z):
         return 1.0
     open_share = 1.0
     for k in range(4):
-        i, j = int(math.floor(v - 0.5 + (k >> 1))), int(math.floor(u - 0.5 + (k & 1)))
+        i = int(math.floor(v - 0.5 + (k >> 1)))
+        j = int(math.floor(u - 0.5 + (k & 1)))
         if 0 <= i < size and 0 <= j < size and light_map[i, j] < w - 0.035:
             open_share -= 0.25
     return open_share
@@ -93,7 +94,9 @@ def shade_person(seen, worn, light, eye, offset, out):
     ``offset`` is this body's first face in ``seen.face_id``; ``eye`` is the camera's position.
     """
     towards_light = np.empty(3)
-    vertices, normals, coordinates = worn.vertices, worn.normals, worn.coordinates
+    vertices = worn.vertices
+    normals = worn.normals
+    coordinates = worn.coordinates
     written = 0
     n = np.empty(3)
     for row in range(seen.face_id.shape[0]):
@@ -118,7 +121,9 @@ def shade_person(seen, worn, light, eye, offset, out):
             x = a * vertices[i, 0] + b * vertices[j, 0] + c * vertices[k, 0]
             y = a * vertices[i, 1] + b * vertices[j, 1] + c * vertices[k, 1]
             z = a * vertices[i, 2] + b * vertices[j, 2] + c * vertices[k, 2]
-            vx, vy, vz = eye[0] - x, eye[1] - y, eye[2] - z
+            vx = eye[0] - x
+            vy = eye[1] - y
+            vz = eye[2] - z
             away = 1.0 / math.sqrt(vx * vx + vy * vy + vz * vz)
             length = 1e-9
             for d in range(3):
@@ -148,11 +153,9 @@ def shade_person(seen, worn, light, eye, offset, out):
                     z + 0.01 * n[2],
                 )
             diffuse = direct * max(facing + _WRAP, 0.0) / (1.0 + _WRAP)
-            half_x, half_y, half_z = (
-                towards_light[0] + vx * away,
-                towards_light[1] + vy * away,
-                towards_light[2] + vz * away,
-            )
+            half_x = towards_light[0] + vx * away
+            half_y = towards_light[1] + vy * away
+            half_z = towards_light[2] + vz * away
             half = (n[0] * half_x + n[1] * half_y + n[2] * half_z) / math.sqrt(
                 half_x**2 + half_y**2 + half_z**2 + 1e-9
             )
@@ -189,7 +192,8 @@ def shade_scene(seen, backdrop, light, eye, feet, out):
             t = seen.scene_depth[row, column]
             if seen.depth[row, column] <= t:
                 continue
-            sun, near = light.strength, 1.0
+            sun = light.strength
+            near = 1.0
             if t < 1e6:
                 a = (
                     backdrop.affine[0] * (column + 0.5) + backdrop.affine[1] - backdrop.centre[0]

@@ -22,7 +22,8 @@ def profile(figure: Figure, level: float) -> tuple[float, float, float]:
     ring = trunk[np.abs(trunk[:, 1] - level) < 0.05]
     if len(ring) < 4:
         return 0.15, 0.0, 0.11
-    back, front = ring[:, 2].min(), ring[:, 2].max()
+    back = ring[:, 2].min()
+    front = ring[:, 2].max()
     return float(np.abs(ring[:, 0]).max()), float((front + back) / 2), float((front - back) / 2)
 
 
@@ -49,7 +50,8 @@ def _hanging_tube(figure: Figure, drop: float, slack: float, flare: float, surfa
     """Cloth from the waist to ``drop`` metres below the pelvis; ``flare`` widens it per metre."""
     pelvis = figure.joints[bc.PELVIS, 1]
     levels = np.linspace(pelvis + _WAIST_ABOVE_PELVIS, pelvis - drop, 5 + int(drop / 0.06))
-    rings, centres = [], []
+    rings = []
+    centres = []
     widest = np.zeros(2)
     for level in levels:
         width, middle, depth = profile(figure, level)

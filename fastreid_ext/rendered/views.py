@@ -12,7 +12,8 @@ from fastreid_ext.rendered.domains import CameraSpec, camera_specs
 from fastreid_ext.rendered.scene_tracer import trace
 from fastreid_ext.rendered.scenes import build_scene
 
-FRAME_HEIGHT, FRAME_WIDTH = 540, 720
+FRAME_HEIGHT = 540
+FRAME_WIDTH = 720
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,8 @@ class View:
 
 def direction(azimuth_deg: float, elevation_deg: float) -> np.ndarray:
     """Unit vector towards a light; azimuth 0 is behind the camera (z negative)."""
-    azimuth, elevation = math.radians(azimuth_deg), math.radians(elevation_deg)
+    azimuth = math.radians(azimuth_deg)
+    elevation = math.radians(elevation_deg)
     flat = math.cos(elevation)
     return np.array([flat * math.sin(azimuth), math.sin(elevation), -flat * math.cos(azimuth)])
 

@@ -24,7 +24,8 @@ BRIGHTNESS_ADDED = (0.1, 0.2, 0.3, 0.4, 0.5)  # to the value; white is 1
 SATURATE = ((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (20.0, 0.2))  # factor, then added
 
 _UNIT = np.arange(256) / 255.0  # what the reference makes of each grey level
-_1, _2 = np.uint64(1), np.uint64(2)
+_1 = np.uint64(1)
+_2 = np.uint64(2)
 _NUDGE = np.float32(1e-3)  # against truncation of a result that is a grey level but for rounding
 
 
@@ -64,14 +65,17 @@ def _through_hsv(
 ) -> NDArray[np.uint8]:
     """Convert to HSV, change saturation and value, clip them to [0, 1], and convert back."""
     result = np.empty_like(image)
-    pixels, results = image.reshape(-1), result.reshape(-1)
+    pixels = image.reshape(-1)
+    results = result.reshape(-1)
     for at in range(0, pixels.size, 3):
         red, green, blue = unit[pixels[at]], unit[pixels[at + 1]], unit[pixels[at + 2]]
         hue, saturation, value = _hsv(red, green, blue)
         saturation = min(max(saturation * saturation_factor + saturation_added, 0.0), 1.0)
         value = min(max(value + value_added, 0.0), 1.0)
         red, green, blue = _rgb(hue, saturation, value)
-        results[at], results[at + 1], results[at + 2] = _level(red), _level(green), _level(blue)
+        results[at] = _level(red)
+        results[at + 1] = _level(green)
+        results[at + 2] = _level(blue)
     return result
 
 
@@ -120,11 +124,15 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, flo
 @numba.njit(cache=True, nogil=True)
 def _brightened(image: NDArray[np.uint8], added: np.float32) -> NDArray[np.uint8]:
     result = np.empty_like(image)
-    pixels, results = image.reshape(-1), result.reshape(-1)
-    zero, one, white = np.float32(0), np.float32(1), np.float32(255)
+    pixels = image.reshape(-1)
+    results = result.reshape(-1)
+    zero = np.float32(0)
+    one = np.float32(1)
+    white = np.float32(255)
     for pixel in range(pixels.size // 3):
         at = np.uint64(3 * pixel)
-        red, green = np.float32(pixels[at]), np.float32(pixels[at + _1])
+        red = np.float32(pixels[at])
+        green = np.float32(pixels[at + _1])
         blue = np.float32(pixels[at + _2])
         value = max(red, green, blue)
         brighter = min(value + added, white)
@@ -141,11 +149,14 @@ def _saturated(
     image: NDArray[np.uint8], factor: np.float32, added: np.float32
 ) -> NDArray[np.uint8]:
     result = np.empty_like(image)
-    pixels, results = image.reshape(-1), result.reshape(-1)
-    zero, one = np.float32(0), np.float32(1)
+    pixels = image.reshape(-1)
+    results = result.reshape(-1)
+    zero = np.float32(0)
+    one = np.float32(1)
     for pixel in range(pixels.size // 3):
         at = np.uint64(3 * pixel)
-        red, green = np.float32(pixels[at]), np.float32(pixels[at + _1])
+        red = np.float32(pixels[at])
+        green = np.float32(pixels[at + _1])
         blue = np.float32(pixels[at + _2])
         value = max(red, green, blue)
         spread = value - min(red, green, blue)

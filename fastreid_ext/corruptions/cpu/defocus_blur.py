@@ -54,18 +54,25 @@ def _running_sums(image: NDArray[np.uint8], reach: int) -> Floats:
     height, width, _ = image.shape
     sums = np.empty((height, 3 * (width + 2 * reach + 1)), np.float32)
     for y in range(height):
-        pixels, row = image[y], sums[y]
-        red, green, blue = 0, 0, 0
+        pixels = image[y]
+        row = sums[y]
+        red = 0
+        green = 0
+        blue = 0
         for i in range(width + 2 * reach):
             x = abs(i - reach)
             x = min(x, 2 * (width - 1) - x)
-            row[3 * i], row[3 * i + 1], row[3 * i + 2] = red, green, blue
+            row[3 * i] = red
+            row[3 * i + 1] = green
+            row[3 * i + 2] = blue
             pixel = pixels[x]
             red += pixel[0]
             green += pixel[1]
             blue += pixel[2]
         last = row[3 * (width + 2 * reach) :]
-        last[0], last[1], last[2] = red, green, blue
+        last[0] = red
+        last[1] = green
+        last[2] = blue
     return sums
 
 
@@ -75,8 +82,10 @@ def _add_two_changes(
 ) -> None:
     """Add ``change * (P[x + j] - P[x + 1 - j])`` and the same for k."""
     size = total.size
-    a, b = sums[middle + 3 * j :][:size], sums[middle + 3 - 3 * j :][:size]
-    c, d = sums[middle + 3 * k :][:size], sums[middle + 3 - 3 * k :][:size]
+    a = sums[middle + 3 * j :][:size]
+    b = sums[middle + 3 - 3 * j :][:size]
+    c = sums[middle + 3 * k :][:size]
+    d = sums[middle + 3 - 3 * k :][:size]
     for i in range(size):
         total[i] += change * (a[i] - b[i]) + other * (c[i] - d[i])
 
@@ -95,7 +104,9 @@ def _pair(sums: Floats, y: int, step: int, pair: Floats) -> None:
 def _defocused(
     image: NDArray[np.uint8], reach: int, begins: Integers, columns: Integers, changes: Floats
 ) -> NDArray[np.uint8]:
-    height, size, middle = image.shape[0], 3 * image.shape[1], 3 * reach
+    height = image.shape[0]
+    size = 3 * image.shape[1]
+    middle = 3 * reach
     sums = _running_sums(image, reach)
     pair = np.empty(sums.shape[1], np.float32)
     total = np.empty(size, np.float32)

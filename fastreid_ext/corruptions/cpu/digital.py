@@ -78,7 +78,10 @@ def _flattened(
             value = (unit[level] - mean) * share + mean
             levels[channel, level] = np.uint8(min(max(value, 0.0), 1.0) * 255)
     result = np.empty_like(image)
-    results, reds, greens, blues = result.reshape(-1), levels[0], levels[1], levels[2]
+    results = result.reshape(-1)
+    reds = levels[0]
+    greens = levels[1]
+    blues = levels[2]
     for at in range(0, pixels.size, 3):
         results[at] = reds[pixels[at]]
         results[at + 1] = greens[pixels[at + 1]]

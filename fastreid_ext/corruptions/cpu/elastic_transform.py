@@ -86,8 +86,10 @@ def _read(
     """
     height, width = down.shape
     result = np.empty((height, width, 3), np.uint8)
-    rows, columns = np.empty((2, width), np.int32), np.empty((2, width), np.int32)
-    corners, weights = np.empty((4, width), np.uint64), np.empty((3, width), np.float32)
+    rows = np.empty((2, width), np.int32)
+    columns = np.empty((2, width), np.int32)
+    corners = np.empty((4, width), np.uint64)
+    weights = np.empty((3, width), np.float32)
     mixed = np.empty((3, width), np.float32)
     for y in range(height):
         _place(np.int32(y), down[y], rows, weights[1])

@@ -32,7 +32,10 @@ def map_side(height: int, width: int) -> int:
 def _fill_squares(coarse: Map, noise: Map, low: float, span: float, middles: Map) -> None:
     n = coarse.shape[0]
     for i in range(n):
-        row, below, middle, draws = coarse[i], coarse[(i + 1) % n], middles[i], noise[i]
+        row = coarse[i]
+        below = coarse[(i + 1) % n]
+        middle = middles[i]
+        draws = noise[i]
         for j in range(n):
             k = j + 1 if j + 1 < n else 0
             corners = (row[j] + below[j]) + (row[k] + below[k])
@@ -49,7 +52,8 @@ def _weave(coarse: Map, middles: Map, noise: Map, low: float, span: float, fine:
         beside, under = noise[0, i], noise[1, i]
         upper, lower = fine[2 * i], fine[2 * i + 1]
         for j in range(n):
-            k, h = j + 1 if j + 1 < n else 0, j - 1 if j > 0 else n - 1
+            k = j + 1 if j + 1 < n else 0
+            h = j - 1 if j > 0 else n - 1
             upper[2 * j] = row[j]
             lower[2 * j + 1] = middle[j]
             diamond = (middle[j] + above[j]) + (row[j] + row[k])
@@ -62,13 +66,17 @@ def _weave(coarse: Map, middles: Map, noise: Map, low: float, span: float, fine:
 def _grow(noise: Map, coarse: Map, buffer: Map, decay: float) -> Map:
     """All levels from one point 0, in two buffers (S, S) in turn; returns the one filled last."""
     side = coarse.shape[0]
-    old, new = coarse.reshape(-1), buffer.reshape(-1)
+    old = coarse.reshape(-1)
+    new = buffer.reshape(-1)
     middles = np.empty(side * side // 4, noise.dtype)
     old[0] = 0
-    n, drawn, wibble = 1, 0, _FIRST_WIBBLE
+    n = 1
+    drawn = 0
+    wibble = _FIRST_WIBBLE
     while n < side:
         # In the type of the map; -low + span * u is how numpy scales a uniform number.
-        low, span = noise.dtype.type(wibble), noise.dtype.type(2 * wibble)
+        low = noise.dtype.type(wibble)
+        span = noise.dtype.type(2 * wibble)
         grid = old[: n * n].reshape(n, n)
         middle = middles[: n * n].reshape(n, n)
         _fill_squares(grid, noise[drawn : drawn + n * n].reshape(n, n), low, span, middle)

@@ -63,16 +63,20 @@ def _draw(
 ) -> None:
     """Draw uniforms in parts; the state in the end is the one after the last that was used."""
     uniforms = np.empty(_AT_ONCE)
-    key, position = stream.key.copy(), stream.position[0]
+    key = stream.key.copy()
+    position = stream.position[0]
     done = held = used = 0
     while done < levels.size:
-        key[:], position = stream.key, stream.position[0]
+        key[:] = stream.key
+        position = stream.position[0]
         fill_uniforms(stream, uniforms[held:])
         done, end = _draw_some(levels, means, constants, uniforms, counts, done)
-        used, held = end - held, uniforms.size - end
+        used = end - held
+        held = uniforms.size - end
         for index in range(held):
             uniforms[index] = uniforms[end + index]
-    stream.key[:], stream.position[0] = key, position
+    stream.key[:] = key
+    stream.position[0] = position
     skip_uniforms(stream, used)
 
 
@@ -89,8 +93,10 @@ def _draw_some(
     taken = 0
     while done < levels.size:
         level = levels[done]
-        mean, row = means[level], constants[level]
-        count, now = 0, taken
+        mean = means[level]
+        row = constants[level]
+        count = 0
+        now = taken
         if mean >= _REJECTION_FROM:
             count, now = _by_rejection(mean, row, uniforms, taken)
         elif mean > 0:
@@ -98,18 +104,21 @@ def _draw_some(
         if count < 0:
             break
         counts[done] = count
-        done, taken = done + 1, now
+        done = done + 1
+        taken = now
     return done, taken
 
 
 @numba.njit(cache=True, nogil=True)
 def _by_product(smallest: float, uniforms: NDArray[np.float64], taken: int) -> tuple[int, int]:
-    count, product = -1, 1.0
+    count = -1
+    product = 1.0
     while product > smallest:
         if taken == uniforms.size:
             return -1, taken
         product *= uniforms[taken]
-        count, taken = count + 1, taken + 1
+        count = count + 1
+        taken = taken + 1
     return count, taken
 
 
@@ -119,7 +128,8 @@ def _by_rejection(
 ) -> tuple[int, int]:
     a, b, log_inverse_alpha, surely, log_mean = row[0], row[1], row[2], row[3], row[4]
     while taken + 2 <= uniforms.size:
-        u, v = uniforms[taken] - 0.5, uniforms[taken + 1]
+        u = uniforms[taken] - 0.5
+        v = uniforms[taken + 1]
         taken += 2
         us = 0.5 - abs(u)
         count = math.floor((2 * a / us + b) * u + mean + 0.43)

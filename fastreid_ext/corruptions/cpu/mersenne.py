@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 _WORDS = 624
 _MIDDLE = 397
 _AT_ONCE = 8192  # uniforms, so that they stay in the cache; an even number
-_UPPER, _LOWER = np.uint32(0x80000000), np.uint32(0x7FFFFFFF)
+_UPPER = np.uint32(0x80000000)
+_LOWER = np.uint32(0x7FFFFFFF)
 _TWIST = np.uint32(0x9908B0DF)
-_MASK_B, _MASK_C = np.uint32(0x9D2C5680), np.uint32(0xEFC60000)
+_MASK_B = np.uint32(0x9D2C5680)
+_MASK_C = np.uint32(0xEFC60000)
 _1, _5, _6, _7, _11, _15, _18 = (np.uint32(bits) for bits in (1, 5, 6, 7, 11, 15, 18))
 
 
@@ -52,13 +54,15 @@ def borrowed(rng: np.random.RandomState) -> Iterator[Stream]:
             f"expected a RandomState on MT19937, got one on {state['bit_generator']}; "
             "the reference draws from np.random.RandomState(seed)"
         )
-    key, ready = state["state"]["key"].astype(np.uint32), np.empty(_WORDS, np.uint32)
+    key = state["state"]["key"].astype(np.uint32)
+    ready = np.empty(_WORDS, np.uint32)
     _temper(key, ready)
     position = np.array([state["state"]["pos"]], np.int64)
     spare = np.array([state["has_gauss"], state["gauss"]], np.float64)
     yield Stream(key, ready, position, spare)
     state["state"] = {"key": key, "pos": int(position[0])}
-    state["has_gauss"], state["gauss"] = int(spare[0]), float(spare[1])
+    state["has_gauss"] = int(spare[0])
+    state["gauss"] = float(spare[1])
     rng.set_state(state)
 
 
@@ -89,7 +93,8 @@ def fill_uniforms(stream: Stream, numbers: NDArray[np.float64]) -> None:
             done += 1
             continue
         count = min((_WORDS - start) // 2, numbers.size - done)
-        words, part = stream.ready[start : start + 2 * count], numbers[done : done + count]
+        words = stream.ready[start : start + 2 * count]
+        part = numbers[done : done + count]
         for index in range(count):
             part[index] = _of_words(words[2 * index], words[2 * index + 1])
         stream.position[0] = start + 2 * count
@@ -129,7 +134,8 @@ def _uniform_across(stream: Stream) -> float:
 @numba.njit(cache=True, nogil=True)
 def _fill_normals(stream: Stream, numbers: NDArray[np.float64]) -> None:
     """Draw by the polar method [1]: two normals at a time, the second of which comes first."""
-    done, size = 0, numbers.size
+    done = 0
+    size = numbers.size
     if stream.spare[0] and size:
         numbers[0] = stream.spare[1]
         stream.spare[0] = stream.spare[1] = 0.0
@@ -151,14 +157,16 @@ def _polar(
 ) -> int:
     """Write the normals that these pairs of uniforms give; return how many there are by now."""
     for pair in range(drawn.size // 2):
-        x, y = 2.0 * drawn[2 * pair] - 1.0, 2.0 * drawn[2 * pair + 1] - 1.0
+        x = 2.0 * drawn[2 * pair] - 1.0
+        y = 2.0 * drawn[2 * pair + 1] - 1.0
         radius = x * x + y * y
         if radius >= 1.0 or radius == 0.0:
             continue
         factor = math.sqrt(-2.0 * math.log(radius) / radius)
         numbers[done] = factor * y
         if done + 1 == numbers.size:
-            spare[0], spare[1] = 1.0, factor * x
+            spare[0] = 1.0
+            spare[1] = factor * x
             return numbers.size
         numbers[done + 1] = factor * x
         done += 2

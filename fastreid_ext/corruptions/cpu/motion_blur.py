@@ -72,7 +72,9 @@ def _add_up(flat: Floats, starts: Offsets, weights: Floats, total: Floats) -> No
         size = part.size
         i = 0
         while i + 2 < starts.size:
-            a, b, c = starts[i] + begin, starts[i + 1] + begin, starts[i + 2] + begin
+            a = starts[i] + begin
+            b = starts[i + 1] + begin
+            c = starts[i + 2] + begin
             _add_taps(
                 part,
                 flat[a : a + size],
@@ -99,7 +101,8 @@ def _streaks(source: NDArray[np.uint8] | Floats, radius: int, sigma: float, angl
     channels = source.size // (height * width)
     weights = streak_weights(radius, sigma)
     rows, columns = streak_offsets(weights.size, angle, height, width)
-    above, left = max(0, -rows.min()), max(0, -columns.min())
+    above = max(0, -rows.min())
+    left = max(0, -columns.min())
     # One more row below, for what is not meant at the end of the last row.
     borders = above, max(0, rows.max()) + 1, left, max(0, columns.max())
     padded = cv2.copyMakeBorder(source, *map(int, borders), cv2.BORDER_REPLICATE)
@@ -114,7 +117,8 @@ def _streaks(source: NDArray[np.uint8] | Floats, radius: int, sigma: float, angl
 def _truncated(streaks: Floats, size: int) -> NDArray[np.uint8]:
     truncated = np.empty((streaks.shape[0], size), np.uint8)
     for y in range(streaks.shape[0]):
-        row, total = truncated[y], streaks[y]
+        row = truncated[y]
+        total = streaks[y]
         for i in range(size):
             row[i] = np.uint8(np.int32(min(total[i] + NUDGE, np.float32(255))))
     return truncated

@@ -97,7 +97,9 @@ def _plus(
 ) -> NDArray[np.uint8]:
     """Add scaled noise, times the value if a share; each step rounds as in the reference."""
     result = np.empty_like(image)
-    values, noises, results = image.reshape(-1), noise.reshape(-1), result.reshape(-1)
+    values = image.reshape(-1)
+    noises = noise.reshape(-1)
+    results = result.reshape(-1)
     for index in range(values.size):
         value = unit[values[index]]
         added = scale * noises[index]
@@ -115,8 +117,10 @@ def _salted(
     share: float,
 ) -> NDArray[np.uint8]:
     result = np.empty_like(image)
-    values, results = image.reshape(-1), result.reshape(-1)
-    changed, white = changes.reshape(-1), whites.reshape(-1)
+    values = image.reshape(-1)
+    results = result.reshape(-1)
+    changed = changes.reshape(-1)
+    white = whites.reshape(-1)
     for index in range(values.size):
         extreme = np.uint8(255) if white[index] <= 0.5 else np.uint8(0)
         results[index] = extreme if changed[index] <= share else values[index]
@@ -150,7 +154,8 @@ def _truncated_normal(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     from scipy.special import ndtr
 
-    old, new = np.arange(LEVELS)[:, None], np.arange(LEVELS - 1)[None]
+    old = np.arange(LEVELS)[:, None]
+    new = np.arange(LEVELS - 1)[None]
     below = np.where(new + 1 > old, 1.0, 0.0)  # without any deviation
     spread = deviations > 0
     below[spread] = ndtr((new + 1 - old[spread]) / deviations[spread, None])

@@ -23,7 +23,8 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 _27, _30, _31, _32 = (np.uint64(bits) for bits in (27, 30, 31, 32))
-_8, _24 = np.uint32(8), np.uint32(24)
+_8 = np.uint32(8)
+_24 = np.uint32(24)
 _LOW_24 = np.uint32(0xFFFFFF)
 
 
@@ -59,7 +60,8 @@ def transition_table(probabilities: NDArray[np.float64]) -> NDArray[np.uint32]:
 @numba.njit(cache=True, nogil=True)
 def _alias_table(probabilities: NDArray[np.float64]) -> NDArray[np.uint32]:
     table = np.empty(LEVELS * LEVELS, np.uint32)
-    poor, rich = np.empty(LEVELS, np.int64), np.empty(LEVELS, np.int64)
+    poor = np.empty(LEVELS, np.int64)
+    rich = np.empty(LEVELS, np.int64)
     for old in range(LEVELS):
         share = probabilities[old] * LEVELS  # of a column's 1
         row = table[old * LEVELS : (old + 1) * LEVELS]
@@ -74,7 +76,8 @@ def _alias_table(probabilities: NDArray[np.float64]) -> NDArray[np.uint32]:
                 riches += 1
         while poors and riches:
             poors -= 1
-            giver, taker = rich[riches - 1], poor[poors]
+            giver = rich[riches - 1]
+            taker = poor[poors]
             row[taker] = (np.uint32(share[taker] * 2**24) << _8) | np.uint32(giver)
             share[giver] -= 1 - share[taker]
             if share[giver] < 1:

@@ -27,13 +27,16 @@ Image = NDArray[np.uint8]
 RandomSource = np.random.RandomState | np.random.Generator
 
 # (pixels of the image per drop, length of a drop in rows): drizzle, heavy twice, torrential twice.
-_DRIZZLE, _HEAVY, _TORRENTIAL = (770, 10), (600, 30), (500, 60)
+_DRIZZLE = (770, 10)
+_HEAVY = (600, 30)
+_TORRENTIAL = (500, 60)
 RAIN = (_DRIZZLE, _HEAVY, _HEAVY, _TORRENTIAL, _TORRENTIAL)
 SLANT = (
     10  # columns from the top to the bottom of a drop, as drawn; also the bound of the one drawn
 )
 _COLOUR = (200, 200, 200)
-_SMALLEST, _ENLARGED = 60, 65  # rows
+_SMALLEST = 60  # rows
+_ENLARGED = 65
 
 
 def rain(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:

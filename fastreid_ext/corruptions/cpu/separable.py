@@ -80,13 +80,15 @@ def _repeat_ends(padded: Floats, margin: int, channels: int) -> None:
 @numba.njit(cache=True, nogil=True)
 def _blur_along(padded: Floats, half: Floats, channels: int, total: Floats) -> None:
     """Horizontal blur of one row with margins of R pixels."""
-    size, margin = total.size, (half.size - 1) * channels
+    size = total.size
+    margin = (half.size - 1) * channels
     centre = padded[margin : margin + size]
     for i in range(size):
         total[i] = half[0] * centre[i]
     k = 1
     while k + 1 < half.size:
-        step, longer = k * channels, (k + 1) * channels
+        step = k * channels
+        longer = (k + 1) * channels
         _add_two_scaled(
             total,
             padded[margin - step : margin - step + size],
@@ -134,7 +136,8 @@ def _blurred_bytes(
     image: NDArray[np.uint8], half: Floats, falling: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     height, width, channels = image.shape
-    size, margin = width * channels, (half.size - 1) * channels
+    size = width * channels
+    margin = (half.size - 1) * channels
     source = image.reshape((height, size)).astype(np.float32)
     any_falls = falling.max() > 0
     blurred = np.empty((height, size), np.uint8)

@@ -24,7 +24,8 @@ def _flakes(noise: NDArray, rows: Table, columns: Table, threshold: float) -> ND
     mixed = np.empty(noise.shape[1], np.float64)
     for y in range(row_firsts.size):
         upper, lower = noise[row_firsts[y]], noise[row_firsts[y] + 1]
-        weight, other = row_weights[y], row_others[y]
+        weight = row_weights[y]
+        other = row_others[y]
         for x in range(mixed.size):
             mixed[x] = weight * upper[x] + other * lower[x]
         flake = flakes[y]
@@ -55,7 +56,8 @@ def flake_layer(
     rows = _cached_table(height, factor, crop=False)
     columns = _cached_table(width, factor, crop=False)
     if noise.shape != (height, width):
-        rows, columns = _from_zero(rows), _from_zero(columns)
+        rows = _from_zero(rows)
+        columns = _from_zero(columns)
     return _flakes(noise, rows, columns, threshold)
 
 
@@ -80,16 +82,23 @@ def snowed(image: NDArray[np.uint8], layer: NDArray[np.float32], keep: float) ->
     height, width, _ = image.shape
     snow = np.empty((height, width), np.uint8)
     for y in range(height):
-        flakes, row = layer[y], snow[y]
+        flakes = layer[y]
+        row = snow[y]
         for x in range(width):
             row[x] = np.uint8(np.int32(np.rint(flakes[x] * np.float32(255))))
-    kept, other = np.float32(keep), np.float32(1 - keep)
+    kept = np.float32(keep)
+    other = np.float32(1 - keep)
     limit = np.float32(255)
     result = np.empty_like(image)
     for y in range(height):
-        row, turned, pixels, white = snow[y], snow[height - 1 - y], image[y], result[y]
+        row = snow[y]
+        turned = snow[height - 1 - y]
+        pixels = image[y]
+        white = result[y]
         for x in range(width):
-            r, g, b = np.float32(pixels[x, 0]), np.float32(pixels[x, 1]), np.float32(pixels[x, 2])
+            r = np.float32(pixels[x, 0])
+            g = np.float32(pixels[x, 1])
+            b = np.float32(pixels[x, 2])
             grey = np.float32(0.299) * r + np.float32(0.587) * g + np.float32(0.114) * b
             light = other * (grey * np.float32(1.5) + np.float32(127.5))
             flakes = np.float32(row[x]) + np.float32(turned[width - 1 - x])

@@ -41,7 +41,9 @@ def _added(image: NDArray[np.uint8], water: Floats, colour: Floats) -> NDArray[n
     limit = np.float32(255)
     result = np.empty_like(image)
     for y in range(image.shape[0]):
-        pixels, wet, row = image[y], water[y], result[y]
+        pixels = image[y]
+        wet = water[y]
+        row = result[y]
         for x in range(image.shape[1]):
             row[x, 0] = np.uint8(np.int32(min(pixels[x, 0] + wet[x] * red, limit)))
             row[x, 1] = np.uint8(np.int32(min(pixels[x, 1] + wet[x] * green, limit)))
@@ -52,10 +54,13 @@ def _added(image: NDArray[np.uint8], water: Floats, colour: Floats) -> NDArray[n
 @numba.njit(cache=True, nogil=True)
 def _covered(image: NDArray[np.uint8], mud: Floats, colour: Floats) -> NDArray[np.uint8]:
     red, green, blue = colour * np.float32(255)
-    limit, least = np.float32(255), np.float32(0.8)
+    limit = np.float32(255)
+    least = np.float32(0.8)
     result = np.empty_like(image)
     for y in range(image.shape[0]):
-        pixels, covers, row = image[y], mud[y], result[y]
+        pixels = image[y]
+        covers = mud[y]
+        row = result[y]
         for x in range(image.shape[1]):
             cover = covers[x] if covers[x] >= least else np.float32(0)
             seen = np.float32(1) - cover

@@ -77,7 +77,8 @@ def _with_texture(
     """``weight * image + other * texture``, in float64 as the reference, so equal to it."""
     result = np.empty_like(image)
     for y in range(image.shape[0]):
-        pixels, row = image[y].reshape(-1), result[y].reshape(-1)
+        pixels = image[y].reshape(-1)
+        row = result[y].reshape(-1)
         ice = texture[top + y].reshape(-1)[3 * left : 3 * left + row.size]
         for i in range(row.size):
             row[i] = np.uint8(np.int32(min(weight * pixels[i] + other * ice[i], 255.0)))
@@ -108,11 +109,14 @@ def _fogged(
     """In the type of the plasma; in float64 and this order, the reference's numbers."""
     height, width, channels = image.shape
     real = plasma.dtype.type
-    one, full = real(1), real(255)
+    one = real(1)
+    full = real(255)
     cloud = np.empty(width * channels, plasma.dtype)
     result = np.empty((height, width * channels), np.uint8)
     for y in range(height):
-        clouds, pixels, row = plasma[y % len(plasma)], image[y].reshape(-1), result[y]
+        clouds = plasma[y % len(plasma)]
+        pixels = image[y].reshape(-1)
+        row = result[y]
         for x in range(width):
             for c in range(channels):
                 cloud[channels * x + c] = weight * ((clouds[x % len(plasma)] - low) / span)

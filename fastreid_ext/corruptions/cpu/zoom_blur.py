@@ -38,7 +38,8 @@ def zoom_table(size: int, factor: float, *, crop: bool) -> Table:
     second_weight = positions - first
     first_weight = 1 - second_weight
     behind = positions > source - 1
-    first_weight[behind], second_weight[behind] = 0, 0
+    first_weight[behind] = 0
+    second_weight[behind] = 0
     kept = slice(size) if crop else slice(None)
     return first[kept] + (size - source) // 2, first_weight[kept], second_weight[kept]
 
@@ -63,18 +64,27 @@ def _mix_rows(
 def _add_stretched(total: Floats, rows: Floats, tables: Tables) -> None:
     """Add to a row of pixels, of each of K rows, the two pixels it lies between."""
     firsts, weights, others = tables
-    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)  # unsigned: never from the end
+    one = np.uint64(1)  # unsigned: never from the end
+    two = np.uint64(2)
+    three = np.uint64(3)
     for x in range(firsts.shape[0]):
         start = three * np.uint64(x)
         r, g, b = total[start], total[start + one], total[start + two]
-        first, weight, other = firsts[x], weights[x], others[x]
+        first = firsts[x]
+        weight = weights[x]
+        other = others[x]
         for k in range(rows.shape[0]):
-            row, i, w, o = rows[k], three * first[k], weight[k], other[k]
+            row = rows[k]
+            i = three * first[k]
+            w = weight[k]
+            o = other[k]
             j = i + three
             r += w * row[i] + o * row[j]
             g += w * row[i + one] + o * row[j + one]
             b += w * row[i + two] + o * row[j + two]
-        total[start], total[start + one], total[start + two] = r, g, b
+        total[start] = r
+        total[start + one] = g
+        total[start + two] = b
 
 
 @numba.njit(cache=True, nogil=True)
@@ -82,7 +92,8 @@ def _mean_of_zooms(
     image: NDArray[np.uint8], row_tables: Tables, column_tables: Tables
 ) -> NDArray[np.uint8]:
     height, width, _ = image.shape
-    size, (firsts, weights, others) = 3 * width, row_tables
+    size = 3 * width
+    (firsts, weights, others) = row_tables
     factors = firsts.shape[1]
     source = image.reshape((height, size)).astype(np.float32)
     mixed = np.empty((factors, size), np.float32)

@@ -44,7 +44,8 @@ def saturate(images: Tensor, draws: Draws) -> Tensor:
     pixels = images.float()
     value = pixels.amax(dim=1, keepdim=True)
     spread = value - pixels.amin(dim=1, keepdim=True)
-    factor, added = draws.constants(SATURATION_FACTOR), draws.constants(SATURATION_ADDED)
+    factor = draws.constants(SATURATION_FACTOR)
+    added = draws.constants(SATURATION_ADDED)
     wanted = torch.minimum(torch.addcmul(value * added, spread, factor), value)  # M S'
     red = upload_once((0.0, _TINY, _TINY), images.device)[:, None, None]
     below = torch.where(spread == 0, red, value - pixels)

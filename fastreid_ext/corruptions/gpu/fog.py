@@ -48,10 +48,13 @@ class FillingOrder:
 @functools.lru_cache(maxsize=4)
 def filling_order(side: int) -> FillingOrder:
     """Return the order in which [0] fills a fractal, which is that of its random numbers."""
-    pixels, levels, steps = [np.zeros((1, 2), np.int64)], [np.zeros(1, np.int64)], []
+    pixels = [np.zeros((1, 2), np.int64)]
+    levels = [np.zeros(1, np.int64)]
+    steps = []
     for level in range(side.bit_length() - 1):
         step = side >> level
-        half, corners = step // 2, np.arange(0, side, step)
+        half = step // 2
+        corners = np.arange(0, side, step)
         corner = np.stack(np.meshgrid(corners, corners, indexing="ij"), axis=-1).reshape(-1, 2)
         middles = corner + half
         edges = (corner + np.array([[[0, half]], [[half, 0]]])).reshape(-1, 2)
@@ -89,7 +92,9 @@ def _tables(height: int, width: int, device: torch.device) -> _Tables:
     order = filling_order(side)
     amplitudes = np.array(DECAY)[:, None] ** (-2.0 * order.levels)
     amplitudes[:, 0] = 0  # the first pixel is 0
-    coarse, steps, begin = np.eye(_COARSE), [], 1
+    coarse = np.eye(_COARSE)
+    steps = []
+    begin = 1
     for neighbours in order.neighbours:
         end = begin + len(neighbours)
         if end <= _COARSE:

@@ -105,9 +105,11 @@ def _from_blocks(blocks: Tensor, channels: int, height: int, width: int) -> Tens
 
 @functools.lru_cache(maxsize=8)
 def _tables(height: int, width: int, device: torch.device) -> _Tables:
-    rows, columns = height + -height % 16, width + -width % 16
+    rows = height + -height % 16
+    columns = width + -width % 16
     cosines = _cosines()
-    luma, chroma = rows * columns // 64, rows * columns // 128
+    luma = rows * columns // 64
+    chroma = rows * columns // 128
     steps = [
         np.repeat(
             [quantisation(_LUMINANCE, quality), quantisation(_CHROMINANCE, quality)],

@@ -46,7 +46,8 @@ def impulse_noise(images: Tensor, draws: Draws) -> Tensor:
     """Make values 0 or 255, each with half of the severity's probability."""
     bits = draws.bits(images[0].numel()).view(images.shape)
     reach = draws.constants(tuple(2.0**31 * share for share in IMPULSE_SHARES)).int()
-    black, white = bits < reach.sub(2**31), bits > reach.neg().add(2**31 - 1)
+    black = bits < reach.sub(2**31)
+    white = bits > reach.neg().add(2**31 - 1)
     return images.masked_fill(black, 0).masked_fill_(white, 255)
 
 
@@ -98,7 +99,8 @@ def _walker(probability: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDAr
     """Return of each cell the share of its own outcome and the outcome of the rest, by rows."""
     rows = np.arange(len(probability))
     rest = probability / probability.sum(axis=1, keepdims=True) * _OUTCOMES
-    own, alias = np.ones_like(rest), np.tile(np.arange(_OUTCOMES), (len(rows), 1))
+    own = np.ones_like(rest)
+    alias = np.tile(np.arange(_OUTCOMES), (len(rows), 1))
     is_open = np.ones(rest.shape, bool)
     for _ in range(_OUTCOMES - 1):
         poor = np.where(is_open, rest, np.inf).argmin(axis=1)

@@ -67,7 +67,8 @@ def operated(image: Array, operation: Operation) -> Array:
 def _shifted(image: Array, operation: Operation) -> Array:
     height, width = image.shape[:2]
     matrix = affine_of(operation, width, height)
-    across, down = int(matrix[2]), int(matrix[5])  # one of them is 0
+    across = int(matrix[2])  # one of them is 0
+    down = int(matrix[5])
     shifted = np.zeros_like(image)
     rows = slice(max(-down, 0), min(height - down, height))
     columns = slice(max(-across, 0), min(width - across, width))
@@ -97,9 +98,11 @@ def _moved(image: Array, operation: Operation) -> Array:
 def _rotation(degrees: int, width: int, height: int) -> tuple[float, ...]:
     """Return the matrix of a rotation about the centre, with the rounding of Pillow."""
     angle = -math.radians(degrees % 360)
-    cos, sin = round(math.cos(angle), 15), round(math.sin(angle), 15)
+    cos = round(math.cos(angle), 15)
+    sin = round(math.sin(angle), 15)
     minus_sin = round(-math.sin(angle), 15)
-    across, down = width / 2, height / 2
+    across = width / 2
+    down = height / 2
     first = cos * -across + sin * -down + 0.0 + across
     second = minus_sin * -across + cos * -down + 0.0 + down
     return cos, sin, first, minus_sin, cos, second

@@ -50,7 +50,8 @@ def rounded(total: NDArray[np.float32]) -> NDArray[np.uint8]:
 @njit(cache=True)
 def contrast_tables(rows: Rows) -> NDArray[np.uint8]:
     """Return (1, 256, 3) tables that stretch each channel of (H, 3 W) to 0 to 255."""
-    low, high = rows[0].copy(), rows[0].copy()
+    low = rows[0].copy()
+    high = rows[0].copy()
     for y in range(1, rows.shape[0]):
         row = rows[y]
         for x in range(row.shape[0]):
@@ -58,7 +59,8 @@ def contrast_tables(rows: Rows) -> NDArray[np.uint8]:
             high[x] = max(high[x], row[x])
     tables = np.empty((1, 256, 3), np.uint8)
     for channel in range(3):
-        first, last = low[channel::3].min(), high[channel::3].max()
+        first = low[channel::3].min()
+        last = high[channel::3].max()
         scale = 255.0 / max(np.float64(last) - first, 1.0)
         for value in range(256):
             stretched = int(value * scale + -np.float64(first) * scale)  # towards 0
@@ -98,12 +100,16 @@ def resample(source: Rows, target: Rows, matrix: tuple[float, ...]) -> None:
         matrix: a to f.
     """
     a, b, c, d, e, f = matrix
-    height, width, stride = target.shape[0], target.shape[1] // 3, source.shape[1]
+    height = target.shape[0]
+    width = target.shape[1] // 3
+    stride = source.shape[1]
     values = source.reshape(-1)
     place = np.empty(width, np.int32)  # of the upper left neighbour in values
-    right, below = np.empty(width), np.empty(width)  # weights of the other neighbours
+    right = np.empty(width)  # weights of the other neighbours
+    below = np.empty(width)
     for y in range(height):
-        start, end = 0, width
+        start = 0
+        end = width
         while start < end and not _is_inside(matrix, start + 0.5, y + 0.5, height, width):
             start += 1
         while end > start and not _is_inside(matrix, end - 0.5, y + 0.5, height, width):
@@ -111,14 +117,17 @@ def resample(source: Rows, target: Rows, matrix: tuple[float, ...]) -> None:
         for x in range(start, end):
             across = a * (x + 0.5) + b * (y + 0.5) + c - 0.5
             down = d * (x + 0.5) + e * (y + 0.5) + f - 0.5
-            column, line = np.floor(across), np.floor(down)
-            right[x], below[x] = across - column, down - line
+            column = np.floor(across)
+            line = np.floor(down)
+            right[x] = across - column
+            below[x] = down - line
             place[x] = (np.int32(line) + 1) * stride + 3 * (np.int32(column) + 1)
         row = target[y]
         for x in range(start, end):
             for channel in range(3):
                 i = np.intp(place[x]) + channel
-                first, second = np.float64(values[i]), np.float64(values[i + stride])
+                first = np.float64(values[i])
+                second = np.float64(values[i + stride])
                 first += (np.float64(values[i + 3]) - first) * right[x]
                 second += (np.float64(values[i + 3 + stride]) - second) * right[x]
                 row[3 * x + channel] = np.uint8(np.int32(first + (second - first) * below[x]))
@@ -127,19 +136,22 @@ def resample(source: Rows, target: Rows, matrix: tuple[float, ...]) -> None:
 @njit(cache=True)
 def _is_inside(matrix: tuple[float, ...], x: float, y: float, height: int, width: int) -> bool:
     a, b, c, d, e, f = matrix
-    across, down = a * x + b * y + c, d * x + e * y + f
+    across = a * x + b * y + c
+    down = d * x + e * y + f
     return 0 <= across < width and 0 <= down < height
 
 
 @njit(cache=True)
 def shear_rows(source: Rows, target: Rows, slope: float) -> None:
     """Do what :func:`resample` does for (1, slope, 0, 0, 1, 0)."""
-    height, width = target.shape[0], target.shape[1] // 3
+    height = target.shape[0]
+    width = target.shape[1] // 3
     column = np.arange(3 * width) // 3 + 0.0
     for y in range(height):
         shift = slope * (y + 0.5)
         whole = math.floor(shift)
-        start, end = 0, width
+        start = 0
+        end = width
         while start < end and start + 0.5 + shift < 0:
             start += 1
         while end > start and end - 0.5 + shift >= width:
@@ -157,12 +169,14 @@ def shear_rows(source: Rows, target: Rows, slope: float) -> None:
 @njit(cache=True)
 def shear_columns(source: Rows, target: Rows, slope: float) -> None:
     """Do what :func:`resample` does for (1, 0, 0, slope, 1, 0)."""
-    height, width = target.shape[0], target.shape[1] // 3
+    height = target.shape[0]
+    width = target.shape[1] // 3
     shifts = slope * (np.arange(3 * width) // 3 + 0.5)
     start = 0
     while start < shifts.shape[0]:
         # Columns that are moved by the same number of whole pixels.
-        whole, end = math.floor(shifts[start]), start + 3
+        whole = math.floor(shifts[start])
+        end = start + 3
         while end < shifts.shape[0] and math.floor(shifts[end]) == whole:
             end += 3
         own = shifts[start:end]

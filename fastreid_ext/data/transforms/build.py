@@ -69,7 +69,8 @@ def build_transforms(cfg: CfgNode, *, is_train: bool) -> Callable[[Any], Any]:
     before = [step for step in steps[: after - 1] if not isinstance(step, HostAugMix)]
     behind = steps[after - 1 :]
     if is_fast:
-        before, behind = [fast_front(cfg, is_train=True)], [fast_back(cfg)]
+        before = [fast_front(cfg, is_train=True)]
+        behind = [fast_back(cfg)]
     return TrainingTransform(
         _parts(cfg, before, behind), build_views(cfg), is_recorded=records_corruptions(cfg)
     )

@@ -20,7 +20,8 @@ from fastreid_ext.data.transforms.soft_erasing import Patch, draw_patch_size, pl
 
 _LUMINANCE = (0.2989, 0.5870, 0.1140)
 # Outcomes of the channel operations beside the channels 0, 1, 2.
-LUMINANCE, UNCHANGED = 3, 4
+LUMINANCE = 3
+UNCHANGED = 4
 
 
 class ChannelExchange:

@@ -61,7 +61,8 @@ class Cutout:
 
     def apply(self, image: Tensor, corner: Corner) -> Tensor:
         """Paint the rectangle with that top left corner into a copy of the image."""
-        (top, left), (rows, columns) = corner, self.size
+        (top, left) = corner
+        (rows, columns) = self.size
         cut = image.clone()
         colour = torch.tensor(self.fill, dtype=image.dtype)[:, None, None]
         cut[:, top : top + rows, left : left + columns] = colour

@@ -69,7 +69,8 @@ def fast_whole(cfg: CfgNode, *, is_train: bool) -> Callable[[Decoded], Any]:
     steps = host_transforms(cfg, is_train=is_train).transforms
     to_tensor = _place_of_tensor(steps)
     augmix = [OnPillow(step) for step in steps[:to_tensor] if isinstance(step, AugMix)]
-    front, cutout = fast_front(cfg, is_train=is_train), build_cutout(cfg) if is_train else []
+    front = fast_front(cfg, is_train=is_train)
+    cutout = build_cutout(cfg) if is_train else []
     return tv.Compose([front, *augmix, steps[to_tensor], *cutout, *steps[to_tensor + 1 :]])
 
 

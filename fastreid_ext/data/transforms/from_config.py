@@ -86,7 +86,8 @@ def _patch_keys(keys: CfgNode) -> dict:
 
 def build_pixel_steps(cfg: CfgNode) -> list[Callable]:
     """Return the steps on arrays at network size, but for corruption, in their order."""
-    inputs, steps = cfg.INPUT, []
+    inputs = cfg.INPUT
+    steps = []
     if inputs.GRAYSCALE.ENABLED:
         steps.append(RandomGrayscale(probability=inputs.GRAYSCALE.PROB))
     if inputs.RANDAUGMENT.ENABLED:

@@ -20,7 +20,9 @@ from fastreid_ext.data.transforms.cutout import Cutout
 Rectangle = tuple[int, int, int, int]
 NOTHING: Rectangle = (0, 0, 0, 0)
 # Of the area and of rows / columns, as torchvision's RandomErasing has them.
-_SCALE, _RATIO, _ATTEMPTS = (0.02, 0.33), (0.3, 3.3), 10
+_SCALE = (0.02, 0.33)
+_RATIO = (0.3, 3.3)
+_ATTEMPTS = 10
 
 
 class Painter(Protocol):
@@ -53,7 +55,8 @@ class ErasingPainter:
         for _ in range(_ATTEMPTS):
             area = height * width * _uniform(*_SCALE, generator).item()
             ratio = _uniform(*self._log_ratio, generator).exp_().item()
-            rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            rows = round(math.sqrt(area * ratio))
+            columns = round(math.sqrt(area / ratio))
             if rows < height and columns < width:
                 top = torch.randint(height - rows + 1, (1,), generator=generator).item()
                 left = torch.randint(width - columns + 1, (1,), generator=generator).item()
@@ -102,7 +105,8 @@ class PaintRectangles:
         if "painted" not in batch:
             return batch
         batch = dict(batch)
-        images, rectangles = batch["images"].float(), batch.pop("painted")
+        images = batch["images"].float()
+        rectangles = batch.pop("painted")
         paint = _paint_together if images.is_cuda else _paint_one_by_one
         for place, fill in enumerate(self.fills):
             paint(images, rectangles[:, place], fill)

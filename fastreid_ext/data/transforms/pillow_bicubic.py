@@ -39,7 +39,8 @@ def bicubic_taps(length: int, resized: int) -> Taps | None:
     scale = length / resized
     stretch = max(scale, 1.0)
     support = _SUPPORT * stretch
-    first, fixed = np.empty(resized, np.int32), []
+    first = np.empty(resized, np.int32)
+    fixed = []
     for pixel in range(resized):
         centre = (pixel + 0.5) * scale
         low = max(int(centre - support + 0.5), 0)
@@ -87,7 +88,8 @@ def resize_and_pick(
         (3, H, W) uint8, equal to the pixels of ``PIL.Image.resize`` with ``BICUBIC``.
     """
     height, width, _ = image.shape
-    row_taps, column_taps = bicubic_taps(height, size[0]), bicubic_taps(width, size[1])
+    row_taps = bicubic_taps(height, size[0])
+    column_taps = bicubic_taps(width, size[1])
     rows_first = rows_go_first(height - size[0], width - size[1])
     image = image.reshape(1, height, width * 3)
     if rows_first:
@@ -115,17 +117,20 @@ def _rows_of(source: UInt8s, taps: Taps | None, picks: NDArray[np.int64]) -> UIn
 @njit(cache=True)
 def _mix_rows(source, first, weights, picks, out):  # noqa: ANN001, ANN202
     """Write row ``picks[i]`` of the resized ``source`` to ``out[:, i]``, black where that is -1."""
-    half, length = np.int32(1 << (_BITS - 1)), source.shape[2]
+    half = np.int32(1 << (_BITS - 1))
+    length = source.shape[2]
     sums = np.empty(length, np.int32)
     for plane in range(len(source)):
         for i in range(len(picks)):
-            target, pick = out[plane, i], picks[i]
+            target = out[plane, i]
+            pick = picks[i]
             if pick < 0:
                 target[:] = 0
                 continue
             sums[:] = half
             for k in range(weights.shape[1]):
-                row, weight = source[plane, first[pick] + k], weights[pick, k]
+                row = source[plane, first[pick] + k]
+                weight = weights[pick, k]
                 for x in range(length):
                     sums[x] += np.int32(row[x] * weight)
             for x in range(length):
@@ -135,10 +140,12 @@ def _mix_rows(source, first, weights, picks, out):  # noqa: ANN001, ANN202
 @njit(cache=True)
 def _mix_four_rows(source, first, weights, picks, out):  # noqa: ANN001, ANN202
     """As :func:`_mix_rows`, for an enlargement, whose four taps fit into registers."""
-    half, length = np.int32(1 << (_BITS - 1)), source.shape[2]
+    half = np.int32(1 << (_BITS - 1))
+    length = source.shape[2]
     for plane in range(len(source)):
         for i in range(len(picks)):
-            target, pick = out[plane, i], picks[i]
+            target = out[plane, i]
+            pick = picks[i]
             if pick < 0:
                 target[:] = 0
                 continue

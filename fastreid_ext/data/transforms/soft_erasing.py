@@ -105,7 +105,8 @@ class SoftErasing:
     def apply(self, image: NDArray[np.uint8], drawn: SoftErasure) -> NDArray[np.uint8]:
         """Mix the rectangle of a copy of the image with the noise of the drawn seed."""
         patch = drawn.patch
-        rng, shape = np.random.default_rng(drawn.seed), (patch.height, patch.width, 3)
+        rng = np.random.default_rng(drawn.seed)
+        shape = (patch.height, patch.width, 3)
         noise = random_normals(rng, math.prod(shape), 0.0, 1.0).reshape(shape)
         noise *= self.std
         noise += self.mean
@@ -126,7 +127,8 @@ def draw_patch_size(
     for _ in range(_ATTEMPTS):
         pixels = rng.uniform(*area) * height * width
         ratio = rng.uniform(aspect, 1 / aspect)
-        rows, columns = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        rows = round(math.sqrt(pixels * ratio))
+        columns = round(math.sqrt(pixels / ratio))
         if 0 < rows < height and 0 < columns < width:
             return rows, columns
     return None

@@ -129,7 +129,8 @@ class CorruptionIndex:
             files: path of each name.
         """
         known = dict(zip(self.names, self.fingerprints, strict=True))
-        missing, extra = sorted(set(known) - set(files)), sorted(set(files) - set(known))
+        missing = sorted(set(known) - set(files))
+        extra = sorted(set(files) - set(known))
         if missing or extra:
             difference = "lacks {} of" if missing else "has {} more than"
             raise ValueError(
@@ -224,7 +225,8 @@ def corruption_arrays(
         ValueError, IndexError, KeyError: there are more or fewer corruptions, or unknown names.
     """
     position = {name: i for i, name in enumerate(corruptions)}
-    types, severities = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    types = np.zeros(shape, np.uint8)
+    severities = np.zeros(shape, np.uint8)
     seeds = np.zeros(shape, np.uint32)
     for row, chosen in enumerate(drawn):
         types[row] = [position[corruption.name] for corruption in chosen]

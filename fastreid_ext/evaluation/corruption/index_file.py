@@ -76,7 +76,8 @@ def read_index(path: Path) -> CorruptionIndex:
             f"draws such as fog:3:81723 and grid_seed, got {type(error).__name__}: {error}; "
             f"{_ADVICE}"
         ) from error
-    count, found = header["images"], (index.rows_sha256, index.images_sha256)
+    count = header["images"]
+    found = (index.rows_sha256, index.images_sha256)
     if len(index.names) != count or found != (header["rows_sha256"], header["images_sha256"]):
         raise ValueError(
             f"{path}: expected the {count} images that were written, got {len(index.names)} or "
@@ -132,7 +133,9 @@ def _header(path: Path, line: str) -> dict[str, Any]:
 
 
 def _parsed(header: dict[str, Any], lines: list[str]) -> CorruptionIndex:
-    names, prints, grid_seeds = [], [], []
+    names = []
+    prints = []
+    grid_seeds = []
 
     def drawn() -> Iterator[list[Corruption]]:
         for line in lines:

@@ -63,7 +63,8 @@ def compare_pixels(
                 differing[corruption] += known[name][draw] != value
     if not compared:
         return None
-    count, total = differing.total(), compared.total()
+    count = differing.total()
+    total = compared.total()
     logger.info("%d of %d corrupted images differ from %s", count, total, file)
     return {
         "compared": total,

@@ -100,7 +100,8 @@ def _row(
     with torch.no_grad():
         reference = model(images[:1])[0]
     maps, similarity = activation_maps(model, images, reference, layers)
-    height, width = TILE[0] + 2 * FRAME, 2 * (TILE[1] + 2 * FRAME)
+    height = TILE[0] + 2 * FRAME
+    width = 2 * (TILE[1] + 2 * FRAME)
     cells = []
     for index, (_, _, camera) in enumerate(items):
         colour = _WHITE if index else QUERY

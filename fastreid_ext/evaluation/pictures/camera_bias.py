@@ -31,7 +31,8 @@ def draw_camera_bias(
     """
     rows, columns = bias.negatives.shape
     side = 0.46 if max(rows, columns) <= 8 else 0.36  # inches per cell
-    width, height = max(3.2, side * columns + 1.1), max(2.2, side * rows + 0.9)
+    width = max(3.2, side * columns + 1.1)
+    height = max(2.2, side * rows + 0.9)
     figure = Figure(figsize=(3 * width, height + 1.1), layout="constrained")
     first, second, third = figure.subplots(1, 3)
     _heat_map(first, bias, bias.negatives, "two persons: mean similarity", ".2f", span=0.2)

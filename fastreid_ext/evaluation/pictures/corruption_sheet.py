@@ -13,7 +13,8 @@ from fastreid_ext.evaluation.corruption.corrupted_images import corrupted_pixels
 from fastreid_ext.pictures.png import save_pixels
 from fastreid_ext.pictures.tiles import GAP, Pixels, blank, joined, page, text
 
-_HEIGHT, _WIDEST = 160, 240  # of a tile, in pixels
+_HEIGHT = 160  # of a tile, in pixels
+_WIDEST = 240
 _LEAST_WIDTH = 84  # for names
 _PER_BLOCK = (20, 10, 5, 4)  # corruptions beside each other: as many as the page is wide
 _PAGE_WIDTH = 2000

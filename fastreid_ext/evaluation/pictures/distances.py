@@ -64,8 +64,10 @@ def _stairs(axes: Axes, histograms: PairHistograms, kind: int, label: str, **sty
     total = counts.sum()
     if total:
         used = np.flatnonzero(counts)
-        first, last = used[0], used[-1] + 1
-        share, edges = 100 * counts[first:last] / total, histograms.edges[first : last + 1]
+        first = used[0]
+        last = used[-1] + 1
+        share = 100 * counts[first:last] / total
+        edges = histograms.edges[first : last + 1]
         axes.stairs(share, edges, label=f"{label}: {total:,}", **style)
 
 

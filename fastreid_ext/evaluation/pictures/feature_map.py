@@ -53,7 +53,8 @@ def draw_feature_map(
     rows = _drawn_rows(test, identities, seed)
     unit = F.normalize(test.features[torch.from_numpy(rows)], dim=1)
     places, perplexity = _plane(unit.numpy(), seed)
-    pids, camids = test.pids[rows], test.camids[rows]
+    pids = test.pids[rows]
+    camids = test.camids[rows]
     figure = Figure(figsize=(8.5, 7), layout="constrained")
     axes = figure.subplots()
     if thumbnails:
@@ -98,7 +99,8 @@ def _plane(unit: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], f
 def _draw_markers(
     axes: Axes, places: NDArray, pids: NDArray[np.int64], camids: NDArray[np.int64]
 ) -> None:
-    colours, cameras = _colours(places, pids), np.unique(camids)
+    colours = _colours(places, pids)
+    cameras = np.unique(camids)
     for number, camera in enumerate(cameras):
         seen = camids == camera
         marker = _MARKERS[number % len(_MARKERS)]

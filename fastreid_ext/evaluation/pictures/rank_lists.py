@@ -24,7 +24,9 @@ from fastreid_ext.pictures.tiles import (
 )
 
 # RGB frames; green and vermilion of Okabe and Ito, which all can tell apart.
-RIGHT, WRONG, QUERY = (0, 158, 115), (213, 94, 0), (90, 90, 90)
+RIGHT = (0, 158, 115)
+WRONG = (213, 94, 0)
+QUERY = (90, 90, 90)
 
 Choice = Literal["random", "worst", "best"]
 
