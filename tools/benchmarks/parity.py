@@ -12,7 +12,7 @@ The first two never import ``fastreid_ext`` itself, which would repair far more:
 by the same code, ours. What differs between the sides therefore happens in training.
 
     python tools/benchmarks/parity.py                # continues where an earlier call was stopped
-    python tools/benchmarks/parity.py --table-only   # writes the document's table anew
+    python tools/benchmarks/parity.py --table-only   # writes the document's table again
 """
 
 import argparse
@@ -63,7 +63,7 @@ def train_with_fastreid(settings: Content, side: str) -> Content:
 
     Args:
         settings: full configuration of the run; fastreid gets the keys that it knows.
-        side: key of ``REPAIRS``.
+        side: side of the comparison, a key of ``REPAIRS``.
 
     Returns:
         Measurements of the training, see :func:`measured`.
@@ -192,7 +192,7 @@ def settings_of(recipe: str, seed: int, folder: Path, overrides: list[str]) -> C
 
 
 def finished_cell(folder: Path, settings: Content) -> Content | None:
-    """Return what an earlier call wrote of a cell; None where it did not finish.
+    """Read a cell that an earlier call has finished; None if there is none.
 
     Raises:
         ValueError: the cell was trained with other settings.
@@ -252,7 +252,7 @@ def evaluated(settings: Content, weights: Path) -> dict[str, float]:
 
 
 def baselines(settings: Content) -> dict[str, dict[str, float]]:
-    """Return what a colour histogram and chance reach on the test set, in percent."""
+    """Rank the test set by colour histograms and at random; metrics in percent."""
     from fastreid.config import get_cfg
 
     from fastreid_ext.data.sources import query_and_gallery
@@ -364,7 +364,8 @@ def write_table(document: Path, table: str) -> None:
 def train_one(folder: Path) -> None:
     """Train the cell that ``task.json`` of a folder describes, and write ``training.json``."""
     task = json.loads((folder / "task.json").read_text())
-    side, settings = task["side"], task["settings"]
+    side = task["side"]
+    settings = task["settings"]
     if side in REPAIRS:
         measurements = train_with_fastreid(settings, side)
     else:

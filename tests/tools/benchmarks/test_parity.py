@@ -53,7 +53,8 @@ def test_table_has_means_spreads_and_changed_tensors(tool):
 
 def test_table_replaces_the_one_in_the_document(tool, document):
     tool["write_table"](document, "| new |")
-    begin, end = tool["TABLE_BEGIN"], tool["TABLE_END"]
+    begin = tool["TABLE_BEGIN"]
+    end = tool["TABLE_END"]
     assert document.read_text() == f"Before.\n\n{begin}\n\n| new |\n\n{end}\n\nAfter.\n"
     document.write_text("no marks")
     with pytest.raises(ValueError, match="expected the lines '<!-- table by"):
@@ -90,7 +91,8 @@ def run(*words):
 @pytest.mark.slow
 def test_both_loops_learn_and_the_host_as_it_is_does_not(tmp_path, document):
     """A few epochs on twelve persons; a second call trains nothing and says the same."""
-    data, output = tmp_path / "data", tmp_path / "parity.json"
+    data = tmp_path / "data"
+    output = tmp_path / "parity.json"
     sizes = "--train-identities 12 --test-identities 12 --images-per-identity 10"
     rendered = run(
         *("tools/render_persons.py", "--domain", "RenderedCampus", "--root", data),
