@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> None:
     about = {"commit": commit(), "versions": versions(), "steps": args.steps, "opts": args.opts}
     about["drawings_of"] = args.drawings_of
     write_variants(table, args.output, REFERENCE, about)
-    title = f"AGW on few photographs of {PERSONS}, pre-trained on"
+    title = f"AGW on few real images of {PERSONS}, pre-trained on"
     draw_variants(table, args.output / "variants.png", title=title)
     print(table.as_markdown(REFERENCE))
     print(f"{len(cells)} cells in {args.output}: variants.json, variants.md, variants.png")

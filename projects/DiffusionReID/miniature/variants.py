@@ -24,7 +24,7 @@ class Variant(NamedTuple):
     base_images: str = ""
 
 
-REFERENCE = "the photographs alone"  # gains are over it
+REFERENCE = "the real images alone"  # gains are over it
 CONTROL = "control"
 VARIANTS = {
     "random": Variant("nothing", "start"),
@@ -40,7 +40,7 @@ VARIANTS = {
         drawings=Drawings(filters=()),
         base_images="all",
     ),
-    "reid": Variant("drawings, Re-ID filter", "method", drawings=Drawings()),
+    "reid": Variant("generated images, Re-ID filter", "method", drawings=Drawings()),
     "strict": Variant(
         "Re-ID filter, 10th percentile", "filter", drawings=Drawings(rule="percentile")
     ),
