@@ -25,19 +25,18 @@ ALLOWED = {
     "manifest": {"atomic", "identity_numbers"},
     # Stable Diffusion as a part: for generation, and for models that learn with it.
     "diffusion": {"atomic", "manifest"},
-    "config": {"names", "registries"},
+    "config": {"names"},
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest"},
     "data": {
         "atomic",
-        "config",
         "corruptions",
         "identity_numbers",
         "manifest",
         "names",
         "registries",
     },
-    "modeling": {"config", "full_precision", "names", "processes", "registries"},
+    "modeling": {"full_precision", "names", "processes", "registries"},
     # The table of keys, above what it judges, so that it imports names and limits, not copies.
     "checks": {"config", "corruptions", "data", "modeling", "names", "registries"},
     # The offline half that needs torch: reads registered data sets, never the trainer.

@@ -16,7 +16,7 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.config import load_config
-from fastreid_ext.config.backbone_matrix import matrix_table
+from fastreid_ext.modeling.backbones.matrix import matrix_table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 READMES = [

@@ -4,6 +4,7 @@ One file for each section of the key tree. Every key has a row: the values it ma
 condition under which it is read. What relates several keys is written by hand beside the rows.
 """
 
+from fastreid_ext.checks.automatic import fill_in
 from fastreid_ext.checks.check import check_config, log_unread_keys
 
-__all__ = ["check_config", "log_unread_keys"]
+__all__ = ["check_config", "fill_in", "log_unread_keys"]

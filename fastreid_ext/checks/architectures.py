@@ -2,9 +2,12 @@
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.config.data_settings import unlabelled_names
-from fastreid_ext.config.robust import CONTRASTIVE, JS, PRETRAINING_LOSSES, VIEW_LOSSES
+from fastreid_ext.data.own_sets import unlabelled_names
+from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
+from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
 
+# Architectures that learn without labels, and their losses.
+PRETRAINING_LOSSES = {"ContrastivePretrain": VIEW_LOSSES, "SimCLRPretrain": (NT_XENT,)}
 _RECIPES = {"ContrastivePretrain": "dapg", "SimCLRPretrain": "independent"}
 _PROJECTION = "ProjectionHead"
 _WITH_LABELS = ("Baseline", "MGN", "BDB", "MoCo", "Distiller")

@@ -7,8 +7,7 @@ from fastreid.config import CfgNode
 from fastreid_ext.checks.conditions import is_any_of
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
-from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
-from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, PAIR_LOSSES
+from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, PAIR_LOSSES
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
 OF_PERSONS = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY)

@@ -7,7 +7,7 @@ from fastreid.config import CfgNode
 from fastreid_ext.checks.conditions import Condition, has_any_of, is_filled
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, Names, Range, Read
-from fastreid_ext.config.data_settings import (
+from fastreid_ext.data.own_sets import (
     GENERATED,
     UNLABELLED,
     data_set_kind,

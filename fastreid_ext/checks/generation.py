@@ -18,18 +18,16 @@ from fastreid_ext.checks.values import (
     Numbers,
     Range,
 )
-from fastreid_ext.config.data_settings import GENERATED, UNLABELLED
-from fastreid_ext.config.generation import (
-    AGGREGATIONS,
-    DTYPES,
-    FILTERS,
-    METHODS,
-    SAMPLERS_OF_PIXELS,
-    TARGETS_OF_LOSS,
-    THRESHOLD_RULES,
-)
+from fastreid_ext.data.own_sets import GENERATED, UNLABELLED
 
-_FORMATS = ("jpg", "png")
+RESIZE_MODES = ("resize", "crop")
+METHODS = ("lora", "full")
+TARGETS_OF_LOSS = ("prediction", "sample")
+AGGREGATIONS = ("medoid", "vote")
+FILTERS = ("reid", "cctf", "clip", "duplicates")
+THRESHOLD_RULES = ("nearest", "percentile", "fixed")
+DTYPES = ("float32", "bfloat16", "float16")
+FORMATS = ("jpg", "png")
 
 
 class LatentSize(Numbers):
@@ -132,11 +130,11 @@ ROWS: list[Row] = [
         NEGATIVE_PROMPT=(ANYTHING, is_above("GENERATION.SAMPLING.GUIDANCE_SCALE", 1)),
         BATCH_SIZE=COUNT,
         SAVE_SIZE=Numbers((2,), COUNT, "[height, width] in pixels", whole=True),
-        RESIZE_MODE=Names(SAMPLERS_OF_PIXELS),
+        RESIZE_MODE=Names(RESIZE_MODES),
         PROMPTS=ANYTHING,
         PROMPTS_FILE=ANYTHING,
         FEW_STEP_ADAPTER=ANYTHING,
-        FORMAT=Names(_FORMATS),
+        FORMAT=Names(FORMATS),
         QUALITY=(Range(1, 95), is_any_of("GENERATION.SAMPLING.FORMAT", "jpg")),
     ),
     *rows_of(

@@ -26,10 +26,18 @@ from fastreid_ext.checks.values import (
     Range,
     Read,
 )
-from fastreid_ext.config.augmentation import AUGMIX_METHODS, CHANNEL_MODES, PLACES
-from fastreid_ext.config.views import CORRUPTING, ERASINGS, RECIPES, view_count
 from fastreid_ext.corruptions.cpu import COMMON_CORRUPTIONS, CORRUPTION_NAMES
 from fastreid_ext.corruptions.cpu.corrupt import MINIMUM_SIDE
+from fastreid_ext.data.transforms.from_config import (
+    AUGMIX_METHODS,
+    CHANNEL_MODES,
+    CORRUPTING,
+    CROPS,
+    PLACES,
+    RECIPES,
+    view_count,
+)
+from fastreid_ext.data.transforms.multi_view import ERASINGS
 
 _DAPG_VIEWS = 4
 _TIMM_TEXT = r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?)+"
@@ -199,7 +207,7 @@ ROWS: list[Row] = [
         "INPUT.VIEWS",
         _recipe(*RECIPES),
         COUNT=AT_LEAST_0,
-        SAME_CROP=ANYTHING,
+        CROP=Names(CROPS, may_be_empty=True),
         SUPERVISED=Names(("clean", "all")),
         ERASED=(Names(ERASINGS), _recipe("cil")),
     ),
@@ -309,10 +317,10 @@ def _views(cfg: CfgNode) -> list[str]:
             "fastreid; set it to paper"
         )
     problems += _corrupting_views(cfg)
-    if recipe == "independent" and views.SAME_CROP:
+    if recipe == "independent" and views.CROP == "shared":
         problems.append(
-            "INPUT.VIEWS.SAME_CROP makes the views of INPUT.VIEWS.RECIPE independent equal; set it "
-            "to False, or take the recipe corrupted or cil"
+            "INPUT.VIEWS.CROP shared makes the views of INPUT.VIEWS.RECIPE independent equal; set "
+            "it to separate, or take the recipe corrupted or cil"
         )
     return problems
 

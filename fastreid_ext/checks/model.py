@@ -12,6 +12,8 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.registry import Registry
 
+from fastreid_ext.checks.architectures import PRETRAINING_LOSSES
+from fastreid_ext.checks.backbone import backbone_problems, reads_of
 from fastreid_ext.checks.conditions import (
     ALWAYS,
     Condition,
@@ -33,10 +35,10 @@ from fastreid_ext.checks.values import (
     Range,
     Read,
 )
-from fastreid_ext.config.backbone_facts import FACTS, VITS
-from fastreid_ext.config.backbones import backbone_problems, reads_of
-from fastreid_ext.config.pretrained import FAMILY_NAMES
-from fastreid_ext.config.robust import CONTRASTIVE, JS, NT_XENT, PRETRAINING_LOSSES, VIEW_LOSSES
+from fastreid_ext.modeling.backbones.facts import FACTS, VITS
+from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
+from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
+from fastreid_ext.modeling.pretrained.families import FAMILIES
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import LOSS_REGISTRY, registered_names
 
@@ -182,7 +184,7 @@ ROWS: list[Row] = [
         ATT_DROP_RATE=(_DROP, _DROPS),
         PRETRAIN=ANYTHING,
         PRETRAIN_PATH=(ANYTHING, _PRETRAIN),
-        PRETRAIN_FAMILY=(Names(FAMILY_NAMES), _PRETRAIN),
+        PRETRAIN_FAMILY=(Names([family.name for family in FAMILIES], may_be_empty=True), _PRETRAIN),
         MIN_PRETRAIN_MATCHED=(SHARE, _PRETRAIN),
         TIMM_NAME=(ANYTHING, _backbone(_TIMM)),
         TOKENS=(Names(("class", "patch"), may_be_empty=True), _backbone(*VITS)),

@@ -16,8 +16,8 @@ from fastreid_ext.checks.conditions import (
 from fastreid_ext.checks.model import architecture
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, POSITIVE, Names, Numbers, Range
-from fastreid_ext.config.bdb import STAIRS
 
+STAIRS = "StairWarmupLR"
 SCHEDULERS = ("MultiStepLR", "CosineAnnealingLR", STAIRS)
 # LBFGS wants a closure, SparseAdam sparse gradients, Muon matrices only, Optimizer is abstract.
 _UNFIT_OPTIMIZERS = ("Optimizer", "LBFGS", "SparseAdam", "Muon")

@@ -7,7 +7,7 @@ from fastreid.config import CfgNode
 from fastreid_ext.checks.conditions import is_filled, is_on
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, SHARE, Names
-from fastreid_ext.config.data_settings import data_set_names
+from fastreid_ext.data.own_sets import data_set_names
 from fastreid_ext.names import unknown_name
 
 ROWS: list[Row] = [

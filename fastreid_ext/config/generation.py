@@ -8,14 +8,6 @@ training.
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
-SAMPLERS_OF_PIXELS = ("resize", "crop")
-METHODS = ("lora", "full")
-TARGETS_OF_LOSS = ("prediction", "sample")
-AGGREGATIONS = ("medoid", "vote")
-FILTERS = ("reid", "cctf", "clip", "duplicates")
-THRESHOLD_RULES = ("nearest", "percentile", "fixed")
-DTYPES = ("float32", "bfloat16", "float16")
-
 
 def add_generation_keys(cfg: CfgNode) -> None:
     """Add the keys below ``GENERATION``."""

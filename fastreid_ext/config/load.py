@@ -9,19 +9,14 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode, get_cfg
 
-from fastreid_ext.config.backbones import fill_in_backbone
-from fastreid_ext.config.data_settings import register_own_sets
-from fastreid_ext.config.mixed_precision import fill_in_amp_dtype
 from fastreid_ext.names import unknown_name
 
 # Pairs for whoever loads a checkpoint: it holds the backbone, so the file of pre-trained weights
 # with which its run began need not exist any more.
 FROM_CHECKPOINT = ("MODEL.BACKBONE.PRETRAIN", "False")
 
-Check = Callable[[CfgNode, "Origin"], None]
-# File of each section that describes our keys; others are fastreid's and in defaults.py.
-_DESCRIPTIONS = {"GENERATION": "generation.py", "INPUT": "augmentation.py"}
-_checks: list[Check] = []
+# Sections whose keys of ours have a file of their own; the others are in defaults.py.
+_SECTIONS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "GENERATION")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +37,36 @@ class Origin:
     named: frozenset[str]
 
 
-def check_with(check: Check) -> None:
-    """Let :func:`load_config` call ``check``; the checks stand above this package."""
-    _checks[:] = [check]
+@dataclasses.dataclass
+class _Finish:
+    """Steps of packages above this one, which :func:`finish_with` hands in."""
+
+    fill_in: Callable[[CfgNode], None] = lambda cfg: None
+    check: Callable[[CfgNode, Origin], None] = lambda cfg, origin: None
+    register: Callable[[CfgNode], None] = lambda cfg: None
+
+
+_finish = _Finish()
+
+
+def finish_with(
+    *,
+    fill_in: Callable[[CfgNode], None],
+    check: Callable[[CfgNode, Origin], None],
+    register: Callable[[CfgNode], None],
+) -> None:
+    """Set the steps by which :func:`load_config` finishes a configuration, in this order.
+
+    The steps know backbones, data sets and all allowed values, which lie above this package.
+
+    Args:
+        fill_in: function that replaces automatic values in place.
+        check: function that raises ValueError for a configuration with mistakes.
+        register: function that registers the data sets that a configuration describes.
+    """
+    _finish.fill_in = fill_in
+    _finish.check = check
+    _finish.register = register
 
 
 def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -61,11 +83,9 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
             unknown key, a value of another type, or what the checks find.
     """
     cfg, origin = _merged(config_file, overrides)
-    fill_in_backbone(cfg)
-    fill_in_amp_dtype(cfg)
-    for check in _checks:
-        check(cfg, origin)
-    register_own_sets(cfg)
+    _finish.fill_in(cfg)
+    _finish.check(cfg, origin)
+    _finish.register(cfg)
     cfg.freeze()
     return cfg
 
@@ -130,7 +150,8 @@ def _check_keys(source: str, keys: Iterable[str], known: Collection[str]) -> Non
         is_section = any(name.startswith(f"{key}.") for name in known)
         if key in known or is_section or key in ("_BASE_", "VERSION"):
             continue
-        described = _DESCRIPTIONS.get(key.split(".")[0], "defaults.py")
+        section = key.split(".")[0]
+        described = f"{section.lower()}.py" if section in _SECTIONS else "defaults.py"
         raise ValueError(
             f"{source}: {unknown_name('the configuration', key, known)} Keys of "
             f"fastreid_ext are described in fastreid_ext/config/{described}, others are fastreid's"

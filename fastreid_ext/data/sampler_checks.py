@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
-
+ONCE_PER_IDENTITY = "OncePerIdentitySampler"  # BDB's
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of one person with images of others, in the batch of one process.
 PAIR_LOSSES = ("TripletLoss", "CircleLoss", "Cosface")

@@ -27,7 +27,6 @@ from fastreid.utils import comm
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from fastreid_ext.config.bdb import ONCE_PER_IDENTITY
 from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.data.large_samplers import (
     LargeBalanced,
@@ -37,6 +36,7 @@ from fastreid_ext.data.large_samplers import (
     ShuffledImages,
     is_large,
 )
+from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 

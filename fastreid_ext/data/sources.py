@@ -16,15 +16,15 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 from numpy.typing import NDArray
 
-from fastreid_ext.config.data_settings import (
+from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
+from fastreid_ext.data.named_items import named_items
+from fastreid_ext.data.own_sets import (
     GENERATED,
     SubsetSetting,
     data_set_kind,
     own_sets,
     register_own_sets,
 )
-from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
-from fastreid_ext.data.named_items import named_items
 from fastreid_ext.data.subsets import read_subset, subset_items, write_subset
 
 # What fastreid's classes look for below DATASETS.ROOT, for the error when it is missing.

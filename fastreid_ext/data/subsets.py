@@ -36,10 +36,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastreid_ext.atomic import atomic_write
-from fastreid_ext.config.data_settings import SubsetSetting, parse_subset
 from fastreid_ext.data.hash_shuffle import hash_shuffled_places
 from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.data.named_items import NamedItems, named_items
+from fastreid_ext.data.own_sets import SubsetSetting, parse_subset
 from fastreid_ext.data.published_splits import foreign_choice
 from fastreid_ext.data.text_lines import text_rows
 

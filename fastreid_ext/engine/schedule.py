@@ -9,7 +9,8 @@ from fastreid.solver import build_lr_scheduler as host_lr_scheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from fastreid_ext.config.bdb import ONCE_PER_IDENTITY, STAIRS
+from fastreid_ext.checks.solver import STAIRS
+from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
 
 
 def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:

@@ -27,7 +27,7 @@ from fastreid.utils.events import get_event_storage
 from fastreid.utils.params import ContiguousParams
 from torch import nn
 
-from fastreid_ext.config.mixed_precision import amp_dtype
+from fastreid_ext.checks.automatic import amp_dtype
 from fastreid_ext.engine.hooks import what_is_wrong
 from fastreid_ext.engine.non_finite import NonFiniteLossPolicy, is_finite
 from fastreid_ext.engine.step_errors import explained

@@ -34,7 +34,7 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
         load_pretrained(
             backbone,
             keys.PRETRAIN_PATH,
-            family=keys.get("PRETRAIN_FAMILY", "auto"),
+            family=keys.get("PRETRAIN_FAMILY", ""),
             min_matched=keys.get("MIN_PRETRAIN_MATCHED", 0.9),
             pixel_mean=cfg.MODEL.PIXEL_MEAN,
             pixel_std=cfg.MODEL.PIXEL_STD,

@@ -373,7 +373,7 @@ def test_the_token_of_the_prompt_arrives(trains):
 
 @pytest.mark.parametrize("recipe", ["cil", "corrupted"])
 def test_every_key_of_views_arrives(recipe):
-    changes = {"RECIPE": recipe, "COUNT": 5, "SAME_CROP": False}
+    changes = {"RECIPE": recipe, "COUNT": 5, "CROP": "separate"}
     changes |= {"ERASED": "shared"} if recipe == "cil" else {}
     others = {"INPUT.AUGMIX.METHOD": "paper"}
     views = from_config.build_views(configured("INPUT.VIEWS", changes, **others))

@@ -84,9 +84,9 @@ def test_a_name_may_get_another_path_in_another_configuration(make_cfg, tmp_path
         ("/data/shop", r"expected name=path .* in DATASETS.SETS, got '/data/shop'; e.g. Shop=/da"),
         (
             "Shop=PersonFolders:/data",
-            r"unknown class 'PersonFolders' .* did you mean 'Person",
+            r"unknown name 'PersonFolders' .* did you mean 'Person",
         ),
-        ("Shop=Market1501:/data", r"unknown class 'Market1501' .*known: PersonFolder, PersonTable"),
+        ("Shop=Market1501:/data", r"unknown name 'Market1501' .*known: PersonFolder, PersonTable"),
         ("market1501=/data", r"the name 'market1501' in DATASETS.SETS is taken by another"),
     ],
 )

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastreid_ext.config.data_settings import SubsetSetting, parse_subset
 from fastreid_ext.data import subsets
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.hash_shuffle import hash_shuffle

@@ -12,9 +12,9 @@ from fastreid.utils.events import EventStorage
 
 from fastreid_ext.checks.table import unread_keys
 from fastreid_ext.config import load_config
-from fastreid_ext.config.backbone_facts import FACTS
-from fastreid_ext.config.backbone_matrix import BASELINES, MATRIX, NOTES, RESNET_50, matrix_table
 from fastreid_ext.modeling.backbones import swin, vit
+from fastreid_ext.modeling.backbones.facts import FACTS
+from fastreid_ext.modeling.backbones.matrix import BASELINES, MATRIX, NOTES, RESNET_50, matrix_table
 
 from .recipes import base_recipe
 

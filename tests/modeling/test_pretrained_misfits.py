@@ -67,5 +67,5 @@ def test_family_that_it_is_not(tmp_path, load, backbone_of, resnet_state):
     )
     with pytest.raises(ValueError, match=message):
         load(backbone_of(*R18), tmp_path / "resnet.pth", family="solider")
-    with pytest.raises(ValueError, match=r"unknown family 'resnett'.*did you mean 'resnet'"):
+    with pytest.raises(ValueError, match=r"unknown name 'resnett'.*did you mean 'resnet'"):
         load(backbone_of(*R18), tmp_path / "resnet.pth", family="resnett")

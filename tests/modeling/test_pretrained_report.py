@@ -5,8 +5,6 @@ import logging
 import pytest
 import torch
 
-from fastreid_ext.config.pretrained import FAMILY_NAMES
-from fastreid_ext.modeling.pretrained import FAMILIES
 from fastreid_ext.modeling.pretrained.matching import match
 from fastreid_ext.modeling.pretrained.normalisation import (
     CLIP,
@@ -31,10 +29,6 @@ def test_layers_are_new_only_if_the_file_has_none_of_their_kind():
     assert (some.new, some.missing) == (["a.se"], ["NL_2"])
     assert some.share == pytest.approx(2 / 3)
     assert "1 new (a.se)" in str(some)
-
-
-def test_config_names_the_families():
-    assert FAMILY_NAMES == ("auto", *(family.name for family in FAMILIES))
 
 
 def test_report_is_logged_with_all_it_found(tmp_path, caplog, load, backbone_of):

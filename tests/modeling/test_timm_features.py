@@ -5,8 +5,8 @@ import pytest
 import timm
 import torch
 
-from fastreid_ext.config.timm_models import timm_map
 from fastreid_ext.modeling.backbones.timm_features import timm_backbone
+from fastreid_ext.modeling.backbones.timm_models import timm_map
 
 SIZE = (96, 48)
 # A CNN, one whose norm follows the pooling, channels last, tokens with and without a class token.
@@ -74,7 +74,7 @@ def test_a_copy_has_its_own_weights():
     [
         ("", "TIMM_NAME is empty; give the name of a timm model"),
         ("resnt18", "unknown name 'resnt18' in MODEL.BACKBONE.TIMM_NAME; did you mean 'resnet18'"),
-        ("qqqqqq", "timm.list_models() gives the "),
+        ("qqqqqq", "timm.list_models() gives all names"),
         ("hf-hub:timm/resnet18", "nothing is downloaded: weights come from MODEL.BACKBONE.PRETR"),
         ("levit_128", "'levit_128' gives no map for images of 96 x 48, but (2, 2, 384); take"),
         ("pit_b_224", "gives no map for images of 96 x 48, but (2, 1, 1024); take a model"),

@@ -8,7 +8,6 @@ from fastreid.data.transforms import AugMix as HostAugMix
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastreid_ext.config.views import view_count
 from fastreid_ext.corruptions.cpu import COMMON_CORRUPTIONS
 from fastreid_ext.corruptions.record import RandomCorruption
 from fastreid_ext.data.transforms.augmix import AugMix
@@ -25,6 +24,14 @@ from fastreid_ext.data.transforms.patch_mixing import PatchMixing
 from fastreid_ext.data.transforms.rand_augment import RandAugment, TimmRandAugment
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
+# Recipes of INPUT.VIEWS and the number of views of each in its paper.
+_VIEW_COUNTS = {"independent": 2, "corrupted": 3, "cil": 3, "dapg": 4}
+RECIPES = tuple(_VIEW_COUNTS)
+CORRUPTING = ("corrupted", "dapg")  # recipes that corrupt some of the views
+AUGMIX_METHODS = ("fastreid", "paper")
+CHANNEL_MODES = ("erasing", "exchange", "exchange_or_luminance", "adaptive_gray")
+CROPS = ("shared", "separate")  # of INPUT.VIEWS.CROP
+PLACES = ("native", "resized", "device")  # of INPUT.CORRUPTION.WHERE
 # Colour of channel erasing after normalisation, for a mean and a standard deviation of the image.
 _ERASED_COLOUR = (0.4914, 0.4822, 0.4465)
 
@@ -155,10 +162,16 @@ def build_channel_steps(cfg: CfgNode) -> list[Callable]:
     return [made[mode]() for mode in keys.MODES]
 
 
+def view_count(cfg: CfgNode) -> int:
+    """Return the number of views of each image; 1 without a recipe."""
+    views = cfg.INPUT.VIEWS
+    return (views.COUNT or _VIEW_COUNTS[views.RECIPE]) if views.RECIPE else 1
+
+
 def build_views(cfg: CfgNode) -> Callable | None:
     """Return the recipe of ``INPUT.VIEWS``; None for one view."""
     keys = cfg.INPUT.VIEWS
-    same = keys.RECIPE != "dapg" if keys.SAME_CROP is None else keys.SAME_CROP
+    same = keys.CROP == "shared" if keys.CROP else keys.RECIPE != "dapg"
     if keys.RECIPE == "independent":
         return IndependentViews(count=view_count(cfg))
     if keys.RECIPE == "corrupted":

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid_ext.config.views import ERASINGS
 from fastreid_ext.corruptions.record import BETWEEN_CORRUPTIONS, RandomCorruption, record
 from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
+ERASINGS = ("each", "shared", "all")  # of CilViews
 # An image (H, W, 3) uint8 and the record of the corruptions that were drawn for it.
 Recorded = tuple[NDArray[np.uint8], str]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastreid_ext.corruptions.record import BETWEEN_VIEWS
 from fastreid_ext.data.transforms.batch_mixing import CutMix, MixBatch, Mixup
+from fastreid_ext.data.transforms.from_config import CORRUPTING
 
 Batch = dict[str, Any]
 
@@ -44,7 +45,7 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
 
 def records_corruptions(cfg: CfgNode) -> bool:
     """Whether training samples say which corruptions were drawn for them."""
-    return cfg.INPUT.CORRUPTION.ENABLED or cfg.INPUT.VIEWS.RECIPE in ("corrupted", "dapg")
+    return cfg.INPUT.CORRUPTION.ENABLED or cfg.INPUT.VIEWS.RECIPE in CORRUPTING
 
 
 def flatten_views(batch: Batch) -> Batch:

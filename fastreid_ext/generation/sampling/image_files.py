@@ -16,9 +16,8 @@ from fastreid.config import CfgNode
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastreid_ext.config.generation import SAMPLERS_OF_PIXELS
+from fastreid_ext.checks.generation import FORMATS, RESIZE_MODES
 
-FORMATS = ("jpg", "png")
 _WAITING = 512  # images in memory: as much as a slow disk may lag behind
 
 
@@ -40,7 +39,7 @@ class FileSettings:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("RESIZE_MODE", self.fit, SAMPLERS_OF_PIXELS),
+            ("RESIZE_MODE", self.fit, RESIZE_MODES),
             ("FORMAT", self.format, FORMATS),
         ):
             if value not in known:

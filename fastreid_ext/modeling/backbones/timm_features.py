@@ -4,7 +4,7 @@ import logging
 
 from torch import Tensor, nn
 
-from fastreid_ext.config.timm_models import (
+from fastreid_ext.modeling.backbones.timm_models import (
     TimmMap,
     new_timm_model,
     parameters_without_gradient,

@@ -44,10 +44,10 @@ from fastreid.modeling.meta_arch.baseline import Baseline
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fastreid_ext.config.robust import JS
 from fastreid_ext.full_precision import in_full_precision
 from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
 from fastreid_ext.modeling.meta_arch.key_queue import KeyQueue
+from fastreid_ext.modeling.meta_arch.view_losses import JS
 from fastreid_ext.processes import process_count, process_rank, rows_of_all
 
 VIEWS = 4  # q, k1, k2, k3

@@ -28,6 +28,8 @@ from fastreid_ext.modeling.losses import multi_positive_log_loss
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import to_negatives, views_of
 from fastreid_ext.processes import process_rank, rows_of_all
 
+NT_XENT = "NTXentLoss"  # in MODEL.LOSSES.NAME
+
 
 @META_ARCH_REGISTRY.register()
 class SimCLRPretrain(Baseline):

@@ -31,11 +31,14 @@ from fastreid.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastreid_ext.config.robust import CONTRASTIVE, JS, mixes_images, shows_views
 from fastreid_ext.full_precision import in_full_precision
 from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
 
 Losses = dict[str, Tensor]
+# Names in MODEL.LOSSES.NAME that every architecture with class logits and features can compute.
+JS = "JSConsistencyLoss"
+CONTRASTIVE = "MultiPositiveContrastiveLoss"
+VIEW_LOSSES = (JS, CONTRASTIVE)
 # What fastreid's heads call their outputs; the second has no margin and no gradient-free copy.
 LOGITS, FEATURES = "pred_class_logits", "features"
 
@@ -49,7 +52,9 @@ def add_view_losses(model: nn.Module, cfg: CfgNode) -> None:
     Raises:
         ValueError: the architecture has no ``losses``.
     """
-    if getattr(type(model), "takes_views", False) or not (shows_views(cfg) or mixes_images(cfg)):
+    shows_views = bool(cfg.INPUT.VIEWS.RECIPE)
+    mixes_images = cfg.INPUT.MIXUP.ENABLED or cfg.INPUT.CUTMIX.ENABLED
+    if getattr(type(model), "takes_views", False) or not (shows_views or mixes_images):
         return
     if not callable(getattr(model, "losses", None)):
         raise ValueError(

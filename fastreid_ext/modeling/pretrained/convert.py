@@ -35,7 +35,7 @@ def converted(
     Args:
         backbone: whose names to use; unchanged.
         path: as for :func:`load_pretrained`, also the next two.
-        family: name of the family, or "auto".
+        family: name of the family, or "" to recognise it.
         min_matched: share in [0, 1] of the backbone's tensors that the file must hold.
         normalisation: what the weights were trained with, where neither the file nor its family
             tells; None = what they tell.

@@ -1,7 +1,5 @@
 """All families, in the order in which they are tried."""
 
-import difflib
-
 from fastreid_ext.modeling.pretrained import (
     clip,
     fastreid,
@@ -13,12 +11,13 @@ from fastreid_ext.modeling.pretrained import (
     vit,
 )
 from fastreid_ext.modeling.pretrained.family import Family, Tensors
+from fastreid_ext.names import unknown_name
 
 # The more special before the more general; the last recognises everything.
 FAMILIES = tuple(
     module.FAMILY for module in (moco, fastreid, clip, solider, swin, vit, resnet, same_names)
 )
-AUTO = "auto"
+AUTO = ""  # recognise the family by the names in the file
 
 
 def family_of(tensors: Tensors, *, wanted: str = AUTO, written_as: str | None = None) -> Family:
@@ -26,7 +25,7 @@ def family_of(tensors: Tensors, *, wanted: str = AUTO, written_as: str | None = 
 
     Args:
         tensors: of the file.
-        wanted: name of a family, or "auto".
+        wanted: name of a family, or "" to recognise it.
         written_as: family that the file names itself, as those of tools/convert_weights.py do.
 
     Raises:
@@ -38,14 +37,12 @@ def family_of(tensors: Tensors, *, wanted: str = AUTO, written_as: str | None = 
         return named[0] if named and named[0].can_rename(tensors) else recognised
     names = [family.name for family in FAMILIES]
     if wanted not in names:
-        near = difflib.get_close_matches(wanted, [AUTO, *names], n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {AUTO}, {', '.join(names)}"
-        raise ValueError(f"unknown family '{wanted}' of pre-trained weights; {hint}")
+        raise ValueError(unknown_name("MODEL.BACKBONE.PRETRAIN_FAMILY", wanted, names))
     family = FAMILIES[names.index(wanted)]
     if not family.can_rename(tensors):
         raise ValueError(
             f"expected {family.title} (MODEL.BACKBONE.PRETRAIN_FAMILY {wanted}), but the names in "
             f"the file are those of {recognised.title}, '{recognised.name}' "
-            f"({', '.join(sorted(tensors)[:3])}, ...); set the key to '{recognised.name}' or auto"
+            f"({', '.join(sorted(tensors)[:3])}, ...); set the key to '{recognised.name}' or ''"
         )
     return family

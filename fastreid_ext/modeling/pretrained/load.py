@@ -34,7 +34,7 @@ def load_pretrained(
     Args:
         backbone: any network; unchanged if the file does not fit.
         path: a file, a folder as the hubs lay it out, or ``hf-hub:owner/name``.
-        family: name of the file's family, or "auto".
+        family: name of the file's family, or "" to recognise it.
         min_matched: share in [0, 1] of the backbone's tensors that the file must hold, and of the
             file's tensors, without what is left out on purpose, that the backbone must have.
         pixel_mean: ``MODEL.PIXEL_MEAN``, 0 to 255; a warning says if it is not the weights'.

@@ -82,22 +82,22 @@ def test_corrupted_views_on_the_device_are_equal_here(config_of, picture):
 
 
 def test_views_of_own_crops(config_of, picture):
-    same, own = (
-        sample_of(
+    images = {
+        crop: sample_of(
             config_of,
             picture,
             "corrupted",
-            **{"INPUT.CORRUPTION.WHERE": "device", "INPUT.VIEWS.SAME_CROP": same},
+            **{"INPUT.CORRUPTION.WHERE": "device", "INPUT.VIEWS.CROP": crop},
         )["images"]
-        for same in (True, False)
-    )
-    assert torch.equal(same[0], same[1])
-    assert not torch.equal(own[0], own[1])
+        for crop in ("shared", "separate")
+    }
+    assert torch.equal(images["shared"][0], images["shared"][1])
+    assert not torch.equal(images["separate"][0], images["separate"][1])
 
 
-@pytest.mark.parametrize("same", [None, True, False])
-def test_dapg_chain_is_replayed_from_its_record(config_of, picture, same):
-    changes = {"INPUT.VIEWS.SAME_CROP": same}
+@pytest.mark.parametrize("crop", ["", "shared", "separate"])
+def test_dapg_chain_is_replayed_from_its_record(config_of, picture, crop):
+    changes = {"INPUT.VIEWS.CROP": crop}
     sample = sample_of(config_of, picture, "dapg", **changes)
     q, k1, k2, k3 = sample["corruptions"].split("|")
     chains = [parse_record(text) for text in (q, k1, k2)]
@@ -109,7 +109,7 @@ def test_dapg_chain_is_replayed_from_its_record(config_of, picture, same):
     assert word == "mix"
     assert sum(map(float, numbers[:3])) == pytest.approx(1, abs=1e-6)
     assert 0 <= float(numbers[3]) <= 1
-    if same:
+    if crop == "shared":
         still = MOVED | {"INPUT.PADDING.SIZE": 0, "INPUT.FLIP.PROB": 0.0}
         clean = np.array(Image.fromarray(picture).resize((32, 64), Image.Resampling.BICUBIC))
         sample = sample_of(config_of, picture, "dapg", **changes, **still)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from fastreid_ext.config import load_config
-from fastreid_ext.config.views import view_count
+from fastreid_ext.data.transforms.from_config import view_count
 
 PLAIN = {
     "MODEL.DEVICE": "cpu",
@@ -65,7 +65,7 @@ def test_number_of_views_is_the_recipes(recipe, views):
         CORRUPT | {"CORRUPTION__WHERE": "native", "SIZE_TRAIN": [30, 30]},
         CIL | SHOWN,
         {"VIEWS__RECIPE": "corrupted", "CORRUPTION__WHERE": "device"} | SHOWN,
-        {"VIEWS__RECIPE": "independent", "VIEWS__SAME_CROP": False} | SHOWN,
+        {"VIEWS__RECIPE": "independent", "VIEWS__CROP": "separate"} | SHOWN,
         TWICE_MIXED | {"MIXUP__PROB": 0.5, "CUTMIX__PROB": 0.5},
         {"AUGMIX__ENABLED": True, "AUGMIX__PROB": 0.5, "AUGMIX__METHOD": "paper"},
     ],
@@ -190,8 +190,8 @@ def test_numbers_out_of_range_are_named(changes, message):
             "at least 32 pixels on each side, but INPUT.SIZE_TRAIN is [16, 64]",
         ),
         (
-            {"VIEWS__RECIPE": "independent", "VIEWS__SAME_CROP": True},
-            "SAME_CROP makes the views of INPUT.VIEWS.RECIPE independent equal; set it to False",
+            {"VIEWS__RECIPE": "independent", "VIEWS__CROP": "shared"},
+            "INPUT.VIEWS.CROP shared makes the views of INPUT.VIEWS.RECIPE independent equal",
         ),
         (
             MIXUP | TRIPLETS,

@@ -1,7 +1,7 @@
 """Which backbone works under which baseline, as data: what is refused, why, and what to know.
 
 Rows are groups of backbones, columns the baselines of ``configs/Base-*.yml``. A cell is the reason
-for which :mod:`fastreid_ext.config.backbones` refuses the pair, or the footnotes of a pair that
+for which :mod:`fastreid_ext.checks.backbone` refuses the pair, or the footnotes of a pair that
 works; every pair is built and trained for one step in ``tests/modeling/test_backbone_matrix.py``.
 """
 

@@ -8,12 +8,13 @@ Letters: B batch, C channels, h x w rows and columns of a map, N tokens.
 """
 
 import dataclasses
-import difflib
 import functools
 import math
 
 import torch
 from torch import Tensor, nn
+
+from fastreid_ext.names import unknown_name
 
 STRIDES = (4, 8, 14, 16, 32, 64)
 
@@ -108,11 +109,9 @@ def _check_name(name: str) -> None:
             "nothing is downloaded: weights come from MODEL.BACKBONE.PRETRAIN_PATH"
         )
     if name.split(".")[0] not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(repr(other) for other in near)}?" if near else ""
         raise ValueError(
-            f"unknown name '{name}' in MODEL.BACKBONE.TIMM_NAME; "
-            f"{hint or 'timm.list_models() gives the ' + str(len(known)) + ' known names'}"
+            f"{unknown_name('MODEL.BACKBONE.TIMM_NAME', name, known)} "
+            "(timm.list_models() gives all names)"
         )
 
 

@@ -5,10 +5,10 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
+from fastreid_ext.checks.backbone import backbone_problems, map_rows
 from fastreid_ext.checks.table import unread_keys
 from fastreid_ext.config import add_fastreid_ext_config, load_config
-from fastreid_ext.config.backbone_facts import FACTS
-from fastreid_ext.config.backbones import backbone_problems, map_rows
+from fastreid_ext.modeling.backbones.facts import FACTS
 
 CPU = ["MODEL.DEVICE", "cpu"]
 RESNET, SWIN = "build_resnet_backbone", "build_swin_backbone"

@@ -9,9 +9,9 @@ import math
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
-from fastreid_ext.config.backbone_facts import FACTS, RESNET_KEYS, VIT_PATCH, VITS
-from fastreid_ext.config.backbone_matrix import MATRIX, RESNET_18, TIMM
-from fastreid_ext.config.timm_models import TimmMap, timm_map
+from fastreid_ext.modeling.backbones.facts import FACTS, RESNET_KEYS, VIT_PATCH, VITS
+from fastreid_ext.modeling.backbones.matrix import MATRIX, RESNET_18, TIMM
+from fastreid_ext.modeling.backbones.timm_models import TimmMap, timm_map
 
 _MEAN_POOLS = ("GlobalAvgPool", "FastGlobalAvgPool", "Identity", "Flatten")
 _GEM_POOLS = {"GeneralizedMeanPooling": "AGW", "GeneralizedMeanPoolingP": "SBS"}

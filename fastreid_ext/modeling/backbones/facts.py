@@ -1,12 +1,12 @@
 """Every registered backbone of fastreid and ours: width and stride of its map, keys it reads.
 
-The numbers are measured in ``tests/config/test_backbones.py``.
+The numbers are measured in ``tests/checks/test_backbone.py``.
 """
 
 import dataclasses
 from collections.abc import Mapping
 
-from fastreid_ext.config.backbone_matrix import (
+from fastreid_ext.modeling.backbones.matrix import (
     CLIP_VIT,
     HOST_CNN,
     HOST_VIT,

@@ -1,6 +1,5 @@
 """What ``DATASETS.SUBSET``, ``SETS``, ``FOLDER`` and ``TABLE`` may hold."""
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -8,6 +7,8 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
+
+from fastreid_ext.names import unknown_name
 
 GENERATED = "GeneratedPersons"
 UNLABELLED = "UnlabelledPersons"
@@ -49,9 +50,7 @@ def own_sets(cfg: CfgNode) -> dict[str, OwnSet]:
         name, path = match["name"], match["path"].strip()
         kind = match["kind"] or ("PersonTable" if path.endswith(".csv") else "PersonFolder")
         if kind not in OWN_CLASSES:
-            near = difflib.get_close_matches(kind, OWN_CLASSES, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(OWN_CLASSES)}"
-            raise ValueError(f"unknown class '{kind}' in DATASETS.SETS '{text}'; {hint}")
+            raise ValueError(unknown_name(f"DATASETS.SETS '{text}'", kind, OWN_CLASSES))
         if name.lower() in map(str.lower, (*sets, *_registered_by_others())):
             raise ValueError(
                 f"the name '{name}' in DATASETS.SETS is taken by another data set (case does not "

@@ -1,0 +1,101 @@
+"""Keys of ``MODEL``: loading of weights, backbones, heads, losses, contrastive pre-training."""
+
+from fastreid.config import CfgNode
+from fastreid.config import CfgNode as CN
+
+
+def add_model_keys(model: CfgNode) -> None:
+    """Add our keys to ``MODEL``."""
+    # Least share in [0, 1] of the model's tensors that the file of MODEL.WEIGHTS holds in equal
+    # shape; with less, the run does not start (fastreid warns). Classification layers of another
+    # number of classes do not count. Lower it to start from the weights of a different model.
+    model.MIN_WEIGHTS_MATCHED = 0.9
+    # Search for parameters without gradient in each step of a run with several processes, which
+    # costs a pass over the graph. Needed where a step leaves parameters out; a meta-architecture
+    # that always does so sets its attribute `find_unused_parameters` instead.
+    model.FIND_UNUSED_PARAMETERS = False
+    _add_backbone(model.BACKBONE)
+    _add_heads(model.HEADS)
+    _add_losses(model.LOSSES)
+    _add_moco(model)
+
+
+def _add_backbone(backbone: CfgNode) -> None:
+    # Of fastreid's keys: FEAT_DIM, the number of channels of the feature map, is the width of the
+    # backbone at 0, and a wrong number is refused. DEPTH is the size of every backbone but timm's.
+    # DROP_PATH_RATIO, DROP_RATIO and ATT_DROP_RATE, in [0, 1), are read by Swin and the ViTs.
+    # PRETRAIN_PATH is a file, a folder in the layout of the hubs, or "hf-hub:owner/name", the only
+    # one that uses the network.
+
+    # Name of the timm model of build_timm_backbone, e.g. "convnext_tiny"; never downloaded.
+    backbone.TIMM_NAME = ""
+    # Output of a ViT: "class" = the class token, "patch" = the map of patch tokens (CLIP: each
+    # projected like the class token), "" = "class" under GlobalAvgPool in Baseline, "patch" where
+    # pooling or parts need a map.
+    backbone.TOKENS = ""
+    # Fixed patch projection, the first layer of a ViT (as in MoCo v3 and DCAC).
+    backbone.FREEZE_PATCH_EMBED = False
+    # Activation of build_clip_vit_backbone: True = x * sigmoid(1.702 x), for OpenAI's weights (and
+    # models whose open_clip name ends in "quickgelu"); False = GELU, for LAION's and DataComp's. A
+    # weight file does not tell which; the wrong one costs accuracy without an error.
+    backbone.QUICK_GELU = True
+    # Share in [0, 1] of semantics against appearance, lambda of SOLIDER, for its Swin (0.2 for
+    # Re-ID in the paper); -1 = a plain Swin.
+    backbone.SEMANTIC_WEIGHT = -1.0
+    # Family of the weight file of PRETRAIN_PATH (docs/pretrained.md lists them); a file of another
+    # family is refused. "" = recognised by the names of its tensors.
+    backbone.PRETRAIN_FAMILY = ""
+    # Least share in [0, 1] of the backbone's tensors that the file holds in equal shape, and of the
+    # file's tensors that the backbone has; with less, the run does not start. Layers that no such
+    # file holds (non-local blocks, ...), classifiers and text towers do not count.
+    backbone.MIN_PRETRAIN_MATCHED = 0.9
+
+
+def _add_heads(heads: CfgNode) -> None:
+    bdb = heads.BDB = CN()
+    # Share in (0, 1] of the rows of the feature map that BatchDrop zeroes in training, r_h.
+    bdb.DROP_HEIGHT = 0.33
+    # Share in (0, 1] of its columns, r_w; 1 makes the rectangle a stripe.
+    bdb.DROP_WIDTH = 1.0
+    # Dimension of the feature of the global branch.
+    bdb.GLOBAL_DIM = 512
+    # Dimension of the feature of the part branch.
+    bdb.PART_DIM = 1024
+
+    heads.PROJECTION = CN()
+    # Width of the hidden layer of ProjectionHead; 0 = the width of the feature map. Its output has
+    # MODEL.HEADS.EMBEDDING_DIM channels.
+    heads.PROJECTION.HIDDEN_DIM = 0
+
+
+def _add_losses(losses: CfgNode) -> None:
+    losses.JS = CN()
+    # Weight of JSConsistencyLoss in the total loss; 12 in CIL, 1 - alpha in DAPG. The branches of
+    # BDB and MGN share it equally.
+    losses.JS.SCALE = 1.0
+    # Distribution of a view under ContrastivePretrain: softmax of its cosine similarities to the
+    # "negatives", or of the "channels" of its embedding; both are divided by the temperature of
+    # MULTI_POSITIVE.
+    losses.JS.OVER = "negatives"
+    losses.MULTI_POSITIVE = CN()
+    # Weight of MultiPositiveContrastiveLoss in the total loss; alpha of DAPG. The branches of BDB
+    # and MGN share it equally.
+    losses.MULTI_POSITIVE.SCALE = 1.0
+    # Temperature tau, above 0, by which cosine similarities are divided.
+    losses.MULTI_POSITIVE.TEMPERATURE = 0.7
+    losses.NT_XENT = CN()
+    # Weight of NTXentLoss in the total loss.
+    losses.NT_XENT.SCALE = 1.0
+    # Temperature tau of SimCLR, above 0, by which cosine similarities are divided.
+    losses.NT_XENT.TEMPERATURE = 0.1
+
+
+def _add_moco(model: CfgNode) -> None:
+    moco = model.MOCO = CN()
+    # Number of keys of earlier batches that ContrastivePretrain keeps as negatives (65536 in
+    # LUPerson's MoCo); 0 = the keys of the other images of the batch, of all processes. Each image
+    # leaves three keys, so a queue of more than three times the training images holds an image's
+    # own keys among its negatives.
+    moco.QUEUE = 0
+    # Share in [0, 1) of the key encoder that stays in each step, m of MoCo.
+    moco.MOMENTUM = 0.999
