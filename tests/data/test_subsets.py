@@ -17,6 +17,7 @@ from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.hash_shuffle import hash_shuffle
 from fastreid_ext.data.item_arrays import ItemArrays, TextArray
 from fastreid_ext.data.named_items import named_items
+from fastreid_ext.data.own_sets import SubsetSetting, parse_subset
 from fastreid_ext.data.preflight import preflight
 from fastreid_ext.data.sources import training_items
 from fastreid_ext.data.subsets import FORMAT, HEADER_KEYS, draw_subset, write_subset
