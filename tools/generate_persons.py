@@ -38,15 +38,14 @@ def run(cfg: "CfgNode", args: argparse.Namespace) -> None:
     Identities whose line in captions.jsonl was corrected are done again with --retry changed.
     """
     from fastreid_ext.deploy.filter_models import filter_models
-    from fastreid_ext.generation.stages import job
     from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
+    from fastreid_ext.generation.stages.generate import generate
 
     retries = args.stages if args.retry == "failed" else ()
-    with open_job(cfg, shard=args.shard, wait=args.wait, retries=retries) as worker:
-        report = job.generate(
-            cfg,
-            worker,
+    with open_job(cfg, shard=args.shard, wait=args.wait, retries=retries) as job:
+        report = generate(
+            job,
             filter_models,
             stages=args.stages,
             redo_changed=args.retry == "changed",
@@ -89,24 +88,19 @@ def caption(cfg: "CfgNode", args: argparse.Namespace) -> None:
     Writes OUTPUT_DIR/captions.jsonl, one line for each identity. Read it, and correct "caption"
     where it is wrong: no later command writes over a line that is there.
     """
-    from fastreid_ext.generation.runs.layout import Layout
-    from fastreid_ext.generation.stages.captions import (
-        ask_captioner,
-        captions_of_job,
-        identities_of_job,
-    )
+    from fastreid_ext.generation.stages import captions
     from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
+    from fastreid_ext.generation.stages.identities import list_identities
 
-    retries = ("captions",) if args.retry else ()
-    with open_job(cfg, shard=args.shard, retries=retries) as worker:
-        identities = identities_of_job(cfg, worker)
-        report = ask_captioner(cfg, worker, identities)
-        rows = captions_of_job(cfg, worker, identities)
-    edited = sum(row.edited for row in rows.values())
+    retries = (captions.CAPTIONS,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as job:
+        list_identities(job)
+        report = captions.caption(job, list(job.identities))
+    edited = sum(row.edited for row in job.captions.values())
     end(
         f"{report.done} identities captioned, {report.skipped} were, {len(report.failed)} failed; "
-        f"{len(rows)} captions ({edited} corrected by hand): {Layout(worker.output).captions}",
+        f"{len(job.captions)} captions ({edited} corrected by hand): {job.layout.captions}",
         report.failed,
     )
 
@@ -118,35 +112,27 @@ def reference(cfg: "CfgNode", args: argparse.Namespace) -> None:
     the folders of OUTPUT_DIR/reference_sets: what is wrong there is wrong with the prompt or the
     base model, not with the fine-tuning.
     """
-    from fastreid_ext.generation.captions.captions_file import read_captions
-    from fastreid_ext.generation.runs.layout import Layout
-    from fastreid_ext.generation.stages.captions import (
-        clusters_of_job,
-        identities_of_job,
-        prompts_of_job,
-    )
     from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
-    from fastreid_ext.generation.stages.sampling import (
+    from fastreid_ext.generation.stages.identities import list_identities
+    from fastreid_ext.generation.stages.reference_sets import (
         REFERENCE_SETS,
-        Models,
-        draw_reference_sets,
+        assign_reference_sets,
         expect_reference_sets_wanted,
+        make_reference_sets,
     )
 
     expect_reference_sets_wanted(cfg)
     retries = (REFERENCE_SETS,) if args.retry else ()
-    with open_job(cfg, shard=args.shard, retries=retries) as worker:
-        names = [one.name for one in identities_of_job(cfg, worker)]
-        rows = read_captions(worker.output)
-        captioned = {name: rows[name] for name in names if name in rows}
-        prompts = prompts_of_job(cfg, worker, captioned)
-        clusters, leaders = clusters_of_job(cfg, worker, prompts)
-        report = draw_reference_sets(cfg, worker, prompts, clusters, leaders, Models(cfg))
-    sets = Layout(worker.output).clusters.parent
+    with open_job(cfg, shard=args.shard, retries=retries) as job:
+        list_identities(job)
+        assign_reference_sets(job)
+        report = make_reference_sets(job)
+    sets = job.layout.clusters.parent
     end(
         f"{report.done} reference sets generated, {report.skipped} were there, "
-        f"{len(report.failed)} failed, for {len(prompts)} identities; look at {sets}/*/grid.png",
+        f"{len(report.failed)} failed, for {len(job.prompts)} identities; "
+        f"look at {sets}/*/grid.png",
         report.failed,
     )
 
@@ -158,28 +144,20 @@ def fine_tune(cfg: "CfgNode", args: argparse.Namespace) -> None:
     diffusers opens with pipe.load_lora_weights. training.json there has the losses. Several are
     fine-tuned at once (GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE), which changes no result.
     """
-    from fastreid_ext.generation.captions.captions_file import read_captions
-    from fastreid_ext.generation.stages.captions import (
-        clusters_of_job,
-        identities_of_job,
-        prompts_of_job,
-    )
+    from fastreid_ext.generation.stages import fine_tuning
     from fastreid_ext.generation.stages.command import end
-    from fastreid_ext.generation.stages.fine_tuning import FINE_TUNING, tune_persons_of_job
     from fastreid_ext.generation.stages.folder import open_job
+    from fastreid_ext.generation.stages.identities import list_identities
+    from fastreid_ext.generation.stages.reference_sets import assign_reference_sets
 
-    retries = (FINE_TUNING,) if args.retry else ()
-    with open_job(cfg, shard=args.shard, retries=retries) as worker:
-        identities = {one.name: one for one in identities_of_job(cfg, worker)}
-        rows = read_captions(worker.output)
-        captioned = {name: rows[name] for name in identities if name in rows}
-        prompts = prompts_of_job(cfg, worker, captioned)
-        has_sets = cfg.GENERATION.REFERENCE_SET.IMAGES > 0
-        clusters = clusters_of_job(cfg, worker, prompts)[0] if has_sets else {}
-        report = tune_persons_of_job(cfg, worker, identities, prompts, clusters, args.persons)
+    retries = (fine_tuning.FINE_TUNING,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as job:
+        list_identities(job)
+        assign_reference_sets(job)
+        report = fine_tuning.fine_tune(job, job.select(args.persons))
     end(
         f"{report.done} identities fine-tuned, {report.skipped} were, {len(report.failed)} failed: "
-        f"{worker.output / 'adapters'}; generate images with tools/generate_persons.py sample",
+        f"{job.layout.output / 'adapters'}; generate images with tools/generate_persons.py sample",
         report.failed,
     )
 
@@ -191,38 +169,21 @@ def sample(cfg: "CfgNode", args: argparse.Namespace) -> None:
     of interruptions. --persons generates only some, to look at them first.
     """
     from fastreid_ext.diffusion.adapter_files import is_trained
-    from fastreid_ext.generation.captions.captions_file import read_captions
-    from fastreid_ext.generation.runs.layout import Layout
-    from fastreid_ext.generation.runs.stage import run_stage
-    from fastreid_ext.generation.stages.captions import identities_of_job, prompts_of_job
+    from fastreid_ext.generation.stages import sampling
     from fastreid_ext.generation.stages.command import end
-    from fastreid_ext.generation.stages.fine_tuning import named_persons
     from fastreid_ext.generation.stages.folder import open_job
-    from fastreid_ext.generation.stages.sampling import PERSONS, Models
-    from fastreid_ext.generation.stages.sampling_work import drawing_work
+    from fastreid_ext.generation.stages.identities import list_identities
 
-    retries = (PERSONS,) if args.retry else ()
-    with open_job(cfg, shard=args.shard, retries=retries) as worker:
-        layout = Layout(worker.output)
-        identities = {one.name: one for one in identities_of_job(cfg, worker)}
-        rows = read_captions(worker.output)
-        wanted = named_persons(args.persons, [name for name in identities if name in rows])
-        fine_tuned = [name for name in wanted if is_trained(layout.adapter(name))]
-        prompts = prompts_of_job(cfg, worker, {name: rows[name] for name in fine_tuned})
-        texts = {name: own.sampled for name, own in prompts.items()}
-        images = cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
-        report = run_stage(
-            list(texts),
-            lambda: drawing_work(cfg, Models(cfg).drawing, identities, texts, layout),
-            lambda name: layout.has_images(name, images),
-            stage=PERSONS,
-            worker=worker,
-            together=cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,
-        )
+    retries = (sampling.IDENTITIES,) if args.retry else ()
+    with open_job(cfg, shard=args.shard, retries=retries) as job:
+        list_identities(job)
+        wanted = job.select(args.persons)
+        fine_tuned = [name for name in wanted if is_trained(job.layout.adapter(name))]
+        report = sampling.sample(job, fine_tuned)
     end(
         f"{report.done} identities generated, {report.skipped} were, {len(report.failed)} failed, "
         f"{len(wanted) - len(fine_tuned)} are not fine-tuned yet (tools/generate_persons.py "
-        f"fine-tune): {layout.images}",
+        f"fine-tune): {job.layout.images}",
         report.failed,
     )
 
@@ -251,19 +212,19 @@ def filter_images(cfg: "CfgNode", args: argparse.Namespace) -> None:
 
 def verify(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Check every file of a job; exits with 1 and the problems if there are any."""
-    from fastreid_ext.generation.stages import job
-    from fastreid_ext.generation.stages import verify as check
+    from fastreid_ext.generation.stages.report import report_of
+    from fastreid_ext.generation.stages.verify import verify_job
 
-    if problems := check.verify_job(cfg):
+    if problems := verify_job(cfg):
         sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
-    print(f"no problem found: {job.report_of(cfg)}")
+    print(f"no problem found: {report_of(cfg)}")
 
 
 def stats(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Print a table of numbers of a job, and plot its scores."""
-    from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages.overview import statistics
 
-    table, picture = job.statistics(cfg, args.output)
+    table, picture = statistics(cfg, args.output)
     for what, number in table:
         logging.info("%-36s %s", what, number)
     print(f"wrote {picture}")
@@ -271,18 +232,18 @@ def stats(cfg: "CfgNode", args: argparse.Namespace) -> None:
 
 def preview(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Show real and generated images of some identities in one picture."""
-    from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages import overview
 
-    print(f"wrote {job.preview(cfg, args.output, args.identities)}")
+    print(f"wrote {overview.preview(cfg, args.output, args.identities)}")
 
 
 def card(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Write the data set card of a generated set again."""
     from fastreid_ext.generation.generated_set.card import write_card
     from fastreid_ext.generation.runs.layout import Layout
-    from fastreid_ext.generation.stages import job
+    from fastreid_ext.generation.stages.overview import set_title
 
-    print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, job.title(cfg))}")
+    print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, set_title(cfg))}")
 
 
 def plan(cfg: "CfgNode", args: argparse.Namespace) -> None:

@@ -5,29 +5,16 @@ Otherwise the filters would say so after days, when every identity has been gene
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from fastreid.config import CfgNode
 
 from fastreid_ext.generation.filters.run import FilterRun
-from fastreid_ext.generation.runs.stage import Work, free_memory
+from fastreid_ext.generation.runs.stage import free_memory
 from fastreid_ext.manifest import read_identity
 
 _LITTLE = 0.2  # share of kept images below which a warning is given
 _log = logging.getLogger(__name__)
-
-
-def with_first_look(work: Work, look: Callable[[Sequence[str]], None]) -> Work:
-    """Return work that lets ``look`` see the first identities that it has done, once."""
-    looks = [look]
-
-    def looked_at(names: Sequence[str]) -> Mapping[str, str]:
-        reasons = work(names)
-        if looks and (done := [name for name in names if not reasons.get(name)]):
-            looks.pop()(done)
-        return reasons
-
-    return looked_at
 
 
 def first_look(cfg: CfgNode, models: Mapping[str, tuple], names: Sequence[str]) -> None:

@@ -60,7 +60,7 @@ class Layout:
         names = ("captions", "reference_sets", "adapters", "images", "failed", "filter", "locks")
         return (*(self.output / name for name in names), self.output / PARTIAL)
 
-    def is_drawn(self, name: str) -> bool:
+    def is_generated(self, name: str) -> bool:
         """Whether images of an identity are there, as many as were once asked for."""
         return (self.images / name / "metadata.jsonl").is_file()
 
@@ -70,7 +70,7 @@ class Layout:
         Looks for the last one, since a folder is put in place whole; where that failed or was lost,
         rows are counted.
         """
-        if not self.is_drawn(name):
+        if not self.is_generated(name):
             return False
         last = self.images / name / f"{name}_{number - 1:04d}"
         is_there = any(last.with_name(last.name + suffix).is_file() for suffix in IMAGE_SUFFIXES)

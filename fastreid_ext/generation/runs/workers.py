@@ -113,6 +113,11 @@ class Worker:
     wait: float = 60.0
     began: float = 0.0
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker does what is done once for all workers."""
+        return self.shard.index == 0
+
     def failure(self, stage: str, name: str) -> Path:
         """File that says why an identity failed."""
         return self.output / "failed" / stage / f"{name}.json"

@@ -17,6 +17,7 @@ from fastreid_ext.generation.runs.disk import OutageError, expect_writable
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.stage import room_to_work
 from fastreid_ext.generation.runs.workers import Worker, shard_lock, shard_of
+from fastreid_ext.generation.stages.job import Job
 from fastreid_ext.generation.stages.preflight import expect_models
 
 SETTINGS = "job.json"
@@ -47,7 +48,7 @@ def open_job(
     shard: str = "",
     retries: Collection[str] = (),
     wait: float = 60.0,
-) -> Iterator[Worker]:
+) -> Iterator[Job]:
     """Begin or continue the job of a configuration, and hold this worker's shard meanwhile.
 
     Before a job begins its models are looked at; nothing is written if it cannot. Each of its
@@ -76,7 +77,8 @@ def open_job(
         expect_writable(output, Layout(output).folders)
         with shard_lock(output, own) as began:
             expect_same_settings(cfg, output)
-            yield Worker(output=output, shard=own, retries=retries, wait=wait, began=began)
+            worker = Worker(output=output, shard=own, retries=retries, wait=wait, began=began)
+            yield Job(cfg, worker)
 
 
 def expect_same_settings(cfg: CfgNode, output: Path) -> None:

@@ -1,334 +1,273 @@
-"""The whole job: from a labelled set to a filtered set of drawn persons, stage by stage.
+"""One job and this process's part of it: what every stage reads, each read or loaded once.
 
-Each stage looks at what is on the disk, does this worker's part of what is missing, and waits for
-the parts of other workers where the next stage needs them. What is done once for all
-(captions.jsonl, clusters, thresholds, the card) the first worker does.
+A stage is a function of a :class:`Job`, such as ``fine_tune(job, names)``. Results of earlier
+stages are its attributes: ``job.identities``, ``job.captions``, ``job.prompts``, ``job.clusters``.
+The Stable Diffusion model is ``job.base``, paths of files are methods of ``job.layout``.
 """
 
 import dataclasses
 import functools
+import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import numpy as np
+from diffusers.utils.logging import disable_progress_bar
 from fastreid.config import CfgNode
-from numpy.typing import NDArray
+from transformers import CLIPTokenizer
 
-from fastreid_ext.generation.captions.captions_file import captions_file, read_captions
-from fastreid_ext.generation.filters.first_look import first_look
-from fastreid_ext.generation.filters.run import FilterRun
-from fastreid_ext.generation.filters.whole_set import TOGETHER, draw_pictures
-from fastreid_ext.generation.generated_set.card import write_card, write_description
-from fastreid_ext.generation.generated_set.distribution import (
-    distribution_of,
-    draw_distribution,
-    rows_by_identity,
+from fastreid_ext.diffusion.adapter_files import is_trained, read_training
+from fastreid_ext.diffusion.few_step_adapter import with_few_step_adapter
+from fastreid_ext.diffusion.pipeline_folder import find_base_folder
+from fastreid_ext.diffusion.quiet_loading import quiet_loading
+from fastreid_ext.diffusion.stable_diffusion import StableDiffusion, load_base, read_tokenizer
+from fastreid_ext.generation.captions.captions_file import CaptionRow, read_captions
+from fastreid_ext.generation.captions.prompts import (
+    Prompts,
+    check_length,
+    check_token,
+    leaders_of,
+    prompts_of,
+    prompts_to_fit,
 )
-from fastreid_ext.generation.generated_set.preview import draw_preview, preview_samples
 from fastreid_ext.generation.identities.identity_list import (
     Identity,
-    load_images,
     read_identities,
     used_identities,
 )
-from fastreid_ext.generation.identities.source_identities import source_folder
 from fastreid_ext.generation.runs.layout import Layout
-from fastreid_ext.generation.runs.stage import failures, free_memory, run_stage
-from fastreid_ext.generation.runs.workers import Worker, wait_for
-from fastreid_ext.generation.stages.captions import (
-    ask_captioner,
-    captions_of_job,
-    clusters_of_job,
-    identities_of_job,
-    prompts_of_job,
-)
-from fastreid_ext.generation.stages.command import STAGES
-from fastreid_ext.generation.stages.enough import Enough
-from fastreid_ext.generation.stages.folder import fixed_settings
-from fastreid_ext.generation.stages.sampling import (
-    PERSONS,
-    Look,
-    Models,
-    draw_persons_of_job,
-    draw_reference_sets,
-    forget_changed,
-)
-from fastreid_ext.pictures.tiles import evenly
+from fastreid_ext.generation.runs.stage import free_memory, settle
+from fastreid_ext.generation.runs.workers import Worker
 
-# Stages whose failures end an identity's way.
-_FAILING = ("captions", "prompts", PERSONS)
-FILTER = "filter"  # a generated identity whose images cannot be scored fails here
 _log = logging.getLogger(__name__)
-FilterModels = Mapping[str, tuple]  # see FilterRun
 
 
-@dataclasses.dataclass(frozen=True)
-class JobReport:
-    """What there is at the end of a run.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """A job, seen by one of the processes that work on it.
 
     Attributes:
-        output: folder of the job.
-        identities: number that the job draws.
-        drawn: of them finished, by all workers.
-        counts: status -> images; {} before the filters.
-        failed: identity -> reason.
+        cfg: full configuration of the job.
+        worker: this process: folder of the job, shard, retries.
     """
 
-    output: Path
-    identities: int
-    drawn: int
-    counts: Mapping[str, int]
-    failed: Mapping[str, str]
+    cfg: CfgNode
+    worker: Worker
 
-    def __str__(self) -> str:
-        text = f"{self.drawn} of {self.identities} identities drawn in {self.output / 'images'}"
-        if self.counts:
-            made = self.counts.get("ok", 0) + self.counts.get("rejected", 0)
-            text += f", {self.counts.get('ok', 0)} of {made} images kept"
-        if self.failed:
-            name, reason = next(iter(self.failed.items()))
-            text += (
-                f"; {len(self.failed)} failed, e.g. {name}: {reason} (all in "
-                f"{self.output / 'failed'}; --retry failed tries them again)"
+    @classmethod
+    def to_read(cls, cfg: CfgNode) -> "Job":
+        """Make a job whose files are only read, so that no shard is held.
+
+        Args:
+            cfg: full configuration of the job, whose folder is OUTPUT_DIR.
+        """
+        return cls(cfg, Worker(output=Path(cfg.OUTPUT_DIR)))
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """Paths of the job's files."""
+        return Layout(self.worker.output)
+
+    @functools.cached_property
+    def identities(self) -> dict[str, Identity]:
+        """Identities to generate, by name: those of ``identities.jsonl`` up to IDENTITIES.LIMIT."""
+        usable = used_identities(read_identities(self.layout.identities))
+        limit = self.cfg.GENERATION.IDENTITIES.LIMIT
+        return {identity.name: identity for identity in usable[: limit or None]}
+
+    @functools.cached_property
+    def captions(self) -> dict[str, CaptionRow]:
+        """Rows of ``captions.jsonl`` by identity, in the order of :attr:`identities`."""
+        rows = read_captions(self.layout.output)
+        return {name: rows[name] for name in self.identities if name in rows}
+
+    @functools.cached_property
+    def prompts(self) -> dict[str, Prompts]:
+        """Prompts by identity.
+
+        An identity whose caption gives no prompt, or one that the text encoder would cut, fails in
+        the stage ``prompts`` with the reason. A corrected caption takes that failure back.
+        """
+        check_token(self.tokenizer, self.cfg.GENERATION.PROMPT.TOKEN)
+        prompts: dict[str, Prompts] = {}
+        for name, row in self.captions.items():
+            reason = ""
+            try:
+                own = prompts_of(row, self.cfg)
+                for prompt in prompts_to_fit(self.cfg, row.caption):
+                    check_length(self.tokenizer, prompt)
+                prompts[name] = own
+            except ValueError as error:
+                reason = str(error)
+                # A report would not show it for an identity that was generated before.
+                _log.warning("%s: %s", name, reason)
+            settle(self.worker, "prompts", name, reason)
+        return prompts
+
+    @functools.cached_property
+    def references(self) -> dict[str, str]:
+        """Prompt of each identity without its identity token, which its reference set is of."""
+        return {name: own.reference for name, own in self.prompts.items()}
+
+    @functools.cached_property
+    def clusters(self) -> dict[str, str]:
+        """Reference set of each identity; {} for a job without reference sets."""
+        if not self.has_reference_sets:
+            return {}
+        return read_clusters(self.layout.clusters)["clusters"]
+
+    @functools.cached_property
+    def leaders(self) -> dict[str, str]:
+        """Prompt that each reference set is generated from."""
+        return leaders_of(self.references, self.clusters)
+
+    @functools.cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """Tokenizer of the text encoder that reads the prompts."""
+        generation = self.cfg.GENERATION
+        folder = find_base_folder(
+            generation.BASE_MODEL, revision=generation.REVISION, download=generation.DOWNLOAD
+        )
+        return read_tokenizer(folder)
+
+    @functools.cached_property
+    def base(self) -> StableDiffusion:
+        """Frozen model that is fine-tuned, loaded when a stage first needs it."""
+        disable_progress_bar()  # of the model's parts; a stage has a bar of its own
+        with quiet_loading():
+            return load_base(self.cfg)
+
+    @functools.cached_property
+    def sampling_model(self) -> StableDiffusion:
+        """Model that generates images: :attr:`base`, or with SAMPLING.FEW_STEP_ADAPTER."""
+        return self.with_few_steps(self.base)
+
+    def with_few_steps(self, model: StableDiffusion) -> StableDiffusion:
+        """Add SAMPLING.FEW_STEP_ADAPTER to a model, if the job has one.
+
+        Args:
+            model: base model, or one with the weights of an identity.
+        """
+        adapter = self.cfg.GENERATION.SAMPLING.FEW_STEP_ADAPTER
+        if not adapter:
+            return model
+        return with_few_step_adapter(model, adapter, download=self.cfg.GENERATION.DOWNLOAD)
+
+    def release_models(self) -> None:
+        """Free the memory of the models; the next stage that needs them loads them again."""
+        for name in ("base", "sampling_model"):
+            self.__dict__.pop(name, None)
+        free_memory()
+
+    @property
+    def has_reference_sets(self) -> bool:
+        """Whether fine-tuning uses reference sets: REFERENCE_SET.IMAGES is above 0."""
+        return self.cfg.GENERATION.REFERENCE_SET.IMAGES > 0
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether weights of an identity stay on the disk after its images are generated."""
+        return keeps_weights(self.cfg)
+
+    def select(self, names: Collection[str]) -> list[str]:
+        """List identities with a usable caption.
+
+        Args:
+            names: names that a user asked for; empty for all.
+
+        Raises:
+            ValueError: a name is not one of this job's captioned identities.
+        """
+        unknown = sorted(set(names) - self.prompts.keys())
+        if unknown:
+            known = list(self.prompts)
+            shown = ", ".join([*known[:3], "..."] if len(known) > 3 else known)
+            raise ValueError(
+                f"unknown --persons {', '.join(unknown)}; captioned identities of this job: "
+                f"{shown or 'none'}"
             )
-        return text
+        return list(names) or list(self.prompts)
+
+    def needs_fine_tuning(self, name: str, images: int | None = None) -> bool:
+        """Tell whether an identity lacks images and weights to generate them with.
+
+        An identity without any image counts, whatever lies in its folder of weights.
+
+        Args:
+            name: name of the identity.
+            images: number of images it should have; None for SAMPLING.IMAGES_PER_IDENTITY.
+        """
+        if images is None:
+            images = self.cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
+        if self.layout.has_images(name, images):
+            return False
+        return not (self.layout.is_generated(name) and is_trained(self.layout.adapter(name)))
+
+    def has_changed(self, name: str) -> bool:
+        """Tell whether the caption of an identity changed since it was generated or fine-tuned.
+
+        Args:
+            name: name of an identity with prompts.
+
+        Raises:
+            ValueError: the first row of its images is damaged.
+        """
+        prompts = self.prompts[name]
+        generated_with = _prompt_of_images(self.layout, name)
+        if generated_with is not None:
+            return generated_with != prompts.sampled[0]
+        adapter = self.layout.adapter(name)
+        if not is_trained(adapter):
+            return False
+        return read_training(adapter).get("prompt") not in (None, prompts.identity)
 
 
-def generate(
-    cfg: CfgNode,
-    worker: Worker,
-    models_of_filters: Callable[[CfgNode], FilterModels],
-    *,
-    stages: Sequence[str] = STAGES,
-    redo_changed: bool = False,
-) -> JobReport:
-    """Do what is left of a job; see :mod:`.job.folder` for how a worker is made.
-
-    Args:
-        cfg: says all.
-        worker: this process.
-        models_of_filters: returns the trained models of ``GENERATION.FILTER``, see
-            :class:`.filters.run.FilterRun`.
-        stages: which of STAGES; what the others make must be there.
-        redo_changed: draw identities anew whose caption was corrected since.
-
-    Raises:
-        FileNotFoundError: something is missing that an earlier stage makes, or a data set or model.
-        OSError: the disk is full.
-        TimeoutError: other workers do not do their parts.
-        ValueError: a file is damaged, a setting does not go with the models, or more identities
-            failed than GENERATION.MAX_FAILED allows.
-    """
-    # First, for what is wrong with them should be known before anybody is drawn.
-    filter_models = models_of_filters(cfg) if "filter" in stages else {}
-    people = identities_of_job(cfg, worker)
-    if "captions" in stages:
-        ask_captioner(cfg, worker, people)
-        captions_of_job(cfg, worker, people)
-    if set(stages) & {"reference_sets", "persons"}:
-        look = None
-        if "filter" in stages and worker.shard.index == 0:
-            look = functools.partial(first_look, cfg, filter_models)
-        _draw(cfg, worker, people, stages, redo_changed, look)
-    counts: Mapping[str, int] = {}
-    if "filter" in stages:
-        _wait_for_persons(cfg, worker, people)
-        _expect_few_failed(cfg, _report(cfg, people, counts))
-        run = FilterRun(cfg, filter_models)
-        if cfg.GENERATION.SAMPLING.MIN_KEPT and "persons" in stages:
-            _generate_until_kept(cfg, worker, people, run)
-        counts = _filter(cfg, worker, people, run)
-    return _report(cfg, people, counts)
-
-
-def report_of(cfg: CfgNode) -> JobReport:
-    """Return how far a job has come; its files alone are read.
-
-    Raises:
-        FileNotFoundError: OUTPUT_DIR holds no job.
-        ValueError: a file is damaged.
-    """
-    output, limit = Path(cfg.OUTPUT_DIR), cfg.GENERATION.IDENTITIES.LIMIT
-    people = used_identities(read_identities(Layout(output).identities))[: limit or None]
-    return _report(cfg, people, {})
-
-
-def statistics(cfg: CfgNode, output: Path | None = None) -> tuple[list[tuple[str, str]], Path]:
-    """Count the images of a job, finished or not, and draw their distribution.
+def keeps_weights(cfg: CfgNode) -> bool:
+    """Tell whether weights of an identity stay on the disk after its images are generated.
 
     Args:
-        cfg: of the job.
-        output: PNG to write; None: ``distribution.png`` in the job's folder.
+        cfg: configuration with ``GENERATION.FINE_TUNING``.
+    """
+    tuning = cfg.GENERATION.FINE_TUNING
+    return tuning.KEEP_FULL_WEIGHTS if tuning.METHOD == "full" else tuning.KEEP_ADAPTERS
+
+
+def read_clusters(path: Path) -> Mapping[str, dict[str, str]]:
+    """Read ``clusters.json``.
+
+    Args:
+        path: file that the stage ``reference_sets`` wrote.
 
     Returns:
-        (what, number) and the picture.
+        "references": identity -> prompt that the clusters were made for; "clusters": identity ->
+        name of its reference set.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is damaged.
     """
-    distribution = distribution_of(rows_by_identity(Layout(Path(cfg.OUTPUT_DIR)).images))
-    picture = output or Path(cfg.OUTPUT_DIR) / "distribution.png"
-    return distribution.table(), draw_distribution(distribution, picture)
-
-
-def preview(cfg: CfgNode, output: Path | None = None, number: int = 12) -> Path:
-    """Draw ``number`` identities of a job, finished or not: photographs beside drawings.
-
-    Args:
-        cfg: of the job.
-        output: PNG to write; None: ``preview.png`` in the job's folder.
-        number: identities, spread over the set.
-    """
-    folder = Path(cfg.OUTPUT_DIR)
-    rows = rows_by_identity(Layout(folder).images)
-    captions = read_captions(folder) if captions_file(folder).is_file() else {}
-    shown = set(evenly(sorted(rows), number))
-    photographs = {
-        identity.name: _photographs(cfg, identity)
-        for identity in read_identities(Layout(folder).identities)
-        if identity.name in shown
-    }
-    texts = {name: row.caption for name, row in captions.items()}
-    samples = preview_samples(rows, texts, photographs, number)
-    return draw_preview(samples, output or folder / "preview.png")
-
-
-def title(cfg: CfgNode) -> str:
-    """Return a name for the set of a job."""
-    return f"Drawn persons of {' and '.join(cfg.DATASETS.NAMES)}"
-
-
-def _draw(
-    cfg: CfgNode,
-    worker: Worker,
-    people: Sequence[Identity],
-    stages: Sequence[str],
-    redo_changed: bool,
-    look: Look | None = None,
-    numbers: Mapping[str, int] | None = None,
-) -> None:
-    rows = read_captions(worker.output)
-    captions = {i.name: rows[i.name] for i in people if i.name in rows}
-    prompts = prompts_of_job(cfg, worker, captions)
-    forget_changed(worker, prompts, redo=redo_changed)
-    models, clusters = Models(cfg), {}
-    if cfg.GENERATION.REFERENCE_SET.IMAGES:
-        clusters, leaders = clusters_of_job(cfg, worker, prompts)
-        if "reference_sets" in stages:
-            draw_reference_sets(cfg, worker, prompts, clusters, leaders, models)
-    if "persons" in stages:
-        by_name = {identity.name: identity for identity in people}
-        draw_persons_of_job(cfg, worker, by_name, prompts, clusters, models, look, numbers)
-    del models
-    free_memory()
-
-
-def _photographs(cfg: CfgNode, identity: Identity) -> list[NDArray[np.uint8]]:
-    """Return an identity's photographs; none where one is gone, which harms no finished set."""
     try:
-        return load_images(identity, source_folder(cfg, identity.source_dataset))
-    except OSError as error:
-        _log.warning("the preview lacks the photographs of %s: %s", identity.name, error)
-        return []
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {key: dict(content[key]) for key in ("references", "clusters")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {error}); remove it, and it is made again"
+        ) from error
 
 
-def _wait_for_persons(cfg: CfgNode, worker: Worker, people: Sequence[Identity]) -> None:
-    names, layout = [identity.name for identity in people], Layout(worker.output)
-    images = cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
-
-    def is_settled(name: str) -> bool:
-        has_all = layout.has_images(name, images)
-        return has_all or any(worker.has_failed(stage, name) for stage in _FAILING)
-
-    missing = [name for name in names if not is_settled(name)]
-    if missing and worker.shard.count == 1:  # nobody else will draw them
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} identities are not drawn, e.g. {missing[0]}; do the "
-            "stage persons first, or filter those there are with tools/generate_persons.py filter"
-        )
-    wait_for(names, is_settled, stage=PERSONS, worker=worker)
-
-
-def _generate_until_kept(
-    cfg: CfgNode, worker: Worker, people: Sequence[Identity], run: FilterRun
-) -> None:
-    """Generate more images of this worker's identities until SAMPLING.MIN_KEPT of each pass.
-
-    Every round scores and decides first, so what is generated next follows from the files alone,
-    and a round that was cut short is continued.
-    """
-    names, enough = _finished(run, people), Enough(cfg)
-    while True:
-        _score(run, names, worker)
-        failed = failures(worker.output, FILTER) | failures(worker.output, PERSONS)
-        mine = [name for name in worker.shard.of(names) if name not in failed]
-        open_ones = [name for name in mine if not enough.is_reached(name)]
-        if open_ones:
-            run.decide(open_ones)
-        numbers = {name: enough.next_number(name) for name in open_ones}
-        numbers = {name: number for name, number in numbers.items() if number}
-        if not numbers:
-            return
-        _draw(cfg, worker, people, ("persons",), False, numbers=numbers)
-
-
-def _finished(run: FilterRun, people: Sequence[Identity]) -> list[str]:
-    wanted = {identity.name for identity in people}
-    return [name for name in run.names() if name in wanted]
-
-
-def _score(run: FilterRun, names: Sequence[str], worker: Worker) -> None:
-    run_stage(names, run.open_work, run.is_scored, stage=FILTER, worker=worker, together=TOGETHER)
-
-
-def _filter(
-    cfg: CfgNode, worker: Worker, people: Sequence[Identity], run: FilterRun
-) -> Mapping[str, int]:
-    """Score this worker's part; the first worker decides, counts and draws."""
-    images, enough = Layout(worker.output).images, Enough(cfg)
-    names = _finished(run, people)
-    _score(run, names, worker)
-    if worker.shard.index != 0:
-        return {}
-
-    def is_settled(name: str) -> bool:
-        has_failed = any(worker.has_failed(stage, name) for stage in (FILTER, PERSONS))
-        return has_failed or (run.is_scored(name) and enough.is_reached(name))
-
-    wait_for(names, is_settled, stage=FILTER, worker=worker)
-    _expect_few_failed(cfg, _report(cfg, people, {}))
-    counts = run.decide(names, failures(worker.output, FILTER))
-    write_description(fixed_settings(cfg), images)
-    draw_pictures(run)
-    write_card(cfg, images, title(cfg))
-    statistics(cfg)
-    preview(cfg)
-    return counts
-
-
-def _expect_few_failed(cfg: CfgNode, report: JobReport) -> None:
-    """Raise ValueError, and take back dataset.json, if too many identities have failed."""
-    most = cfg.GENERATION.MAX_FAILED
-    if len(report.failed) <= most * report.identities:
-        return
-    description = Layout(report.output).images / "dataset.json"
-    description.unlink(missing_ok=True)  # of an earlier run with fewer identities
-    raise ValueError(
-        f"{report}. {len(report.failed)} of {report.identities} identities failed, more than the "
-        f"share GENERATION.MAX_FAILED {most:g}, so {description} is not written; correct what "
-        "failed and run again with --retry failed, or raise MAX_FAILED"
-    )
-
-
-def _report(cfg: CfgNode, people: Sequence[Identity], counts: Mapping[str, int]) -> JobReport:
-    output, images = Path(cfg.OUTPUT_DIR), cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
-    names, layout = {identity.name for identity in people}, Layout(output)
-    done = {name for name in names if layout.has_images(name, images)}
-    failed = {
-        name: reason
-        for stage in _FAILING
-        for name, reason in failures(output, stage).items()
-        if name in names - done
-    }
-    unscored = failures(output, FILTER)
-    failed |= {name: unscored[name] for name in sorted(names & unscored.keys() - failed.keys())}
-    return JobReport(output, len(names), len(done), dict(Counter(counts)), failed)
+def _prompt_of_images(layout: Layout, name: str) -> str | None:
+    """Read the prompt of an identity's first image; None without images."""
+    rows = layout.images / name / "metadata.jsonl"
+    if not rows.is_file():
+        return None
+    with open(rows, encoding="utf-8") as file:
+        first = file.readline()  # the whole of thousands of files would be read at each start
+    if not first:
+        return None
+    try:
+        return json.loads(first)["prompt"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{rows}:1 is damaged ({type(error).__name__}: {error}); remove its folder, and "
+            "the identity is generated again"
+        ) from error

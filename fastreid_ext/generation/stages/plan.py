@@ -8,7 +8,7 @@ Letters: K identities learned together, B rows of a batch.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -19,15 +19,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid_ext.diffusion.pipeline_folder import find_base_folder
 from fastreid_ext.diffusion.whole_files import read_object
-from fastreid_ext.generation.fine_tuning.adapter_bytes import unet_without_weights
+from fastreid_ext.generation.fine_tuning.adapter_bytes import learned_bytes, unet_without_weights
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
-from fastreid_ext.generation.stages.sampling import identity_bytes, reference_bytes
+from fastreid_ext.generation.stages.job import keeps_weights
 
 _TRAINED = 16  # bytes of a trained number: weight, gradient and AdamW's two means, float32
 # Operations of a backward pass in units of a forward pass: gradients of activations, and of weights
 # where all of them are trained.
 _BACKWARD = {"lora": 1, "full": 2}
 _TOKENS = 77
+_BYTES_A_PIXEL = {"jpg": 1, "png": 3}  # of noisy images; others need less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +133,32 @@ def plan_of(cfg: CfgNode, identities: int, reference_sets: int) -> Plan:
         + (reference_sets * references * reference_bytes(generation.SIZE)),
         images=sampling.IMAGES_PER_IDENTITY,
     )
+
+
+def identity_bytes(cfg: CfgNode) -> int:
+    """Estimate the bytes that one identity takes on the disk: images, and weights if kept.
+
+    Args:
+        cfg: configuration of the job.
+    """
+    sampling = cfg.GENERATION.SAMPLING
+    image = _image_bytes(sampling.SAVE_SIZE, sampling.FORMAT)
+    weights = learned_bytes(cfg) if keeps_weights(cfg) else 0
+    return image * sampling.IMAGES_PER_IDENTITY + weights
+
+
+def reference_bytes(size: Sequence[int]) -> int:
+    """Estimate the bytes of one image of a reference set: its file and its posterior's numbers.
+
+    Args:
+        size: height and width of ``GENERATION.SIZE`` in pixels.
+    """
+    latents = 2 * 4 * (size[0] // 8) * (size[1] // 8) * 4  # mean and deviation, float32
+    return _image_bytes(size, "jpg") + latents
+
+
+def _image_bytes(size: Sequence[int], image_format: str) -> int:
+    return size[0] * size[1] * _BYTES_A_PIXEL[image_format]
 
 
 def _tuning_bytes(cfg: CfgNode, unet: nn.Module, vae: nn.Module, size: tuple[int, int]) -> int:

@@ -33,7 +33,7 @@ def verify_job(cfg: CfgNode) -> list[str]:
     names = [identity.name for identity in used]
     reasons = {stage: failures(output, stage) for stage in _stages(output)}
     failed = {name for own in reasons.values() for name in own}
-    drawn = [name for name in names if layout.is_drawn(name)]
+    drawn = [name for name in names if layout.is_generated(name)]
     missing = [name for name in names if name not in failed and name not in drawn]
     problems = [
         *_failed(reasons),

@@ -15,7 +15,7 @@ from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.generated_set.copies import decided_copy
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.stages.folder import expect_same_settings, open_job
-from fastreid_ext.generation.stages.job import FilterModels, generate
+from fastreid_ext.generation.stages.generate import FilterModels, generate
 
 # Folders of the base models, as .miniature.recipe makes them.
 _MODELS = {
@@ -103,8 +103,8 @@ class DrawnSets:
         if (job.images / "dataset.json").is_file():
             expect_same_settings(cfg, job.output)
         else:
-            with open_job(cfg) as worker:
-                _log.info("%s", generate(cfg, worker, models_of_filters))
+            with open_job(cfg) as opened:
+                _log.info("%s", generate(opened, models_of_filters))
         cfg.defrost()
         cfg.GENERATION.FILTER.USE = list(drawings.filters)
         cfg.GENERATION.FILTER.REID.RULE = drawings.rule or cfg.GENERATION.FILTER.REID.RULE

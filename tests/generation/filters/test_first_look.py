@@ -3,20 +3,10 @@
 import dataclasses
 import logging
 
-from fastreid_ext.generation.filters.first_look import first_look, with_first_look
+from fastreid_ext.generation.filters.first_look import first_look
 from fastreid_ext.manifest import read_identity, write_identity
 
 NAMES = ["PersonFolder_0001", "PersonFolder_0002"]
-
-
-def test_only_the_first_identities_that_are_done_are_looked_at():
-    seen, failing = [], {"a": "no luck", "b": ""}
-    work = with_first_look(lambda names: {n: failing.get(n, "") for n in names}, seen.append)
-    assert work(["a"]) == {"a": "no luck"}
-    assert seen == []
-    work(["a", "b"])
-    work(["c"])
-    assert seen == [["b"]]
 
 
 def test_says_how_many_images_pass(job, cfg, models, caplog):

@@ -72,7 +72,7 @@ def test_each_process_of_a_machine_has_its_device():
 
 HOLD_TOUCHED = """
 import errno, fcntl, sys, time
-from fastreid_ext.generation.stages import heartbeat, workers
+from fastreid_ext.generation.runs import heartbeat, workers
 from pathlib import Path
 def flock(*_):
     raise OSError(errno.ENOSYS, "Function not implemented")

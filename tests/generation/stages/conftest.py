@@ -11,8 +11,8 @@ from fastreid.config import get_cfg
 
 from fastreid_ext.checks.table import unread_keys
 from fastreid_ext.config import load_config
-from fastreid_ext.generation.stages import job
 from fastreid_ext.generation.stages.folder import open_job
+from fastreid_ext.generation.stages.generate import generate
 
 PERSONS, IMAGES = 4, 3
 
@@ -90,8 +90,8 @@ def run_job():
     def run(cfg, worker=None, **kwargs):
         place = {key: kwargs.pop(key) for key in ("shard", "wait") if key in kwargs}
         with open_job(cfg, **place) as opened:
-            changed = dataclasses.replace(opened, **(worker or {}))
-            return job.generate(cfg, changed, lambda _: {}, **kwargs)
+            changed = dataclasses.replace(opened.worker, **(worker or {}))
+            return generate(dataclasses.replace(opened, worker=changed), lambda _: {}, **kwargs)
 
     return run
 

@@ -18,7 +18,8 @@ from fastreid_ext.generation.captions.prompts import Prompts
 from fastreid_ext.generation.identities.identity_list import Identity, SourceImage
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.sampling.reference_set import ReferenceSettings, make_reference_set
-from fastreid_ext.generation.stages.fine_tuning_work import training_images, tuning_work
+from fastreid_ext.generation.stages.fine_tuning import FineTuningWork, training_images
+from fastreid_ext.generation.stages.job import Job
 
 NAMES = ["PersonFolder_0001", "PersonFolder_0002", "PersonFolder_0003"]
 PROMPTS = {
@@ -80,8 +81,9 @@ def people():
 
 
 def work_of(cfg, base, clusters):
-    layout = Layout(Path(cfg.OUTPUT_DIR))
-    return tuning_work(cfg, base, people(), PROMPTS, clusters, layout), layout
+    job = Job.to_read(cfg)
+    vars(job).update(base=base, identities=people(), prompts=PROMPTS, clusters=clusters)
+    return FineTuningWork(job), job.layout
 
 
 def test_adapters_do_not_depend_on_who_was_learned_together(cfg, base):

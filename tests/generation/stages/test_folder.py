@@ -21,8 +21,8 @@ def settings(output, **keys):
 def test_the_same_settings_continue(settings_of, tmp_path):
     cfg = settings_of(tmp_path / "job")
     for _ in range(2):
-        with open_job(cfg, shard="1/2") as worker:
-            assert (worker.shard.index, worker.output) == (1, tmp_path / "job")
+        with open_job(cfg, shard="1/2") as job:
+            assert (job.worker.shard.index, job.worker.output) == (1, tmp_path / "job")
     written = json.loads((tmp_path / "job" / "job.json").read_text())
     assert written == fixed_settings(cfg)
     assert written["GENERATION.SIZE"] == [32, 16]

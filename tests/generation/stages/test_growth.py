@@ -9,8 +9,8 @@ import pytest
 from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.stages import verify
+from fastreid_ext.generation.stages.command import STAGES
 from fastreid_ext.generation.stages.enough import next_number
-from fastreid_ext.generation.stages.job import STAGES
 from fastreid_ext.manifest import read_identity, read_set
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_fewer_images_than_there_are_change_nothing(
 ):
     output = shutil.copytree(larger, tmp_path / "job")
     before = contents(output)
-    assert run_job(settings_of(output)).drawn == 4
+    assert run_job(settings_of(output)).generated == 4
     assert contents(output) == before
     problems = verify.verify_job(settings_of(output))
     assert len(problems) == 4

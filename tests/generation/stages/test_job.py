@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from fastreid.config import get_cfg
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -16,16 +17,18 @@ from fastreid_ext.generation.runs import progress, stage
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.workers import Worker
 from fastreid_ext.generation.sampling.reference_set import is_reference_set
-from fastreid_ext.generation.stages import job, sampling, verify
-from fastreid_ext.generation.stages.job import STAGES
-from fastreid_ext.generation.stages.sampling import forget_changed
+from fastreid_ext.generation.stages import fine_tune_and_sample, verify
+from fastreid_ext.generation.stages.command import STAGES
+from fastreid_ext.generation.stages.fine_tune_and_sample import remove_changed
+from fastreid_ext.generation.stages.job import Job
+from fastreid_ext.generation.stages.report import report_of
 from fastreid_ext.manifest import read_identity, read_set
 
 
 def test_everything_is_there(whole, settings_of):
     output, report = whole
     assert re.fullmatch(
-        rf"4 of 4 identities drawn in {output}/images, \d+ of 12 images kept", str(report)
+        rf"4 of 4 identities generated in {output}/images, \d+ of 12 images kept", str(report)
     )
     for name in (
         "identities.jsonl",
@@ -60,7 +63,7 @@ def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tm
     rows[1]["caption"] = ""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     report = run_job(cfg)
-    assert report.drawn == 3
+    assert report.generated == 3
     assert "caption of PersonFolder_0002 is empty" in report.failed["PersonFolder_0002"]
     drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
     assert drawn[0].image.prompt == "a photo of sks person, a man in a red coat"
@@ -72,7 +75,7 @@ def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tm
     before = kept.stat().st_mtime_ns
     with pytest.raises(FileNotFoundError, match=r"1 of 1 reference sets are missing, .* first"):
         run_job(cfg, stages=["persons"])
-    assert run_job(cfg, stages=["reference_sets", "persons"]).drawn == 4
+    assert run_job(cfg, stages=["reference_sets", "persons"]).generated == 4
     drawn = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
     assert "red coat" in drawn[0].image.prompt
     run_job(cfg, stages=["reference_sets", "persons"], redo_changed=True)
@@ -82,12 +85,14 @@ def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tm
 
 
 def test_a_run_killed_while_it_removes_what_changed_is_continued(tmp_path, monkeypatch):
-    layout, worker = Layout(tmp_path), Worker(output=tmp_path)
+    layout = Layout(tmp_path)
+    job = Job(get_cfg(), Worker(output=tmp_path))
     drawn, learned = layout.images / "A_0001", layout.adapter("A_0001")
     for file in (drawn / "metadata.jsonl", learned / "training.json"):
         file.parent.mkdir(parents=True)
         file.write_text('{"prompt": "a photo of sks person, a red coat"}\n')
-    prompts = {"A_0001": Prompts("a photo of sks person, a blue coat", "a photo of person")}
+    prompts = Prompts("a photo of sks person, a blue coat", "a photo of person")
+    vars(job)["prompts"] = {"A_0001": prompts}  # as if they had been read
     remove, removed = shutil.rmtree, []
 
     def killed(folder, **kwargs):
@@ -98,12 +103,12 @@ def test_a_run_killed_while_it_removes_what_changed_is_continued(tmp_path, monke
 
     monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        forget_changed(worker, prompts, redo=True)
+        remove_changed(job, redo=True)
     monkeypatch.setattr(shutil, "rmtree", remove)
-    assert forget_changed(worker, prompts, redo=True) == 1
+    assert remove_changed(job, redo=True) == 1
     assert not drawn.exists()
     assert not learned.exists()
-    assert forget_changed(worker, prompts, redo=True) == 0
+    assert remove_changed(job, redo=True) == 0
 
 
 @pytest.mark.parametrize(
@@ -121,11 +126,11 @@ def test_a_run_killed_while_it_removes_what_changed_is_continued(tmp_path, monke
 def test_every_way_to_learn_draws(settings_of, tmp_path, keys, files, run_job):
     cfg = settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 1}, **keys)
     report = run_job(cfg, stages=STAGES[:4])
-    assert (report.drawn, report.failed) == (1, {})
+    assert (report.generated, report.failed) == (1, {})
     adapter = tmp_path / "job" / "adapters" / "PersonFolder_0001"
     assert sorted(path.name for path in adapter.iterdir()) == files
     assert (tmp_path / "job" / "reference_sets").exists() == ("REFERENCE_SET.IMAGES" not in keys)
-    assert run_job(cfg, stages=STAGES[:4]).drawn == 1
+    assert run_job(cfg, stages=STAGES[:4]).generated == 1
 
 
 @pytest.mark.slow
@@ -139,11 +144,11 @@ def test_a_photograph_that_breaks_later_fails_its_person_alone(
     broken = folder / "bounding_box_train" / "0003_c1s1_000001_00.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
     report = run_job(cfg, stages=["reference_sets", "persons"])
-    assert report.drawn == 3
+    assert report.generated == 3
     assert broken.name in report.failed["PersonFolder_0003"]
     shutil.copy(market / "bounding_box_train" / broken.name, broken)
-    assert run_job(cfg, stages=["persons"]).drawn == 3
-    assert run_job(cfg, stages=["persons"], worker={"retries": ["persons"]}).drawn == 4
+    assert run_job(cfg, stages=["persons"]).generated == 3
+    assert run_job(cfg, stages=["persons"], worker={"retries": ["persons"]}).generated == 4
 
 
 def test_a_corrected_caption_has_its_reference_set_before_anybody_is_drawn_anew(
@@ -168,14 +173,14 @@ def test_workers_wait_for_each_others_second_tries(market, settings_of, tmp_path
     cfg = settings_of(tmp_path / "job", market=folder)
     run_job(cfg, stages=["captions"])
     broken.write_bytes(b"")
-    assert run_job(cfg, stages=["reference_sets", "persons"]).drawn == 3
+    assert run_job(cfg, stages=["reference_sets", "persons"]).generated == 3
     shutil.copy(market / "bounding_box_train" / broken.name, broken)
     again = {"retries": STAGES}
     with pytest.raises(TimeoutError, match=r"stage persons is not finished: 1 of 4 .* shards 1/2"):
         run_job(cfg, shard="0/2", wait=0, worker=again)
-    assert run_job(cfg, shard="1/2", wait=0, worker=again).drawn == 4
+    assert run_job(cfg, shard="1/2", wait=0, worker=again).generated == 4
     report = run_job(cfg, shard="0/2", wait=0, worker=again)
-    assert (report.drawn, report.failed) == (4, {})
+    assert (report.generated, report.failed) == (4, {})
     assert verify.verify_job(cfg) == []
 
 
@@ -192,9 +197,9 @@ def test_a_reference_set_that_cannot_be_drawn_is_the_reason_of_its_persons(
         shutil.rmtree(layout.images / name)
     cfg = settings_of(layout.output)
     report = run_job(cfg, stages=["persons"])
-    words = f"its reference set {lost} could not be drawn: ValueError: NaN everywhere"
+    words = f"its reference set {lost} could not be generated: ValueError: NaN everywhere"
     assert report.failed == dict.fromkeys(persons, words)
-    assert job.report_of(cfg) == report
+    assert report_of(cfg) == report
 
 
 def test_whole_weights_that_a_killed_run_left_are_removed(settings_of, tmp_path, run_job):
@@ -203,7 +208,7 @@ def test_whole_weights_that_a_killed_run_left_are_removed(settings_of, tmp_path,
     run_job(cfg, stages=STAGES[:4])
     left = tmp_path / "job" / "adapters" / "PersonFolder_0001" / "unet"
     left.mkdir()
-    assert run_job(cfg, stages=STAGES[:4]).drawn == 1
+    assert run_job(cfg, stages=STAGES[:4]).generated == 1
     assert not left.exists()
 
 
@@ -214,16 +219,17 @@ def test_adapters_and_reference_sets_are_of_one_base_model(whole, settings_of, t
     for settings in layout.clusters.parent.glob("*/settings.json"):
         settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model": "other@1"}))
     report = run_job(settings_of(layout.output), stages=["persons"])
-    assert "drawn by other@1, the base model is" in report.failed["PersonFolder_0001"]
+    assert "generated by other@1, the base model is" in report.failed["PersonFolder_0001"]
 
 
 def test_whole_models_are_learned_and_drawn_one_by_one(settings_of, tmp_path, run_job, monkeypatch):
     """Eight at a time, their weights alone would need 30 GB of the disk."""
-    groups, learn_and_draw = [], sampling._learn_and_draw
+    groups = []
+    work = fine_tune_and_sample._GroupWork.__call__
     monkeypatch.setattr(
-        sampling,
-        "_learn_and_draw",
-        lambda *given: groups.append(given[-1]) or learn_and_draw(*given),
+        fine_tune_and_sample._GroupWork,
+        "__call__",
+        lambda self, names: groups.append(names) or work(self, names),
     )
     keys = {"FINE_TUNING.METHOD": "full"}
     run_job(settings_of(tmp_path / "job", **keys), stages=STAGES[:4])
@@ -236,7 +242,7 @@ def test_progress_is_told_within_a_group(settings_of, tmp_path, run_job, capsys,
     said = capsys.readouterr().err
     for words in (
         r"persons: 100%.* 2/2 ",
-        r"  learning: 100%.* 2/2 .*loss \d",
+        r"  fine-tuning: 100%.* 2/2 .*loss \d",
         r"  drawing: .* 3/3 ",
     ):
         assert re.search(words, said), words
@@ -250,7 +256,7 @@ def test_a_photograph_that_is_gone_does_not_stop_a_finished_job(
     cfg = settings_of(tmp_path / "job", market=folder)
     run_job(cfg)
     (folder / "bounding_box_train" / "0003_c1s1_000001_00.jpg").unlink()
-    assert run_job(cfg).drawn == 4
+    assert run_job(cfg).generated == 4
 
 
 def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
@@ -282,7 +288,10 @@ def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
     ("name", "message"),
     [
         ("reference_sets/clusters.json", r"clusters\.json is damaged .* remove it, and it is made"),
-        ("images/PersonFolder_0001/metadata.jsonl", r"metadata\.jsonl:1 is damaged .* drawn again"),
+        (
+            "images/PersonFolder_0001/metadata.jsonl",
+            r"metadata\.jsonl:1 is damaged .* generated ag",
+        ),
         ("adapters/PersonFolder_0001/training.json", r"training\.json is damaged .* trained again"),
     ],
 )
@@ -304,7 +313,7 @@ def test_a_caption_that_cannot_be_used_is_said_of_who_was_drawn_before(
     rows = [json.loads(line) for line in (output / "captions.jsonl").read_text().splitlines()]
     rows[1]["caption"] = "a man in a red coat, " * 40
     (output / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert run_job(settings_of(output), redo_changed=True).drawn == 4
+    assert run_job(settings_of(output), redo_changed=True).generated == 4
     assert "PersonFolder_0002: expected a prompt of at most 77 tokens" in caplog.text
 
 
@@ -316,12 +325,12 @@ def test_a_model_that_draws_nothing_is_the_last_thing_said(
     state = {name: torch.full_like(value, torch.nan) for name, value in load_file(weights).items()}
     save_file(state, weights, {"format": "pt"})
     cfg = settings_of(tmp_path / "job", **{"BASE_MODEL": broken, "REFERENCE_SET.IMAGES": 0})
-    with pytest.raises(ValueError, match=r"0 of 4 identities drawn .* failed, e\.g\. .*finite"):
+    with pytest.raises(ValueError, match=r"0 of 4 identities generated .* failed, e\.g\. .*finite"):
         run_job(cfg)
 
 
 def test_who_works_alone_does_not_wait_for_drawings(settings_of, tmp_path, run_job):
-    with pytest.raises(FileNotFoundError, match=r"4 of 4 identities are not drawn, .* persons fir"):
+    with pytest.raises(FileNotFoundError, match=r"4 of 4 identities are not generated, .* persons"):
         run_job(settings_of(tmp_path / "job"), stages=["filter"])
 
 
@@ -329,5 +338,5 @@ def test_a_drawing_that_is_lost_does_not_stop_the_job(whole, settings_of, tmp_pa
     output = tmp_path / "job"
     shutil.copytree(whole[0], output)
     next((output / "images" / "PersonFolder_0004").glob("*.jpg")).unlink()
-    assert run_job(settings_of(output)).drawn == 4
+    assert run_job(settings_of(output)).generated == 4
     assert "is missing" in "\n".join(verify.verify_job(settings_of(output)))

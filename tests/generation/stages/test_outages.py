@@ -16,8 +16,7 @@ from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.stage import failures, run_stage
 from fastreid_ext.generation.runs.workers import Worker
 from fastreid_ext.generation.stages import verify
-from fastreid_ext.generation.stages.command import FAILED, end
-from fastreid_ext.generation.stages.job import STAGES
+from fastreid_ext.generation.stages.command import FAILED, STAGES, end
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +75,7 @@ def test_an_outage_stops_the_job_and_blames_nobody(
     kept = {path: path.stat().st_mtime_ns for path in output.glob("images/*/*.jpg")}
     back(people / "bounding_box_train")
     report = run_job(cfg)
-    assert (report.drawn, report.failed) == (4, {})
+    assert (report.generated, report.failed) == (4, {})
     # dataset.json has a hash of the settings, of which the folder of the data set is one.
     same = {name for name in contents(output) if name != "images/dataset.json"}
     expected = contents(whole[0])

@@ -10,12 +10,16 @@ from PIL import Image
 from fastreid_ext.config.defaults import add_fastreid_ext_config
 from fastreid_ext.diffusion.adapter_files import LORA, write_adapter
 from fastreid_ext.diffusion.stable_diffusion import load_base
+from fastreid_ext.generation.captions.prompts import Prompts
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
 from fastreid_ext.generation.fine_tuning.trained_token import write_embedding
 from fastreid_ext.generation.identities.identity_list import Identity, SourceImage
 from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.runs.workers import Worker
 from fastreid_ext.generation.sampling.reference_set import read_reference_set
-from fastreid_ext.generation.stages.sampling_work import drawing_model, drawing_work, reference_work
+from fastreid_ext.generation.stages.job import Job
+from fastreid_ext.generation.stages.reference_sets import open_generation
+from fastreid_ext.generation.stages.sampling import SamplingWork
 from fastreid_ext.manifest import read_identity, sha256_of
 
 NAMES = ["Market1501_0002", "Market1501_0007"]
@@ -75,9 +79,18 @@ def expect_images_of(pipeline, prompt, folder):
         assert np.abs(found - (255 * image).round()).max() <= 1
 
 
+def job_of(cfg, base, output, prompts):
+    """A job whose captions and base model are there."""
+    job = Job(cfg, Worker(output=output))
+    identities = {name: person(name) for name in prompts}
+    texts = {name: Prompts(own[0], "", own) for name, own in prompts.items()}
+    vars(job).update(base=base, identities=identities, prompts=texts)
+    return job
+
+
 @pytest.fixture(scope="module")
 def model(cfg):
-    return drawing_model(cfg, load_base(cfg))
+    return load_base(cfg)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +109,7 @@ def layout(cfg, model, tmp_path_factory):
         targets = tuning.TARGET_MODULES
         write_adapter(layout.adapter(name), state, rank=2, alpha=4, targets=targets)
     trained.remove()
-    people = {name: person(name) for name in NAMES}
-    work = drawing_work(cfg, model, people, PROMPTS, layout)
+    work = SamplingWork(job_of(cfg, model, layout.output, PROMPTS))
     assert work(NAMES) == {}
     return layout
 
@@ -119,7 +131,9 @@ def test_rows_name_the_adapter(layout, model):
 def test_reference_sets_of_clusters(cfg, model, tmp_path):
     layout = Layout(tmp_path)
     leaders = {"c1": "a photo of person, a coat", "c2": "a photo of person, red shorts"}
-    assert reference_work(cfg, model, leaders, layout)(["c1", "c2"]) == {}
+    job = job_of(cfg, model, tmp_path, {})
+    vars(job)["leaders"] = leaders
+    assert open_generation(job)(["c1", "c2"]) == {}
     sets = [read_reference_set(layout.reference_set(cluster)) for cluster in leaders]
     assert [len(found.mean) for found in sets] == [2, 2]
     assert not torch.equal(sets[0].mean, sets[1].mean)
@@ -137,7 +151,7 @@ def test_a_trained_word_is_put_into_the_prompt(cfg, model, tiny_pipeline_folder,
     write_embedding(layout.adapter(name), f"<{name}>", vector)
     few = cfg.clone()
     few.GENERATION.FINE_TUNING.TARGET_MODULES = ["to_q"]
-    drawing_work(few, model, {name: person(name)}, {name: (prompt,)}, layout)([name])
+    SamplingWork(job_of(few, model, tmp_path, {name: (prompt,)}))([name])
 
     pipeline = opened(tiny_pipeline_folder)
     pipeline.load_textual_inversion(layout.adapter(name))
@@ -158,16 +172,16 @@ def test_a_few_step_adapter_lies_under_that_of_the_person(
     write_adapter(tmp_path / "lcm", few_step, rank=3, alpha=3, targets=["to_q"])
     few, name = cfg.clone(), NAMES[0]
     few.GENERATION.SAMPLING.FEW_STEP_ADAPTER = str(tmp_path / "lcm")
-    model, job = drawing_model(few, load_base(few)), Layout(tmp_path)
-    shutil.copytree(layout.adapter(name), job.adapter(name))
-    drawing_work(few, model, {name: person(name)}, PROMPTS, job)([name])
+    job = job_of(few, load_base(few), tmp_path, {name: PROMPTS[name]})
+    shutil.copytree(layout.adapter(name), job.layout.adapter(name))
+    SamplingWork(job)([name])
 
     pipeline = opened(tiny_pipeline_folder)
     pipeline.load_lora_weights(tmp_path / "lcm", adapter_name="few_step")
     pipeline.load_lora_weights(layout.adapter(name), adapter_name="person")
     pipeline.set_adapters(["few_step", "person"])
-    expect_images_of(pipeline, PROMPTS[name][0], job.images / name)
-    assert "+lcm@" in read_identity(job.images / name)[0].image.model_ids[0]
+    expect_images_of(pipeline, PROMPTS[name][0], job.layout.images / name)
+    assert "+lcm@" in read_identity(job.layout.images / name)[0].image.model_ids[0]
 
 
 def test_full_weights_are_drawn_with(cfg, model, tiny_pipeline_folder, tmp_path):
@@ -183,7 +197,7 @@ def test_full_weights_are_drawn_with(cfg, model, tiny_pipeline_folder, tmp_path)
     pipeline.text_encoder.save_pretrained(layout.adapter(name) / "text_encoder")
     full = cfg.clone()
     full.GENERATION.FINE_TUNING.METHOD = "full"
-    drawing_work(full, model, {name: person(name)}, PROMPTS, layout)([name])
+    SamplingWork(job_of(full, model, tmp_path, {name: PROMPTS[name]}))([name])
 
     expect_images_of(pipeline, PROMPTS[name][0], layout.images / name)
     assert torch.equal(model.unet.conv_out.bias, before)
@@ -192,7 +206,7 @@ def test_full_weights_are_drawn_with(cfg, model, tiny_pipeline_folder, tmp_path)
 def test_missing_full_weights_say_what_to_run(cfg, model, tmp_path):
     full = cfg.clone()
     full.GENERATION.FINE_TUNING.METHOD = "full"
-    work = drawing_work(full, model, {}, PROMPTS, Layout(tmp_path))
+    work = SamplingWork(job_of(full, model, tmp_path, PROMPTS))
     with pytest.raises(
         FileNotFoundError, match=r"expected weights of the whole U-Net in .*KEEP_FU"
     ):
@@ -202,17 +216,14 @@ def test_missing_full_weights_say_what_to_run(cfg, model, tmp_path):
 def test_impossible_settings_are_an_error_before_anything_is_learned(cfg, model, tmp_path):
     wrong = cfg.clone()
     wrong.GENERATION.SAMPLING.SCHEDULER = "DDIMSheduler"
-    for open_work in (
-        lambda: drawing_work(wrong, model, {}, PROMPTS, Layout(tmp_path)),
-        lambda: reference_work(wrong, model, {}, Layout(tmp_path)),
-    ):
+    job = job_of(wrong, model, tmp_path, PROMPTS)
+    for open_work in (SamplingWork, open_generation):
         with pytest.raises(ValueError, match=r"did you mean 'DDIMScheduler'\?"):
-            open_work()
+            open_work(job)
 
 
 def test_a_missing_adapter_says_what_to_run(cfg, model, tmp_path):
-    work = drawing_work(cfg, model, {}, PROMPTS, Layout(tmp_path))
-    reasons = work(NAMES)
+    reasons = SamplingWork(job_of(cfg, model, tmp_path, PROMPTS))(NAMES)
     assert sorted(reasons) == NAMES
     assert "make it with tools/generate_persons.py fine-tune" in reasons[NAMES[0]]
 
@@ -222,8 +233,7 @@ def test_a_damaged_adapter_leaves_the_others_of_its_group(cfg, model, layout, tm
     shutil.copytree(layout.output / "adapters", tmp_path / "adapters")
     damaged = job.adapter(NAMES[0]) / LORA
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    people = {name: person(name) for name in NAMES}
-    reasons = drawing_work(cfg, model, people, PROMPTS, job)(NAMES)
+    reasons = SamplingWork(job_of(cfg, model, tmp_path, PROMPTS))(NAMES)
     assert list(reasons) == NAMES[:1]
     assert "no whole safetensors file" in reasons[NAMES[0]]
     same = [folder.joinpath(NAMES[1], "metadata.jsonl") for folder in (job.images, layout.images)]

@@ -89,7 +89,7 @@ def test_asks_for_persons_of_the_job(run, capsys, command):
     with pytest.raises(SystemExit):
         run(command, "--persons", "PersonFolder_0009")
     said = capsys.readouterr().err
-    assert "error: nobody of this job with a caption is called PersonFolder_0009; there is" in said
+    assert "error: unknown --persons PersonFolder_0009; captioned identities of this job: P" in said
     assert "Traceback" not in said
 
 

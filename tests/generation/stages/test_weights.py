@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fastreid_ext import atomic
 from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.fine_tuning import fine_tuned_files
 from fastreid_ext.generation.fine_tuning.adapter_bytes import learned_bytes
-from fastreid_ext.generation.runs import disk
 from fastreid_ext.generation.runs.disk import OutageError
-from fastreid_ext.generation.stages import sampling
-from fastreid_ext.generation.stages.job import STAGES
+from fastreid_ext.generation.stages import fine_tune_and_sample
+from fastreid_ext.generation.stages.command import STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_whole_models_generate_from_memory(settings_of, run_job, contents, tmp_p
 
     monkeypatch.setattr(fine_tuned_files, "save_file", refused)
     output = tmp_path / "job"
-    assert run_job(settings_of(output, **FULL), stages=STAGES[:4]).drawn == 2
+    assert run_job(settings_of(output, **FULL), stages=STAGES[:4]).generated == 2
     assert images_of(contents, output) == images_of(contents, kept)
 
 
@@ -93,11 +93,12 @@ def test_one_bad_image_leaves_its_group_together(
     run_job(settings_of(bad, market=people, **TOGETHER), stages=STAGES[:3])
     broken = people / "bounding_box_train" / "0002_c1s1_000001_00.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
-    groups, learn_and_draw = [], sampling._learn_and_draw
+    groups = []
+    work = fine_tune_and_sample._GroupWork.__call__
     monkeypatch.setattr(
-        sampling,
-        "_learn_and_draw",
-        lambda *given: groups.append(given[-1]) or learn_and_draw(*given),
+        fine_tune_and_sample._GroupWork,
+        "__call__",
+        lambda self, names: groups.append(names) or work(self, names),
     )
     report = run_job(settings_of(bad, market=people, **TOGETHER), stages=["persons"])
     assert [len(group) for group in groups] == [4]  # never tried one by one
@@ -108,7 +109,7 @@ def test_one_bad_image_leaves_its_group_together(
             torch.testing.assert_close(adapters[1][key], value, rtol=1e-3, atol=1e-5)
     shutil.copy(market / "bounding_box_train" / broken.name, broken)
     again = settings_of(bad, market=people, **TOGETHER)
-    assert run_job(again, stages=["persons"], worker={"retries": ["persons"]}).drawn == 4
+    assert run_job(again, stages=["persons"], worker={"retries": ["persons"]}).generated == 4
 
 
 def test_a_write_error_generates_nothing_again(settings_of, run_job, tmp_path, monkeypatch):
@@ -127,7 +128,7 @@ def test_a_write_error_generates_nothing_again(settings_of, run_job, tmp_path, m
     kept = {path: path.stat().st_mtime_ns for path in output.glob("images/*/*.jpg")}
     assert len(kept) == 6
     monkeypatch.setattr(Path, "write_bytes", write)
-    assert run_job(cfg).drawn == 4
+    assert run_job(cfg).generated == 4
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
 
 
@@ -135,9 +136,9 @@ def test_a_folder_costs_one_sync(settings_of, run_job, tmp_path, monkeypatch):
     """Its files are brought to the disk together, then its place in the parent."""
     cfg = settings_of(tmp_path / "job", **{"SAMPLING.IMAGES_PER_IDENTITY": 12})
     run_job(cfg, stages=STAGES[:3])
-    fsync, sync, calls = os.fsync, disk._sync_file_system, []
+    fsync, sync, calls = os.fsync, atomic._sync_file_system, []
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append("fsync") or fsync(handle))
-    monkeypatch.setattr(disk, "_sync_file_system", lambda f: calls.append("sync") or sync(f))
+    monkeypatch.setattr(atomic, "_sync_file_system", lambda f: calls.append("sync") or sync(f))
     run_job(cfg, stages=["persons"])
     # Two folders of each of four identities: weights and images.
     assert (calls.count("sync"), calls.count("fsync")) == (8, 8)
