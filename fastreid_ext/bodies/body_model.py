@@ -30,8 +30,8 @@ class PosedBody:
     """One body in one pose.
 
     Attributes:
-        vertices: (V, 3) float32 metres.
-        joints: (24, 3) float32 metres.
+        vertices: (V, 3) float32 vertices in metres.
+        joints: (24, 3) float32 joints in metres.
         joint_transforms: (24, 4, 4) float32; transform j takes a point of the shaped body in rest
             pose to where joint j carries it (translation included), so it also moves what is
             attached to the joint.
@@ -72,7 +72,7 @@ class BodyModel:
 
     @property
     def parents(self) -> np.ndarray:
-        """(24,) parent of each joint, -1 for the pelvis."""
+        """Parent of each joint, (24,); -1 for the pelvis."""
         return _PARENTS.copy()
 
     @cached_property
@@ -90,7 +90,7 @@ class BodyModel:
         return joints.astype(np.int32), np.ascontiguousarray(values, dtype=np.float32)
 
     def shaped(self, betas: np.ndarray) -> np.ndarray:
-        """Vertices (V, 3) float32 of the body of shape ``betas`` (10,) in rest pose."""
+        """Compute the vertices (V, 3) float32 of the shape ``betas`` (10,) in rest pose."""
         return _shape(self.template, self.shape_directions, _checked(betas, (10,), "betas"))
 
     def pose(
@@ -102,7 +102,7 @@ class BodyModel:
             betas: (10,) shape coefficients, in standard deviations.
             pose: (24, 3) axis-angle in radians, relative to the parent joint; row 0 turns the whole
                 body.
-            translation: (3,) metres, added last.
+            translation: (3,) shift in metres, added last.
 
         Returns:
             The posed body.
@@ -127,7 +127,7 @@ class BodyModel:
     def pose_batch(
         self, betas: np.ndarray, poses: np.ndarray, translations: np.ndarray
     ) -> list[PosedBody]:
-        """:meth:`pose` for betas (B, 10), poses (B, 24, 3) and translations (B, 3)."""
+        """Pose several bodies: betas (B, 10), poses (B, 24, 3) and translations (B, 3)."""
         if not len(betas) == len(poses) == len(translations):
             raise ValueError(
                 f"expected as many betas as poses and translations, got {len(betas)}, "
@@ -135,21 +135,21 @@ class BodyModel:
             )
         return [self.pose(*body) for body in zip(betas, poses, translations, strict=True)]
 
-    def draw_betas(self, rng: np.random.Generator, gender: str | None = None) -> np.ndarray:
-        """Shape (10,) of a random adult, each coefficient within +-2.5.
+    def sample_betas(self, rng: np.random.Generator, gender: str | None = None) -> np.ndarray:
+        """Sample the shape (10,) of a random adult, each coefficient within +-2.5.
 
         Args:
-            rng: source of randomness.
+            rng: generator of the random numbers.
             gender: ``man`` or ``woman`` follow the spread of that gender where the body file has
                 one (the shipped body); without it, or for None, coefficients are standard normal.
         """
         if gender not in (None, *GENDERS):
             raise ValueError(f"expected gender 'man', 'woman' or None, got {gender!r}")
-        draw = rng.standard_normal(10)
+        sample = rng.standard_normal(10)
         if gender is not None and self.gender_betas is not None:
             means, spreads = self.gender_betas
-            draw = means[GENDERS.index(gender)] + spreads[GENDERS.index(gender)] @ draw
-        return draw.clip(-_LARGEST_BETA, _LARGEST_BETA)
+            sample = means[GENDERS.index(gender)] + spreads[GENDERS.index(gender)] @ sample
+        return sample.clip(-_LARGEST_BETA, _LARGEST_BETA)
 
 
 def load_body(path: str | Path | None = None) -> BodyModel:

@@ -16,11 +16,14 @@ _UP = np.array([0.0, 1.0, 0.0])
 
 
 def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """World-to-camera rotation (3, 3), rows = camera x, y, z axes in the world, horizon level.
+    """Compute the world-to-camera rotation of a camera with a level horizon.
 
     Args:
-        position: (3,) metres, where the camera is.
-        target: (3,) metres, the point that falls on the image centre.
+        position: (3,) place of the camera, in metres.
+        target: (3,) point that falls on the image centre, in metres.
+
+    Returns:
+        (3, 3) rotation; its rows are the camera's x, y and z axes in the world.
     """
     forward = np.asarray(target, dtype=np.float64) - np.asarray(position, dtype=np.float64)
     distance = np.linalg.norm(forward)
@@ -41,11 +44,11 @@ class Camera:
     """A pinhole camera with square pixels and a level horizon, centred on its target.
 
     Attributes:
-        position: (x, y, z) metres.
-        target: (x, y, z) metres; falls on the image centre.
+        position: (x, y, z) place of the camera, in metres.
+        target: (x, y, z) point that falls on the image centre, in metres.
         focal_px: focal length in pixels: an object of 1 m at 1 m depth is this many pixels long.
-        height: image height in pixels.
-        width: image width in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
     """
 
     position: tuple[float, float, float]
@@ -68,11 +71,11 @@ class Camera:
         return look_at(self.position, self.target)
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """World points (N, 3) in camera coordinates (N, 3): x right, y down, z forward; metres."""
+        """Convert world points (N, 3) to camera coordinates (N, 3), both in metres."""
         return (np.asarray(points, dtype=np.float64) - self.position) @ self.rotation.T
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Pixel x, pixel y and depth in metres, (N, 3) float32, of world points (N, 3).
+        """Project world points (N, 3) to pixel x, pixel y and depth in metres, (N, 3) float32.
 
         A point behind the camera has a depth <= 0; its pixel is not meaningful (depths within 1 um
         of zero are moved there to avoid dividing by zero), and
@@ -98,16 +101,16 @@ def from_viewpoint(
     height: int,
     width: int,
 ) -> Camera:
-    """Camera on a sphere around ``target``; azimuth 0 = front (+z), 90 = the body's left (+x).
+    """Place a camera on a sphere around ``target``.
 
     Args:
-        elevation_deg: in (-90, 90); positive looks down.
-        azimuth_deg: any angle.
-        distance_m: radius of the sphere, > 0.
-        target: (x, y, z) metres, the centre of the sphere and of the image.
-        focal_px: focal length in pixels.
-        height: image height in pixels.
-        width: image width in pixels.
+        elevation_deg: elevation in degrees, in (-90, 90); positive looks down.
+        azimuth_deg: azimuth in degrees; 0 sees the front (+z), 90 the body's left (+x).
+        distance_m: radius of the sphere in metres, above 0.
+        target: (x, y, z) centre of the sphere and of the image, in metres.
+        focal_px: focal length of the camera in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
     """
     if not -90 < elevation_deg < 90 or distance_m <= 0:
         raise ValueError(

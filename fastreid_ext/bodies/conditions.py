@@ -26,7 +26,7 @@ from fastreid_ext.bodies.parts import joint_index
 from fastreid_ext.bodies.render import NEAR_M, Buffers, interpolate, vertex_normals
 
 _FURTHEST = 0.1  # so that the far side of a body differs from the background
-_SUBPIXEL_BITS = 4  # cv2 draws at 1/16 pixel
+_SUBPIXEL_BITS = 4  # cv2 places lines at 1/16 pixel
 
 OPENPOSE_NAMES = (
     "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
@@ -54,10 +54,10 @@ _FACE_POINTS = {
 def depth_map(
     buffers: Buffers, near_m: float | None = None, far_m: float | None = None
 ) -> np.ndarray:
-    """Depth (H, W) in [0, 1]; see the module docstring.
+    """Compute the depth map (H, W) in [0, 1]; see the module docstring.
 
     Args:
-        buffers: from :func:`~fastreid_ext.bodies.render.rasterize`.
+        buffers: buffers filled by :func:`~fastreid_ext.bodies.render.rasterize`.
         near_m: metres that become 1; None takes the nearest surface seen.
         far_m: metres that become 0.1; None takes the furthest surface seen. Depths outside are
             clipped.
@@ -79,13 +79,13 @@ def depth_map(
 def normal_map(
     buffers: Buffers, vertices: np.ndarray, faces: np.ndarray, camera: Camera
 ) -> np.ndarray:
-    """Smooth camera-space normals (H, W, 3) in [0, 1]; see the module docstring.
+    """Compute smooth camera-space normals (H, W, 3) in [0, 1]; see the module docstring.
 
     Args:
-        buffers: from rasterising ``faces`` of ``vertices`` seen by ``camera``.
-        vertices: (V, 3) world, metres.
-        faces: (F, 3).
-        camera: the one that was used.
+        buffers: result of rasterising ``faces`` of ``vertices`` seen by ``camera``.
+        vertices: (V, 3) places in the world, in metres.
+        faces: (F, 3) corners of the mesh's faces.
+        camera: camera that the mesh was rasterised with.
     """
     in_camera = vertex_normals(vertices, faces) @ camera.rotation.T  # x right, y down, z forward
     normals = interpolate(buffers, faces, in_camera * (1, -1, -1))
@@ -95,13 +95,16 @@ def normal_map(
 
 
 def part_map(buffers: Buffers, faces: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Part seen at each pixel, (H, W) int8 index into PART_NAMES, -1 where there is none.
+    """Find the body part that each pixel sees.
 
     Args:
-        buffers: from rasterising ``faces`` with face offset 0; other meshes' pixels count as
+        buffers: result of rasterising ``faces`` with face offset 0; other meshes' pixels count as
             nothing.
-        faces: (F, 3).
-        part: (V,) from :class:`~fastreid_ext.bodies.body_model.BodyModel`.
+        faces: (F, 3) corners of the body's faces.
+        part: (V,) parts of the :class:`~fastreid_ext.bodies.body_model.BodyModel`.
+
+    Returns:
+        (H, W) int8 index into PART_NAMES, -1 where no part is seen.
     """
     result = np.full(buffers.face_id.shape, -1, dtype=np.int8)
     seen = buffers.mask & (buffers.face_id < len(faces))
@@ -111,12 +114,12 @@ def part_map(buffers: Buffers, faces: np.ndarray, part: np.ndarray) -> np.ndarra
 
 
 def colour_map(buffers: Buffers, faces: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Vertex colours (V, 3) in [0, 1], unshaded, at each pixel (H, W, 3)."""
+    """Interpolate vertex colours (V, 3) in [0, 1], unshaded, to each pixel (H, W, 3)."""
     return interpolate(buffers, faces, colours)
 
 
 def openpose_points(body: PosedBody) -> np.ndarray:
-    """OpenPose's 18 points (18, 3) of a posed body in the world, in metres.
+    """Compute OpenPose's 18 points (18, 3) of a posed body in the world, in metres.
 
     Their order is :data:`OPENPOSE_NAMES`. The face's five points sit at fixed offsets from the
     head joint; the neck is midway between the shoulders.
@@ -136,12 +139,12 @@ def openpose_points(body: PosedBody) -> np.ndarray:
 
 
 def skeleton_map(body: PosedBody, camera: Camera, thickness_px: int | None = None) -> np.ndarray:
-    """OpenPose-style drawing (H, W, 3) in [0, 1], RGB; see the module docstring.
+    """Render an OpenPose-style skeleton (H, W, 3) in [0, 1], RGB; see the module docstring.
 
     Args:
-        body: the posed body.
-        camera: gives the place and the image size. Points at or before the near plane are left out.
-        thickness_px: of limbs; None takes 1/64 of the height, at least 1.
+        body: posed body whose joints are shown.
+        camera: camera and image size; points at or before its near plane are left out.
+        thickness_px: thickness of limbs in pixels; None takes 1/64 of the height, at least 1.
     """
     thickness = max(1, camera.height // 64) if thickness_px is None else thickness_px
     points = camera.project(openpose_points(body))
@@ -174,5 +177,5 @@ def skeleton_map(body: PosedBody, camera: Camera, thickness_px: int | None = Non
 
 
 def as_uint8(values: np.ndarray) -> np.ndarray:
-    """A map in [0, 1] as uint8 in [0, 255]."""
+    """Convert a map in [0, 1] to uint8 in [0, 255]."""
     return (values * 255).round().astype(np.uint8)

@@ -23,19 +23,18 @@ _HIP, _KNEE, _ANKLE, _TOES = (
         (-8, -2, 0, 0, -6, -22, -20, -4, -2, -8, -8),
     )
 )
-_STEP_INWARDS = (
-    -3.0
-)  # degrees of the hips: people set their feet nearer the middle than their hip joints
+# Degrees of the hips: walkers set their feet nearer the middle than their hip joints.
+_STEP_INWARDS = -3.0
 
 
 def walking(phase: float, speed: float, rng: np.random.Generator) -> np.ndarray:
-    """One moment of a walk.
+    """Compute the pose of one moment of a walk, (24, 3) axis-angle in radians.
 
     Args:
         phase: share of the gait cycle in [0, 1); at 0 the left heel touches the ground, at 0.5 the
             right.
         speed: metres per second, within :data:`SPEEDS`.
-        rng: draws the walker's manner (arm swing, bend of the elbows, lean).
+        rng: generator of the walker's manner (arm swing, bend of the elbows, lean).
     """
     if not SPEEDS[0] <= speed <= SPEEDS[1]:
         raise ValueError(f"expected a walking speed within {SPEEDS} m/s, got {speed}")

@@ -1,4 +1,4 @@
-"""Joint angles in degrees, as people speak of them, and their conversion to SMPL's axis-angle.
+"""Joint angles in degrees, as anatomy names them, and their conversion to SMPL's axis-angle.
 
 A table of angles is (24, 3): x, y, z per joint, in degrees, meaning the rotation Rx Ry Rz relative
 to the parent (z is applied first) about axes that, in T-pose, are x to the body's left, y up, z

@@ -24,7 +24,7 @@ class Motion:
         betas: (10,) shape coefficients, of SMPL's shape space and not of the free body's.
         translations: (T, 3) metres. They place the body of the file; put another body on the ground
             with :func:`~fastreid_ext.bodies.poses.on_ground`.
-        frame_rate: frames per second.
+        frame_rate: number of frames per second.
     """
 
     poses: np.ndarray

@@ -36,14 +36,14 @@ def part_index(name: str) -> int:
 
 
 def joint_index(name: str) -> int:
-    """Index of a joint in :data:`JOINT_NAMES`; a ValueError names the known joints."""
+    """Find the index of a joint in :data:`JOINT_NAMES`; a ValueError names the known joints."""
     if name not in JOINT_NAMES:
         raise ValueError(f"unknown joint {name!r}; known joints: {', '.join(JOINT_NAMES)}")
     return JOINT_NAMES.index(name)
 
 
 def assign_parts(template: np.ndarray, weights: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """Part of every vertex of a body in T-pose, from its strongest joint and its place.
+    """Assign a part to every vertex of a body in T-pose, by its strongest joint and its place.
 
     The hips reach up to the waist (the joint ``spine1``) and down to where the thighs begin.
 
@@ -52,8 +52,8 @@ def assign_parts(template: np.ndarray, weights: np.ndarray, joints: np.ndarray) 
 
     Args:
         template: (V, 3) metres, in T-pose.
-        weights: (V, 24) skinning weights.
-        joints: (24, 3) metres, the joints of ``template``.
+        weights: (V, 24) skinning weights, rows sum to 1.
+        joints: (24, 3) joints of ``template``, in metres.
 
     Returns:
         (V,) int8 indices into :data:`PART_NAMES`.

@@ -1,7 +1,7 @@
-"""Poses of people in the street: walking, standing, carrying, on the phone, looking aside, sitting.
+"""Poses of pedestrians: walking, standing, carrying, on the phone, looking aside, sitting.
 
 Every function returns a pose (24, 3) of axis-angle vectors in radians in SMPL's joint order; the
-person faces +z (:func:`facing` turns it). Angles inside are degrees, with the meaning given in
+body faces +z (:func:`facing` turns it). Angles inside are degrees, with the meaning given in
 :mod:`~fastreid_ext.bodies.joint_angles`. All randomness comes from the generator passed in.
 """
 
@@ -45,10 +45,10 @@ _ARMS_OF_STANDING = {
 
 
 def standing(rng: np.random.Generator, variant: str | None = None) -> np.ndarray:
-    """Somebody who stands.
+    """Compute the pose of a standing pedestrian.
 
     Args:
-        rng: draws the variant when none is given, and the manner.
+        rng: generator of the variant, when none is given, and of the manner.
         variant: one of :data:`STANDING`; ``leaning`` rests the weight on one leg.
     """
     variant = STANDING[rng.integers(len(STANDING))] if variant is None else variant
@@ -107,14 +107,14 @@ _BOTH_ARMS = ("backpack", "box")
 def carrying(
     base: np.ndarray, kind: str, rng: np.random.Generator, side: str = "right"
 ) -> np.ndarray:
-    """``base`` (walking or standing) with the arm, or both arms, holding something.
+    """Change a pose (walking or standing) so that one arm, or both, hold something.
 
     Args:
         base: pose (24, 3); legs, trunk and the free arm are kept.
         kind: one of :data:`CARRYING`: a bag in a hanging hand, a suitcase pulled behind, both hands
             on the straps of a backpack, one hand on the strap of a shoulder bag, a box before the
             belly.
-        rng: draws a few degrees of manner.
+        rng: generator of a few degrees of manner.
         side: ``left`` or ``right``, the arm that carries; both for ``backpack`` and ``box``.
     """
     _check_choice(kind, CARRYING, "kind of carrying")
@@ -122,12 +122,12 @@ def carrying(
 
 
 def phone(base: np.ndarray, kind: str, rng: np.random.Generator, side: str = "right") -> np.ndarray:
-    """``base`` with a phone: ``texting`` looks down at it, ``calling`` holds it to the ear.
+    """Add a phone to a pose: ``texting`` looks down at it, ``calling`` holds it to the ear.
 
     Args:
         base: pose (24, 3); legs, trunk and the free arm are kept.
-        kind: one of :data:`PHONE`.
-        rng: draws a few degrees of manner.
+        kind: use of the phone, one of :data:`PHONE`.
+        rng: generator of a few degrees of manner.
         side: ``left`` or ``right``, the arm that holds the phone.
     """
     _check_choice(kind, PHONE, "kind of phone use")
@@ -141,7 +141,7 @@ def phone(base: np.ndarray, kind: str, rng: np.random.Generator, side: str = "ri
 
 
 def looking_aside(base: np.ndarray, degrees: float) -> np.ndarray:
-    """``base`` with the head turned by ``degrees`` in [-70, 70]; positive looks left."""
+    """Turn the head of a pose by ``degrees`` in [-70, 70]; positive looks left."""
     if not -70 <= degrees <= 70:
         raise ValueError(
             f"expected a head turn within 70 degrees, got {degrees}; turn the body with facing()"
@@ -156,7 +156,7 @@ def looking_aside(base: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def sitting(rng: np.random.Generator) -> np.ndarray:
-    """Somebody on a chair, hands on the thighs (no chair is drawn)."""
+    """Compute the pose of sitting, hands on the thighs (no chair is rendered)."""
     lean = rng.uniform(-4, 8)
     spread = rng.uniform(2, 12)
     table = angle_table(
@@ -169,7 +169,7 @@ def sitting(rng: np.random.Generator) -> np.ndarray:
 
 
 def facing(pose: np.ndarray, heading_deg: float) -> np.ndarray:
-    """``pose`` turned about the vertical axis: 0 faces +z, 90 faces +x."""
+    """Turn a pose about the vertical axis, in degrees: 0 faces +z, 90 faces +x."""
     turned = pose.copy()
     turn = Rotation.from_euler("y", heading_deg, degrees=True)
     turned[0] = (turn * Rotation.from_rotvec(pose[0])).as_rotvec()
@@ -177,7 +177,7 @@ def facing(pose: np.ndarray, heading_deg: float) -> np.ndarray:
 
 
 def on_ground(body: PosedBody, x: float = 0.0, z: float = 0.0) -> PosedBody:
-    """``body`` moved so that its lowest vertex is at y = 0 and its pelvis above (x, z), metres."""
+    """Move a body so that its lowest vertex is at y = 0 and its pelvis above (x, z), in metres."""
     pelvis = body.joints[0]
     shift = np.array([x - pelvis[0], -body.vertices[:, 1].min(), z - pelvis[2]], dtype=np.float32)
     transforms = body.joint_transforms.copy()

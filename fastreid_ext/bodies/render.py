@@ -1,9 +1,9 @@
-"""A z-buffer rasteriser for triangle meshes: what each pixel sees, where on it, how far away.
+"""Rasterise triangle meshes with a z-buffer: the face each pixel sees, where on it, how far away.
 
 Pixels: row-major, centres at .5. Depth: camera z in metres, smaller is nearer. A pixel belongs to a
 triangle when its centre lies inside or on the edge; of two surfaces the nearer wins, of equal ones
-the one drawn first. Triangles with a corner at or before the near plane are dropped whole, not cut:
-keep the camera outside the body.
+the one rasterised first. Triangles with a corner at or before the near plane are dropped whole, not
+cut: keep the camera outside the body.
 Letters: V vertices, F faces, H height, W width, C channels.
 """
 
@@ -17,7 +17,7 @@ NEAR_M = 0.05  # metres; nothing of a pedestrian image is nearer to its camera t
 
 @dataclasses.dataclass(frozen=True)
 class Buffers:
-    """What the rasteriser found, per pixel.
+    """Face, place on it and depth seen at each pixel.
 
     Attributes:
         face_id: (H, W) int32, the face's number plus the mesh's ``face_offset``; -1 where there is
@@ -33,7 +33,7 @@ class Buffers:
 
     @classmethod
     def empty(cls, height: int, width: int) -> "Buffers":
-        """Buffers of an image with nothing in it."""
+        """Make the buffers of an image with nothing in it."""
         return cls(
             np.full((height, width), -1, dtype=np.int32),
             np.zeros((height, width, 3), dtype=np.float32),
@@ -42,7 +42,7 @@ class Buffers:
 
     @property
     def mask(self) -> np.ndarray:
-        """(H, W) bool, where a surface is seen."""
+        """Pixels that see a surface, (H, W) bool."""
         return self.face_id >= 0
 
 
@@ -56,18 +56,18 @@ def rasterize(
     face_offset: int = 0,
     cull_back_faces: bool = False,
 ) -> Buffers:
-    """Draw a mesh into new buffers, or on top of what ``buffers`` already hold.
+    """Rasterise a mesh into new buffers, or on top of the meshes that ``buffers`` already hold.
 
-    To composite meshes, draw each into the same buffers with ``face_offset`` = number of faces
-    drawn before it.
+    To composite meshes, rasterise each into the same buffers with ``face_offset`` = number of faces
+    before it.
 
     Args:
         projected: (V, 3) pixel x, pixel y, depth in metres, from :meth:`Camera.project`.
         faces: (F, 3) integer corners, counter-clockwise seen from outside.
-        height: image height in pixels.
-        width: image width in pixels.
-        buffers: drawn into, in place, when given.
-        face_offset: added to this mesh's face numbers.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        buffers: buffers to write into, in place; None makes new ones.
+        face_offset: number added to this mesh's face numbers.
         cull_back_faces: skip faces seen from behind; faster, right for closed meshes, wrong for
             cloth.
 
@@ -81,7 +81,7 @@ def rasterize(
         raise ValueError(
             f"expected buffers of {(height, width)} pixels, got {buffers.face_id.shape}"
         )
-    _draw(
+    _rasterize(
         projected,
         faces,
         face_offset,
@@ -102,13 +102,13 @@ def interpolate(
     face_offset: int = 0,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Values given at vertices, at every pixel that sees this mesh.
+    """Interpolate values given at vertices to every pixel that sees their mesh.
 
     Args:
-        buffers: from :func:`rasterize`.
-        faces: (F, 3) of the mesh that was drawn with the same ``face_offset``.
+        buffers: result of :func:`rasterize` for this mesh.
+        faces: (F, 3) corners of the mesh that was rasterised with the same ``face_offset``.
         values: (V, C) any real values, one row per vertex of that mesh.
-        face_offset: as given to :func:`rasterize`.
+        face_offset: number that :func:`rasterize` added to the mesh's faces.
         out: (H, W, C) float32 written in place at this mesh's pixels only; zeros when not given.
 
     Returns:
@@ -131,18 +131,21 @@ def interpolate(
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit outward normals (V, 3) float32, the area-weighted mean of the faces around each vertex.
+    """Compute unit outward normals, the area-weighted mean of the faces around each vertex.
 
     Args:
-        vertices: (V, 3).
-        faces: (F, 3), counter-clockwise seen from outside.
+        vertices: (V, 3) places in any unit of length.
+        faces: (F, 3) corners, counter-clockwise seen from outside.
+
+    Returns:
+        (V, 3) float32 normals of length 1.
     """
     vertices, faces = _as_mesh(vertices, faces, "vertices")
     return _vertex_normals(vertices, faces)
 
 
 def _as_mesh(points: np.ndarray, faces: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both as contiguous float32 and int32, checked so that compiled code stays in bounds."""
+    """Make both contiguous, float32 and int32, and check that compiled code stays in bounds."""
     points = np.ascontiguousarray(points, dtype=np.float32)
     faces = np.ascontiguousarray(faces, dtype=np.int32)
     if points.ndim != 2 or points.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
@@ -158,7 +161,7 @@ def _as_mesh(points: np.ndarray, faces: np.ndarray, name: str) -> tuple[np.ndarr
 
 
 @njit(cache=True, error_model="numpy")
-def _draw(projected, faces, face_offset, cull, near, face_id, barycentric, depth):  # noqa: ANN001, ANN202
+def _rasterize(projected, faces, face_offset, cull, near, face_id, barycentric, depth):  # noqa: ANN001, ANN202
     height, width = face_id.shape
     for f in range(faces.shape[0]):
         a, b, c = projected[faces[f, 0]], projected[faces[f, 1]], projected[faces[f, 2]]

@@ -110,4 +110,4 @@ def _draw_person(
 
 
 def _draw_betas(body: BodyModel, feminine: bool, rng: np.random.Generator) -> tuple[float, ...]:
-    return tuple(body.draw_betas(rng, "woman" if feminine else "man").round(4).tolist())
+    return tuple(body.sample_betas(rng, "woman" if feminine else "man").round(4).tolist())

@@ -223,7 +223,7 @@ class TestFreeBody:
         rng = np.random.default_rng(0)
         heights = {
             gender: np.mean(
-                [np.ptp(body.shaped(body.draw_betas(rng, gender))[:, 1]) for _ in range(100)]
+                [np.ptp(body.shaped(body.sample_betas(rng, gender))[:, 1]) for _ in range(100)]
             )
             for gender in ("man", "woman")
         }
@@ -232,4 +232,4 @@ class TestFreeBody:
 
     def test_unknown_gender_is_refused(self, body, rng):
         with pytest.raises(ValueError, match="expected gender 'man', 'woman' or None"):
-            body.draw_betas(rng, "male")
+            body.sample_betas(rng, "male")

@@ -93,7 +93,7 @@ def street_poses(rng) -> dict[str, np.ndarray]:
 
 
 def test_no_arm_is_inside_the_trunk(body, rng):
-    heavy = body.draw_betas(np.random.default_rng(0), "man")
+    heavy = body.sample_betas(np.random.default_rng(0), "man")
     # Crossed arms and hands on or in the trunk touch it, so a little of them may lie inside.
     touching = {"hands_in_pockets": 0.25, "arms_crossed": 0.25, "hands_on_hips": 0.1}
     for name, pose in street_poses(rng).items():
