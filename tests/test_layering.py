@@ -27,7 +27,7 @@ ALLOWED = {
     "diffusion": {"atomic", "manifest"},
     "config": {"names"},
     "bodies": set(),
-    "rendered": {"atomic", "bodies", "manifest"},
+    "rendered": {"atomic", "bodies", "manifest", "pictures"},
     "data": {
         "atomic",
         "corruptions",

@@ -1,4 +1,4 @@
-"""How pictures look and how they reach the disk."""
+"""Colours and axes of pictures, and PNG files."""
 
 import io
 from pathlib import Path

@@ -37,7 +37,7 @@ def _head_box(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fall(figure: Figure, length: float, thickness: float, surface: str, opening: float) -> Piece:
-    """A curtain round the head from ear height down; ``opening``: half angle free in front."""
+    """Hang a curtain round the head from ear height down; ``opening``: half angle free in front."""
     low, high = _head_box(figure)
     height = figure.head_height
     middle = (low + high) / 2
@@ -63,12 +63,12 @@ def _fall(figure: Figure, length: float, thickness: float, surface: str, opening
     weights[:, bc.SPINE3] = 0.6 * down
     coordinates = np.stack([vertices[:, 0], high[1] - vertices[:, 1], vertices[:, 2]], axis=1)
     outside = grid_faces(len(levels), len(angle), False)
-    both = np.concatenate([outside, outside[:, ::-1]])  # back faces are not drawn
+    both = np.concatenate([outside, outside[:, ::-1]])  # back faces are not rendered
     return Piece(vertices, both, weights, coordinates, surface)
 
 
 def hair_pieces(figure: Figure, identity: Identity) -> list[Piece]:
-    """Whatever of the hair sticks out of the cap."""
+    """Make the hair that sticks out of the cap: bun, ponytail, or a fall of hair."""
     low, high = _head_box(figure)
     height = figure.head_height
     on_head = {bc.HEAD_JOINT: 1.0}
@@ -102,7 +102,7 @@ def hair_pieces(figure: Figure, identity: Identity) -> list[Piece]:
 
 
 def headwear_pieces(figure: Figure, identity: Identity) -> list[Piece]:
-    """Brim of a cap or hat; the crown is the displaced scalp."""
+    """Make the brim of a cap or hat; the crown is the displaced scalp."""
     kind = identity.outfit.headwear_kind
     if kind not in _BRIM:
         return []
@@ -153,7 +153,7 @@ def _hanging(figure: Figure, half: tuple, strap: float) -> list[Piece]:
 
 
 def _suitcase() -> list[Piece]:
-    """Stands on the ground behind the left hand; x and z are relative to that hand."""
+    """Make a suitcase on the ground behind the left hand; x and z are relative to that hand."""
     case = blob((0.03, 0.33, -0.22), (0.2, 0.27, 0.13), 6.0)
     handle = blob((0.03, 0.72, -0.16), (0.09, 0.15, 0.012), 6.0)
     wheels = blob((0.03, 0.03, -0.22), (0.18, 0.035, 0.11), 6.0)
@@ -166,7 +166,7 @@ def _suitcase() -> list[Piece]:
 
 
 def bag_pieces(figure: Figure, kind: str) -> list[Piece]:
-    """The carried item; its straps are painted on the torso by :mod:`seams`."""
+    """Make the carried item; :mod:`.seams` puts its straps on the torso."""
     if kind == "backpack":
         return _backpack(figure)
     if kind == "shoulder bag":

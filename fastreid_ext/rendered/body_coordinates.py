@@ -1,6 +1,6 @@
-"""Where each body vertex lies in tailor's terms.
+"""Place each body vertex in a tailor's terms: a zone, and coordinates in it.
 
-A zone, and metres across (p), along (q) and front-back (r) in that zone, of the rest pose:
+They are metres across (p), along (q) and front-back (r) in that zone, of the rest pose:
 HEAD and HAIR: p sideways, q down from the crown, r forward of the head's middle.
 TORSO (with neck and hips): p sideways, q down from the neck joint, r forward of the spine.
 ARM: p forward, q outward from the shoulder joint, r upward. HAND: the same.
@@ -53,28 +53,28 @@ class Figure:
 
     @property
     def torso_length(self) -> float:
-        """Neck joint to pelvis joint."""
+        """Distance from the neck joint to the pelvis joint, in metres."""
         return float(self.joints[NECK, 1] - self.joints[PELVIS, 1])
 
     @property
     def arm_length(self) -> float:
-        """Shoulder joint to wrist joint."""
+        """Distance from the shoulder joint to the wrist joint, in metres."""
         return float(np.linalg.norm(self.joints[LEFT_SHOULDER] - self.joints[LEFT_WRIST]))
 
     @property
     def leg_length(self) -> float:
-        """Hip joint to ankle joint."""
+        """Distance from the hip joint to the ankle joint, in metres."""
         return float(self.joints[LEFT_HIP, 1] - self.joints[LEFT_ANKLE, 1])
 
     @property
     def head_height(self) -> float:
-        """Crown to chin."""
+        """Distance from the crown to the chin, in metres."""
         own = self.vertices[(self.zone == HEAD) | (self.zone == HAIR), 1]
         return float(own.max() - own.min())
 
 
 def zones_of(part: np.ndarray, part_names: tuple[str, ...]) -> np.ndarray:
-    """Zone (V,) of every vertex from its body part."""
+    """Look up the zone (V,) of every vertex by its body part."""
     table = [
         _ZONE_OF_PART[name.removeprefix("left_").removeprefix("right_")] for name in part_names
     ]
@@ -82,7 +82,7 @@ def zones_of(part: np.ndarray, part_names: tuple[str, ...]) -> np.ndarray:
 
 
 def face_zones(zone: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Zone (F,) of every face: that of its corners, or the seam's where they differ."""
+    """Find the zone (F,) of every face: that of its corners, or the seam's where they differ."""
     corners = np.sort(zone[faces], axis=1)
     table = np.tile(np.arange(LEG + 2), (LEG + 2, 1)).T.copy()
     for (first, second), seam in SEAMS.items():
@@ -91,7 +91,7 @@ def face_zones(zone: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def measure(body: BodyModel, betas: np.ndarray, zone: np.ndarray) -> Figure:
-    """The figure of a person with these shape coefficients (10,)."""
+    """Measure a body of the shape coefficients ``betas`` (10,)."""
     vertices = (body.template + body.shape_directions @ betas).astype(np.float64)
     joints = body.joint_regressor @ vertices
     coordinates = np.zeros_like(vertices)

@@ -1,4 +1,4 @@
-"""What lens, sensor and encoder make of radiance: vignette, blur, resolution, tone, noise, JPEG.
+"""Lens, sensor and encoder of a camera: vignette, blur, resolution, tone, noise, JPEG.
 
 Images are (H, W, 3) RGB; radiance is linear, about 1 for a white wall in full light.
 """
@@ -17,7 +17,7 @@ _USUAL_HEIGHT = 128  # pixels; ``CameraSpec.native`` is relative to it
 
 
 def _vignette(box: tuple, height: int, width: int) -> np.ndarray:
-    """(H, W) loss of light towards the frame's corners, for a crop at ``box``."""
+    """Compute the light (H, W) that is left towards the frame's corners, for a crop at ``box``."""
     x = (box[0] + box[2] * (np.arange(width) + 0.5) / width) / FRAME_WIDTH - 0.5
     y = (box[1] + box[3] * (np.arange(height) + 0.5) / height) / FRAME_HEIGHT - 0.5
     return (1.0 - 0.5 * (x[None, :] ** 2 + y[:, None] ** 2)).astype(np.float32)
@@ -34,7 +34,7 @@ def _motion_kernel(length: float, angle: float) -> np.ndarray:
 
 
 def _tone(linear: np.ndarray, spec: CameraSpec) -> np.ndarray:
-    """Display values about [0, 1] of linear (H, W, 3): shoulder, gamma, contrast, saturation."""
+    """Map linear (H, W, 3) to display values about [0, 1]: shoulder, gamma, contrast, colour."""
     value = np.maximum(linear, 0.0)
     value = np.where(value > 0.7, 0.7 + 0.3 * np.tanh((value - 0.7) / 0.3), value)
     value = cv2.pow(value.astype(np.float32), 1.0 / spec.gamma)
@@ -54,16 +54,19 @@ def expose(
     width: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """The picture (height, width, 3) uint8 the camera stores, before JPEG.
+    """Expose the image that the camera stores, before JPEG.
 
     Args:
-        radiance: (H, W, 4) linear red, green, blue, near infrared.
-        box: the crop in frame pixels.
-        spec: the camera.
+        radiance: (H, W, 4) linear red, green, blue and near infrared.
+        box: left, top, width and height of the crop in frame pixels.
+        spec: description of the camera and its sensor.
         shot: drift of exposure and gains, sharpness, motion blur.
-        height: of the picture.
-        width: of the picture.
-        rng: for the noise alone.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        rng: generator of the sensor's noise.
+
+    Returns:
+        (height, width, 3) uint8 RGB image.
     """
     share = min(spec.native * shot.sharpness / _USUAL_HEIGHT, 1.0)
     native = (max(round(width * share), 8), max(round(height * share), 16))
@@ -87,7 +90,7 @@ def expose(
 
 
 def encode(picture: np.ndarray, quality: int) -> bytes:
-    """JPEG bytes of an RGB picture; equal pictures give equal bytes."""
+    """Encode an RGB image as JPEG; equal images give equal bytes."""
     done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "JPEG encoding of a small uint8 picture cannot fail"
     return data.tobytes()

@@ -1,4 +1,4 @@
-"""Plain English captions of a picture, from its ground truth."""
+"""Plain English captions of an image, from its ground truth."""
 
 from fastreid_ext.rendered.cloth import Cloth
 from fastreid_ext.rendered.identities import Identity
@@ -41,12 +41,12 @@ def _phrase(surface: Cloth, noun: str) -> str:
 
 
 def view_name(azimuth_deg: float) -> str:
-    """Words for the angle between the body's front and the camera, degrees in [-180, 180]."""
+    """Name the view of an angle between the body's front and the camera, in [-180, 180] degrees."""
     return next(name for limit, name in _VIEWS if abs(azimuth_deg) <= limit)
 
 
 def caption(identity: Identity, bag_kind: str, pose_name: str, azimuth_deg: float) -> str:
-    """One sentence, for example ``a woman with long black hair in a red coat ...``."""
+    """Write one sentence, for example ``a woman with long black hair in a red coat ...``."""
     outfit = identity.outfit
     who = "woman" if identity.feminine else "man"
     hair = _HAIR[identity.hair_style].format(identity.hair.colour)

@@ -1,8 +1,7 @@
 """Cloth: the surface of one garment, and the table of numbers the shader reads.
 
-Infrared reflectance (NIR, about 850 nm) belongs to the fabric, not to the dye: it is drawn from the
-fabric's range independently of the visible colour, which is what makes visible-infrared matching
-hard.
+Infrared reflectance (NIR, about 850 nm) belongs to the fabric, not to the dye: it is sampled from
+the fabric's range independently of the visible colour, which makes visible-infrared matching hard.
 """
 
 import dataclasses
@@ -54,30 +53,30 @@ class Cloth:
     duty: float = 0.5  # share of a period that shows the second colour
 
     def row(self) -> list[float]:
-        """The ``TABLE_COLUMNS`` numbers of this cloth in the shader's table."""
+        """List the ``TABLE_COLUMNS`` numbers of this cloth in the shader's table."""
         _, _, gloss, weave = FABRICS[self.fabric]
         surface = [self.nir, self.second_nir, PATTERNS.index(self.pattern), self.period, self.phase]
         return [*self.rgb, *self.second_rgb, *surface, gloss, weave, self.duty]
 
 
-def draw_nir(fabric: str, rng: np.random.Generator) -> float:
-    """NIR reflectance of one garment of this fabric; knows nothing of its colour."""
+def sample_nir(fabric: str, rng: np.random.Generator) -> float:
+    """Sample the NIR reflectance of one garment of a fabric, whatever its colour."""
     low, high, _, _ = FABRICS[fabric]
     return round(float(rng.uniform(low, high)), 4)
 
 
-def draw_cloth(
+def sample_cloth(
     fabric: str,
     colours: dict[str, float],
     patterns: dict[str, float],
     rng: np.random.Generator,
 ) -> Cloth:
-    """A cloth with colour and pattern drawn by weight; the second colour is always another name."""
-    colour = palettes.draw(colours, rng)
-    pattern = palettes.draw(patterns, rng)
+    """Sample a cloth's colour and pattern by weight; its second colour has another name."""
+    colour = palettes.sample_key(colours, rng)
+    pattern = palettes.sample_key(patterns, rng)
     others = {name: weight for name, weight in colours.items() if name != colour} or {"white": 1.0}
-    second = palettes.draw({**others, "white" if colour != "white" else "navy": 0.4}, rng)
-    nir = draw_nir(fabric, rng)
+    second = palettes.sample_key({**others, "white" if colour != "white" else "navy": 0.4}, rng)
+    nir = sample_nir(fabric, rng)
     return Cloth(
         fabric=fabric,
         colour=colour,
@@ -94,5 +93,5 @@ def draw_cloth(
 
 
 def plain(fabric: str, colour: str, rgb: palettes.Colour, rng: np.random.Generator) -> Cloth:
-    """A cloth of one given reflectance, for skin, hair, soles and eyes."""
-    return Cloth(fabric=fabric, colour=colour, rgb=rgb, nir=draw_nir(fabric, rng))
+    """Make a cloth of one given reflectance, for skin, hair, soles and eyes."""
+    return Cloth(fabric=fabric, colour=colour, rgb=rgb, nir=sample_nir(fabric, rng))

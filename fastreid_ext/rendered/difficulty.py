@@ -1,9 +1,9 @@
-"""Difficulty of a rendered set: how much cameras vary within it, and how many people look alike.
+"""Difficulty of a rendered set: how cameras vary within it, and how many identities look alike.
 
 Real cameras change with the hour: exposure, white balance and focus drift, so that one camera is
 many. A set whose six cameras never change teaches a model to recognise the camera, and is easier
 than a real one. "hard" gives each camera several sessions, as Market-1501's file names do
-(``0007_c3s2_...``); a person passes in one of them. "easy" has one session, the camera as
+(``0007_c3s2_...``); an identity passes in one of them. "easy" has one session, the camera as
 ``domains`` describes it.
 """
 
@@ -19,7 +19,7 @@ _SESSION_STREAM = 2**31 - 5  # no image and no other stream has this index
 
 @dataclasses.dataclass(frozen=True)
 class Difficulty:
-    """Spread of cameras and people. Deviations of factors are those of their logarithms.
+    """Spread of cameras and identities. Deviations of factors are those of their logarithms.
 
     Attributes:
         sessions: number of states of each camera, >= 1.
@@ -63,7 +63,7 @@ DIFFICULTIES = {
 
 
 def difficulty(name: str) -> Difficulty:
-    """Look a difficulty up.
+    """Look up a difficulty by its name.
 
     Raises:
         ValueError: neither "easy" nor "hard".
@@ -74,7 +74,7 @@ def difficulty(name: str) -> Difficulty:
 
 
 def session_of(seed: int, domain: str, person_id: int, sessions: int) -> int:
-    """Return the session in [0, ``sessions``) in which a person passes all cameras."""
+    """Sample the session in [0, ``sessions``) in which an identity passes all cameras."""
     rng = np.random.default_rng([seed, zlib.crc32(domain.encode()), person_id, _SESSION_STREAM])
     return int(rng.integers(sessions))
 
@@ -82,15 +82,15 @@ def session_of(seed: int, domain: str, person_id: int, sessions: int) -> int:
 def camera_in_session(
     spec: CameraSpec, seed: int, domain: str, camera: int, session: int, sessions: int
 ) -> CameraSpec:
-    """Return a camera as it is in one session: other light, white balance, focus and encoder.
+    """Sample a camera's state in one session: light, white balance, focus and encoder.
 
     Args:
-        spec: the camera as the domain describes it.
+        spec: description of the camera by its domain.
         seed: seed of the data set; another seed gives other sessions.
-        domain: name of the domain.
+        domain: name of the rendered domain.
         camera: number of the camera, from 0.
         session: number of the session, from 0.
-        sessions: number of sessions; 1 leaves the camera as it is.
+        sessions: number of sessions; 1 leaves the camera unchanged.
     """
     if sessions == 1:
         return spec

@@ -14,7 +14,7 @@ class CameraSpec:
     """One camera. Angles in degrees, lengths in metres; gains multiply linear red, green, blue."""
 
     height: float
-    near: float  # people walk between near and far metres in front of it
+    near: float  # bodies walk between near and far metres in front of it
     far: float
     heading: float  # usual walk: 0 towards the camera, 180 away, 90 to the picture's left
     spread: float  # how much headings scatter
@@ -25,7 +25,7 @@ class CameraSpec:
     saturation: float
     contrast: float
     blur: float  # pixels of the native picture
-    native: float  # pixels the person is high on the sensor, about
+    native: float  # approximate height of a body on the sensor, in pixels
     noise: float  # bytes
     quality: int  # JPEG
     sun: tuple[float, float, float]  # azimuth (0 behind the camera), elevation, strength
@@ -246,7 +246,7 @@ DOMAINS: dict[str, tuple[CameraSpec, ...]] = {
 
 
 def camera_specs(domain: str) -> tuple[CameraSpec, ...]:
-    """The six cameras of a domain, camera id 1 first."""
+    """List the six cameras of a domain, camera id 1 first."""
     if domain not in DOMAINS:
         raise ValueError(
             f"expected a domain of {', '.join(DOMAINS)}, got {domain!r}; use one of these names"

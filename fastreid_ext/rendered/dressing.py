@@ -1,6 +1,6 @@
 """Dress a figure: displace the skin under cloth, sew the pieces on, collect the shader's tables.
 
-Done once per identity and bag; posing and drawing then touch plain arrays only.
+Done once per identity and bag; posing and rendering then use plain arrays only.
 Letters: N vertices and M faces of the dressed mesh, S surfaces, R seam rules, V body vertices.
 """
 
@@ -27,7 +27,7 @@ _INFLUENCES = 4  # joints per vertex kept
 
 @dataclasses.dataclass(frozen=True)
 class DressedBody:
-    """One person in one outfit, at rest."""
+    """Body of one identity in one outfit, in rest pose."""
 
     vertices: np.ndarray  # (N, 3) float32 metres
     faces: np.ndarray  # (M, 3) int32
@@ -44,13 +44,13 @@ class DressedBody:
 
 @functools.lru_cache(maxsize=1)
 def free_body() -> tuple[BodyModel, np.ndarray]:
-    """The shipped body and the zone of each of its vertices."""
+    """Load the shipped body and the zone of each of its vertices."""
     body = load_body()
     return body, zones_of(body.part, PART_NAMES)
 
 
 def _wrinkles(coordinates: np.ndarray, phases: np.ndarray) -> np.ndarray:
-    """Folds (V,) about [-1, 1]: a few slanted waves along the limb."""
+    """Compute folds (V,) about [-1, 1]: a few slanted waves along the limb."""
     p, q, r = coordinates.T
     waves = np.sin(38 * q + 22 * p + phases[0]) + 0.8 * np.sin(61 * q - 30 * r + phases[1])
     return (waves + 0.7 * np.sin(24 * q - 40 * p + 18 * r + phases[2])) / 2.5
@@ -107,7 +107,7 @@ def _head_and_feet(figure: Figure, identity: Identity, folds: np.ndarray) -> np.
 
 
 def displaced(figure: Figure, identity: Identity, phases: np.ndarray) -> np.ndarray:
-    """Vertices (V, 3) of the body pushed out to where its cloth, hair and shoes lie."""
+    """Push the body's vertices (V, 3) out to where its cloth, hair and shoes lie."""
     folds = _wrinkles(figure.coordinates, phases)
     outfit = identity.outfit
     upper = np.maximum(_torso_ease(figure, outfit, folds), _sleeve_ease(figure, outfit, folds))
@@ -148,14 +148,14 @@ def _pieces(figure: Figure, identity: Identity, bag_kind: str) -> list[Piece]:
 
 
 def _strongest(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The few joints (N, 4) that move each vertex most, and their shares (N, 4)."""
+    """Find the joints (N, 4) that move each vertex most, and their shares (N, 4)."""
     joints = np.argsort(-weights, axis=1, kind="stable")[:, :_INFLUENCES]
     shares = np.take_along_axis(weights, joints, axis=1)
     return joints.astype(np.int32), (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def dress(identity: Identity, bag_kind: str, seed: int, domain: str) -> DressedBody:
-    """Geometry and surfaces of ``identity`` carrying ``bag_kind``; the same for equal arguments."""
+    """Make the geometry and surfaces of an identity that carries a bag of ``bag_kind``."""
     body, zone = free_body()
     figure = measure(body, np.array(identity.betas), zone)
     rng = stream(seed, domain, identity.person_id, 2**31 - 2)

@@ -1,4 +1,4 @@
-"""Kinds of garments and how each is cut: the choices an outfit is drawn from.
+"""Kinds of garments and how each is cut: the choices an outfit is sampled from.
 
 ``sleeve`` and ``leg`` are shares of the limb (0 shoulder or hip, 0.5 elbow or knee, 1 wrist or
 ankle); other lengths are metres, ``hem`` below the pelvis joint. Weights are shares of any sum.
@@ -11,7 +11,7 @@ Range = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class UpperKind:
-    """How one kind of upper garment is cut."""
+    """Cut of one kind of upper garment."""
 
     fabrics: dict[str, float]
     sleeve: Range
@@ -26,7 +26,7 @@ class UpperKind:
 
 @dataclasses.dataclass(frozen=True)
 class LowerKind:
-    """How one kind of lower garment is cut."""
+    """Cut of one kind of lower garment."""
 
     fabrics: dict[str, float]
     leg: Range

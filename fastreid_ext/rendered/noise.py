@@ -11,7 +11,7 @@ from numba import njit
 
 @njit(cache=True, inline="always")
 def cell(i: int, j: int, salt: int) -> float:
-    """One value per integer cell."""
+    """Hash an integer cell to a value in [0, 1]."""
     h = (i * 374761393 + j * 668265263 + salt * 2147483647) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 2246822519) & 0xFFFFFFFF
@@ -20,7 +20,7 @@ def cell(i: int, j: int, salt: int) -> float:
 
 @njit(cache=True)
 def smooth(u: float, v: float, salt: int) -> float:
-    """Value noise: smooth interpolation of :func:`cell`."""
+    """Compute value noise, a smooth interpolation of :func:`cell`."""
     i = math.floor(u)
     j = math.floor(v)
     a = u - i
@@ -36,6 +36,6 @@ def smooth(u: float, v: float, salt: int) -> float:
 
 @njit(cache=True)
 def cloudy(u: float, v: float, salt: int) -> float:
-    """Three octaves of :func:`smooth`; stains, leaves, worn asphalt."""
+    """Sum three octaves of :func:`smooth`, for stains, leaves and worn asphalt."""
     coarse = smooth(u, v, salt) * 0.5 + smooth(u * 2.1, v * 2.1, salt + 1) * 0.3
     return coarse + smooth(u * 4.3, v * 4.3, salt + 2) * 0.2

@@ -1,4 +1,4 @@
-"""Outfits: what one person wears from collar to sole, as numbers the dresser can use.
+"""Outfits: the clothes of one identity from collar to sole, as numbers the dresser can use.
 
 ``sleeve`` and ``leg`` are shares of the limb (0 shoulder or hip, 0.5 elbow or knee, 1 wrist or
 ankle); other lengths are metres, ``hem`` below the pelvis joint.
@@ -80,35 +80,35 @@ def _between(bounds: Range, rng: np.random.Generator) -> float:
     return round(float(rng.uniform(*bounds)), 4)
 
 
-def draw_outfit(season: Season, feminine: bool, rng: np.random.Generator) -> Outfit:
-    """A whole outfit of the season; skirts and dresses only for ``feminine`` identities."""
-    upper_kind, lower_kind = _draw_kinds(season, feminine, rng)
+def sample_outfit(season: Season, feminine: bool, rng: np.random.Generator) -> Outfit:
+    """Sample a whole outfit of a season; skirts and dresses only for ``feminine`` identities."""
+    upper_kind, lower_kind = _sample_kinds(season, feminine, rng)
     cut = UPPERS[upper_kind]
     lower_cut = LOWERS.get(lower_kind)
     opened = rng.random() < cut.open_share
     print_kind = ("logo" if rng.random() < 0.6 else "block") if rng.random() < cut.prints else ""
-    upper_fabric = palettes.draw(cut.fabrics, rng)
+    upper_fabric = palettes.sample_key(cut.fabrics, rng)
     return Outfit(
         upper_kind=upper_kind,
-        upper=cloth.draw_cloth(upper_fabric, season.upper_colours, cut.patterns, rng),
+        upper=cloth.sample_cloth(upper_fabric, season.upper_colours, cut.patterns, rng),
         sleeve=_between(cut.sleeve, rng),
         hem=_between(cut.hem, rng),
         thickness=_between(cut.thickness, rng),
         ease=_between(cut.ease, rng),
-        collar=palettes.draw(cut.collar, rng),
+        collar=palettes.sample_key(cut.collar, rng),
         opening=_between(_OPENING, rng) if opened else 0.0,
-        inner=cloth.draw_cloth("cotton", _INNER_COLOURS, _PLAIN, rng),
+        inner=cloth.sample_cloth("cotton", _INNER_COLOURS, _PLAIN, rng),
         print_kind=print_kind,
-        print_cloth=cloth.draw_cloth("cotton", _PRINT_COLOURS, _PLAIN, rng),
+        print_cloth=cloth.sample_cloth("cotton", _PRINT_COLOURS, _PLAIN, rng),
         lower_kind=lower_kind,
-        lower=_draw_lower(season, lower_kind, rng),
+        lower=_sample_lower(season, lower_kind, rng),
         leg=_between(lower_cut.leg, rng) if lower_cut else 0.0,
         leg_ease=_between(lower_cut.ease, rng) if lower_cut else 0.0,
-        **_draw_details(season, rng),
+        **_sample_details(season, rng),
     )
 
 
-def _draw_kinds(season: Season, feminine: bool, rng: np.random.Generator) -> tuple[str, str]:
+def _sample_kinds(season: Season, feminine: bool, rng: np.random.Generator) -> tuple[str, str]:
     uppers = dict(season.upper)
     lowers = dict(season.lower)
     if not feminine:
@@ -118,54 +118,57 @@ def _draw_kinds(season: Season, feminine: bool, rng: np.random.Generator) -> tup
             for kind, weight in lowers.items()
             if not LOWERS[kind].skirt and kind != "leggings"
         }
-    upper = palettes.draw(uppers, rng)
+    upper = palettes.sample_key(uppers, rng)
     if upper == "dress":
         return upper, "leggings" if rng.random() < 0.3 else "bare legs"
-    return upper, palettes.draw(lowers, rng)
+    return upper, palettes.sample_key(lowers, rng)
 
 
-def _draw_lower(season: Season, kind: str, rng: np.random.Generator) -> Cloth:
+def _sample_lower(season: Season, kind: str, rng: np.random.Generator) -> Cloth:
     if kind not in LOWERS:  # bare legs: nobody sees this cloth
-        return cloth.draw_cloth("cotton", season.lower_colours, _PLAIN, rng)
+        return cloth.sample_cloth("cotton", season.lower_colours, _PLAIN, rng)
     cut = LOWERS[kind]
     colours = _JEANS_COLOURS if kind == "jeans" else season.lower_colours
-    return cloth.draw_cloth(palettes.draw(cut.fabrics, rng), colours, cut.patterns, rng)
+    return cloth.sample_cloth(palettes.sample_key(cut.fabrics, rng), colours, cut.patterns, rng)
 
 
-def _draw_details(season: Season, rng: np.random.Generator) -> dict:
-    """Shoes, bag, headwear, scarf: what tells two look-alikes apart."""
-    shoe_kind = palettes.draw(SHOES, rng)
-    headwear_kind = palettes.draw(season.headwear, rng)
+def _sample_details(season: Season, rng: np.random.Generator) -> dict:
+    """Sample shoes, bag, headwear and scarf, which tell two look-alikes apart."""
+    shoe_kind = palettes.sample_key(SHOES, rng)
+    headwear_kind = palettes.sample_key(season.headwear, rng)
     bag_fabric = "leather" if rng.random() < 0.35 else "nylon"
     sole_colour = "white" if shoe_kind == "sneakers" and rng.random() < 0.7 else "black"
     return {
         "shoe_kind": shoe_kind,
-        "shoes": cloth.draw_cloth("leather", _SHOE_COLOURS[shoe_kind], _PLAIN, rng),
+        "shoes": cloth.sample_cloth("leather", _SHOE_COLOURS[shoe_kind], _PLAIN, rng),
         "sole": cloth.plain(
             "rubber", sole_colour, palettes.vary(palettes.COLOURS[sole_colour], 6.0, rng), rng
         ),
-        "bag_kind": palettes.draw(season.bags, rng),
-        "bag": cloth.draw_cloth(bag_fabric, _BAG_COLOURS, {"plain": 4, "colour block": 1}, rng),
+        "bag_kind": palettes.sample_key(season.bags, rng),
+        "bag": cloth.sample_cloth(bag_fabric, _BAG_COLOURS, {"plain": 4, "colour block": 1}, rng),
         "headwear_kind": headwear_kind,
-        "headwear": cloth.draw_cloth(
+        "headwear": cloth.sample_cloth(
             "wool" if headwear_kind == "beanie" else "cotton", _HEAD_COLOURS, _PLAIN, rng
         ),
-        "scarf": cloth.draw_cloth("wool", _HEAD_COLOURS, {"plain": 2, "checks": 1}, rng)
+        "scarf": cloth.sample_cloth("wool", _HEAD_COLOURS, {"plain": 2, "checks": 1}, rng)
         if rng.random() < season.scarf_share
         else None,
     }
 
 
 def resembling(outfit: Outfit, season: Season, rng: np.random.Generator) -> Outfit:
-    """A look-alike: same garments and colours, other details (shoes, bag, hat, sleeve, print)."""
+    """Sample a look-alike's outfit: same garments and colours, other details.
+
+    Details are shoes, bag, headwear, sleeve, hem, collar, print and NIR reflectance.
+    """
     cut = UPPERS[outfit.upper_kind]
     return dataclasses.replace(
         outfit,
-        upper=dataclasses.replace(outfit.upper, nir=cloth.draw_nir(outfit.upper.fabric, rng)),
-        lower=dataclasses.replace(outfit.lower, nir=cloth.draw_nir(outfit.lower.fabric, rng)),
+        upper=dataclasses.replace(outfit.upper, nir=cloth.sample_nir(outfit.upper.fabric, rng)),
+        lower=dataclasses.replace(outfit.lower, nir=cloth.sample_nir(outfit.lower.fabric, rng)),
         sleeve=_between(cut.sleeve, rng),
         hem=_between(cut.hem, rng),
-        collar=palettes.draw(cut.collar, rng),
+        collar=palettes.sample_key(cut.collar, rng),
         print_kind="" if outfit.print_kind else ("logo" if rng.random() < cut.prints else ""),
-        **_draw_details(season, rng),
+        **_sample_details(season, rng),
     )

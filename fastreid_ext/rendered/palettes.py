@@ -57,20 +57,20 @@ Colour = tuple[float, float, float]
 
 
 def to_linear(srgb: np.ndarray | tuple[int, int, int]) -> np.ndarray:
-    """Linear values in [0, 1] of sRGB bytes in [0, 255]; any shape."""
+    """Convert sRGB bytes in [0, 255], of any shape, to linear values in [0, 1]."""
     value = np.asarray(srgb, dtype=np.float64) / 255.0
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
 def vary(srgb: tuple[int, int, int], spread: float, rng: np.random.Generator) -> Colour:
-    """Linear reflectance near ``srgb``: brightness shifts by about ``spread`` bytes."""
+    """Sample a linear reflectance near ``srgb``: brightness shifts by about ``spread`` bytes."""
     shifted = np.asarray(srgb) + rng.normal(0.0, spread) + rng.normal(0.0, spread / 3, 3)
     red, green, blue = to_linear(np.clip(shifted, 14, 238)).round(5).tolist()
     return red, green, blue
 
 
-def draw(weights: dict[str, float], rng: np.random.Generator) -> str:
-    """One key of ``weights`` (positive, any sum), drawn in proportion."""
+def sample_key(weights: dict[str, float], rng: np.random.Generator) -> str:
+    """Sample one key of ``weights`` (positive, any sum) in proportion to them."""
     names = list(weights)
     shares = np.cumsum([weights[name] for name in names])
     return names[int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))]

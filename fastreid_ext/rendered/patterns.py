@@ -1,4 +1,4 @@
-"""Which surface a spot shows and how its cloth looks there, in compiled code.
+"""Find the surface that a spot shows and how its cloth looks there, in compiled code.
 
 p, q, r are metres across, along and front-back of the spot's zone in the rest pose, see
 :mod:`~fastreid_ext.rendered.body_coordinates`.
@@ -14,7 +14,7 @@ from fastreid_ext.rendered.noise import cell, smooth
 
 @njit(cache=True)
 def surface_at(rules, starts, zone, p, q, r):
-    """Index of the surface at (across p, along q, depth r) of a zone: the last rule that holds."""
+    """Find the surface at (across p, along q, depth r) of a zone: the last rule that holds."""
     found = 0
     for i in range(starts[zone], starts[zone + 1]):
         row = rules[i]
@@ -31,7 +31,7 @@ def surface_at(rules, starts, zone, p, q, r):
 
 @njit(cache=True, fastmath=True)
 def pattern_at(surface, p, q, r, salt):
-    """Share of the second colour in [0, 1] and a brightness factor; p, q, r in metres.
+    """Compute the share of the second colour in [0, 1] and a brightness factor.
 
     ``surface`` is a row of :meth:`Cloth.row`; its kind is an index into ``cloth.PATTERNS``.
     """

@@ -1,7 +1,7 @@
-"""One picture: pose, rasterise, cast shadows, shade, and put the person into the camera's scene.
+"""Render one crop: pose, rasterise, cast shadows, shade, and put the body into the camera's scene.
 
-Everything happens in the crop, at twice the picture's resolution; the sensor
-(:mod:`camera_effects`) comes after.
+Everything happens in the crop, at twice the image's resolution; the sensor
+(:mod:`.camera_effects`) comes after.
 Letters: H x W pixels of the crop.
 """
 
@@ -33,12 +33,12 @@ _FEET = [bc.LEFT_ANKLE, bc.RIGHT_ANKLE, bc.LEFT_FOOT, bc.RIGHT_FOOT]
 
 @dataclasses.dataclass(frozen=True)
 class Rendering:
-    """Radiance (H, W, 4) float32 linear and what is true about it."""
+    """Linear radiance (H, W, 4) float32 of a crop, and its ground truth."""
 
     radiance: np.ndarray
     box: tuple[float, float, float, float]  # left, top, width, height in frame pixels
     joints: np.ndarray  # (24, 3) world metres
-    visible: float  # share of the person's silhouette that nothing in front hides, in [0, 1]
+    visible: float  # share of the body's silhouette that nothing in front hides, in [0, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Actor:
 
 
 def _project(view: View, points: np.ndarray) -> np.ndarray:
-    """Frame x, frame y, depth (N, 3) float32."""
+    """Project world points (N, 3) to frame x, frame y and depth, (N, 3) float32."""
     return project(
         points, view.position, view.rotation, view.focal, FRAME_WIDTH / 2, FRAME_HEIGHT / 2
     )
@@ -65,7 +65,7 @@ def _box(projected: np.ndarray, shot: Shot) -> tuple[float, float, float, float]
 
 
 def _crop(frame: np.ndarray, box: tuple, height: int, width: int, flags: int) -> np.ndarray:
-    """The box of a frame, resampled to (height, width); beyond the frame its border repeats."""
+    """Resample the box of a frame to (height, width); beyond the frame its border repeats."""
     across = width / box[2]
     down = height / box[3]
     matrix = np.array(
@@ -80,7 +80,7 @@ def _crop(frame: np.ndarray, box: tuple, height: int, width: int, flags: int) ->
 
 
 def _shadow_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Depth seen from the sun (L, L) and the frame (4, 3) that :func:`shading.lit` uses."""
+    """Compute the depth seen from the sun (L, L) and the frame (4, 3) that ``lit`` uses."""
     right = np.cross([0.0, 1.0, 0.0], sun)
     right /= np.linalg.norm(right)
     down = np.cross(right, sun)
@@ -108,7 +108,7 @@ def _shadow_map(actors: list[_Actor], sun: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _occlusion(buffers: Buffers) -> np.ndarray:
-    """Share of sky light (H, W) float32: spots deeper than their surroundings get less."""
+    """Compute the share of sky light (H, W): spots deeper than their surroundings get less."""
     mask = buffers.mask.astype(np.float32)
     depth = np.where(buffers.mask, buffers.depth, 0).astype(np.float32)
     reach = (mask.shape[0] // 20) | 1
@@ -133,7 +133,7 @@ def _actors(dressed: DressedBody, others: list[DressedBody], shot: Shot) -> list
 def _rasterize(
     actors: list[_Actor], in_frame: list[np.ndarray], box: tuple, height: int, width: int
 ) -> tuple[Buffers, int]:
-    """Buffers of all actors in the crop, and how many pixels the first alone would cover."""
+    """Rasterise all actors in the crop, and count the pixels that the first alone would cover."""
     buffers = Buffers.empty(height, width)
     offset = 0
     alone = 0
@@ -201,7 +201,7 @@ def _worn(actor: _Actor) -> Worn:
 def render(
     view: View, dressed: DressedBody, others: list[DressedBody], shot: Shot, height: int, width: int
 ) -> Rendering:
-    """Radiance of the crop, (height, width) times ``OVERSAMPLING``, before the sensor."""
+    """Render the radiance of a crop, (height, width) times ``OVERSAMPLING``, before the sensor."""
     tall = height * OVERSAMPLING
     wide = width * OVERSAMPLING
     actors = _actors(dressed, others, shot)

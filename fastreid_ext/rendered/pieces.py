@@ -28,7 +28,7 @@ class Piece:
 
 
 def bound(vertices: np.ndarray, shares: dict[int, float]) -> np.ndarray:
-    """Weights (N, 27) that tie every vertex to the same joints."""
+    """Make weights (N, 27) that tie every vertex to the same joints."""
     weights = np.zeros((len(vertices), JOINTS + ANCHORS))
     for joint, share in shares.items():
         weights[:, joint] = share
@@ -36,7 +36,7 @@ def bound(vertices: np.ndarray, shares: dict[int, float]) -> np.ndarray:
 
 
 def grid_faces(rows: int, columns: int, closed: bool) -> np.ndarray:
-    """Triangles of a grid of vertices; ``closed`` joins the last column to the first."""
+    """List the triangles of a grid of vertices; ``closed`` joins the last column to the first."""
     i, j = np.meshgrid(
         np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij"
     )
@@ -53,7 +53,7 @@ def grid_faces(rows: int, columns: int, closed: bool) -> np.ndarray:
 def tube(
     centres: np.ndarray, radii: np.ndarray, columns: int, power: float = 2.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Level rings around ``centres`` (K, 3) with half axes ``radii`` (K, 2: x, z), top ring first.
+    """Make level rings around ``centres`` (K, 3), half axes ``radii`` (K, 2: x, z), top first.
 
     ``power`` 2 gives ellipses, more gives rounded rectangles.
     """
@@ -71,7 +71,7 @@ def tube(
 def blob(
     centre: np.ndarray, half: tuple, power: float = 2.0, rows: int = 7
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Closed ellipsoid (``power`` 2) or rounded box (4 and more) of half size ``half``."""
+    """Make a closed ellipsoid (``power`` 2) or rounded box (4 and more) of half size ``half``."""
     polar = np.linspace(0, np.pi, rows)
     height = np.sign(np.cos(polar)) * np.abs(np.cos(polar)) ** (2 / power)
     ring = np.maximum(np.abs(np.sin(polar)) ** (2 / power), 1e-3)
@@ -80,7 +80,7 @@ def blob(
 
 
 def rigid(mesh: tuple[np.ndarray, np.ndarray], shares: dict[int, float], surface: str) -> Piece:
-    """A piece that moves as one; its pattern runs down from its top."""
+    """Make a piece that moves as one; its pattern runs down from its top."""
     vertices, faces = mesh
     top = vertices[:, 1].max()
     middle = vertices.mean(axis=0)

@@ -1,9 +1,9 @@
-"""The plan: which pictures exist, in which folder and under which name, before any is rendered.
+"""Plan which images exist, in which folder and under which name, before any is rendered.
 
 Market-1501's layout: ``bounding_box_train``, ``query``, ``bounding_box_test``;
-``0007_c3s1_000011_00.jpg`` is person 7 at camera 3 in session 1. As there, a test identity gives
-one query per camera and the rest is gallery; in RenderedVI every infrared test picture is a query
-and every visible one is gallery.
+``0007_c3s1_000011_00.jpg`` is identity 7 at camera 3 in session 1. As there, a test identity gives
+one query per camera and the rest is gallery; in RenderedVI every infrared test image is a query and
+every visible one is gallery.
 """
 
 import dataclasses
@@ -24,20 +24,20 @@ _FEWEST_IMAGES = 4
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What one rendered data set is made from; equal settings give equal bytes.
+    """Settings of one rendered data set; equal settings give equal bytes.
 
     Attributes:
         domain: RenderedCampus, RenderedMall, RenderedStation, RenderedStreet or RenderedVI.
-        train_identities: persons 1 to this number are for training.
-        test_identities: the persons after them are for test.
-        images_per_identity: pictures of each person, over up to six cameras; at least 4.
-        seed: >= 0; another seed gives other people.
-        height: of the pictures, in pixels.
-        width: likewise.
-        unusual_poses: share in [0, 1] of pictures in poses that pedestrians seldom take
+        train_identities: number of training identities, which come first.
+        test_identities: number of test identities, which come after them.
+        images_per_identity: number of images of each identity, over up to six cameras; at least 4.
+        seed: seed of all identities and images, at least 0.
+        height: height of the images in pixels.
+        width: width of the images in pixels.
+        unusual_poses: share in [0, 1] of images in poses that pedestrians seldom take
             (``bodies.pose_bank``) instead of street poses.
         difficulty: "hard" = cameras that change and many look-alikes; "easy" = six steady cameras,
-            every fourth person a look-alike (:mod:`.difficulty`).
+            every fourth identity a look-alike (:mod:`.difficulty`).
     """
 
     domain: str
@@ -82,7 +82,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedImage:
-    """One picture: ``index`` seeds it, ``camera`` counts from 0, ``file`` within the domain."""
+    """One image: ``index`` seeds it, ``camera`` counts from 0, ``file`` within the domain."""
 
     index: int
     camera: int
@@ -100,7 +100,7 @@ class PlannedIdentity:
 
 
 def _cameras_seen(settings: Settings, rng: np.random.Generator) -> list[int]:
-    """Cameras (from 0) an identity passes: as many as its pictures allow, or one or two fewer."""
+    """Sample the cameras (from 0) of an identity: as many as its images allow, or 1 or 2 fewer."""
     infrared = [
         number for number, spec in enumerate(camera_specs(settings.domain)) if spec.infrared
     ]
@@ -122,7 +122,7 @@ def _folder(train: bool, infrared_domain: bool, infrared: bool, chosen_at_camera
 
 
 def plan_identity(settings: Settings, person_id: int) -> PlannedIdentity:
-    """Cameras, folders and names of one identity's pictures."""
+    """Plan the cameras, folders and names of one identity's images."""
     rng = stream(settings.seed, settings.domain, person_id, _PLAN_STREAM)
     specs = camera_specs(settings.domain)
     infrared_domain = any(spec.infrared for spec in specs)
@@ -146,6 +146,6 @@ def plan_identity(settings: Settings, person_id: int) -> PlannedIdentity:
 
 
 def plan_domain(settings: Settings) -> list[PlannedIdentity]:
-    """Every identity of the data set: training ids first, then test ids."""
+    """Plan every identity of the data set: training ids first, then test ids."""
     count = settings.train_identities + settings.test_identities
     return [plan_identity(settings, person_id) for person_id in range(1, count + 1)]

@@ -17,7 +17,7 @@ _SOLE_BELOW_JOINTS = 0.035  # metres, with the shoe
 
 @njit(cache=True)
 def _transforms(joints, parents, rotations, yaw):  # noqa: ANN001, ANN202
-    """(24, 3, 4) rest to posed, turned by ``yaw`` about the vertical, and posed joints (24, 3)."""
+    """Compute transforms (24, 3, 4) from rest to pose, turned by ``yaw``, and joints (24, 3)."""
     count = joints.shape[0]
     out = np.zeros((count, 3, 4))
     placed = np.zeros((count, 3))
@@ -64,7 +64,7 @@ def _skin(rest, transforms, influences, shares):  # noqa: ANN001, ANN202
 
 @njit(cache=True, error_model="numpy")
 def project(points, position, rotation, focal, middle_x, middle_y):  # noqa: ANN001, ANN201
-    """Frame x, frame y and depth (N, 3) float32 of world points (N, 3)."""
+    """Project world points (N, 3) to frame x, frame y and depth, (N, 3) float32."""
     out = np.empty_like(points)
     for v in range(points.shape[0]):
         x = points[v, 0] - position[0]
@@ -84,7 +84,7 @@ def project(points, position, rotation, focal, middle_x, middle_y):  # noqa: ANN
 
 @njit(cache=True)
 def bounds(points):  # noqa: ANN001, ANN201
-    """Lowest and highest corner (2, 3) of points (N, 3); numpy is slow along the short axis."""
+    """Find the lowest and highest corner (2, 3) of points; numpy is slow along the short axis."""
     out = np.empty((2, 3))
     for a in range(3):
         out[0, a], out[1, a] = points[0, a], points[0, a]
@@ -98,14 +98,17 @@ def bounds(points):  # noqa: ANN001, ANN201
 def stand(
     dressed: DressedBody, pose: np.ndarray, yaw: float, x: float, z: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (N, 3) float32 and joints (24, 3) of the person standing at (x, z) on the ground.
+    """Pose a dressed body and stand it at (x, z) on the ground.
 
     Args:
-        dressed: the person.
-        pose: (24, 3) axis-angle in radians.
-        yaw: radians about the vertical; 0 faces +z.
-        x: metres, where the pelvis is.
-        z: likewise.
+        dressed: body in rest pose, dressed.
+        pose: (24, 3) axis-angle vectors in radians.
+        yaw: turn about the vertical in radians; 0 faces +z.
+        x: place of the pelvis along x, in metres.
+        z: place of the pelvis along z, in metres.
+
+    Returns:
+        Vertices (N, 3) float32 and joints (24, 3) in the world, in metres.
     """
     transforms, placed = _transforms(dressed.joints, _PARENTS, rotation_matrices(pose), yaw)
     anchored = np.zeros((JOINTS + ANCHORS, 3, 4))

@@ -1,4 +1,4 @@
-"""A scene as the tracer takes it: primitives with named surfaces."""
+"""Scenes in the tracer's form: primitives with named surfaces."""
 
 import dataclasses
 
@@ -51,13 +51,13 @@ class Scene:
     names: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, kind: int, surface: str, centre: tuple, half: tuple) -> None:
-        """Put one primitive; centre and half size in metres."""
+        """Add one primitive; centre and half size in metres."""
         self.kinds.append(kind)
         self.boxes.append((centre, half))
         self.names.append(surface)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Kinds (K,), boxes (K, 6), surfaces (S, 10), faces (K + 1,) for the tracer."""
+        """Stack kinds (K,), boxes (K, 6), surfaces (S, 10) and faces (K + 1,) for the tracer."""
         table = [
             [*to_linear(first), *to_linear(second), nir, second_nir, TEXTURES.index(texture), scale]
             for first, second, nir, second_nir, texture, scale in SURFACES.values()

@@ -36,7 +36,7 @@ _FAR = 1e9
 
 @njit(cache=True, inline="always")
 def lamp_falloff(depth: float) -> float:
-    """Light of a lamp at the camera, relative to 6 m away."""
+    """Compute the light of a lamp at the camera, relative to 6 m away."""
     return min(36.0 / (depth * depth), 2.2)
 
 
@@ -60,7 +60,7 @@ def _hit_box(o, d, row):
 
 @njit(cache=True, fastmath=True, inline="always")
 def _hit_round(o, d, row, upright):
-    """Ellipsoid, or upright cylinder without caps seen from outside."""
+    """Hit an ellipsoid, or an upright cylinder without caps, from outside."""
     a = b = q = 0.0
     for k in range(3):
         if upright and k == 1:
@@ -81,7 +81,7 @@ def _hit_round(o, d, row, upright):
 
 @njit(cache=True, fastmath=True)
 def nearest(o, d, kinds, boxes):
-    """Distance along ``d``, primitive index (-1 none) and box axis of the first hit."""
+    """Find the first hit: distance along ``d``, primitive index (-1 for none) and box axis."""
     best = _FAR
     which = -1
     axis = 0
@@ -100,7 +100,7 @@ def nearest(o, d, kinds, boxes):
 
 @njit(cache=True)
 def _mix(texture, scale, u, v, salt):
-    """Share of the second colour in [0, 1] and a brightness factor; u and v in metres."""
+    """Compute the share of the second colour in [0, 1] and a brightness factor; u, v in metres."""
     dirt = 0.86 + 0.28 * cloudy(u * 0.7, v * 0.7, salt)
     a = u / scale
     b = v / scale
@@ -143,7 +143,7 @@ def _mix(texture, scale, u, v, salt):
 
 @njit(cache=True, fastmath=True)
 def _closeness(p, kinds, boxes, skip):
-    """Ambient occlusion by furniture and walls standing near a point; 1 = open."""
+    """Compute ambient occlusion by furniture and walls near a point; 1 = open."""
     light = 1.0
     for i in range(kinds.shape[0]):
         gap = 0.0
@@ -175,10 +175,11 @@ def trace(  # noqa: C901 (one loop of one kernel)
     """Fill ``ambient``, ``sunlit`` (H, W, 4: red, green, blue, NIR) and ``depth`` (H, W, metres).
 
     Args:
-        position: (3,) camera centre.
-        rotation: (3, 3) rows right, down, forward.
-        focal: pixels.
-        kinds, boxes: (K,) and (K, 6) centre and half size.
+        position: (3,) centre of the camera in metres.
+        rotation: (3, 3) rotation with rows right, down, forward.
+        focal: focal length in pixels.
+        kinds: (K,) kind of each primitive.
+        boxes: (K, 6) centre and half size of each primitive, in metres.
         surfaces: (S, 10) r, g, b, second r, g, b, NIR, second NIR, texture, scale.
         faces: (K + 1,) surface of each primitive; the last is the ground.
         sky: (2, 4) radiance at the horizon and overhead.

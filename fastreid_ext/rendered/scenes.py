@@ -1,6 +1,6 @@
 """Procedural scenes: walls, floors and furniture in front of each camera of a domain.
 
-The camera stands at x = z = 0 and looks towards +z; people walk in the middle of the view, so
+The camera stands at x = z = 0 and looks towards +z; bodies walk in the middle of the view, so
 furniture put there hides legs and arms now and then. A scene belongs to (domain, camera): it never
 depends on the run's seed.
 """
@@ -150,7 +150,7 @@ _BUILDERS = {
 
 
 def build_scene(domain: str, camera: int, rng: np.random.Generator) -> Scene:
-    """The scene in front of camera ``camera`` (0 to 5) of ``domain``."""
+    """Build the scene in front of camera ``camera`` (0 to 5) of ``domain``."""
     scene = _BUILDERS[domain](camera, rng)
     _furnish(scene, domain, int(rng.integers(2, 5)), rng)
     return scene

@@ -74,7 +74,7 @@ class SeamRule:
         surface: name of the surface, one of ``SURFACES``.
         low: lowest coordinate along the zone, in metres.
         high: highest coordinate along the zone, in metres.
-        strip: band across the zone.
+        strip: band across the zone to which the rule is limited.
         side: side of the body, ``FRONT``, ``BACK`` or ``ANY_SIDE``.
     """
 

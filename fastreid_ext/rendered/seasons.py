@@ -1,4 +1,4 @@
-"""What people wear in each domain: weights over garments, colours, bags and headwear.
+"""Wardrobes of the domains: weights over garments, colours, bags and headwear.
 
 Only data. A weight is a share before normalisation; a key missing from a domain is never worn
 there.
@@ -79,7 +79,7 @@ _LIGHT_LEGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Season:
-    """The wardrobe of one domain."""
+    """Wardrobe of one domain, as weights."""
 
     upper: Weights
     lower: Weights

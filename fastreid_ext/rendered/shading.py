@@ -1,4 +1,4 @@
-"""Deferred shading: from what the rasteriser saw to linear radiance, in compiled code.
+"""Deferred shading: from the rasteriser's buffers to linear radiance, in compiled code.
 
 Channels are red, green, blue and near infrared, so one pass serves both kinds of camera.
 Letters: H x W pixels, N vertices, K feet, L pixels of the shadow map.
@@ -19,13 +19,13 @@ _WRAP = 0.12  # cosine past the edge of the light that cloth still catches
 
 
 class Seen(NamedTuple):
-    """What lies behind each pixel of the crop."""
+    """Surface behind each pixel of the crop."""
 
     face_id: np.ndarray  # (H, W)
     barycentric: np.ndarray  # (H, W, 3)
-    depth: np.ndarray  # (H, W) of the nearest person
+    depth: np.ndarray  # (H, W) of the nearest body
     scene_depth: np.ndarray  # (H, W)
-    occlusion: np.ndarray  # (H, W) share of the sky light that reaches the person
+    occlusion: np.ndarray  # (H, W) share of the sky light that reaches the body
 
 
 class Worn(NamedTuple):
@@ -43,7 +43,7 @@ class Worn(NamedTuple):
 
 
 class Light(NamedTuple):
-    """The light of one shot; four channels where colours are meant."""
+    """Light of one shot; four channels where colours are meant."""
 
     sun: np.ndarray  # (3,) unit vector towards it
     strength: float  # of the sun, or of the lamp
@@ -56,7 +56,7 @@ class Light(NamedTuple):
 
 
 class Backdrop(NamedTuple):
-    """The view's frames cut to the crop, and how its pixels map to rays."""
+    """Frames of the view cut to the crop, and the mapping of its pixels to rays."""
 
     ambient: np.ndarray  # (H, W, 4)
     sunlit: np.ndarray  # (H, W, 4)
@@ -68,7 +68,7 @@ class Backdrop(NamedTuple):
 
 @njit(cache=True, fastmath=True)
 def lit(light_map, frame, x, y, z):
-    """Share of the sun that reaches a point, 0 to 1: four looks into the shadow map.
+    """Compute the share of the sun that reaches a point, in [0, 1]: four reads of the shadow map.
 
     ``frame`` (4, 3): rows right, down, towards-the-light, and (offset x, offset y, scale).
     """
@@ -178,9 +178,9 @@ def shade_person(seen, worn, light, eye, offset, out):
 
 @njit(cache=True, error_model="numpy", fastmath=True)
 def shade_scene(seen, backdrop, light, eye, feet, out):
-    """Write the scene's radiance into ``out`` (H, W, 4), with people's shadows on it.
+    """Write the scene's radiance into ``out`` (H, W, 4), with the shadows of bodies on it.
 
-    Pixels that show a person are left to :func:`shade_person`; ``feet`` (K, 2) are x and z of
+    Pixels that show a body are left to :func:`shade_person`; ``feet`` (K, 2) are x and z of
     feet on the ground, ``eye`` is the camera's position.
     """
     shadows = not light.headlight and light.shadow_map.shape[0] > 1

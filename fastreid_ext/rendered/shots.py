@@ -1,4 +1,4 @@
-"""Shots: everything random about one picture, drawn in one place before anything is rendered."""
+"""Shots: everything random about one image, sampled in one place before it is rendered."""
 
 import dataclasses
 import math
@@ -6,13 +6,13 @@ import math
 import numpy as np
 
 from fastreid_ext.rendered.difficulty import Difficulty
-from fastreid_ext.rendered.stances import draw_stance
+from fastreid_ext.rendered.stances import sample_stance
 from fastreid_ext.rendered.views import FRAME_WIDTH, View
 
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One person in front of one camera; metres and radians, factors of the camera's values."""
+    """One body in front of one camera; metres and radians, factors of the camera's values."""
 
     x: float
     z: float
@@ -23,28 +23,28 @@ class Shot:
     fill: float
     exposure: float
     gains: np.ndarray  # (3,)
-    box_scale: float  # crop height in person heights
+    box_scale: float  # crop height in heights of the body
     box_aspect: float  # crop width in crop heights
-    box_shift: tuple[float, float]  # of the crop's centre, in person heights: right, down
+    box_shift: tuple[float, float]  # of the crop's centre, in heights of the body: right, down
     sharpness: float  # picture pixels of the sensor, relative to the camera's usual
     motion: float  # radians, direction of motion blur
     motion_length: float  # native pixels
     companion: int  # index of the other pedestrian, -1 for none
-    companion_place: tuple[float, float, float]  # x, z relative to the person, yaw
+    companion_place: tuple[float, float, float]  # x, z relative to the body, yaw
     companion_pose: np.ndarray
 
     def azimuth_deg(self) -> float:
-        """Where the body sees the camera: 0 in front, 90 on its left, in (-180, 180]."""
+        """Azimuth of the camera as the body sees it: 0 in front, 90 on its left, in (-180, 180]."""
         towards = math.degrees(math.atan2(-self.x, -self.z) - self.yaw)
         return -((-towards + 180.0) % 360.0 - 180.0)
 
     def elevation_deg(self, camera_height: float) -> float:
-        """How far the camera looks down on the middle of the body."""
+        """Angle in degrees at which the camera looks down on the middle of the body."""
         return math.degrees(math.atan2(camera_height - 0.9, math.hypot(self.x, self.z)))
 
 
 def _lighting(view: View, level: Difficulty, rng: np.random.Generator) -> dict:
-    """Weather and drift: now and then a cloud takes most of the sun and leaves more sky light."""
+    """Sample weather and drift: a cloud may take most of the sun and leave more sky light."""
     cloud = rng.random() < 0.22 and not view.spec.infrared
     return {
         "sun": view.spec.sun[2]
@@ -56,7 +56,7 @@ def _lighting(view: View, level: Difficulty, rng: np.random.Generator) -> dict:
 
 
 def _framing(level: Difficulty, rng: np.random.Generator) -> dict:
-    """A detector's box: a little loose, a little off; now and then it cuts head or feet off."""
+    """Sample a detector's box: a little loose and off; now and then it cuts head or feet off."""
     down = rng.normal(0.0, 0.018)
     if rng.random() < level.cut_share:
         down = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.1, 0.2)
@@ -67,7 +67,7 @@ def _framing(level: Difficulty, rng: np.random.Generator) -> dict:
     }
 
 
-def draw_shot(
+def sample_shot(
     view: View,
     bag_kind: str,
     companions: int,
@@ -76,7 +76,7 @@ def draw_shot(
     level: Difficulty,
     unusual_poses: float = 0.0,
 ) -> Shot:
-    """A shot of somebody carrying ``bag_kind``, with up to one of ``companions`` passers-by.
+    """Sample a shot of a body with a bag of ``bag_kind``, and up to one of ``companions`` others.
 
     ``level`` says how much pictures of one camera vary; ``unusual_poses`` is the chance in [0, 1]
     of a pose outside those of the street.
@@ -84,7 +84,7 @@ def draw_shot(
     spec = view.spec
     z = float(rng.uniform(spec.near, spec.far))
     reach = min(0.36 * z * FRAME_WIDTH / view.focal, 3.0)
-    stance, pose = draw_stance(bag_kind, rng, unusual_poses)
+    stance, pose = sample_stance(bag_kind, rng, unusual_poses)
     heading = math.radians(spec.heading + rng.normal(0.0, spec.spread))
     meets = companions > 0 and rng.random() < 0.22
     in_front = rng.random() < 0.3
@@ -103,5 +103,5 @@ def draw_shot(
         motion_length=float(rng.uniform(1.5, 3.5)) if rng.random() < level.motion_share else 0.0,
         companion=int(rng.integers(companions)) if meets else -1,
         companion_place=(aside, -gap if in_front else gap, float(rng.uniform(0, 2 * math.pi))),
-        companion_pose=draw_stance("none", rng)[1] if meets else pose,
+        companion_pose=sample_stance("none", rng)[1] if meets else pose,
     )

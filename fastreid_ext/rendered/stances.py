@@ -1,4 +1,4 @@
-"""Stances: what somebody does in a picture, given what they carry."""
+"""Stances: the activity of a body in an image, given the bag it carries."""
 
 import numpy as np
 
@@ -17,16 +17,16 @@ _HOLD = {
 }
 
 
-def draw_stance(
+def sample_stance(
     bag_kind: str, rng: np.random.Generator, unusual_poses: float = 0.0
 ) -> tuple[str, np.ndarray]:
-    """Name of the stance and pose (24, 3) axis-angle, facing +z.
+    """Sample a stance's name and pose (24, 3) axis-angle, facing +z.
 
     ``unusual_poses`` is the chance in [0, 1] of a pose outside those of the street.
     """
     if unusual_poses and rng.random() < unusual_poses:
         return "unusual", out_of_distribution(rng)
-    stance = palettes.draw(_STANCES, rng)
+    stance = palettes.sample_key(_STANCES, rng)
     if stance == "standing" or (stance == "phone" and rng.random() < 0.5):
         pose = poses.standing(rng, "relaxed" if bag_kind != "none" else None)
     else:

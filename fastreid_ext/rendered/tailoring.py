@@ -1,7 +1,7 @@
 """Garment pieces sewn around a figure: hems, skirts, coat tails, collars, hoods, scarves.
 
-All in the rest pose of :mod:`pieces`; nothing random, everything follows from the figure and the
-outfit.
+All in the rest pose of :mod:`.pieces`; nothing is random, everything follows from the figure and
+the outfit.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ _COLUMNS = 28
 
 
 def profile(figure: Figure, level: float) -> tuple[float, float, float]:
-    """Half width, middle z and half depth of trunk and thighs around height ``level``."""
+    """Measure half width, middle z and half depth of trunk and thighs around height ``level``."""
     trunk = figure.vertices[(figure.zone == bc.TORSO) | (figure.zone == bc.LEG)]
     ring = trunk[np.abs(trunk[:, 1] - level) < 0.05]
     if len(ring) < 4:
@@ -28,7 +28,7 @@ def profile(figure: Figure, level: float) -> tuple[float, float, float]:
 
 
 def hanging_weights(figure: Figure, vertices: np.ndarray) -> np.ndarray:
-    """Cloth below the hips follows the pelvis above and the nearer leg further down."""
+    """Weigh cloth below the hips: it follows the pelvis above, the nearer leg further down."""
     joints = figure.joints
     hip, knee = joints[bc.LEFT_HIP, 1], joints[bc.LEFT_KNEE, 1]
     weights = bound(vertices, {})
@@ -47,7 +47,7 @@ def hanging_weights(figure: Figure, vertices: np.ndarray) -> np.ndarray:
 
 
 def _hanging_tube(figure: Figure, drop: float, slack: float, flare: float, surface: str) -> Piece:
-    """Cloth from the waist to ``drop`` metres below the pelvis; ``flare`` widens it per metre."""
+    """Hang cloth from waist to ``drop`` metres below the pelvis; ``flare`` widens it per metre."""
     pelvis = figure.joints[bc.PELVIS, 1]
     levels = np.linspace(pelvis + _WAIST_ABOVE_PELVIS, pelvis - drop, 5 + int(drop / 0.06))
     rings = []
@@ -71,7 +71,7 @@ def _hanging_tube(figure: Figure, drop: float, slack: float, flare: float, surfa
 
 
 def _neck_ring(figure: Figure, low: float, high: float, slack: float, surface: str) -> Piece:
-    """A ring of cloth round the neck, ``low`` to ``high`` metres above the neck joint."""
+    """Lay a ring of cloth round the neck, ``low`` to ``high`` metres above the neck joint."""
     neck = figure.joints[bc.NECK]
     levels = np.linspace(high, low, 4)
     lean = 0.12 * (levels - low)
@@ -87,7 +87,7 @@ def _neck_ring(figure: Figure, low: float, high: float, slack: float, surface: s
 
 
 def garment_pieces(figure: Figure, outfit: Outfit) -> list[Piece]:
-    """Hem or skirt, collar, hood and scarf of an outfit."""
+    """Make the hem or skirt, collar, hood and scarf of an outfit."""
     pieces = []
     long_cut = outfit.upper_kind in ("coat", "dress")
     flare = 0.16 if outfit.upper_kind == "dress" else 0.1
@@ -124,7 +124,7 @@ def garment_pieces(figure: Figure, outfit: Outfit) -> list[Piece]:
     if outfit.scarf is not None:
         pieces.append(_neck_ring(figure, -0.05, 0.045, 0.045, "scarf"))
         # One end hangs down the chest of three in five; the phase, in [0, 0.15], stands in for a
-        # draw of its own.
+        # random number of its own.
         if outfit.upper.phase > 0.06:
             x, y, z = figure.joints[bc.NECK]
             pieces.append(

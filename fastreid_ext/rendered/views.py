@@ -18,7 +18,7 @@ FRAME_WIDTH = 720
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """One camera and what it sees when nobody is there.
+    """One camera and its empty scene.
 
     ``ambient`` and ``sunlit`` are (H, W, 4) float32 linear radiance (red, green, blue, NIR) for
     unit strength of each light; ``depth`` (H, W) is metres along the optical axis; ``rotation`` has
@@ -40,7 +40,7 @@ class View:
 
 
 def direction(azimuth_deg: float, elevation_deg: float) -> np.ndarray:
-    """Unit vector towards a light; azimuth 0 is behind the camera (z negative)."""
+    """Compute the unit vector towards a light; azimuth 0 is behind the camera (z negative)."""
     azimuth = math.radians(azimuth_deg)
     elevation = math.radians(elevation_deg)
     flat = math.cos(elevation)
@@ -49,7 +49,7 @@ def direction(azimuth_deg: float, elevation_deg: float) -> np.ndarray:
 
 @functools.lru_cache(maxsize=12)
 def view(domain: str, camera: int) -> View:
-    """Trace the scene of camera ``camera`` (from 0); about 0.3 s, then remembered."""
+    """Trace the scene of camera ``camera`` (from 0); takes about 0.3 s, then is remembered."""
     spec = camera_specs(domain)[camera]
     rng = np.random.default_rng([zlib.crc32(domain.encode()), camera])
     kinds, boxes, surfaces, faces = build_scene(domain, camera, rng).arrays()

@@ -26,9 +26,10 @@ import numpy as np
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_bytes
-from fastreid_ext.rendered.contact_sheet import contact_sheet, decode, encode_png
-from fastreid_ext.rendered.photographs import photographs
+from fastreid_ext.pictures.contact_sheet import contact_sheet, decode
+from fastreid_ext.pictures.png import save_pixels
 from fastreid_ext.rendered.plan import FOLDERS, PlannedIdentity, Settings, plan_domain
+from fastreid_ext.rendered.rendered_images import render_images
 
 SCHEMA = 1  # raise when the same settings would give other pictures or other annotations
 _SHEET_IDENTITIES = 10
@@ -39,12 +40,12 @@ def render_domain(settings: Settings, root: Path, *, workers: int = 1) -> Path:
     """Render one domain into ``root/<domain>``, or finish what an earlier run left.
 
     Args:
-        settings: what to render.
-        root: folder of data sets.
-        workers: processes; 1 renders in this one.
+        settings: domain, numbers of identities and images, seed and size.
+        root: folder of all data sets.
+        workers: number of processes; 1 renders in the calling one.
 
     Returns:
-        The domain's folder.
+        Folder of the rendered data set.
 
     Raises:
         ValueError: the folder holds a data set of other settings.
@@ -76,7 +77,7 @@ def _as_json(settings: Settings) -> bytes:
 
 
 def _finished(folder: Path, settings: Settings) -> bool:
-    """Whether the folder holds this very data set; raises if it holds, or was to hold, another."""
+    """Tell whether the folder holds this data set; raise ValueError if it is another's."""
     wanted = json.loads(_as_json(settings))
     for name in ("dataset.json", ".work/settings.json"):
         if not (folder / name).exists():
@@ -112,7 +113,7 @@ def _rows_file(work: Path, identity: PlannedIdentity) -> Path:
 def _render_all(
     settings: Settings, folder: Path, pending: list[PlannedIdentity], workers: int
 ) -> Iterator[int]:
-    """Render every pending identity; yields the number of pictures of each as it is finished."""
+    """Render every pending identity and yield the number of pictures of each."""
     if workers == 1 or len(pending) < 2:
         for identity in pending:
             yield _render_identity(settings, folder, identity)
@@ -132,7 +133,7 @@ def _render_all(
 
 
 def _end_with_parent() -> None:
-    """In a worker: stop when the parent is gone, even if it was killed and could not say so."""
+    """End a worker when its parent is gone, even one that was killed."""
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
 
@@ -144,12 +145,12 @@ def _end_with_parent() -> None:
 
 
 def _render_identity(settings: Settings, folder: Path, identity: PlannedIdentity) -> int:
-    """Render one identity and move it in place; returns the number of its pictures."""
+    """Render one identity, move it in place and return the number of its pictures."""
     work = folder / ".work"
     partial = work / f"{identity.person_id:04d}.partial"
     partial.mkdir(exist_ok=True)
     rows = []
-    for image, jpeg, row in photographs(settings, identity):
+    for image, jpeg, row in render_images(settings, identity):
         (partial / Path(image.file).name).write_bytes(jpeg)
         rows.append(json.dumps({**row, "sha256": hashlib.sha256(jpeg).hexdigest()}))
     for image in identity.images:
@@ -160,7 +161,7 @@ def _render_identity(settings: Settings, folder: Path, identity: PlannedIdentity
 
 
 def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) -> None:
-    """Join the rows, draw the contact sheet, write dataset.json last, drop the work folder."""
+    """Join the rows, make the contact sheet, write dataset.json last, remove the work folder."""
     work = folder / ".work"
     atomic_write_bytes(
         folder / "annotations.jsonl",
@@ -168,7 +169,7 @@ def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) 
     )
     often_seen = sorted(planned, key=lambda identity: -len({i.camera for i in identity.images}))
     rows = [_sheet_row(folder, identity) for identity in often_seen[:_SHEET_IDENTITIES]]
-    atomic_write_bytes(folder / "contact_sheet.png", encode_png(contact_sheet(rows)))
+    save_pixels(contact_sheet(rows), folder / "contact_sheet.png")
     files = [image.file for identity in planned for image in identity.images]
     description = {
         "generator": "fastreid_ext.rendered",

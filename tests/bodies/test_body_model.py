@@ -219,7 +219,7 @@ class TestFreeBody:
         heights = [np.ptp(body.shaped(b * np.eye(10)[0])[:, 1]) for b in (-2, 0, 2)]
         assert heights == sorted(heights)
 
-    def test_drawn_men_are_taller_than_drawn_women(self, body):
+    def test_sampled_men_are_taller_than_sampled_women(self, body):
         rng = np.random.default_rng(0)
         heights = {
             gender: np.mean(

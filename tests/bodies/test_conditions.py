@@ -123,7 +123,7 @@ class TestSkeleton:
         assert [round(255 * c) for c in conditions.OPENPOSE_COLOURS[1]] == [255, 85, 0]
         assert len(conditions.OPENPOSE_NAMES) == len(conditions.OPENPOSE_COLOURS) == 18
 
-    def test_points_are_drawn_where_they_project(self, body):
+    def test_points_are_rendered_where_they_project(self, body):
         posed = body.pose(np.zeros(10), np.zeros((24, 3)))
         camera = from_viewpoint(0, 0, 5.0, focal_px=900, height=512, width=512)
         image = conditions.skeleton_map(posed, camera)
@@ -154,7 +154,7 @@ class TestSkeleton:
             image[y, x], np.multiply(0.6, conditions.OPENPOSE_COLOURS[3]), atol=0.02
         )
 
-    def test_a_body_behind_the_camera_draws_nothing(self, body):
+    def test_a_body_behind_the_camera_is_not_rendered(self, body):
         posed = body.pose(np.zeros(10), np.zeros((24, 3)))
         away = Camera((0, 0, 4), (0, 0, 8), 500, 64, 64)
         assert not conditions.skeleton_map(posed, away).any()

@@ -177,9 +177,9 @@ class TestBank:
             assert (table[plain] <= high[plain] + 1e-6).all()
 
     def test_mixtures_vary_and_repeat(self):
-        drawn = [out_of_distribution(np.random.default_rng(s)) for s in (0, 0, 1)]
-        np.testing.assert_array_equal(drawn[0], drawn[1])
-        assert np.abs(drawn[0] - drawn[2]).max() > 0.2
+        sampled = [out_of_distribution(np.random.default_rng(s)) for s in (0, 0, 1)]
+        np.testing.assert_array_equal(sampled[0], sampled[1])
+        assert np.abs(sampled[0] - sampled[2]).max() > 0.2
 
 
 @pytest.mark.parametrize(

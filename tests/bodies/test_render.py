@@ -50,7 +50,7 @@ def test_the_nearer_surface_wins_in_any_order(order):
     assert np.unique(seen.depth).tolist() == [2, np.inf]
 
 
-def test_of_equal_surfaces_the_first_drawn_stays():
+def test_of_equal_surfaces_the_first_rasterised_stays():
     seen = rasterize(TRIANGLE, ONE_FACE, 5, 6)
     rasterize(TRIANGLE, ONE_FACE, 5, 6, buffers=seen, face_offset=1)
     assert set(np.unique(seen.face_id)) == {-1, 0}
@@ -71,7 +71,7 @@ def test_partly_outside_the_image_is_clipped_to_it():
     assert rasterize(huge, ONE_FACE, 3, 3).mask.all()
 
 
-def test_back_faces_are_drawn_unless_culled():
+def test_back_faces_are_rendered_unless_culled():
     # Corners in image order top left, bottom left, right: counter-clockwise for a viewer whose y
     # points up.
     assert rasterize(TRIANGLE, ONE_FACE, 5, 6, cull_back_faces=True).mask.any()

@@ -1,4 +1,4 @@
-"""Who is drawn: look-alikes, splits, infrared reflectance, the plan."""
+"""Sampled identities: look-alikes, splits, infrared reflectance, the plan."""
 
 import dataclasses
 
@@ -7,9 +7,9 @@ import pytest
 
 from fastreid_ext.bodies.body_model import load_body
 from fastreid_ext.rendered.captions import caption
-from fastreid_ext.rendered.cloth import FABRICS, draw_cloth
+from fastreid_ext.rendered.cloth import FABRICS, sample_cloth
 from fastreid_ext.rendered.domains import DOMAINS
-from fastreid_ext.rendered.identities import draw_identity
+from fastreid_ext.rendered.identities import sample_identity
 from fastreid_ext.rendered.plan import GALLERY, QUERY, TRAIN, Settings, plan_domain
 from fastreid_ext.rendered.seasons import SEASONS
 
@@ -22,7 +22,7 @@ def body():
 @pytest.mark.parametrize("domain", DOMAINS)
 @pytest.mark.parametrize("period", [2, 4])
 def test_every_second_or_fourth_identity_is_a_look_alike(body, domain, period):
-    people = [draw_identity(body, 3, domain, pid, 1, period) for pid in range(1, 41)]
+    people = [sample_identity(body, 3, domain, pid, 1, period) for pid in range(1, 41)]
     for person in people:
         if person.person_id % period:
             assert person.look_alike_of is None
@@ -36,22 +36,24 @@ def test_every_second_or_fourth_identity_is_a_look_alike(body, domain, period):
         assert person.betas != model.betas
 
 
-def test_an_identity_does_not_depend_on_who_else_is_drawn(body):
-    alone = draw_identity(body, 3, "RenderedMall", 17, 1)
-    [draw_identity(body, 3, "RenderedMall", pid, 1) for pid in range(1, 17)]
-    assert draw_identity(body, 3, "RenderedMall", 17, 1) == alone
-    assert draw_identity(body, 4, "RenderedMall", 17, 1) != alone
-    assert draw_identity(body, 3, "RenderedStreet", 17, 1) != alone
+def test_an_identity_does_not_depend_on_which_others_are_rendered(body):
+    alone = sample_identity(body, 3, "RenderedMall", 17, 1)
+    [sample_identity(body, 3, "RenderedMall", pid, 1) for pid in range(1, 17)]
+    assert sample_identity(body, 3, "RenderedMall", 17, 1) == alone
+    assert sample_identity(body, 4, "RenderedMall", 17, 1) != alone
+    assert sample_identity(body, 3, "RenderedStreet", 17, 1) != alone
 
 
 def test_infrared_reflectance_follows_the_fabric_and_not_the_colour():
     rng = np.random.default_rng(0)
-    cloths = [draw_cloth("cotton", {"black": 1, "white": 1}, {"plain": 1}, rng) for _ in range(600)]
+    cloths = [
+        sample_cloth("cotton", {"black": 1, "white": 1}, {"plain": 1}, rng) for _ in range(600)
+    ]
     low, high, _, _ = FABRICS["cotton"]
     assert all(low <= cloth.nir <= high for cloth in cloths)
     brightness = np.array([sum(cloth.rgb) for cloth in cloths])
     assert abs(np.corrcoef(brightness, [cloth.nir for cloth in cloths])[0, 1]) < 0.12
-    leather = draw_cloth("leather", {"white": 1}, {"plain": 1}, rng)
+    leather = sample_cloth("leather", {"white": 1}, {"plain": 1}, rng)
     assert leather.nir < low
 
 
@@ -91,7 +93,7 @@ def test_wardrobes_of_domains_differ():
 
 
 def test_caption_says_what_is_worn(body):
-    person = draw_identity(body, 3, "RenderedStation", 5, 1)
+    person = sample_identity(body, 3, "RenderedStation", 5, 1)
     text = caption(dataclasses.replace(person, feminine=True), "suitcase", "walking", -100.0)
     assert text.startswith("a woman with")
     assert person.outfit.upper.colour in text

@@ -7,23 +7,23 @@ import pytest
 
 from fastreid_ext.bodies.body_model import load_body
 from fastreid_ext.bodies.poses import standing
+from fastreid_ext.pictures.contact_sheet import decode
 from fastreid_ext.rendered.camera_effects import encode, expose
 from fastreid_ext.rendered.cloth import Cloth
-from fastreid_ext.rendered.contact_sheet import decode
 from fastreid_ext.rendered.difficulty import difficulty
 from fastreid_ext.rendered.dressing import dress
-from fastreid_ext.rendered.identities import draw_identity
+from fastreid_ext.rendered.identities import sample_identity
 from fastreid_ext.rendered.person_renderer import render
-from fastreid_ext.rendered.photographs import photographs
 from fastreid_ext.rendered.plan import Settings, plan_identity
-from fastreid_ext.rendered.shots import draw_shot
+from fastreid_ext.rendered.rendered_images import render_images
+from fastreid_ext.rendered.shots import sample_shot
 from fastreid_ext.rendered.views import view
 
 SPINE2, LEFT_KNEE, LEFT_SHOULDER, RIGHT_SHOULDER = 6, 4, 16, 17
 
 
 def person(upper: Cloth, lower: Cloth, **changes):
-    identity = draw_identity(load_body(), 0, "RenderedVI", 1, 1)
+    identity = sample_identity(load_body(), 0, "RenderedVI", 1, 1)
     outfit = dataclasses.replace(
         identity.outfit,
         upper_kind="t-shirt",
@@ -46,7 +46,7 @@ def person(upper: Cloth, lower: Cloth, **changes):
 def frontal(place):
     """Somebody who stands in the open in front of the camera and looks into it."""
     rng = np.random.default_rng(4)
-    shot = draw_shot(place, "none", 0, rng, level=difficulty("easy"))
+    shot = sample_shot(place, "none", 0, rng, level=difficulty("easy"))
     return dataclasses.replace(
         shot,
         x=0.0,
@@ -64,7 +64,7 @@ def frontal(place):
     )
 
 
-def photograph(identity, camera: int):
+def render_at(identity, camera: int):
     place = view("RenderedVI", camera)
     shot = frontal(place)
     rendering = render(place, dress(identity, "none", 0, "RenderedVI"), [], shot, 128, 64)
@@ -88,7 +88,7 @@ GREEN = Cloth("cotton", "green", (0.02, 0.4, 0.02), nir=0.6)
 
 
 def test_chest_and_knee_show_the_colours_of_the_annotations():
-    picture, rendering, place = photograph(person(RED, BLUE), camera=0)
+    picture, rendering, place = render_at(person(RED, BLUE), camera=0)
     row, column = pixel_of(SPINE2, rendering, place)
     red, green, blue = (
         picture[row - 2 : row + 3, column - 2 : column + 3].reshape(-1, 3).mean(axis=0)
@@ -104,9 +104,9 @@ def test_chest_and_knee_show_the_colours_of_the_annotations():
 
 
 def test_infrared_sees_material_and_not_colour():
-    red, rendering, place = photograph(person(RED, BLUE), camera=2)
-    green, _, _ = photograph(person(GREEN, BLUE), camera=2)
-    dark, _, _ = photograph(person(dataclasses.replace(RED, nir=0.15), BLUE), camera=2)
+    red, rendering, place = render_at(person(RED, BLUE), camera=2)
+    green, _, _ = render_at(person(GREEN, BLUE), camera=2)
+    dark, _, _ = render_at(person(dataclasses.replace(RED, nir=0.15), BLUE), camera=2)
     assert np.array_equal(red, green)
     row, column = pixel_of(SPINE2, rendering, place)
     chest = np.s_[row - 2 : row + 3, column - 2 : column + 3]
@@ -116,8 +116,8 @@ def test_infrared_sees_material_and_not_colour():
 
 
 def test_visible_does_not_see_infrared_reflectance():
-    bright, _, _ = photograph(person(RED, BLUE), camera=0)
-    dark, _, _ = photograph(person(dataclasses.replace(RED, nir=0.15), BLUE), camera=0)
+    bright, _, _ = render_at(person(RED, BLUE), camera=0)
+    dark, _, _ = render_at(person(dataclasses.replace(RED, nir=0.15), BLUE), camera=0)
     assert np.array_equal(bright, dark)
 
 
@@ -137,15 +137,15 @@ def test_azimuth_is_zero_for_a_face_and_ninety_for_the_left_side(yaw_deg, azimut
 def test_a_picture_depends_on_its_own_index_alone():
     settings = Settings("RenderedVI", 2, 0, 6, 7)
     planned = plan_identity(settings, 2)
-    whole = {image.file: jpeg for image, jpeg, _ in photographs(settings, planned)}
+    whole = {image.file: jpeg for image, jpeg, _ in render_images(settings, planned)}
     last = dataclasses.replace(planned, images=planned.images[-1:])
-    ((image, jpeg, _),) = photographs(settings, last)
+    ((image, jpeg, _),) = render_images(settings, last)
     assert whole[image.file] == jpeg
 
 
 def test_cameras_of_a_domain_differ_in_colour_and_sharpness():
     places = [view("RenderedVI", camera) for camera in (0, 1, 3, 4)]
-    pictures = [photograph(person(RED, BLUE), camera)[0].astype(float) for camera in (0, 1, 3, 4)]
+    pictures = [render_at(person(RED, BLUE), camera)[0].astype(float) for camera in (0, 1, 3, 4)]
     assert len({place.spec for place in places}) == 4
     means = np.array([picture.mean(axis=(0, 1)) for picture in pictures])
     gaps = np.linalg.norm(means[:, None] - means[None], axis=-1)[np.triu_indices(4, 1)]

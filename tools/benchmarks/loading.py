@@ -23,7 +23,7 @@ from tabulate import tabulate
 
 from fastreid_ext.command_line import short_errors
 from measuring.loading import METHODS, Compared
-from fastreid_ext.rendered.photographs import photographs
+from fastreid_ext.rendered.rendered_images import render_images
 from fastreid_ext.rendered.plan import Settings, plan_identity
 
 
@@ -37,7 +37,7 @@ def rendered_jpegs(folder: Path, height: int, width: int, identities: int) -> li
     folder.mkdir()
     settings = Settings("RenderedCampus", identities, 0, 16, 0, height=height, width=width)
     for person_id in range(1, identities + 1):
-        for image, data, _ in photographs(settings, plan_identity(settings, person_id)):
+        for image, data, _ in render_images(settings, plan_identity(settings, person_id)):
             (folder / f"{person_id:04d}_{image.index:04d}.jpg").write_bytes(data)
     return sorted(map(str, folder.iterdir()))
 

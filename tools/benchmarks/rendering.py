@@ -11,14 +11,14 @@ import time
 import cv2
 
 from fastreid_ext.rendered.domains import DOMAINS
-from fastreid_ext.rendered.photographs import photographs
 from fastreid_ext.rendered.plan import Settings, plan_identity
+from fastreid_ext.rendered.rendered_images import render_images
 
 # Stage -> (file, function) whose cumulative time is the stage's.
 STAGES = {
-    "draw the identity": ("identities.py", "draw_identity"),
+    "draw the identity": ("identities.py", "sample_identity"),
     "dress it": ("dressing.py", "dress"),
-    "draw the shot": ("shots.py", "draw_shot"),
+    "draw the shot": ("shots.py", "sample_shot"),
     "pose and skin": ("person_renderer.py", "_actors"),
     "rasterise": ("person_renderer.py", "_rasterize"),
     "shadow map": ("person_renderer.py", "_shadow_map"),
@@ -28,7 +28,7 @@ STAGES = {
     "shade people": ("shading.py", "shade_person"),
     "lens and sensor": ("camera_effects.py", "expose"),
     "JPEG": ("camera_effects.py", "encode"),
-    "ground truth": ("photographs.py", "_row"),
+    "ground truth": ("rendered_images.py", "_row"),
 }
 
 
@@ -37,7 +37,7 @@ def render(settings: Settings) -> int:
     return sum(
         1
         for person_id in range(1, settings.train_identities + 1)
-        for _ in photographs(settings, plan_identity(settings, person_id))
+        for _ in render_images(settings, plan_identity(settings, person_id))
     )
 
 

@@ -1,4 +1,4 @@
-"""All pictures of one identity, as JPEG bytes with their ground truth."""
+"""Render all images of one identity, as JPEG bytes with their ground truth."""
 
 import dataclasses
 import functools
@@ -10,35 +10,35 @@ from fastreid_ext.rendered.camera_effects import encode, expose
 from fastreid_ext.rendered.captions import caption
 from fastreid_ext.rendered.difficulty import Difficulty, camera_in_session, difficulty
 from fastreid_ext.rendered.dressing import DressedBody, dress, free_body
-from fastreid_ext.rendered.identities import Identity, draw_identity, stream
+from fastreid_ext.rendered.identities import Identity, sample_identity, stream
 from fastreid_ext.rendered.person_renderer import Rendering, render
 from fastreid_ext.rendered.plan import PlannedIdentity, PlannedImage, Settings
-from fastreid_ext.rendered.shots import Shot, draw_shot
+from fastreid_ext.rendered.shots import Shot, sample_shot
 from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View, view
 
-PASSERS_BY = 12  # people of the domain who have no identity but walk through others' pictures
+PASSERS_BY = 12  # bodies without a person id that walk through the images of others
 _FIRST_PASSER_BY = 10**8
-_LEAST_VISIBLE = 0.6  # a shot that hides more of the person than this allows is drawn again
+_LEAST_VISIBLE = 0.6  # a shot that hides more of the body than this allows is sampled again
 _ATTEMPTS = 4
 
 
 @functools.lru_cache(maxsize=2)
 def passers_by(seed: int, domain: str) -> list[DressedBody]:
-    """The crowd of a domain, dressed; part of every worker, the same in all."""
+    """Dress the passers-by of a domain; each worker makes the same ones."""
     body, _ = free_body()
     crowd = [
-        draw_identity(body, seed, domain, _FIRST_PASSER_BY + k, _FIRST_PASSER_BY)
+        sample_identity(body, seed, domain, _FIRST_PASSER_BY + k, _FIRST_PASSER_BY)
         for k in range(PASSERS_BY)
     ]
     return [dress(person, person.outfit.bag_kind, seed, domain) for person in crowd]
 
 
-def _photograph(
+def _render_image(
     settings: Settings, place: View, dressed: DressedBody, bag_kind: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, Rendering, Shot]:
     others = passers_by(settings.seed, settings.domain)
     for _ in range(_ATTEMPTS):
-        shot = draw_shot(
+        shot = sample_shot(
             place,
             bag_kind,
             len(others),
@@ -55,15 +55,15 @@ def _photograph(
     return picture, rendering, shot
 
 
-def photographs(
+def render_images(
     settings: Settings, planned: PlannedIdentity
 ) -> Iterator[tuple[PlannedImage, bytes, dict]]:
-    """Picture by picture: its plan, its JPEG bytes and its row of ``annotations.jsonl``."""
+    """Render an identity and yield each image's plan, JPEG bytes and row of annotations.jsonl."""
     body, _ = free_body()
     seed = settings.seed
     domain = settings.domain
     level = difficulty(settings.difficulty)
-    identity = draw_identity(
+    identity = sample_identity(
         body, seed, domain, planned.person_id, planned.first_of_split, level.look_alike_period
     )
     attributes = dataclasses.asdict(identity)
@@ -77,13 +77,13 @@ def photographs(
         if bag_kind not in wardrobe:
             wardrobe[bag_kind] = dress(identity, bag_kind, seed, domain)
         place = _place(settings, level, image.camera, planned.session)
-        picture, rendering, shot = _photograph(settings, place, wardrobe[bag_kind], bag_kind, rng)
+        picture, rendering, shot = _render_image(settings, place, wardrobe[bag_kind], bag_kind, rng)
         row = _row(image, planned.session, identity, bag_kind, place, rendering, shot)
         yield image, encode(picture, place.spec.quality), {**row, "attributes": attributes}
 
 
 def _place(settings: Settings, level: Difficulty, camera: int, session: int) -> View:
-    """Return what a camera sees when nobody is there, with the camera as it is in a session."""
+    """Look up the empty view of a camera, with the camera's state in a session."""
     still = view(settings.domain, camera)
     spec = camera_in_session(
         still.spec, settings.seed, settings.domain, camera, session, level.sessions
@@ -104,7 +104,7 @@ def _row(
     rendering: Rendering,
     shot: Shot,
 ) -> dict:
-    """Ground truth of one picture; every number in the units of :mod:`shots` and :mod:`views`."""
+    """List the ground truth of one image, in the units of :mod:`.shots` and :mod:`.views`."""
     azimuth = shot.azimuth_deg()
     return {
         "file": image.file,

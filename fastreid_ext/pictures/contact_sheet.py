@@ -1,4 +1,4 @@
-"""Contact sheet: identities in rows, cameras in columns, as one PNG to look at."""
+"""Contact sheets: identities in rows, cameras in columns."""
 
 import cv2
 import numpy as np
@@ -8,10 +8,10 @@ _GROUND = 24  # grey of the empty sheet
 
 
 def contact_sheet(pictures: list[list[np.ndarray | None]]) -> np.ndarray:
-    """(H, W, 3) uint8 sheet of equally large pictures; ``None`` leaves a gap.
+    """Put pictures of one size on a sheet (H, W, 3) uint8 RGB.
 
     Args:
-        pictures: rows of (h, w, 3) uint8 RGB.
+        pictures: rows of pictures (h, w, 3) uint8 RGB; ``None`` leaves a gap.
     """
     height, width = next(p for row in pictures for p in row if p is not None).shape[:2]
     rows = len(pictures)
@@ -28,13 +28,6 @@ def contact_sheet(pictures: list[list[np.ndarray | None]]) -> np.ndarray:
     return sheet
 
 
-def encode_png(sheet: np.ndarray) -> bytes:
-    """PNG bytes of an RGB sheet."""
-    done, data = cv2.imencode(".png", sheet[..., ::-1])
-    assert done, "PNG encoding of a uint8 picture cannot fail"
-    return data.tobytes()
-
-
 def decode(jpeg: bytes) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of JPEG bytes."""
+    """Decode JPEG bytes to a picture (H, W, 3) uint8 RGB."""
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
