@@ -163,7 +163,7 @@ def measured_cut(text: str, count: int, length: int) -> tuple[float, float, floa
     """Measure in a process of its own how a list is cut for the first time and read again.
 
     Args:
-        text: value of ``DATASETS.SUBSET``.
+        text: value of the key ``DATASETS.SUBSET``.
         count: number of images, 20 of an identity.
         length: bytes in a path.
 
