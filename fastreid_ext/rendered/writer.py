@@ -121,7 +121,8 @@ def _render_all(
     # Importing the package takes seconds: a server does it once and the workers are forked from it.
     # Forking this process itself would not be safe beside the threads of torch and OpenCV.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", __name__])
+    # Not "__main__": the server does not know the folder of the script, whose imports would fail.
+    context.set_forkserver_preload([__name__])
     with concurrent.futures.ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
         jobs = [pool.submit(_render_identity, settings, folder, identity) for identity in pending]
         try:
