@@ -1,4 +1,4 @@
-"""fastreid_ext: fastreid on today's PyTorch, with rendered and generated persons as training data.
+"""fastreid_ext: fastreid on today's PyTorch, with rendered and generated images as training data.
 
 Import this package before anything of fastreid: it repairs the host (:mod:`fastreid_ext.compat`)
 registers our data sets and models in fastreid's registries and our keys among the defaults of

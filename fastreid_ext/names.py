@@ -1,9 +1,9 @@
-"""Names that a user typed: which is meant, and how to say that none is."""
+"""Messages for unknown names, with the nearest known name."""
 
 import difflib
 from collections.abc import Iterable
 
-_FEW = 30  # names that a message still lists
+_FEW = 30  # maximum number of names that a message lists
 
 
 def unknown_name(place: str, name: str, known: Iterable[str]) -> str:
@@ -11,8 +11,8 @@ def unknown_name(place: str, name: str, known: Iterable[str]) -> str:
 
     Args:
         place: key, option or column that holds the name.
-        name: unknown name.
-        known: names that the place accepts.
+        name: name as the user wrote it.
+        known: names that ``place`` accepts.
 
     Returns:
         One sentence without a full stop.

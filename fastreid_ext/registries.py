@@ -1,4 +1,4 @@
-"""Registries of samplers and losses, to which users add as to fastreid's four.
+"""Registries of samplers and losses, open to users like fastreid's four registries.
 
 - ``SAMPLER_REGISTRY``: names of ``DATALOADER.SAMPLER_TRAIN``; its entries are in
   :mod:`fastreid_ext.data.samplers`.
@@ -15,5 +15,5 @@ LOSS_REGISTRY = Registry("LOSS")
 
 
 def registered_names(registry: Registry) -> list[str]:
-    """Return the names of a registry in the order of registration."""
+    """List the names of a registry in the order of registration."""
     return list(registry._obj_map)  # fastreid's class offers no way to list its names

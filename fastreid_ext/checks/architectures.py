@@ -1,4 +1,4 @@
-"""What an architecture needs of keys of other sections: head, views, losses, sampler, batch."""
+"""Contradictions between a meta-architecture and its head, views, losses, sampler and batch."""
 
 from fastreid.config import CfgNode
 
@@ -18,12 +18,13 @@ _KEYS = 3  # of each image: k1, k2, k3
 
 
 def architecture_problems(cfg: CfgNode) -> list[str]:
-    """Return what contradicts the architecture or would have no effect, each with what to do."""
+    """List keys that contradict the architecture or have no effect under it, with the remedy."""
     return [*_batch_drop_block(cfg), *_views(cfg), *_pretraining(cfg)]
 
 
 def _batch_drop_block(cfg: CfgNode) -> list[str]:
-    architecture, heads = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    heads = cfg.MODEL.HEADS
     is_bdb = heads.NAME == "BDBHead"
     if (architecture == "BDB" and not is_bdb) or (is_bdb and architecture in ("Baseline", "MGN")):
         return [
@@ -39,7 +40,8 @@ def _batch_drop_block(cfg: CfgNode) -> list[str]:
 
 
 def _views(cfg: CfgNode) -> list[str]:
-    architecture, recipe = cfg.MODEL.META_ARCHITECTURE, cfg.INPUT.VIEWS.RECIPE
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    recipe = cfg.INPUT.VIEWS.RECIPE
     if architecture in PRETRAINING_LOSSES:
         return []
     named = [name for name in VIEW_LOSSES if name in cfg.MODEL.LOSSES.NAME]
@@ -64,7 +66,8 @@ def _views(cfg: CfgNode) -> list[str]:
 
 
 def _pretraining(cfg: CfgNode) -> list[str]:
-    architecture, heads = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    heads = cfg.MODEL.HEADS
     unlabelled = unlabelled_names(cfg)
     if architecture in _WITH_LABELS and unlabelled:
         return [
@@ -82,8 +85,10 @@ def _pretraining(cfg: CfgNode) -> list[str]:
 
 
 def _head_and_views(cfg: CfgNode) -> list[str]:
-    architecture, heads = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS
-    views, recipe = cfg.INPUT.VIEWS, _RECIPES[architecture]
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    heads = cfg.MODEL.HEADS
+    views = cfg.INPUT.VIEWS
+    recipe = _RECIPES[architecture]
     start = f"start from {_PRETRAINING_RECIPES}"
     rules = (
         (
@@ -115,13 +120,15 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
 
 
 def _negatives(cfg: CfgNode) -> list[str]:
-    architecture, sampler = cfg.MODEL.META_ARCHITECTURE, cfg.DATALOADER.SAMPLER_TRAIN
-    queue, batch = cfg.MODEL.MOCO.QUEUE, cfg.SOLVER.IMS_PER_BATCH
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    sampler = cfg.DATALOADER.SAMPLER_TRAIN
+    queue = cfg.MODEL.MOCO.QUEUE
+    batch = cfg.SOLVER.IMS_PER_BATCH
     rules = (
         (
             "Identity" not in sampler,
             f"expected DATALOADER.SAMPLER_TRAIN TrainingSampler under {architecture}, got "
-            f"{sampler}; labels are not used, so images of one person in a batch would be each "
+            f"{sampler}; labels are not used, so images of one identity in a batch would be each "
             "other's negatives",
         ),
         (

@@ -1,7 +1,7 @@
-"""Find out what a backbone needs, and what it cannot do, before it is built.
+"""Keys of ``MODEL.BACKBONE``: fill in automatic values and refuse impossible backbones.
 
-fastreid finds out late: an unknown DEPTH is a bare KeyError, a wrong FEAT_DIM a shape error in the
-first step, and keys a backbone does not read are passed over in silence.
+In fastreid an unknown DEPTH is a bare KeyError, a wrong FEAT_DIM a shape error in the first step,
+and keys that a backbone does not read have no effect and no message.
 """
 
 import math
@@ -20,7 +20,7 @@ _GEM_POOLS = {"GeneralizedMeanPooling": "AGW", "GeneralizedMeanPoolingP": "SBS"}
 def fill_in_backbone(cfg: CfgNode) -> None:
     """Set FEAT_DIM 0 to the backbone's width and TOKENS "" to what the baseline needs, in place.
 
-    What cannot be found out stays as it is; :func:`backbone_problems` says why.
+    Unknown values stay as they are; :func:`backbone_problems` gives the reason.
     """
     backbone = cfg.MODEL.BACKBONE
     if backbone.FEAT_DIM == 0:
@@ -30,10 +30,10 @@ def fill_in_backbone(cfg: CfgNode) -> None:
 
 
 def backbone_problems(cfg: CfgNode) -> list[str]:
-    """Return what is wrong with the backbone or its baseline, each with what to do."""
+    """List the mistakes in the backbone and in its pair with the baseline, each with its remedy."""
     backbone = cfg.MODEL.BACKBONE
     if backbone.NAME not in BACKBONE_REGISTRY._obj_map:
-        return []  # said by check_config
+        return []  # the table of keys refuses it
     if backbone.NAME not in FACTS:
         return _own_backbone(cfg)
     depth = _depth(cfg)
@@ -43,7 +43,7 @@ def backbone_problems(cfg: CfgNode) -> list[str]:
 
 
 def reads_of(cfg: CfgNode) -> tuple[str, ...]:
-    """Return the keys of ResNets that the backbone reads, under the architecture."""
+    """List the keys of ResNets that the backbone reads under the architecture."""
     backbone = cfg.MODEL.BACKBONE
     if backbone.NAME not in FACTS:
         return RESNET_KEYS
@@ -115,7 +115,8 @@ def _depth(cfg: CfgNode) -> list[str]:
 
 
 def _feat_dim(cfg: CfgNode) -> list[str]:
-    given, width = cfg.MODEL.BACKBONE.FEAT_DIM, _width(cfg)
+    given = cfg.MODEL.BACKBONE.FEAT_DIM
+    width = _width(cfg)
     if given == width:
         return []
     backbone = cfg.MODEL.BACKBONE
@@ -128,12 +129,14 @@ def _feat_dim(cfg: CfgNode) -> list[str]:
 
 
 def _image_size(cfg: CfgNode) -> list[str]:
-    """Say where a backbone of one image size gets another, or one that is cut off."""
-    name, inputs = cfg.MODEL.BACKBONE.NAME, cfg.INPUT
+    """Refuse other image sizes for a backbone of one size, and sizes that patches do not fill."""
+    name = cfg.MODEL.BACKBONE.NAME
+    inputs = cfg.INPUT
     is_timm = name == "build_timm_backbone"
     if not (name in (*VITS, "build_vit_backbone") or (is_timm and _timm(cfg).one_size)):
         return []
-    train, problems = list(inputs.SIZE_TRAIN), []
+    train = list(inputs.SIZE_TRAIN)
+    problems = []
     if name in VITS and any(side % VIT_PATCH for side in train):
         problems.append(
             f"expected INPUT.SIZE_TRAIN of multiples of {VIT_PATCH}, the patch of {name}, got "
@@ -153,7 +156,8 @@ def _image_size(cfg: CfgNode) -> list[str]:
 
 
 def _pair(cfg: CfgNode) -> list[str]:
-    baseline, backbone = _baseline(cfg), cfg.MODEL.BACKBONE
+    baseline = _baseline(cfg)
+    backbone = cfg.MODEL.BACKBONE
     refused = MATRIX[_group(cfg)][baseline].refused
     if refused:
         return [f"{backbone.NAME} does not go with {_asked(cfg)}: {refused}"]
@@ -183,7 +187,12 @@ def _asked(cfg: CfgNode) -> str:
 
 
 def map_rows(cfg: CfgNode, size: list[int]) -> int:
-    """Rows of the backbone's map for images of ``size`` (rows, columns)."""
+    """Compute the number of rows of the backbone's map.
+
+    Args:
+        cfg: configuration with a known backbone.
+        size: rows and columns of the image in pixels.
+    """
     facts = FACTS[cfg.MODEL.BACKBONE.NAME]
     if facts.group == TIMM:
         return _timm(cfg, size).grid[0]

@@ -36,7 +36,7 @@ def check_config(cfg: CfgNode, origin: Origin | None = None) -> None:
     ``fastreid_ext.data``.
 
     Args:
-        cfg: configuration.
+        cfg: configuration as it was read, with automatic values filled in.
         origin: files and command line that the configuration comes from; None = unknown, and no
             key counts as set.
     """
@@ -53,7 +53,7 @@ def check_config(cfg: CfgNode, origin: Origin | None = None) -> None:
 
 
 def log_unread_keys(cfg: CfgNode) -> None:
-    """Say which keys differ from their defaults and are not read.
+    """Log the keys that differ from their defaults and are not read.
 
     ``_BASE_`` files set keys for the recipes above them, so this is information, but for keys
     without which a recipe is another method.
@@ -73,12 +73,14 @@ def log_unread_keys(cfg: CfgNode) -> None:
 
 
 def _set_by_the_user(cfg: CfgNode, origin: Origin) -> set[str]:
-    """Return the keys of the command line, and those of the file that the file itself leaves dead.
+    """Collect the keys whose lack of effect is a mistake of the user.
 
-    A key that the command line switches off is no mistake of the file, and keys of pre-trained
-    weights, which tools switch off for a checkpoint, are none of the command line.
+    These are the keys of the command line, and those of the file that are unread without the
+    command line too. Keys of pre-trained weights, which tools switch off for a checkpoint, do not
+    count on the command line.
     """
-    dead, command = set(unread_keys(origin.files)), set(origin.command)
+    dead = set(unread_keys(origin.files))
+    command = set(origin.command)
     if FROM_CHECKPOINT[0] in command:
         trained = cfg.clone()
         trained.defrost()

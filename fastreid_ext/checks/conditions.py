@@ -22,9 +22,9 @@ class Condition:
     """State of a configuration, with words for the case that it does not hold.
 
     Attributes:
-        holds: whether a configuration fulfils the condition.
-        because: reason why a configuration does not fulfil it, such as "INPUT.CJ.ENABLED is False".
-        instead: what would fulfil it, such as "set INPUT.CJ.ENABLED True".
+        holds: function that tells whether a configuration fulfils the condition.
+        because: function that writes why it does not, such as "INPUT.CJ.ENABLED is False".
+        instead: function that writes what would fulfil it, such as "set INPUT.CJ.ENABLED True".
     """
 
     holds: Callable[[CfgNode], bool]
@@ -56,23 +56,27 @@ ALWAYS = Condition(lambda cfg: True, lambda cfg: "", lambda cfg: "")
 
 
 def never(because: str) -> Condition:
-    """Return the condition of a key that nothing reads."""
+    """Build the condition of a key that nothing reads.
+
+    Args:
+        because: reason why nothing reads it.
+    """
     return Condition(lambda cfg: False, lambda cfg: because, lambda cfg: "leave it at its default")
 
 
 def is_on(section: str) -> Condition:
-    """Return the condition that a section's ENABLED is True."""
+    """Require that a section's ENABLED is True."""
     return is_any_of(f"{section}.ENABLED", True)
 
 
 def is_any_of(key: str, *values: Any, known: Collection[Any] = ()) -> Condition:
-    """Return the condition that a key has one of some values.
+    """Require that a key has one of some values.
 
     Args:
-        key: full name of the key.
+        key: full name of the key, such as "SOLVER.OPT".
         values: values that fulfil the condition.
-        known: values of which anything is known; others, which a user has registered, fulfil the
-            condition too. () = all are known.
+        known: values that fastreid and fastreid_ext define; others, which a user has registered,
+            fulfil the condition too. () = no value is the user's.
     """
 
     def holds(cfg: CfgNode) -> bool:
@@ -87,12 +91,12 @@ def is_any_of(key: str, *values: Any, known: Collection[Any] = ()) -> Condition:
 
 
 def is_none_of(key: str, *values: Any, instead: str) -> Condition:
-    """Return the condition that a key has none of some values.
+    """Require that a key has none of some values.
 
     Args:
-        key: full name of the key.
+        key: full name of the key, such as "SOLVER.OPT".
         values: values that do not fulfil the condition.
-        instead: what would fulfil it.
+        instead: advice that would fulfil the condition.
     """
     return Condition(
         lambda cfg: value_of(cfg, key) not in values,
@@ -102,7 +106,7 @@ def is_none_of(key: str, *values: Any, instead: str) -> Condition:
 
 
 def is_above(key: str, least: float = 0) -> Condition:
-    """Return the condition that a number is greater than ``least``."""
+    """Require that a number is greater than ``least``."""
     return Condition(
         lambda cfg: value_of(cfg, key) > least,
         lambda cfg: f"{key} is {value_of(cfg, key)}",
@@ -111,7 +115,7 @@ def is_above(key: str, least: float = 0) -> Condition:
 
 
 def is_filled(key: str) -> Condition:
-    """Return the condition that a text or a list is not empty."""
+    """Require that a text or a list is not empty."""
     return Condition(
         lambda cfg: len(value_of(cfg, key)) > 0,
         lambda cfg: f"{key} is empty",
@@ -120,7 +124,7 @@ def is_filled(key: str) -> Condition:
 
 
 def has_any_of(key: str, *names: str) -> Condition:
-    """Return the condition that a list holds one of some names."""
+    """Require that a list holds one of some names."""
     return Condition(
         lambda cfg: any(name in value_of(cfg, key) for name in names),
         lambda cfg: f"{key} has no {' or '.join(names)}",

@@ -1,4 +1,4 @@
-"""Keys of ``DATALOADER``: their values, and when they are read."""
+"""Keys of ``DATALOADER``: allowed values, when they are read, and contradictions."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
 from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, PAIR_LOSSES
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
-OF_PERSONS = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY)
-SAMPLERS = ("TrainingSampler", *OF_PERSONS, "SetReWeightSampler", "ImbalancedDatasetSampler")
+IDENTITY_BATCHES = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY)
+SAMPLERS = ("TrainingSampler", *IDENTITY_BATCHES, "SetReWeightSampler", "ImbalancedDatasetSampler")
 
 
 def _folder_problem(key: str, value: str) -> str:
@@ -27,7 +27,10 @@ _SAMPLER = "DATALOADER.SAMPLER_TRAIN"
 ROWS: list[Row] = rows_of(
     "DATALOADER",
     SAMPLER_TRAIN=Names(lambda: {*SAMPLERS, *registered_names(SAMPLER_REGISTRY)}),
-    NUM_INSTANCE=(COUNT, is_any_of(_SAMPLER, *OF_PERSONS, "SetReWeightSampler", known=SAMPLERS)),
+    NUM_INSTANCE=(
+        COUNT,
+        is_any_of(_SAMPLER, *IDENTITY_BATCHES, "SetReWeightSampler", known=SAMPLERS),
+    ),
     NUM_WORKERS=AT_LEAST_0,
     SET_WEIGHT=(ANYTHING, is_any_of(_SAMPLER, "SetReWeightSampler", known=SAMPLERS)),
     PACKED_CACHE=Read(_folder_problem),
@@ -35,12 +38,13 @@ ROWS: list[Row] = rows_of(
 
 
 def dataloader_problems(cfg: CfgNode) -> list[str]:
-    """Return batches that the sampler cannot fill or a loss cannot use, with what to do."""
-    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    """List batches that the sampler cannot fill or a loss cannot use, with the remedy."""
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    instances = cfg.DATALOADER.NUM_INSTANCE
     sampler = cfg.DATALOADER.SAMPLER_TRAIN
     if instances < 1 or batch < 1:
         return []
-    if sampler in OF_PERSONS and batch % instances:
+    if sampler in IDENTITY_BATCHES and batch % instances:
         return [
             "expected SOLVER.IMS_PER_BATCH to be a multiple of DATALOADER.NUM_INSTANCE, got "
             f"{batch} and {instances}"
@@ -49,26 +53,26 @@ def dataloader_problems(cfg: CfgNode) -> list[str]:
 
 
 def _pairs(cfg: CfgNode) -> list[str]:
-    """Return why no batch could hold a pair that a loss compares: the loss would stay constant.
+    """Refuse batches without a pair that a loss compares: the loss would be constant.
 
     Samplers of single images are judged with the data, by ``data.sampler_checks``.
     """
     losses = [name for name in cfg.MODEL.LOSSES.NAME if name in PAIR_LOSSES]
     has_views = cfg.INPUT.VIEWS.RECIPE and cfg.INPUT.VIEWS.SUPERVISED == "all"
-    if (
-        not losses or has_views or cfg.DATALOADER.SAMPLER_TRAIN not in OF_PERSONS
-    ):  # the views of an image are pairs too
+    # The views of an image are pairs too.
+    if not losses or has_views or cfg.DATALOADER.SAMPLER_TRAIN not in IDENTITY_BATCHES:
         return []
-    batch, instances = cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    instances = cfg.DATALOADER.NUM_INSTANCE
     named = " and ".join(losses)
     if instances == 1:
         return [
-            f"MODEL.LOSSES.NAME has {named}, which compares images of one person, but "
+            f"MODEL.LOSSES.NAME has {named}, which compares images of one identity, but "
             "DATALOADER.NUM_INSTANCE is 1; set it to 2 or more, 4 is usual"
         ]
     if batch == instances:
         return [
-            f"MODEL.LOSSES.NAME has {named}, which compares persons, but a batch of "
+            f"MODEL.LOSSES.NAME has {named}, which compares identities, but a batch of "
             f"SOLVER.IMS_PER_BATCH {batch} with DATALOADER.NUM_INSTANCE {instances} holds one; "
             "raise the first or lower the second"
         ]

@@ -1,4 +1,4 @@
-"""Keys of ``DATASETS``: their values, and when they are read."""
+"""Keys of ``DATASETS``: allowed values, when they are read, and contradictions."""
 
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from fastreid_ext.data.own_sets import (
 )
 from fastreid_ext.names import unknown_name
 
-_FOLDER, _TABLE = "PersonFolder", "PersonTable"
-# Data sets that need a key, and what the key holds.
+_FOLDER = "PersonFolder"
+_TABLE = "PersonTable"
+# Data sets that need a key, with the key and its content.
 _NEEDED = {
     _FOLDER: (
         "DATASETS.FOLDER",
@@ -69,7 +70,7 @@ ROWS: list[Row] = [
 
 
 def datasets_problems(cfg: CfgNode) -> list[str]:
-    """Return contradictions between keys of ``DATASETS``, each with what to do."""
+    """List contradictions between keys of ``DATASETS``, each with its remedy."""
     try:
         own_sets(cfg)
     except ValueError as error:
@@ -90,7 +91,8 @@ def _names(cfg: CfgNode) -> list[str]:
 def _subset(cfg: CfgNode) -> list[str]:
     if _subset_problem("", cfg.DATASETS.SUBSET) or not cfg.DATASETS.SUBSET:
         return []
-    subset, problems = parse_subset(cfg.DATASETS.SUBSET), []
+    subset = parse_subset(cfg.DATASETS.SUBSET)
+    problems = []
     if cfg.DATASETS.COMBINEALL:
         problems.append(
             f"DATASETS.SUBSET {cfg.DATASETS.SUBSET} takes a part of the training split, but "
@@ -113,7 +115,8 @@ def _subset(cfg: CfgNode) -> list[str]:
 
 
 def _own_data(cfg: CfgNode) -> list[str]:
-    datasets, used = cfg.DATASETS, {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS}
+    datasets = cfg.DATASETS
+    used = {*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS}
     problems = [
         f"DATASETS.TESTS has {name}, which has no labels to test with; name a labelled set, or none"
         for name in datasets.TESTS

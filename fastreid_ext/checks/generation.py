@@ -1,4 +1,4 @@
-"""Keys of ``GENERATION``: their values, when they are read, and what a job cannot do without."""
+"""Keys of ``GENERATION``: allowed values, when they are read, and contradictions."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,10 +31,10 @@ FORMATS = ("jpg", "png")
 
 
 class LatentSize(Numbers):
-    """Heights and widths that the latents of Stable Diffusion divide, which have 1/8 of them."""
+    """Heights and widths that Stable Diffusion's latents, 1/8 of an image, can represent."""
 
     def problem(self, key: str, value: list[int]) -> str:
-        """Return what is wrong with the size."""
+        """Describe the mistake in a size; "" for an allowed one."""
         if not super().problem(key, value) and not any(side % 8 for side in value):
             return ""
         return (
@@ -45,7 +45,8 @@ class LatentSize(Numbers):
 
 _REFERENCES = is_above("GENERATION.REFERENCE_SET.IMAGES")
 _METHOD = "GENERATION.FINE_TUNING.METHOD"
-_LORA, _FULL = is_any_of(_METHOD, "lora"), is_any_of(_METHOD, "full")
+_LORA = is_any_of(_METHOD, "lora")
+_FULL = is_any_of(_METHOD, "full")
 _REID = has_any_of("GENERATION.FILTER.USE", "reid")
 _RULE = "GENERATION.FILTER.REID.RULE"
 
@@ -104,7 +105,7 @@ ROWS: list[Row] = [
         STEPS=COUNT,
         BATCH_SIZE=COUNT,
         GRADIENT_ACCUMULATION=COUNT,
-        BASE_LR=Range(0, 1, is_above=True, hint="at 0 nothing would be learned"),
+        BASE_LR=Range(0, 1, is_above=True, hint="at 0 no weight would change"),
         WEIGHT_DECAY=SHARE,
         MAX_GRAD_NORM=AT_LEAST_0,
         PRIOR_WEIGHT=(AT_LEAST_0, _REFERENCES),
@@ -176,32 +177,32 @@ ROWS: list[Row] = [
 
 
 def generation_problems(cfg: CfgNode) -> list[str]:
-    """Return contradictions between keys of ``GENERATION``, each with what to do."""
+    """List contradictions between keys of ``GENERATION``, each with its remedy."""
     generation = cfg.GENERATION
     rules = (_prompt_rules, _fine_tuning_rules, _growth_rules, _other_rules)
     return [text for rule in rules for text in rule(generation)]
 
 
 def job_problems(cfg: CfgNode) -> list[str]:
-    """Return what a job cannot do without, beyond what every configuration must fulfil.
+    """List the requirements of a job that the configuration does not meet, each with its remedy.
 
-    Training never asks for it, so the defaults may lack it.
+    Training does not have these requirements, so the defaults need not meet them.
     """
     problems = []
     if not cfg.DATASETS.NAMES:
-        problems.append("DATASETS.NAMES is empty; name the data sets whose persons to draw")
+        problems.append("DATASETS.NAMES is empty; name the data sets whose identities to generate")
     for name, advice in (
-        (GENERATED, "persons are drawn from photographs; name the sets it was made from"),
+        (GENERATED, "identities are fine-tuned on real images; name the sets it was made from"),
         (UNLABELLED, "it has no identities; name a labelled set"),
     ):
         if name in cfg.DATASETS.NAMES:
             problems.append(f"DATASETS.NAMES has {name}, but {advice}")
     if not cfg.OUTPUT_DIR:
         problems.append("OUTPUT_DIR is empty; name the folder in which everything is written")
-    if cfg.GENERATION.DTYPE == "float16":  # said now, not after captions and reference sets
+    if cfg.GENERATION.DTYPE == "float16":
         problems.append(
-            "GENERATION.DTYPE is float16, in which small gradients become 0, so that nobody can be "
-            "learned; bfloat16 costs the same"
+            "GENERATION.DTYPE is float16, in which small gradients become 0; set it to bfloat16, "
+            "which costs the same, to fine-tune"
         )
     return [
         *problems,
@@ -211,7 +212,8 @@ def job_problems(cfg: CfgNode) -> list[str]:
 
 
 def _prompt_rules(generation: CfgNode) -> Iterator[str]:
-    template, token = generation.PROMPT.TEMPLATE, generation.PROMPT.TOKEN
+    template = generation.PROMPT.TEMPLATE
+    token = generation.PROMPT.TOKEN
     try:
         fields = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
     except ValueError as error:
@@ -225,7 +227,7 @@ def _prompt_rules(generation: CfgNode) -> Iterator[str]:
     if token and "token" not in fields:
         yield (
             f"GENERATION.PROMPT.TOKEN is '{token}' but PROMPT.TEMPLATE has no {{token}}; add it, "
-            'or set TOKEN "" to learn without an identity token'
+            'or set TOKEN "" to fine-tune without an identity token'
         )
     if re.search(r"\s", token):
         yield f"expected GENERATION.PROMPT.TOKEN without spaces, got '{token}'; one rare token"
@@ -237,19 +239,23 @@ def _prompt_rules(generation: CfgNode) -> Iterator[str]:
 
 
 def _fine_tuning_rules(generation: CfgNode) -> Iterator[str]:
-    tuning, reference = generation.FINE_TUNING, generation.REFERENCE_SET
+    tuning = generation.FINE_TUNING
+    reference = generation.REFERENCE_SET
     if tuning.METHOD == "lora" and not tuning.TARGET_MODULES:
         yield "GENERATION.FINE_TUNING.TARGET_MODULES is empty; to_q, to_k, to_v, to_out.0 are usual"
     if reference.IMAGES and tuning.PRIOR_WEIGHT == 0:
         yield (
             f"GENERATION.REFERENCE_SET.IMAGES is {reference.IMAGES}, but FINE_TUNING.PRIOR_WEIGHT "
-            "is 0, so they would be drawn for nothing; set IMAGES 0"
+            "is 0, so they would be generated for nothing; set IMAGES 0"
         )
 
 
 def _growth_rules(generation: CfgNode) -> Iterator[str]:
-    sampling, tuning, filters = generation.SAMPLING, generation.FINE_TUNING, generation.FILTER
-    least, most = sampling.MIN_KEPT, sampling.MAX_IMAGES_PER_IDENTITY
+    sampling = generation.SAMPLING
+    tuning = generation.FINE_TUNING
+    filters = generation.FILTER
+    least = sampling.MIN_KEPT
+    most = sampling.MAX_IMAGES_PER_IDENTITY
     if not least:
         return
     key = f"GENERATION.SAMPLING.MIN_KEPT is {least}"
@@ -274,7 +280,8 @@ def _growth_rules(generation: CfgNode) -> Iterator[str]:
 
 
 def _other_rules(generation: CfgNode) -> Iterator[str]:
-    identities, filters = generation.IDENTITIES, generation.FILTER
+    identities = generation.IDENTITIES
+    filters = generation.FILTER
     if 0 < identities.MAX_IMAGES < identities.MIN_IMAGES:
         yield (
             "expected GENERATION.IDENTITIES.MAX_IMAGES 0 or at least MIN_IMAGES, got "
@@ -299,11 +306,11 @@ def _other_rules(generation: CfgNode) -> Iterator[str]:
 
 
 def filter_model_problems(filters: CfgNode, data_sets: Iterable[str]) -> Iterator[str]:
-    """Yield what the models of ``GENERATION.FILTER`` lack that were trained by this project.
+    """Check the files of the filters' Re-ID models; yield each mistake with its remedy.
 
     Args:
-        filters: ``GENERATION.FILTER``.
-        data_sets: ``DATASETS.NAMES``.
+        filters: node ``GENERATION.FILTER`` of a configuration.
+        data_sets: names of the source sets, ``DATASETS.NAMES``.
     """
     rows = filters.REID.MODELS
     if bad := [row for row in rows if not isinstance(row, (list, tuple)) or len(row) != 3]:
@@ -317,7 +324,8 @@ def filter_model_problems(filters: CfgNode, data_sets: Iterable[str]) -> Iterato
     if {row[0] for row in rows} >= set(data_sets) and rows:
         needed.discard("reid")  # each set has its own
     for name in ("reid", "cctf"):
-        node, key = filters[name.upper()], f"GENERATION.FILTER.{name.upper()}"
+        node = filters[name.upper()]
+        key = f"GENERATION.FILTER.{name.upper()}"
         for part in ("CONFIG_FILE", "WEIGHTS"):
             path = node[part]
             if path and not Path(path).expanduser().is_file():
@@ -338,7 +346,7 @@ def filter_model_problems(filters: CfgNode, data_sets: Iterable[str]) -> Iterato
 
 
 def _models_by_set(rows: Iterable[Sequence[str]], data_sets: Sequence[str]) -> Iterator[str]:
-    """Yield what is wrong with the rows of ``GENERATION.FILTER.REID.MODELS``."""
+    """Check the rows of ``GENERATION.FILTER.REID.MODELS``; yield each mistake with its remedy."""
     seen: set[str] = set()
     for data_set, *paths in rows:
         if data_set not in data_sets:

@@ -1,4 +1,4 @@
-"""Keys of ``INPUT``: their values, and when they are read."""
+"""Keys of ``INPUT``: allowed values, when they are read, and contradictions."""
 
 import re
 from typing import Any
@@ -55,7 +55,7 @@ def _recipe(*names: str) -> Condition:
 
 
 def _colour_problem(key: str, value: Any) -> str:
-    """Return what is wrong with a mean, a deviation or a colour in grey levels of 0 to 255."""
+    """Describe the mistake in a mean, deviation or colour in grey levels of 0 to 255."""
     if isinstance(value, str):  # torchvision's "random"
         return "" if value == "random" else f"expected {key} three numbers or random, got '{value}'"
     numbers = [value] if isinstance(value, int | float) else list(value)
@@ -121,7 +121,7 @@ _JITTER = {"BRIGHTNESS": AT_LEAST_0, "CONTRAST": AT_LEAST_0, "SATURATION": AT_LE
 
 
 def _switch(step: str) -> list[Row]:
-    """Return the rows of a step's ENABLED and PROB; with PROB 0 the step would do nothing."""
+    """Build the rows of a step's ENABLED and PROB; with PROB 0 the step would do nothing."""
     section = f"INPUT.{step}"
     return [
         Row(f"{section}.ENABLED", ANYTHING, is_above(f"{section}.PROB")),
@@ -217,14 +217,17 @@ ROWS: list[Row] = [
 
 
 def input_problems(cfg: CfgNode) -> list[str]:
-    """Return contradictions between keys of ``INPUT`` and others, each with what to do."""
+    """List contradictions between keys of ``INPUT`` and others, each with its remedy."""
     return [*_corruption(cfg), *_batch_mixing(cfg), *_cutout(cfg), *_views(cfg)]
 
 
 def _corruption(cfg: CfgNode) -> list[str]:
-    corruption, key, size = cfg.INPUT.CORRUPTION, "SIZE_TRAIN", list(cfg.INPUT.SIZE_TRAIN)
+    corruption = cfg.INPUT.CORRUPTION
+    key = "SIZE_TRAIN"
+    size = list(cfg.INPUT.SIZE_TRAIN)
     if cfg.INPUT.CROP.ENABLED:
-        key, size = "CROP.SIZE", list(cfg.INPUT.CROP.SIZE)
+        key = "CROP.SIZE"
+        size = list(cfg.INPUT.CROP.SIZE)
     kinds = len(corruption.NAMES or COMMON_CORRUPTIONS)
     problems = []
     if len(set(corruption.NAMES)) < len(corruption.NAMES):
@@ -252,7 +255,8 @@ def _corruption(cfg: CfgNode) -> list[str]:
 
 
 def _batch_mixing(cfg: CfgNode) -> list[str]:
-    inputs, heads = cfg.INPUT, cfg.MODEL.HEADS
+    inputs = cfg.INPUT
+    heads = cfg.MODEL.HEADS
     enabled = [step for step in ("MIXUP", "CUTMIX") if inputs[step].ENABLED]
     if not enabled:
         return []
@@ -261,7 +265,7 @@ def _batch_mixing(cfg: CfgNode) -> list[str]:
     rules = (
         (
             not others,
-            f"{keys} gives images of two persons, which only CrossEntropyLoss can weigh, but "
+            f"{keys} gives images of two identities, which only CrossEntropyLoss can weigh, but "
             f"MODEL.LOSSES.NAME has {', '.join(others)}; leave CrossEntropyLoss alone in it",
         ),
         (
@@ -285,7 +289,8 @@ def _batch_mixing(cfg: CfgNode) -> list[str]:
 
 
 def _cutout(cfg: CfgNode) -> list[str]:
-    image, size = list(cfg.INPUT.SIZE_TRAIN), list(cfg.INPUT.CUTOUT.SIZE)
+    image = list(cfg.INPUT.SIZE_TRAIN)
+    size = list(cfg.INPUT.CUTOUT.SIZE)
     is_judged = cfg.INPUT.CUTOUT.ENABLED and len(image) == len(size) == 2
     if not is_judged or (size[0] < image[0] and size[1] < image[1]):
         return []
@@ -296,7 +301,9 @@ def _cutout(cfg: CfgNode) -> list[str]:
 
 
 def _views(cfg: CfgNode) -> list[str]:
-    views, inputs, recipe = cfg.INPUT.VIEWS, cfg.INPUT, cfg.INPUT.VIEWS.RECIPE
+    views = cfg.INPUT.VIEWS
+    inputs = cfg.INPUT
+    recipe = cfg.INPUT.VIEWS.RECIPE
     if recipe not in RECIPES:
         return []
     problems = [
@@ -326,7 +333,8 @@ def _views(cfg: CfgNode) -> list[str]:
 
 
 def _corrupting_views(cfg: CfgNode) -> list[str]:
-    where, recipe = cfg.INPUT.CORRUPTION.WHERE, cfg.INPUT.VIEWS.RECIPE
+    where = cfg.INPUT.CORRUPTION.WHERE
+    recipe = cfg.INPUT.VIEWS.RECIPE
     allowed = {"corrupted": ("resized", "device"), "dapg": ("resized",)}.get(recipe)
     problems = []
     if allowed and where not in allowed:
@@ -347,7 +355,7 @@ def _corrupting_views(cfg: CfgNode) -> list[str]:
     kinds = len(cfg.INPUT.CORRUPTION.NAMES or COMMON_CORRUPTIONS)
     if recipe == "dapg" and kinds < 3:
         problems.append(
-            f"INPUT.VIEWS.RECIPE dapg draws three kinds of corruptions, but INPUT.CORRUPTION.NAMES "
-            f"has {kinds}; name at least three, or [] for the 15 common ones"
+            "INPUT.VIEWS.RECIPE dapg samples three kinds of corruptions, but "
+            f"INPUT.CORRUPTION.NAMES has {kinds}; name at least three, or [] for the 15 common ones"
         )
     return problems

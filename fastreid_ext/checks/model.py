@@ -1,4 +1,4 @@
-"""Keys of ``MODEL``: their values, and when they are read."""
+"""Keys of ``MODEL``: allowed values, when they are read, and contradictions."""
 
 import re
 from pathlib import Path
@@ -56,8 +56,10 @@ ARCHITECTURES = tuple(LOSSES)
 HEADS = ("EmbeddingHead", "ClasHead", "BeforeNeckHead", "BDBHead", "ProjectionHead")
 _EMBEDDING_HEADS = HEADS[:3]
 _NORMS = ("BN", "syncBN", "GhostBN", "FrozenBN", "GN")
-_SWIN, _TIMM = "build_swin_backbone", "build_timm_backbone"
-_HOST_VIT, _CLIP_VIT = "build_vit_backbone", "build_clip_vit_backbone"
+_SWIN = "build_swin_backbone"
+_TIMM = "build_timm_backbone"
+_HOST_VIT = "build_vit_backbone"
+_CLIP_VIT = "build_clip_vit_backbone"
 _HUB = re.compile(r"hf-hub:[\w.-]+/[\w.-]+$")
 _BASELINE_PARTS = ("backbone", "heads")
 _MGN_BRANCHES = (
@@ -69,12 +71,12 @@ PARTS = dict.fromkeys(ARCHITECTURES, _BASELINE_PARTS) | {"MGN": ("backbone", *_M
 
 
 def registered(registry: Registry) -> list[str]:
-    """Return the names of one of fastreid's registries, which cannot list them itself."""
+    """List the names of one of fastreid's registries, which has no method for it."""
     return list(registry._obj_map)
 
 
 def architecture(*names: str) -> Condition:
-    """Return the condition that MODEL.META_ARCHITECTURE is one of some, or the user's own."""
+    """Require one of some meta-architectures, or one that the user registered."""
     return is_any_of("MODEL.META_ARCHITECTURE", *names, known=ARCHITECTURES)
 
 
@@ -87,10 +89,11 @@ def _backbone(*names: str) -> Condition:
 
 
 def _resnet_key(key: str) -> Condition:
-    """Return the condition that the backbone, under its architecture, reads a key of ResNets."""
+    """Require that the backbone, under its architecture, reads a key of ResNets."""
 
     def because(cfg: CfgNode) -> str:
-        backbone, architecture = cfg.MODEL.BACKBONE, cfg.MODEL.META_ARCHITECTURE
+        backbone = cfg.MODEL.BACKBONE
+        architecture = cfg.MODEL.META_ARCHITECTURE
         return f"{backbone.NAME} {backbone.DEPTH} under {architecture} does not have it"
 
     readers = [name for name, facts in FACTS.items() if key in facts.reads]
@@ -100,7 +103,7 @@ def _resnet_key(key: str) -> Condition:
 
 
 def _loss(*names: str) -> Condition:
-    """Return the condition that a loss is named, or that a loss or architecture is the user's."""
+    """Require that a loss is named, or that a loss or architecture is the user's."""
     named = has_any_of("MODEL.LOSSES.NAME", *names)
     known = {loss for losses in LOSSES.values() for loss in losses}
 
@@ -300,7 +303,7 @@ KD_ROWS: list[Row] = [
 
 
 def model_problems(cfg: CfgNode) -> list[str]:
-    """Return contradictions between keys of ``MODEL``, each with what to do."""
+    """List contradictions between keys of ``MODEL``, each with its remedy."""
     return [
         *_losses(cfg),
         *_frozen_layers(cfg),
@@ -314,7 +317,7 @@ def _losses(cfg: CfgNode) -> list[str]:
     if cfg.MODEL.META_ARCHITECTURE not in PRETRAINING_LOSSES:
         known = (*known, *set(registered_names(LOSS_REGISTRY)) - set(_BASELINE_LOSSES))
     if not cfg.MODEL.LOSSES.NAME:
-        return ["MODEL.LOSSES.NAME is empty, so nothing would be learned; name at least one loss"]
+        return ["MODEL.LOSSES.NAME is empty, so no weight would change; name at least one loss"]
     return [
         unknown_name("MODEL.LOSSES.NAME", name, known)
         for name in cfg.MODEL.LOSSES.NAME
@@ -323,7 +326,7 @@ def _losses(cfg: CfgNode) -> list[str]:
 
 
 def _frozen_layers(cfg: CfgNode) -> list[str]:
-    """Name the entries of FREEZE_LAYERS that match no part of the model.
+    """List the entries of FREEZE_LAYERS that match no part of the model.
 
     An entry is a part or a module below one; a regular expression, which fastreid takes too, is not
     judged.

@@ -1,4 +1,4 @@
-"""Keys of ``SOLVER``: their values, and when they are read."""
+"""Keys of ``SOLVER``: allowed values, when they are read, and contradictions."""
 
 from collections.abc import Collection
 
@@ -98,11 +98,11 @@ ROWS: list[Row] = [
 
 
 def solver_problems(cfg: CfgNode, named: Collection[str] = ()) -> list[str]:
-    """Return contradictions between keys of ``SOLVER``, each with what to do.
+    """List contradictions between keys of ``SOLVER``, each with its remedy.
 
     Args:
-        cfg: configuration.
-        named: keys that a file or the command line names, whatever their value.
+        cfg: configuration with automatic values filled in.
+        named: keys that a file or the command line sets, whatever their value.
     """
     return [*_warmup(cfg), *_decay(cfg, named)]
 
@@ -125,12 +125,13 @@ def _warmup(cfg: CfgNode) -> list[str]:
 
 
 def _decay(cfg: CfgNode, named: Collection[str]) -> list[str]:
-    """Refuse a weight decay whose two companions were forgotten.
+    """Refuse a weight decay that is set without those of norms and biases.
 
     ``fastreid.solver.build.get_default_optimizer_params`` gives every norm WEIGHT_DECAY_NORM and
     every bias WEIGHT_DECAY_BIAS; WEIGHT_DECAY reaches the other parameters alone.
     """
-    solver, keys = cfg.SOLVER, ("WEIGHT_DECAY_NORM", "WEIGHT_DECAY_BIAS")
+    solver = cfg.SOLVER
+    keys = ("WEIGHT_DECAY_NORM", "WEIGHT_DECAY_BIAS")
     forgotten = [key for key in keys if f"SOLVER.{key}" not in named]
     is_own = "SOLVER.WEIGHT_DECAY" in named and solver.WEIGHT_DECAY != solver[keys[0]]
     if not is_own or not forgotten:

@@ -13,12 +13,19 @@ from fastreid_ext.checks import (
     model,
     solver,
     test,
-    whole_run,
 )
 from fastreid_ext.checks.conditions import value_of
-from fastreid_ext.checks.row import Row
+from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.values import ANYTHING, Range
 from fastreid_ext.config.load import flat
 
+_WHOLE_RUN = rows_of(
+    "",
+    # The upper end is numpy's; every process adds its rank.
+    SEED=Range(0, 2**31, is_below=True, also=(-1,), hint="-1 samples a seed at each start"),
+    OUTPUT_DIR=ANYTHING,
+    CUDNN_BENCHMARK=ANYTHING,
+)
 _ROWS = [
     *model.ROWS,
     *model.KD_ROWS,
@@ -28,19 +35,19 @@ _ROWS = [
     *solver.ROWS,
     *test.ROWS,
     *generation.ROWS,
-    *whole_run.ROWS,
+    *_WHOLE_RUN,
 ]
 TABLE: dict[str, Row] = {row.key: row for row in _ROWS}
 
 
 def value_problems(cfg: CfgNode) -> list[str]:
-    """Return the values that are not allowed, each with what to do."""
+    """List the mistakes in single values, each with its remedy."""
     problems = (row.allowed.problem(key, value_of(cfg, key)) for key, row in TABLE.items())
     return [problem for problem in problems if problem]
 
 
 def unread_keys(cfg: CfgNode) -> list[str]:
-    """Return the keys that differ from their defaults and are not read in a configuration."""
+    """List the keys that differ from their defaults and are not read in a configuration."""
     return [
         key
         for key, default in _defaults().items()
@@ -49,11 +56,11 @@ def unread_keys(cfg: CfgNode) -> list[str]:
 
 
 def unread_problems(cfg: CfgNode, keys: Collection[str]) -> Iterator[str]:
-    """Yield a sentence for each key that was set and is not read, with what to do.
+    """Describe each key that was set and is not read, with the remedy.
 
     Args:
-        cfg: configuration.
-        keys: keys that somebody has set; others may differ from their defaults unread.
+        cfg: configuration with automatic values filled in.
+        keys: keys that the user has set; others may differ from their defaults unread.
     """
     for key in unread_keys(cfg):
         if key in keys:
@@ -61,7 +68,7 @@ def unread_problems(cfg: CfgNode, keys: Collection[str]) -> Iterator[str]:
 
 
 def describe_unread(cfg: CfgNode, key: str) -> str:
-    """Say that a key is set but not read, and why."""
+    """Describe a key that is set but not read, with the reason."""
     return (
         f"{key} is {_shown(value_of(cfg, key))} (default {_shown(_defaults()[key])}) but is not "
         f"read in this configuration, because {TABLE[key].read.because(cfg)}"

@@ -1,4 +1,4 @@
-"""Keys of ``TEST``: their values, and when they are read."""
+"""Keys of ``TEST``: allowed values, when they are read, and contradictions."""
 
 from collections.abc import Collection
 
@@ -42,13 +42,14 @@ ROWS: list[Row] = [
 
 
 def evaluation_problems(cfg: CfgNode, named: Collection[str] = ()) -> list[str]:
-    """Return contradictions between keys of ``TEST`` and others, each with what to do.
+    """List contradictions between keys of ``TEST`` and others, each with its remedy.
 
     Args:
-        cfg: configuration.
-        named: keys that a file or the command line names, whatever their value.
+        cfg: configuration with automatic values filled in.
+        named: keys that a file or the command line sets, whatever their value.
     """
-    precise, key = cfg.TEST.PRECISE_BN, "TEST.PRECISE_BN.DATASET"
+    precise = cfg.TEST.PRECISE_BN
+    key = "TEST.PRECISE_BN.DATASET"
     if precise.DATASET not in data_set_names(cfg):
         return [unknown_name(key, precise.DATASET, data_set_names(cfg))]
     if not precise.ENABLED or precise.DATASET in cfg.DATASETS.NAMES or key in named:

@@ -1,6 +1,7 @@
 """Values that a key may have: the second column of the table of keys.
 
-Each class has ``problem(key, value)``, which returns what is wrong, with what to do, or "".
+Each class has ``problem(key, value)``: a message with the mistake and its remedy, "" for an allowed
+value.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ class Allowed(Protocol):
     """Values that a key may have."""
 
     def problem(self, key: str, value: Any) -> str:
-        """Return what is wrong with a value, "" for a value that is allowed."""
+        """Describe the mistake in a value; "" for an allowed value."""
         ...
 
 
@@ -24,7 +25,7 @@ class Anything:
     """Every value of the default's type: a path, a text, a list that another check reads."""
 
     def problem(self, key: str, value: Any) -> str:
-        """Return ""."""
+        """Accept every value."""
         return ""
 
 
@@ -35,8 +36,8 @@ class Range:
     Attributes:
         least: lower end; part of the range unless ``is_above``.
         most: upper end; part of the range unless ``is_below``.
-        is_above: the value must be greater than ``least``.
-        is_below: the value must be smaller than ``most``.
+        is_above: whether the value must be greater than ``least``.
+        is_below: whether the value must be smaller than ``most``.
         also: single values outside the range that have a meaning of their own.
         hint: sentence that follows the message, such as the paper's value.
     """
@@ -57,19 +58,21 @@ class Range:
         return is_high and is_low
 
     def __str__(self) -> str:
-        """Return the range as a part of a message: "in [0, 1)", "of at least 1"."""
+        """Write the range as a part of a message: "in [0, 1)", "of at least 1"."""
         if self.most == math.inf:
             text = f"above {self.least}" if self.is_above else f"of at least {self.least}"
         else:
-            left, right = "(" if self.is_above else "[", ")" if self.is_below else "]"
+            left = "(" if self.is_above else "["
+            right = ")" if self.is_below else "]"
             text = f"in {left}{self.least}, {self.most}{right}"
         return text + "".join(f", or {value}" for value in self.also)
 
     def problem(self, key: str, value: Any) -> str:
-        """Return what is wrong with a number."""
+        """Describe the mistake in a number; "" for an allowed one."""
         if value in self:
             return ""
-        return f"expected {key} {self}, got {value}" + (f"; {self.hint}" if self.hint else "")
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"expected {key} {self}, got {value}{hint}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +81,9 @@ class Numbers:
 
     Attributes:
         counts: lengths that the list may have.
-        each: range of each number.
+        each: range of each of the numbers.
         what: content of the list, such as "[rows, columns]".
-        whole: the numbers must be integers.
+        whole: whether the numbers must be integers.
     """
 
     counts: tuple[int, ...]
@@ -89,7 +92,7 @@ class Numbers:
     whole: bool = False
 
     def problem(self, key: str, value: Any) -> str:
-        """Return what is wrong with a list."""
+        """Describe the mistake in a list; "" for an allowed one."""
         numbers = list(value)
         kind = int if self.whole else (int, float)
         fits = all(isinstance(number, kind) and number in self.each for number in numbers)
@@ -104,14 +107,14 @@ class Names:
 
     Attributes:
         known: names, or a function that returns them when the check runs (a registry grows).
-        may_be_empty: "" has a meaning of its own.
+        may_be_empty: whether "" is allowed, with a meaning of its own.
     """
 
     known: Iterable[str] | Callable[[], Iterable[str]]
     may_be_empty: bool = False
 
     def problem(self, key: str, value: Any) -> str:
-        """Return what is wrong with the name or with the first unknown name of a list."""
+        """Describe the first unknown name, with the nearest known one."""
         known = list(self.known() if callable(self.known) else self.known)
         names = [value] if isinstance(value, str) else list(value)
         for name in names:
@@ -125,13 +128,13 @@ class Read:
     """Values that a function judges.
 
     Attributes:
-        judge: function of key and value that returns what is wrong, or "".
+        judge: function of key and value that describes the mistake in the value, or returns "".
     """
 
     judge: Callable[[str, Any], str]
 
     def problem(self, key: str, value: Any) -> str:
-        """Return what the function says."""
+        """Describe the mistake in a value by the function."""
         return self.judge(key, value)
 
 

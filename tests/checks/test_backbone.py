@@ -11,8 +11,11 @@ from fastreid_ext.config import add_fastreid_ext_config, load_config
 from fastreid_ext.modeling.backbones.facts import FACTS
 
 CPU = ["MODEL.DEVICE", "cpu"]
-RESNET, SWIN = "build_resnet_backbone", "build_swin_backbone"
-VIT, CLIP, TIMM = "build_plain_vit_backbone", "build_clip_vit_backbone", "build_timm_backbone"
+RESNET = "build_resnet_backbone"
+SWIN = "build_swin_backbone"
+VIT = "build_plain_vit_backbone"
+CLIP = "build_clip_vit_backbone"
+TIMM = "build_timm_backbone"
 # The first depth of each always, all with `make test-all`: building a ResNeSt-269 takes seconds.
 BUILDS = [
     pytest.param(name, depth, marks=[pytest.mark.slow] if number else [])
@@ -97,7 +100,8 @@ def test_tokens_are_filled_in(pool, architecture, tokens):
 GEM = {"MODEL__HEADS__POOL_LAYER": "GeneralizedMeanPoolingP"}
 MGN = {"MODEL__META_ARCHITECTURE": "MGN"}
 BDB = {"MODEL__META_ARCHITECTURE": "BDB", "MODEL__HEADS__NAME": "BDBHead"}
-ONE_SIZE, TWO_SIZES = sizes((256, 128)), sizes((256, 128), (384, 128))
+ONE_SIZE = sizes((256, 128))
+TWO_SIZES = sizes((256, 128), (384, 128))
 
 
 @pytest.mark.parametrize(

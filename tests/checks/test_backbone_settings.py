@@ -14,7 +14,8 @@ from fastreid_ext.modeling.heads.projection_head import ProjectionHead
 
 from .test_settings import configured, keys_of
 
-HOST, OURS = "fastreid.modeling.backbones", "fastreid_ext.modeling.backbones"
+HOST = "fastreid.modeling.backbones"
+OURS = "fastreid_ext.modeling.backbones"
 DROPS = {"DROP_PATH_RATIO": 0.25, "DROP_RATIO": 0.125, "ATT_DROP_RATE": 0.375}
 RESNET = {
     **{"DEPTH": "101x", "NORM": "GN", "LAST_STRIDE": 2},
@@ -43,7 +44,8 @@ class Recorder:
         self.patch_embed = SimpleNamespace(proj=SimpleNamespace(requires_grad_=self.trains.append))
 
     def __call__(self, *args: Any, **kwargs: Any) -> "Recorder":
-        self.args, self.kwargs = args, kwargs
+        self.args = args
+        self.kwargs = kwargs
         return self
 
 

@@ -1,4 +1,4 @@
-"""What the configuration of a generation may not be."""
+"""Refused configurations of the generation of images."""
 
 import re
 
@@ -43,14 +43,14 @@ def test_defaults_are_good():
         ({"REFERENCE_SET.MIN_SIMILARITY": 1.5}, "MIN_SIMILARITY in [-1, 1], got 1.5"),
         ({"SAMPLING.QUALITY": 100}, "expected GENERATION.SAMPLING.QUALITY in [1, 95], got 100"),
         ({"FILTER.REID.PERCENTILE": 101.0}, "PERCENTILE in [0, 100], got 101.0"),
-        ({"FINE_TUNING.BASE_LR": 0.0}, "BASE_LR in (0, 1], got 0.0; at 0 nothing would be learned"),
+        ({"FINE_TUNING.BASE_LR": 0.0}, "BASE_LR in (0, 1], got 0.0; at 0 no weight would change"),
         ({"FINE_TUNING.BASE_LR": 1.5}, "expected GENERATION.FINE_TUNING.BASE_LR in (0, 1]"),
         (
             {"FINE_TUNING.TEXT_ENCODER": True},
             "TEXT_ENCODER is True (default False) but is not",
         ),
         ({"FINE_TUNING.TARGET_MODULES": "[]"}, "to_q, to_k, to_v, to_out.0 are usual"),
-        ({"FINE_TUNING.PRIOR_WEIGHT": 0.0}, "would be drawn for nothing; set IMAGES 0"),
+        ({"FINE_TUNING.PRIOR_WEIGHT": 0.0}, "would be generated for nothing; set IMAGES 0"),
         ({"PROMPT.TEMPLATE": "a {tokn} person"}, "unknown field '{tokn}' in GENERATION.PROMPT"),
         ({"PROMPT.TEMPLATE": "a {token person"}, "write {token} and {caption}"),
         ({"PROMPT.TEMPLATE": "a {caption}"}, "PROMPT.TOKEN is 'sks' but PROMPT.TEMPLATE has no"),
@@ -127,12 +127,15 @@ def test_what_a_job_lacks_is_named_before_it_begins(keys, message):
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (["DATASETS.NAMES", "('GeneratedPersons',)", "DATASETS.GENERATED.ROOTS", "['x']"], "drawn"),
+        (
+            ["DATASETS.NAMES", "('GeneratedPersons',)", "DATASETS.GENERATED.ROOTS", "['x']"],
+            "on real images",
+        ),
         (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty; name the folder"),
         (["DATASETS.NAMES", "()"], "DATASETS.NAMES is empty; name the data sets"),
     ],
 )
-def test_a_job_needs_photographs_and_a_folder(pairs, message):
+def test_a_job_needs_real_images_and_a_folder(pairs, message):
     cfg = load_config("", ["MODEL.DEVICE", "cpu", "GENERATION.FILTER.USE", "[]", *pairs])
     [problem] = job_problems(cfg)
     assert message in problem

@@ -31,7 +31,8 @@ from fastreid_ext.modeling.meta_arch import ContrastivePretrain, SimCLRPretrain,
 
 def configured(section: str, changes: dict[str, Any], **others: Any) -> CfgNode:
     """Return the defaults with keys of a section, and others named in full, at other values."""
-    cfg, before = get_cfg(), flat(get_cfg())
+    cfg = get_cfg()
+    before = flat(get_cfg())
     pairs = {f"{section}.{key}": value for key, value in changes.items()} | others
     for key, value in pairs.items():
         assert key not in before or value != before[key] or key in others, f"{key} is the default"

@@ -17,7 +17,7 @@ CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted([*CONFIGS.rglob("*.yml"), *(REPOSITORY / "projects").rglob("*.yml")])
 CPU = ["MODEL.DEVICE", "cpu"]
 TRIPLETS = ["MODEL.LOSSES.NAME", "('CrossEntropyLoss', 'TripletLoss')"]
-OF_PERSONS = ["DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler"]
+IDENTITY_BATCHES = ["DATALOADER.SAMPLER_TRAIN", "NaiveIdentitySampler"]
 PROJECTION = [
     *("MODEL.META_ARCHITECTURE", "ContrastivePretrain", "MODEL.HEADS.NAME", "ProjectionHead"),
     *("MODEL.HEADS.EMBEDDING_DIM", "128", "INPUT.VIEWS.RECIPE", "dapg"),
@@ -131,11 +131,11 @@ def test_defaults_are_allowed():
         ),
         # Losses that would stay constant.
         (
-            [*TRIPLETS, *OF_PERSONS, "DATALOADER.NUM_INSTANCE", 1],
+            [*TRIPLETS, *IDENTITY_BATCHES, "DATALOADER.NUM_INSTANCE", 1],
             "NUM_INSTANCE is 1; set it to 2 or",
         ),
         (
-            [*TRIPLETS, *OF_PERSONS, "SOLVER.IMS_PER_BATCH", 4],
+            [*TRIPLETS, *IDENTITY_BATCHES, "SOLVER.IMS_PER_BATCH", 4],
             "SOLVER.IMS_PER_BATCH 4 with DATALOADER.NUM_INSTANCE 4 holds one; raise the first",
         ),
     ],

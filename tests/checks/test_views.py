@@ -1,4 +1,4 @@
-"""What the configuration of views' losses and of contrastive pre-training may not be."""
+"""Refused configurations of losses over views and of contrastive pre-training."""
 
 import re
 
@@ -95,7 +95,7 @@ def test_losses_are_known_to_all_architectures(architecture):
             DAPG,
             "DATALOADER.SAMPLER_TRAIN",
             "NaiveIdentitySampler",
-            "images of one person in a batch would be each other's negatives",
+            "images of one identity in a batch would be each other's negatives",
         ),
         (DAPG, "MODEL.LOSSES.NAME", NAMES[2:3], "JSConsistencyLoss alone is 0 for a constant"),
         (DAPG, "MODEL.LOSSES.NAME", ("TripletLoss",), "unknown name 'TripletLoss'"),

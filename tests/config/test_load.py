@@ -41,7 +41,7 @@ def test_defaults_are_valid_and_frozen():
         ("DATASETS.GENERATED.BATCH_SHARE", 1.0, "expected DATASETS.GENERATED.BATCH_SHARE in"),
         ("DATASETS.NAMES", ("GeneratedPersons",), "DATASETS.GENERATED.ROOTS is empty"),
         ("DATALOADER.NUM_INSTANCE", 0, "NUM_INSTANCE of at least 1, got 0"),
-        ("MODEL.LOSSES.NAME", (), "nothing would be learned"),
+        ("MODEL.LOSSES.NAME", (), "no weight would change"),
         ("SEED", -2, "expected SEED in [0, 2147483648), or -1, got -2"),
         ("SEED", 2**31, "2147483648), or -1, got 2147483648"),
         ("MODEL.MIN_WEIGHTS_MATCHED", 1.5, "expected MODEL.MIN_WEIGHTS_MATCHED in [0, 1], got 1.5"),
