@@ -1,4 +1,4 @@
-"""What ``DATASETS.SUBSET``, ``SETS``, ``FOLDER`` and ``TABLE`` may hold."""
+"""Data sets of the user (``DATASETS.SETS``) and settings of subsets (``DATASETS.SUBSET``)."""
 
 import os
 import re
@@ -25,8 +25,8 @@ class OwnSet:
     """A data set of the user's own, an entry of ``DATASETS.SETS``.
 
     Attributes:
-        kind: class that reads it, one of ``OWN_CLASSES``.
-        path: folder, table or list of its images.
+        kind: class that reads the set, one of ``OWN_CLASSES``.
+        path: folder, table or list of the images.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class OwnSet:
 
 
 def own_sets(cfg: CfgNode) -> dict[str, OwnSet]:
-    """Return the data sets of ``DATASETS.SETS`` by name.
+    """Parse the data sets of ``DATASETS.SETS``, by name.
 
     Raises:
         ValueError: an entry is not written as name=path, or its name or class cannot be used.
@@ -47,7 +47,8 @@ def own_sets(cfg: CfgNode) -> dict[str, OwnSet]:
                 "expected name=path or name=class:path in DATASETS.SETS, got "
                 f"'{text}'; e.g. Shop=/data/shop or Crowd={UNLABELLED}:/data/crowd"
             )
-        name, path = match["name"], match["path"].strip()
+        name = match["name"]
+        path = match["path"].strip()
         kind = match["kind"] or ("PersonTable" if path.endswith(".csv") else "PersonFolder")
         if kind not in OWN_CLASSES:
             raise ValueError(unknown_name(f"DATASETS.SETS '{text}'", kind, OWN_CLASSES))
@@ -78,23 +79,23 @@ def register_own_sets(cfg: CfgNode) -> None:
 
 
 def data_set_names(cfg: CfgNode) -> list[str]:
-    """Return all names that DATASETS.NAMES and DATASETS.TESTS may hold."""
+    """List all names that DATASETS.NAMES and DATASETS.TESTS may hold."""
     try:
         return [*_registered_by_others(), *own_sets(cfg)]
-    except ValueError:  # data_problems says it
+    except ValueError:  # checks/datasets.py names the mistake
         return list(DATASET_REGISTRY._obj_map)
 
 
 def unlabelled_names(cfg: CfgNode) -> list[str]:
-    """Return the names in DATASETS.NAMES of sets without labels."""
+    """List the names in DATASETS.NAMES of sets without labels."""
     try:
         return [name for name in cfg.DATASETS.NAMES if data_set_kind(cfg, name) == UNLABELLED]
-    except ValueError:  # data_problems says it
+    except ValueError:  # checks/datasets.py names the mistake
         return []
 
 
 def data_set_kind(cfg: CfgNode, name: str) -> str:
-    """Return the class that reads a data set: of an entry of ``DATASETS.SETS``, else its name."""
+    """Name the class that reads a data set: of an entry of ``DATASETS.SETS``, else its own."""
     own = own_sets(cfg).get(name)
     return name if own is None else own.kind
 
@@ -104,9 +105,10 @@ class SubsetSetting:
     """A share of a training split.
 
     Attributes:
-        kind: "few_shot" (percent of the images of each person) or "small_scale" (of the persons).
-        percent: 1 to 100.
-        seed: another seed gives another choice.
+        kind: "few_shot" (percent of the images of each identity) or "small_scale" (of the
+            identities).
+        percent: share of images or identities, 1 to 100.
+        seed: number on which the choice depends.
     """
 
     kind: str
@@ -120,15 +122,17 @@ class SubsetSetting:
 
 
 def parse_subset(text: str) -> SubsetSetting | Path | None:
-    """Return what a value of ``DATASETS.SUBSET`` means; None for "", a path for a list file.
+    """Parse a value of ``DATASETS.SUBSET``; None for "", a path for a list file.
 
     Raises:
-        ValueError: it is neither a setting nor looks like a path.
+        ValueError: the text is neither a setting nor looks like a path.
     """
     if not text:
         return None
     if match := _SETTING.fullmatch(text):
-        kind, percent, seed = match[1], int(match[2]), int(match[3] or 0)
+        kind = match[1]
+        percent = int(match[2])
+        seed = int(match[3] or 0)
         if not 1 <= percent <= 100:
             raise ValueError(
                 f"expected a percentage from 1 to 100 in DATASETS.SUBSET, got '{text}'; "

@@ -1,4 +1,4 @@
-"""Every registered backbone of fastreid and ours: width and stride of its map, keys it reads.
+"""Width and stride of the feature map of every registered backbone, and the keys it reads.
 
 The numbers are measured in ``tests/checks/test_backbone.py``.
 """
@@ -22,14 +22,14 @@ RESNET_KEYS = ("NORM", "LAST_STRIDE", "WITH_IBN", "WITH_SE", "WITH_NL")
 
 @dataclasses.dataclass(frozen=True)
 class BackboneFacts:
-    """What one registered builder makes.
+    """Properties of the feature map of one registered builder.
 
     Attributes:
-        group: row of the matrix.
-        widths: channels of the map for every MODEL.BACKBONE.DEPTH; empty where timm says.
+        group: row of the table in ``matrix``.
+        widths: channels of the map for every MODEL.BACKBONE.DEPTH; empty for models of timm.
         stride: rows of the image per row of the map (with LAST_STRIDE 1 where that is read); 0 =
             no map.
-        reads: which of the keys of ResNets it reads.
+        reads: keys of ResNets that the builder reads.
     """
 
     group: str

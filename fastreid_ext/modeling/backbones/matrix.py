@@ -1,17 +1,20 @@
-"""Which backbone works under which baseline, as data: what is refused, why, and what to know.
+"""Table of backbones and baselines: pairs that work, with footnotes, and pairs that are refused.
 
 Rows are groups of backbones, columns the baselines of ``configs/Base-*.yml``. A cell is the reason
-for which :mod:`fastreid_ext.checks.backbone` refuses the pair, or the footnotes of a pair that
-works; every pair is built and trained for one step in ``tests/modeling/test_backbone_matrix.py``.
+why :mod:`fastreid_ext.checks.backbone` refuses the pair, or the footnotes of a pair that works; every pair is built and trained for one step in ``tests/modeling/test_backbone_matrix.py``.
 """
 
 import dataclasses
 
 BASELINES = ("BoT", "AGW", "SBS", "MGN", "BDB")
 
-RESNET_18, RESNET_50 = "ResNet 18x, 34x", "ResNet 50x, 101x"
-HOST_CNN, HOST_VIT = "other CNNs of fastreid", "fastreid's ViT"
-SWIN, PLAIN_VIT, CLIP_VIT = "Swin tiny, small, base", "plain ViT tiny, small, base", "CLIP ViT-B/16"
+RESNET_18 = "ResNet 18x, 34x"
+RESNET_50 = "ResNet 50x, 101x"
+HOST_CNN = "other CNNs of fastreid"
+HOST_VIT = "fastreid's ViT"
+SWIN = "Swin tiny, small, base"
+PLAIN_VIT = "plain ViT tiny, small, base"
+CLIP_VIT = "CLIP ViT-B/16"
 TIMM = "any map of timm"
 
 NOTES = {
@@ -49,14 +52,19 @@ _NO_MAP = (
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One cell: ``refused`` says why and what to set instead, "" = works; ``notes`` are keys."""
+    """Cell of the table.
+
+    Attributes:
+        refused: reason why the pair cannot work, with what to set instead; "" = it works.
+        notes: letters of the footnotes in ``NOTES``.
+    """
 
     refused: str = ""
     notes: str = ""
 
 
 def _row(notes: str = "", mgn: Pair | None = None, bdb: Pair | None = None, **more: str) -> dict:
-    """Return a row; ``notes`` holds for all five, ``gem`` for AGW and SBS, ``nl`` for the same."""
+    """Build a row; ``notes`` holds for all five baselines, ``gem`` for AGW and SBS."""
     pooled = Pair(notes=notes + more.get("gem", ""))
     return {
         "BoT": Pair(notes=notes),
@@ -83,7 +91,7 @@ MATRIX: dict[str, dict[str, Pair]] = {
 
 
 def matrix_table() -> str:
-    """Return the matrix as a Markdown table with footnotes; numbered ones are refusals."""
+    """Write the table in Markdown with footnotes; numbered ones are refusals."""
     reasons: list[str] = []
     lines = [f"| backbone | {' | '.join(BASELINES)} |", "|---" * (len(BASELINES) + 1) + "|"]
     for group, pairs in MATRIX.items():

@@ -1,4 +1,4 @@
-"""Which of timm's models give a feature map, of what shape; found out without weights or download.
+"""Feature maps of timm's models: which model gives one and its shape, without weights or download.
 
 A model is built on torch's "meta" device, where tensors have shapes but no values, and sent an
 image: seconds at most, whatever its size. timm is imported when a model of it is asked for, because
@@ -21,14 +21,14 @@ STRIDES = (4, 8, 14, 16, 32, 64)
 
 @dataclasses.dataclass(frozen=True)
 class TimmMap:
-    """What a model's ``forward_features`` gives for one image size.
+    """Shape of what a model's ``forward_features`` gives for one image size.
 
     Attributes:
-        channels: C.
-        grid: (h, w).
+        channels: number of channels C.
+        grid: rows and columns (h, w) of the map.
         layout: "NCHW", "NHWC" or "tokens" (B, N, C) by rows.
         prefix_tokens: tokens before those of the patches (class, registers).
-        one_size: the model takes images of this size only.
+        one_size: whether the model takes images of this size only.
     """
 
     channels: int
@@ -50,8 +50,8 @@ def new_timm_model(name: str, image_size: tuple[int, int]) -> nn.Module:
     """Build timm's model ``name`` with random weights, without its classifier.
 
     Args:
-        name: timm's, with or without the tag of pre-trained weights.
-        image_size: rows and columns in pixels; read by models of one size.
+        name: name of the model in timm, with or without the tag of pre-trained weights.
+        image_size: rows and columns of the images in pixels; only models of one size read it.
     """
     import timm
 
@@ -65,10 +65,10 @@ def new_timm_model(name: str, image_size: tuple[int, int]) -> nn.Module:
 
 @functools.lru_cache(maxsize=64)
 def timm_map(name: str, image_size: tuple[int, int]) -> TimmMap:
-    """Find out what timm's model ``name`` gives for images of ``image_size`` (rows, columns).
+    """Measure the map of timm's model ``name`` for images of ``image_size`` (rows, columns).
 
     Raises:
-        ValueError: no such model, or none that gives a map at this size; says what to type.
+        ValueError: the name is unknown, or the model gives no map at this size.
     """
     _check_name(name)
     size = f"{image_size[0]} x {image_size[1]}"
@@ -123,7 +123,7 @@ def _has_one_size(name: str) -> bool:
 
 
 def _misfit(model: nn.Module, image_size: tuple[int, int]) -> str:
-    """Say that patches do not fill an image, "" where they do or there are none."""
+    """Describe patches that do not fill an image; "" where they do or there are none."""
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or 1
     patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
     fits = not any(side % length for side, length in zip(image_size, patch, strict=True))
