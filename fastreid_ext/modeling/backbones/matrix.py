@@ -1,7 +1,8 @@
 """Table of backbones and baselines: pairs that work, with footnotes, and pairs that are refused.
 
 Rows are groups of backbones, columns the baselines of ``configs/Base-*.yml``. A cell is the reason
-why :mod:`fastreid_ext.checks.backbone` refuses the pair, or the footnotes of a pair that works; every pair is built and trained for one step in ``tests/modeling/test_backbone_matrix.py``.
+why :mod:`fastreid_ext.checks.backbone` refuses the pair, or the footnotes of a pair that works;
+every pair is built and trained for one step in ``tests/modeling/test_backbone_matrix.py``.
 """
 
 import dataclasses
