@@ -98,8 +98,8 @@ class FeatureExtractor:
         Args:
             folder: searched with its subfolders; hidden files are left out.
             skip_unreadable: leave damaged images out and name them in the result.
-            workers: loader processes; None: TEST.NUM_WORKERS.
-            progress: show a bar.
+            workers: number of loader processes; None takes TEST.NUM_WORKERS.
+            progress: whether to show a progress bar.
 
         Raises:
             FileNotFoundError: no such folder.

@@ -39,7 +39,7 @@ class IdentityClassifier:
 
     Attributes:
         persons: name of each class in fastreid's training items, e.g. "market1501_2".
-        fingerprint: of configuration and weights.
+        fingerprint: 12 hexadecimal digits of configuration and weights.
 
     Raises:
         FileNotFoundError: configuration, checkpoint or training images do not exist.

@@ -31,13 +31,13 @@ _LARGEST_FILE = 2 * 2**30  # of a protobuf message
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was written, and how far onnxruntime is from torch on the same images.
+    """Report of an export: the file, and how far onnxruntime is from torch on the same images.
 
     Attributes:
-        path: the file.
-        shape: (3, H, W) of an image.
-        feature_dim: D.
-        checked: number of images compared.
+        path: ONNX file that was written.
+        shape: shape (3, H, W) of an image.
+        feature_dim: dimension D of the features.
+        checked: number of images that were compared.
         difference: largest absolute difference of any feature value.
         largest: largest absolute feature value of torch, to judge ``difference`` by.
     """
@@ -90,7 +90,7 @@ def export_onnx(
 
     Args:
         config: a YAML file or a configuration.
-        weights: a checkpoint of it.
+        weights: checkpoint file of that configuration.
         output: ``.onnx`` file to write; whole or not at all.
         images: image files to compare with, beside random ones.
         uint8: take images as uint8 instead of float32.

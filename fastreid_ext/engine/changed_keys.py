@@ -50,7 +50,7 @@ def changed_keys(before: Mapping[str, Any], now: CfgNode) -> list[ChangedKey]:
 
     Args:
         before: kept configuration as dictionaries and lists, see :func:`results.plain`.
-        now: configuration of this command.
+        now: configuration of the present command.
     """
     defaults = dict(_flat(plain(get_cfg())))
     kept = {**defaults, **dict(_flat(before))}

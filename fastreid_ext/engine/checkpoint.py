@@ -42,7 +42,7 @@ class AtomicCheckpointer(Checkpointer):
 
     Args:
         model: the model, wrapped by DDP or not.
-        save_dir: folder of the checkpoints.
+        save_dir: folder that holds the checkpoints.
         min_matched: share in [0, 1] of the model's tensors that a file given as ``MODEL.WEIGHTS``
             must hold. Resuming always needs all of them.
         save_to_disk: False on all processes but one.

@@ -49,17 +49,17 @@ _WITHOUT_EFFECT = (
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionRun:
-    """What is asked for.
+    """Settings of one evaluation on corrupted images.
 
     Attributes:
-        weights: checkpoint.
-        dataset: registered test set.
-        output: folder of results.
+        weights: checkpoint file of the model.
+        dataset: name of a registered test set.
+        output: folder of the results and finished parts.
         index: file of the index, made where missing; None for one in ``output``.
         draws: how many of the index's draws.
         grid: also every corruption at every severity.
-        corrupt: which side.
-        seed: of an index that is made.
+        corrupt: corrupted side, "query", "gallery" or "both".
+        seed: seed of an index that is made.
         baseline: ``corruption.json`` of another evaluation, for mCE.
         pixels: keep hashes of the corrupted images beside the index.
         shard: (index, count): only every count-th part, from the index-th on.
@@ -85,7 +85,7 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
 
     Args:
         cfg: checked configuration of the checkpoint.
-        run: what to do.
+        run: settings of the evaluation.
 
     Returns:
         The results, or, while parts of other shards are missing, the names of those.

@@ -26,8 +26,8 @@ def evaluate_test_sets(
     Does what fastreid's trainer does, but its table does not say by which rule mAP was computed.
 
     Args:
-        cfg: the configuration.
-        model: put into evaluation mode and back.
+        cfg: configuration with ``DATASETS.TESTS`` and ``TEST``.
+        model: model, put into evaluation mode and back.
         build_evaluator: returns loader and evaluator of a test set.
 
     Returns:

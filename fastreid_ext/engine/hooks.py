@@ -118,7 +118,7 @@ class PeriodicEvaluation(HookBase):
     and divides by a period of 0.
 
     Args:
-        period: epochs.
+        period: number of epochs between evaluations.
         evaluate: returns fastreid's results: metrics, or metrics by test set; {} off the main
             process. Called on all processes.
         before: called on all processes before each evaluation, which may fail.
@@ -152,7 +152,7 @@ class PeriodicWriting(HookBase):
 
     Args:
         build_writers: called when training starts, so that old files can be trimmed before.
-        period: iterations.
+        period: number of iterations between two lines.
     """
 
     def __init__(self, build_writers: Callable[[], list[EventWriter]], period: int) -> None:
@@ -253,8 +253,8 @@ def is_due(trainer: Any, period: int) -> bool:
     """Whether something that happens every ``period`` epochs, and after the last, is due now.
 
     Args:
-        trainer: whose epoch ends.
-        period: epochs; 0 = never.
+        trainer: trainer at the end of an epoch.
+        period: number of epochs between two events; 0 = never.
     """
     finished = trainer.epoch + 1
     return period > 0 and (finished == trainer.max_epoch or finished % period == 0)

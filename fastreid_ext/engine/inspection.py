@@ -34,9 +34,9 @@ class Inspection:
 
     Attributes:
         cfg: checked configuration; ``PRETRAIN`` is off, the checkpoint holds the backbone.
-        weights: the checkpoint.
+        weights: checkpoint file of the model.
         dataset: name of a registered data set.
-        output: PNG to write.
+        output: name of the PNG to write.
         cache: ``.npz`` to keep the features in, or None.
     """
 
@@ -51,7 +51,7 @@ class Inspection:
         return load_model(self.cfg, self.weights).eval()
 
     def transform(self) -> Callable[[Image.Image], torch.Tensor]:
-        """Return what the test loader does with an image."""
+        """Build the transform that the test loader applies to an image."""
         return build_transforms(self.cfg, is_train=False)
 
     def features(self) -> TestFeatures:
@@ -128,7 +128,7 @@ def configuration_of_checkpoint(args: argparse.Namespace) -> CfgNode:
 def checkpoint_and_test_set(
     cfg: CfgNode, weights: str | None, dataset: str | None
 ) -> tuple[Path, str]:
-    """Return what a user named, or what the configuration names.
+    """Choose the checkpoint and the test set: those named by the user, else the configuration's.
 
     Raises:
         FileNotFoundError: the checkpoint does not exist.

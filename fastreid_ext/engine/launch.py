@@ -40,7 +40,7 @@ def launch(
 
     Args:
         main: a function of an importable module.
-        args: its arguments.
+        args: positional arguments of ``main``.
         device: ``MODEL.DEVICE``; "cuda" or "cpu" for several processes, "cuda:1" for one.
         processes: processes on this machine; on CUDA one per GPU.
         machines: machines of the run, each of which runs this command.
@@ -84,8 +84,8 @@ def gpu_of_process(device: str, ranks: Ranks, gpus: int) -> int:
     """Return the number of the GPU on which a process works.
 
     Args:
-        device: ``MODEL.DEVICE``, "cuda" or "cuda:<number>".
-        ranks: place of the process.
+        device: value of ``MODEL.DEVICE``, "cuda" or "cuda:<number>".
+        ranks: place of the process in the run.
         gpus: GPUs that torch sees in this process.
 
     Raises:
@@ -116,7 +116,7 @@ def use_device(device: str, ranks: Ranks | None = None) -> None:
     trained beside them.
 
     Args:
-        device: ``MODEL.DEVICE``.
+        device: value of ``MODEL.DEVICE``, such as "cuda:1".
         ranks: place of the process; None keeps the current GPU where ``device`` has no number.
 
     Raises:

@@ -36,10 +36,10 @@ _WITHOUT_EFFECT = ("OUTPUT_DIR", "DATASETS.TESTS", "GENERATION.")
 
 @dataclasses.dataclass(frozen=True)
 class MatrixReport:
-    """What came of a matrix.
+    """Results of a matrix of runs, with the failed and the pending ones.
 
     Attributes:
-        cells: what was measured, in the order of the runs.
+        cells: metrics of each run and test set, in the order of the runs.
         failed: folder of each failed run, with its error.
         unfinished: runs that another shard has not finished yet.
     """

@@ -18,11 +18,11 @@ class MatrixRun:
     """One training and its tests.
 
     Attributes:
-        config_file: the recipe; the file's name is the model's name in tables.
+        config_file: recipe of the model; the file's name is the model's name in tables.
         sources: training sets, trained on together.
-        targets: test sets.
+        targets: test sets, each evaluated by itself.
         setting: value of DATASETS.SUBSET, or "all".
-        seed: of the training; the subset has a seed of its own, in its name.
+        seed: seed of the training; the subset has a seed of its own, in its name.
         overrides: KEY VALUE pairs for training and testing.
     """
 
@@ -79,10 +79,10 @@ def matrix_runs(
     Seeds vary slowest, so that a matrix stopped early has whole tables of fewer seeds.
 
     Args:
-        config_files: recipes.
+        config_files: YAML files of the recipes.
         combinations: (sources, targets, KEY VALUE pairs), e.g. of ``data.protocols``.
         settings: "all" or values of DATASETS.SUBSET.
-        seeds: of the trainings.
+        seeds: seeds of the trainings.
         overrides: KEY VALUE pairs for all runs.
 
     Raises:

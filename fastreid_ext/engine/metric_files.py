@@ -1,4 +1,4 @@
-"""What a run writes while it trains: console, ``metrics.json`` (JSON lines), TensorBoard."""
+"""Files and lines of a run's metrics: console, ``metrics.json`` (JSON lines), TensorBoard."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What happens when a loss is NaN or infinite: skip a bounded number of steps, then stop.
+"""Handle NaN and infinite losses: skip a bounded number of steps, then stop.
 
 A skipped step leaves no trace in the model: the optimizer is not called, and every buffer (running
 statistics of batch normalisation, which the forward pass has already updated with the bad batch)

@@ -1,4 +1,4 @@
-"""One JSON file per run, from which tables and plots are drawn."""
+"""Write one JSON file per run, from which tables and plots are made."""
 
 import importlib.metadata
 import json
@@ -37,10 +37,10 @@ def write_result(cfg: CfgNode, results: Results, timings: Mapping[str, float], n
     """Write ``OUTPUT_DIR/<name>`` atomically.
 
     Args:
-        cfg: the configuration with the seed used.
+        cfg: configuration of the run, with the seed used.
         results: percentages by test set and metric.
         timings: seconds, or images per second, by name.
-        name: file name.
+        name: name of the JSON file.
     """
     path = Path(cfg.OUTPUT_DIR) / name
     content = {

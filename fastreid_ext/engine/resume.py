@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside weights and optimizer, so that resuming is exact.
+"""State beside weights and optimizer that makes resuming exact.
 
 - the state of every random generator, of every process (dropout and the like draw from them);
 - how many steps fastreid's optimizer has kept layers frozen (it counts in a closure);
@@ -80,7 +80,7 @@ def _closure_cell(optimizer: torch.optim.Optimizer, name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class RunIdentity:
-    """What must be equal for a resumed run to continue exactly."""
+    """Facts that must be equal for a resumed run to continue exactly."""
 
     seed: int
     processes: int
@@ -96,7 +96,7 @@ class RunIdentity:
         """Describe the run of this process group.
 
         Args:
-            cfg: configuration of the run.
+            cfg: configuration of this run.
             iterations_per_epoch: number of training steps in an epoch.
             dataset: training images, whose labels are described; None = not known.
         """

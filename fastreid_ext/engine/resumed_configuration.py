@@ -77,7 +77,7 @@ def refuse_changed_keys(recorded: Mapping[str, Any] | None, cfg: CfgNode) -> Non
 
     Args:
         recorded: configuration in the checkpoint; None = a checkpoint without one.
-        cfg: configuration of this command.
+        cfg: configuration of the present command.
     """
     changes = [] if recorded is None else changed_keys(recorded, cfg)
     refused = [change for change in changes if not change.is_in(FREE + START_ONLY)]
@@ -129,8 +129,8 @@ def refuse_other_labels(recorded: Mapping[str, Any], cfg: CfgNode, labels: str) 
     """Raise ValueError if data at another place are not those that the run began with.
 
     Args:
-        recorded: what :func:`recorded_run` returned; a run older than its labels is not compared.
-        cfg: configuration of this command.
+        recorded: result of :func:`recorded_run`; a run older than its labels is not compared.
+        cfg: configuration of the present command.
         labels: description of this command's training images, see :class:`.resume.RunIdentity`.
     """
     before = recorded.get("run", {}).get("labels", "")

@@ -39,7 +39,7 @@ def train(cfg: CfgNode, resume: bool = False, *, kind: type[Trainer] = Trainer) 
     """Train as the configuration says and write ``result.json`` into its ``OUTPUT_DIR``.
 
     Args:
-        cfg: checked configuration, see ``fastreid_ext.config.load_config``.
+        cfg: configuration checked by ``fastreid_ext.config.load_config``.
         resume: continue from the last checkpoint in ``OUTPUT_DIR`` if there is one.
         kind: trainer, a project's own where its step or hooks differ.
 

@@ -13,16 +13,16 @@ from fastreid_ext.checks.solver import STAIRS
 from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
 
 
-def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:
+def iterations_per_epoch(cfg: CfgNode, images: int, identities: int) -> int:
     """Return the number of iterations in an epoch; check that the schedule fits.
 
     That is ``SOLVER.ITERS_PER_EPOCH``, or else the whole batches in as many images as there are;
-    with ``OncePerIdentitySampler`` in ``DATALOADER.NUM_INSTANCE`` images of every person.
+    with ``OncePerIdentitySampler`` in ``DATALOADER.NUM_INSTANCE`` images of every identity.
 
     Args:
-        cfg: the configuration.
-        images: training images, at least one batch (the loader sees to that).
-        persons: training identities.
+        cfg: configuration with ``SOLVER`` and ``DATALOADER``.
+        images: number of training images, at least one batch (the loader sees to that).
+        identities: number of training identities.
 
     Raises:
         ValueError: no epoch is left for the schedule after warm-up.
@@ -30,7 +30,7 @@ def iterations_per_epoch(cfg: CfgNode, images: int, persons: int) -> int:
     batch = cfg.SOLVER.IMS_PER_BATCH
     solver = cfg.SOLVER
     if cfg.DATALOADER.SAMPLER_TRAIN == ONCE_PER_IDENTITY:
-        images = persons * cfg.DATALOADER.NUM_INSTANCE
+        images = identities * cfg.DATALOADER.NUM_INSTANCE
     iterations = solver.ITERS_PER_EPOCH or images // batch
     warmup = warmup_iterations(cfg, iterations)
     before = max(math.ceil(warmup / iterations), solver.DELAY_EPOCHS)
@@ -72,7 +72,7 @@ def epochs_before_decay(cfg: CfgNode, iters_per_epoch: int) -> int:
 
     Args:
         cfg: configuration with ``SOLVER.WARMUP_ITERS`` filled in.
-        iters_per_epoch: iterations of an epoch.
+        iters_per_epoch: number of iterations in an epoch.
     """
     solver = cfg.SOLVER
     if solver.SCHED != "CosineAnnealingLR":
@@ -116,11 +116,11 @@ class StairWarmupLR(LRScheduler):
     gamma 0.1 and the rate 1e-3 this is BDB's rule.
 
     Args:
-        optimizer: whose rates are set; called once per epoch.
-        stairs: number of steps up.
-        stair_epochs: epochs of a step (the first has one less, e counting from 1).
+        optimizer: optimizer whose rates are set, once per epoch.
+        stairs: number of steps up to the full rate.
+        stair_epochs: number of epochs of a step (the first has one less, e counting from 1).
         milestones: finished epochs after which the rate falls, as in ``MultiStepLR``.
-        gamma: factor of each fall.
+        gamma: factor of the rate at each milestone.
         last_epoch: finished epochs less one; -1 begins.
     """
 

@@ -100,8 +100,8 @@ def with_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
     fastreid's ``auto_scale_hyperparams`` would write ``config.yaml`` at once.
 
     Args:
-        cfg: the configuration.
-        num_classes: identities of the training data.
+        cfg: configuration to fill in.
+        num_classes: number of identities in the training data.
 
     Raises:
         ValueError: the configuration has fewer classes than there are identities.

@@ -18,7 +18,7 @@ def explained(model: nn.Module, batch: dict[str, Any]) -> Iterator[None]:
     """Replace errors whose cause lies in the batch by one that names images and keys.
 
     Args:
-        model: model in training.
+        model: model that is being trained.
         batch: batch of this process, with ``images``, ``targets`` and ``img_paths``.
 
     Raises:
