@@ -28,7 +28,7 @@ from projects.DiffusionReID.miniature.variant_table import Measured, VariantTabl
 from projects.DiffusionReID.miniature.variants import REFERENCE, VARIANTS, Variant
 from tools.command import add_pairs, parse_command
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "miniature" / "diffusion"
+CONFIGS = Path(__file__).resolve().parent / "configs"
 PERSONS, SHARE = "RenderedCampus", "few_shot_30"
 
 
@@ -62,7 +62,7 @@ def start_of(args: argparse.Namespace, seed: int, variant: Variant) -> Start | N
         return Start(recipe, (*sources, *DOMAINS), variant.base_images, given)
     if variant.photographs:
         return Start(CONFIGS / "pretrain_real.yml", (PERSONS,), SHARE)
-    return Start(CONFIGS / "pretrain_drawn.yml", sources, overrides=given) if sources else None
+    return Start(CONFIGS / "pretrain_generated.yml", sources, overrides=given) if sources else None
 
 
 def runs_of(args: argparse.Namespace, seed: int) -> PretrainingRuns:

@@ -13,7 +13,7 @@ import pytest
 from fastreid_ext.generation.stages.command import STAGES
 
 TOOL = Path(__file__).parents[3] / "tools" / "generate_persons.py"
-CONFIG = str(TOOL.parents[1] / "configs" / "miniature" / "diffusion" / "generate.yml")
+CONFIG = str(TOOL.parents[1] / "projects/DiffusionReID/miniature/configs/generate.yml")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from measuring.captioning import (
 )
 from measuring.filtering import measure_filtering, save_random_reid, write_random_job
 
-RECIPE = Path(__file__).parents[3] / "configs" / "miniature" / "diffusion" / "reid.yml"
+RECIPE = Path(__file__).parents[3] / "projects/DiffusionReID/miniature/configs/reid.yml"
 
 
 def test_captions_on_the_cpu(tmp_path):
