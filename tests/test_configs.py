@@ -86,7 +86,8 @@ def test_cil_has_the_published_values(name):
     """Three views, 12 times the JS divergence; everything else is the baseline's."""
     cfg = load_config(BASE_OF[name], CPU)
     base = load_config(BASE_OF[name.removesuffix("-CIL")], CPU)
-    losses, inputs = cfg.MODEL.LOSSES, cfg.INPUT
+    losses = cfg.MODEL.LOSSES
+    inputs = cfg.INPUT
     assert losses.NAME == ("CrossEntropyLoss", "TripletLoss", "JSConsistencyLoss")
     assert (losses.JS.SCALE, inputs.VIEWS.SUPERVISED) == (12.0, "clean")
     assert (inputs.VIEWS.RECIPE, inputs.VIEWS.COUNT) == ("cil", 3)
@@ -120,7 +121,8 @@ def test_stage_1_of_dapg_has_the_published_values():
 def test_classification_pretraining_has_the_published_values():
     """What the paper prints; for the rest ConvNeXt's recipe, which that is."""
     cfg = load_config(BASE_OF["classification-pretrain"], CPU)
-    solver, inputs = cfg.SOLVER, cfg.INPUT
+    solver = cfg.SOLVER
+    inputs = cfg.INPUT
     assert (solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY) == ("AdamW", 4e-3, 0.05)
     assert (solver.MAX_EPOCH, solver.WARMUP_EPOCHS, solver.IMS_PER_BATCH) == (300, 20, 512)
     assert (solver.SCHED, solver.ETA_MIN_LR) == ("CosineAnnealingLR", 1e-6)

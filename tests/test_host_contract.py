@@ -239,9 +239,11 @@ def test_forward_leaves_the_batch_alone(architecture, depth, dim):
     cfg.merge_from_list(["MODEL.BACKBONE.DEPTH", depth, "MODEL.BACKBONE.FEAT_DIM", dim])
     model = build_model(cfg).eval()
     images = torch.rand(2, 3, 96, 32) * 255
-    batch, original = {"images": images}, images.clone()
+    batch = {"images": images}
+    original = images.clone()
     with torch.no_grad():
-        first, second = model(batch), model(batch)
+        first = model(batch)
+        second = model(batch)
     assert torch.equal(images, original)
     assert torch.equal(first, second)
 

@@ -46,7 +46,8 @@ def image_row(folder, name="0000.jpg", content=b"pixels", **changes):
 @pytest.fixture
 def generated(tmp_path):
     """Two persons: one ok and one rejected image, one ok and one failed."""
-    first, second = tmp_path / "market1501_0002", tmp_path / "market1501_0007"
+    first = tmp_path / "market1501_0002"
+    second = tmp_path / "market1501_0007"
     write_identity(
         first,
         [

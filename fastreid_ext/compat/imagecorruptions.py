@@ -13,14 +13,14 @@ import              ``scipy.ndimage.interpolation`` (deprecated, goes    an alia
 glass_blur,         scikit-image 0.25 dropped ``multichannel=``          ``channel_axis=-1`` in the
 gaussian_blur                                                            module's own ``gaussian``
 fog                 numpy 2.0 removed ``np.float_``                      the module's own ``np``
-impulse_noise       scikit-image draws from a generator of its own,      the module's own ``sk``
+impulse_noise       scikit-image samples from its own generator,        the module's own ``sk``
                     which ``np.random.seed`` does not reach              hands over numpy's stream
 ==================  ===================================================  =========================
 
 Nothing numerical is changed, and nothing outside the module: the stubs leave ``sys.modules`` again,
 and numpy and scikit-image are wrapped only for this module. The generator of impulse_noise is a
 ``Generator`` on the bit stream behind ``np.random.seed``, so that all 19 repeat after a seed. Its
-draws are those of ``np.random.random_sample``.
+samples are those of ``np.random.random_sample``.
 
 To drop a repair, delete its function and its line in :func:`reference`.
 """
@@ -146,7 +146,7 @@ def _gaussian_by_channel_axis(gaussian: Any) -> Any:
 
 
 def _seeded_random_noise(skimage: types.ModuleType) -> types.ModuleType:
-    """Let ``sk.util.random_noise`` draw from the stream that ``np.random.seed`` starts."""
+    """Let ``sk.util.random_noise`` sample from the stream that ``np.random.seed`` starts."""
     importlib.import_module("skimage.color")  # used as an attribute of `sk`
     util = importlib.import_module("skimage.util")
 

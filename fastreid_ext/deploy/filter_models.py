@@ -41,7 +41,7 @@ def filter_models(cfg: CfgNode) -> dict[str, FilterModel]:
         kind = IdentityClassifier if name == "cctf" else FeatureExtractor
         overrides = [*common, "DATASETS.ROOT", dataset_root(cfg)]
         ready = ready_config(config_file, device=cfg.MODEL.DEVICE, overrides=overrides)
-        read_checkpoint(weights, lazily=True)  # a damaged one would be noticed after drawing
+        read_checkpoint(weights, lazily=True)  # a damaged one would be noticed after generating
         data_set = name.partition("/")[2]
         _warn_of_other_persons(name, ready, [data_set] if data_set else cfg.DATASETS.NAMES)
         models[name] = (
@@ -65,10 +65,10 @@ def _named(filters: CfgNode) -> list[tuple[str, str, str]]:
 
 def _warn_of_other_persons(name: str, model: CfgNode, data_sets: Iterable[str]) -> None:
     trained = set(model.DATASETS.NAMES)
-    drawn = set(data_sets)
-    if not trained & drawn:
+    generated = set(data_sets)
+    if not trained & generated:
         _log.warning(
-            "GENERATION.FILTER.%s was trained on %s by its CONFIG_FILE, the persons are of %s; the "
-            "paper trains one on each set, which knows these persons better",
-            *(name.upper(), ", ".join(sorted(trained)), ", ".join(sorted(drawn))),
+            "GENERATION.FILTER.%s was trained on %s by its CONFIG_FILE, the identities are of %s; "
+            "the paper trains one on each set, which knows these identities better",
+            *(name.upper(), ", ".join(sorted(trained)), ", ".join(sorted(generated))),
         )

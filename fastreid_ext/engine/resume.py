@@ -1,6 +1,6 @@
 """State beside weights and optimizer that makes resuming exact.
 
-- the state of every random generator, of every process (dropout and the like draw from them);
+- the state of every random generator, of every process (dropout and the like sample from them);
 - how many steps fastreid's optimizer has kept layers frozen (it counts in a closure);
 - which run it was (seed, processes, batch), to say so when a resumed run cannot be exact.
 

@@ -53,7 +53,7 @@ def _has_checkpoint(args: argparse.Namespace) -> bool:
 def prepare_run(cfg: CfgNode, *, resume: bool = False, eval_only: bool = False) -> CfgNode:
     """Open the log and fix the seed and the flags of cuDNN.
 
-    With ``SEED: -1`` a seed is drawn (or, when resuming, taken from the checkpoint), so that every
+    With ``SEED: -1`` a seed is sampled (or taken from the checkpoint when resuming), so that every
     run can be repeated from its ``config.yaml``. With a seed given, cuDNN is restricted to
     deterministic algorithms unless ``CUDNN_BENCHMARK`` asks for the fastest. Equal runs are
     promised on the CPU; on a GPU some backward passes add in no fixed order.

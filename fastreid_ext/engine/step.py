@@ -99,7 +99,7 @@ class TrainingStep:
         return parts
 
     def start(self) -> None:
-        """Start drawing batches."""
+        """Start reading batches."""
         self._batches = iter(self.data_loader)
 
     def stop(self) -> None:

@@ -139,7 +139,7 @@ class Trainer(DefaultTrainer):
         self.data_loader.start_at(self.start_iter)
         self._trainer.start()
         if self._random_state is not None:
-            # Last: opening files and starting the loader draw from the generators.
+            # Last: opening files and starting the loader take random numbers.
             restore_random_state(self._random_state)
         if self._evaluation_pending:
             self._end_last_epoch()

@@ -73,7 +73,8 @@ def fake_chumpy(monkeypatch):
     modules = {}
     for name, cls in (("chumpy.ch", Ch), ("chumpy.reordering", Select)):
         module = types.ModuleType(name)
-        cls.__module__, cls.__qualname__ = name, cls.__name__
+        cls.__module__ = name
+        cls.__qualname__ = cls.__name__
         setattr(module, cls.__name__, cls)
         modules[name] = module
     modules["chumpy"] = types.ModuleType("chumpy")
@@ -194,7 +195,8 @@ class TestRefusals:
 def smplx_file(tmp_path_factory):
     """A random model in SMPL-X's layout; smplx wants at least 9,930 vertices."""
     rng = np.random.default_rng(0)
-    count, joints = 9930, 55
+    count = 9930
+    joints = 55
     weights = rng.random((count, joints)) * (rng.random((count, joints)) < 0.05) + 1e-9
     regressor = rng.random((joints, count))
     parents = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 15, 15, 15]
@@ -222,7 +224,8 @@ def smplx_file(tmp_path_factory):
 def test_smplx_with_flat_hands_equals_the_smplx_package(smplx_file):
     smplx = pytest.importorskip("smplx", reason="make test EXTRAS=dev,body")
     rng = np.random.default_rng(1)
-    betas, pose = rng.normal(size=10), 0.5 * rng.normal(size=(24, 3))
+    betas = rng.normal(size=10)
+    pose = 0.5 * rng.normal(size=(24, 3))
     pose[22:] = 0  # flat hands
     reference = smplx.SMPLX(str(smplx_file), use_pca=False, flat_hand_mean=True, num_betas=10)
     as_tensor = lambda x: torch.as_tensor(x.reshape(1, -1), dtype=torch.float32)  # noqa: E731

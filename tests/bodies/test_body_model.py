@@ -55,7 +55,8 @@ def synthetic_model(rng: np.random.Generator, vertices: int = 400) -> BodyModel:
 @pytest.mark.parametrize("case", range(5))
 def test_equals_smplx_on_the_free_body(body, case):
     rng = np.random.default_rng(case)
-    betas, pose = rng.normal(size=10), rng.normal(size=(24, 3)) * 0.6
+    betas = rng.normal(size=10)
+    pose = rng.normal(size=(24, 3)) * 0.6
     translation = rng.normal(size=3)
     posed = body.pose(betas, pose, translation)
     vertices, joints = reference(body, betas, pose, translation)
@@ -65,7 +66,9 @@ def test_equals_smplx_on_the_free_body(body, case):
 
 def test_equals_smplx_with_pose_corrections(rng):
     model = synthetic_model(rng)
-    betas, pose, translation = rng.normal(size=10), rng.normal(size=(24, 3)), rng.normal(size=3)
+    betas = rng.normal(size=10)
+    pose = rng.normal(size=(24, 3))
+    translation = rng.normal(size=3)
     posed = model.pose(betas, pose, translation)
     vertices, joints = reference(model, betas, pose, translation)
     np.testing.assert_allclose(posed.vertices, vertices, atol=1e-5)
@@ -109,7 +112,8 @@ def test_bending_the_left_elbow_moves_only_what_hangs_on_it(body):
 
 
 def test_joint_transforms_carry_attached_points(body, rng):
-    betas, pose = rng.normal(size=10), rng.normal(size=(24, 3)) * 0.4
+    betas = rng.normal(size=10)
+    pose = rng.normal(size=(24, 3)) * 0.4
     posed = body.pose(betas, pose, (0.5, 0, 0))
     rest_joints = body.joint_regressor @ body.shaped(betas)
     for j in range(24):
@@ -118,7 +122,8 @@ def test_joint_transforms_carry_attached_points(body, rng):
 
 
 def test_batch_is_one_body_at_a_time(body, rng):
-    betas, poses = rng.normal(size=(3, 10)), rng.normal(size=(3, 24, 3)) * 0.3
+    betas = rng.normal(size=(3, 10))
+    poses = rng.normal(size=(3, 24, 3)) * 0.3
     translations = rng.normal(size=(3, 3))
     batch = body.pose_batch(betas, poses, translations)
     for i, posed in enumerate(batch):
@@ -155,7 +160,7 @@ def test_axis_angles_undo_rotation_matrices(rng):
 
 
 class TestFreeBody:
-    """What the shipped file promises."""
+    """Promises of the shipped file."""
 
     def test_is_a_smpl_format_body_of_moderate_size(self, body):
         assert 5000 <= len(body.template) <= 9000
@@ -174,7 +179,8 @@ class TestFreeBody:
         assert arm[0] > 0.4
         assert np.abs(arm[1:]).max() < 0.02
         assert at["left_foot"][2] > at["left_ankle"][2] + 0.08  # toes point to +z
-        low, high = body.template.min(axis=0), body.template.max(axis=0)
+        low = body.template.min(axis=0)
+        high = body.template.max(axis=0)
         assert 1.6 < high[1] - low[1] < 1.8
         assert 1.6 < high[0] - low[0] < 1.85
 

@@ -8,7 +8,8 @@ from fastreid_ext.bodies.cameras import Camera, from_viewpoint
 from fastreid_ext.bodies.parts import part_index
 from fastreid_ext.bodies.render import rasterize
 
-HEIGHT, WIDTH = 64, 48
+HEIGHT = 64
+WIDTH = 48
 CAMERA = from_viewpoint(0, 0, 4.0, focal_px=60, height=HEIGHT, width=WIDTH)
 # Two squares of 1 m that face the camera (+z): x in [-1, 0] at z = 0, x in [0, 1] at z = 1.
 VERTICES = np.float32(

@@ -41,7 +41,8 @@ def test_barycentrics_are_corrected_for_perspective():
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_nearer_surface_wins_in_any_order(order):
-    near, far = TRIANGLE, TRIANGLE * np.float32([1, 1, 1.5])
+    near = TRIANGLE
+    far = TRIANGLE * np.float32([1, 1, 1.5])
     meshes = [near, far]
     seen = Buffers.empty(5, 6)
     for k in order:
@@ -182,7 +183,8 @@ def test_agrees_with_ray_casting(body, name, view):
     camera = from_viewpoint(*view, target=(0, 0.8, 0), focal_px=650, height=384, width=192)
     seen = rasterize(camera.project(posed.vertices), body.faces, 384, 192)
     truth = cast_rays(camera, posed.vertices, body.faces)
-    both, either = seen.mask & np.isfinite(truth), seen.mask | np.isfinite(truth)
+    both = seen.mask & np.isfinite(truth)
+    either = seen.mask | np.isfinite(truth)
     assert either.sum() > 4000
     assert both.sum() / either.sum() > 0.999
     difference = np.abs(seen.depth[both] - truth[both])

@@ -44,7 +44,8 @@ def test_folder_gives_the_features_of_the_evaluation(tiny, market_root, gallery,
 def test_paths_and_arrays_give_the_same(extractor, gallery):
     paths = sorted(gallery.iterdir())[:5]
     arrays = [cv2.imread(str(path))[:, :, ::-1] for path in paths]
-    from_paths, from_arrays = extractor(paths), extractor(arrays)
+    from_paths = extractor(paths)
+    from_arrays = extractor(arrays)
     assert from_paths.shape == (5, 128)
     assert from_paths.dtype == np.float32
     # Two decoders of JPEG may differ by one grey level.

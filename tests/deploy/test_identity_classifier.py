@@ -13,7 +13,8 @@ PERSONS = (2, 10, 7)  # sorted as texts: 10, 2, 7
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    root, rng = tmp_path_factory.mktemp("classes"), np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("classes")
+    rng = np.random.default_rng(0)
     folder = root / "bounding_box_train"
     folder.mkdir()
     for person in PERSONS:

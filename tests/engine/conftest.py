@@ -14,7 +14,10 @@ from fastreid_ext.config import load_config
 
 from .tiny import overrides
 
-TRAIN_IDENTITIES, TEST_IDENTITIES, CAMERAS, IMAGES_PER_CAMERA = 8, 4, 2, 3
+TRAIN_IDENTITIES = 8
+TEST_IDENTITIES = 4
+CAMERAS = 2
+IMAGES_PER_CAMERA = 3
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -83,9 +83,10 @@ def test_stopped_and_resumed_run_ends_with_the_same_weights(finished, make_cfg):
     trainer.resume_or_load(False)
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
-    torch.rand(7)  # the stripes must not depend on what is drawn meanwhile
+    torch.rand(7)  # the stripes must not depend on what is sampled meanwhile
     assert train(stopped, resume=True) == results
-    ours, theirs = final(stopped), final(cfg)
+    ours = final(stopped)
+    theirs = final(cfg)
     unequal = [n for n, v in theirs["model"].items() if not torch.equal(ours["model"][n], v)]
     assert unequal == []
     assert ours["lr_sched"] == theirs["lr_sched"]
@@ -100,7 +101,8 @@ def test_stripes_of_a_resumed_run_come_from_the_checkpoint(finished, make_cfg, m
     with pytest.raises(KeyboardInterrupt):
         run.train()
     train(stopped, resume=True)
-    ours, theirs = final(stopped)["model"], final(finished[0])["model"]
+    ours = final(stopped)["model"]
+    theirs = final(finished[0])["model"]
     assert any(not torch.equal(ours[name], value) for name, value in theirs.items())
 
 
@@ -115,7 +117,8 @@ def test_smoke_recipe_killed_resumed_and_evaluated_by_the_command(market_root, t
     recipe = str(REPOSITORY / "configs/smoke/bdb.yml")
     sets = ("DATASETS.NAMES", "('Market1501',)", "DATASETS.TESTS", "('Market1501',)")
     keys = (*sets, "DATASETS.ROOT", str(market_root), "OUTPUT_DIR")
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole = tmp_path / "whole"
+    killed = tmp_path / "killed"
     results = train(load_config(recipe, [*keys, str(whole)]))
 
     process = start("--config-file", recipe, *keys, str(killed))

@@ -44,7 +44,8 @@ def generated_set(root, persons=(3, 5, 8, 9), images=5, source="Market1501"):
     """Each person a colour of some noise."""
     rng = np.random.default_rng(0)
     for person in persons:
-        folder, rows = root / f"{source}_{person:04d}", []
+        folder = root / f"{source}_{person:04d}"
+        rows = []
         folder.mkdir(parents=True)
         colour = rng.integers(30, 220, 3)
         for index in range(images):
@@ -95,7 +96,8 @@ def test_each_person_of_each_set_is_a_class(finished):
 def test_rates_are_those_of_the_rule(finished):
     """5 epochs of 5 steps: 10 steps up from 0, an epoch at the top, then a cosine step an epoch."""
     cfg, _ = finished
-    top, least = cfg.SOLVER.BASE_LR, cfg.SOLVER.ETA_MIN_LR
+    top = cfg.SOLVER.BASE_LR
+    least = cfg.SOLVER.ETA_MIN_LR
     expected = [top * step / 10 for step in range(10)]
     for epoch in (0, 1, 2):
         rate = least + (top - least) * (1 + math.cos(math.pi * epoch / 3)) / 2
@@ -107,7 +109,8 @@ def test_stopped_and_resumed_run_ends_with_the_same_weights(finished, market_roo
     cfg, _ = finished
     roots = list(cfg.DATASETS.GENERATED.ROOTS)
     again = configured(market_root, tmp_path / "again", roots)
-    source, target = Path(cfg.OUTPUT_DIR), Path(again.OUTPUT_DIR)
+    source = Path(cfg.OUTPUT_DIR)
+    target = Path(again.OUTPUT_DIR)
     target.mkdir()
     (target / "model_0002.pth").write_bytes((source / "model_0002.pth").read_bytes())
     (target / "last_checkpoint").write_text("model_0002.pth")

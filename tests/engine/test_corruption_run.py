@@ -180,7 +180,8 @@ def test_the_same_index_for_all(tested, trained, tmp_path):
 
 
 def test_mce_with_a_baseline(tested, trained, tmp_path, capsys):
-    folder, baseline = copied(tested, tmp_path), tested / "corruption.json"
+    folder = copied(tested, tmp_path)
+    baseline = tested / "corruption.json"
     more = ("--draws", 2, "--corrupt", "gallery", "--baseline", baseline)
     run(trained, folder, "--grid", *more)
     content = json.loads((folder / "corruption.json").read_text())["mCE"]

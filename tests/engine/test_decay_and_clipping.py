@@ -1,4 +1,4 @@
-"""What is decayed, and how gradients are clipped, against timm's and torch's own functions."""
+"""Weight decay and gradient clipping, against timm's and torch's own functions."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a checkpoint must bring before a model is evaluated, extracted from, exported or drawn."""
+"""A checkpoint must fit before its model is evaluated, exported or plotted."""
 
 import logging
 
@@ -74,13 +74,15 @@ def test_mapped_names_are_printed(tmp_path, capsys):
     weights = {older(name, 0): value for name, value in model_of(cfg).state_dict().items()}
     torch.save({"model": weights}, tmp_path / "zoo.pth")
     logger = logging.getLogger("fastreid_ext.engine.checkpoint")
-    handlers, level = list(logger.handlers), logger.level
+    handlers = list(logger.handlers)
+    level = logger.level
     logger.handlers = []  # of commands that other tests ran
     try:
         show_loading()
         load_model(cfg, tmp_path / "zoo.pth")
     finally:
-        logger.handlers, logger.level = handlers, level
+        logger.handlers = handlers
+        logger.level = level
     said = capsys.readouterr().err
     assert "names of the older model zoo: " in said
     assert "heads.bnneck.weight -> heads.bottleneck.0.weight" in said

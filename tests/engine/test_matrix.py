@@ -113,8 +113,8 @@ def test_other_configuration_in_the_folder_is_refused(make_runs, tmp_path):
     cells = run_matrix(make_runs(), tmp_path / "out").cells
     with pytest.raises(ValueError, match=r"another configuration.*SOLVER\.BASE_LR"):
         run_matrix(make_runs(more=("SOLVER.BASE_LR", "0.5")), tmp_path / "out")
-    drawn_otherwise = make_runs(more=("GENERATION.SAMPLING.STEPS", "7"))
-    assert run_matrix(drawn_otherwise, tmp_path / "out").cells == cells
+    generated_otherwise = make_runs(more=("GENERATION.SAMPLING.STEPS", "7"))
+    assert run_matrix(generated_otherwise, tmp_path / "out").cells == cells
 
 
 def test_a_run_older_than_a_key_is_of_the_same_configuration(make_runs, tmp_path):
@@ -178,7 +178,8 @@ def test_mistakes_of_any_run_show_before_any_work(make_runs, recipes, tmp_path, 
 
 
 def test_shards_share_the_work(make_runs, tmp_path):
-    runs, output = make_runs(seeds=(0, 1)), tmp_path / "out"
+    runs = make_runs(seeds=(0, 1))
+    output = tmp_path / "out"
     first = run_matrix(runs, output, shard=(0, 2), keep_weights=False)
     assert ([c.seed for c in first.cells], first.unfinished) == ([0], 1)
     second = run_matrix(runs, output, shard=(1, 2), keep_weights=False)

@@ -22,12 +22,12 @@ def poisoned_step(make_cfg):
         cfg = make_cfg(MODEL__HEADS__NUM_CLASSES=8)
         torch.manual_seed(0)
         model = build_model(cfg)
-        drawn = batches(5)
+        sampled = batches(5)
         for index in (1, 3):
-            drawn[index]["images"][2, 0, 5, 5] = float("nan")
+            sampled[index]["images"][2, 0, 5, 5] = float("nan")
         optimizer, wrapper = build_optimizer(cfg, model)
         step = TrainingStep(
-            model, drawn, optimizer, wrapper, autocast_dtype=None, max_skipped=max_skipped
+            model, sampled, optimizer, wrapper, autocast_dtype=None, max_skipped=max_skipped
         )
         return step, model
 

@@ -21,7 +21,8 @@ def make_model(make_cfg):
 @pytest.mark.parametrize("opt", ["Adam", "SGD"])
 def test_without_groups_it_is_fastreids(make_model, opt):
     cfg, model = make_model(SOLVER__OPT=opt, SOLVER__HEADS_LR_FACTOR=0.5)
-    (theirs, _), (ours, _) = host_optimizer(cfg, model), build_optimizer(cfg, model)
+    (theirs, _) = host_optimizer(cfg, model)
+    (ours, _) = build_optimizer(cfg, model)
     assert type(ours) is type(theirs)
     assert ours.defaults == theirs.defaults
     for one, other in zip(ours.param_groups, theirs.param_groups, strict=True):

@@ -159,7 +159,8 @@ OPENED = {
 
 
 def test_run_with_all_of_it_resumes_to_the_same_checkpoint(make_cfg):
-    whole, stopped = make_cfg("whole", **OPENED), make_cfg("stopped", **OPENED)
+    whole = make_cfg("whole", **OPENED)
+    stopped = make_cfg("stopped", **OPENED)
     trainer = run(TwoPassTrainer, whole)
     assert trainer.iter == 12
     run(TwoPassTrainer, stopped, stop_at=10)

@@ -76,7 +76,8 @@ def flat(weights: dict[str, Tensor]) -> Tensor:
 
 
 def test_two_processes_train_the_model_of_one(outputs):
-    alone, together = of_rank(outputs / "one", 0), of_rank(outputs / "two", 0)
+    alone = of_rank(outputs / "one", 0)
+    together = of_rank(outputs / "two", 0)
     torch.testing.assert_close(alone["initial"], together["initial"], rtol=0, atol=0)
     way = (flat(alone["model"]) - flat(alone["initial"])).norm()
     assert way > 0.01
@@ -98,7 +99,8 @@ def test_a_nan_on_one_process_is_skipped_by_both_and_its_images_are_named(output
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_resume_exactly(outputs, rank):
-    ours, theirs = of_rank(outputs / "resumed", rank), of_rank(outputs / "whole", rank)
+    ours = of_rank(outputs / "resumed", rank)
+    theirs = of_rank(outputs / "whole", rank)
     torch.testing.assert_close(ours["model"], theirs["model"], rtol=0, atol=0)
     assert torch.equal(ours["random"], theirs["random"])
 

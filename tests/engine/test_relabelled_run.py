@@ -23,7 +23,7 @@ from .tiny import assert_equal_checkpoints, run
 
 @META_ARCH_REGISTRY.register()
 class AdaptedBaseline(Baseline):
-    """Baseline on the source; in the target images of a cluster are drawn together."""
+    """Baseline on the source; in the target images of a cluster are sampled together."""
 
     def forward(self, batch: dict[str, Any]) -> Any:
         if not self.training:
@@ -46,7 +46,8 @@ class Clustering(HookBase):
     def before_epoch(self) -> None:
         if self.trainer.epoch % 2:
             return
-        cfg, model = self.trainer.cfg, self.trainer.model
+        cfg = self.trainer.cfg
+        model = self.trainer.model
         items = self.trainer.data_loader.loaders["target"].dataset.img_items
         with modes_kept(model), torch.no_grad():
             features = extract_features(model, build_items_loader(cfg, items), 0).features
@@ -86,7 +87,8 @@ CHANGES = {
 
 @pytest.mark.filterwarnings("ignore:.*smaller than n_clusters")
 def test_run_of_two_loaders_with_changing_labels_resumes_to_the_same_checkpoint(make_cfg):
-    whole, stopped = make_cfg("whole", **CHANGES), make_cfg("stopped", **CHANGES)
+    whole = make_cfg("whole", **CHANGES)
+    stopped = make_cfg("stopped", **CHANGES)
     trainer = run(AdaptingTrainer, whole)
     assert len(trainer.clustering.labels) == 2
     assert {"loss_cls", "loss_target"} <= set(trainer.storage.histories())

@@ -12,16 +12,16 @@ from fastreid_ext.engine.resume import RunIdentity, capture_random_state, restor
 from fastreid_ext.engine.setup import prepare_run
 
 
-def draws() -> tuple:
+def random_numbers() -> tuple:
     return random.random(), np.random.rand(), np.random.normal(), torch.rand(2).tolist()  # noqa: NPY002
 
 
 def test_random_state_survives_a_checkpoint(tmp_path):
-    draws()
+    random_numbers()
     torch.save(capture_random_state(), tmp_path / "state.pth")
-    expected = draws(), draws()
+    expected = random_numbers(), random_numbers()
     restore_random_state(torch.load(tmp_path / "state.pth", weights_only=True))
-    assert (draws(), draws()) == expected
+    assert (random_numbers(), random_numbers()) == expected
 
 
 def test_says_which_values_make_a_resume_inexact(caplog):

@@ -1,4 +1,4 @@
-"""What may change when a run is continued, and what a changed length does to a cosine."""
+"""Keys that may change when a run is continued, and a cosine of another length."""
 
 import math
 from pathlib import Path

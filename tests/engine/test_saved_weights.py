@@ -45,7 +45,8 @@ def test_checkpoint_holds_what_is_trained_and_resumes_into_a_model_built_anew(tm
     AtomicCheckpointer(model, str(tmp_path), optimizer=optimizer).save("model_0000", epoch=0)
     written = read_checkpoint(tmp_path / "model_0000.pth")["model"]
     assert sorted(written) == ["layer.bias", "layer.weight"]
-    fresh, own = Guided(), torch.optim.SGD(nn.Linear(4, 8).parameters(), lr=0.1)
+    fresh = Guided()
+    own = torch.optim.SGD(nn.Linear(4, 8).parameters(), lr=0.1)
     guide = fresh.guide.layer.weight.clone()
     assert AtomicCheckpointer(fresh, str(tmp_path), optimizer=own).resume() == {"epoch": 0}
     assert torch.equal(fresh.layer.weight, model.layer.weight)

@@ -73,7 +73,8 @@ def test_recipe_has_them_too():
 @pytest.mark.parametrize("epoch", [1, 4, 49, 198, 199, 300])
 def test_resumed_schedule_continues(epoch, tmp_path):
     arguments = {"stairs": 10, "stair_epochs": 5, "milestones": [199, 299], "gamma": 0.1}
-    whole, again = optimizer_of(1e-3), optimizer_of(1e-3)
+    whole = optimizer_of(1e-3)
+    again = optimizer_of(1e-3)
     first = StairWarmupLR(whole, **arguments)
     rates_of(first, whole, epoch)
     torch.save({"lr": first.state_dict(), "adam": whole.state_dict()}, tmp_path / "state.pth")

@@ -51,7 +51,8 @@ def signal_in_the_third_epoch(process: subprocess.Popen, folder: Path, number: i
 
 @pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(market_root, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole = tmp_path / "whole"
+    killed = tmp_path / "killed"
     train(load_config("", overrides(market_root, whole, **FOUR_EPOCHS)))
 
     process = start(*overrides(market_root, killed, **FOUR_EPOCHS))

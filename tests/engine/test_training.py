@@ -119,7 +119,8 @@ def test_run_stopped_in_its_second_epoch_resumes_to_the_same_weights(reference, 
 def test_a_run_in_float16_resumes_with_its_loss_scale(make_cfg):
     """The scale that the first epoch has found is in the checkpoint, else the steps differ."""
     keys = {**amp("float16"), "SOLVER__MAX_EPOCH": 2}
-    whole, stopped = make_cfg("whole", **keys), make_cfg("stopped", **keys)
+    whole = make_cfg("whole", **keys)
+    stopped = make_cfg("stopped", **keys)
     train(whole)
     with pytest.raises(KeyboardInterrupt):
         run_until(stopped, iteration=8)
@@ -218,12 +219,12 @@ def test_schedule_that_warms_up_for_the_whole_run_is_refused(make_cfg):
         Trainer(make_cfg(SOLVER__SCHED="CosineAnnealingLR", SOLVER__WARMUP_ITERS=12))
 
 
-def test_run_without_a_seed_resumes_with_the_seed_it_has_drawn(make_cfg):
+def test_run_without_a_seed_resumes_with_the_seed_it_has_sampled(make_cfg):
     cfg = make_cfg(SEED=-1, SOLVER__MAX_EPOCH=1)
     train(cfg)
-    drawn = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")["run"]["seed"]
-    assert prepare_run(cfg, resume=True).SEED == drawn
-    assert prepare_run(cfg).SEED != drawn
+    sampled = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")["run"]["seed"]
+    assert prepare_run(cfg, resume=True).SEED == sampled
+    assert prepare_run(cfg).SEED != sampled
 
 
 def test_refused_resume_leaves_the_configuration_of_the_earlier_run(make_cfg):

@@ -84,7 +84,8 @@ def test_stopped_and_resumed_run_ends_with_the_same_weights(finished, make_cfg):
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     assert train(stopped, resume=True) == results
-    ours, theirs = checkpoint(stopped), checkpoint(cfg)
+    ours = checkpoint(stopped)
+    theirs = checkpoint(cfg)
     assert [n for n, v in theirs["model"].items() if not torch.equal(ours["model"][n], v)] == []
     torch.testing.assert_close(
         ours["optimizer"]["state"], theirs["optimizer"]["state"], rtol=0, atol=0

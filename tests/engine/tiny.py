@@ -1,4 +1,4 @@
-"""What the tests of the engine train: a tiny run on a tiny Market-1501 tree, and drawn batches."""
+"""Tiny runs for the tests of the engine: a tiny Market-1501 tree, and random batches."""
 
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path

@@ -34,7 +34,8 @@ class HalfUsed(nn.Module):
 
     def __init__(self, finds: bool = False) -> None:
         super().__init__()
-        self.used, self.unused = nn.Linear(2, 1), nn.Linear(2, 1)
+        self.used = nn.Linear(2, 1)
+        self.unused = nn.Linear(2, 1)
         self.find_unused_parameters = finds
 
     def forward(self, rows: Tensor) -> dict[str, Tensor]:

@@ -30,7 +30,8 @@ def test_every_second_or_fourth_identity_is_a_look_alike(body, domain, period):
         model = people[person.person_id - 2]
         assert person.look_alike_of == model.person_id
         for garment in ("upper", "lower"):
-            own, other = getattr(person.outfit, garment), getattr(model.outfit, garment)
+            own = getattr(person.outfit, garment)
+            other = getattr(model.outfit, garment)
             assert (own.rgb, own.pattern) == (other.rgb, other.pattern)
         assert person.outfit != model.outfit
         assert person.betas != model.betas

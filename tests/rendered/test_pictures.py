@@ -1,4 +1,4 @@
-"""What the pictures show agrees with their ground truth."""
+"""Rendered pictures agree with their ground truth."""
 
 import dataclasses
 
@@ -19,7 +19,10 @@ from fastreid_ext.rendered.rendered_images import render_images
 from fastreid_ext.rendered.shots import sample_shot
 from fastreid_ext.rendered.views import view
 
-SPINE2, LEFT_KNEE, LEFT_SHOULDER, RIGHT_SHOULDER = 6, 4, 16, 17
+SPINE2 = 6
+LEFT_KNEE = 4
+LEFT_SHOULDER = 16
+RIGHT_SHOULDER = 17
 
 
 def person(upper: Cloth, lower: Cloth, **changes):

@@ -41,17 +41,17 @@ def methods(args: argparse.Namespace, images: torch.Tensor) -> dict[str, Callabl
     count = len(images)
     pixels = np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())
 
-    def drawn(names: tuple[str, ...]) -> tuple[list[str], list[int], list[int]]:
+    def sampled(names: tuple[str, ...]) -> tuple[list[str], list[int], list[int]]:
         kinds = [names[kind] for kind in rng.integers(len(names), size=count)]
         return kinds, rng.integers(1, 6, count).tolist(), rng.integers(2**31, size=count).tolist()
 
     def one_by_one() -> None:
-        for image, *one in zip(pixels, *drawn(COMMON_CORRUPTIONS), strict=True):
+        for image, *one in zip(pixels, *sampled(COMMON_CORRUPTIONS), strict=True):
             corrupt(image, one[0], one[1], np.random.default_rng(one[2]))
 
-    found = {MIXED: lambda: corrupt_batch(images, *drawn(COMMON_CORRUPTIONS))}
+    found = {MIXED: lambda: corrupt_batch(images, *sampled(COMMON_CORRUPTIONS))}
     for name in BATCHED:
-        found[name] = lambda name=name: corrupt_batch(images, *drawn((name,)))
+        found[name] = lambda name=name: corrupt_batch(images, *sampled((name,)))
     return found | ({ONE_BY_ONE: one_by_one} if args.one_by_one else {})
 
 

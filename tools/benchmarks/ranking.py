@@ -24,8 +24,8 @@ from fastreid_ext.command_line import short_errors
 from measuring.timing import (
     QUALITIES,
     SIZES,
-    DrawnSet,
-    draw_test_set,
+    SampledSet,
+    sample_test_set,
     median_seconds,
     peak_extra_mib,
 )
@@ -34,14 +34,14 @@ from measuring.host_cython import compiled_evaluate
 from fastreid_ext.evaluation.ranking import RankMetrics, rank_distances, rank_metrics
 
 
-def products_alone(test: DrawnSet) -> None:
+def products_alone(test: SampledSet) -> None:
     rows = min(max(1, CHUNK_VALUES // len(test.gallery)), len(test.query))
     buffer = test.query.new_empty((rows, len(test.gallery)))
     for chunk in test.query.split(rows):
         torch.mm(chunk, test.gallery.T, out=buffer[: len(chunk)])
 
 
-def methods(args: argparse.Namespace, test: DrawnSet) -> dict[str, Callable[[], object]]:
+def methods(args: argparse.Namespace, test: SampledSet) -> dict[str, Callable[[], object]]:
     """Return the products and, on finished distances of the first queries, both rankings."""
     some = slice(0, args.stage_queries)
     ids = [test.labels[0][some], test.labels[1], test.labels[2][some], test.labels[3]]
@@ -57,8 +57,10 @@ def methods(args: argparse.Namespace, test: DrawnSet) -> dict[str, Callable[[], 
 
 
 def measure(args: argparse.Namespace, quality: str) -> None:
-    drawn = draw_test_set(SIZES[args.size], QUALITIES[quality])
-    test = DrawnSet(drawn.query.to(args.device), drawn.gallery.to(args.device), drawn.labels)
+    sampled = sample_test_set(SIZES[args.size], QUALITIES[quality])
+    test = SampledSet(
+        sampled.query.to(args.device), sampled.gallery.to(args.device), sampled.labels
+    )
     found: list[RankMetrics] = []
     runs = methods(args, test)
     runs["ours"] = lambda: found.append(rank_metrics(test.query, test.gallery, *test.labels))

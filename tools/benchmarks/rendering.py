@@ -16,9 +16,9 @@ from fastreid_ext.rendered.rendered_images import render_images
 
 # Stage -> (file, function) whose cumulative time is the stage's.
 STAGES = {
-    "draw the identity": ("identities.py", "sample_identity"),
+    "sample the identity": ("identities.py", "sample_identity"),
     "dress it": ("dressing.py", "dress"),
-    "draw the shot": ("shots.py", "sample_shot"),
+    "sample the shot": ("shots.py", "sample_shot"),
     "pose and skin": ("person_renderer.py", "_actors"),
     "rasterise": ("person_renderer.py", "_rasterize"),
     "shadow map": ("person_renderer.py", "_shadow_map"),

@@ -23,9 +23,9 @@ from fastreid_ext.command_line import short_errors
 from measuring.timing import (
     QUALITIES,
     SIZES,
-    DrawnSet,
+    SampledSet,
     ProductClock,
-    draw_test_set,
+    sample_test_set,
     peak_extra_mib,
     seconds,
 )
@@ -33,12 +33,12 @@ from fastreid_ext.evaluation.ranking import column_title, rank_distances
 from fastreid_ext.evaluation.reranking import reranked_distances
 
 
-def ours(test: DrawnSet) -> None:
+def ours(test: SampledSet) -> None:
     for _ in reranked_distances(test.query, test.gallery, rule="released"):
         pass
 
 
-def measure_ours(test: DrawnSet, args: argparse.Namespace) -> float:
+def measure_ours(test: SampledSet, args: argparse.Namespace) -> float:
     """Return the seconds without the products."""
     memory = peak_extra_mib(lambda: ours(test), args.device)  # first, before memory lies ready
     times = []
@@ -54,7 +54,7 @@ def measure_ours(test: DrawnSet, args: argparse.Namespace) -> float:
     return total - products
 
 
-def measure_dense(test: DrawnSet, args: argparse.Namespace) -> float:
+def measure_dense(test: SampledSet, args: argparse.Namespace) -> float:
     """Print and return the seconds of fastreid's, and compare the results."""
     pairs = ((test.query, test.gallery), (test.query, test.query), (test.gallery, test.gallery))
     distances = [build_dist(*pair, "cosine") for pair in pairs]
@@ -76,12 +76,14 @@ def measure_dense(test: DrawnSet, args: argparse.Namespace) -> float:
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
-    drawn = draw_test_set(SIZES[args.size], QUALITIES[args.quality])
-    test = DrawnSet(drawn.query.to(args.device), drawn.gallery.to(args.device), drawn.labels)
-    ours(draw_test_set(SIZES["small"], 1.0, dim=16))  # compiles
+    sampled = sample_test_set(SIZES[args.size], QUALITIES[args.quality])
+    test = SampledSet(
+        sampled.query.to(args.device), sampled.gallery.to(args.device), sampled.labels
+    )
+    ours(sample_test_set(SIZES["small"], 1.0, dim=16))  # compiles
     rest = measure_ours(test, args)
     if not args.no_dense:
-        print(f"without products: fastreid / ours {measure_dense(drawn, args) / rest:.1f}")
+        print(f"without products: fastreid / ours {measure_dense(sampled, args) / rest:.1f}")
 
 
 def parse() -> argparse.Namespace:

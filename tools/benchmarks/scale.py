@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
     print("\n" + tabulate(rows, headers=headers, floatfmt=".3f"))
     times = batch_times(args.images, args.identities, args.batches)
     rows = [[name, 1000 * batch, 1000 * enter] for name, (batch, enter) in times.items()]
-    headers = [f"{args.identities} identities", "ms per batch", "ms to enter at draw 10^8"]
+    headers = [f"{args.identities} identities", "ms per batch", "ms to enter at image 10^8"]
     print("\n" + tabulate(rows, headers=headers, floatfmt=".3g"))
 
 

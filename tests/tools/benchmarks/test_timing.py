@@ -13,9 +13,9 @@ from fastreid_ext.evaluation.ranking import rank_metrics
 from measuring.timing import (
     SIZES,
     ProductClock,
-    draw_test_set,
     median_seconds,
     peak_extra_mib,
+    sample_test_set,
 )
 
 TOOLS = Path(__file__).resolve().parents[3] / "tools" / "benchmarks"
@@ -34,10 +34,10 @@ def _threads():
     torch.set_num_threads(before)
 
 
-def test_drawn_features_have_the_quality_asked_for():
+def test_sampled_features_have_the_quality_asked_for():
     maps = []
     for noise in (1.0, 3.0, 1e3):
-        test = draw_test_set(SIZES["small"], noise, dim=256)
+        test = sample_test_set(SIZES["small"], noise, dim=256)
         maps.append(rank_metrics(test.query, test.gallery, *test.labels).mAP)
     assert maps[0] > 0.95 > maps[1] > 0.2 > maps[2]
     assert len(test.query) == 200

@@ -48,7 +48,7 @@ def dataset_of(method: str, paths: Sequence[str], packed_folder: Path) -> Datase
 
 
 def order(count: int, seed: int = 0) -> Sampler:
-    """Return endless draws of ``count`` images, each as often as the others."""
+    """Return endless numbers of ``count`` images, each as often as the others."""
     return ResumableSampler(lambda _: itertools.cycle(range(count)), seed)
 
 
@@ -80,9 +80,11 @@ class Compared:
 
     def _batch_maker(self, method: str) -> Callable[[], dict[str, Any]]:
         dataset = self.datasets[method]
-        draws = iter(order(self._count))
+        order_of_images = iter(order(self._count))
         joined = fast_batch_collator if method == "fastreid" else collate
-        return lambda: joined([dataset[draw] for draw in itertools.islice(draws, self.batch)])
+        return lambda: joined(
+            [dataset[sample] for sample in itertools.islice(order_of_images, self.batch)]
+        )
 
     def device_steps(self) -> float:
         """Return the CPU time in which a fast batch becomes float and is painted on."""
@@ -110,12 +112,14 @@ class Compared:
 
     def _loader_run(self, method: str, workers: int, images: int) -> tuple[float, float]:
         dataset = self.datasets[method]
-        draws = order(self._count)
+        order_of_images = order(self._count)
         options = {"batch_size": self.batch, "num_workers": workers}
         if method == "fastreid":
-            loader = DataLoader(dataset, sampler=draws, collate_fn=fast_batch_collator, **options)
+            loader = DataLoader(
+                dataset, sampler=order_of_images, collate_fn=fast_batch_collator, **options
+            )
         else:
-            loader = PersonLoader(dataset, draws, drop_last=True, device="cpu", **options)
+            loader = PersonLoader(dataset, order_of_images, drop_last=True, device="cpu", **options)
         began = time.perf_counter()
         cpu = _cpu_seconds()
         batches = DataLoader.__iter__(loader)

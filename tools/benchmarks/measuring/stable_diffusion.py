@@ -10,7 +10,7 @@ from fastreid_ext.diffusion.tiny import models
 from fastreid_ext.diffusion.tiny.sizes import MINIATURE
 from fastreid_ext.diffusion.tiny.vocabularies import clip_tokenizer
 
-SIZES = {"sd1": (512, 256), "miniature": (64, 32)}  # pixels at which persons are drawn
+SIZES = {"sd1": (512, 256), "miniature": (64, 32)}  # pixels of generated images
 _WORDS = ("a photo of a person",)
 
 

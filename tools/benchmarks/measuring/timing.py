@@ -46,12 +46,12 @@ SIZES = {
 # Noise of a feature beside its identity's centre of unit variance: mAP of about 0.9, about 0.6, and
 # chance, for Market's size and D = 2048.
 QUALITIES = {"good": 2.2, "medium": 3.3, "random": 1e3}
-_DRAWN = 1_000  # features drawn together, so that no second copy of all is needed
+_AT_ONCE = 1_000  # features sampled together, so that no second copy of all is needed
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawnSet:
-    """A drawn test set.
+class SampledSet:
+    """A sampled test set.
 
     Attributes:
         query: (Q, D) float32 query features.
@@ -64,8 +64,10 @@ class DrawnSet:
     labels: list[NDArray[np.int64]]
 
 
-def draw_test_set(size: TestSetSize, noise: float, *, dim: int = 2048, seed: int = 0) -> DrawnSet:
-    """Draw features around the centres of identities.
+def sample_test_set(
+    size: TestSetSize, noise: float, *, dim: int = 2048, seed: int = 0
+) -> SampledSet:
+    """Sample features around the centres of identities.
 
     Images differ in quality: the noise of each is multiplied by exp(0.5 z) with a normal z.
     """
@@ -75,14 +77,14 @@ def draw_test_set(size: TestSetSize, noise: float, *, dim: int = 2048, seed: int
     pids[total - size.distractors :] = 0
     centres = torch.randn(size.identities + 1, dim, generator=generator)
     features = torch.empty(total, dim)
-    for start in range(0, total, _DRAWN):
-        part = features[start : start + _DRAWN].normal_(generator=generator)
+    for start in range(0, total, _AT_ONCE):
+        part = features[start : start + _AT_ONCE].normal_(generator=generator)
         quality = torch.randn(len(part), 1, generator=generator).mul_(0.5).exp_()
-        is_known = (pids[start : start + _DRAWN] > 0)[:, None]
-        part.mul_(noise * quality).add_(centres[pids[start : start + _DRAWN]] * is_known)
+        is_known = (pids[start : start + _AT_ONCE] > 0)[:, None]
+        part.mul_(noise * quality).add_(centres[pids[start : start + _AT_ONCE]] * is_known)
     camids = torch.randint(0, size.cameras, (total,), generator=generator)
     labels = [part for ids in (pids, camids) for part in np.split(ids.numpy(), [size.queries])]
-    return DrawnSet(features[: size.queries], features[size.queries :], labels)
+    return SampledSet(features[: size.queries], features[size.queries :], labels)
 
 
 def seconds(run: Callable[[], object], device: str) -> float:

@@ -50,7 +50,7 @@ def test_goes_on_from_a_classifiers_backbone(recipe, market_root, tmp_path):
     keys = (
         SMALL | BACKBONES[recipe] | {"DATASETS.ROOT": market_root, "OUTPUT_DIR": tmp_path / "run"}
     )
-    keys["DATASETS.GENERATED.ROOTS"] = [str(generated_set(tmp_path / "drawn"))]
+    keys["DATASETS.GENERATED.ROOTS"] = [str(generated_set(tmp_path / "generated"))]
     keys["MODEL.BACKBONE.PRETRAIN_PATH"] = tmp_path / "classifier.pth"
     cfg = load_config(PROJECT / f"{recipe}.yml", words(keys))
     first = build_model(cfg).state_dict()
@@ -59,7 +59,7 @@ def test_goes_on_from_a_classifiers_backbone(recipe, market_root, tmp_path):
 
     results = train(cfg)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").open()]
-    assert len(lines) == 2  # 20 drawings in batches of 8
+    assert len(lines) == 2  # 20 generated images in batches of 8
     assert all(0 < line["total_loss"] < 20 for line in lines)
     assert results["Market1501"]["Rank-1"] > 0
     last = read_checkpoint(tmp_path / "run" / "model_final.pth")["model"]
