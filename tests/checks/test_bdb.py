@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fastreid_ext.config import load_config
+from ..tiny_cfg import tiny_cfg
 
 BDB = {
     "MODEL.DEVICE": "cpu",
@@ -16,8 +16,7 @@ BDB = {
 
 
 def load(**changes):
-    keys = BDB | {name.replace("__", "."): value for name, value in changes.items()}
-    return load_config("", [str(part) for pair in keys.items() for part in pair])
+    return tiny_cfg(BDB, **changes)
 
 
 def test_keys_have_the_papers_values():

@@ -8,10 +8,11 @@ from fastreid.config import CfgNode
 from fastreid_ext.checks.generation import job_problems
 from fastreid_ext.config import load_config
 
+from ..tiny_cfg import tiny_cfg
+
 
 def load(**keys: object) -> CfgNode:
-    pairs = {"MODEL.DEVICE": "cpu"} | {f"GENERATION.{key}": v for key, v in keys.items()}
-    return load_config("", [str(part) for pair in pairs.items() for part in pair])
+    return tiny_cfg({f"GENERATION.{key}": value for key, value in keys.items()})
 
 
 def test_defaults_are_good():

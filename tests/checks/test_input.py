@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from fastreid_ext.config import load_config
 from fastreid_ext.data.transforms.from_config import view_count
+
+from ..tiny_cfg import tiny_cfg
 
 PLAIN = {
     "MODEL.DEVICE": "cpu",
@@ -25,7 +26,7 @@ def load(changes):
     keys = dict(PLAIN)
     for name, value in changes.items():
         keys[name if "." in name else "INPUT." + name.replace("__", ".")] = value
-    return load_config("", [str(part) for pair in keys.items() for part in pair])
+    return tiny_cfg(keys)
 
 
 def test_existing_recipes_are_not_changed():
@@ -211,3 +212,23 @@ def test_numbers_out_of_range_are_named(changes, message):
 def test_contradictions_are_named_with_what_to_do(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         load(changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("RANDAUGMENT.TIMM", "random-m9", "rand and parts of m.*got 'random-m9'.*e.g. rand"),
+        ("RANDAUGMENT.TIMM", "rand-mx", "got 'rand-mx'"),
+        ("SOFT_ERASING.BETA", [0.5, 0.0], "BETA with two numbers above 0"),
+        ("PATCH_MIXING.BETA", [1.0, 0.0], "BETA with two numbers above 0"),
+    ],
+)
+def test_augmentation_value_outside_its_range_is_refused(key, value, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_cfg({f"INPUT.{key}": value})
+
+
+@pytest.mark.parametrize("text", ["rand-m9-mstd0.5-inc1", "rand-m7-n3-p0.5-mmax10"])
+def test_timms_notation_of_rand_augment_is_accepted(text):
+    cfg = tiny_cfg({"INPUT.RANDAUGMENT.ENABLED": True, "INPUT.RANDAUGMENT.TIMM": text})
+    assert text == cfg.INPUT.RANDAUGMENT.TIMM

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastreid.config import get_cfg
 from PIL import Image
 
-from fastreid_ext.checks.table import unread_keys
-from fastreid_ext.config import load_config
+from ..tiny_cfg import dotted, read_keys, tiny_cfg
 
 
 def write_image(path, seed=0, mode="RGB", size=(16, 32)):
@@ -49,7 +47,7 @@ def make_cfg(market_root):
 
 
 def small_config(root: Path, **changes):
-    keys = {
+    defaults = {
         "SEED": 7,
         "MODEL.DEVICE": "cpu",
         "MODEL.BACKBONE.PRETRAIN": False,
@@ -73,11 +71,4 @@ def small_config(root: Path, **changes):
         "TEST.IMS_PER_BATCH": 8,
         "TEST.NUM_WORKERS": 0,
     }
-    changed = {name.replace("__", "."): value for name, value in changes.items()}
-    keys |= changed
-    cfg = get_cfg()
-    cfg.merge_from_list([str(part) for pair in keys.items() for part in pair])
-    for key in unread_keys(cfg):  # what the changes leave unread would be refused
-        if key not in changed:
-            keys.pop(key, None)
-    return load_config("", [str(part) for pair in keys.items() for part in pair])
+    return tiny_cfg(read_keys(defaults, dotted(changes)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
 
-from fastreid_ext.config import load_config
+from ..tiny_cfg import tiny_cfg
 
 TINY = {
     "MODEL.DEVICE": "cpu",
@@ -47,8 +47,7 @@ def save_model(tmp_path_factory):
 
     def save(classes=5, seed=0, **changes):
         folder = tmp_path_factory.mktemp("model")
-        keys = {**TINY, **{name.replace("__", "."): value for name, value in changes.items()}}
-        cfg = load_config("", [str(part) for pair in keys.items() for part in pair])
+        cfg = tiny_cfg(TINY, **changes)
         (folder / "config.yaml").write_text(cfg.dump())
         cfg.defrost()
         cfg.MODEL.HEADS.NUM_CLASSES = classes

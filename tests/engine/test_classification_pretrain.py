@@ -17,6 +17,8 @@ from fastreid_ext.engine import train
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.manifest import GeneratedImage, GeneratedSet, sha256_of, write_identity, write_set
 
+from ..tiny_cfg import tiny_cfg
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = REPOSITORY / "projects/DiffusionReID/configs/Base-classification-pretrain.yml"
 TINY = {
@@ -68,8 +70,7 @@ def generated_set(root, persons=(3, 5, 8, 9), images=5, source="Market1501"):
 
 def configured(root, output, roots, **changes):
     keys = TINY | {"DATASETS.ROOT": root, "OUTPUT_DIR": output, "DATASETS.GENERATED.ROOTS": roots}
-    keys |= {name.replace("__", "."): value for name, value in changes.items()}
-    return load_config(RECIPE, [str(part) for pair in keys.items() for part in pair])
+    return tiny_cfg(keys, file=RECIPE, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -9,22 +9,20 @@ from fastreid.modeling import build_model
 from fastreid.solver import build_optimizer
 from torch import nn
 
-from fastreid_ext.config import load_config
+from ..tiny_cfg import tiny_cfg
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 
 
 def config(file="Base-bagtricks.yml", **changes):
     keys = {
-        "MODEL.DEVICE": "cpu",
         "MODEL.BACKBONE.PRETRAIN": False,
         "MODEL.BACKBONE.FEAT_DIM": 0,
         "MODEL.HEADS.NUM_CLASSES": 6,
         "INPUT.SIZE_TRAIN": [64, 32],
         "INPUT.SIZE_TEST": [64, 32],
-        **{name.replace("__", "."): value for name, value in changes.items()},
     }
-    return load_config(CONFIGS / file, [str(part) for pair in keys.items() for part in pair])
+    return tiny_cfg(keys, file=CONFIGS / file, **changes)
 
 
 # --- decay

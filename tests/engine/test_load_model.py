@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from fastreid_ext.command_line import show_loading
-from fastreid_ext.config import load_config
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.run import load_model
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.evaluation.features import batch_features
+
+from ..tiny_cfg import tiny_cfg
 
 R18 = {
     "MODEL.DEVICE": "cpu",
@@ -29,8 +30,7 @@ ARCHITECTURES = [
 
 
 def cfg_of(**changes):
-    keys = {**R18, **changes}
-    return load_config("", [str(part) for pair in keys.items() for part in pair])
+    return tiny_cfg(R18, changes)
 
 
 def model_of(cfg):

@@ -1,16 +1,17 @@
 """Tiny runs for the tests of the engine: a tiny Market-1501 tree, and random batches."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from fastreid.config import CfgNode, get_cfg
+from fastreid.config import CfgNode
 
-from fastreid_ext.checks.table import unread_keys
 from fastreid_ext.engine import Trainer
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.engine.setup import prepare_run
 from fastreid_ext.engine.step import TrainingStep
+
+from ..tiny_cfg import dotted, key_value_pairs, read_keys
 
 # 48 images in batches of 8 (4 identities x 2): 6 iterations an epoch.
 TINY = {
@@ -44,17 +45,8 @@ TINY = {
 
 def overrides(root: Path, output: Path, **changes: object) -> list[str]:
     """Return KEY VALUE pairs of the tiny run; ``changes`` are named like SOLVER__MAX_EPOCH."""
-    changed = {name.replace("__", "."): value for name, value in changes.items()}
-    keys = {**TINY, "DATASETS.ROOT": str(root), "OUTPUT_DIR": str(output), **changed}
-    return [str(part) for pair in without_unread(keys, changed).items() for part in pair]
-
-
-def without_unread(keys: dict[str, object], changed: Container[str]) -> dict[str, object]:
-    """Leave out keys of the tiny run that what a test changes leaves unread."""
-    cfg = get_cfg()
-    cfg.merge_from_list([str(part) for pair in keys.items() for part in pair])
-    unread = unread_keys(cfg)
-    return {key: value for key, value in keys.items() if key in changed or key not in unread}
+    places = {"DATASETS.ROOT": str(root), "OUTPUT_DIR": str(output)}
+    return key_value_pairs(read_keys(TINY | places, dotted(changes)))
 
 
 def batches(count: int) -> list[dict]:

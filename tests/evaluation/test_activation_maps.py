@@ -6,9 +6,10 @@ from fastreid.data.transforms import build_transforms
 from fastreid.modeling.meta_arch import build_model
 from torch.nn import functional as F
 
-from fastreid_ext.config import load_config
 from fastreid_ext.evaluation.activation_maps import activation_maps
 from fastreid_ext.evaluation.pictures.activation_maps import draw_activation_maps
+
+from ..tiny_cfg import tiny_cfg
 
 SMALL = {
     "MODEL.DEVICE": "cpu",
@@ -50,8 +51,7 @@ MODELS = {
 
 
 def small_model(**changes):
-    overrides = [part for pair in {**SMALL, **changes}.items() for part in pair]
-    cfg = load_config("", overrides)
+    cfg = tiny_cfg(SMALL, changes)
     torch.manual_seed(0)
     return build_model(cfg).eval(), cfg
 

@@ -14,10 +14,11 @@ from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
 from torch import nn
 from torch.nn import functional as F
 
-from fastreid_ext.config import load_config
 from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_contrastive_loss
 from fastreid_ext.modeling.meta_arch.key_queue import KeyQueue
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import nt_xent_loss
+
+from ..tiny_cfg import tiny_cfg
 
 B, D, TAU = 4, 8, 0.7
 SMALL = {
@@ -66,14 +67,9 @@ def three_convolutions():
     del BACKBONE_REGISTRY._obj_map["build_three_convolutions"]
 
 
-def config(keys: dict, **changes: object) -> CfgNode:
-    keys = keys | {name.replace("__", "."): value for name, value in changes.items()}
-    return load_config("", [str(part) for pair in keys.items() for part in pair])
-
-
 def build(keys: dict = DAPG, **changes: object) -> nn.Module:
     torch.manual_seed(0)
-    return build_model(config(keys, **changes)).train()
+    return build_model(tiny_cfg(keys, **changes)).train()
 
 
 def batch(views: int = 4, seed: int = 1, images: int = B) -> dict:
@@ -152,7 +148,7 @@ def test_images_are_told_apart_not_corruptions():
 
 
 def test_keys_are_no_part_of_the_optimizer_and_get_no_gradient():
-    cfg = config(DAPG)
+    cfg = tiny_cfg(DAPG)
     model = build()
     keys = {name for name, _ in model.named_parameters() if name.startswith("key_")}
     assert len(keys) == sum(not p.requires_grad for p in model.parameters())
@@ -169,7 +165,7 @@ def test_keys_are_no_part_of_the_optimizer_and_get_no_gradient():
 
 
 def test_key_encoder_is_a_moving_average_of_the_query_encoder():
-    cfg = config(DAPG, MODEL__MOCO__MOMENTUM=0.9)
+    cfg = tiny_cfg(DAPG, MODEL__MOCO__MOMENTUM=0.9)
     model = build(MODEL__MOCO__MOMENTUM=0.9)
     optimizer, _ = build_optimizer(cfg, model)
     names = [name for name, _ in model.backbone.named_parameters()]
@@ -200,7 +196,7 @@ def test_loss_falls_in_a_few_steps(keys, start, share):
     views = 2 if keys["INPUT.VIEWS.RECIPE"] == "independent" else 4
     keys = keys if views == 2 else keys | {"MODEL.MOCO.MOMENTUM": 0.5}
     model = build(keys)
-    optimizer, _ = build_optimizer(config(keys), model)
+    optimizer, _ = build_optimizer(tiny_cfg(keys), model)
     generator, contrast = torch.Generator().manual_seed(5), []
     for step in range(40):
         given = batch(views, seed=step, images=8)

@@ -16,9 +16,10 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.events import EventStorage, get_event_storage
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastreid_ext.config import load_config
 from fastreid_ext.engine.step import TrainingStep
 from fastreid_ext.modeling.meta_arch import add_view_losses
+
+from ..tiny_cfg import tiny_cfg
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 LABELS = torch.tensor([0, 0, 0, 0, 5, 5, 5, 5])
@@ -81,7 +82,7 @@ def model_and_batch(name):
     keys["INPUT.SIZE_TEST"] = keys["INPUT.SIZE_TRAIN"]
     if "swin" in str(changes) or "vit" in str(changes):
         keys["MODEL.BACKBONE.DEPTH"] = "tiny" if "swin" in str(changes) else "small"
-    cfg = load_config(CONFIGS / file, [str(part) for pair in keys.items() for part in pair])
+    cfg = tiny_cfg(keys, file=CONFIGS / file)
     torch.manual_seed(0)
     model = build_model(cfg).train()
     add_view_losses(model, cfg)

@@ -16,10 +16,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from fastreid_ext.config import load_config
 from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_contrastive_loss
 from fastreid_ext.modeling.meta_arch import add_view_losses
 from fastreid_ext.modeling.meta_arch.view_losses import ViewLosses, contrast_of_views
+
+from ..tiny_cfg import dotted, tiny_cfg
 
 V, B = 3, 4
 CIL = {
@@ -47,8 +48,7 @@ BDB = {
 
 
 def config(**changes: object) -> CfgNode:
-    keys = SMALL | {name.replace("__", "."): value for name, value in changes.items()}
-    return load_config("", [str(part) for pair in keys.items() for part in pair])
+    return tiny_cfg(SMALL, dotted(changes))
 
 
 def build(cfg: CfgNode) -> nn.Module:

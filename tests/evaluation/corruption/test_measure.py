@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.evaluation.corruption.corrupted_images import Part, test_images
 from fastreid_ext.evaluation.corruption.index import draw_index
@@ -19,6 +18,8 @@ from fastreid_ext.evaluation.corruption.measure import CorruptionEvaluation
 from fastreid_ext.evaluation.corruption.pixels import compare_pixels, pixels_file
 from fastreid_ext.evaluation.corruption.results import CorruptionResults
 from fastreid_ext.evaluation.features import extract_features
+
+from ...tiny_cfg import tiny_cfg
 
 SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
 PERSONS, CAMERAS = 6, 3
@@ -86,9 +87,8 @@ def make(root, tmp_path):
             "DATASETS.TESTS": ("Market1501",),
             "TEST.IMS_PER_BATCH": 4,
             "TEST.NUM_WORKERS": 0,
-            **{key.replace("__", "."): value for key, value in changes.items()},
         }
-        cfg = load_config("", [str(part) for pair in keys.items() for part in pair])
+        cfg = tiny_cfg(keys, **changes)
         images = test_images(cfg, "Market1501")
         return CorruptionEvaluation(
             cfg=cfg,

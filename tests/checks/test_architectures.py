@@ -3,9 +3,8 @@
 import re
 
 import pytest
-from fastreid.config import CfgNode
 
-from fastreid_ext.config import load_config
+from ..tiny_cfg import tiny_cfg
 
 CPU = {"MODEL.DEVICE": "cpu"}
 NAMES = ("CrossEntropyLoss", "TripletLoss", "JSConsistencyLoss", "MultiPositiveContrastiveLoss")
@@ -29,15 +28,9 @@ SIMCLR = DAPG | {
 }
 
 
-def load(keys: dict, *more: object) -> CfgNode:
-    return load_config(
-        "", [str(part) for pair in keys.items() for part in pair] + [*map(str, more)]
-    )
-
-
 @pytest.mark.parametrize("keys", [VIEWS, DAPG, SIMCLR, SIMCLR | {"INPUT.VIEWS.COUNT": 2}])
-def test_good_ones_load(keys):
-    assert load(keys).is_frozen()
+def test_good_ones_tiny_cfg(keys):
+    assert tiny_cfg(keys).is_frozen()
 
 
 @pytest.mark.parametrize("architecture", ["MGN", "BDB"])
@@ -45,7 +38,7 @@ def test_losses_are_known_to_all_architectures(architecture):
     keys = VIEWS | {"MODEL.META_ARCHITECTURE": architecture}
     if architecture == "BDB":
         keys |= {"MODEL.HEADS.NAME": "BDBHead", "MODEL.HEADS.NECK_FEAT": "before"}
-    assert load(keys).MODEL.LOSSES.NAME == NAMES
+    assert tiny_cfg(keys).MODEL.LOSSES.NAME == NAMES
 
 
 @pytest.mark.parametrize(
@@ -115,4 +108,4 @@ def test_losses_are_known_to_all_architectures(architecture):
 )
 def test_mistakes_are_named_with_what_to_do(keys, key, value, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        load(keys, key, value)
+        tiny_cfg(keys, {key: value})
