@@ -148,7 +148,7 @@ def attributes(made: Any) -> dict[str, Any]:
                 "images": 3,
                 "run_seed": 11,
                 "sampling": SAMPLED,
-                "files": FileSettings(size=(64, 32), fit="crop", format="png", quality=50),
+                "files": FileSettings(size=(64, 32), resize_mode="crop", format="png", quality=50),
             },
             # Of the prompts, and of the stage.
             {"PROMPTS", "PROMPTS_FILE", "MIN_KEPT", "MAX_IMAGES_PER_IDENTITY"},

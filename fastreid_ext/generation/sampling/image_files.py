@@ -27,19 +27,19 @@ class FileSettings:
 
     Attributes:
         size: of the files.
-        fit: "resize", or "crop" to the aspect of ``size`` around the centre first.
+        resize_mode: "resize", or "crop" to the aspect of ``size`` around the centre first.
         format: "jpg" or "png".
         quality: of JPEG, 1 to 95.
     """
 
     size: tuple[int, int]
-    fit: str = "resize"
+    resize_mode: str = "resize"
     format: str = "jpg"
     quality: int = 95
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("RESIZE_MODE", self.fit, RESIZE_MODES),
+            ("RESIZE_MODE", self.resize_mode, RESIZE_MODES),
             ("FORMAT", self.format, FORMATS),
         ):
             if value not in known:
@@ -53,7 +53,7 @@ class FileSettings:
         sampling = cfg.GENERATION.SAMPLING
         return cls(
             size=tuple(sampling.SAVE_SIZE),
-            fit=sampling.RESIZE_MODE,
+            resize_mode=sampling.RESIZE_MODE,
             format=sampling.FORMAT,
             quality=sampling.QUALITY,
         )
@@ -65,7 +65,7 @@ def fitted(image: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArray
     Args:
         image: (H, W, 3).
         size: wanted.
-        fit: "resize" stretches, "crop" cuts what is too high or too wide first, half at each side.
+        resize_mode: "resize" stretches, "crop" cuts what is too high or too wide first, half at each side.
     """
     height, width = image.shape[:2]
     box = (0.0, 0.0, float(width), float(height))
@@ -82,7 +82,7 @@ def fitted(image: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArray
 def encoded(image: NDArray[np.uint8], settings: FileSettings) -> bytes:
     """Return the bytes of the file of a drawing."""
     data = io.BytesIO()
-    picture = Image.fromarray(fitted(image, settings.size, settings.fit))
+    picture = Image.fromarray(fitted(image, settings.size, settings.resize_mode))
     if settings.format == "png":
         picture.save(data, "PNG", compress_level=4)
     else:

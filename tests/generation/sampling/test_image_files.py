@@ -110,7 +110,8 @@ def test_waits_for_a_disk_that_lags_behind(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "known"), [("fit", "pad", "resize, crop"), ("format", "webp", "jpg, png")]
+    ("key", "value", "known"),
+    [("resize_mode", "pad", "resize, crop"), ("format", "webp", "jpg, png")],
 )
 def test_says_what_it_knows(key, value, known):
     with pytest.raises(ValueError, match=rf"SAMPLING.{key.upper()} of {known}, got '{value}'"):

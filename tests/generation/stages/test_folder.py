@@ -67,7 +67,7 @@ def test_a_younger_key_had_its_default(tmp_path):
     (tmp_path / "job.json").write_text(json.dumps(old))
     expect_same_settings(cfg, tmp_path)
     with pytest.raises(ValueError, match=r"SAMPLING.RESIZE_MODE was resize, is crop"):
-        expect_same_settings(settings(tmp_path, GENERATION__SAMPLING__FIT="crop"), tmp_path)
+        expect_same_settings(settings(tmp_path, GENERATION__SAMPLING__RESIZE_MODE="crop"), tmp_path)
 
 
 def test_settings_are_written_once(settings_of, tmp_path, run_job):
