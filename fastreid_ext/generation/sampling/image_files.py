@@ -59,17 +59,18 @@ class FileSettings:
         )
 
 
-def fitted(image: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArray[np.uint8]:
+def fitted(image: NDArray[np.uint8], size: tuple[int, int], resize_mode: str) -> NDArray[np.uint8]:
     """Return an image in another size: Pillow's bicubic, which averages where it shrinks.
 
     Args:
         image: (H, W, 3).
         size: wanted.
-        resize_mode: "resize" stretches, "crop" cuts what is too high or too wide first, half at each side.
+        resize_mode: "resize" stretches the image; "crop" first cuts it around its centre to the
+            aspect ratio of ``size``.
     """
     height, width = image.shape[:2]
     box = (0.0, 0.0, float(width), float(height))
-    if fit == "crop":
+    if resize_mode == "crop":
         scale = min(height / size[0], width / size[1])
         top, left = (height - size[0] * scale) / 2, (width - size[1] * scale) / 2
         box = (left, top, width - left, height - top)
