@@ -16,6 +16,10 @@ def unknown_name(place: str, name: str, known: Iterable[str]) -> str:
 
     Returns:
         One sentence without a full stop.
+
+    Example:
+        >>> unknown_name("SOLVER.OPT", "Adm", ["Adam", "SGD"])
+        "unknown name 'Adm' in SOLVER.OPT; did you mean 'Adam'?"
     """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

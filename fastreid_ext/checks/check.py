@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_config(cfg: CfgNode, origin: Origin | None = None) -> None:
-    """Raise ValueError with every mistake found in ``cfg``, each with what to do.
+    """Refuse a configuration with mistakes; list all of them, each with its remedy.
 
     Checks values (names with "did you mean"), keys that were set and are not read, contradictions
     between keys, and missing weight files. Data is checked later, by the preflight of
@@ -39,6 +39,9 @@ def check_config(cfg: CfgNode, origin: Origin | None = None) -> None:
         cfg: configuration as it was read, with automatic values filled in.
         origin: files and command line that the configuration comes from; None = unknown, and no
             key counts as set.
+
+    Raises:
+        ValueError: the configuration has mistakes.
     """
     named = origin.named if origin else frozenset()
     problems = value_problems(cfg)

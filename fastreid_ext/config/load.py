@@ -1,4 +1,4 @@
-"""Read a configuration file the way every tool of ours does."""
+"""Read, complete and check a configuration file."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from fastreid.config import CfgNode, get_cfg
 
 from fastreid_ext.names import unknown_name
 
-# Pairs for whoever loads a checkpoint: it holds the backbone, so the file of pre-trained weights
+# KEY VALUE pair for loading a checkpoint: it holds the backbone, so the file of pre-trained weights
 # with which its run began need not exist any more.
 FROM_CHECKPOINT = ("MODEL.BACKBONE.PRETRAIN", "False")
 
@@ -21,14 +21,14 @@ _SECTIONS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "GENE
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where the values of a configuration come from.
+    """Origin of the values of a configuration.
 
     Attributes:
         files: configuration of the file and its ``_BASE_`` files, without the command line.
-        leaf: keys that the file itself names; none for a saved configuration, which names all, and
-            for a file that is named Base-*, which sets keys for others.
+        leaf: keys that the file itself names; empty for a saved configuration, which names all
+            keys, and for a file named Base-*, which sets keys for other files.
         command: keys that the command line names.
-        named: keys that any of them names, ``_BASE_`` files included.
+        named: keys that the command line, the file or a ``_BASE_`` file names.
     """
 
     files: CfgNode
@@ -39,7 +39,7 @@ class Origin:
 
 @dataclasses.dataclass
 class _Finish:
-    """Steps of packages above this one, which :func:`finish_with` hands in."""
+    """Steps of packages above this one, set by :func:`finish_with`."""
 
     fill_in: Callable[[CfgNode], None] = lambda cfg: None
     check: Callable[[CfgNode, Origin], None] = lambda cfg, origin: None
@@ -70,17 +70,24 @@ def finish_with(
 
 
 def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
-    """Return the checked, frozen configuration of a file and of KEY VALUE pairs.
+    """Read a file and KEY VALUE pairs into a checked, frozen configuration.
 
     Args:
-        config_file: a local YAML file; "" for the defaults alone. ``~`` is the home folder here, in
-            ``_BASE_`` and in the keys that hold a path.
-        overrides: ``["SOLVER.BASE_LR", "1e-3", ...]``, applied after the file.
+        config_file: path of a local YAML file; "" for the defaults alone. ``~`` is the home folder
+            here, in ``_BASE_`` and in the keys that hold a path.
+        overrides: keys and values in turn, ``["SOLVER.BASE_LR", "1e-3", ...]``, applied after the
+            file.
 
     Raises:
         FileNotFoundError: the file, or one it names as ``_BASE_``, does not exist.
-        ValueError: a remote path, YAML that would run code, files that are each other's base, an
-            unknown key, a value of another type, or what the checks find.
+        ValueError: the path is remote, the YAML would run code, files are each other's base, a key
+            is unknown, a value has another type, or the checks find mistakes.
+
+    Example:
+        >>> import fastreid_ext
+        >>> cfg = load_config("", ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.FEAT_DIM", "0"])
+        >>> cfg.MODEL.BACKBONE.FEAT_DIM  # the width of a ResNet-50
+        2048
     """
     cfg, origin = _merged(config_file, overrides)
     _finish.fill_in(cfg)
@@ -91,7 +98,7 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNo
 
 
 def merged_config(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
-    """Return the configuration of a file and of KEY VALUE pairs, before anything is checked.
+    """Read a file and KEY VALUE pairs into a configuration that is not checked.
 
     Arguments and errors are those of :func:`load_config`.
     """
@@ -118,7 +125,7 @@ def _merged(config_file: str | Path, overrides: Sequence[str]) -> tuple[CfgNode,
 
 
 def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of a tree by full key, such as "SOLVER.AMP.ENABLED"."""
+    """Flatten a tree to values by full key, such as "SOLVER.AMP.ENABLED"."""
     values = {}
     for key, value in node.items():
         if isinstance(value, Mapping):
@@ -145,7 +152,7 @@ def _origin(
 
 
 def _check_keys(source: str, keys: Iterable[str], known: Collection[str]) -> None:
-    """Refuse the first key that does not exist, with the nearest that does."""
+    """Refuse the first unknown key, with the nearest known one."""
     for key in keys:
         is_section = any(name.startswith(f"{key}.") for name in known)
         if key in known or is_section or key in ("_BASE_", "VERSION"):
@@ -159,7 +166,7 @@ def _check_keys(source: str, keys: Iterable[str], known: Collection[str]) -> Non
 
 
 def _merge(source: str, merge: Callable[[Any], None], argument: str | list[str]) -> None:
-    """Call ``merge``; its errors say where the key comes from."""
+    """Call ``merge``; add the source of the key to its errors."""
     try:
         merge(argument)
     except (KeyError, AssertionError) as error:
@@ -173,10 +180,10 @@ def _merge(source: str, merge: Callable[[Any], None], argument: str | list[str])
 
 
 def _read_files(config_file: str) -> dict[str, dict[str, Any]]:
-    """Follow the ``_BASE_`` chain; refuse what is remote, missing or would run code.
+    """Read a file and its ``_BASE_`` files; refuse remote and missing ones and YAML with code.
 
     Returns:
-        Path -> content, the file itself first.
+        Contents by path, the file itself first.
     """
     seen: set[Path] = set()
     contents: dict[str, dict[str, Any]] = {}
@@ -189,7 +196,7 @@ def _read_files(config_file: str) -> dict[str, dict[str, Any]]:
         if not path.is_file():
             raise FileNotFoundError(f"no configuration file at {path}; ours are in configs/")
         if path.resolve() in seen:
-            raise ValueError(f"{path} is, by way of _BASE_, its own base; remove one _BASE_ line")
+            raise ValueError(f"{path} is its own _BASE_, through others; remove one _BASE_ line")
         seen.add(path.resolve())
         try:
             content = yaml.safe_load(path.read_text())

@@ -111,7 +111,7 @@ def test_files_are_local_plain_and_known(tmp_path):
         "key.yml": ("MODEL: {BACKBON: 1}", "MODEL.BACKBON"),
         "bases.yml": ("_BASE_: [a.yml]", r"the path of one file as _BASE_, got \['a.yml'\]"),
         "no_base.yml": ("_BASE_: ''", "the path of one file as _BASE_, got ''"),
-        "circle.yml": ("_BASE_: ../home/circle.yml", "is, by way of _BASE_, its own base"),
+        "circle.yml": ("_BASE_: ../home/circle.yml", "is its own _BASE_, through others"),
     }
     for name, (content, message) in files.items():
         (tmp_path / name).write_text(content)

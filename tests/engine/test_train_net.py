@@ -87,7 +87,7 @@ def test_broken_images_end_with_code_2_and_their_names(market_root, tmp_path):
     broken = sorted((root / "Market-1501-v15.09.15" / "bounding_box_train").iterdir())[::20]
     for path in broken:
         path.write_bytes(path.read_bytes()[:300])
-    code, output = finish(start(*overrides(root, tmp_path / "run")))
+    code, output = finish(start(*overrides(root, tmp_path / "run", DATASETS__PREFLIGHT="full")))
     assert code == 2
     assert all(f"{path} cannot be read" in output for path in broken)
     assert not list((tmp_path / "run").glob("*.pth"))
