@@ -29,7 +29,7 @@ SIMCLR = DAPG | {
 
 
 @pytest.mark.parametrize("keys", [VIEWS, DAPG, SIMCLR, SIMCLR | {"INPUT.VIEWS.COUNT": 2}])
-def test_good_ones_tiny_cfg(keys):
+def test_fitting_keys_are_accepted(keys):
     assert tiny_cfg(keys).is_frozen()
 
 
