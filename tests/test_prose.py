@@ -16,19 +16,14 @@ PACKAGE = ROOT / "fastreid_ext"
 # Findings that are left in a folder that is still being rewritten. Numbers only shrink.
 ALLOWED_TODAY = {
     "ground floor": 6,
-    "bodies": 30,
     "compat": 5,
     "corruptions": 121,
     "data": 160,
-    "deploy": 13,
     "diffusion": 14,
-    "engine": 41,
     "evaluation": 152,
     "generation": 266,
     "manifest": 11,
     "modeling": 78,
-    "pictures": 2,
-    "rendered": 66,
     "projects": 42,
     "tests": 341,
 }

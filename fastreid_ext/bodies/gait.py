@@ -14,15 +14,16 @@ SPEEDS = (0.4, 2.2)  # metres per second that the gait covers: a stroll to a hur
 # m/s; rounded from the textbook curves of normal gait (hip and knee flexion, ankle plantar flexion,
 # toes bent upwards).
 _CYCLE = np.linspace(0, 1, 11)
-_HIP, _KNEE, _ANKLE, _TOES = (
-    CubicSpline(_CYCLE, degrees, bc_type="periodic")
-    for degrees in (
-        (30, 26, 18, 7, -3, -10, -4, 13, 26, 32, 30),
-        (4, 17, 15, 8, 6, 13, 38, 60, 50, 18, 4),
-        (1, 6, -3, -7, -11, -6, 17, 8, 0, -2, 1),
-        (-8, -2, 0, 0, -6, -22, -20, -4, -2, -8, -8),
-    )
-)
+
+
+def _curve(*degrees: float) -> CubicSpline:
+    return CubicSpline(_CYCLE, degrees, bc_type="periodic")
+
+
+_HIP = _curve(30, 26, 18, 7, -3, -10, -4, 13, 26, 32, 30)
+_KNEE = _curve(4, 17, 15, 8, 6, 13, 38, 60, 50, 18, 4)
+_ANKLE = _curve(1, 6, -3, -7, -11, -6, 17, 8, 0, -2, 1)
+_TOES = _curve(-8, -2, 0, 0, -6, -22, -20, -4, -2, -8, -8)
 # Degrees of the hips: walkers set their feet nearer the middle than their hip joints.
 _STEP_INWARDS = -3.0
 

@@ -53,9 +53,9 @@ def load_motion(path: str | Path, *, z_up: bool = True) -> Motion:
                 f"{path}: expected the keys poses, trans and betas of AMASS, "
                 f"missing {missing}; AMASS's shape.npz files hold no motion"
             )
-        poses, translations, betas = (
-            np.asarray(file[k], dtype=np.float64) for k in ("poses", "trans", "betas")
-        )
+        poses = np.asarray(file["poses"], dtype=np.float64)
+        translations = np.asarray(file["trans"], dtype=np.float64)
+        betas = np.asarray(file["betas"], dtype=np.float64)
         rates = [float(file[key]) for key in ("mocap_framerate", "mocap_frame_rate") if key in file]
     _check(path, poses, translations, betas, rates)
     body = poses[:, :66].reshape(-1, 22, 3).copy()

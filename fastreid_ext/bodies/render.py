@@ -164,7 +164,9 @@ def _as_mesh(points: np.ndarray, faces: np.ndarray, name: str) -> tuple[np.ndarr
 def _rasterize(projected, faces, face_offset, cull, near, face_id, barycentric, depth):  # noqa: ANN001, ANN202
     height, width = face_id.shape
     for f in range(faces.shape[0]):
-        a, b, c = projected[faces[f, 0]], projected[faces[f, 1]], projected[faces[f, 2]]
+        a = projected[faces[f, 0]]
+        b = projected[faces[f, 1]]
+        c = projected[faces[f, 2]]
         if not (a[2] > near and b[2] > near and c[2] > near):  # also drops NaN
             continue
         ax = float(a[0])

@@ -60,8 +60,8 @@ def run_matrix(
     """Do what is not done yet and return everything that is.
 
     Args:
-        runs: of different folders.
-        output: folder of all runs.
+        runs: runs to do, each of a folder of its own.
+        output: folder that holds all runs.
         continue_on_error: note the error of a run and go on with the next.
         keep_weights: False removes the checkpoints of a run once it is tested.
         shard: (index, count): do only every count-th run, from index on; other processes or

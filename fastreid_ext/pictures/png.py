@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from fastreid_ext.atomic import atomic_write_bytes, expect_writable
 
 # Okabe and Ito, "Color Universal Design", 2008: distinguishable with any kind of colour vision.
-ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+GREEN = "#009E73"
+YELLOW = "#F0E442"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+PURPLE = "#CC79A7"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, "#000000")  # those that show on white
 
 

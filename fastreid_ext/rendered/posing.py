@@ -87,7 +87,8 @@ def bounds(points):  # noqa: ANN001, ANN201
     """Find the lowest and highest corner (2, 3) of points; numpy is slow along the short axis."""
     out = np.empty((2, 3))
     for a in range(3):
-        out[0, a], out[1, a] = points[0, a], points[0, a]
+        out[0, a] = points[0, a]
+        out[1, a] = points[0, a]
     for v in range(points.shape[0]):
         for a in range(3):
             out[0, a] = min(out[0, a], points[v, a])

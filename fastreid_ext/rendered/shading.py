@@ -110,11 +110,9 @@ def shade_person(seen, worn, light, eye, offset, out):
                 continue
             written += 1
             i, j, k = worn.faces[f, 0], worn.faces[f, 1], worn.faces[f, 2]
-            a, b, c = (
-                seen.barycentric[row, column, 0],
-                seen.barycentric[row, column, 1],
-                seen.barycentric[row, column, 2],
-            )
+            a = seen.barycentric[row, column, 0]
+            b = seen.barycentric[row, column, 1]
+            c = seen.barycentric[row, column, 2]
             p = a * coordinates[i, 0] + b * coordinates[j, 0] + c * coordinates[k, 0]
             q = a * coordinates[i, 1] + b * coordinates[j, 1] + c * coordinates[k, 1]
             r = a * coordinates[i, 2] + b * coordinates[j, 2] + c * coordinates[k, 2]

@@ -30,7 +30,8 @@ def profile(figure: Figure, level: float) -> tuple[float, float, float]:
 def hanging_weights(figure: Figure, vertices: np.ndarray) -> np.ndarray:
     """Weigh cloth below the hips: it follows the pelvis above, the nearer leg further down."""
     joints = figure.joints
-    hip, knee = joints[bc.LEFT_HIP, 1], joints[bc.LEFT_KNEE, 1]
+    hip = joints[bc.LEFT_HIP, 1]
+    knee = joints[bc.LEFT_KNEE, 1]
     weights = bound(vertices, {})
     down = np.clip((hip - vertices[:, 1]) / (hip - knee), 0.0, 1.6)
     left = np.clip(vertices[:, 0] / 0.2 + 0.5, 0.0, 1.0)
