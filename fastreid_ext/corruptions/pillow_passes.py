@@ -1,4 +1,4 @@
-"""In which order Pillow resizes the two sides of an image, which decides what is rounded first."""
+"""Order in which Pillow resizes the two sides of an image, which decides what is rounded first."""
 
 import functools
 
@@ -7,14 +7,14 @@ from PIL import Image
 
 
 def rows_go_first(rows_less: int, columns_less: int) -> bool:
-    """Whether Pillow's ``resize`` changes the number of rows before that of columns.
+    """Tell whether Pillow's ``resize`` changes the number of rows before that of columns.
 
     From Pillow 13 on it does where an image loses more than twice as many rows as columns; before,
     it never does.
 
     Args:
-        rows_less: rows of the image less those of the result.
-        columns_less: the same of columns.
+        rows_less: rows of the image less rows of the result.
+        columns_less: columns of the image less columns of the result.
     """
     return rows_less > max(0, 2 * columns_less) and _depends_on_the_size()
 

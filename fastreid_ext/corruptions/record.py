@@ -1,8 +1,8 @@
-"""One or several corruptions of drawn kind, severity and seed, which can be written down.
+"""Random corruptions of an image, and their record, from which they can be repeated.
 
-A drawn corruption is ``fog:3:81723``: name, severity, seed. Several, one after the other, are
-joined by ``+``; those of the views of an image by ``|``. :func:`replay` makes the same pixels of
-the same image from such a record.
+A sampled corruption is ``fog:3:81723``: name, severity, seed. Several, one after the other, are
+joined by ``+``; those of the views of an image by ``|``. :func:`replay` repeats them on
+the same image with the same pixels.
 
 [0] Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
     Perturbations", ICLR 2019, https://arxiv.org/abs/1903.12261
@@ -23,12 +23,12 @@ _SEEDS = 2**31  # also valid for a RandomState
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """One drawn corruption.
+    """One sampled corruption.
 
     Attributes:
-        name: one of ``CORRUPTION_NAMES``.
-        severity: 1 (slight) to 5 (strong).
-        seed: of its noise, in [0, 2**32).
+        name: name of the corruption, one of ``CORRUPTION_NAMES``.
+        severity: strength from 1 (slight) to 5 (strong).
+        seed: seed of its random numbers, in [0, 2**32).
     """
 
     name: str
@@ -40,7 +40,7 @@ class Corruption:
 
     @classmethod
     def parse(cls, text: str) -> "Corruption":
-        """Return the corruption that ``str`` wrote as ``text``.
+        """Parse a corruption that ``str`` wrote as ``text``.
 
         Raises:
             ValueError: the text is not name:severity:seed.
@@ -49,14 +49,14 @@ class Corruption:
         if len(parts) != 3 or not all(part.isdecimal() for part in parts[1:]):
             raise ValueError(
                 f"expected a corruption as name:severity:seed, e.g. fog:3:81723, got {text!r}; "
-                "take it as the run recorded it"
+                "copy it from the record of the run"
             )
         return cls(parts[0], int(parts[1]), int(parts[2]))
 
-    def apply(self, image: NDArray[np.uint8], *, faithful: bool = False) -> NDArray[np.uint8]:
-        """Return a corrupted copy of a (H, W, 3) uint8 image, always the same one."""
-        rng = np.random.RandomState(self.seed) if faithful else np.random.default_rng(self.seed)
-        return corrupt(image, self.name, self.severity, rng, faithful=faithful)
+    def apply(self, image: NDArray[np.uint8], *, reference: bool = False) -> NDArray[np.uint8]:
+        """Corrupt a copy of an (H, W, 3) uint8 image, always to the same pixels."""
+        rng = np.random.RandomState(self.seed) if reference else np.random.default_rng(self.seed)
+        return corrupt(image, self.name, self.severity, rng, reference=reference)
 
 
 def record(corruptions: Sequence[Corruption]) -> str:
@@ -65,40 +65,51 @@ def record(corruptions: Sequence[Corruption]) -> str:
 
 
 def parse_record(text: str) -> tuple[Corruption, ...]:
-    """Return the corruptions that :func:`record` wrote.
+    """Parse the corruptions that :func:`record` wrote.
 
     Raises:
-        ValueError: the text is no such record.
+        ValueError: the text is not a record.
     """
     return tuple(Corruption.parse(part) for part in text.split(BETWEEN_CORRUPTIONS) if text)
 
 
-def replay(image: NDArray[np.uint8], text: str, *, faithful: bool = False) -> NDArray[np.uint8]:
-    """Return what the corruptions of a record make of an image.
+def replay(image: NDArray[np.uint8], text: str, *, reference: bool = False) -> NDArray[np.uint8]:
+    """Apply the corruptions of a record to a copy of an image.
+
+    Example:
+        >>> image = np.full((64, 32, 3), 100, np.uint8)
+        >>> replay(image, "contrast:3:7+pixelate:1:8").shape
+        (64, 32, 3)
 
     Args:
-        image: (H, W, 3) uint8, the image before them; never written to.
-        text: what :func:`record` wrote.
-        faithful: as ``INPUT.CORRUPTION.REFERENCE`` of the run that recorded it.
+        image: (H, W, 3) uint8 image before its corruptions; never written to.
+        text: record of corruptions, written by :func:`record`.
+        reference: ``INPUT.CORRUPTION.REFERENCE`` of the run that wrote the record.
 
     Raises:
-        ValueError: the text is no record.
+        ValueError: the text is not a record.
     """
     image = image.copy()
     for corruption in parse_record(text):
-        image = corruption.apply(image, faithful=faithful)
+        image = corruption.apply(image, reference=reference)
     return image
 
 
 class RandomCorruption:
-    """Corrupt images with a drawn chain of corruptions of different kinds.
+    """Corrupt images with a random chain of corruptions of different kinds.
+
+    Example:
+        >>> transform = RandomCorruption(names=["fog", "contrast"], count=2)
+        >>> image, text = transform(np.full((64, 32, 3), 100, np.uint8), np.random.default_rng(0))
+        >>> [part.name for part in parse_record(text)]
+        ["fog", "contrast"]
 
     Args:
-        names: kinds to draw from, uniformly and without replacement in one chain.
-        severities: severities to draw from, uniformly, for each corruption of a chain.
-        probability: of an image to be corrupted, in [0, 1].
-        count: corruptions in a chain, at most the number of names.
-        faithful: make the pixels of ``imagecorruptions``, more slowly.
+        names: kinds sampled from, uniformly and without replacement in one chain.
+        severities: severities sampled from, uniformly, for each corruption of a chain.
+        probability: probability that an image is corrupted, in [0, 1].
+        count: number of corruptions in a chain, at most the number of names.
+        reference: give the pixels of ``imagecorruptions`` 1.1.2, more slowly.
     """
 
     def __init__(
@@ -108,7 +119,7 @@ class RandomCorruption:
         severities: Sequence[int] = (1, 2, 3, 4, 5),
         probability: float = 1.0,
         count: int = 1,
-        faithful: bool = False,
+        reference: bool = False,
     ) -> None:
         if not 1 <= count <= len(names):
             raise ValueError(
@@ -119,39 +130,39 @@ class RandomCorruption:
         self.severities = tuple(severities)
         self.probability = probability
         self.count = count
-        self.faithful = faithful
+        self.reference = reference
 
     def __call__(
         self, image: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], str]:
-        """Return the image, perhaps corrupted, and the record of it."""
-        drawn = self.sample(rng)
-        return self.apply(image, drawn), record(drawn)
+        """Corrupt an image with the probability; return it and its record."""
+        chain = self.sample(rng)
+        return self.apply(image, chain), record(chain)
 
     def sample(self, rng: np.random.Generator) -> tuple[Corruption, ...]:
-        """Draw the chain of one image; empty where it stays as it is."""
-        return self.chain(rng, self.count) if rng.random() < self.probability else ()
+        """Sample the chain of one image; empty where it stays unchanged."""
+        return self.sample_chain(rng, self.count) if rng.random() < self.probability else ()
 
-    def chain(self, rng: np.random.Generator, count: int) -> tuple[Corruption, ...]:
-        """Draw ``count`` corruptions of different kinds, whatever the probability."""
+    def sample_chain(self, rng: np.random.Generator, count: int) -> tuple[Corruption, ...]:
+        """Sample ``count`` corruptions of different kinds; the probability is not used."""
         kinds = rng.permutation(len(self.names))[:count]
-        return tuple(self.drawn(rng, self.names[kind]) for kind in kinds)
+        return tuple(self.sample_of_kind(rng, self.names[kind]) for kind in kinds)
 
-    def drawn(self, rng: np.random.Generator, name: str) -> Corruption:
-        """Draw severity and seed for a given kind."""
+    def sample_of_kind(self, rng: np.random.Generator, name: str) -> Corruption:
+        """Sample severity and seed of a corruption of a given kind."""
         severity = self.severities[int(rng.integers(len(self.severities)))]
         return Corruption(name, severity, int(rng.integers(_SEEDS)))
 
     def apply(
         self, image: NDArray[np.uint8], corruptions: Sequence[Corruption]
     ) -> NDArray[np.uint8]:
-        """Corrupt an image one by one; returned as it is for none, never written to."""
+        """Apply a chain to an image, which is never written to and returned itself for no chain."""
         for corruption in corruptions:
-            image = corruption.apply(image, faithful=self.faithful)
+            image = corruption.apply(image, reference=self.reference)
         return image
 
     def __repr__(self) -> str:
         return (
             f"RandomCorruption({len(self.names)} kinds, severities={self.severities}, "
-            f"probability={self.probability:g}, count={self.count}, faithful={self.faithful})"
+            f"probability={self.probability:g}, count={self.count}, reference={self.reference})"
         )

@@ -1,4 +1,4 @@
-"""Drawn corruptions: counts, records, replay."""
+"""Random corruptions: counts, records, replay."""
 
 from collections import Counter
 
@@ -22,10 +22,10 @@ def picture(seed=0):
 
 
 def test_is_written_as_name_severity_seed_and_read_again():
-    drawn = Corruption("fog", 3, 81723)
-    assert str(drawn) == "fog:3:81723"
-    assert Corruption.parse("fog:3:81723") == drawn
-    chain = (drawn, Corruption("snow", 1, 0))
+    sampled = Corruption("fog", 3, 81723)
+    assert str(sampled) == "fog:3:81723"
+    assert Corruption.parse("fog:3:81723") == sampled
+    chain = (sampled, Corruption("snow", 1, 0))
     assert record(chain) == "fog:3:81723+snow:1:0"
     assert parse_record(record(chain)) == chain
     assert record(()) == ""
@@ -40,16 +40,16 @@ def test_what_is_no_record_is_named(text):
 
 def test_applies_the_corruption_of_the_seed():
     image = picture()
-    for faithful, rng in ((False, np.random.default_rng(5)), (True, np.random.RandomState(5))):
-        expected = corrupt(image, "gaussian_noise", 2, rng, faithful=faithful)
-        made = Corruption("gaussian_noise", 2, 5).apply(image, faithful=faithful)
+    for reference, rng in ((False, np.random.default_rng(5)), (True, np.random.RandomState(5))):
+        expected = corrupt(image, "gaussian_noise", 2, rng, reference=reference)
+        made = Corruption("gaussian_noise", 2, 5).apply(image, reference=reference)
         assert np.array_equal(made, expected)
 
 
-@pytest.mark.parametrize("faithful", [False, True])
+@pytest.mark.parametrize("reference", [False, True])
 @pytest.mark.parametrize("count", [1, 3])
-def test_replay_of_a_record_gives_the_same_pixels(faithful, count):
-    transform = RandomCorruption(names=NOISES, count=count, faithful=faithful)
+def test_replay_of_a_record_gives_the_same_pixels(reference, count):
+    transform = RandomCorruption(names=NOISES, count=count, reference=reference)
     rng = np.random.default_rng(0)
     for seed in range(4):
         image = picture(seed)
@@ -57,7 +57,7 @@ def test_replay_of_a_record_gives_the_same_pixels(faithful, count):
         corrupted, text = transform(image, rng)
         assert len(parse_record(text)) == count
         assert not np.array_equal(corrupted, image)
-        assert np.array_equal(replay(image, text, faithful=faithful), corrupted)
+        assert np.array_equal(replay(image, text, reference=reference), corrupted)
         assert np.array_equal(image, before)
 
 
@@ -75,26 +75,26 @@ def test_replay_of_nothing_is_a_copy():
     assert same is not image
 
 
-def test_kinds_severities_and_probability_are_drawn_as_asked():
+def test_kinds_severities_and_probability_are_sampled_as_asked():
     transform = RandomCorruption(names=NOISES, severities=(2, 5), probability=0.75, count=2)
     rng = np.random.default_rng(0)
     chains = [transform.sample(rng) for _ in range(8000)]
     lengths = Counter(map(len, chains))
     assert 5850 < lengths[2] < 6150  # 6000, deviation 39
     assert lengths[0] + lengths[2] == 8000
-    drawn = [corruption for chain in chains for corruption in chain]
-    kinds = Counter(corruption.name for corruption in drawn)
+    sampled = [corruption for chain in chains for corruption in chain]
+    kinds = Counter(corruption.name for corruption in sampled)
     assert all(3850 < kinds[name] < 4150 for name in NOISES)
-    severities = Counter(corruption.severity for corruption in drawn)
+    severities = Counter(corruption.severity for corruption in sampled)
     assert set(severities) == {2, 5}
     assert abs(severities[2] - severities[5]) < 500
     pairs = Counter(tuple(c.name for c in chain) for chain in chains if chain)
     assert len(pairs) == 6  # all orders of two different kinds
     assert all(850 < count < 1150 for count in pairs.values())
-    assert len({corruption.seed for corruption in drawn}) > 0.99 * len(drawn)
+    assert len({corruption.seed for corruption in sampled}) > 0.99 * len(sampled)
 
 
-def test_equal_seeds_draw_equal_chains():
+def test_equal_seeds_sample_equal_chains():
     transform = RandomCorruption(names=NOISES)
     first, again, other = (transform.sample(np.random.default_rng(s)) for s in (3, 3, 4))
     assert first == again != other

@@ -1,4 +1,4 @@
-"""Measure the corruptions, faithful and fast, beside imagecorruptions and imagecorruptions-imaug.
+"""Measure the corruptions, reference and fast, beside imagecorruptions and imagecorruptions-imaug.
 
     python tools/benchmarks/corruptions.py
     python tools/benchmarks/corruptions.py --severity 3 --names fog snow --rounds 21
@@ -35,7 +35,7 @@ from measuring.corruptions import (
 )
 
 OF_REFERENCE = CORRUPTION_NAMES[:19]  # rain has nothing to be compared with
-OURS = ("faithful", "fast")
+OURS = ("reference", "fast")
 
 
 def imaug_from(folder: Path) -> types.ModuleType:
@@ -60,7 +60,7 @@ def methods(severity: int, imaug_folder: Path | None) -> dict[str, Method]:
     if imaug_folder is not None:
         imaug = imaug_from(imaug_folder)
         found["imaug"] = lambda image, name: imaug.corrupt(image, severity, name)
-    found["faithful"] = lambda image, name: corrupt(image, name, severity, legacy, faithful=True)
+    found["reference"] = lambda image, name: corrupt(image, name, severity, legacy, reference=True)
     found["fast"] = lambda image, name: corrupt(image, name, severity, rng)
     return found
 

@@ -1,8 +1,8 @@
 """The 19 corruptions of ImageNet-C and rain, on uint8 RGB images, fast enough to train with.
 
-:func:`corrupt` is the way in. The noises are in ``noise``, the blurs in ``blur``, the weather in
-``weather`` and ``rain``, everything else in ``colour``, ``digital`` and ``warping``; the compiled
-kernels are imported when the first corruption of their module is asked for, so importing this
+:func:`corrupt` is the way in. A corruption's function and its parameters by severity are in the
+module of its name; the four noises are in ``noise``, and brightness, contrast and saturation in
+``colour``. A module's compiled kernels are imported with its first corruption, so importing this
 package is cheap.
 
 [0] Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and

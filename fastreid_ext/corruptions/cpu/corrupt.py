@@ -1,4 +1,4 @@
-"""The way into the corruptions: what may be asked for, and the checks of what is asked.
+"""The entry point of the corruptions: their names, and the checks of arguments.
 
 Letters: H height, W width.
 """
@@ -15,34 +15,35 @@ from numpy.typing import NDArray
 RandomSource = np.random.RandomState | np.random.Generator
 Corruption = Callable[[NDArray[np.uint8], int, RandomSource, bool], NDArray[np.uint8]]
 
-# The module of this package that holds the function of each name. The first 15 are the common
-# corruptions of [0] in the order of `imagecorruptions`, then its 4 for validation, then ours.
+# Module of this package that holds the function of each name. The first 15 are the common
+# corruptions of ImageNet-C in the order of `imagecorruptions`, then its 4 for validation, then
+# rain.
 _MODULES = {
     "gaussian_noise": "noise",
     "shot_noise": "noise",
     "impulse_noise": "noise",
-    "defocus_blur": "blur",
-    "glass_blur": "blur",
-    "motion_blur": "blur",
-    "zoom_blur": "blur",
-    "snow": "weather",
-    "frost": "weather",
-    "fog": "weather",
+    "defocus_blur": "defocus_blur",
+    "glass_blur": "glass_blur",
+    "motion_blur": "motion_blur",
+    "zoom_blur": "zoom_blur",
+    "snow": "snow",
+    "frost": "frost",
+    "fog": "fog",
     "brightness": "colour",
-    "contrast": "digital",
+    "contrast": "colour",
     "elastic_transform": "elastic_transform",
-    "pixelate": "digital",
-    "jpeg_compression": "digital",
+    "pixelate": "pixelate",
+    "jpeg_compression": "jpeg_compression",
     "speckle_noise": "noise",
-    "gaussian_blur": "blur",
-    "spatter": "weather",
+    "gaussian_blur": "gaussian_blur",
+    "spatter": "spatter",
     "saturate": "colour",
     "rain": "rain",
 }
 CORRUPTION_NAMES = tuple(_MODULES)
 COMMON_CORRUPTIONS = CORRUPTION_NAMES[:15]
 SEVERITIES = (1, 2, 3, 4, 5)
-MINIMUM_SIDE = 32  # pixels; the displacements and kernels of [0] need it
+MINIMUM_SIDE = 32  # pixels; the displacements and kernels of ImageNet-C need it
 
 
 def corrupt(
@@ -51,39 +52,45 @@ def corrupt(
     severity: int,
     rng: RandomSource,
     *,
-    faithful: bool = False,
+    reference: bool = False,
 ) -> NDArray[np.uint8]:
-    """Return a corrupted copy of an image.
+    """Corrupt a copy of an image.
+
+    Example:
+        >>> image = np.full((64, 32, 3), 100, np.uint8)
+        >>> foggy = corrupt(image, "fog", 3, np.random.default_rng(0))
+        >>> foggy.shape, foggy.dtype
+        ((64, 32, 3), dtype('uint8'))
 
     Args:
         image: (H, W, 3) uint8 RGB in [0, 255], H and W at least 32; never written to.
-        name: one of :data:`CORRUPTION_NAMES`.
-        severity: 1 (slight) to 5 (strong).
-        rng: the only source of randomness. A ``RandomState`` if faithful, else a ``Generator``.
-        faithful: draw the very numbers that ``imagecorruptions`` 1.1.2 draws from a ``RandomState``
-            in this state (that is, after ``np.random.seed``), and return its image within 1 grey
-            level; a few values of ``spatter`` can be further off, where rounding decides whether
-            its edge detector finds an edge. ``rain`` has no reference: it only draws from the
-            stream. Otherwise the same distribution by faster means.
+        name: name of the corruption, one of :data:`CORRUPTION_NAMES`.
+        severity: strength from 1 (slight) to 5 (strong).
+        rng: only source of randomness, a ``RandomState`` in reference mode, else a ``Generator``.
+        reference: True samples the very numbers that ``imagecorruptions`` 1.1.2 samples from a
+            ``RandomState`` in this state (that is, after ``np.random.seed``) and gives its image
+            within 1 grey level; a few values of ``spatter`` can be further off, where rounding
+            decides whether its edge detector finds an edge. ``rain`` has no reference: it only
+            samples from that stream. False gives the same distribution by faster means.
 
     Returns:
         (H, W, 3) uint8, a new array.
 
     Raises:
-        ValueError: the image, name or severity is not as described.
+        ValueError: image, name or severity is not as described.
         TypeError: the generator does not fit the mode.
     """
     function = corruption_of(name)
     _check_image(image)
     _check_severity(severity)
-    _check_generator(rng, faithful)
+    _check_generator(rng, reference)
     if not (image.flags.c_contiguous and image.flags.writeable and image.flags.aligned):
         image = np.array(image, order="C")  # one layout, so that each kernel is compiled once
-    return function(image, int(severity), rng, faithful)
+    return function(image, int(severity), rng, reference)
 
 
 def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (H, W, 3) with a shorter side of at least ``MINIMUM_SIDE`` pixels.
+    """Enlarge (H, W, 3) until its shorter side has at least ``MINIMUM_SIDE`` pixels.
 
     Bilinear, sides in proportion; for corruption at native size, in training and in tests.
     """
@@ -96,7 +103,7 @@ def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def corruption_of(name: str) -> Corruption:
-    """Return the function of a corruption, unchecked: (image, severity, rng, faithful) -> image."""
+    """Find the function of a corruption: (image, severity, rng, reference) -> image, unchecked."""
     if not isinstance(name, str) or name not in _MODULES:
         near = difflib.get_close_matches(str(name).lower(), CORRUPTION_NAMES, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(CORRUPTION_NAMES)}"
@@ -134,7 +141,8 @@ def _dtype_hint(image: NDArray) -> str:
     if not np.issubdtype(image.dtype, np.floating):
         return "convert it with image.astype(np.uint8) after checking its range"
     finite = image[np.isfinite(image)]
-    low, high = (finite.min(), finite.max()) if finite.size else (np.nan, np.nan)
+    low = finite.min() if finite.size else np.nan
+    high = finite.max() if finite.size else np.nan
     return (
         f"its values lie in [{low:.3g}, {high:.3g}]; corrupt before ToTensor and normalisation, "
         "or scale, round and convert with astype(np.uint8)"
@@ -149,17 +157,17 @@ def _check_severity(severity: int) -> None:
         )
 
 
-def _check_generator(rng: RandomSource, faithful: bool) -> None:
-    wanted = np.random.RandomState if faithful else np.random.Generator
+def _check_generator(rng: RandomSource, reference: bool) -> None:
+    wanted = np.random.RandomState if reference else np.random.Generator
     if isinstance(rng, wanted):
         return
     got = type(rng).__name__
-    if faithful:
+    if reference:
         raise TypeError(
-            f"expected a numpy.random.RandomState with faithful=True, got {got}; "
+            f"expected a numpy.random.RandomState with reference=True, got {got}; "
             "use np.random.RandomState(seed), the stream that np.random.seed(seed) starts"
         )
     raise TypeError(
-        f"expected a numpy.random.Generator with faithful=False, got {got}; "
-        "use np.random.default_rng(seed), or faithful=True with a RandomState"
+        f"expected a numpy.random.Generator with reference=False, got {got}; "
+        "use np.random.default_rng(seed), or reference=True with a RandomState"
     )

@@ -14,14 +14,24 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid_ext.corruptions.cpu.separable import NUDGE
+from fastreid_ext.corruptions.cpu.gaussian_blur import NUDGE
 
+Image = NDArray[np.uint8]
+RandomSource = np.random.RandomState | np.random.Generator
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
+# (radius of the disk, standard deviation of its soft edge), both in pixels, for severity 1 to 5.
+DEFOCUS_BLUR = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))
+
+
+def defocus_blur(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Convolve an image with :func:`disk_kernel` and truncate to uint8; nothing is random."""
+    return _defocused(image, *_changes(*DEFOCUS_BLUR[severity - 1]))
+
 
 def disk_kernel(radius: int, alias_blur: float) -> Floats:
-    """Return a square kernel: a disk of ``radius`` pixels, blurred by ``alias_blur`` pixels.
+    """Build a square kernel: a disk of ``radius`` pixels, blurred by ``alias_blur`` pixels.
 
     17 x 17 up to radius 8, blurred over 3 x 3; 2 * radius + 1 wide above, blurred over 5 x 5.
     The blur mirrors at the kernel's edge, which disks of radius 8 and 10 touch, so that these
@@ -36,7 +46,7 @@ def disk_kernel(radius: int, alias_blur: float) -> Floats:
 
 @functools.lru_cache(maxsize=16)
 def _changes(radius: int, alias_blur: float) -> tuple[int, Integers, Integers, Floats]:
-    """Return R, and for rows 0 to R where their changes begin, and of each its j and -(change)."""
+    """Compute R; for rows 0 to R where their changes begin; each change's j and -(value)."""
     kernel = disk_kernel(radius, alias_blur).astype(np.float64)
     reach = kernel.shape[0] // 2
     half = (kernel + kernel[::-1])[reach:] / 2
@@ -50,7 +60,7 @@ def _changes(radius: int, alias_blur: float) -> tuple[int, Integers, Integers, F
 
 @numba.njit(cache=True, nogil=True)
 def _running_sums(image: NDArray[np.uint8], reach: int) -> Floats:
-    """(H, 3 * (W + 2R + 1)): before each pixel of a mirrored row, the sum of all to its left."""
+    """Sum up all to the left of each pixel of a mirrored row: (H, 3 * (W + 2R + 1))."""
     height, width, _ = image.shape
     sums = np.empty((height, 3 * (width + 2 * reach + 1)), np.float32)
     for y in range(height):
@@ -94,7 +104,8 @@ def _add_two_changes(
 def _pair(sums: Floats, y: int, step: int, pair: Floats) -> None:
     """Add the rows ``step`` above and below y, mirrored at the borders."""
     bottom = sums.shape[0] - 1
-    upper, lower = sums[abs(y - step)], sums[bottom - abs(bottom - y - step)]
+    upper = sums[abs(y - step)]
+    lower = sums[bottom - abs(bottom - y - step)]
     weight = np.float32(0.5 if step == 0 else 1.0)
     for i in range(pair.size):
         pair[i] = weight * (upper[i] + lower[i])
@@ -102,8 +113,8 @@ def _pair(sums: Floats, y: int, step: int, pair: Floats) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _defocused(
-    image: NDArray[np.uint8], reach: int, begins: Integers, columns: Integers, changes: Floats
-) -> NDArray[np.uint8]:
+    image: Image, reach: int, begins: Integers, columns: Integers, changes: Floats
+) -> Image:
     height = image.shape[0]
     size = 3 * image.shape[1]
     middle = 3 * reach
@@ -114,7 +125,8 @@ def _defocused(
     for y in range(height):
         total[:] = NUDGE
         for step in range(reach + 1):
-            begin, end = begins[step], begins[step + 1]
+            begin = begins[step]
+            end = begins[step + 1]
             if begin == end:
                 continue
             _pair(sums, y, step, pair)
@@ -126,8 +138,3 @@ def _defocused(
         for i in range(size):
             row[i] = np.uint8(np.int32(min(max(total[i], np.float32(0)), np.float32(255))))
     return blurred.reshape(image.shape)
-
-
-def defocus(image: NDArray[np.uint8], radius: int, alias_blur: float) -> NDArray[np.uint8]:
-    """Return an (H, W, 3) image convolved with :func:`disk_kernel`, truncated to uint8."""
-    return _defocused(image, *_changes(radius, alias_blur))

@@ -1,9 +1,10 @@
-"""Elastic transform: every pixel is taken from a little way off, in a smooth random direction.
+"""Elastic transform: every pixel is read from a place nearby, in a smooth random direction.
 
 Letters: H height, W width.
 
-[0] Hendrycks and Dietterich, ICLR 2019; parameters and order of draws as in imagecorruptions 1.1.2.
-    After Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks", 2003.
+[0] Hendrycks and Dietterich, ICLR 2019; parameters and order of samples are those of
+    imagecorruptions 1.1.2. After Simard, Steinkraus and Platt, "Best Practices for Convolutional
+    Neural Networks", 2003.
 """
 
 import functools
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from fastreid_ext.corruptions.cpu.mersenne import uniforms
 from fastreid_ext.corruptions.cpu.random_bits import random_uniforms
 
+Image = NDArray[np.uint8]
+RandomSource = np.random.RandomState | np.random.Generator
+
 # Severity 1 to 5.
 ELASTIC_STRENGTHS = (12.5, 16.25, 21.25, 25.0, 30.0)  # by which the smoothed noise is multiplied
 
@@ -25,25 +29,21 @@ _TRUNCATE = 3.0  # of the kernel, in standard deviations
 _NUDGE = np.float32(1e-3)  # against truncation of an even area v to v - 1
 
 
-def elastic_transform(
-    image: NDArray[np.uint8],
-    severity: int,
-    rng: np.random.RandomState | np.random.Generator,
-    faithful: bool,
-) -> NDArray[np.uint8]:
+def elastic_transform(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
     """Move every pixel by noise that is smooth over 1 % of the image."""
     height, width = image.shape[:2]
-    if faithful:
+    if reference:
         noise = uniforms(rng, (2, height, width)).astype(np.float32)
     else:
         noise = random_uniforms(rng, 2 * height * width).reshape(2, height, width)
     strength = ELASTIC_STRENGTHS[severity - 1] * _NOISE * height
-    across, down = (_smooth(plane, strength) for plane in noise)
+    across = _smooth(noise[0], strength)
+    down = _smooth(noise[1], strength)
     return _taken(image, down, across)
 
 
 def _smooth(noise: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
-    """Return noise of [0, 1) as displacements in pixels: within +- strength, and smoothed."""
+    """Smooth noise of [0, 1), scaled to displacements within +- strength, in pixels."""
     height, width = noise.shape
     centred = (noise - np.float32(0.5)) * np.float32(2 * strength)
     return cv2.sepFilter2D(
@@ -59,10 +59,8 @@ def _kernel(side: int) -> NDArray[np.float32]:
     return (weights / weights.sum()).astype(np.float32)
 
 
-def _taken(
-    image: NDArray[np.uint8], down: NDArray[np.float32], across: NDArray[np.float32]
-) -> NDArray[np.uint8]:
-    """Return the image read at (y + down, x + across), between pixels in proportion.
+def _taken(image: Image, down: NDArray[np.float32], across: NDArray[np.float32]) -> Image:
+    """Read the image at (y + down, x + across), bilinearly between pixels.
 
     Beyond the border is the mirror image; the mirror stands between pixels.
     """
@@ -80,7 +78,7 @@ def _read(
     across: NDArray[np.float32],
     reflections: int,
 ) -> NDArray[np.uint8]:
-    """Work row by row, in loops that are compiled to vector instructions.
+    """Read row by row, in loops that are compiled to vector instructions.
 
     ``planes`` is (3, H * W), ``reflections`` the number of times a place may have to be mirrored.
     """
@@ -113,7 +111,8 @@ def _place(
     origin: np.int32, moves: NDArray[np.float32], places: NDArray[np.int32], rest: NDArray
 ) -> None:
     """Split ``origin + moves`` into the places before and after it, and the way between them."""
-    before, after = places[0], places[1]
+    before = places[0]
+    after = places[1]
     for index in range(moves.size):
         whole = np.floor(moves[index])
         rest[index] = moves[index] - whole
@@ -145,13 +144,13 @@ def _mix(
     weights: NDArray[np.float32],
     mixed: NDArray[np.float32],
 ) -> None:
-    upper_left, upper_right, lower_left, lower_right = (
-        corners[0],
-        corners[1],
-        corners[2],
-        corners[3],
-    )
-    right, down, both = weights[0], weights[1], weights[2]
+    upper_left = corners[0]
+    upper_right = corners[1]
+    lower_left = corners[2]
+    lower_right = corners[3]
+    right = weights[0]
+    down = weights[1]
+    both = weights[2]
     for index in range(mixed.size):
         start = plane[upper_left[index]]
         mixed[index] = (
@@ -164,7 +163,9 @@ def _mix(
 
 @numba.njit(cache=True, nogil=True)
 def _interleave(mixed: NDArray[np.float32], row: NDArray[np.uint8]) -> None:
-    red, green, blue = mixed[0], mixed[1], mixed[2]
+    red = mixed[0]
+    green = mixed[1]
+    blue = mixed[2]
     for index in range(red.size):
         row[3 * index] = np.uint8(np.int32(red[index] + _NUDGE))
         row[3 * index + 1] = np.uint8(np.int32(green[index] + _NUDGE))

@@ -1,10 +1,10 @@
-"""Poisson variables as numpy's ``RandomState`` draws them, of 256 means, several times faster.
+"""Poisson variables of numpy's ``RandomState`` for 256 means, sampled several times faster.
 
-``RandomState.poisson`` works out every mean anew for each of the 98,304 values of an image. An
-image has 256 grey levels, so here the constants are made once per level, and the uniforms come from
-:mod:`mersenne`: the variables are the same, and so is everything drawn later.
+``RandomState.poisson`` computes the constants of a mean for each of the 98,304 values of an image.
+An image has 256 grey levels, so here they are computed once per level, and the uniforms come from
+:mod:`.mersenne`: the variables are the same, and so is everything sampled later.
 
-Means of 10 and more are drawn by transformed rejection [0], smaller ones by multiplying uniforms.
+Means of 10 and more are sampled by transformed rejection [0], smaller ones by multiplying uniforms.
 
 [0] Hörmann, "The transformed rejection method for generating Poisson random variables", Insurance:
     Mathematics and Economics 1993, algorithm PTRS.
@@ -25,21 +25,21 @@ _AT_ONCE = 16384  # uniforms, so that they stay in the cache; one variable takes
 def poisson_of_levels(
     rng: np.random.RandomState, levels: NDArray[np.uint8], means: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return ``rng.poisson(means[levels])`` and leave ``rng`` as that call would.
+    """Compute ``rng.poisson(means[levels])`` and leave ``rng`` as that call would.
 
     Args:
-        rng: on MT19937, as ``RandomState(seed)`` is.
-        levels: C-contiguous, any shape.
-        means: (256,) mean of each level, at least 0.
+        rng: generator on MT19937, such as ``RandomState(seed)``.
+        levels: C-contiguous array of grey levels, any shape.
+        means: (256,) mean of each grey level, at least 0.
     """
     counts = np.empty(levels.shape, np.int64)
     with borrowed(rng) as stream:
-        _draw(stream, levels.reshape(-1), means, _constants(means), counts.reshape(-1))
+        _sample(stream, levels.reshape(-1), means, _constants(means), counts.reshape(-1))
     return counts
 
 
 def _constants(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return per mean (columns): exp(-mean); or a, b, log(1/alpha), v_r and log(mean) of [0]."""
+    """Compute per mean (columns): exp(-mean); or a, b, log(1/alpha), v_r and log(mean) of [0]."""
     constants = np.zeros((means.size, 5))
     is_large = means >= _REJECTION_FROM
     constants[~is_large, 0] = np.exp(-means[~is_large])
@@ -54,14 +54,14 @@ def _constants(means: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _draw(
+def _sample(
     stream: Stream,
     levels: NDArray[np.uint8],
     means: NDArray[np.float64],
     constants: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> None:
-    """Draw uniforms in parts; the state in the end is the one after the last that was used."""
+    """Sample uniforms in parts; the final state is the one after the last uniform used."""
     uniforms = np.empty(_AT_ONCE)
     key = stream.key.copy()
     position = stream.position[0]
@@ -70,7 +70,7 @@ def _draw(
         key[:] = stream.key
         position = stream.position[0]
         fill_uniforms(stream, uniforms[held:])
-        done, end = _draw_some(levels, means, constants, uniforms, counts, done)
+        done, end = _sample_some(levels, means, constants, uniforms, counts, done)
         used = end - held
         held = uniforms.size - end
         for index in range(held):
@@ -81,7 +81,7 @@ def _draw(
 
 
 @numba.njit(cache=True, nogil=True)
-def _draw_some(
+def _sample_some(
     levels: NDArray[np.uint8],
     means: NDArray[np.float64],
     constants: NDArray[np.float64],
@@ -89,7 +89,7 @@ def _draw_some(
     counts: NDArray[np.int64],
     done: int,
 ) -> tuple[int, int]:
-    """Draw until the uniforms do not suffice; return how many are done and were taken."""
+    """Sample until the uniforms run out; return how many variables are done and uniforms taken."""
     taken = 0
     while done < levels.size:
         level = levels[done]
@@ -126,7 +126,11 @@ def _by_product(smallest: float, uniforms: NDArray[np.float64], taken: int) -> t
 def _by_rejection(
     mean: float, row: NDArray[np.float64], uniforms: NDArray[np.float64], taken: int
 ) -> tuple[int, int]:
-    a, b, log_inverse_alpha, surely, log_mean = row[0], row[1], row[2], row[3], row[4]
+    a = row[0]
+    b = row[1]
+    log_inverse_alpha = row[2]
+    surely = row[3]
+    log_mean = row[4]
     while taken + 2 <= uniforms.size:
         u = uniforms[taken] - 0.5
         v = uniforms[taken + 1]

@@ -1,9 +1,9 @@
-"""The numbers of a numpy ``RandomState``, drawn in compiled loops, several times faster.
+"""The numbers of a numpy ``RandomState``, sampled in compiled loops, several times faster.
 
-Faithful corruptions draw what the reference draws, number for number, and that costs most of their
-time: numpy makes the words of its Mersenne Twister [0] one by one. Here they are made 624 at a
-time, in loops that the compiler vectorises. :func:`borrowed` lends the state of a ``RandomState``
-to such a loop and hands it back, so that whatever is drawn later is what numpy would draw.
+Reference mode samples the reference's numbers one for one, and that takes most of its time: numpy
+makes the words of its Mersenne Twister [0] one by one. Here they are made 624 at a time, in loops
+that the compiler vectorises. :func:`borrowed` lends the state of a ``RandomState`` to such a loop
+and takes it back, so that all later numbers are those of numpy.
 
 [0] Matsumoto and Nishimura, "Mersenne Twister", ACM TOMACS 1998 (MT19937).
 [1] Marsaglia and Bray, "A Convenient Method for Generating Normal Variables", SIAM Review 1964.
@@ -26,17 +26,23 @@ _LOWER = np.uint32(0x7FFFFFFF)
 _TWIST = np.uint32(0x9908B0DF)
 _MASK_B = np.uint32(0x9D2C5680)
 _MASK_C = np.uint32(0xEFC60000)
-_1, _5, _6, _7, _11, _15, _18 = (np.uint32(bits) for bits in (1, 5, 6, 7, 11, 15, 18))
+_1 = np.uint32(1)
+_5 = np.uint32(5)
+_6 = np.uint32(6)
+_7 = np.uint32(7)
+_11 = np.uint32(11)
+_15 = np.uint32(15)
+_18 = np.uint32(18)
 
 
 class Stream(NamedTuple):
-    """A borrowed state.
+    """The borrowed state of a ``RandomState``.
 
     Attributes:
-        key: (624,) uint32, the state.
-        ready: (624,) uint32, the words it gives.
-        position: (1,) int64, the next of them; 624 when all are used.
-        spare: (2,) float64, whether a normal is left over (1 or 0), and which.
+        key: (624,) uint32 words of the state.
+        ready: (624,) uint32 random words that the state gives.
+        position: (1,) int64 index of the next word in ``ready``; 624 when all are used.
+        spare: (2,) float64, 1 or 0 for whether a normal is left over, and its value.
     """
 
     key: NDArray[np.uint32]
@@ -52,7 +58,7 @@ def borrowed(rng: np.random.RandomState) -> Iterator[Stream]:
     if state["bit_generator"] != "MT19937":
         raise ValueError(
             f"expected a RandomState on MT19937, got one on {state['bit_generator']}; "
-            "the reference draws from np.random.RandomState(seed)"
+            "the reference samples from np.random.RandomState(seed)"
         )
     key = state["state"]["key"].astype(np.uint32)
     ready = np.empty(_WORDS, np.uint32)
@@ -67,7 +73,7 @@ def borrowed(rng: np.random.RandomState) -> Iterator[Stream]:
 
 
 def uniforms(rng: np.random.RandomState, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return ``rng.random_sample(shape)``: float64 in [0, 1)."""
+    """Compute ``rng.random_sample(shape)``: float64 in [0, 1)."""
     numbers = np.empty(shape)
     with borrowed(rng) as stream:
         fill_uniforms(stream, numbers.reshape(-1))
@@ -75,7 +81,7 @@ def uniforms(rng: np.random.RandomState, shape: tuple[int, ...]) -> NDArray[np.f
 
 
 def normals(rng: np.random.RandomState, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return ``rng.standard_normal(shape)``: float64."""
+    """Compute ``rng.standard_normal(shape)``: float64."""
     numbers = np.empty(shape)
     with borrowed(rng) as stream:
         _fill_normals(stream, numbers.reshape(-1))
@@ -103,7 +109,7 @@ def fill_uniforms(stream: Stream, numbers: NDArray[np.float64]) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def skip_uniforms(stream: Stream, count: int) -> None:
-    """Go on as :func:`fill_uniforms` does, without the uniforms."""
+    """Advance the state like :func:`fill_uniforms` without writing the uniforms."""
     position = stream.position[0] + 2 * count
     while position > _WORDS:
         _renew(stream.key)
@@ -119,7 +125,7 @@ def _of_words(high: np.uint32, low: np.uint32) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _uniform_across(stream: Stream) -> float:
-    """Return the uniform whose words are not both ready."""
+    """Compute the uniform whose words are not both ready."""
     high = stream.ready[_WORDS - 1]
     is_split = stream.position[0] == _WORDS - 1
     _renew(stream.key)
@@ -133,32 +139,32 @@ def _uniform_across(stream: Stream) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _fill_normals(stream: Stream, numbers: NDArray[np.float64]) -> None:
-    """Draw by the polar method [1]: two normals at a time, the second of which comes first."""
+    """Sample by the polar method [1]: two normals at a time, the second of which comes first."""
     done = 0
     size = numbers.size
     if stream.spare[0] and size:
         numbers[0] = stream.spare[1]
         stream.spare[0] = stream.spare[1] = 0.0
         done = 1
-    drawn = np.empty(_AT_ONCE)
+    buffer = np.empty(_AT_ONCE)
     while done < size:
-        # Each pair of normals takes at least one pair of uniforms, so none is drawn in vain.
-        uniforms_now = drawn[: min(_AT_ONCE, 2 * ((size - done + 1) // 2))]
+        # Each pair of normals takes at least one pair of uniforms, so none is sampled in vain.
+        uniforms_now = buffer[: min(_AT_ONCE, 2 * ((size - done + 1) // 2))]
         fill_uniforms(stream, uniforms_now)
         done = _polar(uniforms_now, numbers, done, stream.spare)
 
 
 @numba.njit(cache=True, nogil=True)
 def _polar(
-    drawn: NDArray[np.float64],
+    sampled: NDArray[np.float64],
     numbers: NDArray[np.float64],
     done: int,
     spare: NDArray[np.float64],
 ) -> int:
-    """Write the normals that these pairs of uniforms give; return how many there are by now."""
-    for pair in range(drawn.size // 2):
-        x = 2.0 * drawn[2 * pair] - 1.0
-        y = 2.0 * drawn[2 * pair + 1] - 1.0
+    """Write the normals of these pairs of uniforms; return how many are written in all."""
+    for pair in range(sampled.size // 2):
+        x = 2.0 * sampled[2 * pair] - 1.0
+        y = 2.0 * sampled[2 * pair + 1] - 1.0
         radius = x * x + y * y
         if radius >= 1.0 or radius == 0.0:
             continue
@@ -175,7 +181,7 @@ def _polar(
 
 @numba.njit(cache=True, nogil=True)
 def _renew(key: NDArray[np.uint32]) -> None:
-    """Make the next state; in parts whose iterations do not wait for each other."""
+    """Compute the next state, in parts whose iterations are independent."""
     split = _WORDS - _MIDDLE
     for index in range(split):
         key[index] = key[index + _MIDDLE] ^ _twisted(key[index], key[index + 1])

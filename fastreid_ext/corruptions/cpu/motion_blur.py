@@ -13,30 +13,40 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid_ext.corruptions.cpu.separable import NUDGE
+from fastreid_ext.corruptions.cpu.gaussian_blur import NUDGE
 
+Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Offsets = NDArray[np.int64]
+RandomSource = np.random.RandomState | np.random.Generator
+
+# (half the length of the streak, its standard deviation), both in pixels, for severity 1 to 5.
+MOTION_BLUR = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))
 
 _AT_ONCE = 4096  # numbers, of which the sums and three taps fit into the first cache
 
 
+def motion_blur(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Blur an image along a line within 45 degrees of horizontal; the angle is sampled."""
+    return streak_image(image, *MOTION_BLUR[severity - 1], angle=rng.uniform(-45, 45))
+
+
 @functools.lru_cache(maxsize=32)
 def streak_weights(radius: int, sigma: float) -> Floats:
-    """Return the (2 * radius + 1,) weights from the pixel itself to the end of the streak."""
+    """Compute the (2 * radius + 1,) weights from the pixel itself to the end of the streak."""
     taps = np.arange(2 * radius + 1)
     weights = np.exp(-(taps**2) / (2 * sigma**2))
     return (weights / weights.sum()).astype(np.float32)
 
 
 def streak_offsets(taps: int, angle: float, height: int, width: int) -> tuple[Offsets, Offsets]:
-    """Return the rows and columns (T,) at which each tap reads, relative to the pixel.
+    """Compute the rows and columns (T,) at which each tap reads, relative to the pixel.
 
     Args:
-        taps: length of the whole streak.
-        angle: of the streak in degrees; 0 reads from the right, 90 from below.
-        height: of the image; the streak ends before an offset of this size.
-        width: of the image, likewise.
+        taps: length of the whole streak in pixels.
+        angle: direction of the streak in degrees; 0 reads from the right, 90 from below.
+        height: rows of the image; the streak ends before an offset of this size.
+        width: columns of the image; the streak ends before an offset of this size.
     """
     radians = np.deg2rad(angle)
     point = taps * np.sin(radians), taps * np.cos(radians)
@@ -91,8 +101,8 @@ def _add_up(flat: Floats, starts: Offsets, weights: Floats, total: Floats) -> No
             i += 1
 
 
-def _streaks(source: NDArray[np.uint8] | Floats, radius: int, sigma: float, angle: float) -> Floats:
-    """Streaks of an (H, W, C) image or (H, W) plane, as (H, stride); the first W * C are meant.
+def _streaks(source: Image | Floats, radius: int, sigma: float, angle: float) -> Floats:
+    """Streak an (H, W, C) image or (H, W) plane: (H, stride), of which the first W * C count.
 
     In a padded image each tap lies at one distance from all its pixels, whatever their row, so it
     is added to many rows in one loop.
@@ -103,7 +113,7 @@ def _streaks(source: NDArray[np.uint8] | Floats, radius: int, sigma: float, angl
     rows, columns = streak_offsets(weights.size, angle, height, width)
     above = max(0, -rows.min())
     left = max(0, -columns.min())
-    # One more row below, for what is not meant at the end of the last row.
+    # One more row below, which the unused end of the last row reads.
     borders = above, max(0, rows.max()) + 1, left, max(0, columns.max())
     padded = cv2.copyMakeBorder(source, *map(int, borders), cv2.BORDER_REPLICATE)
     stride = padded.shape[1] * channels
@@ -124,14 +134,12 @@ def _truncated(streaks: Floats, size: int) -> NDArray[np.uint8]:
     return truncated
 
 
-def streak_image(
-    image: NDArray[np.uint8], radius: int, sigma: float, angle: float
-) -> NDArray[np.uint8]:
-    """Return an (H, W, 3) image blurred along ``angle`` degrees, truncated to uint8."""
+def streak_image(image: Image, radius: int, sigma: float, angle: float) -> Image:
+    """Blur an (H, W, 3) image along ``angle`` degrees and truncate to uint8."""
     streaks = _streaks(image, radius, sigma, angle)
     return _truncated(streaks, 3 * image.shape[1]).reshape(image.shape)
 
 
 def streak_plane(plane: Floats, radius: int, sigma: float, angle: float) -> Floats:
-    """Return an (H, W) float32 plane blurred along ``angle`` degrees; a view of a wider one."""
+    """Blur an (H, W) float32 plane along ``angle`` degrees; the result is a view of a wider one."""
     return _streaks(plane, radius, sigma, angle)[:, : plane.shape[1]]

@@ -1,11 +1,12 @@
 """The noises: every channel value changes by itself.
 
-In fast mode all four are :mod:`grey_level_noise` with the exact probabilities of the result. In
-faithful mode the numbers are those of the reference's stream.
+In fast mode all four are :mod:`.noise_tables` with the exact probabilities of the result. In
+reference mode the random numbers are those of the reference's stream.
 
 Letters: H height, W width. Values of the reference are in [0, 1], ours are grey levels.
 
-[0] Hendrycks and Dietterich, ICLR 2019; parameters and order of draws as in imagecorruptions 1.1.2.
+[0] Hendrycks and Dietterich, ICLR 2019; parameters and order of samples are those of
+    imagecorruptions 1.1.2.
 """
 
 import functools
@@ -19,69 +20,52 @@ from fastreid_ext.corruptions.cpu.legacy_poisson import poisson_of_levels
 from fastreid_ext.corruptions.cpu.mersenne import normals, uniforms
 from fastreid_ext.corruptions.cpu.noise_tables import LEVELS, transition_table, with_noise
 
+Image = NDArray[np.uint8]
+RandomSource = np.random.RandomState | np.random.Generator
+
 # Severity 1 to 5.
 GAUSSIAN_SCALES = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation; white is 1
 SPECKLE_SCALES = (0.15, 0.2, 0.35, 0.45, 0.6)  # standard deviation as a share of the value
 PHOTONS_OF_WHITE = (60, 25, 12, 5, 3)  # mean count of a white value
 IMPULSE_SHARES = (0.03, 0.06, 0.09, 0.17, 0.27)  # of the values; half becomes 0, half 255
 
-_UNIT = np.arange(LEVELS) / 255.0  # what the reference makes of each grey level
+_UNIT = np.arange(LEVELS) / 255.0  # the reference's float of each grey level
 
 
-def gaussian_noise(
-    image: NDArray[np.uint8],
-    severity: int,
-    rng: np.random.RandomState | np.random.Generator,
-    faithful: bool,
-) -> NDArray[np.uint8]:
+def gaussian_noise(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
     """Add normal noise of one strength to every value."""
-    if not faithful:
+    if not reference:
         return with_noise(image, _table(_gaussian, severity), rng)
     scale = GAUSSIAN_SCALES[severity - 1]
     return _plus(image, normals(rng, image.shape), scale, _UNIT, False)
 
 
-def speckle_noise(
-    image: NDArray[np.uint8],
-    severity: int,
-    rng: np.random.RandomState | np.random.Generator,
-    faithful: bool,
-) -> NDArray[np.uint8]:
-    """Add normal noise as strong as the value itself is."""
-    if not faithful:
+def speckle_noise(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Add normal noise in proportion to the value."""
+    if not reference:
         return with_noise(image, _table(_speckle, severity), rng)
     scale = SPECKLE_SCALES[severity - 1]
     return _plus(image, normals(rng, image.shape), scale, _UNIT, True)
 
 
-def shot_noise(
-    image: NDArray[np.uint8],
-    severity: int,
-    rng: np.random.RandomState | np.random.Generator,
-    faithful: bool,
-) -> NDArray[np.uint8]:
-    """Count photons: a Poisson variable whose mean is the value."""
-    if not faithful:
+def shot_noise(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Replace every value by a Poisson count of photons with that mean."""
+    if not reference:
         return with_noise(image, _table(_shot, severity), rng)
     photons = PHOTONS_OF_WHITE[severity - 1]
     counts = poisson_of_levels(rng, image, _UNIT * photons)
     return _levels_of_counts(photons, int(counts.max()))[counts]
 
 
-def impulse_noise(
-    image: NDArray[np.uint8],
-    severity: int,
-    rng: np.random.RandomState | np.random.Generator,
-    faithful: bool,
-) -> NDArray[np.uint8]:
+def impulse_noise(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
     """Turn a share of the values to black or white.
 
-    The reference leaves these draws to a generator of scikit-image's own, which no seed reaches.
-    Here, and in the repaired reference (:mod:`fastreid_ext.compat.imagecorruptions`), they come
-    from the stream of ``rng`` like all others: one uniform for each value, below the share if it
+    The reference samples from a generator of scikit-image's own, which no seed reaches. Here, and
+    in the repaired reference (:mod:`fastreid_ext.compat.imagecorruptions`), the numbers come from
+    the stream of ``rng`` like all others: one uniform for each value, below the share if it
     changes, then another for each value, at most 0.5 if the change is to white.
     """
-    if not faithful:
+    if not reference:
         return with_noise(image, _table(_impulse, severity), rng)
     changes, whites = uniforms(rng, (2, *image.shape))
     return _salted(image, changes, whites, IMPULSE_SHARES[severity - 1])
@@ -128,7 +112,7 @@ def _salted(
 
 
 def _levels_of_counts(photons: int, largest: int) -> NDArray[np.uint8]:
-    """Return the grey level of each count of photons, truncated as the reference does."""
+    """Compute the grey level of each count of photons, truncated like the reference."""
     counts = np.arange(largest + 1)
     return np.uint8(np.clip(counts / float(photons), 0, 1) * 255)
 
@@ -147,7 +131,7 @@ def _speckle(severity: int) -> NDArray[np.float64]:
 
 
 def _truncated_normal(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the probabilities of each level after normal noise, clipping and truncation.
+    """Compute the probabilities of each level after normal noise, clipping and truncation.
 
     Args:
         deviations: (256,) standard deviation in grey levels for each old level.

@@ -1,8 +1,8 @@
-"""Noise that changes each channel value by itself, drawn from the exact distribution of the result.
+"""Noise that changes each channel value by itself, sampled from the exact distribution.
 
 The four noises of ImageNet-C give every value of an image a new grey level whose probabilities
 depend on the old one alone: a matrix of 256 x 256 transition probabilities. Walker's alias method
-draws from a row with one random number and one look into a table, whatever the distribution: no
+samples from a row with one random number and one look into a table, whatever the distribution: no
 normal, no Poisson variable, no rounding. The probabilities are kept to 2^-32.
 
 Random numbers are SplitMix64: the hash of a counter, so that nothing has to be carried from one to
@@ -22,7 +22,10 @@ LEVELS = 256
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
-_27, _30, _31, _32 = (np.uint64(bits) for bits in (27, 30, 31, 32))
+_27 = np.uint64(27)
+_30 = np.uint64(30)
+_31 = np.uint64(31)
+_32 = np.uint64(32)
 _8 = np.uint32(8)
 _24 = np.uint32(24)
 _LOW_24 = np.uint32(0xFFFFFF)
@@ -30,7 +33,7 @@ _LOW_24 = np.uint32(0xFFFFFF)
 
 @numba.njit(cache=True, nogil=True)
 def hashed(start: np.uint64, counter: np.uint64) -> np.uint64:
-    """Return the random number of a counter, 64 bits; see [1]."""
+    """Compute the random number of a counter, 64 bits; see [1]."""
     bits = start + counter * _STEP
     bits = (bits ^ (bits >> _30)) * _FIRST
     bits = (bits ^ (bits >> _27)) * _SECOND
@@ -38,22 +41,25 @@ def hashed(start: np.uint64, counter: np.uint64) -> np.uint64:
 
 
 def random_start(rng: np.random.Generator) -> np.uint64:
-    """Draw where :func:`hashed` starts: one 64-bit number."""
+    """Sample the start of :func:`hashed`: one 64-bit number."""
     return rng.integers(0, 2**64, dtype=np.uint64)
 
 
 def transition_table(probabilities: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """Return the alias table of :func:`with_noise`.
+    """Build the alias table of :func:`with_noise`.
 
     Args:
-        probabilities: (256, 256), of each new level (column) for each old one (row); a row adds up
-            to 1.
+        probabilities: (256, 256) probability of each new level (column) for each old one (row); a
+            row adds up to 1.
 
     Returns:
-        (65536,) for each old level 256 columns: threshold (24 bits) and alias (8 bits).
+        (65536,) uint32, 256 columns for each old level: threshold (24 bits) and alias (8 bits).
     """
     if probabilities.shape != (LEVELS, LEVELS):
-        raise ValueError(f"expected probabilities (256, 256), got {probabilities.shape}")
+        raise ValueError(
+            f"expected probabilities (256, 256), got {probabilities.shape}; give a row "
+            "for each old grey level"
+        )
     return _alias_table(np.ascontiguousarray(probabilities, dtype=np.float64))
 
 
@@ -90,15 +96,15 @@ def _alias_table(probabilities: NDArray[np.float64]) -> NDArray[np.uint32]:
 def with_noise(
     image: NDArray[np.uint8], table: NDArray[np.uint32], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return a new image, each value drawn from its row of ``table``.
+    """Sample a new value for each value of an image from its row of ``table``.
 
     Args:
-        image: C-contiguous uint8 of any shape.
-        table: of :func:`transition_table`.
-        rng: gives one 64-bit number.
+        image: C-contiguous uint8 array of any shape; not written to.
+        table: alias table made by :func:`transition_table`.
+        rng: generator of which one 64-bit number is used.
     """
     result = np.empty_like(image)
-    _draw(image.reshape(-1), table, random_start(rng), result.reshape(-1))
+    _sample(image.reshape(-1), table, random_start(rng), result.reshape(-1))
     return result
 
 
@@ -110,7 +116,7 @@ def _new_level(old: np.uint8, bits: np.uint32, table: NDArray[np.uint32]) -> np.
 
 
 @numba.njit(cache=True, nogil=True)
-def _draw(
+def _sample(
     values: NDArray[np.uint8],
     table: NDArray[np.uint32],
     start: np.uint64,

@@ -1,18 +1,18 @@
-"""Rain as CIL adds it to the 19 corruptions of ImageNet-C, drawn by our own code.
+"""Rain: the corruption that CIL adds to the 19 of ImageNet-C.
 
 CIL calls ``RandomRain`` of albumentations 0.5.2 with brightness coefficient 1, then its
-``RandomBrightness`` [0]. What these do, reconstructed from their sources: lines one pixel wide in
-(200, 200, 200), from the drawn place down by the type's length and *right by 10 pixels*. The slant
-that is drawn from [-10, 10] and cut to an integer only sets how far left or right a line may begin,
-because 0.5.2 does not hand it to the drawing. Then a box blur, a turn to 8-bit HLS and back (which
-rounds, and no more with coefficient 1), and brightness as a table, decimals cut off. An image of
-at most 60 rows is first enlarged to 65 by Pillow's bicubic filter.
+``RandomBrightness`` [0]. Reconstructed from their sources, they paint lines one pixel wide in (200,
+200, 200), from the sampled place down by the type's length and *right by 10 pixels*. The slant that
+is sampled from [-10, 10] and cut to an integer only sets how far left or right a line may begin,
+because 0.5.2 does not use it for the lines. Then a box blur, a turn to 8-bit HLS and back (which
+rounds, and no more with coefficient 1), and brightness as a table, decimals cut off. An image of at
+most 60 rows is first enlarged to 65 by Pillow's bicubic filter.
 
-What is ours: such an image is brought back to its size, as every corruption here returns the size
-it was given (CIL resizes to the network's size next); and the random stream. albumentations draws
-from Python's ``random``, so there is no numpy stream to be faithful to: both modes run one
-procedure, and faithful only means that it draws from a ``RandomState``. Given the drops, the image
-equals albumentations 0.5.2's.
+Two things differ: such an image is brought back to its size, because every corruption here keeps
+the size (CIL resizes to the network's size next); and the random stream. albumentations samples
+from Python's ``random``, so there is no numpy stream to repeat: both modes run one procedure, and
+reference mode only means that it samples from a ``RandomState``. Given the drops, the image equals
+albumentations 0.5.2's.
 
 [0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
     Datasets and Benchmarks, https://arxiv.org/abs/2111.00880; code: MinghuiChen43/CIL-ReID
@@ -31,32 +31,31 @@ _DRIZZLE = (770, 10)
 _HEAVY = (600, 30)
 _TORRENTIAL = (500, 60)
 RAIN = (_DRIZZLE, _HEAVY, _HEAVY, _TORRENTIAL, _TORRENTIAL)
-SLANT = (
-    10  # columns from the top to the bottom of a drop, as drawn; also the bound of the one drawn
-)
+# Columns from the top to the bottom of a painted drop; also the bound of the sampled slant.
+SLANT = 10
 _COLOUR = (200, 200, 200)
 _SMALLEST = 60  # rows
 _ENLARGED = 65
 
 
-def rain(image: Image, severity: int, rng: RandomSource, faithful: bool) -> Image:
-    """Return an (H, W, 3) image in the rain. Draws the slant, then column and row of each drop."""
+def rain(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Paint rain; the slant is sampled, then column and row of each drop."""
     height, width = image.shape[:2]
     if height > _SMALLEST:
-        return apply_drops(image, severity, draw_drops(height, width, severity, rng))
+        return apply_drops(image, severity, sample_drops(height, width, severity, rng))
     enlarged = _resized(image, _ENLARGED, int(width * _ENLARGED / height))
-    drops = draw_drops(*enlarged.shape[:2], severity, rng)
+    drops = sample_drops(*enlarged.shape[:2], severity, rng)
     return _resized(apply_drops(enlarged, severity, drops), height, width)
 
 
-def draw_drops(height: int, width: int, severity: int, rng: RandomSource) -> NDArray[np.int64]:
-    """Return where drops begin, (N, 2) columns and rows; a column may lie outside the image.
+def sample_drops(height: int, width: int, severity: int, rng: RandomSource) -> NDArray[np.int64]:
+    """Sample where drops begin, (N, 2) columns and rows; a column may lie outside the image.
 
     Args:
         height: rows of the image, at least the length of a drop.
-        width: columns of the image.
-        severity: 1 to 5.
-        rng: draws the slant, then column and row of one drop after the other.
+        width: columns of the image, in pixels.
+        severity: strength of the rain, 1 to 5.
+        rng: generator of the slant, then of column and row of one drop after the other.
     """
     area, length = RAIN[severity - 1]
     slant = int(rng.uniform(-SLANT, SLANT))
@@ -67,7 +66,7 @@ def draw_drops(height: int, width: int, severity: int, rng: RandomSource) -> NDA
 
 
 def apply_drops(image: Image, severity: int, drops: NDArray[np.int64]) -> Image:
-    """Return an (H, W, 3) image under drops that begin at (N, 2) columns and rows, and darker."""
+    """Paint drops that begin at (N, 2) columns and rows on a copy of (H, W, 3), and darken it."""
     length = RAIN[severity - 1][1]
     wet = image.copy()
     ends = drops + np.array([SLANT, length])

@@ -1,4 +1,4 @@
-"""Random numbers in bulk for the fast mode: a counter, hashed under a key of 64 bits.
+"""Random numbers in bulk for fast mode: a counter, hashed under a key of 64 bits.
 
 Each number depends on its position and the key alone, so a loop over them is compiled to vector
 instructions, which no generator with a running state allows. The hash is two rounds of a mix of 32
@@ -55,14 +55,14 @@ def _fill_from(
 
 
 def random_words(rng: np.random.Generator, count: int) -> NDArray[np.uint32]:
-    """Return (count,) uniform words of 32 bits; draws one word of 64 bits from ``rng``."""
+    """Compute (count,) uniform words of 32 bits from one word of 64 bits of ``rng``."""
     words = np.empty(count, np.uint32)
     _fill(*_key(rng), words)
     return words
 
 
 def random_uniforms(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """Return (count,) multiples of 2^-24, uniform in [0, 1)."""
+    """Compute (count,) multiples of 2^-24, uniform in [0, 1)."""
     values = np.empty(count, np.float32)
     _fill_uniforms(*_key(rng), values)
     return values
@@ -71,7 +71,7 @@ def random_uniforms(rng: np.random.Generator, count: int) -> NDArray[np.float32]
 def random_normals(
     rng: np.random.Generator, count: int, mean: float, deviation: float
 ) -> NDArray[np.float32]:
-    """Return (count,) normal numbers: one of 65,536 quantiles, so within 4.4 deviations."""
+    """Compute (count,) normal numbers: one of 65,536 quantiles, so within 4.4 deviations."""
     words = random_words(rng, (count + 1) // 2).view(np.uint16)
     values = np.empty(count, np.float32)
     _fill_from(words, _normal_quantiles(), np.float32(mean), np.float32(deviation), values)

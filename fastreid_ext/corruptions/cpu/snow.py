@@ -9,11 +9,43 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.corruptions.cpu.mersenne import normals
+from fastreid_ext.corruptions.cpu.motion_blur import streak_plane
+from fastreid_ext.corruptions.cpu.random_bits import random_normals
 from fastreid_ext.corruptions.cpu.zoom_blur import zoom_table
 
+Image = NDArray[np.uint8]
+RandomSource = np.random.RandomState | np.random.Generator
 Table = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
+# (mean and deviation of the noise, zoom, threshold of a flake, half the length of a streak and its
+# standard deviation in pixels, share of the image that is not brightened), for severity 1 to 5.
+SNOW = (
+    (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+    (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+    (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+    (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+    (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+)
+
 _cached_table = functools.lru_cache(maxsize=64)(zoom_table)
+
+
+def snow(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Lay streaks of snow over a brightened image.
+
+    Normal noise is sampled, then the angle of the fall: in reference mode noise for the whole
+    image, of which only the centre is used; in fast mode only that centre.
+    """
+    mean, deviation, factor, threshold, radius, sigma, keep = SNOW[severity - 1]
+    height, width = image.shape[:2]
+    if reference:
+        noise = mean + deviation * normals(rng, (height, width))
+    else:
+        size = flake_source(height, width, factor)
+        noise = random_normals(rng, size[0] * size[1], mean, deviation).reshape(size)
+    flakes = flake_layer(noise, height, width, factor, threshold)
+    return snowed(image, streak_plane(flakes, radius, sigma, rng.uniform(-135, -45)), keep)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -23,7 +55,8 @@ def _flakes(noise: NDArray, rows: Table, columns: Table, threshold: float) -> ND
     flakes = np.empty((row_firsts.size, column_firsts.size), np.float32)
     mixed = np.empty(noise.shape[1], np.float64)
     for y in range(row_firsts.size):
-        upper, lower = noise[row_firsts[y]], noise[row_firsts[y] + 1]
+        upper = noise[row_firsts[y]]
+        lower = noise[row_firsts[y] + 1]
         weight = row_weights[y]
         other = row_others[y]
         for x in range(mixed.size):
@@ -39,16 +72,16 @@ def _flakes(noise: NDArray, rows: Table, columns: Table, threshold: float) -> ND
 def flake_layer(
     noise: NDArray, height: int, width: int, factor: float, threshold: float
 ) -> NDArray[np.float32]:
-    """Return the centre of a noise plane, enlarged, with all below ``threshold`` set to 0.
+    """Enlarge the centre of a noise plane and set all below ``threshold`` to 0.
 
-    In float64 up to the threshold, which would else now and then let a flake appear or vanish.
+    In float64 up to the threshold, because float32 would now and then let a flake appear or vanish.
 
     Args:
-        noise: (H, W), or only the part of it that :func:`flake_source` says is used.
-        height: H.
-        width: W.
-        factor: of the zoom, at least 1.
-        threshold: in (0, 1), as the noise.
+        noise: (H, W), or only its centre of the size that :func:`flake_source` gives.
+        height: rows of the image, in pixels.
+        width: columns of the image, in pixels.
+        factor: factor of the zoom, at least 1.
+        threshold: smallest noise that is a flake, in (0, 1).
 
     Returns:
         (round(ceil(H / factor) * factor), likewise of W) in [0, 1].
@@ -62,7 +95,7 @@ def flake_layer(
 
 
 def flake_source(height: int, width: int, factor: float) -> tuple[int, int]:
-    """Return how many rows and columns of the noise an image of that size uses."""
+    """Compute how many rows and columns of the noise an image of that size uses."""
     return int(np.ceil(height / factor)), int(np.ceil(width / factor))
 
 
@@ -71,13 +104,14 @@ def _from_zero(table: Table) -> Table:
 
 
 @numba.njit(cache=True, nogil=True)
-def snowed(image: NDArray[np.uint8], layer: NDArray[np.float32], keep: float) -> NDArray[np.uint8]:
-    """Return the image, brightened, under the layer and the layer turned by 180 degrees.
+def snowed(image: Image, layer: NDArray[np.float32], keep: float) -> Image:
+    """Brighten an image and add the layer and the layer turned by 180 degrees.
 
     Args:
-        image: (H, W, 3).
-        layer: (>= H, >= W) in [0, 1]; rounded to 255 steps.
-        keep: share of the image; the rest is the lighter of it and 1.5 times its grey plus 0.5.
+        image: (H, W, 3) uint8 RGB; not written to.
+        layer: streaked flakes, (>= H, >= W) in [0, 1]; rounded to 255 steps.
+        keep: share of the image in [0, 1]; the rest is the lighter of it and 1.5 times its grey
+            plus 0.5.
     """
     height, width, _ = image.shape
     snow = np.empty((height, width), np.uint8)

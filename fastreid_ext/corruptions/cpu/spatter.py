@@ -10,7 +10,20 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreid_ext.corruptions.cpu.gaussian_blur import gaussian_of_plane
+from fastreid_ext.corruptions.cpu.mersenne import normals
+from fastreid_ext.corruptions.cpu.random_bits import random_normals
+
+Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+RandomSource = np.random.RandomState | np.random.Generator
+
+# Severity 1 to 3: (mean and deviation of the noise, its blur in pixels, threshold of a drop,
+# strength).
+WATER = ((0.65, 0.3, 4, 0.69, 0.6), (0.65, 0.3, 3, 0.68, 0.6), (0.65, 0.3, 2, 0.68, 0.5))
+# Severity 4 and 5: (mean and deviation of the noise, its blur in pixels, threshold, blur of the
+# splash in pixels).
+MUD = ((0.65, 0.3, 1, 0.65, 1.5), (0.67, 0.4, 1, 0.65, 1.5))
 
 _RIM_FILTER = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 # RGB in [0, 1].
@@ -18,12 +31,35 @@ _WATER = np.array([175, 238, 238], np.float32) / 255
 _MUD = np.array([63, 42, 20], np.float32) / 255
 
 
+def spatter(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Add drops of water (severity 1 to 3) or splashes of mud (4, 5); normal noise is sampled.
+
+    Where an image is so small that no drop passes the threshold, the reference divides 0 by 0 and
+    returns a black image; reference mode does the same, fast mode returns the image as it was.
+    """
+    is_water = severity <= len(WATER)
+    mean, deviation, blur, threshold, last = (WATER + MUD)[severity - 1]
+    height, width = image.shape[:2]
+    if reference:
+        noise = (mean + deviation * normals(rng, (height, width))).astype(np.float32)
+    else:
+        noise = random_normals(rng, height * width, mean, deviation).reshape(height, width)
+    liquid = gaussian_of_plane(noise, blur)
+    if is_water:
+        liquid[liquid < threshold] = 0
+        water = water_strength(liquid, last)
+        if water is None:
+            return np.zeros_like(image) if reference else image.copy()
+        return with_water(image, water)
+    return with_mud(image, gaussian_of_plane((liquid > threshold).astype(np.float32), last))
+
+
 def water_strength(liquid: Floats, strength: float) -> Floats | None:
-    """Return how much water colour each pixel gets, in [0, strength]; None if no drop is left.
+    """Compute how much water colour each pixel gets, in [0, strength]; None if no drop is left.
 
     Args:
-        liquid: (H, W) in [0, 1], 0 where there is no drop.
-        strength: at the brightest spot.
+        liquid: (H, W) thickness in [0, 1], 0 where there is no drop.
+        strength: water colour of the brightest spot, in [0, 1].
     """
     drops = (liquid * np.float32(255)).astype(np.uint8)
     distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
@@ -36,7 +72,7 @@ def water_strength(liquid: Floats, strength: float) -> Floats | None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _added(image: NDArray[np.uint8], water: Floats, colour: Floats) -> NDArray[np.uint8]:
+def _added(image: Image, water: Floats, colour: Floats) -> Image:
     red, green, blue = colour * np.float32(255)
     limit = np.float32(255)
     result = np.empty_like(image)
@@ -52,7 +88,7 @@ def _added(image: NDArray[np.uint8], water: Floats, colour: Floats) -> NDArray[n
 
 
 @numba.njit(cache=True, nogil=True)
-def _covered(image: NDArray[np.uint8], mud: Floats, colour: Floats) -> NDArray[np.uint8]:
+def _covered(image: Image, mud: Floats, colour: Floats) -> Image:
     red, green, blue = colour * np.float32(255)
     limit = np.float32(255)
     least = np.float32(0.8)
@@ -70,11 +106,11 @@ def _covered(image: NDArray[np.uint8], mud: Floats, colour: Floats) -> NDArray[n
     return result
 
 
-def with_water(image: NDArray[np.uint8], water: Floats) -> NDArray[np.uint8]:
-    """Return an (H, W, 3) image with pale turquoise times ``water`` (H, W) added."""
+def with_water(image: Image, water: Floats) -> Image:
+    """Add pale turquoise times ``water`` (H, W) to an (H, W, 3) image."""
     return _added(image, water, _WATER)
 
 
-def with_mud(image: NDArray[np.uint8], mud: Floats) -> NDArray[np.uint8]:
-    """Return an (H, W, 3) image under brown of opacity ``mud`` (H, W), if that is at least 0.8."""
+def with_mud(image: Image, mud: Floats) -> Image:
+    """Cover an (H, W, 3) image with brown of opacity ``mud`` (H, W) where that is at least 0.8."""
     return _covered(image, mud, _MUD)

@@ -12,19 +12,33 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid_ext.corruptions.cpu.separable import NUDGE
+from fastreid_ext.corruptions.cpu.gaussian_blur import NUDGE
 
+Image = NDArray[np.uint8]
+RandomSource = np.random.RandomState | np.random.Generator
 Floats = NDArray[np.float32]
 Table = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 Tables = tuple[NDArray[np.uint64], Floats, Floats]
 
+# (first factor, end, step) for severity 1 to 5, counted by np.arange: severity 1 has 12 factors, up
+# to 1.11.
+ZOOM_SPANS = ((1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.02), (1, 1.26, 0.02), (1, 1.31, 0.03))
+ZOOM_BLUR = tuple(tuple(np.arange(*span).tolist()) for span in ZOOM_SPANS)
+
+
+def zoom_blur(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Average an image and zooms into its centre, truncated to uint8; nothing is random."""
+    height, width = image.shape[:2]
+    factors = ZOOM_BLUR[severity - 1]
+    return _mean_of_zooms(image, _tables(height, factors), _tables(width, factors))
+
 
 def zoom_table(size: int, factor: float, *, crop: bool) -> Table:
-    """Return where each zoomed pixel of an axis comes from.
+    """Compute where each zoomed pixel of an axis comes from.
 
     Args:
-        size: H or W, in pixels.
-        factor: at least 1.
+        size: length of the axis, H or W, in pixels.
+        factor: zoom factor, at least 1.
         crop: keep only the first ``size`` zoomed pixels.
 
     Returns:
@@ -46,7 +60,7 @@ def zoom_table(size: int, factor: float, *, crop: bool) -> Table:
 
 @functools.lru_cache(maxsize=64)
 def _tables(size: int, factors: tuple[float, ...]) -> Tables:
-    """(size, K): for each zoomed pixel of an axis and each factor, first index and both weights."""
+    """Compute first index and weights of each zoomed pixel of an axis by factor: (size, K)."""
     tables = [zoom_table(size, factor, crop=True) for factor in factors]
     firsts, weights, others = (np.stack(part, axis=1) for part in zip(*tables, strict=True))
     return firsts.astype(np.uint64), weights.astype(np.float32), others.astype(np.float32)
@@ -62,14 +76,16 @@ def _mix_rows(
 
 @numba.njit(cache=True, nogil=True)
 def _add_stretched(total: Floats, rows: Floats, tables: Tables) -> None:
-    """Add to a row of pixels, of each of K rows, the two pixels it lies between."""
+    """Add to each pixel of a row the two pixels that it lies between in each of K rows."""
     firsts, weights, others = tables
     one = np.uint64(1)  # unsigned: never from the end
     two = np.uint64(2)
     three = np.uint64(3)
     for x in range(firsts.shape[0]):
         start = three * np.uint64(x)
-        r, g, b = total[start], total[start + one], total[start + two]
+        r = total[start]
+        g = total[start + one]
+        b = total[start + two]
         first = firsts[x]
         weight = weights[x]
         other = others[x]
@@ -88,12 +104,10 @@ def _add_stretched(total: Floats, rows: Floats, tables: Tables) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _mean_of_zooms(
-    image: NDArray[np.uint8], row_tables: Tables, column_tables: Tables
-) -> NDArray[np.uint8]:
+def _mean_of_zooms(image: Image, row_tables: Tables, column_tables: Tables) -> Image:
     height, width, _ = image.shape
     size = 3 * width
-    (firsts, weights, others) = row_tables
+    firsts, weights, others = row_tables
     factors = firsts.shape[1]
     source = image.reshape((height, size)).astype(np.float32)
     mixed = np.empty((factors, size), np.float32)
@@ -111,9 +125,3 @@ def _mean_of_zooms(
         for i in range(size):
             row[i] = np.uint8(np.int32(min(total[i] * share + NUDGE, np.float32(255))))
     return zoomed.reshape(image.shape)
-
-
-def mean_of_zooms(image: NDArray[np.uint8], factors: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Return the mean of an (H, W, 3) image and its K zoomed versions, truncated to uint8."""
-    height, width = image.shape[:2]
-    return _mean_of_zooms(image, _tables(height, factors), _tables(width, factors))

@@ -3,15 +3,16 @@
 :func:`corrupt_batch` sorts a mixed batch into buckets by corruption, so nothing is computed and
 thrown away, and sends each bucket's 7 to 48 operations without ever waiting for the device. On a
 CPU the functions of :mod:`fastreid_ext.corruptions.cpu` are several times faster; this
-is for a GPU. An image's random numbers come from its own seed alone (:mod:`.draws`) and are not
-those that ``corrupt`` draws from the same seed: the distribution is the same, the pixels are not.
+is for a GPU. An image's random numbers come from its own seed alone
+(:mod:`.random_numbers`) and are not those that ``corrupt`` samples from the same seed: the
+distribution is the same, the pixels are not. Modules have the names of the ``cpu`` half.
 
-Agreement with ``imagecorruptions`` 1.1.2, and so with ``corrupt(..., faithful=True)``, at
-severities 1 to 5 and four sizes. *Its numbers*: what the reference draws for a seed is given to our
-arithmetic, and the images compared, in grey levels; "share" is that of the values that differ.
-Differences of 1 are values that float32 rounds to the other side of a whole number. *Distribution*:
-what is drawn is compared with the distribution that it should have. All of it is tested in
-``tests/corruptions/gpu``.
+Agreement with ``imagecorruptions`` 1.1.2, and so with ``corrupt(..., reference=True)``, at
+severities 1 to 5 and four sizes. *Its numbers*: the random numbers of the reference for a seed are
+given to our arithmetic, and the images compared, in grey levels; "share" is that of the values that
+differ. Differences of 1 are values that float32 rounds to the other side of a whole number.
+*Distribution*: samples are compared with the distribution that they should have. All of it is
+tested in ``tests/corruptions/gpu``.
 
 =================  =============  =======================  =========================================
 corruption         compared by    largest difference       share at 256x128 (at worst, small images)
@@ -23,7 +24,7 @@ zoom_blur          pixels         1                        0.001 (0.002)
 defocus_blur       pixels         1                        0.001, severity 1 0.04 (0.07)
 brightness         pixels         1                        0.01, severity 2 0.05 (0.07)
 saturate           pixels         1                        0.02, severity 3 0.16 (0.2)
-jpeg_compression   pixels         60, on average 0.6       0.06 (0.15); approximate, see jpeg.py
+jpeg_compression   pixels         60, on average 0.6       0.06 (0.15); approximate, see the module
 glass_blur         its numbers    1                        0.002 (0.02)
 motion_blur        its numbers    1                        0.002 (0.005)
 snow               its numbers    1                        0.001 (0.01)

@@ -1,4 +1,4 @@
-"""The way into the batched corruptions: checks, buckets, and the way back to the batch's order.
+"""The entry point of the batched corruptions: checks, buckets, and the order of the batch.
 
 Letters: B batch, H height, W width.
 """
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES, corrupt
 from fastreid_ext.corruptions.cpu.corrupt import MINIMUM_SIDE, SEVERITIES
-from fastreid_ext.corruptions.gpu.blur import defocus_blur, gaussian_blur, zoom_blur
 from fastreid_ext.corruptions.gpu.colour import brightness, contrast, saturate
-from fastreid_ext.corruptions.gpu.draws import Draws, keys_of, upload
-from fastreid_ext.corruptions.gpu.elastic_transform import elastic_transform, pixelate
+from fastreid_ext.corruptions.gpu.defocus_blur import defocus_blur
+from fastreid_ext.corruptions.gpu.elastic_transform import elastic_transform
 from fastreid_ext.corruptions.gpu.fog import fog
 from fastreid_ext.corruptions.gpu.frost import frost
+from fastreid_ext.corruptions.gpu.gaussian_blur import gaussian_blur
 from fastreid_ext.corruptions.gpu.glass_blur import glass_blur
-from fastreid_ext.corruptions.gpu.jpeg import jpeg_compression
+from fastreid_ext.corruptions.gpu.jpeg_compression import jpeg_compression
 from fastreid_ext.corruptions.gpu.motion_blur import motion_blur
 from fastreid_ext.corruptions.gpu.noise import (
     gaussian_noise,
@@ -28,9 +28,16 @@ from fastreid_ext.corruptions.gpu.noise import (
     shot_noise,
     speckle_noise,
 )
+from fastreid_ext.corruptions.gpu.pixelate import pixelate
+from fastreid_ext.corruptions.gpu.random_numbers import Bucket, keys_of, upload
 from fastreid_ext.corruptions.gpu.snow import snow
+from fastreid_ext.corruptions.gpu.zoom_blur import zoom_blur
 
-BATCHED: dict[str, Callable[[Tensor, Draws], Tensor]] = {
+# (images (B, 3, H, W) uint8 RGB, bucket) -> float32 images in grey levels, not yet clipped or
+# truncated.
+BatchedCorruption = Callable[[Tensor, Bucket], Tensor]
+
+BATCHED: dict[str, BatchedCorruption] = {
     "gaussian_noise": gaussian_noise,
     "shot_noise": shot_noise,
     "impulse_noise": impulse_noise,
@@ -62,17 +69,23 @@ _LARGEST_SEED = 2**63 - 1
 def corrupt_batch(
     images: Tensor, names: Sequence[str], severities: Sequence[int], seeds: Sequence[int]
 ) -> Tensor:
-    """Return corrupted copies of the images of a batch, each by its own kind, severity and seed.
+    """Corrupt copies of the images of a batch, each by its own kind, severity and seed.
 
     A result depends on the image, name, severity, seed and size, not on the rest of the batch nor,
     beyond the rounding of floats (at most 1 grey level on few pixels), on its size or the device.
 
+    Example:
+        >>> images = torch.full((2, 3, 64, 32), 100, dtype=torch.uint8)
+        >>> corrupted = corrupt_batch(images, ["contrast", "pixelate"], [1, 5], seeds=[0, 1])
+        >>> corrupted.shape, corrupted.dtype
+        (torch.Size([2, 3, 64, 32]), torch.uint8)
+
     Args:
         images: (B, 3, H, W) uint8 RGB in [0, 255] on any device, H and W at least 32; not written
             to.
-        names: B of ``CORRUPTION_NAMES``.
-        severities: B of 1 (slight) to 5 (strong).
-        seeds: B in [0, 2^63).
+        names: B names of corruptions, each one of ``CORRUPTION_NAMES``.
+        severities: B severities from 1 (slight) to 5 (strong).
+        seeds: B seeds of the random numbers, in [0, 2^63).
 
     Returns:
         (B, 3, H, W) uint8 on the device of ``images``.
@@ -82,10 +95,10 @@ def corrupt_batch(
     """
     _check_images(images)
     _check_lists(len(images), names, severities, seeds)
-    rows: dict[str, list[int]] = {}
+    rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(names):
-        rows.setdefault(name, []).append(row)
-    order = np.array([row for bucket in rows.values() for row in bucket], dtype=np.int64)
+        rows_of.setdefault(name, []).append(row)
+    order = np.array([row for rows in rows_of.values() for row in rows], dtype=np.int64)
     levels = np.array(severities, dtype=np.int64)[order] - 1
     kinds = np.array([CORRUPTION_NAMES.index(names[row]) for row in order], dtype=np.int64)
     keys = keys_of(np.array(seeds, dtype=np.int64)[order], kinds)
@@ -95,26 +108,26 @@ def corrupt_batch(
     results = torch.empty_like(ordered)
     begin = 0
     with torch.autocast(images.device.type, enabled=False):
-        for name, bucket in rows.items():
-            part = slice(begin, begin + len(bucket))
+        for name, rows in rows_of.items():
+            part = slice(begin, begin + len(rows))
             begin = part.stop
             if name in BATCHED:
-                draws = Draws(host[1, part], host[2, part], on_device[1, part], on_device[2, part])
-                _fill(results[part], ordered[part], BATCHED[name], draws)
+                bucket = Bucket(
+                    host[1, part], host[2, part], on_device[1, part], on_device[2, part]
+                )
+                _fill(results[part], ordered[part], BATCHED[name], bucket)
             else:
-                chosen = [(severities[row], seeds[row]) for row in bucket]
+                chosen = [(severities[row], seeds[row]) for row in rows]
                 results[part] = _one_by_one(ordered[part], name, chosen)
     return torch.empty_like(images).index_copy_(0, on_device[0], results)
 
 
-def _fill(
-    results: Tensor, images: Tensor, function: Callable[[Tensor, Draws], Tensor], draws: Draws
-) -> None:
-    """Write what ``function`` makes of the images, clipped and truncated, into ``results``."""
+def _fill(results: Tensor, images: Tensor, function: BatchedCorruption, bucket: Bucket) -> None:
+    """Write the images corrupted by ``function``, clipped and truncated, into ``results``."""
     at_once = max(1, _PIXELS_AT_ONCE // images[0, 0].numel())
     for begin in range(0, len(images), at_once):
         part = slice(begin, begin + at_once)
-        values = function(images[part], draws.part(part))
+        values = function(images[part], bucket.part(part))
         results[part].copy_(values.clamp_(0, 255))
 
 

@@ -18,12 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid_ext.corruptions.cpu.fog import map_side
-from fastreid_ext.corruptions.cpu.weather import FOG
-from fastreid_ext.corruptions.gpu.colour import NUDGE
-from fastreid_ext.corruptions.gpu.draws import Draws
+from fastreid_ext.corruptions.cpu.fog import FOG, map_side
+from fastreid_ext.corruptions.gpu.arithmetic import NUDGE
+from fastreid_ext.corruptions.gpu.random_numbers import Bucket
 
-# Times white; of the square root of the noise, from level to level.
+# Weight of the fog, and decay of the square root of the noise from level to level, by severity.
 DENSITY, DECAY = zip(*FOG, strict=True)
 _COARSE_LEVELS = 5
 _COARSE = 4**_COARSE_LEVELS
@@ -34,10 +33,10 @@ class FillingOrder:
     """The pixels of a fractal in the order in which they are filled.
 
     Attributes:
-        rank: (S, S) int64: when a pixel is filled.
-        levels: (S^2,) level of each pixel in that order; the first pixel counts as level 0.
-        neighbours: of each step the ranks of the four neighbours of its pixels, (M, 4) int64; a
-            step begins where the one before it ended, the first at rank 1.
+        rank: (S, S) int64 place of each pixel in the order of filling.
+        levels: (S^2,) int64 level of each pixel in that order; the first pixel counts as level 0.
+        neighbours: one (M, 4) int64 for each step, the ranks of the four neighbours of its M
+            pixels; a step begins where the one before it ended, the first at rank 1.
     """
 
     rank: NDArray[np.int64]
@@ -47,7 +46,7 @@ class FillingOrder:
 
 @functools.lru_cache(maxsize=4)
 def filling_order(side: int) -> FillingOrder:
-    """Return the order in which [0] fills a fractal, which is that of its random numbers."""
+    """Compute the order in which [0] fills a fractal and uses its random numbers."""
     pixels = [np.zeros((1, 2), np.int64)]
     levels = [np.zeros(1, np.int64)]
     steps = []
@@ -71,12 +70,12 @@ def filling_order(side: int) -> FillingOrder:
 
 @dataclasses.dataclass(frozen=True)
 class _Tables:
-    """What a fractal needs on the device.
+    """Tables of a fractal on the device.
 
     Attributes:
-        amplitudes: (5, S^2) of the noise for each severity.
-        coarse: (1024, 1024): noise of the first levels -> their pixels.
-        steps: of the later steps: begin, end, (4 * M,) ranks of the neighbours.
+        amplitudes: (5, S^2) amplitude of the noise for each severity.
+        coarse: (1024, 1024) matrix from the noise of the first levels to their pixels.
+        steps: begin, end and (4 * M,) ranks of the neighbours for each later step.
         places: (H * W,) ranks of the image's pixels.
     """
 
@@ -111,25 +110,25 @@ def _tables(height: int, width: int, device: torch.device) -> _Tables:
     )
 
 
-def fog(images: Tensor, draws: Draws) -> Tensor:
+def fog(images: Tensor, bucket: Bucket) -> Tensor:
     """Add fog and scale back to the image's largest value."""
     height, width = images.shape[2:]
     side = map_side(height, width)
-    return add_fog(images, draws, draws.signed_uniforms(side * side))
+    return add_fog(images, bucket, bucket.signed_uniforms(side * side))
 
 
-def add_fog(images: Tensor, draws: Draws, noise: Tensor) -> Tensor:
+def add_fog(images: Tensor, bucket: Bucket, noise: Tensor) -> Tensor:
     """Add the fog of given noise, (B, S^2) in (-1, 1), in the order of filling."""
     height, width = images.shape[2:]
-    plasma = plasma_fractal(noise, draws.levels, height, width)
-    density = draws.constants(tuple(255 * density for density in DENSITY))
+    plasma = plasma_fractal(noise, bucket.levels, height, width)
+    density = bucket.constants(tuple(255 * density for density in DENSITY))
     largest = images.amax(dim=(1, 2, 3), keepdim=True).float()
     fogged = torch.addcmul(images, density, plasma)
     return fogged.mul_(largest / (largest + density)).add_(NUDGE)
 
 
 def plasma_fractal(noise: Tensor, levels: Tensor, height: int, width: int) -> Tensor:
-    """Return the top left (B, 1, H, W) of fractals scaled to [0, 1]; ``noise`` is written to."""
+    """Compute the top left (B, 1, H, W) of fractals scaled to [0, 1]; ``noise`` is overwritten."""
     tables = _tables(height, width, noise.device)
     values = noise.mul_(tables.amplitudes.index_select(0, levels))
     values[:, :_COARSE] = values[:, :_COARSE] @ tables.coarse

@@ -1,4 +1,4 @@
-"""Glass blur: pixels copied from near by, one after the other, between two Gaussian blurs.
+"""Glass blur: pixels are copied from nearby, one after the other, between two Gaussian blurs.
 
 [0] visits the pixels from the bottom right to the top left and replaces each by a neighbour at a
 random offset (it means to swap; what runs is a copy). A pixel thus gets the *new* value of a
@@ -18,47 +18,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_ext.corruptions.cpu.blur import GLASS_BLUR
-from fastreid_ext.corruptions.gpu.colour import NUDGE
-from fastreid_ext.corruptions.gpu.draws import Draws
-from fastreid_ext.corruptions.gpu.separable import gaussian
+from fastreid_ext.corruptions.cpu.glass_blur import GLASS_BLUR
+from fastreid_ext.corruptions.gpu.arithmetic import NUDGE
+from fastreid_ext.corruptions.gpu.gaussian_blur import gaussian
+from fastreid_ext.corruptions.gpu.random_numbers import Bucket
 
-# Of both blurs in pixels; D, offsets lie in [-D, D); T.
+# By severity: sigma of both blurs in pixels; D, of which offsets lie in [-D, D); T.
 SIGMA, LARGEST_OFFSET, PASSES = zip(*GLASS_BLUR, strict=True)
 _ROUNDS = 6
 
 
-def glass_blur(images: Tensor, draws: Draws) -> Tensor:
+def glass_blur(images: Tensor, bucket: Bucket) -> Tensor:
     """Blur, move pixels about, blur."""
     height, width = images.shape[2:]
-    passes = max(PASSES[level] for level in draws.host_levels)
-    return move_pixels(images, draws.levels, random_offsets(draws, passes, height * width))
+    passes = max(PASSES[level] for level in bucket.host_levels)
+    return move_pixels(images, bucket.levels, random_offsets(bucket, passes, height * width))
 
 
 def move_pixels(images: Tensor, levels: Tensor, offsets: Tensor) -> Tensor:
-    """Blur, copy by given offsets, blur; arguments as of :func:`copy_sources`."""
+    """Blur, copy by given offsets, blur; arguments are those of :func:`copy_sources`."""
     sources = copy_sources(offsets, levels, *images.shape[2:])
     blurred = gaussian(images.float(), SIGMA, levels).add_(NUDGE).floor_().flatten(2)
     moved = blurred.gather(2, sources[:, None].expand_as(blurred)).view(images.shape)
     return gaussian(moved, SIGMA, levels).add_(NUDGE)
 
 
-def random_offsets(draws: Draws, passes: int, pixels: int) -> Tensor:
-    """Draw (B, T, P, 2) int64 offsets in [-D, D): rows and columns."""
-    halves = draws.bits(passes * pixels).view(torch.int16)  # in [-2^15, 2^15)
-    largest = draws.constants(LARGEST_OFFSET).to(torch.int64)
+def random_offsets(bucket: Bucket, passes: int, pixels: int) -> Tensor:
+    """Sample (B, T, P, 2) int64 offsets in [-D, D): rows and columns."""
+    halves = bucket.bits(passes * pixels).view(torch.int16)  # in [-2^15, 2^15)
+    largest = bucket.constants(LARGEST_OFFSET).to(torch.int64)
     return halves.view(-1, passes, pixels, 2).mul(2 * largest) >> 16
 
 
 def copy_sources(offsets: Tensor, levels: Tensor, height: int, width: int) -> Tensor:
-    """Return which pixel's value each pixel ends up with.
+    """Compute which pixel's value each pixel ends up with.
 
     Args:
         offsets: (B, T, P, 2) int64, rows and columns; those outside the visited region and of
-            passes that a severity does not have are not looked at.
-        levels: (B,) severities - 1.
-        height: H.
-        width: W.
+            passes that a severity does not have are ignored.
+        levels: (B,) severity - 1 of each image, in [0, 4].
+        height: rows of the image, in pixels.
+        width: columns of the image, in pixels.
 
     Returns:
         (B, P) int64 indices into the pixels.
@@ -83,7 +83,7 @@ def copy_sources(offsets: Tensor, levels: Tensor, height: int, width: int) -> Te
 
 @functools.lru_cache(maxsize=8)
 def _visited_pixels(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the pixels that each pass of each severity visits, those off the rim, and numbers.
+    """Compute the pixels that each pass of each severity visits, those off the rim, and numbers.
 
     Rows and columns D + 1 to H - D and W - D.
 

@@ -1,8 +1,8 @@
 """Motion blur: the image shifted along a line, each step with the weight of a half Gaussian.
 
-The taps lie at other places for each sample, so the convolution is done by Fourier transforms, with
-the taps scattered into an empty image. Angles are drawn and taps placed on the host: 41 numbers for
-each sample, the same on every device.
+The taps lie at other places for each image, so the convolution is done by Fourier transforms, with
+the taps scattered into an empty image. Angles are sampled and taps placed on the host: 41 numbers
+for each image, equal on every device.
 
 Letters: B batch, H height, W width, K = 2 * radius + 1 taps.
 
@@ -17,17 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid_ext.corruptions.cpu.blur import MOTION_BLUR
-from fastreid_ext.corruptions.gpu.colour import NUDGE
-from fastreid_ext.corruptions.gpu.draws import Draws, upload
-from fastreid_ext.corruptions.gpu.separable import nearest_index, next_smooth
+from fastreid_ext.corruptions.cpu.motion_blur import MOTION_BLUR
+from fastreid_ext.corruptions.gpu.arithmetic import NUDGE, nearest_index, next_smooth
+from fastreid_ext.corruptions.gpu.random_numbers import Bucket, upload
 
 ANGLES = (-45.0, 45.0)  # degrees
 
 
 @dataclasses.dataclass(frozen=True)
 class Margins:
-    """How far taps reach beyond the image, in pixels."""
+    """Reach of the taps beyond the image, in pixels."""
 
     above: int
     below: int
@@ -41,12 +40,12 @@ _MARGINS = Margins(above=28, below=28, left=0, right=40)
 
 @dataclasses.dataclass(frozen=True)
 class Taps:
-    """What each sample's blur adds up.
+    """Places and weights that the blur of each image adds up.
 
     Attributes:
-        rows: (B, K) int64: the rows below the pixel at which a tap looks.
-        columns: (B, K) int64: the same to the right.
-        weights: (B, K), 0 for taps that a severity does not have.
+        rows: (B, K) int64 rows from the pixel down to each tap.
+        columns: (B, K) int64 columns from the pixel right to each tap.
+        weights: (B, K) float64 weights, 0 for taps that a severity does not have.
     """
 
     rows: NDArray[np.int64]
@@ -54,11 +53,11 @@ class Taps:
     weights: NDArray[np.float64]
 
 
-def motion_blur(images: Tensor, draws: Draws) -> Tensor:
+def motion_blur(images: Tensor, bucket: Bucket) -> Tensor:
     """Blur along a line of random angle."""
     low, high = ANGLES
-    angles = low + (high - low) * draws.host_uniforms(1)[:, 0]
-    return blur_along(images, draws.host_levels, angles)
+    angles = low + (high - low) * bucket.host_uniforms(1)[:, 0]
+    return blur_along(images, bucket.host_levels, angles)
 
 
 def blur_along(images: Tensor, levels: NDArray[np.int64], angles: NDArray[np.float64]) -> Tensor:
@@ -72,10 +71,10 @@ def blur_along(images: Tensor, levels: NDArray[np.int64], angles: NDArray[np.flo
 
 @functools.lru_cache(maxsize=8)
 def _padded_places(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return which rows and columns the padded image repeats."""
+    """Compute which rows and columns the padded image repeats."""
     rows = np.arange(-_MARGINS.above, height + _MARGINS.below)
     columns = np.arange(-_MARGINS.left, width + _MARGINS.right)
-    places = nearest_index(rows, height), nearest_index(columns, width)
+    places = [nearest_index(rows, height), nearest_index(columns, width)]
     return tuple(torch.from_numpy(place).to(device) for place in places)
 
 
@@ -85,13 +84,13 @@ def place_taps(
     levels: NDArray[np.int64],
     size: tuple[int, int],
 ) -> Taps:
-    """Place the taps of each sample as [0] does.
+    """Place the taps of each image in the way of [0].
 
     Args:
-        angles: (B,) degrees; 0 is to the right, 90 downwards.
-        radius_and_sigma: of each severity, in pixels.
-        levels: (B,) severities - 1.
-        size: (H, W) of what is blurred; the first tap beyond it ends the blur.
+        angles: (B,) directions in degrees; 0 is to the right, 90 downwards.
+        radius_and_sigma: radius and sigma for each severity, in pixels.
+        levels: (B,) severity - 1 of each image, in [0, 4].
+        size: (H, W) of the blurred image; the first tap beyond it ends the blur.
     """
     radii, sigmas = np.array(radius_and_sigma)[levels].T[..., None]
     steps = np.arange(2 * max(radius for radius, _ in radius_and_sigma) + 1)
@@ -109,15 +108,15 @@ def convolve(padded: Tensor, taps: Taps, margins: Margins, size: tuple[int, int]
 
     Args:
         padded: (B, C, above + H + below, left + W + right) float32.
-        taps: of each sample.
-        margins: of ``padded``; as far as taps of weight above 0 reach, or more.
-        size: (H, W).
+        taps: places and weights of each image's taps.
+        margins: margins of ``padded``, at least the reach of taps of weight above 0.
+        size: (H, W) of the result.
 
     Returns:
         (B, C, H, W) float32.
     """
     shape = next_smooth(padded.shape[2]), next_smooth(padded.shape[3])
-    # A convolution takes what lies before a pixel: a tap that looks ahead has a negative place.
+    # A convolution reads pixels before a pixel: a tap that reads ahead has a negative place.
     places = (-taps.rows - margins.above) % shape[0] * shape[1]
     places += (-taps.columns - margins.left) % shape[1]
     kernels = padded.new_zeros(len(padded), shape[0] * shape[1])

@@ -1,7 +1,6 @@
 """Noise of each channel value: gaussian, shot, impulse and speckle.
 
-Each corruption is a function (images, draws) -> float32 images in [0, 255], not yet clipped or
-truncated. ``images`` are (B, 3, H, W) uint8 RGB. The constants are for images in [0, 1].
+The constants of the severities are for images in [0, 1].
 
 Letters: B batch, H height, W width.
 
@@ -23,38 +22,38 @@ from fastreid_ext.corruptions.cpu.noise import (
     PHOTONS_OF_WHITE,
     SPECKLE_SCALES,
 )
-from fastreid_ext.corruptions.gpu.draws import Draws
+from fastreid_ext.corruptions.gpu.random_numbers import Bucket
 
-_OUTCOMES = 64  # of a Poisson draw, the last taken being the first that is white
+_OUTCOMES = 64  # counts of a Poisson sample, of which the last in use is the first that is white
 _FRACTION_BITS = 15
 
 
-def gaussian_noise(images: Tensor, draws: Draws) -> Tensor:
+def gaussian_noise(images: Tensor, bucket: Bucket) -> Tensor:
     """Add normal noise."""
-    scale = draws.constants(tuple(255 * math.sqrt(2) * sigma for sigma in GAUSSIAN_SCALES))
-    return torch.addcmul(images.float(), draws.scaled_normals(*images.shape[1:]), scale)
+    scale = bucket.constants(tuple(255 * math.sqrt(2) * sigma for sigma in GAUSSIAN_SCALES))
+    return torch.addcmul(images.float(), bucket.scaled_normals(*images.shape[1:]), scale)
 
 
-def speckle_noise(images: Tensor, draws: Draws) -> Tensor:
+def speckle_noise(images: Tensor, bucket: Bucket) -> Tensor:
     """Add normal noise in proportion to the value."""
-    scale = draws.constants(tuple(math.sqrt(2) * sigma for sigma in SPECKLE_SCALES))
-    factors = draws.scaled_normals(*images.shape[1:]).mul_(scale).add_(1)
+    scale = bucket.constants(tuple(math.sqrt(2) * sigma for sigma in SPECKLE_SCALES))
+    factors = bucket.scaled_normals(*images.shape[1:]).mul_(scale).add_(1)
     return factors.mul_(images)
 
 
-def impulse_noise(images: Tensor, draws: Draws) -> Tensor:
+def impulse_noise(images: Tensor, bucket: Bucket) -> Tensor:
     """Make values 0 or 255, each with half of the severity's probability."""
-    bits = draws.bits(images[0].numel()).view(images.shape)
-    reach = draws.constants(tuple(2.0**31 * share for share in IMPULSE_SHARES)).int()
+    bits = bucket.bits(images[0].numel()).view(images.shape)
+    reach = bucket.constants(tuple(2.0**31 * share for share in IMPULSE_SHARES)).int()
     black = bits < reach.sub(2**31)
     white = bits > reach.neg().add(2**31 - 1)
     return images.masked_fill(black, 0).masked_fill_(white, 255)
 
 
-def shot_noise(images: Tensor, draws: Draws) -> Tensor:
+def shot_noise(images: Tensor, bucket: Bucket) -> Tensor:
     """Replace each value by a Poisson count of photons; see :func:`alias_table`."""
-    bits = draws.bits(images[0].numel()).view(images.shape)
-    row = draws.levels[:, None, None, None] * 256 + images
+    bits = bucket.bits(images[0].numel()).view(images.shape)
+    row = bucket.levels[:, None, None, None] * 256 + images
     entry = alias_table(images.device).take(row.mul_(_OUTCOMES).add_(bits & (_OUTCOMES - 1)))
     fraction = (bits >> 6) & (2**_FRACTION_BITS - 1)
     return torch.where(fraction < entry >> 16, entry, entry >> 8).bitwise_and_(255)
@@ -62,9 +61,9 @@ def shot_noise(images: Tensor, draws: Draws) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def alias_table(device: torch.device) -> Tensor:
-    """Return the Poisson distributions of all severities and values as Walker's alias tables.
+    """Build the Poisson distributions of all severities and values as Walker's alias tables.
 
-    A draw picks one of 64 cells by 6 random bits, and its value or its alias by 15 more: two
+    A sample picks one of 64 cells by 6 random bits, and its value or its alias by 15 more: two
     look-ups for the exact distribution (probabilities in steps of 2^-21), whatever the mean.
 
     Returns:
@@ -81,7 +80,7 @@ def alias_table(device: torch.device) -> Tensor:
 
 
 def _outcomes(photons: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the probability of each count for each grey level (256, 64), and its level (64,)."""
+    """Compute the probability of each count for each grey level (256, 64), and its level (64,)."""
     counts = np.arange(_OUTCOMES)
     mean = np.arange(256)[:, None] * photons / 255
     log_factorial = np.array([math.lgamma(count + 1) for count in counts])
@@ -96,7 +95,7 @@ def _outcomes(photons: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _walker(probability: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return of each cell the share of its own outcome and the outcome of the rest, by rows."""
+    """Compute the share of each cell's own outcome and the outcome of the rest, by rows."""
     rows = np.arange(len(probability))
     rest = probability / probability.sum(axis=1, keepdims=True) * _OUTCOMES
     own = np.ones_like(rest)

@@ -14,16 +14,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid_ext.corruptions.cpu.weather import SNOW
-from fastreid_ext.corruptions.gpu.blur import to_unit
-from fastreid_ext.corruptions.gpu.colour import NUDGE
-from fastreid_ext.corruptions.gpu.draws import Draws, upload_once
+from fastreid_ext.corruptions.cpu.snow import SNOW
+from fastreid_ext.corruptions.gpu.arithmetic import NUDGE, to_unit
 from fastreid_ext.corruptions.gpu.motion_blur import Margins, convolve, place_taps
+from fastreid_ext.corruptions.gpu.random_numbers import Bucket, upload_once
 
-# Of a flake's brightness: mean, sigma, and what is left out below; of the image, what is not
-# whitened.
+# By severity: mean and sigma of a flake's brightness, the zoom, the darkest flake, the fall (radius
+# and sigma), and the share of the image that is not whitened.
 FLAKE_MEAN, _SIGMAS, FLAKE_ZOOM, FLAKE_THRESHOLD, *_FALLS, KEPT_IN_SNOW = zip(*SNOW, strict=True)
-FLAKE_SIGMA = _SIGMAS[0]  # the same for all
+FLAKE_SIGMA = _SIGMAS[0]  # equal for all severities
 FALL_RADIUS_AND_SIGMA = tuple(zip(*_FALLS, strict=True))  # pixels
 FALL_ANGLES = (-135.0, -45.0)  # degrees
 GREY = (0.299, 0.587, 0.114)
@@ -31,54 +30,54 @@ GREY = (0.299, 0.587, 0.114)
 _FALL = Margins(above=24, below=0, left=17, right=17)
 
 
-def snow(images: Tensor, draws: Draws) -> Tensor:
+def snow(images: Tensor, bucket: Bucket) -> Tensor:
     """Whiten the image and add two layers of falling flakes, one the other turned around."""
     size = images.shape[2:]
-    noise = draws.scaled_normals(*noise_size(*size))[:, None]
+    noise = bucket.scaled_normals(*noise_size(*size))[:, None]
     low, high = FALL_ANGLES
-    angles = low + (high - low) * draws.host_uniforms(1)[:, 0]
-    return snow_on(images, draws, falling_flakes(noise, angles, draws, size))
+    angles = low + (high - low) * bucket.host_uniforms(1)[:, 0]
+    return snow_on(images, bucket, falling_flakes(noise, angles, bucket, size))
 
 
-def snow_on(images: Tensor, draws: Draws, flakes: Tensor) -> Tensor:
+def snow_on(images: Tensor, bucket: Bucket, flakes: Tensor) -> Tensor:
     """Whiten images (B, 3, H, W) and add flakes (B, 1, H, W), values in [0, 255]."""
     pixels = images.float()
     grey = pixels.mul(upload_once(GREY, images.device)[:, None, None]).sum(dim=1, keepdim=True)
     white = torch.maximum(pixels, grey.mul_(1.5).add_(127.5))
-    whitened = torch.lerp(white, pixels, draws.constants(KEPT_IN_SNOW))
+    whitened = torch.lerp(white, pixels, bucket.constants(KEPT_IN_SNOW))
     return whitened.add_(flakes.add(flakes.flip(2, 3))).add_(NUDGE)
 
 
 def falling_flakes(
-    noise: Tensor, angles: NDArray[np.float64], draws: Draws, size: tuple[int, int]
+    noise: Tensor, angles: NDArray[np.float64], bucket: Bucket, size: tuple[int, int]
 ) -> Tensor:
-    """Make flakes of noise, larger and moving.
+    """Enlarge noise to flakes and streak them along their fall.
 
     Args:
-        noise: (B, 1, h, w) normal, of variance 1/2; h and w as :func:`noise_size` says.
-        angles: (B,) degrees, in which the flakes move.
-        draws: the severities.
+        noise: (B, 1, h, w) normal noise of variance 1/2; h and w are those of :func:`noise_size`.
+        angles: (B,) directions of the fall in degrees.
+        bucket: severities and random keys of the images.
         size: (H, W) of the images.
 
     Returns:
         (B, 1, H, W), whole numbers in [0, 255].
     """
-    scale = draws.constants(FLAKE_MEAN).add(noise, alpha=FLAKE_SIGMA * math.sqrt(2))
-    grid = flake_grids(*size, noise.device).index_select(0, draws.levels)
+    scale = bucket.constants(FLAKE_MEAN).add(noise, alpha=FLAKE_SIGMA * math.sqrt(2))
+    grid = flake_grids(*size, noise.device).index_select(0, bucket.levels)
     layer = F.grid_sample(scale, grid, padding_mode="border", align_corners=True)
-    layer = layer.mul_(layer >= draws.constants(FLAKE_THRESHOLD)).clamp_max_(1)
-    taps = place_taps(angles, FALL_RADIUS_AND_SIGMA, draws.host_levels, size)
+    layer = layer.mul_(layer >= bucket.constants(FLAKE_THRESHOLD)).clamp_max_(1)
+    taps = place_taps(angles, FALL_RADIUS_AND_SIGMA, bucket.host_levels, size)
     return convolve(layer, taps, _FALL, size).mul_(255).round_()
 
 
 def noise_size(height: int, width: int) -> tuple[int, int]:
-    """Return the size of the largest middle that any severity zooms in on."""
+    """Compute the size of the largest middle that any severity zooms into."""
     return math.ceil(height / min(FLAKE_ZOOM)), math.ceil(width / min(FLAKE_ZOOM))
 
 
 @functools.lru_cache(maxsize=4)
 def flake_grids(height: int, width: int, device: torch.device) -> Tensor:
-    """Return where the pixels of the flake layer and its margins look in the noise.
+    """Compute the places in the noise that the flake layer and its margins read.
 
     A layer is a little larger than the image (middle times zoom, rounded), and its border value is
     repeated outside.

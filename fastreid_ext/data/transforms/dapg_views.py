@@ -1,9 +1,9 @@
 """The four views of DAPG's contrastive stage: ever more corruptions, and a mixture.
 
-Of three views v0, v1, v2 of an image and three kinds of corruption n1, n2, n3, drawn without
+Of three views v0, v1, v2 of an image and three kinds of corruption n1, n2, n3, sampled without
 replacement: q = n1(v0), k1 = n2(n1(v1)), k2 = n3(n2(n1(v2))), and
-k3 = (1 - m) v0 + m (w1 q + w2 k1 + w3 k2) with w ~ Dirichlet(1, 1, 1) and m ~ Beta(1, 1), as AugMix
-mixes its chains. The paper leaves open what exactly is mixed and whether v0, v1, v2 are one crop.
+k3 = (1 - m) v0 + m (w1 q + w2 k1 + w3 k2) with w ~ Dirichlet(1, 1, 1) and m ~ Beta(1, 1), the
+mixture of AugMix. The paper leaves open what exactly is mixed and whether v0, v1, v2 are one crop.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from fastreid_ext.data.transforms.multi_view import Parts, Recorded, joined
 
 @dataclasses.dataclass(frozen=True)
 class DapgPlan:
-    """What is drawn for the four views of an image.
+    """Everything that is sampled for the four views of an image.
 
     Attributes:
-        chains: of q, k1 and k2: one, two and three corruptions. The kinds are n1; n1, n2;
-            n1, n2, n3; severities and seeds are drawn for each application.
-        weights: of q, k1 and k2 in the mixture; they sum to 1.
-        share: of the mixture in k3, in [0, 1]; the rest is the clean view.
+        chains: one, two and three corruptions for q, k1 and k2. The kinds are n1; n1, n2;
+            n1, n2, n3; severities and seeds are sampled for each application.
+        weights: weights of q, k1 and k2 in the mixture; they sum to 1.
+        share: share of the mixture in k3, in [0, 1]; the rest is the clean view.
     """
 
     chains: tuple[tuple[Corruption, ...], ...]
@@ -34,13 +34,13 @@ class DapgPlan:
     share: float
 
     def records(self) -> list[str]:
-        """Return what is written down for q, k1, k2 and k3; that of k3 is ``mix:w1:w2:w3:m``."""
+        """Write the records of q, k1, k2 and k3; that of k3 is ``mix:w1:w2:w3:m``."""
         mixed = ":".join(["mix", *map(repr, (*self.weights, self.share))])
         return [*map(record, self.chains), mixed]
 
     @classmethod
     def parse(cls, records: Sequence[str]) -> "DapgPlan":
-        """Return the plan that :meth:`records` wrote, to be applied again.
+        """Parse a plan that :meth:`records` wrote.
 
         Raises:
             ValueError: these are not the four records of an image.
@@ -57,11 +57,18 @@ class DapgPlan:
 
 
 class DapgViews:
-    """The views q, k1, k2, k3, as uint8 arrays at network size.
+    """The views q, k1, k2, k3 as uint8 arrays at network size.
+
+    Example:
+        >>> views = DapgViews(
+        ...     same_crop=True, corruption=RandomCorruption(names=("fog", "contrast", "pixelate"))
+        ... )
+        >>> [len(chain) for chain in views.sample(np.random.default_rng(0)).chains]
+        [1, 2, 3]
 
     Args:
-        same_crop: v0 = v1 = v2.
-        corruption: its kinds and severities are drawn from; its probability and count are not read.
+        same_crop: True for one crop, v0 = v1 = v2; False for a crop each.
+        corruption: kinds and severities to sample from; its probability and count are not used.
     """
 
     count = 4
@@ -76,7 +83,7 @@ class DapgViews:
         self.corruption = corruption
 
     def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
-        """Return the four views."""
+        """Make the four views of a decoded image, each with its record."""
         passed = parts.passes(image, rng, 3, same=self.same_crop)
         plan = self.sample(rng)
         views = self.apply([array for array, _ in passed], plan)
@@ -85,16 +92,16 @@ class DapgViews:
         return list(zip(views, texts, strict=True))
 
     def sample(self, rng: np.random.Generator) -> DapgPlan:
-        """Draw kinds, severities, seeds and weights."""
-        kinds = [drawn.name for drawn in self.corruption.chain(rng, 3)]
+        """Sample kinds, severities, seeds and weights."""
+        kinds = [one.name for one in self.corruption.sample_chain(rng, 3)]
         chains = tuple(
-            tuple(self.corruption.drawn(rng, kind) for kind in kinds[:length])
+            tuple(self.corruption.sample_of_kind(rng, kind) for kind in kinds[:length])
             for length in (1, 2, 3)
         )
         return DapgPlan(chains, tuple(rng.dirichlet([1, 1, 1]).tolist()), float(rng.beta(1, 1)))
 
     def apply(self, views: list[NDArray[np.uint8]], plan: DapgPlan) -> list[NDArray[np.uint8]]:
-        """Return q, k1, k2, k3 of v0, v1, v2; new arrays."""
+        """Compute q, k1, k2, k3 of v0, v1, v2; new arrays."""
         noisy = [
             self.corruption.apply(view, chain)
             for view, chain in zip(views, plan.chains, strict=True)

@@ -1,4 +1,4 @@
-"""Our transforms as a configuration describes them."""
+"""Our transforms built from a configuration."""
 
 from collections.abc import Callable
 
@@ -30,27 +30,27 @@ RECIPES = tuple(_VIEW_COUNTS)
 CORRUPTING = ("corrupted", "dapg")  # recipes that corrupt some of the views
 AUGMIX_METHODS = ("fastreid", "paper")
 CHANNEL_MODES = ("erasing", "exchange", "exchange_or_luminance", "adaptive_gray")
-CROPS = ("shared", "separate")  # of INPUT.VIEWS.CROP
-PLACES = ("native", "resized", "device")  # of INPUT.CORRUPTION.WHERE
+CROPS = ("shared", "separate")  # choices of INPUT.VIEWS.CROP
+PLACES = ("native", "resized", "device")  # choices of INPUT.CORRUPTION.WHERE
 # Colour of channel erasing after normalisation, for a mean and a standard deviation of the image.
 _ERASED_COLOUR = (0.4914, 0.4822, 0.4465)
 
 
 def build_corruption(cfg: CfgNode) -> RandomCorruption:
-    """Return what ``INPUT.CORRUPTION`` describes, whether it is enabled or not."""
+    """Build the corruption of ``INPUT.CORRUPTION``, whether it is enabled or not."""
     keys = cfg.INPUT.CORRUPTION
-    # A recipe of views decides itself which views are corrupted.
+    # A recipe of views decides which views are corrupted.
     return RandomCorruption(
         names=keys.NAMES or COMMON_CORRUPTIONS,
         severities=keys.SEVERITIES,
         probability=keys.PROB if keys.ENABLED else 1.0,
         count=keys.COUNT,
-        faithful=keys.REFERENCE,
+        reference=keys.REFERENCE,
     )
 
 
 def build_augmix(cfg: CfgNode, probability: float) -> AugMix:
-    """Return our AugMix with the keys of ``INPUT.AUGMIX``."""
+    """Build our AugMix with the keys of ``INPUT.AUGMIX``."""
     keys = cfg.INPUT.AUGMIX
     return AugMix(
         probability=probability,
@@ -58,12 +58,11 @@ def build_augmix(cfg: CfgNode, probability: float) -> AugMix:
         width=keys.WIDTH,
         depth=keys.DEPTH,
         alpha=keys.ALPHA,
-        method="fast",
     )
 
 
 def build_cutout(cfg: CfgNode) -> list[Cutout]:
-    """Return what ``INPUT.CUTOUT`` describes; [] where it is not enabled."""
+    """Build the Cutout of ``INPUT.CUTOUT``; [] where it is not enabled."""
     cutout = cfg.INPUT.CUTOUT
     if not cutout.ENABLED:
         return []
@@ -72,13 +71,13 @@ def build_cutout(cfg: CfgNode) -> list[Cutout]:
 
 
 def build_erasing(cfg: CfgNode) -> SoftErasing:
-    """Return what ``INPUT.SOFT_ERASING`` describes."""
+    """Build the erasing of ``INPUT.SOFT_ERASING``."""
     colours = {"mean": cfg.MODEL.PIXEL_MEAN, "std": cfg.MODEL.PIXEL_STD}
     return SoftErasing(**_patch_keys(cfg.INPUT.SOFT_ERASING), **colours)
 
 
 def build_mixing(cfg: CfgNode) -> PatchMixing:
-    """Return what ``INPUT.PATCH_MIXING`` describes."""
+    """Build the mixing of ``INPUT.PATCH_MIXING``."""
     return PatchMixing(**_patch_keys(cfg.INPUT.PATCH_MIXING))
 
 
@@ -92,7 +91,7 @@ def _patch_keys(keys: CfgNode) -> dict:
 
 
 def build_pixel_steps(cfg: CfgNode) -> list[Callable]:
-    """Return the steps on arrays at network size, but for corruption, in their order."""
+    """Build the transforms of arrays at network size but for corruption, in their order."""
     inputs = cfg.INPUT
     steps = []
     if inputs.GRAYSCALE.ENABLED:
@@ -123,17 +122,17 @@ def _augmix_step(cfg: CfgNode) -> Callable:
 
 
 class OnArray:
-    """A transform of PIL images as a step on arrays; it draws from the process-wide generators.
+    """A transform of PIL images as a step on arrays; it samples from the process-wide generators.
 
     Args:
-        transform: maps PIL images to PIL images or arrays.
+        transform: transform from PIL images to PIL images or arrays.
     """
 
     def __init__(self, transform: Callable) -> None:
         self.transform = transform
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return the changed image; the generator is not read."""
+        """Transform an image; the generator is not used."""
         return np.array(self.transform(Image.fromarray(image)))
 
     def __repr__(self) -> str:
@@ -141,7 +140,7 @@ class OnArray:
 
 
 def build_channel_steps(cfg: CfgNode) -> list[Callable]:
-    """Return the operations of ``INPUT.CHANNEL`` on tensors, in the order of its MODES."""
+    """Build the operations of ``INPUT.CHANNEL`` on tensors, in the order of its MODES."""
     keys = cfg.INPUT.CHANNEL
     if not keys.ENABLED:
         return []
@@ -163,13 +162,13 @@ def build_channel_steps(cfg: CfgNode) -> list[Callable]:
 
 
 def view_count(cfg: CfgNode) -> int:
-    """Return the number of views of each image; 1 without a recipe."""
+    """Compute the number of views of each image; 1 without a recipe."""
     views = cfg.INPUT.VIEWS
     return (views.COUNT or _VIEW_COUNTS[views.RECIPE]) if views.RECIPE else 1
 
 
 def build_views(cfg: CfgNode) -> Callable | None:
-    """Return the recipe of ``INPUT.VIEWS``; None for one view."""
+    """Build the recipe of ``INPUT.VIEWS``; None for one view."""
     keys = cfg.INPUT.VIEWS
     same = keys.CROP == "shared" if keys.CROP else keys.RECIPE != "dapg"
     if keys.RECIPE == "independent":

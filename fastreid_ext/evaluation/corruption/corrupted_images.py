@@ -1,7 +1,7 @@
 """A test set with corrupted images, each corruption given, none drawn here.
 
 An image is decoded to the pixels that Pillow gives, corrupted at its own size with
-``RandomState(seed)`` in faithful mode, and then goes the way of every test image: the order of
+``RandomState(seed)`` in reference mode, and then goes the way of every test image: the order of
 CIL's single-modality code, so that pixels do not depend on the size of a model's input. Corruptions
 are defined from 32 pixels on: an image whose shorter side has fewer is enlarged to 32 first
 (bilinear, sides in proportion).
@@ -177,7 +177,7 @@ def corrupted_pixels(image: NDArray[np.uint8], corruption: Corruption | None) ->
         image: (H, W, 3) RGB in [0, 255].
         corruption: what to do; None returns ``image`` as it is.
     """
-    return image if corruption is None else corruption.apply(enlarged(image), faithful=True)
+    return image if corruption is None else corruption.apply(enlarged(image), reference=True)
 
 
 def pixel_hash(image: NDArray[np.uint8]) -> int:

@@ -7,7 +7,7 @@ shared by all cells, so that cells differ by the corruption and not by chance.
 
 A draw is a hash of (seed of the index, data set, path below the data sets' folder, draw). It does
 not depend on other images, on the machine, or on where the data lie. Pixels are those of
-``corrupt(image, name, severity, RandomState(seed), faithful=True)``, see
+``corrupt(image, name, severity, RandomState(seed), reference=True)``, see
 :mod:`.corrupted_images`; the file is that of :mod:`.index_file`.
 
 Letters: N images, K draws.

@@ -7,7 +7,7 @@ import pytest
 from fastreid_ext.compat.imagecorruptions import reference
 
 
-def draw_person(height, width, seed):
+def textured_figure(height, width, seed):
     """A textured figure with even patches of black, white and a strong colour."""
     rng = np.random.default_rng(seed)
     texture = cv2.GaussianBlur(rng.normal(size=(height, width, 3)), (0, 0), 2)
@@ -18,8 +18,8 @@ def draw_person(height, width, seed):
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def draw_texture(height, width, seed):
-    """No two neighbours are equal, as in a photograph: no result is a whole level by design."""
+def texture_image(height, width, seed):
+    """No two neighbours are equal, as in a real image: no result is a whole level by design."""
     rng = np.random.default_rng(seed)
     texture = cv2.GaussianBlur(rng.normal(size=(height, width, 3)), (0, 0), 1.5)
     image = 127 + 50 * texture / texture.std() + rng.normal(scale=3, size=texture.shape)
@@ -27,15 +27,15 @@ def draw_texture(height, width, seed):
 
 
 @pytest.fixture(scope="session")
-def person():
+def figure():
     """A function (height, width, seed=0) -> uint8 (height, width, 3)."""
-    return lambda height, width, seed=0: draw_person(height, width, seed)
+    return lambda height, width, seed=0: textured_figure(height, width, seed)
 
 
 @pytest.fixture(scope="session")
 def texture():
     """A function (height, width, seed=0) -> uint8 (height, width, 3)."""
-    return lambda height, width, seed=0: draw_texture(height, width, seed)
+    return lambda height, width, seed=0: texture_image(height, width, seed)
 
 
 @pytest.fixture(scope="session")

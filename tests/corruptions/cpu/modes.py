@@ -15,16 +15,16 @@ def fast(image, name, severity, seed=0):
     return corrupt(image, name, severity, np.random.default_rng(seed))
 
 
-def faithful(image, name, severity, seed=0):
-    return corrupt(image, name, severity, np.random.RandomState(seed), faithful=True)
+def reference(image, name, severity, seed=0):
+    return corrupt(image, name, severity, np.random.RandomState(seed), reference=True)
 
 
-def moments_agree(name, severity, image, draws):
-    """Mean and deviation of an image, over draws, in both modes; within 4.5 standard errors."""
+def moments_agree(name, severity, image, samples):
+    """Compare mean and deviation of corrupted images in both modes; within 4.5 standard errors."""
     values = []
-    for mode in (faithful, fast):
-        pictures = [mode(image, name, severity, seed) for seed in range(draws)]
+    for mode in (reference, fast):
+        pictures = [mode(image, name, severity, seed) for seed in range(samples)]
         values.append([(picture.mean(), picture.std()) for picture in pictures])
     theirs, ours = np.array(values)
-    error = np.sqrt((theirs.var(axis=0) + ours.var(axis=0)) / draws)
+    error = np.sqrt((theirs.var(axis=0) + ours.var(axis=0)) / samples)
     assert (np.abs(theirs.mean(axis=0) - ours.mean(axis=0)) < 4.5 * error + 1e-9).all()

@@ -5,20 +5,21 @@ import pytest
 from scipy import ndimage
 
 from fastreid_ext.corruptions.cpu import corrupt
-from fastreid_ext.corruptions.cpu.blur import DEFOCUS_BLUR, GAUSSIAN_BLUR, MOTION_BLUR, ZOOM_BLUR
-from fastreid_ext.corruptions.cpu.defocus_blur import disk_kernel
+from fastreid_ext.corruptions.cpu.defocus_blur import DEFOCUS_BLUR, disk_kernel
+from fastreid_ext.corruptions.cpu.gaussian_blur import (
+    GAUSSIAN_BLUR,
+    gaussian_of_image,
+    gaussian_of_plane,
+    half_gaussian,
+)
 from fastreid_ext.corruptions.cpu.motion_blur import (
+    MOTION_BLUR,
     streak_image,
     streak_offsets,
     streak_plane,
     streak_weights,
 )
-from fastreid_ext.corruptions.cpu.separable import (
-    gaussian_of_image,
-    gaussian_of_plane,
-    half_gaussian,
-)
-from fastreid_ext.corruptions.cpu.zoom_blur import zoom_table
+from fastreid_ext.corruptions.cpu.zoom_blur import ZOOM_BLUR, zoom_table
 
 from .modes import SEVERITIES, fast, noise_image
 
@@ -43,13 +44,13 @@ def test_an_even_image_stays_even(name, severity):
 
 
 @pytest.mark.parametrize("sigma", [0.7, 0.9, 1.0, 1.1, 1.5, 2, 3, 4, 6])
-def test_faithful_even_areas_fall_where_scipys_do(sigma):
+def test_reference_even_areas_fall_where_scipys_do(sigma):
     for level in range(256):
         image = np.full((3, 4, 3), level, np.uint8)
         blurred = ndimage.gaussian_filter(image / 255.0, (sigma, sigma, 0), mode="nearest")
-        ours = gaussian_of_image(image, sigma, faithful=True)
+        ours = gaussian_of_image(image, sigma, reference=True)
         np.testing.assert_array_equal(ours, np.uint8(blurred * 255))
-        np.testing.assert_array_equal(gaussian_of_image(image, sigma, faithful=False), image)
+        np.testing.assert_array_equal(gaussian_of_image(image, sigma, reference=False), image)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -178,7 +179,7 @@ def test_a_streak_longer_than_the_image_loses_weight():
     assert (streak_image(image, 20, 15, 0.0) == int(200 * kept)).all()
 
 
-def test_motion_blur_draws_its_angle_from_either_side():
+def test_motion_blur_samples_its_angle_from_either_side():
     image = np.zeros((64, 64, 3), np.uint8)
     image[32, 40] = 255
     above = 0
@@ -221,8 +222,8 @@ def test_zoomed_axes_equal_scipys_for_all_sizes(factor):
         np.testing.assert_allclose(zoomed, expected, atol=1e-12)
 
 
-def test_blurs_that_draw_nothing_leave_the_generator_alone():
+def test_blurs_without_randomness_leave_the_generator_alone():
     rng = np.random.RandomState(0)
     for name in ("gaussian_blur", "defocus_blur", "zoom_blur"):
-        corrupt(noise_image(40, 40), name, 3, rng, faithful=True)
+        corrupt(noise_image(40, 40), name, 3, rng, reference=True)
     assert rng.randint(2**31) == np.random.RandomState(0).randint(2**31)

@@ -21,15 +21,15 @@ WITHOUT_RANDOMNESS = {
 }
 MODES = [True, False]
 every = pytest.mark.parametrize("name", CORRUPTION_NAMES)
-mode = pytest.mark.parametrize("faithful", MODES, ids=["faithful", "fast"])
+mode = pytest.mark.parametrize("reference", MODES, ids=["reference", "fast"])
 
 
-def generator(faithful, seed=0):
-    return np.random.RandomState(seed) if faithful else np.random.default_rng(seed)
+def generator(reference, seed=0):
+    return np.random.RandomState(seed) if reference else np.random.default_rng(seed)
 
 
-def run(image, name, severity=3, *, faithful, seed=0):
-    return corrupt(image, name, severity, generator(faithful, seed), faithful=faithful)
+def run(image, name, severity=3, *, reference, seed=0):
+    return corrupt(image, name, severity, generator(reference, seed), reference=reference)
 
 
 def test_the_names_are_the_15_common_the_4_for_validation_and_rain():
@@ -63,10 +63,10 @@ def test_the_first_19_names_are_those_of_the_reference():
 
 @every
 @mode
-def test_an_image_is_left_alone_and_the_result_is_its_own(name, faithful, person):
-    image = person(48, 39)
+def test_an_image_is_left_alone_and_the_result_is_its_own(name, reference, figure):
+    image = figure(48, 39)
     before = image.copy()
-    result = run(image, name, faithful=faithful)
+    result = run(image, name, reference=reference)
     np.testing.assert_array_equal(image, before)
     assert result.dtype == np.uint8
     assert result.shape == image.shape
@@ -78,64 +78,64 @@ def test_an_image_is_left_alone_and_the_result_is_its_own(name, faithful, person
 
 @every
 @mode
-def test_views_and_read_only_images_give_the_same(name, faithful, person):
-    image = person(40, 34)
-    wanted = run(image, name, faithful=faithful)
+def test_views_and_read_only_images_give_the_same(name, reference, figure):
+    image = figure(40, 34)
+    wanted = run(image, name, reference=reference)
     large = np.zeros((80, 34, 6), np.uint8)
     large[::2, :, ::2] = image
     flipped = image[:, ::-1].copy()[:, ::-1]
     fixed = image.copy()
     fixed.flags.writeable = False
     for view in (large[::2, :, ::2], flipped, np.asfortranarray(image), fixed):
-        np.testing.assert_array_equal(run(view, name, faithful=faithful), wanted)
+        np.testing.assert_array_equal(run(view, name, reference=reference), wanted)
     assert not fixed.flags.writeable
 
 
 @every
 @mode
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47), (90, 32), (32, 131)], ids=str)
-def test_any_shape_from_32_pixels(name, faithful, shape, person):
+def test_any_shape_from_32_pixels(name, reference, shape, figure):
     for severity in (1, 5):
-        result = run(person(*shape), name, severity, faithful=faithful)
+        result = run(figure(*shape), name, severity, reference=reference)
         assert result.shape == (*shape, 3)
 
 
 @every
-def test_a_large_image(name, person):
-    assert run(person(1024, 413), name, 5, faithful=False).shape == (1024, 413, 3)
+def test_a_large_image(name, figure):
+    assert run(figure(1024, 413), name, 5, reference=False).shape == (1024, 413, 3)
 
 
 @every
 @mode
-def test_equal_seeds_give_equal_images_and_others_do_not(name, faithful, person):
-    image = person(64, 40)
-    first, again, other = (run(image, name, faithful=faithful, seed=seed) for seed in (4, 4, 5))
+def test_equal_seeds_give_equal_images_and_others_do_not(name, reference, figure):
+    image = figure(64, 40)
+    first, again, other = (run(image, name, reference=reference, seed=seed) for seed in (4, 4, 5))
     np.testing.assert_array_equal(first, again)
     assert (first == other).all() == (name in WITHOUT_RANDOMNESS)
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_RANDOMNESS))
 @mode
-def test_what_is_not_random_draws_nothing(name, faithful, person):
-    used, fresh = generator(faithful), generator(faithful)
-    corrupt(person(40, 40), name, 2, used, faithful=faithful)
+def test_corruptions_without_randomness_leave_the_generator_alone(name, reference, figure):
+    used, fresh = generator(reference), generator(reference)
+    corrupt(figure(40, 40), name, 2, used, reference=reference)
     assert used.random() == fresh.random()
 
 
 @every
 @mode
-def test_two_draws_of_one_generator_differ(name, faithful, person):
-    rng, image = generator(faithful), person(64, 40)
-    first, second = (corrupt(image, name, 3, rng, faithful=faithful) for _ in range(2))
+def test_two_samples_of_one_generator_differ(name, reference, figure):
+    rng, image = generator(reference), figure(64, 40)
+    first, second = (corrupt(image, name, 3, rng, reference=reference) for _ in range(2))
     assert (first == second).all() == (name in WITHOUT_RANDOMNESS)
 
 
 @every
 @mode
-def test_numpy_integers_are_severities(name, faithful, person):
-    image = person(32, 40)
-    wanted = run(image, name, 2, faithful=faithful)
-    np.testing.assert_array_equal(run(image, name, np.int64(2), faithful=faithful), wanted)
+def test_numpy_integers_are_severities(name, reference, figure):
+    image = figure(32, 40)
+    wanted = run(image, name, 2, reference=reference)
+    np.testing.assert_array_equal(run(image, name, np.int64(2), reference=reference), wanted)
 
 
 @pytest.mark.parametrize(
@@ -161,15 +161,15 @@ def test_says_which_image_it_wanted(image, words):
         corrupt(image, "fog", 3, np.random.default_rng(0))
 
 
-def test_says_the_range_of_a_float_image(person):
+def test_says_the_range_of_a_float_image(figure):
     with pytest.raises(ValueError, match=r"its values lie in \[0, 1\]"):
-        corrupt(person(40, 40) / 255.0, "fog", 3, np.random.default_rng(0))
+        corrupt(figure(40, 40) / 255.0, "fog", 3, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("severity", [0, 6, -1, 2.0, 2.5, "3", None, True, np.float64(3)])
-def test_says_which_severity_it_wanted(severity, person):
+def test_says_which_severity_it_wanted(severity, figure):
     with pytest.raises(ValueError, match="expected severity 1, 2, 3, 4 or 5, got"):
-        corrupt(person(40, 40), "fog", severity, np.random.default_rng(0))
+        corrupt(figure(40, 40), "fog", severity, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -185,18 +185,18 @@ def test_says_which_severity_it_wanted(severity, person):
         (None, "unknown corruption None"),
     ],
 )
-def test_says_which_names_it_knows(name, words, person):
+def test_says_which_names_it_knows(name, words, figure):
     with pytest.raises(ValueError, match=words):
-        corrupt(person(40, 40), name, 3, np.random.default_rng(0))
+        corrupt(figure(40, 40), name, 3, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("rng", [np.random.default_rng(0), np.random, 0, None])
-def test_says_which_generator_faithful_mode_wants(rng, person):
-    with pytest.raises(TypeError, match=r"RandomState with faithful=True.*RandomState\(seed\)"):
-        corrupt(person(40, 40), "contrast", 3, rng, faithful=True)
+def test_says_which_generator_reference_mode_wants(rng, figure):
+    with pytest.raises(TypeError, match=r"RandomState with reference=True.*RandomState\(seed\)"):
+        corrupt(figure(40, 40), "contrast", 3, rng, reference=True)
 
 
 @pytest.mark.parametrize("rng", [np.random.RandomState(0), np.random, 0, None])
-def test_says_which_generator_fast_mode_wants(rng, person):
-    with pytest.raises(TypeError, match=r"Generator with faithful=False.*default_rng\(seed\)"):
-        corrupt(person(40, 40), "contrast", 3, rng)
+def test_says_which_generator_fast_mode_wants(rng, figure):
+    with pytest.raises(TypeError, match=r"Generator with reference=False.*default_rng\(seed\)"):
+        corrupt(figure(40, 40), "contrast", 3, rng)

@@ -6,29 +6,28 @@ import cv2
 import numpy as np
 import pytest
 
-from fastreid_ext.corruptions.cpu import frost_textures
-from fastreid_ext.corruptions.cpu.frost_textures import TEXTURES, frost_texture
-from fastreid_ext.corruptions.cpu.weather import FROST
+from fastreid_ext.corruptions.cpu import frost as frost_module
+from fastreid_ext.corruptions.cpu.frost import FROST, TEXTURES, frost_texture
 
-from .modes import SEVERITIES, faithful, fast, noise_image
+from .modes import SEVERITIES, fast, noise_image, reference
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-@pytest.mark.parametrize("is_faithful", [True, False])
-def test_frost_adds_a_part_of_one_of_five_textures(severity, is_faithful):
+@pytest.mark.parametrize("is_reference", [True, False])
+def test_frost_adds_a_part_of_one_of_five_textures(severity, is_reference):
     image = noise_image(80, 50)
     chosen = set()
     weight, other = FROST[severity - 1]
     for seed in range(40):
-        if is_faithful:
-            frosted, rng = faithful(image, "frost", severity, seed), np.random.RandomState(seed)
-            draw = rng.randint
+        if is_reference:
+            frosted, rng = reference(image, "frost", severity, seed), np.random.RandomState(seed)
+            below = rng.randint
         else:
             frosted, rng = fast(image, "frost", severity, seed), np.random.default_rng(seed)
-            draw = rng.integers
-        index = draw(5)
+            below = rng.integers
+        index = below(5)
         texture = frost_texture(index, 80, 50)
-        top, left = draw(texture.shape[0] - 80), draw(texture.shape[1] - 50)
+        top, left = below(texture.shape[0] - 80), below(texture.shape[1] - 50)
         part = texture[top : top + 80, left : left + 50]
         expected = np.clip(weight * image.astype(np.float64) + other * part, 0, 255)
         np.testing.assert_array_equal(frosted, expected.astype(np.uint8))
@@ -39,7 +38,7 @@ def test_frost_adds_a_part_of_one_of_five_textures(severity, is_faithful):
 @pytest.mark.parametrize("index", range(5))
 @pytest.mark.parametrize("size", [(32, 32), (256, 128), (700, 90), (90, 1000), (1024, 1024)])
 def test_textures_are_enlarged_by_a_tenth_beyond_what_is_needed(index, size):
-    file = frost_textures._folder() / TEXTURES[index]
+    file = frost_module._folder() / TEXTURES[index]
     picture = cv2.imread(str(file))
     rows, columns = picture.shape[:2]
     factor = max(1, size[0] / rows, size[1] / columns) * 1.1
@@ -57,13 +56,13 @@ def test_textures_are_kept_and_not_to_be_written_to():
         texture[0, 0] = 0
     for height in range(1000, 1024):
         frost_texture(1, height, 64)
-    assert frost_textures._scaled.cache_info().currsize <= 10
+    assert frost_module._scaled.cache_info().currsize <= 10
 
 
 @pytest.fixture
 def forgotten_textures():
     """Textures are read anew in this test, and again after it."""
-    caches = (frost_textures._decoded, frost_textures._unscaled, frost_textures._scaled)
+    caches = (frost_module._decoded, frost_module._unscaled, frost_module._scaled)
     for cache in caches:
         cache.cache_clear()
     yield

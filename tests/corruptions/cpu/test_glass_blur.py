@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from fastreid_ext.corruptions.cpu.blur import GLASS_BLUR
-from fastreid_ext.corruptions.cpu.glass_blur import copy_near_pixels
+from fastreid_ext.corruptions.cpu.glass_blur import GLASS_BLUR, copy_near_pixels
 
 
 def noise_image(height, width, seed=0):
@@ -12,7 +11,7 @@ def noise_image(height, width, seed=0):
 
 
 def slow_copies(image, reach, passes, rng):
-    """The rule as it is described, with one draw of (x, y) per pixel."""
+    """The rule as it is described, with one sample of (x, y) per pixel."""
     copied = image.copy()
     height, width = image.shape[:2]
     for _ in range(passes):
@@ -51,7 +50,7 @@ def test_glass_copies_and_does_not_swap(rng):
 
 
 @pytest.mark.parametrize("reach", [1, 2, 3, 4])
-def test_fast_glass_moves_pixels_as_far_as_faithful(reach):
+def test_fast_glass_moves_pixels_as_far_as_reference(reach):
     image = labelled(200, 200).astype(int)
     moments = []
     for rng in (np.random.RandomState(0), np.random.default_rng(0)):

@@ -29,13 +29,13 @@ SIZES = [(40, 33), (64, 32), (33, 71)]
 def compare(image, name, severity, expected, seed=0, before=()):
     """Return the largest difference and the share of values that differ.
 
-    ``before`` are draws that come first: the stream need not be at the start of its state.
+    ``before`` sample from the stream first: the stream need not be at the start of its state.
     """
     reference_rng, rng = np.random.RandomState(seed), np.random.RandomState(seed)
-    for draw in before:
-        draw(reference_rng), draw(rng)
+    for sample in before:
+        sample(reference_rng), sample(rng)
     wanted = expected(image, name, severity, reference_rng)
-    got = corrupt(image, name, severity, rng, faithful=True)
+    got = corrupt(image, name, severity, rng, reference=True)
     assert got.dtype == np.uint8
     assert got.shape == image.shape
     np.testing.assert_array_equal(rng.normal(size=3), reference_rng.normal(size=3))
@@ -45,9 +45,9 @@ def compare(image, name, severity, expected, seed=0, before=()):
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", OF_REFERENCE)
-def test_equals_the_reference(name, severity, texture, person, expected):
+def test_equals_the_reference(name, severity, texture, figure, expected):
     for seed, (height, width) in enumerate(SIZES):
-        for image, is_textured in ((texture(height, width), True), (person(height, width), False)):
+        for image, is_textured in ((texture(height, width), True), (figure(height, width), False)):
             largest, share = compare(image, name, severity, expected, seed)
             assert largest <= (0 if name in EXACT else 1), (height, width, is_textured)
             if is_textured:
@@ -55,8 +55,8 @@ def test_equals_the_reference(name, severity, texture, person, expected):
 
 
 @pytest.mark.parametrize("name", [name for name in OF_REFERENCE if name != "glass_blur"])
-def test_equals_the_reference_at_the_size_of_reid(name, person, expected):
-    largest, _ = compare(person(256, 128), name, 3, expected)
+def test_equals_the_reference_at_the_size_of_reid(name, figure, expected):
+    largest, _ = compare(figure(256, 128), name, 3, expected)
     assert largest <= (0 if name in EXACT else 1)
 
 

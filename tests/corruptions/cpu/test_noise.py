@@ -26,7 +26,7 @@ def noisy(level, name, severity, seed=0):
 
 
 def by_definition(level, name, severity, seed=1):
-    """The paper's formula in numpy, with draws of its own."""
+    """The paper's formula in numpy, with random numbers of its own."""
     rng, value = np.random.default_rng(seed), even(level) / 255.0
     if name == "gaussian_noise":
         value = value + rng.normal(scale=GAUSSIAN_SCALES[severity - 1], size=value.shape)
@@ -41,7 +41,7 @@ def by_definition(level, name, severity, seed=1):
     return (np.clip(value, 0, 1) * 255).astype(np.uint8)
 
 
-def are_drawn_alike(first, second):
+def have_one_distribution(first, second):
     """Chi-square of two samples of grey levels: levels that are rare in both are put together."""
     counts = np.stack([np.bincount(sample.ravel(), minlength=256) for sample in (first, second)])
     groups = np.searchsorted(np.arange(0, counts.sum(), 200), np.cumsum(counts.sum(axis=0)))
@@ -54,13 +54,13 @@ def are_drawn_alike(first, second):
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("name", NOISES)
 def test_a_level_becomes_the_others_as_often_as_by_definition(name, severity, level):
-    assert are_drawn_alike(noisy(level, name, severity), by_definition(level, name, severity))
+    assert have_one_distribution(noisy(level, name, severity), by_definition(level, name, severity))
 
 
 def test_the_comparison_sees_a_small_difference():
     shifted = np.clip(by_definition(128, "gaussian_noise", 1).astype(int) + 1, 0, 255)
-    assert not are_drawn_alike(noisy(128, "gaussian_noise", 1), shifted)
-    assert not are_drawn_alike(
+    assert not have_one_distribution(noisy(128, "gaussian_noise", 1), shifted)
+    assert not have_one_distribution(
         noisy(255, "impulse_noise", 2), by_definition(255, "impulse_noise", 3)
     )
 
@@ -135,7 +135,7 @@ def test_a_table_holds_the_probabilities():
     assert with_noise(np.full((9, 5), 7, np.uint8), table.ravel(), rng).tolist() == [[7] * 5] * 9
 
 
-def test_an_odd_number_of_values_is_drawn_to_the_last():
+def test_an_odd_number_of_values_is_replaced_to_the_last():
     table = transition_table(np.roll(np.eye(LEVELS), 3, axis=1))
     values = np.arange(255, dtype=np.uint8)
     np.testing.assert_array_equal(

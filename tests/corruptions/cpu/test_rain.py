@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastreid_ext.corruptions.cpu import corrupt
-from fastreid_ext.corruptions.cpu.rain import RAIN, apply_drops, draw_drops
+from fastreid_ext.corruptions.cpu.rain import RAIN, apply_drops, sample_drops
 
 SEVERITIES = (1, 2, 3, 4, 5)
 NO_DROPS = np.empty((0, 2), np.int64)
@@ -15,7 +15,7 @@ GENERATORS = (np.random.RandomState, np.random.default_rng)
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_drops_of_a_256_by_128_image(severity, count, generator):
     """32,768 pixels / 770, 600 or 500, rounded down."""
-    assert draw_drops(256, 128, severity, generator(0)).shape == (count, 2)
+    assert sample_drops(256, 128, severity, generator(0)).shape == (count, 2)
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
@@ -23,7 +23,7 @@ def test_drops_of_a_256_by_128_image(severity, count, generator):
 def test_drops_begin_where_they_fit(severity, generator):
     height, width = 1000, 50
     length = RAIN[severity - 1][1]
-    drops = [draw_drops(height, width, severity, generator(seed)) for seed in range(400)]
+    drops = [sample_drops(height, width, severity, generator(seed)) for seed in range(400)]
     columns, rows = np.concatenate(drops).T
     assert rows.min() == 0
     assert rows.max() == height - length
@@ -93,20 +93,20 @@ def test_a_low_image_is_rained_on_at_65_rows(height):
     assert rained.shape == image.shape
     assert (rained > 150 - 76).any()  # a drop
     assert (rained == 73).any()  # 150 - 76.5, cut off
-    drops = draw_drops(65, int(40 * 65 / height), 5, np.random.default_rng(0))
+    drops = sample_drops(65, int(40 * 65 / height), 5, np.random.default_rng(0))
     assert len(drops) == 65 * int(40 * 65 / height) // 500
 
 
-def test_the_modes_draw_the_same_rain_and_repeat():
+def test_the_modes_sample_the_same_rain_and_repeat():
     image = np.full((256, 128, 3), 120, np.uint8)
     for severity in SEVERITIES:
         means = {}
-        for faithful, generator in ((True, np.random.RandomState), (False, np.random.default_rng)):
+        for reference, generator in ((True, np.random.RandomState), (False, np.random.default_rng)):
             rained = [
-                corrupt(image, "rain", severity, generator(seed), faithful=faithful)
+                corrupt(image, "rain", severity, generator(seed), reference=reference)
                 for seed in range(30)
             ]
-            means[faithful] = np.mean([picture.mean() for picture in rained])
-            again = corrupt(image, "rain", severity, generator(0), faithful=faithful)
+            means[reference] = np.mean([picture.mean() for picture in rained])
+            again = corrupt(image, "rain", severity, generator(0), reference=reference)
             np.testing.assert_array_equal(rained[0], again)
         assert means[True] == pytest.approx(means[False], abs=0.3)

@@ -15,12 +15,12 @@ def test_equal_seeds_repeat_and_each_call_differs():
     assert (first == second).sum() <= 1
 
 
-def test_a_longer_draw_begins_like_a_shorter_one():
+def test_more_numbers_begin_like_fewer():
     short, long = (random_words(np.random.default_rng(0), count) for count in (100, 5000))
     np.testing.assert_array_equal(short, long[:100])
 
 
-def test_one_word_of_the_generator_is_drawn():
+def test_one_word_of_the_generator_is_used():
     ours, plain = np.random.default_rng(0), np.random.default_rng(0)
     random_words(ours, 5000)
     plain.integers(2**64, dtype=np.uint64)

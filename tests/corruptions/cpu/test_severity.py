@@ -23,21 +23,21 @@ IMAGES = 24
 
 
 @functools.cache
-def damage(name, severity, faithful, person):
+def damage(name, severity, reference, figure):
     """Mean absolute difference of images of 96x48, each with a seed of its own."""
     found = []
     for seed in range(IMAGES):
-        image = person(96, 48, seed % 8)
-        rng = np.random.RandomState(seed) if faithful else np.random.default_rng(seed)
-        result = corrupt(image, name, severity, rng, faithful=faithful)
+        image = figure(96, 48, seed % 8)
+        rng = np.random.RandomState(seed) if reference else np.random.default_rng(seed)
+        result = corrupt(image, name, severity, rng, reference=reference)
         found.append(np.abs(result.astype(int) - image).mean())
     return np.array(found)
 
 
-@pytest.mark.parametrize("faithful", [True, False], ids=["faithful", "fast"])
+@pytest.mark.parametrize("reference", [True, False], ids=["reference", "fast"])
 @pytest.mark.parametrize("name", CORRUPTION_NAMES)
-def test_damage_grows_with_severity(name, faithful, person):
-    means = [damage(name, severity, faithful, person).mean() for severity in range(1, 6)]
+def test_damage_grows_with_severity(name, reference, figure):
+    means = [damage(name, severity, reference, figure).mean() for severity in range(1, 6)]
     for severity, (mean, following) in enumerate(itertools.pairwise(means), start=1):
         if severity in NOT_MORE_AFTER.get(name, set()):
             assert following < 1.02 * mean, (severity, means)
@@ -47,7 +47,7 @@ def test_damage_grows_with_severity(name, faithful, person):
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", CORRUPTION_NAMES)
-def test_both_modes_do_the_same_damage(name, severity, person):
-    fast, faithful = (damage(name, severity, kind, person) for kind in (False, True))
-    spread = np.sqrt((fast.var() + faithful.var()) / IMAGES)
-    assert fast.mean() == pytest.approx(faithful.mean(), rel=0.01, abs=4 * spread + 0.05)
+def test_both_modes_do_the_same_damage(name, severity, figure):
+    fast, reference = (damage(name, severity, kind, figure) for kind in (False, True))
+    spread = np.sqrt((fast.var() + reference.var()) / IMAGES)
+    assert fast.mean() == pytest.approx(reference.mean(), rel=0.01, abs=4 * spread + 0.05)

@@ -9,7 +9,7 @@ import torch
 
 from fastreid_ext.corruptions.cpu import corrupt
 from fastreid_ext.corruptions.cpu.fog import map_side
-from fastreid_ext.corruptions.cpu.frost_textures import covering_texture, frost_texture
+from fastreid_ext.corruptions.cpu.frost import covering_texture, frost_texture
 from fastreid_ext.corruptions.gpu.fog import plasma_fractal
 
 CODE = """
@@ -17,9 +17,9 @@ import resource, numpy as np
 from fastreid_ext.corruptions.cpu import corrupt, enlarged
 image = enlarged(np.full({shape}, 90, np.uint8))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for faithful in (True, False):
-    rng = np.random.RandomState(0) if faithful else np.random.default_rng(0)
-    changed = corrupt(image, "{name}", 3, rng=rng, faithful=faithful)
+for reference in (True, False):
+    rng = np.random.RandomState(0) if reference else np.random.default_rng(0)
+    changed = corrupt(image, "{name}", 3, rng=rng, reference=reference)
     assert changed.shape == image.shape and changed.std() > 1
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
@@ -53,7 +53,7 @@ def test_texture_is_mirrored_for_slivers_only():
 
 def test_fog_repeats_along_the_longer_side():
     image = np.full((32, 5000, 3), 100, np.uint8)
-    foggy = corrupt(image, "fog", 3, rng=np.random.default_rng(0), faithful=False)
+    foggy = corrupt(image, "fog", 3, rng=np.random.default_rng(0), reference=False)
     assert np.array_equal(foggy[:, :2048], foggy[:, 2048:4096])
     assert not np.array_equal(foggy[:, :1024], foggy[:, 1024:2048])
 

@@ -5,12 +5,12 @@ import pytest
 
 from fastreid_ext.corruptions.cpu.spatter import with_mud, with_water
 
-from .modes import SEVERITIES, faithful, fast, moments_agree, noise_image
+from .modes import SEVERITIES, fast, moments_agree, noise_image, reference
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_fast_spatter_has_the_moments_of_faithful(severity):
-    moments_agree("spatter", severity, np.full((96, 64, 3), 110, np.uint8), draws=100)
+def test_fast_spatter_has_the_moments_of_reference(severity):
+    moments_agree("spatter", severity, np.full((96, 64, 3), 110, np.uint8), samples=100)
 
 
 def test_water_and_mud_are_laid_on_as_described():
@@ -45,7 +45,7 @@ def test_spatter_is_the_references_but_for_moved_edges(severity, expected):
         image = noise_image(256, 128, seed)
         theirs = expected(image, "spatter", severity, np.random.RandomState(seed))
         different.append(
-            np.abs(faithful(image, "spatter", severity, seed).astype(int) - theirs) > 1
+            np.abs(reference(image, "spatter", severity, seed).astype(int) - theirs) > 1
         )
     assert np.mean(different) <= 1e-4
 
@@ -53,7 +53,7 @@ def test_spatter_is_the_references_but_for_moved_edges(severity, expected):
 def test_a_small_image_may_get_no_drop(expected):
     """Then the reference divides 0 by 0, and is black; fast leaves the image as it is."""
     image = noise_image(32, 32)
-    blacks = [seed for seed in range(40) if faithful(image, "spatter", 1, seed).max() == 0]
+    blacks = [seed for seed in range(40) if reference(image, "spatter", 1, seed).max() == 0]
     assert blacks
     with np.errstate(invalid="ignore"):
         theirs = expected(image, "spatter", 1, np.random.RandomState(blacks[0]))

@@ -5,16 +5,15 @@ import pytest
 from scipy import ndimage
 
 from fastreid_ext.corruptions.cpu import corrupt
-from fastreid_ext.corruptions.cpu.fog import plasma_map
-from fastreid_ext.corruptions.cpu.snow import flake_layer, flake_source, snowed
-from fastreid_ext.corruptions.cpu.weather import FOG, SNOW
+from fastreid_ext.corruptions.cpu.fog import FOG, plasma_map
+from fastreid_ext.corruptions.cpu.snow import SNOW, flake_layer, flake_source, snowed
 
-from .modes import SEVERITIES, faithful, fast, moments_agree, noise_image
+from .modes import SEVERITIES, fast, moments_agree, noise_image, reference
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_fast_snow_has_the_moments_of_faithful(severity):
-    moments_agree("snow", severity, np.full((96, 64, 3), 60, np.uint8), draws=150)
+def test_fast_snow_has_the_moments_of_reference(severity):
+    moments_agree("snow", severity, np.full((96, 64, 3), 60, np.uint8), samples=150)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -57,10 +56,10 @@ def test_snow_on_an_even_image_is_equal_upside_down(severity):
     np.testing.assert_array_equal(snowy, snowy[::-1, ::-1])
 
 
-def test_faithful_snow_draws_a_number_for_each_pixel():
+def test_reference_snow_samples_a_number_for_each_pixel():
     image = noise_image(40, 50)
     ours, plain = np.random.RandomState(0), np.random.RandomState(0)
-    corrupt(image, "snow", 5, ours, faithful=True)
+    corrupt(image, "snow", 5, ours, reference=True)
     plain.normal(size=40 * 50)
     plain.uniform()
     assert ours.randint(2**31) == plain.randint(2**31)
@@ -117,18 +116,18 @@ def test_fog_on_white_is_the_plasma_itself(severity):
     whole = slow_plasma(np.random.RandomState(3).random_sample(1023), 32, decay)
     plasma = (plasma - whole.min()) / (whole.max() - whole.min())
     expected = np.floor((1 + weight * plasma) / (1 + weight) * 255)
-    foggy = faithful(np.full((32, 32, 3), 255, np.uint8), "fog", severity, 3)
+    foggy = reference(np.full((32, 32, 3), 255, np.uint8), "fog", severity, 3)
     assert np.abs(foggy[:, :20] - expected[..., None]).max() <= 1
     assert foggy.max() == 255
     assert foggy.min() == int(255 / (1 + weight))
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_fast_fog_has_the_moments_of_faithful(severity):
-    moments_agree("fog", severity, noise_image(48, 64), draws=150)
+def test_fast_fog_has_the_moments_of_reference(severity):
+    moments_agree("fog", severity, noise_image(48, 64), samples=150)
 
 
-@pytest.mark.parametrize("mode", [fast, faithful])
+@pytest.mark.parametrize("mode", [fast, reference])
 def test_fog_keeps_black_black_and_nothing_brighter_than_before(mode):
     assert mode(np.zeros((40, 33, 3), np.uint8), "fog", 3).max() == 0
     assert mode(np.minimum(noise_image(40, 33), 170), "fog", 3).max() <= 170
@@ -141,7 +140,7 @@ def test_any_size_and_layout(name, shape):
     image.flags.writeable = False
     before = image.copy()
     for severity in (1, 5):
-        for mode in (fast, faithful):
+        for mode in (fast, reference):
             weathered = mode(image, name, severity)
             assert weathered.shape == image.shape
             assert weathered.dtype == np.uint8

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_ext.corruptions.gpu.draws import Draws, keys_of
+from fastreid_ext.corruptions.gpu.random_numbers import Bucket, keys_of
 
 
-def drawn_photo(height, width, seed):
-    """Structure of every scale, like a photograph, with flat, black and white parts."""
+def textured_photo(height, width, seed):
+    """Structure of every scale, like a real image, with flat, black and white parts."""
     rng = np.random.default_rng(seed)
     image = np.zeros((height, width, 3))
     for scale in (1, 2, 4, 8, 16, 32):
@@ -23,7 +23,7 @@ def drawn_photo(height, width, seed):
 @pytest.fixture(scope="session")
 def photo():
     """(height, width, seed=0) -> (H, W, 3) uint8."""
-    return lambda height, width, seed=0: drawn_photo(height, width, seed)
+    return lambda height, width, seed=0: textured_photo(height, width, seed)
 
 
 @pytest.fixture(scope="session")
@@ -39,16 +39,16 @@ def to_array():
 
 
 @pytest.fixture(scope="session")
-def draws_of():
-    """(severities, seeds) -> Draws on the CPU."""
+def bucket_of():
+    """(severities, seeds) -> Bucket on the CPU."""
 
-    def draws(severities, seeds=None):
+    def bucket(severities, seeds=None):
         levels = np.array(severities) - 1
         seeds = np.zeros(len(levels), np.int64) if seeds is None else np.array(seeds)
         keys = keys_of(seeds, np.zeros(len(levels), np.int64))
-        return Draws(levels, keys, torch.from_numpy(levels), torch.from_numpy(keys))
+        return Bucket(levels, keys, torch.from_numpy(levels), torch.from_numpy(keys))
 
-    return draws
+    return bucket
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ def reference():
     from fastreid_ext.compat.imagecorruptions import reference as repaired
 
     def corrupted(image, name, severity, seed=0):
-        state = np.random.get_state()  # noqa: NPY002  the reference draws from it
+        state = np.random.get_state()  # noqa: NPY002  the reference samples from it
         np.random.seed(seed)  # noqa: NPY002
         try:
             return repaired().corrupt(image, severity, name).astype(np.int64)

@@ -1,7 +1,7 @@
 """Each operation against the reference: the table in the docstring of the package, row by row.
 
-Where the reference draws, its own random numbers are drawn again in its order and handed to the
-part of our function that applies them.
+Where the reference is random, its own random numbers are sampled again in its order and handed to
+the part of our function that applies them.
 """
 
 import math
@@ -79,12 +79,12 @@ def test_jpeg_compression(size, photo, to_batch, to_array, reference):
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_glass_blur_by_the_offsets_of_the_reference(
-    size, photo, to_batch, to_array, reference, draws_of
+    size, photo, to_batch, to_array, reference, bucket_of
 ):
     image = photo(*size)
     for severity in SEVERITIES:
         offsets = offsets_of_the_reference(*size, severity, np.random.RandomState(5))
-        values = move_pixels(to_batch(image), draws_of([severity]).levels, offsets)
+        values = move_pixels(to_batch(image), bucket_of([severity]).levels, offsets)
         assert_agrees(to_array(values), reference(image, "glass_blur", severity, 5), 0.03)
 
 
@@ -93,10 +93,10 @@ def offsets_of_the_reference(height, width, severity, rng):
     offsets = np.zeros((passes, height, width, 2), np.int64)
     rows = height - 2 * largest
     columns = width - 2 * largest
-    drawn = rng.randint(-largest, largest, size=(passes, rows, columns, 2))
-    # From the bottom right to the top left; the column is drawn before the row.
+    sampled = rng.randint(-largest, largest, size=(passes, rows, columns, 2))
+    # From the bottom right to the top left; the column is sampled before the row.
     inner = np.s_[:, largest + 1 : height - largest + 1, largest + 1 : width - largest + 1]
-    offsets[inner] = drawn[:, ::-1, ::-1, ::-1]
+    offsets[inner] = sampled[:, ::-1, ::-1, ::-1]
     return torch.from_numpy(offsets.reshape(1, passes, -1, 2))
 
 
@@ -112,58 +112,63 @@ def test_motion_blur_by_the_angle_of_the_reference(size, photo, to_batch, to_arr
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_snow_by_the_numbers_of_the_reference(size, photo, to_batch, to_array, reference, draws_of):
+def test_snow_by_the_numbers_of_the_reference(
+    size, photo, to_batch, to_array, reference, bucket_of
+):
     image = photo(*size)
     for severity in SEVERITIES:
-        rng, draws = np.random.RandomState(3), draws_of([severity])
+        rng = np.random.RandomState(3)
+        bucket = bucket_of([severity])
         mean, zoom = FLAKE_MEAN[severity - 1], FLAKE_ZOOM[severity - 1]
-        drawn = (rng.normal(mean, FLAKE_SIGMA, size) - mean) / FLAKE_SIGMA / math.sqrt(2)
+        sampled = (rng.normal(mean, FLAKE_SIGMA, size) - mean) / FLAKE_SIGMA / math.sqrt(2)
         angle = rng.uniform(-135, -45)
         middle = [math.ceil(side / zoom) for side in size]
         top, left = [(side - part) // 2 for side, part in zip(size, middle, strict=True)]
         noise = torch.zeros(1, 1, *noise_size(*size))
         noise[0, 0, : middle[0], : middle[1]] = torch.from_numpy(
-            drawn[top : top + middle[0], left : left + middle[1]]
+            sampled[top : top + middle[0], left : left + middle[1]]
         )
-        flakes = falling_flakes(noise, np.array([angle]), draws, size)
+        flakes = falling_flakes(noise, np.array([angle]), bucket, size)
         wanted = reference(image, "snow", severity, 3)
-        assert_agrees(to_array(snow_on(to_batch(image), draws, flakes)), wanted, 0.01)
+        assert_agrees(to_array(snow_on(to_batch(image), bucket, flakes)), wanted, 0.01)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_frost_by_the_window_of_the_reference(size, photo, to_batch, to_array, reference, draws_of):
+def test_frost_by_the_window_of_the_reference(
+    size, photo, to_batch, to_array, reference, bucket_of
+):
     image = photo(*size)
     for severity in SEVERITIES:
         rng = np.random.RandomState(severity)
         chosen = np.array([rng.randint(5)])
         rows, columns = texture_bank(*size, torch.device("cpu")).sizes[chosen[0]]
         corner = np.array([[rng.randint(0, rows - size[0]), rng.randint(0, columns - size[1])]])
-        values = add_frost(to_batch(image), draws_of([severity]), chosen, corner)
+        values = add_frost(to_batch(image), bucket_of([severity]), chosen, corner)
         wanted = reference(image, "frost", severity, severity)
         assert_agrees(to_array(values), wanted, 0.03)
 
 
 @pytest.mark.parametrize("size", [*SIZES, (300, 40)], ids=str)
-def test_fog_by_the_numbers_of_the_reference(size, photo, to_batch, to_array, reference, draws_of):
+def test_fog_by_the_numbers_of_the_reference(size, photo, to_batch, to_array, reference, bucket_of):
     image = photo(*size)
     side = 1 << (max(size) - 1).bit_length()
     for severity in SEVERITIES:
         rng = np.random.RandomState(severity)
         noise = np.concatenate([[0], rng.random_sample(side * side - 1) * 2 - 1])
         noise = torch.from_numpy(noise).float()[None]
-        values = add_fog(to_batch(image), draws_of([severity]), noise)
+        values = add_fog(to_batch(image), bucket_of([severity]), noise)
         assert_agrees(to_array(values), reference(image, "fog", severity, severity), 0.01)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_elastic_transform_by_the_numbers_of_the_reference(
-    size, photo, to_batch, to_array, reference, draws_of
+    size, photo, to_batch, to_array, reference, bucket_of
 ):
     image = photo(*size)
     for severity in SEVERITIES:
         rng = np.random.RandomState(severity)
         noise = torch.from_numpy(rng.random_sample((1, 2, *size)) * 2 - 1).float()
-        values = displace(to_batch(image), draws_of([severity]), noise)
+        values = displace(to_batch(image), bucket_of([severity]), noise)
         wanted = reference(image, "elastic_transform", severity, severity)
         assert_agrees(to_array(values), wanted, 0.01)
 

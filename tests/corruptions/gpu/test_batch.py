@@ -84,13 +84,13 @@ def test_a_bucket_larger_than_what_is_worked_on_at_once(photo, to_batch):
 
 
 def test_the_input_is_not_written_to_and_may_have_any_layout(mixed):
-    images, *drawn = mixed
+    images, *lists = mixed
     before = images.clone()
-    results = corrupt_batch(images, *drawn)
+    results = corrupt_batch(images, *lists)
     assert images.equal(before)
     channels_last = images.to(memory_format=torch.channels_last)
-    assert_close(corrupt_batch(channels_last, *drawn), results)
-    assert_close(corrupt_batch(images.flip(3).flip(3), *drawn), results)
+    assert_close(corrupt_batch(channels_last, *lists), results)
+    assert_close(corrupt_batch(images.flip(3).flip(3), *lists), results)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -119,7 +119,7 @@ def test_the_seed_decides(name, photo, to_batch):
     assert results[0].equal(results[2]) != is_random
 
 
-def test_two_corruptions_of_one_seed_draw_different_fields(to_batch):
+def test_two_corruptions_of_one_seed_sample_different_fields(to_batch):
     grey = torch.full((2, 3, 64, 64), 128, dtype=torch.uint8)
     names = ["gaussian_noise", "speckle_noise"]
     noise = corrupt_batch(grey, names, [2, 2], [7, 7]).double().flatten(1)
@@ -228,10 +228,10 @@ def test_cuda_equals_cpu(name, photo, to_batch):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     images = to_batch(*(photo(256, 128, seed) for seed in range(10)))
-    drawn = [name] * 10, [1, 2, 3, 4, 5] * 2, range(10)
-    on_cuda = corrupt_batch(images.cuda(), *drawn)
+    lists = [name] * 10, [1, 2, 3, 4, 5] * 2, range(10)
+    on_cuda = corrupt_batch(images.cuda(), *lists)
     assert on_cuda.device.type == "cuda"
-    difference = (on_cuda.cpu().long() - corrupt_batch(images, *drawn).long()).abs()
+    difference = (on_cuda.cpu().long() - corrupt_batch(images, *lists).long()).abs()
     assert (difference > 1).double().mean() < 1e-3
     assert (difference > 0).double().mean() < 0.02
 
@@ -242,12 +242,12 @@ def test_nothing_waits_on_cuda(photo, to_batch):
         pytest.skip("no CUDA device")
     names = list(BATCHED)
     images = to_batch(photo(256, 128)).repeat(len(names), 1, 1, 1).cuda()
-    drawn = names, [3] * len(names), range(len(names))
-    corrupt_batch(images, *drawn)  # fills the tables
+    lists = names, [3] * len(names), range(len(names))
+    corrupt_batch(images, *lists)  # fills the tables
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        corrupt_batch(images, *drawn)
+        corrupt_batch(images, *lists)
     finally:
         torch.cuda.set_sync_debug_mode(before)
 
@@ -255,10 +255,10 @@ def test_nothing_waits_on_cuda(photo, to_batch):
 def test_does_not_depend_on_the_caller_s_modes(photo, to_batch):
     """Tables made in inference mode serve later, and autocast does not make products half."""
     images = to_batch(photo(60, 44)).repeat(len(BATCHED), 1, 1, 1)  # a size of this test alone
-    drawn = list(BATCHED), [3] * len(BATCHED), range(len(BATCHED))
+    lists = list(BATCHED), [3] * len(BATCHED), range(len(BATCHED))
     with torch.inference_mode():
-        first = corrupt_batch(images, *drawn)
+        first = corrupt_batch(images, *lists)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        second = corrupt_batch(images, *drawn)
+        second = corrupt_batch(images, *lists)
     assert first.equal(second)
-    assert first.equal(corrupt_batch(images, *drawn))
+    assert first.equal(corrupt_batch(images, *lists))

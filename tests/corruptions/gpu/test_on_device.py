@@ -41,7 +41,7 @@ def test_nothing_to_do(images):
 
 
 def test_says_that_records_are_missing(images):
-    with pytest.raises(ValueError, match=r"the entry 'corruptions', got \['images'\]; draw them"):
+    with pytest.raises(ValueError, match=r"the entry 'corruptions', got \['images'\]; set INPUT"):
         CorruptOnDevice()({"images": images})
 
 

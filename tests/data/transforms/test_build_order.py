@@ -99,12 +99,12 @@ def test_tests_see_none_of_it(config_of, picture):
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("faithful", [False, True])
-def test_recorded_corruption_replays_the_tensor(config_of, picture, faithful):
-    changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.REFERENCE": faithful}
+@pytest.mark.parametrize("reference", [False, True])
+def test_recorded_corruption_replays_the_tensor(config_of, picture, reference):
+    changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.REFERENCE": reference}
     sample = seeded(build_transforms(config_of(changes), is_train=True), Image.fromarray(picture))
     clean = np.array(Image.fromarray(picture).resize((32, 64), Image.Resampling.BICUBIC))
-    expected = replay(clean, sample["corruptions"], faithful=faithful)
+    expected = replay(clean, sample["corruptions"], reference=reference)
     assert torch.equal(sample["images"], torch.tensor(expected).permute(2, 0, 1).float())
     assert not np.array_equal(clean, expected)
 

@@ -49,7 +49,7 @@ def test_corrupts_at_native_size_then_transforms(images, make_cfg):
     assert enlarged(np.asarray(read_rgb(path))).shape == (64, 32, 3)  # files are 16 x 32
     large = enlarged(np.asarray(read_rgb(path)))
     assert np.abs(large.astype(int) - native).mean() < 3  # cv2 and Pillow round differently
-    expected = corrupt(large, "fog", 3, np.random.RandomState(seed), faithful=True)
+    expected = corrupt(large, "fog", 3, np.random.RandomState(seed), reference=True)
     assert (sample["images"] == transform(Image.fromarray(expected))).all()
     assert sample["pixels"] == pixel_hash(expected)
 

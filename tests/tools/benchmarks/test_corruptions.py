@@ -62,7 +62,7 @@ def test_the_tool_runs(monkeypatch, capsys):
     run(monkeypatch, *small, "--severity", "2", "--names", "fog", "contrast")
     printed = capsys.readouterr().out
     assert "severity 2, 40x33" in printed
-    assert printed.splitlines()[-1].startswith("severity 2, mean: faithful ")
+    assert printed.splitlines()[-1].startswith("severity 2, mean: reference ")
 
 
 def test_says_how_to_get_imaug(monkeypatch, tmp_path):

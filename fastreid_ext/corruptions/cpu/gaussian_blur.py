@@ -1,11 +1,11 @@
-"""Gaussian blur in float32, borders repeated, as scikit-image's ``gaussian`` of mode "nearest".
+"""Gaussian blur in float32, borders repeated, like scikit-image's ``gaussian`` of mode "nearest".
 
 Letters: H height, W width, C channels, R radius of the kernel. An image is handled as H rows of W*C
 numbers; taps of equal weight are added before they are multiplied.
 
 The reference cuts decimals off, so the blur of an even area of level v, which is v but for rounding
 errors, is v or v - 1 as those fall. Two blurs in a row (glass) could then differ from it by 2; so
-the faithful mode looks up which of the 256 levels scipy's arithmetic lets fall.
+reference mode looks up which of the 256 levels scipy's arithmetic lets fall.
 """
 
 import functools
@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+RandomSource = np.random.RandomState | np.random.Generator
+
+# Standard deviation in pixels, for severity 1 to 5.
+GAUSSIAN_BLUR = (1, 2, 3, 4, 6)
 
 # Added before truncation, so that rounding errors do not turn an even area v into v - 1.
 NUDGE = np.float32(2e-4)
@@ -23,9 +28,14 @@ NUDGE = np.float32(2e-4)
 _NONE_FALLS = np.zeros(256, np.uint8)
 
 
+def gaussian_blur(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Blur an image with a Gaussian cut off at 4 standard deviations; nothing is random."""
+    return gaussian_of_image(image, GAUSSIAN_BLUR[severity - 1], reference=reference)
+
+
 @functools.lru_cache(maxsize=32)
 def half_gaussian(sigma: float, truncate: float = 4.0) -> Floats:
-    """Return the (R+1,) weights at distance 0, 1, ... R pixels; R = round(truncate * sigma)."""
+    """Compute the (R+1,) weights at distance 0, 1, ... R pixels; R = round(truncate * sigma)."""
     radius = int(truncate * sigma + 0.5)
     weights = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
     return (weights / (2 * weights.sum() - weights[0])).astype(np.float32)
@@ -47,7 +57,7 @@ def _add_two_scaled(
 
 @numba.njit(cache=True, nogil=True)
 def _blur_down(source: Floats, y: int, half: Floats, total: Floats) -> None:
-    """Row ``y`` of the vertical blur of (H, N) rows."""
+    """Compute row ``y`` of the vertical blur of (H, N) rows."""
     bottom = source.shape[0] - 1
     centre = source[y]
     for i in range(total.size):
@@ -79,7 +89,7 @@ def _repeat_ends(padded: Floats, margin: int, channels: int) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _blur_along(padded: Floats, half: Floats, channels: int, total: Floats) -> None:
-    """Horizontal blur of one row with margins of R pixels."""
+    """Blur one row horizontally; it has margins of R pixels."""
     size = total.size
     margin = (half.size - 1) * channels
     centre = padded[margin : margin + size]
@@ -111,7 +121,7 @@ def _blur_along(padded: Floats, half: Floats, channels: int, total: Floats) -> N
 
 @functools.lru_cache(maxsize=32)
 def falling_levels(sigma: float) -> NDArray[np.uint8]:
-    """Return (256,): 1 for each level of which an even area is one level darker when blurred."""
+    """Compute (256,): 1 for each level of which an even area is one level darker when blurred."""
     levels = np.arange(256)[:, None] / 255
     for _ in range(2):  # down, then along
         levels = gaussian_filter1d(levels, sigma, axis=1, mode="nearest")
@@ -120,7 +130,7 @@ def falling_levels(sigma: float) -> NDArray[np.uint8]:
 
 @numba.njit(cache=True, nogil=True)
 def _let_fall(total: Floats, falling: NDArray[np.uint8], row: NDArray[np.uint8]) -> None:
-    """Lower by ``falling`` what lies within rounding errors of a whole level."""
+    """Lower values within rounding errors of a whole level by ``falling``."""
     wholes = 0
     for i in range(row.size):
         wholes += abs(total[i] - np.rint(total[i])) < NUDGE
@@ -132,9 +142,7 @@ def _let_fall(total: Floats, falling: NDArray[np.uint8], row: NDArray[np.uint8])
 
 
 @numba.njit(cache=True, nogil=True)
-def _blurred_bytes(
-    image: NDArray[np.uint8], half: Floats, falling: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def _blurred_bytes(image: Image, half: Floats, falling: NDArray[np.uint8]) -> Image:
     height, width, channels = image.shape
     size = width * channels
     margin = (half.size - 1) * channels
@@ -168,17 +176,16 @@ def _blurred_plane(plane: Floats, half: Floats) -> Floats:
     return blurred
 
 
-def gaussian_of_image(
-    image: NDArray[np.uint8], sigma: float, *, faithful: bool
-) -> NDArray[np.uint8]:
-    """Return an (H, W, 3) image blurred with ``sigma`` pixels, truncated (not rounded) to uint8.
+def gaussian_of_image(image: Image, sigma: float, *, reference: bool) -> Image:
+    """Blur an (H, W, 3) image with ``sigma`` pixels and truncate (not round) to uint8.
 
-    Faithful: even areas as scipy's; otherwise they stay as they are.
+    In reference mode even areas become what scipy makes of them; in fast mode they stay as they
+    are.
     """
-    falling = falling_levels(sigma) if faithful else _NONE_FALLS
+    falling = falling_levels(sigma) if reference else _NONE_FALLS
     return _blurred_bytes(image, half_gaussian(sigma), falling)
 
 
 def gaussian_of_plane(plane: Floats, sigma: float) -> Floats:
-    """Return an (H, W) float32 plane blurred with ``sigma`` pixels."""
+    """Blur an (H, W) float32 plane with ``sigma`` pixels."""
     return _blurred_plane(plane, half_gaussian(sigma))

@@ -1,7 +1,7 @@
-"""The photographs of frost that come with imagecorruptions, ready to be cut from.
+"""Frost: a window of a picture of frost laid over the image.
 
-They are read from the installed package's folder; the package itself is not imported. The reference
-lists six and draws from the first five.
+The pictures come with imagecorruptions and are read from the installed package's folder; the
+package itself is not imported. The reference lists six and samples from the first five.
 """
 
 import functools
@@ -9,26 +9,60 @@ import importlib.util
 from pathlib import Path
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from fastreid_ext.corruptions.cpu.fog import LARGEST_SIDE
 
+Image = NDArray[np.uint8]
+RandomSource = np.random.RandomState | np.random.Generator
+
+# (weight of the image, weight of the texture) for severity 1 to 5.
+FROST = ((1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))
 TEXTURES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
-_ROOM = 256  # for the window in a mirrored texture
+_ROOM = 256  # pixels in which the window of a mirrored texture may move
 _INSTALL = "install it with: pip install --no-deps imagecorruptions==1.1.2"
 
 
-def frost_texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Return texture ``index`` for an image of that size: (>= height + 3, >= width + 3, 3) RGB.
+def frost(image: Image, severity: int, rng: RandomSource, reference: bool) -> Image:
+    """Lay a window of frost over an image.
 
-    It is 1.1 times as large as it comes, or as large as it must be to cover the image. Textures of
+    One of five textures is sampled, then top and left of the window.
+    """
+    height, width = image.shape[:2]
+    below = rng.randint if reference else rng.integers
+    texture = covering_texture(int(below(len(TEXTURES))), height, width)
+    top = int(below(0, texture.shape[0] - height))
+    left = int(below(0, texture.shape[1] - width))
+    return _with_texture(image, texture, top, left, *FROST[severity - 1])
+
+
+@numba.njit(cache=True, nogil=True)
+def _with_texture(
+    image: Image, texture: Image, top: int, left: int, weight: float, other: float
+) -> Image:
+    """Compute ``weight * image + other * texture`` in float64, so equal to the reference."""
+    result = np.empty_like(image)
+    for y in range(image.shape[0]):
+        pixels = image[y].reshape(-1)
+        row = result[y].reshape(-1)
+        ice = texture[top + y].reshape(-1)[3 * left : 3 * left + row.size]
+        for i in range(row.size):
+            row[i] = np.uint8(np.int32(min(weight * pixels[i] + other * ice[i], 255.0)))
+    return result
+
+
+def frost_texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Load texture ``index`` for an image of that size: (>= height + 3, >= width + 3, 3) RGB.
+
+    It is enlarged 1.1 times, or as far as needed to cover the image. Textures of
     images that fit into them are kept for good (5 arrays of 0.6 to 2 MB); of larger ones the last
-    10. Not to be written to.
+    10. The arrays are read-only.
 
     Raises:
         ImportError: imagecorruptions is not installed.
-        FileNotFoundError: it is, without the file.
+        FileNotFoundError: imagecorruptions is installed without the file.
     """
     rows, columns = _decoded(index).shape[:2]
     needed = max(height / rows, width / columns, 1) * 1.1
@@ -38,7 +72,7 @@ def frost_texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def covering_texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Return :func:`frost_texture`, but for slivers a mirrored one, which takes little memory.
+    """Load :func:`frost_texture`, for slivers a mirrored one, which takes little memory.
 
     A texture as large as a sliver of 32 x 21,333 pixels would take 1 GB. So where the longer side
     is above ``LARGEST_SIDE``, the texture is enlarged for that many pixels only (or for the shorter
@@ -48,15 +82,13 @@ def covering_texture(index: int, height: int, width: int) -> NDArray[np.uint8]:
     texture = frost_texture(index, min(height, largest), min(width, largest))
     if max(height, width) <= largest:
         return texture
-    rows, columns = (
-        _mirrored(np.arange(side + _ROOM), count)
-        for side, count in zip((height, width), texture.shape[:2], strict=True)
-    )
+    rows = _mirrored(np.arange(height + _ROOM), texture.shape[0])
+    columns = _mirrored(np.arange(width + _ROOM), texture.shape[1])
     return texture[rows[:, None], columns]
 
 
 def _mirrored(places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return places below ``count``: forwards, then backwards, and so on."""
+    """Map places to [0, count): forwards, then backwards, and so on."""
     within = places % (2 * count)
     return np.where(within < count, within, 2 * count - 1 - within)
 
@@ -85,8 +117,8 @@ def _decoded(index: int) -> NDArray[np.uint8]:
     picture = cv2.imread(str(path))
     if picture is None:
         raise FileNotFoundError(
-            f"expected a picture of frost at {path}, found none that can be read; imagecorruptions "
-            f"is not whole, {_INSTALL}"
+            f"expected a picture of frost at {path}, found none that can be read; the installation "
+            f"of imagecorruptions is incomplete, {_INSTALL}"
         )
     return np.ascontiguousarray(picture[:, :, ::-1])
 

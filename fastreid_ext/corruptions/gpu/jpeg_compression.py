@@ -1,4 +1,4 @@
-"""JPEG compression and decompression with 4:2:0 chroma; entropy coding is left out, being lossless.
+"""JPEG compression with 4:2:0 chroma; entropy coding is left out because it is lossless.
 
 It follows libjpeg, that is Pillow, step by step: rounded YCbCr, chroma averaged in 2x2, 8x8 DCT,
 Annex K tables scaled by quality, triangular chroma upsampling. The DCTs are in floating point, not
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid_ext.corruptions.cpu.digital import JPEG_QUALITIES
-from fastreid_ext.corruptions.gpu.draws import Draws
+from fastreid_ext.corruptions.cpu.jpeg_compression import JPEG_QUALITIES
+from fastreid_ext.corruptions.gpu.random_numbers import Bucket
 
 # fmt: off
 _LUMINANCE = (
@@ -44,18 +44,18 @@ _FROM_CHROMA = ((0.0, 1.402), (-0.344136286, -0.714136286), (1.772, 0.0))
 
 @dataclasses.dataclass(frozen=True)
 class _Tables:
-    """What an image of one size needs on a device.
+    """Tables for images of one size on a device.
 
     Attributes:
-        to_ycc: (3, 3).
-        middle: (3, 1), what is added to Y, Cb and Cr.
+        to_ycc: (3, 3) matrix from RGB to YCbCr.
+        middle: (3, 1) offsets added to Y, Cb and Cr.
         downsampling: (W / 2,) rounding of the chroma averages.
         transform: (64, 64), pixels of a block (a row) @ transform = coefficients.
         steps: (5, N, 64) quantisation of each severity and block, luminance first.
         taller: (H, H / 2) four times the triangular upsampling of columns.
-        wider: (W / 2, W) the same of rows.
+        wider: (W / 2, W) four times the triangular upsampling of rows.
         upsampling: (W,) rounding of sixteen times the upsampled chroma.
-        from_chroma: (3, 2).
+        from_chroma: (3, 2) matrix from Cb and Cr to what they add to RGB.
     """
 
     to_ycc: Tensor
@@ -69,8 +69,8 @@ class _Tables:
     from_chroma: Tensor
 
 
-def jpeg_compression(images: Tensor, draws: Draws) -> Tensor:
-    """Return what is left after compression at the quality of the severity."""
+def jpeg_compression(images: Tensor, bucket: Bucket) -> Tensor:
+    """Compress images at the quality of their severity, and decompress them."""
     height, width = images.shape[2:]
     tables = _tables(height, width, images.device)
     padded = F.pad(images.float(), (0, -width % 16, 0, -height % 16), mode="replicate")
@@ -78,7 +78,7 @@ def jpeg_compression(images: Tensor, draws: Draws) -> Tensor:
     colours = (tables.to_ycc @ padded.flatten(2)).add_(tables.middle).round_().view_as(padded)
     chroma = F.avg_pool2d(colours[:, 1:], 2).add_(tables.downsampling).floor_()
     blocks = torch.cat([_to_blocks(colours[:, :1]), _to_blocks(chroma)], dim=1).sub_(128)
-    steps = tables.steps.index_select(0, draws.levels)
+    steps = tables.steps.index_select(0, bucket.levels)
     coefficients = (blocks @ tables.transform).div_(steps).round_().mul_(steps)
     blocks = (coefficients @ tables.transform.T).add_(128.5).floor_().clamp_(0, 255)
     luma_blocks = rows * columns // 64
@@ -139,7 +139,7 @@ def _tables(height: int, width: int, device: torch.device) -> _Tables:
 
 
 def _cosines() -> NDArray[np.float64]:
-    """Return the orthonormal DCT of 8 values: coefficients = matrix @ values."""
+    """Build the orthonormal DCT of 8 values: coefficients = matrix @ values."""
     frequency, place = np.mgrid[:8, :8]
     matrix = np.cos((2 * place + 1) * frequency * np.pi / 16) / 2
     matrix[0] /= np.sqrt(2)
@@ -147,12 +147,12 @@ def _cosines() -> NDArray[np.float64]:
 
 
 def quantisation(table: tuple[int, ...], quality: int) -> NDArray[np.int64]:
-    """Return the steps of the 64 coefficients at a quality below 50."""
+    """Compute the steps of the 64 coefficients at a quality below 50."""
     return np.clip((np.array(table) * (5000 // quality) + 50) // 100, 1, 255)
 
 
 def _triangles(size: int) -> NDArray[np.float64]:
-    """Return the matrix that doubles a row: 3 parts the nearer, 1 part the other neighbour."""
+    """Build the matrix that doubles a row: 3 parts the nearer, 1 part the other neighbour."""
     matrix = np.zeros((size, (size + 1) // 2))
     near = np.arange(size) // 2
     other = np.clip(near + np.where(np.arange(size) % 2, 1, -1), 0, matrix.shape[1] - 1)
