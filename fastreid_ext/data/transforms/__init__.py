@@ -1,4 +1,4 @@
-"""What is done to an image before it enters a batch: fastreid's transforms and ours."""
+"""Transforms of single images and of batches: fastreid's and ours."""
 
 from fastreid_ext.data.transforms.build import build_transforms
 from fastreid_ext.data.transforms.cutout import Cutout

@@ -17,11 +17,11 @@ Rows = NDArray[np.uint8]
 
 
 def weighted_mean(images: Sequence[NDArray[np.uint8]], weights: Sequence[float]) -> NDArray:
-    """Return the mean of images (H, W, 3) uint8, rounded.
+    """Compute the weighted mean of images (H, W, 3) uint8, rounded.
 
     Args:
-        images: of one shape; never written to.
-        weights: one for each, >= 0; they sum to 1.
+        images: images of one shape; never written to.
+        weights: one weight >= 0 for each image; they sum to 1.
     """
     total = np.zeros(images[0].size, np.float32)
     for image, weight in zip(images, weights, strict=True):
@@ -40,7 +40,7 @@ def add_weighted(total: NDArray[np.float32], image: NDArray[np.uint8], weight: n
 
 @njit(cache=True)
 def rounded(total: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return a flat mean of grey levels as grey levels."""
+    """Round a flat mean of grey levels to uint8."""
     image = np.empty(total.shape, np.uint8)
     for index in range(total.shape[0]):
         image[index] = np.uint8(np.int32(total[index] + np.float32(0.5)))  # nothing to clip
@@ -49,7 +49,7 @@ def rounded(total: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @njit(cache=True)
 def contrast_tables(rows: Rows) -> NDArray[np.uint8]:
-    """Return (1, 256, 3) tables that stretch each channel of (H, 3 W) to 0 to 255."""
+    """Compute (1, 256, 3) tables that stretch each channel of (H, 3 W) to 0 to 255."""
     low = rows[0].copy()
     high = rows[0].copy()
     for y in range(1, rows.shape[0]):
@@ -71,7 +71,7 @@ def contrast_tables(rows: Rows) -> NDArray[np.uint8]:
 
 @njit(cache=True)
 def equal_tables(rows: Rows) -> NDArray[np.uint8]:
-    """Return (1, 256, 3) tables that make the histogram of each channel of (H, 3 W) flat."""
+    """Compute (1, 256, 3) tables that make the histogram of each channel of (H, 3 W) flat."""
     counts = np.zeros((3, 256), np.int64)
     for y in range(rows.shape[0]):
         row = rows[y]
@@ -95,16 +95,16 @@ def resample(source: Rows, target: Rows, matrix: tuple[float, ...]) -> None:
     """Resample bilinearly at (a x + b y + c, d x + e y + f).
 
     Args:
-        source: (H + 2, 3 (W + 2)), the image with its border twice.
-        target: (H, 3 W) of zeros, which stay where the place in the source is outside.
-        matrix: a to f.
+        source: (H + 2, 3 (W + 2)) uint8 rows of the image with its border repeated.
+        target: (H, 3 W) uint8 zeros, which stay where the place in the source is outside.
+        matrix: coefficients a to f.
     """
     a, b, c, d, e, f = matrix
     height = target.shape[0]
     width = target.shape[1] // 3
     stride = source.shape[1]
     values = source.reshape(-1)
-    place = np.empty(width, np.int32)  # of the upper left neighbour in values
+    place = np.empty(width, np.int32)  # index in values of the upper left neighbour
     right = np.empty(width)  # weights of the other neighbours
     below = np.empty(width)
     for y in range(height):
@@ -143,7 +143,7 @@ def _is_inside(matrix: tuple[float, ...], x: float, y: float, height: int, width
 
 @njit(cache=True)
 def shear_rows(source: Rows, target: Rows, slope: float) -> None:
-    """Do what :func:`resample` does for (1, slope, 0, 0, 1, 0)."""
+    """Compute the same as :func:`resample` for (1, slope, 0, 0, 1, 0), faster."""
     height = target.shape[0]
     width = target.shape[1] // 3
     column = np.arange(3 * width) // 3 + 0.0
@@ -168,7 +168,7 @@ def shear_rows(source: Rows, target: Rows, slope: float) -> None:
 
 @njit(cache=True)
 def shear_columns(source: Rows, target: Rows, slope: float) -> None:
-    """Do what :func:`resample` does for (1, 0, 0, slope, 1, 0)."""
+    """Compute the same as :func:`resample` for (1, 0, 0, slope, 1, 0), faster."""
     height = target.shape[0]
     width = target.shape[1] // 3
     shifts = slope * (np.arange(3 * width) // 3 + 0.5)

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 Batch = dict[str, Any]
-# Keeps these numbers apart from others that are drawn from the same seeds.
+# Separates these random numbers from others of the same seeds.
 _STREAM = 0x6D6978
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """What is drawn for one batch.
+    """Random numbers of one batch.
 
     Attributes:
         partners: (B,) row that each row is mixed with, a permutation.
@@ -39,33 +39,43 @@ class Mixture:
 
 
 class Mixup:
-    """``weight own + (1 - weight) partner`` with weight ~ Beta(alpha, alpha).
+    """Mixup: ``weight own + (1 - weight) partner`` with weight ~ Beta(alpha, alpha).
+
+    Example:
+        >>> mixture = Mixup(alpha=0.2).sample(np.random.default_rng(0), (4, 3, 64, 32))
+        >>> mixed_images(torch.rand(4, 3, 64, 32), mixture).shape
+        torch.Size([4, 3, 64, 32])
 
     Args:
-        alpha: > 0; small values leave one of both almost alone.
+        alpha: parameter of the Beta distribution, > 0; small values leave one image almost alone.
     """
 
     def __init__(self, *, alpha: float) -> None:
         self.alpha = alpha
 
     def sample(self, rng: np.random.Generator, shape: torch.Size) -> Mixture:
-        """Draw for a batch of shape (B, 3, H, W)."""
+        """Sample the mixture of a batch of shape (B, 3, H, W)."""
         weight = float(rng.beta(self.alpha, self.alpha))
         return Mixture(tuple(rng.permutation(shape[0]).tolist()), weight)
 
 
 class CutMix:
-    """A rectangle of the partner is pasted, of area 1 - weight before it is cut at the border.
+    """CutMix: a rectangle of the partner is pasted, its area 1 - weight before the border cuts it.
+
+    Example:
+        >>> mixture = CutMix(alpha=1.0).sample(np.random.default_rng(0), (4, 3, 64, 32))
+        >>> mixed_images(torch.rand(4, 3, 64, 32), mixture).shape
+        torch.Size([4, 3, 64, 32])
 
     Args:
-        alpha: > 0, of Beta(alpha, alpha); 1 in [1].
+        alpha: parameter of Beta(alpha, alpha), > 0; 1 in [1].
     """
 
     def __init__(self, *, alpha: float) -> None:
         self.alpha = alpha
 
     def sample(self, rng: np.random.Generator, shape: torch.Size) -> Mixture:
-        """Draw for a batch of shape (B, 3, H, W); the weight is that of the box as it is."""
+        """Sample the mixture of a batch of shape (B, 3, H, W); the weight is that of the box."""
         height, width = shape[-2:]
         side = math.sqrt(1 - rng.beta(self.alpha, self.alpha))  # as a share of each side
         rows = _interval(int(rng.integers(height)), int(height * side), height)
@@ -80,7 +90,7 @@ def _interval(centre: int, length: int, end: int) -> slice:
 
 
 def mixed_images(images: Tensor, mixture: Mixture) -> Tensor:
-    """Return mixed copies of float images (B, 3, H, W)."""
+    """Mix copies of float images (B, 3, H, W)."""
     partners = images[torch.tensor(mixture.partners, device=images.device)]
     if mixture.box is None:
         return torch.lerp(partners, images, mixture.weight)
@@ -91,19 +101,25 @@ def mixed_images(images: Tensor, mixture: Mixture) -> Tensor:
 
 
 class MixBatch:
-    """Batch step: Mixup, CutMix or neither, drawn anew for each batch.
+    """Batch step: Mixup, CutMix or neither, sampled for each batch.
 
     A mixed batch has ``mix``: the partners' ``targets`` (B,) and the ``weight`` of the own image.
 
+    Example:
+        >>> mix = MixBatch([(Mixup(alpha=0.2), 1.0)])
+        >>> batch = {"images": torch.rand(2, 3, 64, 32), "targets": torch.tensor([0, 1])}
+        >>> sorted(mix(batch | {"seeds": [3, 4]})["mix"])
+        ['targets', 'weight']
+
     Args:
-        methods: what may be drawn, each with its probability; the sum is at most 1.
+        methods: methods to choose from, each with its probability; the sum is at most 1.
     """
 
     def __init__(self, methods: list[tuple[Mixup | CutMix, float]]) -> None:
         self.methods = methods
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return a batch with mixed images; a function of ``seeds`` alone."""
+        """Mix the images of a batch; the random numbers depend on its ``seeds`` alone."""
         rng = np.random.default_rng([_STREAM, *torch.as_tensor(batch["seeds"]).tolist()])
         mixture = self.sample(rng, batch["images"].shape)
         if mixture is None:
@@ -113,7 +129,7 @@ class MixBatch:
         return {**batch, "images": mixed_images(batch["images"], mixture), "mix": mix}
 
     def sample(self, rng: np.random.Generator, shape: torch.Size) -> Mixture | None:
-        """Draw the mixture of a batch of shape (B, 3, H, W); None for none."""
+        """Sample the mixture of a batch of shape (B, 3, H, W); None for no mixture."""
         chosen = rng.random()
         for method, probability in self.methods:
             if chosen < probability:

@@ -1,9 +1,9 @@
 """Channel augmentation: a visible image is made to look as if it had been taken in one band.
 
-Ours follow the operations of [1], in the order given by the caller; its visible stream is erasing,
-then exchange, its infrared stream adaptive grey. There they come after normalisation. Here they act
-on grey levels before it, so three equal channels stay equal on the screen and differ by the means
-after normalisation, as those of a grey photograph do; the colour of erasing is that of [1] after
+The operations follow [1], in the order given by the caller; its visible stream is erasing, then
+exchange, its infrared stream adaptive grey. There they come after normalisation. Here they act on
+grey levels before it, so three equal channels stay equal on the screen and differ by the means
+after normalisation, like those of a grey image; the colour of erasing is that of [1] after
 normalisation.
 
 [0] Ye et al., "Channel Augmented Joint Learning for Visible-Infrared Recognition", ICCV 2021
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_ext.data.transforms.soft_erasing import Patch, draw_patch_size, place_patch
+from fastreid_ext.data.transforms.soft_erasing import Patch, place_patch, sample_patch_size
 
 _LUMINANCE = (0.2989, 0.5870, 0.1140)
-# Outcomes of the channel operations beside the channels 0, 1, 2.
+# Outcomes of the channel operations besides the channels 0, 1, 2.
 LUMINANCE = 3
 UNCHANGED = 4
 
@@ -27,8 +27,14 @@ UNCHANGED = 4
 class ChannelExchange:
     """Copy one channel to all three. Images are (3, H, W) tensors in [0, 255], uint8 or float.
 
+    Example:
+        >>> exchange = ChannelExchange(probability=1.0)
+        >>> image = exchange(255 * torch.rand(3, 64, 32), np.random.default_rng(0))
+        >>> torch.equal(image[0], image[2])
+        True
+
     Args:
-        probability: of an image to be changed, in [0, 1].
+        probability: probability that an image is changed, in [0, 1].
         with_luminance: let the luminance be a fourth, equally likely outcome (``gray=3`` of [1]).
     """
 
@@ -37,11 +43,11 @@ class ChannelExchange:
         self.outcomes = 4 if with_luminance else 3
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the image, perhaps of one channel; the input is not written to."""
+        """Change an image with the probability; the input is not written to."""
         return with_channel(image, self.sample(rng))
 
     def sample(self, rng: np.random.Generator) -> int:
-        """Draw a channel 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``."""
+        """Sample a channel 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``."""
         if rng.random() >= self.probability:
             return UNCHANGED
         return int(rng.integers(self.outcomes))
@@ -53,19 +59,24 @@ class ChannelExchange:
 class AdaptiveGray:
     """Four equally likely outcomes: one of the channels, or luminance in half of the cases.
 
+    Example:
+        >>> grey = AdaptiveGray(probability=1.0)
+        >>> grey(255 * torch.rand(3, 64, 32), np.random.default_rng(0)).shape
+        torch.Size([3, 64, 32])
+
     Args:
-        probability: of an image to be changed at all, in [0, 1].
+        probability: probability that an outcome is sampled for an image, in [0, 1].
     """
 
     def __init__(self, *, probability: float = 1.0) -> None:
         self.probability = probability
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the image, perhaps in one band; the input is not written to."""
+        """Change an image with the probability; the input is not written to."""
         return with_channel(image, self.sample(rng))
 
     def sample(self, rng: np.random.Generator) -> int:
-        """Draw a channel 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``."""
+        """Sample a channel 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``."""
         if rng.random() >= self.probability:
             return UNCHANGED
         outcome = int(rng.integers(4))
@@ -78,10 +89,15 @@ class AdaptiveGray:
 
 
 class ChannelErasing:
-    """Paint a rectangle in one colour, with the numbers of [1].
+    """Paint a rectangle in one colour, with the parameters of [1].
+
+    Example:
+        >>> erasing = ChannelErasing(probability=1.0, fill=(120, 110, 100))
+        >>> erasing(torch.zeros(3, 64, 32), np.random.default_rng(0)).amax().item()
+        120.0
 
     Args:
-        probability: of an image to be erased, in [0, 1].
+        probability: probability that an image is erased, in [0, 1].
         fill: colour, a grey level in [0, 255] for each channel.
         area: least and largest area as shares of the image.
         aspect: least ratio of height to width; the largest is its inverse.
@@ -101,15 +117,15 @@ class ChannelErasing:
         self.aspect = aspect
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the image, perhaps erased; the input is not written to."""
+        """Erase a rectangle with the probability; the input is not written to."""
         patch = self.sample(rng, *image.shape[-2:])
         return image if patch is None else self.apply(image, patch)
 
     def sample(self, rng: np.random.Generator, height: int, width: int) -> Patch | None:
-        """Draw the rectangle in an image of that size; None for none."""
+        """Sample the rectangle in an image of that size; None for no rectangle."""
         if rng.random() >= self.probability:
             return None
-        size = draw_patch_size(rng, height, width, self.area, self.aspect)
+        size = sample_patch_size(rng, height, width, self.area, self.aspect)
         return None if size is None else place_patch(rng, height, width, size)
 
     def apply(self, image: Tensor, patch: Patch) -> Tensor:
@@ -128,11 +144,11 @@ class ChannelErasing:
 
 
 def with_channel(image: Tensor, outcome: int) -> Tensor:
-    """Return an image whose channels are all the drawn one; the input itself if unchanged.
+    """Copy one channel or the luminance to all channels; return the input itself if unchanged.
 
     Args:
-        image: (3, H, W) in [0, 255], uint8 or float.
-        outcome: 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``.
+        image: (3, H, W) tensor in [0, 255], uint8 or float.
+        outcome: channel 0, 1, 2, ``LUMINANCE`` or ``UNCHANGED``.
     """
     if outcome == UNCHANGED:
         return image

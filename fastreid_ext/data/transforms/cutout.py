@@ -1,7 +1,7 @@
-"""Cut-out: a rectangle of a training image is painted over.
+"""Cutout: a rectangle of a training image is painted over.
 
 [0] DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
-    2017, https://arxiv.org/abs/1708.04552. As used with Batch DropBlock, and other than there, the
+    2017, https://arxiv.org/abs/1708.04552. As used with Batch DropBlock and unlike [0], the
     rectangle lies wholly inside the image and comes with a probability.
 """
 
@@ -15,12 +15,17 @@ Corner = tuple[int, int]
 
 
 class Cutout:
-    """Paint over a rectangle of fixed size at a uniformly drawn place.
+    """Paint over a rectangle of fixed size at a uniformly sampled place.
 
-    Draws from torch's global generator, which ``PersonDataset`` seeds for each draw of an image.
+    Samples from torch's global generator, which ``PersonDataset`` seeds for each image of a batch.
+
+    Example:
+        >>> cutout = Cutout(probability=1.0, size=(32, 16), fill=(0, 0, 0))
+        >>> (cutout(torch.ones(3, 64, 32)) == 0).sum().item()
+        1536
 
     Args:
-        probability: of an image to be cut, in [0, 1].
+        probability: probability that an image is cut, in [0, 1].
         size: rows and columns of the rectangle in pixels.
         fill: colour, one value per channel, in the units of the image.
     """
@@ -31,19 +36,19 @@ class Cutout:
         self.fill = tuple(fill)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return a (C, H, W) image, perhaps cut; the input is not written to."""
+        """Cut a (C, H, W) image with the probability; the input is not written to."""
         corner = self.sample(*image.shape[-2:])
         return image if corner is None else self.apply(image, corner)
 
     def sample(
         self, height: int, width: int, generator: torch.Generator | None = None
     ) -> Corner | None:
-        """Draw where an image of that size is cut; None where it is not.
+        """Sample where an image of that size is cut; None where it is not.
 
         Args:
-            height: rows of the image.
-            width: columns of the image.
-            generator: source of the draws; None: torch's global one.
+            height: rows of the image, in pixels.
+            width: columns of the image, in pixels.
+            generator: source of the random numbers; None = torch's global one.
 
         Raises:
             ValueError: the rectangle does not fit into the image.
@@ -61,8 +66,8 @@ class Cutout:
 
     def apply(self, image: Tensor, corner: Corner) -> Tensor:
         """Paint the rectangle with that top left corner into a copy of the image."""
-        (top, left) = corner
-        (rows, columns) = self.size
+        top, left = corner
+        rows, columns = self.size
         cut = image.clone()
         colour = torch.tensor(self.fill, dtype=image.dtype)[:, None, None]
         cut[:, top : top + rows, left : left + columns] = colour

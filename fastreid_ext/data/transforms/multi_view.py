@@ -1,8 +1,7 @@
 """Several views of one decoded image, stacked to (V, 3, H, W).
 
-A recipe is given the decoded image, a generator and the three :class:`Parts` of a transform, and
-returns the views as arrays at network size, each with the record of its corruptions. What the
-views share and where they differ:
+A recipe takes the decoded image, a generator and the three :class:`Parts` of a transform, and
+returns the views as arrays at network size, each with the record of its corruptions:
 
 - :class:`IndependentViews`: every view is a pass of its own through the whole list [0].
 - :class:`CorruptedViews`: the first view is clean, the others are corrupted copies.
@@ -29,8 +28,8 @@ from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
-ERASINGS = ("each", "shared", "all")  # of CilViews
-# An image (H, W, 3) uint8 and the record of the corruptions that were drawn for it.
+ERASINGS = ("each", "shared", "all")  # choices of CilViews
+# An image (H, W, 3) uint8 and the record of its corruptions.
 Recorded = tuple[NDArray[np.uint8], str]
 
 
@@ -49,30 +48,30 @@ class Parts:
     back: Callable[[NDArray[np.uint8], np.random.Generator], Tensor]
 
     def pass_through(self, image: Any, rng: np.random.Generator) -> Recorded:
-        """Return what front and pixel steps make of a decoded image."""
+        """Resize a decoded image to network size and transform it there."""
         array, before = self.front(image, rng)
         array, after = self.pixels(array, rng)
         return array, joined(before, after)
 
     def passes(self, image: Any, rng: np.random.Generator, count: int, *, same: bool) -> list:
-        """Return ``count`` passes; ``same``: one pass for all."""
+        """Make ``count`` passes, or with ``same`` one pass for all."""
         if same:
             return [self.pass_through(image, rng)] * count
         return [self.pass_through(image, rng) for _ in range(count)]
 
 
 class IndependentViews:
-    """Each view is a pass of its own through everything.
+    """Views that are each a pass of its own through all transforms.
 
     Args:
-        count: V.
+        count: number of views V.
     """
 
     def __init__(self, *, count: int) -> None:
         self.count = count
 
     def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
-        """Return V views."""
+        """Make V views of a decoded image."""
         return parts.passes(image, rng, self.count, same=False)
 
     def __repr__(self) -> str:
@@ -83,10 +82,10 @@ class CorruptedViews:
     """A clean view and V - 1 corrupted ones.
 
     Args:
-        count: V.
+        count: number of views V.
         same_crop: corrupt the clean view itself, not a crop of its own.
-        corruption: draws the chain of each view.
-        is_applied: False only records what is drawn, for a later step on the device.
+        corruption: random corruption of each view but the first.
+        is_applied: False only records the corruptions, for a later step on the device.
     """
 
     def __init__(
@@ -98,13 +97,13 @@ class CorruptedViews:
         self.is_applied = is_applied
 
     def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
-        """Return the clean view, then the others."""
+        """Make the clean view, then the others."""
         clean, *others = parts.passes(image, rng, self.count, same=self.same_crop)
         views = [clean]
         for array, before in others:
-            drawn = self.corruption.sample(rng)
-            corrupted = self.corruption.apply(array, drawn) if self.is_applied else array
-            views.append((corrupted, joined(before, record(drawn))))
+            chain = self.corruption.sample(rng)
+            corrupted = self.corruption.apply(array, chain) if self.is_applied else array
+            views.append((corrupted, joined(before, record(chain))))
         return views
 
     def __repr__(self) -> str:
@@ -115,17 +114,16 @@ class CorruptedViews:
 
 
 class CilViews:
-    """A clean view and V - 1 times soft erasing, self-patch mixing, AugMix, in this order.
+    """A clean view and V - 1 with soft erasing, self-patch mixing and AugMix, in this order.
 
     Args:
-        count: V; 3 in [1].
-        same_crop: all views are made of one crop, as in [1].
-        erasing: soft random erasing.
-        mixing: self-patch mixing.
-        augmix: AugMix.
-        erased: "each" further view draws its own erasing and mixing; "shared": they are drawn once
-            for all further views; "all": and the clean view has them too, which is what the code
-            of [1] does.
+        count: number of views V; 3 in [1].
+        same_crop: make all views of one crop, as in [1].
+        erasing: soft random erasing of each further view.
+        mixing: self-patch mixing of each further view.
+        augmix: AugMix of each further view.
+        erased: "each" further view samples its own erasing and mixing; "shared": they are sampled
+            once for all further views; "all": the clean view has them too, as in the code of [1].
     """
 
     def __init__(
@@ -150,11 +148,11 @@ class CilViews:
         self.erased = erased
 
     def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
-        """Return the clean view, then the others."""
+        """Make the clean view, then the others."""
         (first, before), *others = parts.passes(image, rng, self.count, same=self.same_crop)
         if self.erased != "each":
-            # One draw: every view gets the rectangles that the first one would get.
-            erase = self._drawn_once(rng, first)
+            # Sampled once: every view gets the rectangles that the first one would get.
+            erase = self._sampled_once(rng, first)
             if self.erased == "all":
                 first = erase(first)
         else:
@@ -166,7 +164,7 @@ class CilViews:
         views += [(self.augmix(erase(array), rng), text) for array, text in others]
         return views
 
-    def _drawn_once(
+    def _sampled_once(
         self, rng: np.random.Generator, like: NDArray[np.uint8]
     ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
         erasure = self.erasing.sample(rng, *like.shape[:2])
@@ -187,5 +185,5 @@ class CilViews:
 
 
 def joined(*records: str) -> str:
-    """Return one record of corruptions that follow one another."""
+    """Join the records of corruptions that follow one another."""
     return BETWEEN_CORRUPTIONS.join(text for text in records if text)

@@ -1,4 +1,4 @@
-"""What is done to a whole batch, on the device, before the model sees it.
+"""Transforms of a whole batch, on the device, before the model.
 
 Letters: B images of the sampler, V views of each, H height, W width.
 """
@@ -18,7 +18,7 @@ Batch = dict[str, Any]
 
 
 def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch], Batch]]:
-    """Return the steps in their order.
+    """Build the steps in their order.
 
     Training: views become rows (:func:`flatten_views`), corruption of uint8 images
     (``INPUT.CORRUPTION.WHERE`` device), float32, Mixup and CutMix. Tests: float32.
@@ -28,7 +28,7 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
         steps.append(flatten_views)
     corruption = cfg.INPUT.CORRUPTION
     if is_train and corruption.WHERE == "device" and records_corruptions(cfg):
-        # Its kernels are for those who ask for it.
+        # Imported only where it is used: its kernels take long to load.
         from fastreid_ext.corruptions.gpu import CorruptOnDevice
 
         steps += [to_uint8, CorruptOnDevice()]
@@ -44,7 +44,7 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
 
 
 def records_corruptions(cfg: CfgNode) -> bool:
-    """Whether training samples say which corruptions were drawn for them."""
+    """Tell whether training samples hold the record of their corruptions."""
     return cfg.INPUT.CORRUPTION.ENABLED or cfg.INPUT.VIEWS.RECIPE in CORRUPTING
 
 
@@ -52,13 +52,13 @@ def flatten_views(batch: Batch) -> Batch:
     """Make the views of a batch rows, view by view: row ``v B + b`` is view v of image b.
 
     ``images`` (B, V, 3, H, W) become (V B, 3, H, W); all other entries are repeated V times but
-    ``corruptions``, which say what was drawn for each view; ``views`` is V.
+    ``corruptions``, which hold a record for each view; ``views`` is V.
     """
     images = batch["images"]
     if images.ndim != 5:
         raise ValueError(
             f"expected images (B, V, 3, H, W), got {tuple(images.shape)}; the transform of the "
-            "loader makes no views, build it with the same configuration"
+            "loader makes no views; build it with the same configuration"
         )
     views = images.shape[1]
     flat = {key: _repeated(value, views) for key, value in batch.items() if key != "images"}
@@ -81,11 +81,11 @@ def _repeated(value: Any, views: int) -> Any:
 
 
 def to_uint8(batch: Batch) -> Batch:
-    """Return the batch with images in whole grey levels; a painted mean colour is rounded."""
+    """Convert images to whole grey levels; a painted mean colour is rounded."""
     images = batch["images"]
     return {**batch, "images": images if images.dtype == torch.uint8 else images.round().byte()}
 
 
 def to_float(batch: Batch) -> Batch:
-    """Return the batch with float32 images in [0, 255], as fastreid's models expect them."""
+    """Convert images to float32 in [0, 255], which fastreid's models expect."""
     return {**batch, "images": batch["images"].to(torch.float32)}

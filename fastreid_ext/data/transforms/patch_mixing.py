@@ -1,6 +1,6 @@
 """Self-patch mixing: a rectangle of a training image is mixed with another one of the same image.
 
-Size, place and weight are drawn as for soft random erasing; the second rectangle has the size of
+Size, place and weight are sampled as for soft random erasing; the second rectangle has the size of
 the first and lies anywhere, so they may overlap.
 
 [0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from fastreid_ext.data.transforms.soft_erasing import (
     Patch,
-    draw_patch_size,
     place_patch,
+    sample_patch_size,
     with_mixed_patch,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class MixedPatch:
-    """What is done to one image.
+    """Two rectangles of one image and their mixture.
 
     Attributes:
-        patch: what is changed.
-        source: what is mixed in, of equal size.
+        patch: rectangle that is changed.
+        source: rectangle that is mixed in, of equal size.
         weight: share of the source in [0, 1], Beta distributed.
     """
 
@@ -36,10 +36,15 @@ class MixedPatch:
 
 
 class PatchMixing:
-    """Mix a drawn rectangle with another one. Images are (H, W, 3) uint8 RGB in [0, 255].
+    """Mix a random rectangle with another one. Images are (H, W, 3) uint8 RGB in [0, 255].
+
+    Example:
+        >>> mixing = PatchMixing(probability=1.0)
+        >>> mixing(np.zeros((64, 32, 3), np.uint8), np.random.default_rng(0)).shape
+        (64, 32, 3)
 
     Args:
-        probability: of an image to be changed, in [0, 1].
+        probability: probability that an image is changed, in [0, 1].
         beta: the two parameters of the Beta distribution of the weight of the other rectangle.
         area: least and largest area as shares of the image.
         aspect: least ratio of height to width; the largest is its inverse.
@@ -59,25 +64,25 @@ class PatchMixing:
         self.aspect = aspect
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return the image, perhaps mixed; the input is not written to."""
-        drawn = self.sample(rng, *image.shape[:2])
-        return image if drawn is None else self.apply(image, drawn)
+        """Mix two rectangles with the probability; the input is not written to."""
+        mixed = self.sample(rng, *image.shape[:2])
+        return image if mixed is None else self.apply(image, mixed)
 
     def sample(self, rng: np.random.Generator, height: int, width: int) -> MixedPatch | None:
-        """Draw what is done to an image of that size; None for nothing."""
+        """Sample the rectangles in an image of that size; None where it stays unchanged."""
         if rng.random() >= self.probability:
             return None
-        size = draw_patch_size(rng, height, width, self.area, self.aspect)
+        size = sample_patch_size(rng, height, width, self.area, self.aspect)
         if size is None:
             return None
         patch = place_patch(rng, height, width, size)
         weight = float(rng.beta(*self.beta))
         return MixedPatch(patch, place_patch(rng, height, width, size), weight)
 
-    def apply(self, image: NDArray[np.uint8], drawn: MixedPatch) -> NDArray[np.uint8]:
-        """Mix both rectangles, as they are in the input, into a copy of it."""
-        source = image[drawn.source.slices].astype(np.float32)
-        return with_mixed_patch(image, drawn.patch, source, drawn.weight)
+    def apply(self, image: NDArray[np.uint8], mixed: MixedPatch) -> NDArray[np.uint8]:
+        """Mix both rectangles of the input into a copy of it."""
+        source = image[mixed.source.slices].astype(np.float32)
+        return with_mixed_patch(image, mixed.patch, source, mixed.weight)
 
     def __repr__(self) -> str:
         return (

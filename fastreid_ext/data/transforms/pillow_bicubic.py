@@ -1,10 +1,10 @@
-"""Pillow's bicubic resize, its very pixels, for images whose rows are picked, moved and mirrored.
+"""Pillow's bicubic resize with equal pixels, for images whose rows are picked, moved and mirrored.
 
 Pillow resizes 8-bit images in two passes, along the columns, then along the rows, each a weighted
 sum of neighbours in fixed point, rounded to 8 bits (``Resample.c``: Keys' cubic with a = -0.5, its
 support widened for reductions, weights rounded to 2^-22). Both are done here as sums of whole rows,
-the first on the transposed image, which vector units like; and only for the columns and rows that
-are asked for, so that a crop, a mirror image and padding cost nothing.
+the first on the transposed image, which vector units like; and only for the requested columns and
+rows, so that a crop, a mirror image and padding cost nothing.
 
 Letters: h, w size of the given image, H, W of the result. Images are uint8 RGB in [0, 255].
 """
@@ -28,11 +28,11 @@ Taps = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 @functools.lru_cache(maxsize=256)
 def bicubic_taps(length: int, resized: int) -> Taps | None:
-    """Return the source pixels and weights, in units of 2^-22, of each resized pixel.
+    """Compute the source pixels and weights, in units of 2^-22, of each resized pixel.
 
     Args:
-        length: pixels along an axis.
-        resized: pixels wanted.
+        length: pixels along an axis before resizing.
+        resized: pixels along the axis after resizing.
     """
     if length == resized:
         return None
@@ -76,13 +76,14 @@ def resize_and_pick(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
 ) -> UInt8s:
-    """Resize an image and return some rows and columns of the result, channels first.
+    """Resize an image and pick some rows and columns of the result, channels first.
 
     Args:
-        image: (h, w, 3).
+        image: (h, w, 3) uint8 RGB; not written to.
         size: rows and columns to resize to.
         rows: (H,) the row of the resized image that each row of the result is, -1 for black.
-        columns: (W,) likewise.
+        columns: (W,) the column of the resized image that each column of the result is, -1 for
+            black.
 
     Returns:
         (3, H, W) uint8, equal to the pixels of ``PIL.Image.resize`` with ``BICUBIC``.
@@ -102,7 +103,7 @@ def resize_and_pick(
 
 
 def _rows_of(source: UInt8s, taps: Taps | None, picks: NDArray[np.int64]) -> UInt8s:
-    """Resize the rows of (P, n, L) and return those that are picked, (P, picks, L)."""
+    """Resize the rows of (P, n, L) and keep those that are picked, (P, picks, L)."""
     out = np.empty((len(source), len(picks), source.shape[2]), np.uint8)
     if taps is None:
         np.take(source, picks, axis=1, out=out, mode="wrap")
@@ -139,7 +140,7 @@ def _mix_rows(source, first, weights, picks, out):  # noqa: ANN001, ANN202
 
 @njit(cache=True)
 def _mix_four_rows(source, first, weights, picks, out):  # noqa: ANN001, ANN202
-    """As :func:`_mix_rows`, for an enlargement, whose four taps fit into registers."""
+    """Compute :func:`_mix_rows` for an enlargement, whose four taps fit into registers."""
     half = np.int32(1 << (_BITS - 1))
     length = source.shape[2]
     for plane in range(len(source)):
@@ -150,10 +151,14 @@ def _mix_four_rows(source, first, weights, picks, out):  # noqa: ANN001, ANN202
                 target[:] = 0
                 continue
             row = first[pick]
-            a, b = source[plane, row], source[plane, row + 1]
-            c, d = source[plane, row + 2], source[plane, row + 3]
-            wa, wb = weights[pick, 0], weights[pick, 1]
-            wc, wd = weights[pick, 2], weights[pick, 3]
+            a = source[plane, row]
+            b = source[plane, row + 1]
+            c = source[plane, row + 2]
+            d = source[plane, row + 3]
+            wa = weights[pick, 0]
+            wb = weights[pick, 1]
+            wc = weights[pick, 2]
+            wd = weights[pick, 3]
             for x in range(length):
                 total = np.int32(half + a[x] * wa + b[x] * wb + c[x] * wc + d[x] * wd)
                 target[x] = min(max(np.int32(total >> _BITS), 0), 255)

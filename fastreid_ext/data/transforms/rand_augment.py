@@ -1,8 +1,8 @@
 """RandAugment of torchvision and of timm on uint8 arrays.
 
-Both draw from process-wide generators (torchvision from torch's, timm from those of ``random`` and
-numpy), which ``PersonDataset`` seeds for each draw of an image; the generator that the steps are
-given is not read.
+Both sample from process-wide generators (torchvision from torch's, timm from those of ``random``
+and numpy), which ``PersonDataset`` seeds for each image of a batch; the generator argument of the
+steps is not used.
 
 [0] Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search space",
     NeurIPS 2020, https://arxiv.org/abs/1909.13719
@@ -22,9 +22,14 @@ from torchvision.transforms import RandAugment as OfTorchvision
 class RandAugment:
     """A number of random operations of one strength. Images are (H, W, 3) uint8 in [0, 255].
 
+    Example:
+        >>> augment = RandAugment(operations=2, magnitude=9)
+        >>> augment(np.zeros((64, 32, 3), np.uint8), np.random.default_rng(0)).shape
+        (64, 32, 3)
+
     Args:
         operations: number of operations on each image.
-        magnitude: their strength, 0 to 30.
+        magnitude: strength of the operations, 0 to 30.
     """
 
     def __init__(self, *, operations: int, magnitude: int) -> None:
@@ -33,7 +38,7 @@ class RandAugment:
         )
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return a changed copy."""
+        """Apply random operations to a copy of an image."""
         return np.array(self._augment(Image.fromarray(image)))
 
     def __repr__(self) -> str:
@@ -41,13 +46,13 @@ class RandAugment:
 
 
 class TimmRandAugment:
-    """timm's RandAugment, the one of the recipes of ConvNeXt, DeiT and Swin.
+    """timm's RandAugment, used by the recipes of ConvNeXt, DeiT and Swin.
 
     Args:
-        text: as timm writes it, e.g. "rand-m9-mstd0.5-inc1": magnitude 9 of 10 with a standard
-            deviation of 0.5, operations that grow stronger with it, two of them on an image, each
-            left out with probability 0.5.
-        fill: RGB colour in [0, 255] of what comes into the image from outside.
+        text: policy in timm's notation, e.g. "rand-m9-mstd0.5-inc1": magnitude 9 of 10 with a
+            standard deviation of 0.5, operations that grow stronger with it, two of them on an
+            image, each left out with probability 0.5.
+        fill: RGB colour in [0, 255] of pixels from outside the image.
     """
 
     def __init__(self, text: str, *, fill: Sequence[float]) -> None:
@@ -61,7 +66,7 @@ class TimmRandAugment:
                 operation.aug_fn = functools.partial(_keep_bits, operation.aug_fn)
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return a changed copy."""
+        """Apply random operations to a copy of an image."""
         return np.array(self._augment(Image.fromarray(image)))
 
     def __repr__(self) -> str:

@@ -1,12 +1,13 @@
 """Soft random erasing: a rectangle of a training image is mixed with Gaussian pixels.
 
-Decisions beside [0] and its code [1]:
+Choices where [0] and its code [1] differ or are silent:
 
-- The noise is a standard normal *after normalisation*, as where random erasing by pixels is done:
+- The noise is a standard normal *after normalisation*, as in random erasing by pixels:
   PIXEL_MEAN + PIXEL_STD * N(0, 1) in grey levels, clipped to [0, 255]. [1] adds N(0, 1) in units of
-  the whole grey scale before normalisation, and its conversion to bytes wraps what lies outside.
-- Area and place as [1]: a share of the image drawn uniformly, the ratio of height to width drawn
-  uniformly (not its logarithm), both redrawn until the rectangle is smaller than the image.
+  the whole grey scale before normalisation, and its conversion to bytes wraps values outside.
+- Area and place are those of [1]: a share of the image sampled uniformly, the ratio of height to
+  width sampled uniformly (not its logarithm), both again until the rectangle is
+  smaller than the image.
 
 [0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
     (datasets and benchmarks), https://arxiv.org/abs/2111.00880
@@ -27,7 +28,7 @@ _ATTEMPTS = 100
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-    """A rectangle in pixels: its first row and column, its height and width."""
+    """A rectangle: first row and column, height and width in pixels."""
 
     top: int
     left: int
@@ -36,19 +37,19 @@ class Patch:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Rows and columns, to index an image with."""
+        """Build the slices of rows and columns that index an image."""
         rows = slice(self.top, self.top + self.height)
         return rows, slice(self.left, self.left + self.width)
 
 
 @dataclasses.dataclass(frozen=True)
 class SoftErasure:
-    """What is done to one image.
+    """Rectangle of one image and the noise mixed into it.
 
     Attributes:
-        patch: where.
+        patch: rectangle that is erased.
         weight: share of the noise in [0, 1]; ``m`` of [1], Beta distributed.
-        seed: of the noise.
+        seed: seed of the noise, in [0, 2^63).
     """
 
     patch: Patch
@@ -57,16 +58,21 @@ class SoftErasure:
 
 
 class SoftErasing:
-    """Mix a drawn rectangle with Gaussian pixels. Images are (H, W, 3) uint8 RGB in [0, 255].
+    """Mix a random rectangle with Gaussian pixels. Images are (H, W, 3) uint8 RGB in [0, 255].
+
+    Example:
+        >>> erasing = SoftErasing(probability=1.0, mean=(124, 116, 104), std=(58, 57, 57))
+        >>> erasing(np.zeros((64, 32, 3), np.uint8), np.random.default_rng(0)).shape
+        (64, 32, 3)
 
     Args:
-        probability: of an image to be changed, in [0, 1].
+        probability: probability that an image is changed, in [0, 1].
         beta: the two parameters of the Beta distribution of the weight of the noise; with a second
             of 0 the weight is 1, its limit: noise alone, random erasing by pixels.
         area: least and largest area as shares of the image.
         aspect: least ratio of height to width; the largest is its inverse.
-        mean: of the noise for each channel, in grey levels.
-        std: of the noise, likewise.
+        mean: mean of the noise for each channel, in grey levels.
+        std: standard deviation of the noise for each channel, in grey levels.
     """
 
     def __init__(
@@ -87,31 +93,31 @@ class SoftErasing:
         self.std = np.asarray(std, np.float32)
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Return the image, perhaps erased; the input is not written to."""
-        drawn = self.sample(rng, *image.shape[:2])
-        return image if drawn is None else self.apply(image, drawn)
+        """Erase a rectangle with the probability; the input is not written to."""
+        erasure = self.sample(rng, *image.shape[:2])
+        return image if erasure is None else self.apply(image, erasure)
 
     def sample(self, rng: np.random.Generator, height: int, width: int) -> SoftErasure | None:
-        """Draw what is done to an image of that size; None for nothing."""
+        """Sample the erasure of an image of that size; None where it stays unchanged."""
         if rng.random() >= self.probability:
             return None
-        size = draw_patch_size(rng, height, width, self.area, self.aspect)
+        size = sample_patch_size(rng, height, width, self.area, self.aspect)
         if size is None:
             return None
         patch = place_patch(rng, height, width, size)
         weight = float(rng.beta(*self.beta)) if self.beta[1] else 1.0
         return SoftErasure(patch, weight, int(rng.integers(2**63)))
 
-    def apply(self, image: NDArray[np.uint8], drawn: SoftErasure) -> NDArray[np.uint8]:
-        """Mix the rectangle of a copy of the image with the noise of the drawn seed."""
-        patch = drawn.patch
-        rng = np.random.default_rng(drawn.seed)
+    def apply(self, image: NDArray[np.uint8], erasure: SoftErasure) -> NDArray[np.uint8]:
+        """Mix the rectangle of a copy of the image with the noise of the seed."""
+        patch = erasure.patch
+        rng = np.random.default_rng(erasure.seed)
         shape = (patch.height, patch.width, 3)
         noise = random_normals(rng, math.prod(shape), 0.0, 1.0).reshape(shape)
         noise *= self.std
         noise += self.mean
         np.clip(noise, 0, 255, out=noise)
-        return with_mixed_patch(image, patch, noise, drawn.weight)
+        return with_mixed_patch(image, patch, noise, erasure.weight)
 
     def __repr__(self) -> str:
         return (
@@ -120,10 +126,10 @@ class SoftErasing:
         )
 
 
-def draw_patch_size(
+def sample_patch_size(
     rng: np.random.Generator, height: int, width: int, area: tuple[float, float], aspect: float
 ) -> tuple[int, int] | None:
-    """Draw height and width of a rectangle smaller than the image; None if none was found."""
+    """Sample height and width of a rectangle smaller than the image; None if none was found."""
     for _ in range(_ATTEMPTS):
         pixels = rng.uniform(*area) * height * width
         ratio = rng.uniform(aspect, 1 / aspect)
@@ -135,7 +141,7 @@ def draw_patch_size(
 
 
 def place_patch(rng: np.random.Generator, height: int, width: int, size: tuple[int, int]) -> Patch:
-    """Draw where a rectangle of that size lies, uniformly inside the image."""
+    """Sample where a rectangle of that size lies, uniformly inside the image."""
     rows, columns = size
     top = int(rng.integers(height - rows + 1))
     return Patch(top, int(rng.integers(width - columns + 1)), rows, columns)
@@ -144,13 +150,13 @@ def place_patch(rng: np.random.Generator, height: int, width: int, size: tuple[i
 def with_mixed_patch(
     image: NDArray[np.uint8], patch: Patch, other: NDArray, weight: float
 ) -> NDArray[np.uint8]:
-    """Return a copy of the image whose patch is ``(1 - weight) own + weight other``, rounded.
+    """Mix a patch of a copy of the image: ``(1 - weight) own + weight other``, rounded.
 
     Args:
-        image: (H, W, 3) uint8.
-        patch: h x w pixels inside the image.
-        other: (h, w, 3), any values in [0, 255].
-        weight: in [0, 1].
+        image: (H, W, 3) uint8 RGB; not written to.
+        patch: rectangle of h x w pixels inside the image.
+        other: (h, w, 3) pixels to mix in, any values in [0, 255].
+        weight: share of ``other``, in [0, 1].
     """
     mixed = image.copy()
     own = image[patch.slices].astype(np.float32)

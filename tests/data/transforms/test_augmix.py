@@ -7,14 +7,10 @@ import pytest
 from fastreid.data.transforms import functional as host
 from PIL import Image
 
-from fastreid_ext.data.transforms.augmix import (
-    OPERATION_NAMES,
-    AugMix,
-    MixPlan,
-    apply_exactly,
-)
-from fastreid_ext.data.transforms.augmix_fast import operated
-from fastreid_ext.data.transforms.augmix_pil import PIL_OPERATIONS, Operation
+from fastreid_ext.data.transforms.augmix import AugMix, MixPlan
+from fastreid_ext.data.transforms.augmix_operations import OPERATION_NAMES, Operation, operated
+
+from .pillow_augmix import PILLOW_OPERATIONS, mixed_by_pillow
 
 MOVING = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 
@@ -27,11 +23,11 @@ def picture(height=48, width=25, seed=0):
 
 
 def by_pillow(image, operation):
-    return np.asarray(PIL_OPERATIONS[operation.name](Image.fromarray(image), operation))
+    return np.asarray(PILLOW_OPERATIONS[operation.name](Image.fromarray(image), operation))
 
 
-def draws_of_host(name, severity, seed):
-    """The level and sign that fastreid's operation draws after this seed."""
+def sampled_by_host(name, severity, seed):
+    """The level and sign that fastreid's operation samples after this seed."""
     np.random.seed(seed)  # noqa: NPY002
     level = np.random.uniform(low=0.1, high=severity)  # noqa: NPY002
     turned = name in MOVING and np.random.uniform() > 0.5  # noqa: NPY002
@@ -43,7 +39,7 @@ def test_operations_are_those_of_fastreid_and_of_augmix(name):
     assert {function.__name__ for function in host.augmentations} == set(OPERATION_NAMES)
     image = picture()
     for seed in range(8):
-        operation = draws_of_host(name, 3 if seed % 2 else 10, seed)
+        operation = sampled_by_host(name, 3 if seed % 2 else 10, seed)
         np.random.seed(seed)  # noqa: NPY002
         theirs = getattr(host, name)(Image.fromarray(image), 3 if seed % 2 else 10)
         assert np.array_equal(by_pillow(image, operation), np.asarray(theirs))
@@ -61,7 +57,7 @@ def test_compiled_operations_equal_pillows(name, size):
 
 
 @pytest.mark.parametrize("name", ["rotate", "shear_x", "shear_y"])
-def test_compiled_movements_equal_pillows_at_drawn_levels(name):
+def test_compiled_movements_equal_pillows_at_random_levels(name):
     rng = np.random.default_rng(0)
     for level in rng.uniform(0.1, 10, 60):
         height, width = rng.integers(2, 70, 2)
@@ -120,50 +116,49 @@ def slowly(image, plan):
     return mixed
 
 
-def test_exact_mixture_is_the_formula():
+def test_pillows_mixture_is_the_formula():
     image = picture(20, 10)
     for seed in range(4):
         plan = plan_of(seed)
-        assert np.array_equal(apply_exactly(image, plan), slowly(image, plan))
+        assert np.array_equal(mixed_by_pillow(image, plan), slowly(image, plan))
 
 
 @pytest.mark.parametrize("depth", [-1, 1, 3])
-def test_fast_differs_by_one_grey_level_at_most_and_seldom(depth):
-    exact, fast = (AugMix(method=method, depth=depth) for method in ("exact", "fast"))
+def test_mixture_differs_from_pillows_by_one_grey_level_at_most_and_seldom(depth):
     for seed in range(12):
         image = picture(seed=seed)
-        rngs = [np.random.default_rng(seed) for _ in range(2)]
-        ours, theirs = fast(image, rngs[0]), exact(image, rngs[1])
+        plan = plan_of(seed, depth=depth)
+        theirs = mixed_by_pillow(image, plan)
+        ours = AugMix.apply(image, plan)
         apart = np.abs(ours.astype(int) - theirs)
         assert apart.max() <= 1
         assert (apart > 0).mean() < 1e-3
 
 
-@pytest.mark.parametrize("method", ["exact", "fast"])
-def test_known_mixtures(method):
-    image, augmix = picture(), AugMix(method=method)
+@pytest.mark.parametrize("apply", [AugMix.apply, mixed_by_pillow])
+def test_known_mixtures(apply):
+    image = picture()
     operation = (Operation("solarize", 10.0, 1),)  # threshold 0 inverts everything
-    kept = augmix.apply(image, MixPlan((operation,), (1.0,), 0.0))
+    kept = apply(image, MixPlan((operation,), (1.0,), 0.0))
     assert np.array_equal(kept, image)
     assert not np.shares_memory(kept, image)
-    inverted = augmix.apply(image, MixPlan((operation,), (1.0,), 1.0))
+    inverted = apply(image, MixPlan((operation,), (1.0,), 1.0))
     assert np.array_equal(inverted, 255 - image)
-    grey = augmix.apply(image, MixPlan((operation, ()), (0.5, 0.5), 1.0))
+    grey = apply(image, MixPlan((operation, ()), (0.5, 0.5), 1.0))
     assert set(np.unique(grey)) <= {127, 128}
 
 
-@pytest.mark.parametrize("method", ["exact", "fast"])
-def test_input_is_not_written_to_and_may_be_read_only(method):
+def test_input_is_not_written_to_and_may_be_read_only():
     image = picture()
     before = image.copy()
     image.flags.writeable = False
     for seed in range(5):
-        mixed = AugMix(method=method)(image, np.random.default_rng(seed))
+        mixed = AugMix()(image, np.random.default_rng(seed))
         assert (mixed.shape, mixed.dtype) == (image.shape, np.uint8)
     assert np.array_equal(image, before)
 
 
-def test_plans_are_drawn_as_the_paper_says():
+def test_plans_are_sampled_by_the_papers_distributions():
     plans = [plan_of(seed, severity=3) for seed in range(3000)]
     depths = Counter(len(chain) for plan in plans for chain in plan.chains)
     assert all(2800 < depths[depth] < 3200 for depth in (1, 2, 3))  # 3000, deviation 45
@@ -185,10 +180,9 @@ def test_plans_are_drawn_as_the_paper_says():
     assert abs(shares.var() - 1 / 12) < 0.005
 
 
-def test_equal_seeds_draw_equal_plans():
+def test_equal_seeds_give_equal_plans():
     assert plan_of(5) == plan_of(5)
     assert plan_of(5) != plan_of(6)
-    assert plan_of(5, depth=2) == plan_of(5, depth=2, method="exact")
     assert {len(chain) for chain in plan_of(depth=2, width=4).chains} == {2}
     assert len(plan_of(width=4).weights) == 4
 
@@ -197,8 +191,3 @@ def test_probability():
     rng, half = np.random.default_rng(0), AugMix(probability=0.5)
     assert 900 < sum(half.sample(rng) is None for _ in range(2000)) < 1100
     assert AugMix(probability=0.0)(image := picture(), rng) is image
-
-
-def test_unknown_method_is_named():
-    with pytest.raises(ValueError, match=r"expected method exact or fast, got 'pil'"):
-        AugMix(method="pil")

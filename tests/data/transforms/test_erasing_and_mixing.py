@@ -8,8 +8,8 @@ from fastreid_ext.data.transforms.soft_erasing import (
     Patch,
     SoftErasing,
     SoftErasure,
-    draw_patch_size,
     place_patch,
+    sample_patch_size,
     with_mixed_patch,
 )
 
@@ -107,7 +107,7 @@ def test_places_are_uniform_inside_the_image():
 
 
 def test_a_patch_that_cannot_be_smaller_than_the_image_is_not_drawn():
-    assert draw_patch_size(np.random.default_rng(0), 4, 4, (0.95, 0.99), 1.0) is None
+    assert sample_patch_size(np.random.default_rng(0), 4, 4, (0.95, 0.99), 1.0) is None
     always = erasing(probability=1.0, area=(0.95, 0.99), aspect=1.0)
     image = np.zeros((4, 4, 3), np.uint8)
     assert always(image, np.random.default_rng(0)) is image

@@ -1,11 +1,15 @@
 """The nine operations of AugMix, compiled; each equals Pillow's bit by bit.
 
+Levels are in tenths: a rotation of level 3 is by 9 degrees. Where the code of the authors [0]
+truncates to an integer, so does this.
+
 Letters: H height, W width. Images are (H, W, 3) uint8 RGB, contiguous.
+
+[0] https://github.com/google-research/augmix
 """
 
-import functools
+import dataclasses
 import math
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -17,39 +21,43 @@ from fastreid_ext.data.transforms.augmix_kernels import (
     resample,
     shear_columns,
     shear_rows,
-    weighted_mean,
-)
-from fastreid_ext.data.transforms.augmix_pil import (
-    Operation,
-    affine_of,
-    posterize_bits,
-    rotation_degrees,
-    solarize_threshold,
 )
 
 Array = NDArray[np.uint8]
+# (a, b, c, d, e, f): the pixel (x, y) of the result is the one at (a x + b y + c, d x + e y + f).
+Affine = tuple[float, float, float, float, float, float]
+
+OPERATION_NAMES = (
+    "autocontrast",
+    "equalize",
+    "posterize",
+    "rotate",
+    "solarize",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+)
 _VALUES = np.arange(256)
 
 
-def apply_fast(
-    image: Array, chains: Sequence[Sequence[Operation]], weights: Sequence[float], share: float
-) -> Array:
-    """Return ``(1 - share) image + share sum_i weights_i chains_i(image)``, rounded.
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """One sampled operation.
 
-    Args:
-        image: (H, W, 3) uint8; not written to.
-        chains: operations of each chain.
-        weights: one for each chain.
-        share: in [0, 1].
+    Attributes:
+        name: name of the operation, one of ``OPERATION_NAMES``.
+        level: strength of the operation, in (0, 10).
+        sign: 1 or -1, direction of a movement; other operations ignore it.
     """
-    if not (image.flags.c_contiguous and image.flags.writeable):
-        image = np.array(image, order="C")  # one layout, so that each kernel is compiled once
-    changed = [functools.reduce(operated, chain, image) for chain in chains]
-    return weighted_mean([image, *changed], [1 - share, *(share * weight for weight in weights)])
+
+    name: str
+    level: float
+    sign: int
 
 
 def operated(image: Array, operation: Operation) -> Array:
-    """Return what one operation makes of an image; perhaps the image itself."""
+    """Apply one operation to an image; the result may be the image itself."""
     name = operation.name
     if name in ("translate_x", "translate_y"):
         return _shifted(image, operation)
@@ -67,7 +75,7 @@ def operated(image: Array, operation: Operation) -> Array:
 def _shifted(image: Array, operation: Operation) -> Array:
     height, width = image.shape[:2]
     matrix = affine_of(operation, width, height)
-    across = int(matrix[2])  # one of them is 0
+    across = int(matrix[2])  # either this or the next is 0
     down = int(matrix[5])
     shifted = np.zeros_like(image)
     rows = slice(max(-down, 0), min(height - down, height))
@@ -84,7 +92,7 @@ def _moved(image: Array, operation: Operation) -> Array:
     if degrees == 0:
         return image
     moved = np.zeros_like(image)
-    # With the border twice no neighbour is missing; Pillow takes the nearest for it.
+    # With a repeated border no neighbour is missing; Pillow takes the nearest pixel there.
     padded = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     rows = padded.reshape(height + 2, -1), moved.reshape(height, -1)
     if degrees is not None:
@@ -96,7 +104,7 @@ def _moved(image: Array, operation: Operation) -> Array:
 
 
 def _rotation(degrees: int, width: int, height: int) -> tuple[float, ...]:
-    """Return the matrix of a rotation about the centre, with the rounding of Pillow."""
+    """Compute the matrix of a rotation about the centre, with the rounding of Pillow."""
     angle = -math.radians(degrees % 360)
     cos = round(math.cos(angle), 15)
     sin = round(math.sin(angle), 15)
@@ -106,3 +114,30 @@ def _rotation(degrees: int, width: int, height: int) -> tuple[float, ...]:
     first = cos * -across + sin * -down + 0.0 + across
     second = minus_sin * -across + cos * -down + 0.0 + down
     return cos, sin, first, minus_sin, cos, second
+
+
+def posterize_bits(operation: Operation) -> int:
+    """Compute how many bits of a channel are kept, 4 to 1."""
+    return 4 - int(operation.level * 4 / 10)
+
+
+def solarize_threshold(operation: Operation) -> int:
+    """Compute the lowest grey level that is inverted, 256 to 1."""
+    return 256 - int(operation.level * 256 / 10)
+
+
+def rotation_degrees(operation: Operation) -> int:
+    """Compute the angle, counterclockwise, in whole degrees up to 30."""
+    return operation.sign * int(operation.level * 30 / 10)
+
+
+def affine_of(operation: Operation, width: int, height: int) -> Affine:
+    """Compute the matrix of a shear (slope up to 0.3) or shift (up to a third of the image)."""
+    slope = operation.sign * (operation.level * 0.3 / 10)
+    if operation.name == "shear_x":
+        return 1, slope, 0, 0, 1, 0
+    if operation.name == "shear_y":
+        return 1, 0, 0, slope, 1, 0
+    side = width if operation.name == "translate_x" else height
+    shift = operation.sign * int(operation.level * (side / 3) / 10)
+    return (1, 0, shift, 0, 1, 0) if operation.name == "translate_x" else (1, 0, 0, 0, 1, shift)
