@@ -102,7 +102,7 @@ class RandomCorruption:
         >>> transform = RandomCorruption(names=["fog", "contrast"], count=2)
         >>> image, text = transform(np.full((64, 32, 3), 100, np.uint8), np.random.default_rng(0))
         >>> [part.name for part in parse_record(text)]
-        ["fog", "contrast"]
+        ['fog', 'contrast']
 
     Args:
         names: kinds sampled from, uniformly and without replacement in one chain.

@@ -62,7 +62,8 @@ def zoom_table(size: int, factor: float, *, crop: bool) -> Table:
 def _tables(size: int, factors: tuple[float, ...]) -> Tables:
     """Compute first index and weights of each zoomed pixel of an axis by factor: (size, K)."""
     tables = [zoom_table(size, factor, crop=True) for factor in factors]
-    firsts, weights, others = (np.stack(part, axis=1) for part in zip(*tables, strict=True))
+    parts = [np.stack(part, axis=1) for part in zip(*tables, strict=True)]
+    firsts, weights, others = parts
     return firsts.astype(np.uint64), weights.astype(np.float32), others.astype(np.float32)
 
 
