@@ -12,7 +12,7 @@ from fastreid_ext.modeling.build import build_backbone
 from fastreid_ext.modeling.heads.bdb_head import BDBHead
 from fastreid_ext.modeling.heads.projection_head import ProjectionHead
 
-from .test_settings import configured, keys_of
+from .configured import configured, keys_of
 
 HOST = "fastreid.modeling.backbones"
 OURS = "fastreid_ext.modeling.backbones"

@@ -13,7 +13,7 @@ from fastreid_ext.generation.captions import captioner, captioning, text_feature
 from fastreid_ext.generation.captions.captions_file import Answers, write_answers
 from fastreid_ext.generation.identities.identity_list import find_identities
 
-from .test_settings import configured, keys_of
+from .configured import configured, keys_of
 
 # SAME_CAMERA False leaves MAX_FRAME_GAP unread, so it is set in a case of its own.
 ONE_CAMERA = {

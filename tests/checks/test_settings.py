@@ -4,14 +4,11 @@ import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from fastreid.config import CfgNode, get_cfg
 from torch import nn
 
-from fastreid_ext.checks.conditions import value_of
-from fastreid_ext.config.load import flat
 from fastreid_ext.data.sources import open_dataset
 from fastreid_ext.data.transforms import from_config
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
@@ -26,24 +23,8 @@ from fastreid_ext.generation.sampling.reference_set import ReferenceSettings
 from fastreid_ext.generation.sampling.sampler import SamplingSettings
 from fastreid_ext.modeling.heads.bdb_head import BDBHead
 from fastreid_ext.modeling.heads.projection_head import ProjectionHead
-from fastreid_ext.modeling.meta_arch import ContrastivePretrain, SimCLRPretrain, add_view_losses
 
-
-def configured(section: str, changes: dict[str, Any], **others: Any) -> CfgNode:
-    """Return the defaults with keys of a section, and others named in full, at other values."""
-    cfg = get_cfg()
-    before = flat(get_cfg())
-    pairs = {f"{section}.{key}": value for key, value in changes.items()} | others
-    for key, value in pairs.items():
-        assert key not in before or value != before[key] or key in others, f"{key} is the default"
-    cfg.merge_from_list([part for pair in pairs.items() for part in pair])
-    return cfg
-
-
-def keys_of(section: str) -> set[str]:
-    """Return the keys below a section."""
-    return set(flat(value_of(get_cfg(), section)))
-
+from .configured import attributes, configured, keys_of
 
 FINE_TUNING = {
     "METHOD": "full",
@@ -113,17 +94,6 @@ SAMPLED = SamplingSettings(
     negative_prompt="blurred",
     batch_size=5,
 )
-
-
-def attributes(made: Any) -> dict[str, Any]:
-    """Return what an object holds, arrays and nested objects as plain values."""
-    if isinstance(made, dict):
-        return made
-    return {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in vars(made).items()
-        if not name.startswith("__")
-    }
 
 
 @pytest.mark.parametrize(
@@ -349,7 +319,7 @@ def test_every_key_of_the_section_arrives(section, changes, make, expected, else
 
 
 def stairs(cfg: CfgNode) -> dict[str, Any]:
-    """Return what the schedule of SOLVER.STAIRS holds."""
+    """Build the schedule of SOLVER.STAIRS and read its attributes."""
     cfg.SOLVER.SCHED = "StairWarmupLR"
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     made = build_lr_scheduler(cfg, optimizer, 10)["lr_sched"]
@@ -369,66 +339,6 @@ def test_the_token_of_the_prompt_arrives(trains):
     )
     assert FineTuningSettings.from_config(cfg).token == ("zwx" if trains else "")
     assert token_of("0007", cfg) == ("<0007>" if trains else "zwx")
-
-
-@pytest.mark.parametrize("recipe", ["cil", "corrupted"])
-def test_every_key_of_views_arrives(recipe):
-    changes = {"RECIPE": recipe, "COUNT": 5, "CROP": "separate"}
-    changes |= {"ERASED": "shared"} if recipe == "cil" else {}
-    others = {"INPUT.AUGMIX.METHOD": "paper"}
-    views = from_config.build_views(configured("INPUT.VIEWS", changes, **others))
-    assert (views.count, views.same_crop) == (5, False)
-    assert getattr(views, "erased", "shared") == "shared"
-
-
-def test_every_weight_of_the_losses_over_views_arrives():
-    names = ("JSConsistencyLoss", "MultiPositiveContrastiveLoss")
-    changes = {"NAME": names, "JS.SCALE": 3.0}
-    changes |= {"MULTI_POSITIVE.SCALE": 0.25, "MULTI_POSITIVE.TEMPERATURE": 0.5}
-    model = nn.Identity()
-    model.losses = lambda outputs, targets: {}
-    views = {"INPUT.VIEWS.RECIPE": "cil", "INPUT.VIEWS.SUPERVISED": "all"}
-    add_view_losses(model, configured("MODEL.LOSSES", changes, **views))
-    held = attributes(model.losses)
-    assert {key: held[f"_{key}"] for key in ("on_all_views", "js_scale", "contrast_scale")} == {
-        "on_all_views": True,
-        "js_scale": 3.0,
-        "contrast_scale": 0.25,
-    }
-    assert held["_temperature"] == 0.5
-
-
-def test_every_key_of_contrastive_pretraining_arrives():
-    changes = {"QUEUE": 96, "MOMENTUM": 0.5}
-    assert set(changes) == keys_of("MODEL.MOCO")
-    cfg = configured(
-        "MODEL.MOCO",
-        changes,
-        **{
-            "MODEL.BACKBONE.DEPTH": "18x",
-            "MODEL.BACKBONE.FEAT_DIM": 512,
-            "MODEL.HEADS.NAME": "ProjectionHead",
-            "MODEL.HEADS.EMBEDDING_DIM": 8,
-            "MODEL.LOSSES.NAME": ("JSConsistencyLoss",),
-            "MODEL.LOSSES.JS.SCALE": 3.0,
-            "MODEL.LOSSES.JS.OVER": "channels",
-            "MODEL.LOSSES.MULTI_POSITIVE.SCALE": 0.25,
-            "MODEL.LOSSES.MULTI_POSITIVE.TEMPERATURE": 0.5,
-            "MODEL.LOSSES.NT_XENT.SCALE": 0.75,
-            "MODEL.LOSSES.NT_XENT.TEMPERATURE": 0.3,
-        },
-    )
-    read = ContrastivePretrain.from_config(cfg)
-    assert {
-        "momentum": 0.5,
-        "queue_size": 96,
-        "embedding_dim": 8,
-        "temperature": 0.5,
-        "contrast_scale": 0.25,
-        "js_scale": 3.0,
-        "js_over": "channels",
-    }.items() <= read.items()
-    assert {"temperature": 0.3, "scale": 0.75}.items() <= SimCLRPretrain.from_config(cfg).items()
 
 
 def test_every_key_of_generated_sets_arrives(monkeypatch):
