@@ -1,5 +1,7 @@
 """Check the data of a configuration without training; exits with 2 and the reasons if unusable.
 
+Every image is decoded; `DATASETS.PREFLIGHT headers` at the end opens the files only.
+
 python tools/check_data.py --config-file configs/smoke/bagtricks.yml DATASETS.ROOT datasets
 """
 
@@ -20,7 +22,8 @@ def main(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # Data can be looked at without the GPU and the weights that training needs.
     without_model = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
-    cfg = load_config(args.config_file, [*args.opts, *without_model])
+    every_image = ["DATASETS.PREFLIGHT", "full"]
+    cfg = load_config(args.config_file, [*every_image, *args.opts, *without_model])
     report = preflight(cfg, world_size=args.num_gpus)
     if args.hashes:
         for folder in cfg.DATASETS.GENERATED.ROOTS:
