@@ -1,4 +1,4 @@
-"""Computing in float32 at least, whatever autocast and the precision of the inputs."""
+"""Computation in float32 or wider, whatever autocast and the precision of the inputs."""
 
 import contextlib
 import functools
@@ -9,13 +9,25 @@ import torch
 from torch import Tensor
 
 
-def in_full_precision(function: Callable) -> Callable:
-    """Decorate a function of tensors so that it computes in float32 at least.
+def at_least_float32(values: Tensor) -> Tensor:
+    """Convert half-precision numbers to float32, and leave wider ones as they are.
 
-    Half-precision tensors among the arguments (also inside lists and tuples) are widened, and
+    Example:
+        >>> at_least_float32(torch.ones(2, dtype=torch.bfloat16)).dtype
+        torch.float32
+        >>> at_least_float32(torch.ones(2, dtype=torch.float64)).dtype
+        torch.float64
+    """
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def in_full_precision(function: Callable) -> Callable:
+    """Decorate a function of tensors so that it computes in float32 or wider.
+
+    Half-precision tensors among the arguments (also inside lists and tuples) are converted, and
     autocast is off on their device. Tensors that the function takes from elsewhere stay as they
-    are. Squared norms of features leave the range of float16 at norm 256, and bfloat16 has three
-    digits too few for differences of distances, so every loss needs this.
+    are. Every loss needs this: squared norms of features leave the range of float16 at norm 256,
+    and bfloat16 has three digits too few for differences of distances.
 
     Example:
         >>> @in_full_precision
@@ -27,12 +39,11 @@ def in_full_precision(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        args = [_widened(argument) for argument in args]
-        kwargs = {name: _widened(argument) for name, argument in kwargs.items()}
+        args = [_converted(argument) for argument in args]
+        kwargs = {name: _converted(argument) for name, argument in kwargs.items()}
+        device_types = {tensor.device.type for tensor in _tensors([*args, *kwargs.values()])}
         with contextlib.ExitStack() as stack:
-            for device_type in {
-                tensor.device.type for tensor in _tensors([*args, *kwargs.values()])
-            }:
+            for device_type in device_types:
                 # Devices such as "meta" have no autocast, and refuse to switch it off.
                 if torch.amp.is_autocast_available(device_type):
                     stack.enter_context(torch.autocast(device_type, enabled=False))
@@ -41,11 +52,11 @@ def in_full_precision(function: Callable) -> Callable:
     return wrapped
 
 
-def _widened(argument: Any) -> Any:
+def _converted(argument: Any) -> Any:
     if isinstance(argument, Tensor) and argument.is_floating_point():
-        return argument.to(torch.promote_types(argument.dtype, torch.float32))
+        return at_least_float32(argument)
     if type(argument) in (list, tuple):
-        return type(argument)(_widened(part) for part in argument)
+        return type(argument)(_converted(part) for part in argument)
     return argument
 
 

@@ -1,18 +1,18 @@
-"""Range of the numbers of identities and cameras, the same wherever they are read."""
+"""Allowed range of the numbers of identities and cameras, one for all readers."""
 
 import operator
 from typing import Any
 
-UNKNOWN = -1  # junk images of Market-1501, a camera that is not known
-LARGEST = 2**63 - 1  # labels are int64 from the list of images to the ranking
+UNKNOWN = -1  # junk images of Market-1501, an unknown camera
+LARGEST = 2**63 - 1  # labels are int64 everywhere
 
 
 def number_problem(value: Any, what: str, *, lowest: int = 0) -> str:
-    """Describe what was expected in place of a number that is out of range.
+    """Describe a number that is out of range.
 
     Args:
         value: whole number, or its text in ASCII digits.
-        what: name of the number for the message, e.g. a column.
+        what: name of the number in the message, such as a column.
         lowest: smallest allowed number; :data:`UNKNOWN` where junk may occur.
 
     Returns:
@@ -31,7 +31,7 @@ def number_problem(value: Any, what: str, *, lowest: int = 0) -> str:
 
 
 def _number(value: Any) -> int:
-    """Return the number, or one beyond the range for anything else."""
+    """Convert a value to a number, beyond the range if it is none."""
     if not isinstance(value, str):
         try:
             return operator.index(value)

@@ -1,4 +1,4 @@
-"""What the processes of a run do together: gather rows, wait for the main one, end with an error.
+"""Cooperation of the processes of a run: gather rows, wait for the main one, end after an error.
 
 Letters: W processes, N rows of each.
 
@@ -25,21 +25,21 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_FAILED = "fastreid_ext/failed"  # key of the store: which process failed, and how
-_HEARD = "fastreid_ext/heard"  # how many others know
+_FAILED = "fastreid_ext/failed"  # key in the store: rank and error of the process that failed
+_HEARD = "fastreid_ext/heard"  # key in the store: number of processes that have read it
 _SECONDS_BETWEEN_LOOKS = 1.0
-# Time in which a process that hears of a failure may end by itself, closing its files.
+# Time for a process that reads of a failure to end by itself and close its files.
 _SECONDS_TO_END = 5.0
 _calls = itertools.count()
 
 
 def process_count() -> int:
-    """Return the number of processes of the run, W; 1 where there is no process group."""
+    """Count the processes of the run, W; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def process_rank() -> int:
-    """Return the number of this process, from 0, the main one."""
+    """Return the rank of this process; 0 is the main process."""
     return dist.get_rank() if process_count() > 1 else 0
 
 
@@ -47,35 +47,36 @@ def rows_of_all(rows: Tensor) -> Tensor:
     """Join the rows of all processes in the order of their ranks; differentiable.
 
     Args:
-        rows: (N, ...), of equal shape on all processes.
+        rows: rows (N, ...) of this process, of equal shape on all processes.
 
     Returns:
-        (W * N, ...), equal on all processes.
+        Rows (W * N, ...), equal on all processes.
     """
     return rows if process_count() == 1 else _GatherRows.apply(rows)
 
 
 def sum_over_all(values: Tensor) -> Tensor:
-    """Add a tensor up over all processes; differentiable."""
+    """Sum a tensor over all processes; differentiable."""
     return values if process_count() == 1 else _Sum.apply(values)
 
 
 def on_main_process(work: Callable[[], Result], what: str) -> Result:
     """Run ``work`` on the main process and return its result on all, however long it takes.
 
-    The others ask the group's key-value store from time to time. A barrier, or any other exchange,
-    would end them after the timeout of the group (10 minutes with NCCL, 30 with gloo).
+    The other processes ask the group's key-value store from time to time. A barrier, or any other
+    exchange, would end them after the timeout of the group (10 minutes with NCCL, 30 with gloo).
 
     Args:
-        work: called on the main process only; its result is pickled.
-        what: words for the error message, "the evaluation".
+        work: function called on the main process only; its result is pickled.
+        what: name of the work in error messages, such as "the evaluation".
 
     Raises:
-        RuntimeError: ``work`` failed on the main process, which raises the error itself.
+        RuntimeError: on the other processes, if ``work`` failed on the main one.
     """
     if process_count() == 1:
         return work()
-    key, store = f"fastreid_ext/main/{next(_calls)}", _store()
+    key = f"fastreid_ext/main/{next(_calls)}"
+    store = _store()
     if process_rank() > 0:
         _wait_for(store, key)
         result, failure = pickle.loads(store.get(key))
@@ -84,7 +85,7 @@ def on_main_process(work: Callable[[], Result], what: str) -> Result:
         return result
     try:
         result = work()
-    except BaseException as error:  # first of all the other processes must hear of it
+    except BaseException as error:  # the other processes must read of it first
         store.set(key, pickle.dumps((None, repr(error))))
         raise
     store.set(key, pickle.dumps((result, "")))
@@ -95,7 +96,8 @@ def meet() -> None:
     """Wait until all processes are here, however long it takes; see :func:`on_main_process`."""
     if process_count() == 1:
         return
-    key, store = f"fastreid_ext/meeting/{next(_calls)}", _store()
+    key = f"fastreid_ext/meeting/{next(_calls)}"
+    store = _store()
     if store.add(key, 1) == process_count():
         store.set(f"{key}/all", b"here")
     _wait_for(store, f"{key}/all")
@@ -105,7 +107,7 @@ def meet() -> None:
 def ending_together() -> Iterator[None]:
     """End every process of the run when one fails, each with the error named in its log.
 
-    torchrun and our own launch end the others themselves; under ``srun``, or where processes were
+    torchrun and our own launch end the other processes. Under ``srun``, or where processes were
     started by hand, they would wait in an exchange until the timeout of the group.
     """
     if process_count() == 1:
@@ -113,7 +115,7 @@ def ending_together() -> Iterator[None]:
         return
     store = _store()
     ended = threading.Event()
-    # A clone, because a store does one thing at a time, and waiting for a peer is one.
+    # A clone, because a store handles one request at a time, and waiting for a peer is a request.
     watch = threading.Thread(target=_watch, args=(store.clone(), ended), daemon=True)
     watch.start()
     try:
@@ -128,20 +130,20 @@ def ending_together() -> Iterator[None]:
 
 
 def _watch(store: Any, ended: threading.Event) -> None:
-    """Look for the failure of another process; then end this one."""
+    """Wait for the failure of another process, then end this one."""
     while not ended.wait(_SECONDS_BETWEEN_LOOKS):
         try:
             if not store.check([_FAILED]):
                 continue
-            rank, said = pickle.loads(store.get(_FAILED))
+            rank, message = pickle.loads(store.get(_FAILED))
             store.add(_HEARD, 1)
-        except RuntimeError:  # the store went away with the process that keeps it
+        except RuntimeError:  # the store is gone with the process that held it
             return
         logger.error(
             "process %d of %d failed: %s; process %d, which waits for it, ends too",
             rank,
             process_count(),
-            said,
+            message,
             process_rank(),
         )
         if not ended.wait(_SECONDS_TO_END):
@@ -151,14 +153,14 @@ def _watch(store: Any, ended: threading.Event) -> None:
 
 
 def _tell(store: Any, error: BaseException) -> None:
-    """Leave an error for the other processes; wait a little, since the store may be kept here."""
+    """Store an error for the other processes; wait a little, since this one may hold the store."""
     # A command ends with SystemExit after it has printed its error.
     cause = (error.__context__ or error) if isinstance(error, SystemExit) else error
-    said = f"{type(cause).__name__}: {cause}"
-    with contextlib.suppress(RuntimeError):  # the store is gone, so the others are
+    message = f"{type(cause).__name__}: {cause}"
+    with contextlib.suppress(RuntimeError):  # the store is gone, and so are the others
         if store.check([_FAILED]):
             return
-        store.set(_FAILED, pickle.dumps((process_rank(), said)))
+        store.set(_FAILED, pickle.dumps((process_rank(), message)))
         until = time.monotonic() + 3 * _SECONDS_BETWEEN_LOOKS
         while time.monotonic() < until and store.add(_HEARD, 0) < process_count() - 1:
             time.sleep(0.05)
@@ -172,7 +174,7 @@ def _wait_for(store: Any, key: str) -> None:
 
 
 def _store() -> Any:
-    """Return the key-value store over which the process group was made."""
+    """Return the key-value store with which the process group was made."""
     return dist.distributed_c10d._get_default_store()  # torch has no public name for it
 
 

@@ -1,6 +1,6 @@
-"""Read from the environment which process of a run this one is: torchrun's and Slurm's variables.
+"""Rank of this process in a run, read from the variables of torchrun or Slurm.
 
-Launchers start several processes and tell each its place: torchrun and ``accelerate launch`` in
+Launchers start several processes and give each its rank: torchrun and ``accelerate launch`` in
 ``RANK`` and ``WORLD_SIZE``, ``srun`` in ``SLURM_PROCID`` and ``SLURM_STEP_NUM_TASKS``.
 """
 
@@ -15,11 +15,11 @@ SLURM = "Slurm"
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """Place of this process among those that a launcher started.
+    """Rank of this process among those that a launcher started.
 
     Attributes:
         rank: number of the process in the run, from 0.
-        world_size: processes of the run.
+        world_size: number of processes of the run.
         local_rank: number of the process on its machine, from 0; usually the number of its GPU.
         node: number of the machine, from 0.
         launcher: ``TORCHRUN``, ``SLURM``, or "" where nothing launched this process.
@@ -40,59 +40,66 @@ class Ranks:
             )
 
     def share_of(self, shard: tuple[int, int]) -> tuple[int, int]:
-        """Divide a shard among the processes of the launch, of which other shards may have more.
+        """Divide a shard of the work among the processes of this launch.
 
         Example:
             >>> Ranks(rank=1, world_size=8).share_of((1, 4))  # on the second of four machines
             (5, 32)
 
         Args:
-            shard: index and count of the part of the work that all processes of the launch do.
+            shard: index and count of the shard that all processes of the launch share.
 
         Returns:
-            Index and count of the part of this process.
+            Index and count of this process's part of the whole work.
         """
         index, count = shard
         return index + self.rank * count, count * self.world_size
 
 
 def read_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
-    """Read the place of this process.
+    """Read the rank of this process.
 
     torchrun's variables come first, because ``srun`` may start one torchrun per machine. A step of
-    one task is no launch: its command may start processes of its own.
+    one task is no launch: its command may start its own processes.
+
+    Example:
+        >>> read_ranks({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}).local_rank
+        1
 
     Args:
-        environment: variables of the process.
+        environment: environment variables of the process.
 
     Returns:
         ``Ranks()`` where no launcher started this process.
 
     Raises:
-        ValueError: a variable is no number, or the rank is not below the number of processes.
+        ValueError: a variable is not a number, or the rank is not below the number of processes.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return _of_torchrun(environment)
     size = _tasks_of_step(environment)
     if size <= 1:
         return Ranks()
-    rank, local_rank, node = (
-        _number(environment, name) for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+    return Ranks(
+        rank=_number(environment, "SLURM_PROCID"),
+        world_size=size,
+        local_rank=_number(environment, "SLURM_LOCALID"),
+        node=_number(environment, "SLURM_NODEID"),
+        launcher=SLURM,
     )
-    return Ranks(rank, size, local_rank, node, SLURM)
 
 
 def rendezvous_address(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the address at which the processes of a launch meet.
+    """Find the address at which the processes of a launch meet.
 
-    Under Slurm the first node of the step and a port that follows from the numbers of job and step,
-    where ``MASTER_ADDR`` and ``MASTER_PORT`` name none.
+    Under Slurm it is ``MASTER_ADDR`` and ``MASTER_PORT``, or else the first node of the step and a
+    port computed from the numbers of job and step.
 
     Returns:
         "env://" under torchrun, else "tcp://host:port".
 
     Raises:
-        ValueError: Slurm names no node.
+        ValueError: Slurm's variables name no node.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return "env://"
@@ -105,13 +112,13 @@ def rendezvous_address(environment: Mapping[str, str] = os.environ) -> str:
         )
     job = _number(environment, "SLURM_JOB_ID")
     step = _number(environment, "SLURM_STEP_ID")
-    # Below 32768, where Linux begins to hand out ports of its own accord.
+    # Below 32768, from where Linux assigns ports to other programs.
     port = environment.get("MASTER_PORT") or 15000 + (job * 16 + step) % 15000
     return f"tcp://{host}:{port}"
 
 
 def first_host(nodes: str) -> str:
-    """Return the first host of a Slurm list of nodes.
+    """Find the first host in a Slurm list of nodes.
 
     Example:
         >>> first_host("gpu[03-06,11],login2")
@@ -136,8 +143,8 @@ def _tasks_of_step(environment: Mapping[str, str]) -> int:
         return 0
     if "SLURM_STEP_NUM_TASKS" in environment:
         return _number(environment, "SLURM_STEP_NUM_TASKS")
-    # A batch script is rank 0 of SLURM_NTASKS tasks, of which srun has started none yet: whoever
-    # believed it would wait for the others forever.
+    # A batch script is rank 0 of SLURM_NTASKS tasks, but srun has started none of the others yet: a
+    # process that waited for them would wait forever.
     return 0 if "SLURM_JOB_ID" in environment else _number(environment, "SLURM_NTASKS", 1)
 
 

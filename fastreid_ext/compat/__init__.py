@@ -1,13 +1,13 @@
 """Repairs that let fastreid 1.4.0 run on current Python, torch, torchvision and numpy.
 
-fastreid was written for torch 1.13 and Python 3.8. Nothing of it is edited: each function repairs
-one thing from outside, can be called twice, and does nothing where the host has meanwhile repaired
-it itself. To drop a repair, delete its function and its line in :func:`prepare` or :func:`repair`;
-``tests/test_host_contract.py`` says when that is safe.
+fastreid was written for torch 1.13 and Python 3.8. Its files are not edited: each function repairs
+one thing from outside, can be called twice, and does nothing where fastreid has meanwhile repaired
+it. To drop a repair, delete its function and its line in :func:`prepare` or :func:`repair`;
+``tests/test_host_contract.py`` tells when that is safe.
 
 ``prepare`` runs before the first fastreid import, ``repair`` after it, ``build_backbones_with``
 last. ``fastreid_ext/__init__.py`` calls all three. :mod:`fastreid_ext.compat.imagecorruptions`
-repairs the reference of our corruptions, where somebody asks for it.
+repairs the reference of our corruptions for tests and benchmarks.
 """
 
 from fastreid_ext.compat.after_import import (

@@ -1,4 +1,4 @@
-"""What must happen after ``import fastreid`` and before a trainer is built."""
+"""Repairs after ``import fastreid`` and before a trainer is built."""
 
 import functools
 import importlib.metadata
@@ -73,19 +73,19 @@ def load_without_cuda() -> None:
 
     @_mark
     class DataLoaderX(torch.utils.data.DataLoader):
-        """A DataLoader with fastreid's signature; batches stay on the CPU."""
+        """DataLoader with fastreid's signature whose batches stay on the CPU."""
 
         def __init__(self, local_rank: int, **kwargs: Any) -> None:
             super().__init__(**{**kwargs, "pin_memory": False})
 
         def shutdown(self) -> None:
-            """Nothing to stop: there is no prefetch thread."""
+            """Do nothing, since there is no prefetch thread to stop."""
 
     build.DataLoaderX = data_utils.DataLoaderX = DataLoaderX
 
 
 def evaluate_without_compiler() -> None:
-    """Stop the evaluator from compiling Cython code and ending the process where it cannot.
+    """Stop the evaluator from compiling Cython code, and from ending the process if it cannot.
 
     Our evaluator counts ranks instead (``fastreid_ext.evaluation.ranking``); fastreid's own falls
     back to Python.
@@ -120,8 +120,8 @@ def accept_old_affine_arguments() -> None:
 def normalise_out_of_place() -> None:
     """Normalise a copy of the batch in Baseline and MGN.
 
-    fastreid writes into the batch, so a second forward pass on it (``TEST.FLIP``, two-view losses)
-    normalises twice.
+    fastreid writes into the batch, so that a second forward pass on it (``TEST.FLIP``) normalises
+    twice.
     """
     from fastreid.modeling.meta_arch import mgn
     from fastreid.modeling.meta_arch.baseline import Baseline
@@ -149,7 +149,7 @@ def _on_a_copy(preprocess_image: Any) -> Any:
 def freeze_whole_names() -> None:
     """Let ``MODEL.FREEZE_LAYERS: [b1]`` freeze ``b1``, and not ``b1_head`` as well.
 
-    fastreid takes the names for beginnings of parameter names. MGN's recipe, which means to freeze
+    fastreid treats the names as beginnings of parameter names. MGN's recipe, meant to freeze
     backbone and branches while the heads learn, then freezes everything: nothing is trained for
     ``SOLVER.FREEZE_ITERS`` iterations.
     """
@@ -190,8 +190,8 @@ def _from_root(merge_from_file: Any, root: Path) -> Any:
 def build_backbones_with(builder: Callable[[Any], torch.nn.Module]) -> None:
     """Let every meta-architecture, fastreid's and ours, build its backbone with ``builder``.
 
-    fastreid's own functions download weights where ``PRETRAIN_PATH`` is empty, and load silently
-    whatever fits. Called with :func:`fastreid_ext.modeling.build.build_backbone` once the
+    fastreid's own functions download weights where ``PRETRAIN_PATH`` is empty, and silently load
+    the tensors that fit. Call this with :func:`fastreid_ext.modeling.build.build_backbone` once the
     models are imported.
     """
     from fastreid.modeling import backbones
@@ -209,7 +209,7 @@ def build_backbones_with(builder: Callable[[Any], torch.nn.Module]) -> None:
 def build_teachers_without_pretraining() -> None:
     """Build Distiller's teachers without the pre-trained weights their ``config.yaml`` names.
 
-    ``KD.MODEL_WEIGHTS`` replaces them all, and the file need not exist any more.
+    ``KD.MODEL_WEIGHTS`` replaces all of them, and their file may be gone.
     """
     from fastreid.modeling.meta_arch import distiller
 
@@ -234,7 +234,7 @@ def _merge_without_pretraining(cfg: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def repair() -> None:
-    """Everything that must happen after ``import fastreid`` and before a trainer is built."""
+    """Apply every repair that follows ``import fastreid``, before a trainer is built."""
     keep_flat_gradients()
     load_without_cuda()
     evaluate_without_compiler()
@@ -259,7 +259,7 @@ def repair() -> None:
 
 
 def fastreid_version() -> str | None:
-    """Version of the installed fastreid, None for a checkout on PYTHONPATH."""
+    """Read the version of the installed fastreid, None for a checkout on PYTHONPATH."""
     try:
         return importlib.metadata.version("fastreid")
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What must happen before the first import of fastreid: without it the imports fail."""
+"""Repairs before the first import of fastreid, which would fail without them."""
 
 import collections
 import collections.abc
@@ -17,13 +17,12 @@ from fastreid_ext.compat.deferred_imports import deferred
 _NEEDS_PREPARE = ("fastreid.data.build", "fastreid.evaluation.testing", "fastreid.engine.defaults")
 
 _prepared = False
-_kept_libraries: list[
-    torch.library.Library
-] = []  # a Library unregisters its schemas when collected
+# Kept, since a Library unregisters its schemas when it is collected.
+_kept_libraries: list[torch.library.Library] = []
 
 
 def require_fastreid() -> None:
-    """Raise ImportError, saying what to type, if fastreid is missing or was imported too early."""
+    """Raise ImportError with a command if fastreid is missing or was imported too early."""
     early = [name for name in _NEEDS_PREPARE if name in sys.modules]
     if early and not _prepared:
         raise ImportError(
@@ -43,8 +42,9 @@ def provide_torchvision_ops() -> None:
 
     The torchvision wheel on PyPI is built for CUDA; beside a CPU-only torch its library does not
     load and then `import torchvision` fails with "operator torchvision::nms does not exist". The
-    two operators are declared without an implementation, so everything else of torchvision works
-    (transforms, models) and calling nms says it is missing.
+    two operators are declared without an implementation: everything else of torchvision works
+    (transforms, models), and a call of nms raises an error that it is missing.
+
     Versions: torchvision 0.27 - 0.29 with a CPU torch. Not needed with matching builds of the two.
     """
     if torch.version.cuda is not None or _kept_libraries:
@@ -68,7 +68,7 @@ def _loads(libraries: list[Path]) -> bool:
 
 
 def provide_torch_six() -> None:
-    """Restore ``torch._six``: gone in torch 2.0, imported by the wheel (not by git head)."""
+    """Restore ``torch._six``, gone in torch 2.0; fastreid's wheel (not its git head) imports it."""
     if importlib.util.find_spec("torch._six") is None and "torch._six" not in sys.modules:
         six = types.ModuleType("torch._six")
         six.string_classes = (str, bytes)
@@ -78,13 +78,13 @@ def provide_torch_six() -> None:
 
 
 def provide_collections_mapping() -> None:
-    """Restore ``collections.Mapping``: gone in Python 3.10, imported by fastreid's data code."""
+    """Restore ``collections.Mapping``, gone in Python 3.10; fastreid's data code imports it."""
     if not hasattr(collections, "Mapping"):
         collections.Mapping = collections.abc.Mapping
 
 
 def import_without_slow_libraries() -> None:
-    """Import what pulls scikit-learn and ``torch._dynamo`` in, with stand-ins for both.
+    """Import the modules that use scikit-learn and ``torch._dynamo`` with stand-ins for both.
 
     Versions: torchvision 0.27 - 0.29, fastreid 1.4.0. Not needed where they import them lazily.
     """
@@ -95,7 +95,7 @@ def import_without_slow_libraries() -> None:
 
 
 def hush_known_warnings() -> None:
-    """Silence warnings about the host's own old calls, on which a user cannot act."""
+    """Silence warnings about fastreid's old calls, about which a user can do nothing."""
     for message in (
         "TypedStorage is deprecated",  # its to_tensor
         "Cython r",  # its rank and roc, which we replace
@@ -105,7 +105,7 @@ def hush_known_warnings() -> None:
 
 
 def prepare() -> None:
-    """Everything that must happen before ``import fastreid``."""
+    """Apply every repair that precedes ``import fastreid``."""
     global _prepared
     require_fastreid()
     provide_torchvision_ops()

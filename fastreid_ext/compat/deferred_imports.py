@@ -1,8 +1,8 @@
 """Import slow libraries when they are used, not when fastreid is imported.
 
 fastreid's evaluator imports scikit-learn for its ROC curve, and torchvision's ``roi_align`` imports
-``torch._dynamo`` to ask whether it may compile: together more than half of the time before a
-command's first word, for what few commands use.
+``torch._dynamo`` to ask whether it may compile. Together they take more than half of the time
+before a command's first output, and few commands use them.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class _Deferred(types.ModuleType):
-    """Stand-in for a module: an attribute of it imports the module when it is called or read."""
+    """Stand-in for a module, imported when one of its attributes is called or read."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -37,7 +37,7 @@ class _Attribute:
             return importlib.import_module(f"{self._module}.{self._name}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
+        """Import the module and call its function."""
         return self._real()(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -48,10 +48,10 @@ class _Attribute:
 
 @contextlib.contextmanager
 def deferred(*names: str) -> Iterator[None]:
-    """Let ``import`` of modules inside the block bind stand-ins; later imports are the real ones.
+    """Bind stand-ins to imports inside the block; later imports bind the real modules.
 
     Args:
-        names: full names of modules, parents first; those that are imported already stay.
+        names: full names of modules, parents first; modules that are imported already stay.
     """
     standing_in = [name for name in names if name not in sys.modules]
     for name in standing_in:

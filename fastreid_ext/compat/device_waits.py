@@ -1,6 +1,6 @@
 """Repairs of fastreid's training step that let the processor run ahead of the device.
 
-See :mod:`fastreid_ext.compat.losses` for what a wait costs, and for those in the losses.
+:mod:`fastreid_ext.compat.losses` explains the cost of a wait and removes those in the losses.
 """
 
 import functools
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 
 def keep_scalars_on_the_device() -> None:
-    """Read tensors given to ``EventStorage.put_scalar`` when somebody asks for them.
+    """Delay reading tensors given to ``EventStorage.put_scalar`` until their values are needed.
 
-    ``log_accuracy`` stores a tensor in every step; fastreid turns it into a number at once, though
-    it is written every ``SOLVER.LOG_PERIOD`` steps only.
+    ``log_accuracy`` stores a tensor in every step. fastreid turns it into a number at once, though
+    numbers are written only every ``SOLVER.LOG_PERIOD`` steps.
     """
     from fastreid.utils.events import EventStorage
 
@@ -52,7 +52,7 @@ def _after_reading(reader: Callable, put_number: Callable) -> Callable:
 
 
 def _read(storage: Any, put_number: Callable) -> None:
-    """Copy all unread tensors to the processor at once and store them under their iterations."""
+    """Copy all unread tensors to the processor at once, and store them by their iterations."""
     unread = storage.__dict__.pop("_unread", {})
     if not unread:
         return
@@ -68,9 +68,9 @@ def _read(storage: Any, put_number: Callable) -> None:
 
 
 def check_labels_on_the_device() -> None:
-    """Let ``if targets.sum() < 0: targets.zero_()`` of fastreid's models not wait for the device.
+    """Replace ``if targets.sum() < 0: targets.zero_()`` of fastreid's models, which waits.
 
-    ``PreciseBN`` marks its batches by labels of -1, which the models replace by 0.
+    ``PreciseBN`` marks its batches with labels of -1, which the models replace by 0.
     """
     from fastreid.modeling.meta_arch import distiller, mgn
     from fastreid.modeling.meta_arch.baseline import Baseline
@@ -81,13 +81,13 @@ def check_labels_on_the_device() -> None:
 
 
 class _CheckedLabels(Tensor):
-    """Labels that have been checked: their sum, which fastreid compares with 0, is known."""
+    """Checked labels, whose sum, which fastreid compares with 0, needs no computation."""
 
     # Results of operations are plain tensors, as they are for torch.nn.Parameter.
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     def sum(self) -> int:  # type: ignore[override]
-        """Return 0, the number that passes fastreid's check, without computing anything."""
+        """Return 0, which passes fastreid's check."""
         return 0
 
 
@@ -108,7 +108,7 @@ def _with_checked_labels(forward: Callable) -> Callable:
 
 
 def count_queue_on_the_device() -> None:
-    """Let the queue of fastreid's MoCo find its place without waiting for the device."""
+    """Keep the position in the queue of fastreid's MoCo on the device, so that nothing waits."""
     from fastreid.modeling.meta_arch import moco
 
     if not hasattr(moco.Memory._dequeue_and_enqueue, "_fastreid_ext"):
@@ -118,7 +118,7 @@ def count_queue_on_the_device() -> None:
 
 
 def _push(self: nn.Module, keys: Tensor, targets: Tensor) -> None:
-    """Put the keys (N, D) and labels (N,) of all processes in the place of the oldest."""
+    """Replace the oldest keys by the keys (N, D) and labels (N,) of all processes."""
     from fastreid.modeling.losses.utils import concat_all_gather
     from fastreid.utils import comm
 

@@ -1,7 +1,7 @@
-"""The reference of our corruptions, ``imagecorruptions`` 1.1.2, made to run on a current stack.
+"""Repairs of ``imagecorruptions`` 1.1.2, the reference of our corruptions, for a current stack.
 
-Only tests and benchmarks call :func:`reference`; nothing that trains or evaluates needs it, except
-for the frost pictures, which are read as files. As it is, the package does not import without
+Only tests and benchmarks call :func:`reference`; training and evaluation need only its frost
+pictures, which are read as files. Unrepaired, the package does not import without
 ``pkg_resources`` (gone from setuptools 82), and 4 of its 19 functions fail or cannot be repeated:
 
 ==================  ===================================================  =========================
@@ -13,7 +13,7 @@ import              ``scipy.ndimage.interpolation`` (deprecated, goes    an alia
 glass_blur,         scikit-image 0.25 dropped ``multichannel=``          ``channel_axis=-1`` in the
 gaussian_blur                                                            module's own ``gaussian``
 fog                 numpy 2.0 removed ``np.float_``                      the module's own ``np``
-impulse_noise       scikit-image samples from its own generator,        the module's own ``sk``
+impulse_noise       scikit-image samples from its own generator,         the module's own ``sk``
                     which ``np.random.seed`` does not reach              hands over numpy's stream
 ==================  ===================================================  =========================
 
@@ -44,10 +44,10 @@ TESTED_VERSION = "1.1.2"
 
 @functools.cache
 def reference() -> types.ModuleType:
-    """Return the repaired package: ``corrupt(image, severity, corruption_name)`` and the 19.
+    """Import the package, repaired: ``corrupt(image, severity, corruption_name)`` and the 19.
 
     Raises:
-        ImportError: imagecorruptions 1.1.2 or scikit-image is missing; says what to type.
+        ImportError: imagecorruptions 1.1.2 or scikit-image is missing; the message has a command.
     """
     _require_version()
     _require("skimage", "pip install scikit-image")
@@ -62,7 +62,7 @@ def reference() -> types.ModuleType:
 
 
 def _require_version() -> None:
-    """Another package, imagecorruptions-imaug, has the same import name and other pixels."""
+    """Refuse imagecorruptions-imaug, which has the same import name and other pixels."""
     command = f"pip install --no-deps imagecorruptions=={TESTED_VERSION}"
     _require("imagecorruptions", command)
     try:
@@ -85,7 +85,7 @@ def _require(module: str, command: str) -> None:
 
 
 class _Overlay(types.ModuleType):
-    """A module with some names added; all others are those of ``below``."""
+    """Module with some names added to those of ``below``."""
 
     def __init__(self, below: types.ModuleType, **names: Any) -> None:
         super().__init__(below.__name__)
@@ -98,7 +98,7 @@ class _Overlay(types.ModuleType):
 
 @contextlib.contextmanager
 def _pkg_resources_stub() -> Iterator[None]:
-    """Provide ``pkg_resources.resource_filename`` where setuptools no longer does."""
+    """Provide ``pkg_resources.resource_filename`` where setuptools lacks it."""
     if importlib.util.find_spec("pkg_resources") is not None:
         yield
         return
@@ -112,13 +112,13 @@ def _pkg_resources_stub() -> Iterator[None]:
 
 
 def _beside_module(module: str, path: str) -> str:
-    """Return the path of a file that lies beside the source of an imported module."""
+    """Find a file in the folder of an imported module."""
     return str(Path(sys.modules[module].__file__).parent / path)
 
 
 @contextlib.contextmanager
 def _interpolation_alias() -> Iterator[None]:
-    """Provide ``scipy.ndimage.interpolation`` where SciPy no longer does."""
+    """Provide ``scipy.ndimage.interpolation`` where SciPy lacks it."""
     name = "scipy.ndimage.interpolation"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

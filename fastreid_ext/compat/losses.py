@@ -21,12 +21,12 @@ OVERFLOW_MARGIN = 0.3
 
 
 def compute_losses_in_full_precision() -> None:
-    """Compute every loss of fastreid in float32 at least, and without waiting for the device.
+    """Compute every loss of fastreid in float32 or wider, and without waiting for the device.
 
     Under autocast fastreid computes distances in half precision. Its triplet loss is then NaN in
     float16 from a feature norm of 256 on, has infinite gradients where two features are equal, and
-    in bfloat16 has rounding errors larger than its margin from norm 80 on. The values in float32
-    are those of fastreid.
+    in bfloat16 has rounding errors larger than its margin from norm 80 on. Values in float32 are
+    those of fastreid.
     """
     from fastreid.modeling import losses
     from fastreid.modeling.losses import circle_loss
@@ -48,7 +48,7 @@ def compute_losses_in_full_precision() -> None:
 
 
 def compute_margins_in_full_precision() -> None:
-    """Compute the margin layers of classifiers in float32 at least, and without waiting.
+    """Compute the margin layers of classifiers in float32 or wider, and without waiting.
 
     In half precision cosines above 0.9998 round to 1, where the arc cosine of ``ArcSoftmax`` has an
     infinite gradient. Values in float32 are those of fastreid.
@@ -70,14 +70,14 @@ def triplet_loss(
     """Compute fastreid's triplet loss without its ``if loss == inf``.
 
     Args:
-        embedding: features (B, D).
-        targets: identities (B,).
+        embedding: features (B, D) of any norm.
+        targets: identities (B,) of the features.
         margin: margin of the ranking loss; 0 selects the soft margin.
-        norm_feat: cosine instead of Euclidean distance.
-        hard_mining: hardest positive and negative instead of weighted means.
+        norm_feat: whether distances are cosine instead of Euclidean.
+        hard_mining: whether the hardest positive and negative count instead of weighted means.
 
     Returns:
-        Scalar.
+        Scalar >= 0.
     """
     from fastreid.modeling.losses import triplet_loss  # noqa: F401  loads the module
 
@@ -104,14 +104,14 @@ def cross_entropy_loss(
     """Compute fastreid's cross-entropy with label smoothing without its ``nonzero``.
 
     Args:
-        pred_class_outputs: logits (B, C).
+        pred_class_outputs: logits (B, C) of the classifier.
         gt_classes: labels (B,) in 0..C-1.
         eps: share of the label spread over other classes; below 0 it is ``alpha`` times the
             predicted probability of the label.
         alpha: factor of adaptive smoothing.
 
     Returns:
-        Sum over the images divided by the number of images whose loss is not 0.
+        Sum over the images, divided by the number of images whose loss is not 0.
     """
     log_probabilities = F.log_softmax(pred_class_outputs, dim=1)
     with torch.no_grad():
@@ -143,13 +143,13 @@ def _circle_softmax(self: Any, logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return 1 at each row's label and 0 elsewhere (B, C); rows of label -1 are 0."""
+    """Encode labels as (B, C), 1 at the label and 0 elsewhere; rows of label -1 are 0."""
     is_label = (targets != -1).to(logits.dtype)[:, None]
     return torch.zeros_like(logits).scatter_(1, targets.clamp(min=0)[:, None], is_label)
 
 
 def _repaired(host: Callable, function: Callable) -> Callable:
-    """Return ``function`` in full precision under the name and signature of ``host``."""
+    """Wrap ``function`` in full precision under the name and signature of ``host``."""
     wrapped = functools.wraps(host)(in_full_precision(function))
     wrapped._fastreid_ext = True
     return wrapped

@@ -1,4 +1,4 @@
-"""Repairs of how fastreid groups parameters and clips gradients."""
+"""Repairs of fastreid's parameter groups and gradient clipping."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 def clip_all_gradients_together() -> None:
     """Let ``SOLVER.CLIP_GRADIENTS`` clip the norm of all gradients, as users of torch expect.
 
-    fastreid clips each group of equal learning rate and decay by itself, so that the same key means
-    another bound for each grouping. With ``CLIP_TYPE value`` it crashes where ``FREEZE_LAYERS`` has
-    taken the gradients of a group away.
+    fastreid clips each group of equal learning rate and decay by itself, so that the bound on the
+    whole norm depends on the grouping. With ``CLIP_TYPE value`` it crashes where ``FREEZE_LAYERS``
+    has removed the gradients of a group.
     """
     from fastreid.solver import build
 
@@ -42,10 +42,10 @@ def _clip_existing(clip: Callable[[list[Tensor]], None], parameters: Iterable[Te
 
 
 def honour_no_weight_decay() -> None:
-    """Exempt from weight decay what a module names in ``no_weight_decay()``.
+    """Exempt the parameters that a module names in ``no_weight_decay()`` from weight decay.
 
     timm's models and fastreid's ViT name position embeddings, class tokens and tables of relative
-    positions there, whose values have no reason to be small; fastreid never asks.
+    positions there, whose values have no reason to be small. fastreid ignores the method.
     """
     from fastreid.solver import build
 

@@ -20,12 +20,12 @@ from fastreid.utils.checkpoint import Checkpointer
 from fastreid_ext.atomic import atomic_write, atomic_write_text
 from fastreid_ext.engine.saved_weights import saved_weights
 from fastreid_ext.modeling.pretrained.files import (
+    pickle_problem,
     refuse_other_content,
-    said_of_pickle,
     unwrapped_names,
 )
 from fastreid_ext.modeling.pretrained.matching import Matching, match
-from fastreid_ext.modeling.pretrained.older_zoo import of_today
+from fastreid_ext.modeling.pretrained.older_zoo import current_names
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class AtomicCheckpointer(Checkpointer):
     ) -> Matching:
         self._convert_ndarray_to_tensor(weights)
         weights = unwrapped_names(weights)
-        older = of_today(weights, saved_weights(self.model))
+        older = current_names(weights, saved_weights(self.model))
         if older:
             self.logger.info(
                 "%s has names of the older model zoo: %s",
@@ -226,7 +226,7 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
             mapped = (lazily and zipfile.is_zipfile(path)) or None  # torch's old format cannot be
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        raise ValueError(said_of_pickle(path, error)) from error
+        raise ValueError(pickle_problem(path, error)) from error
     except Exception as error:  # torch raises five kinds of error for damaged files
         raise ValueError(
             f"cannot read checkpoint {path} ({os.path.getsize(path)} bytes): "

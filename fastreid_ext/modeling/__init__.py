@@ -1,4 +1,4 @@
-"""Losses, and backbones, heads and meta-architectures, which importing them registers."""
+"""Models: losses, backbones, heads and meta-architectures; importing them registers them."""
 
 from fastreid_ext.modeling import backbones, heads, losses, meta_arch
 

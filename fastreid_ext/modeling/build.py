@@ -1,4 +1,4 @@
-"""Build any registered backbone, and load its pre-trained weights by our loader."""
+"""Build any registered backbone and load its pre-trained weights with our loader."""
 
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
@@ -8,13 +8,13 @@ from torch import nn
 def build_backbone(cfg: CfgNode) -> nn.Module:
     """Build ``MODEL.BACKBONE.NAME`` (fastreid's, ours or the user's), and load its weights.
 
-    The registered function sees ``PRETRAIN`` False, so that none of fastreid's loaders, which
-    download, or skip what does not fit, runs. A configuration without our keys, of a script of
-    fastreid's, gets their defaults.
+    The registered function sees ``PRETRAIN`` False, so that none of fastreid's loaders runs, which
+    download weights or skip tensors that do not fit. A configuration without our keys, as a script
+    of fastreid's has it, gets their defaults.
 
     Raises:
-        ValueError: ``PRETRAIN`` without a ``PRETRAIN_PATH``, or the weights do not fit.
-        FileNotFoundError: there are no such weights.
+        ValueError: ``PRETRAIN`` is True without a ``PRETRAIN_PATH``, or the weights do not fit.
+        FileNotFoundError: there are no weights at ``PRETRAIN_PATH``.
     """
     keys = cfg.MODEL.BACKBONE
     if keys.PRETRAIN and not keys.PRETRAIN_PATH:

@@ -14,9 +14,12 @@ from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
 from torch import nn
 from torch.nn import functional as F
 
-from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_contrastive_loss
-from fastreid_ext.modeling.meta_arch.key_queue import KeyQueue
-from fastreid_ext.modeling.meta_arch.simclr_pretrain import nt_xent_loss
+from fastreid_ext.modeling.losses import (
+    js_consistency_loss,
+    multi_positive_contrastive_loss,
+    nt_xent_loss,
+)
+from fastreid_ext.modeling.meta_arch.contrastive_pretrain import KeyQueue
 
 from ..tiny_cfg import tiny_cfg
 

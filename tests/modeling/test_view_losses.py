@@ -16,9 +16,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_contrastive_loss
+from fastreid_ext.modeling.losses import (
+    js_consistency_loss,
+    multi_positive_contrastive_loss,
+    view_contrast_loss,
+)
 from fastreid_ext.modeling.meta_arch import add_view_losses
-from fastreid_ext.modeling.meta_arch.view_losses import ViewLosses, contrast_of_views
+from fastreid_ext.modeling.meta_arch.view_losses import ViewLosses
 
 from ..tiny_cfg import dotted, tiny_cfg
 
@@ -136,8 +140,8 @@ def test_contrast_with_persons_of_different_number():
             if targets[j] != targets[b]
         )
         total -= math.log(near / (near + far)) / B
-    assert float(contrast_of_views(rows, targets, 2, 0.5)) == pytest.approx(total)
-    alone = contrast_of_views(rows, torch.zeros(2 * B), 2, 0.5)
+    assert float(view_contrast_loss(rows, targets, 2, 0.5)) == pytest.approx(total)
+    alone = view_contrast_loss(rows, torch.zeros(2 * B), 2, 0.5)
     assert float(alone) == 0  # nobody to tell apart
 
 

@@ -1,4 +1,4 @@
-"""Backbones: what turns images into a feature map; registered in fastreid's registry."""
+"""Backbones, registered in fastreid's registry: they turn images into a feature map."""
 
 from fastreid_ext.modeling.backbones.registered import (
     build_clip_vit_backbone,

@@ -1,6 +1,7 @@
-"""Names of our backbones in fastreid's registry; their modules are imported when one is built.
+"""Our backbones in fastreid's registry.
 
-They are built on timm, whose import takes a second.
+Their modules are imported when a backbone is built, because timm, which they need, takes a second
+to import.
 """
 
 from fastreid.config import CfgNode

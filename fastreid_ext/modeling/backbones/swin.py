@@ -1,8 +1,9 @@
-"""Swin-T/S/B as feature maps of any image size, with SOLIDER's semantic controller as an option.
+"""Swin-T/S/B backbones for any image size, with SOLIDER's semantic controller as an option.
 
-Built from timm's parts, so that a state dict has the keys and shapes of timm's
+They are built from parts of timm, so that a state dict has the keys and shapes of timm's
 ``swin_tiny_patch4_window7_224`` (small, base) without its head, whatever the image size. At
-224 x 224 the output is timm's too; elsewhere see :mod:`fastreid_ext.modeling.backbones.swin_stage`.
+224 x 224 the output is timm's too; for other sizes see
+:mod:`fastreid_ext.modeling.backbones.swin_stage`.
 
 Letters: B batch, H x W rows and columns of a map, C channels. Images are (B, 3, height, width),
 normalised.
@@ -27,7 +28,7 @@ PATCH = 4
 
 @dataclasses.dataclass(frozen=True)
 class SwinSize:
-    """Width of the first stage, blocks and heads of each of the four stages; sec. 3.3 of [0]."""
+    """Width of the first stage, and blocks and heads of each of the four; sec. 3.3 of [0]."""
 
     width: int
     depths: tuple[int, ...]
@@ -42,15 +43,14 @@ SIZES = {
 
 
 class SwinTrunk(nn.Module):
-    """Stages of a Swin from the first on: images to tokens (B, H, W, C).
+    """First stages of a Swin, from images to tokens (B, H, W, C).
 
     Args:
-        patch_embed: images to tokens of the first stage.
-        layers: the stages.
-        semantic_embed_w: one Linear(2, C) per stage but the first; empty where there is no
-            controller.
-        semantic_embed_b: the same.
-        semantic_weight: lambda of the controller.
+        patch_embed: layer from images to tokens of the first stage.
+        layers: stages of the Swin, in their order.
+        semantic_embed_w: one Linear(2, C) for w per stage but the first; empty without controller.
+        semantic_embed_b: one Linear(2, C) for b per stage but the first; empty without controller.
+        semantic_weight: weight lambda of the controller, in [0, 1].
     """
 
     def __init__(
@@ -70,25 +70,26 @@ class SwinTrunk(nn.Module):
         self.semantic_weight = semantic_weight
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Turn normalised images (B, 3, height, width) into tokens of the last stage here."""
+        """Turn normalised images (B, 3, height, width) into tokens of the trunk's last stage."""
         x = self.layers[0](self.patch_embed(images))
         for index, stage in enumerate(self.layers[1:]):
             x = stage(x, self.modulation(index))
         return x
 
     def no_weight_decay(self) -> set[str]:
-        """Return names of parameters exempt from weight decay, as timm's Swin does."""
+        """List names of parameters that are exempt from weight decay in timm's Swin."""
         return _bias_tables(self)
 
     def modulation(self, index: int) -> tuple[Tensor, Tensor] | None:
-        """Return what the controller does between stage ``index`` and the next."""
+        """Compute the controller's factor and summand between stage ``index`` and the next."""
         if not len(self.semantic_embed_w):
             return None
-        embed_w, embed_b = self.semantic_embed_w[index], self.semantic_embed_b[index]
-        return semantic_modulation(embed_w, embed_b, self.semantic_weight)
+        return semantic_modulation(
+            self.semantic_embed_w[index], self.semantic_embed_b[index], self.semantic_weight
+        )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return :meth:`tokens`."""
+        """Turn normalised images (B, 3, height, width) into :meth:`tokens`."""
         return self.tokens(images)
 
 
@@ -96,10 +97,10 @@ class SwinLastStage(nn.Module):
     """The last stage of a Swin with its norm: tokens (B, 2H, 2W, C / 2) to a map (B, C, H, W).
 
     Args:
-        stage: the stage.
-        norm: norm over C.
-        semantic_embed: the two linear layers of the controller before it; empty without one.
-        semantic_weight: lambda of the controller.
+        stage: last stage of the Swin.
+        norm: normalisation layer over the channels C.
+        semantic_embed: linear layers for w and b before the stage; empty without controller.
+        semantic_weight: weight lambda of the controller, in [0, 1].
     """
 
     def __init__(
@@ -117,11 +118,11 @@ class SwinLastStage(nn.Module):
         self.semantic_weight = semantic_weight
 
     def no_weight_decay(self) -> set[str]:
-        """Return names of parameters exempt from weight decay, as timm's Swin does."""
+        """List names of parameters that are exempt from weight decay in timm's Swin."""
         return _bias_tables(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn tokens of the stage before into the map."""
+        """Turn tokens (B, 2H, 2W, C / 2) of the trunk into the map (B, C, H, W)."""
         modulation = None
         if len(self.semantic_embed):
             modulation = semantic_modulation(*self.semantic_embed, self.semantic_weight)
@@ -131,19 +132,19 @@ class SwinLastStage(nn.Module):
 class SwinBackbone(SwinTrunk):
     """Swin transformer: images (B, 3, height, width) to a map (B, C, height / 32, width / 32).
 
-    Sizes are rounded up. With ``semantic_weight`` in [0, 1] it is SOLIDER's Swin [1]: the tokens
-    that patch merging hands from stage i to stage i + 1 become ``x * softplus(w) + b``, where w and
-    b are Linear(2, C) of (lambda, 1 - lambda), C the width of stage i + 1; and windows shift even
+    Sizes are rounded up. With ``semantic_weight`` in [0, 1] it is SOLIDER's Swin [1]: after patch
+    merging, the tokens x of stage i + 1 become ``x * softplus(w) + b``, where w and b are
+    Linear(2, C) of (lambda, 1 - lambda) and C is the width of the stage; and windows shift even
     where one window covers a map. As in SOLIDER's fine-tuning code the linear layers are not
-    trained; they come with the pre-trained weights. Its files hold a fourth pair, after the last
-    stage, whose result nothing reads; there is none here.
+    trained; they come with the pre-trained weights. Its files hold a fourth pair after the last
+    stage, whose result is unused; it is left out here.
 
     Args:
-        size: one of :data:`SIZES`.
-        drop_path: stochastic depth of the last block, in [0, 1); it rises linearly from 0.
-        dropout: dropout after the projections and in the MLPs, in [0, 1).
-        attention_dropout: dropout of the attention, in [0, 1).
-        semantic_weight: lambda of [1] in [0, 1]; negative = a plain Swin.
+        size: widths, blocks and heads, one of :data:`SIZES`.
+        drop_path: rate in [0, 1) of stochastic depth in the last block; it rises linearly from 0.
+        dropout: dropout rate in [0, 1) after the projections and in the MLPs.
+        attention_dropout: dropout rate in [0, 1) of the attention.
+        semantic_weight: weight lambda of [1] in [0, 1]; a negative one makes a plain Swin.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class SwinBackbone(SwinTrunk):
         return self.norm(self.tokens(images)).permute(0, 3, 1, 2)
 
     def split_last_stage(self) -> tuple[SwinTrunk, SwinLastStage]:
-        """Return two modules with our parameters; the second after the first is ``forward``."""
+        """Cut the network into two modules that share its parameters: trunk and last stage."""
         trunk = SwinTrunk(
             patch_embed=self.patch_embed,
             layers=self.layers[:-1],

@@ -1,7 +1,7 @@
 """Windows, blocks and stages of a Swin transformer on maps of any size.
 
-Parts of timm with its keys. Two things differ from timm where a map is no multiple of the window
-of 7, as it is at every person size:
+They are parts of timm with its keys. Two things differ from timm where a map is no multiple of the
+window of 7, as at all usual image sizes of person Re-ID:
 
 - A map is padded *before* it is shifted, as in the authors' detection code [1], torchvision and
   SOLIDER. timm shifts first; its mask then lets the top rows of an image attend to the bottom ones.
@@ -23,13 +23,13 @@ WINDOW = 7
 
 
 class WindowBlock(SwinTransformerBlock):
-    """timm's block with windows of a fixed size on maps of any size.
+    """Block of timm with windows of a fixed size on maps of any size.
 
     Args:
         shifted: whether the windows are shifted by half their side.
-        shift_single: shift also along an axis that one window covers, as SOLIDER does; else not, as
-            in [0].
-        block_args: timm's, see :class:`timm.models.swin_transformer.SwinTransformerBlock`.
+        shift_single: whether windows shift along an axis that one window covers, as in SOLIDER;
+            not so in [0].
+        block_args: keyword arguments of :class:`timm.models.swin_transformer.SwinTransformerBlock`.
     """
 
     def __init__(self, *, shifted: bool, shift_single: bool, **block_args: object) -> None:
@@ -41,10 +41,11 @@ class WindowBlock(SwinTransformerBlock):
             dynamic_mask=True,
             **block_args,
         )
-        self.shifted, self.shift_single = shifted, shift_single
+        self.shifted = shifted
+        self.shift_single = shift_single
 
     def _attn(self, x: Tensor) -> Tensor:
-        """Attend within windows: pad, shift, cut, attend, and all of it back; (B, H, W, C)."""
+        """Attend within windows of tokens (B, H, W, C): pad, shift, cut, attend, and undo these."""
         batch, rows, columns, channels = x.shape
         x = F.pad(x, (0, 0, 0, -columns % WINDOW, 0, -rows % WINDOW))
         padded = x.shape[1:3]
@@ -67,15 +68,16 @@ class WindowBlock(SwinTransformerBlock):
 
 
 def shift_mask(size: tuple[int, int], shift: tuple[int, int], like: Tensor) -> Tensor:
-    """Forbid attention between what shifting brought into one window from two ends of the map.
+    """Mask attention between tokens that shifting brought into one window from two ends of a map.
 
     Args:
         size: rows and columns of the padded map, multiples of the window.
-        shift: rows and columns it was shifted by.
-        like: gives device and dtype.
+        shift: rows and columns by which the map was shifted.
+        like: tensor with the mask's device and dtype.
 
     Returns:
-        (N, M^2, M^2), 0 where two positions may attend to each other, else -100; N by rows.
+        Mask (N, M^2, M^2), windows row by row: 0 where two positions may attend to each other, else
+        -100.
     """
     regions = []
     for side, moved in zip(size, shift, strict=True):
@@ -89,7 +91,7 @@ def shift_mask(size: tuple[int, int], shift: tuple[int, int], like: Tensor) -> T
 
 
 class SwinStage(nn.Module):
-    """Patch merging (none in the first stage), then blocks; (B, H, W, C) in and out."""
+    """Patch merging (except in the first stage) and blocks, on tokens (B, H, W, C)."""
 
     def __init__(self, downsample: nn.Module, blocks: list[WindowBlock]) -> None:
         super().__init__()
@@ -97,7 +99,7 @@ class SwinStage(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Apply the stage; ``modulation`` is a factor and a summand (C,) between its two halves."""
+        """Apply merging, ``modulation`` (a factor and a summand, each (C,)), and blocks."""
         x = self.downsample(x)
         if modulation is not None:
             x = x * modulation[0] + modulation[1]
@@ -105,12 +107,12 @@ class SwinStage(nn.Module):
 
 
 def semantic_modulation(embed_w: nn.Module, embed_b: nn.Module, weight: float) -> tuple:
-    """Factor softplus(w) and summand b of SOLIDER's controller for lambda = ``weight``.
+    """Compute factor softplus(w) and summand b of SOLIDER's controller.
 
     Args:
-        embed_w: Linear(2, C), gives w.
-        embed_b: Linear(2, C), gives b.
-        weight: lambda in [0, 1]; 0 = all appearance, 1 = all semantics.
+        embed_w: linear layer (2 to C) that gives w.
+        embed_b: linear layer (2 to C) that gives b.
+        weight: weight lambda in [0, 1]: 0 for appearance alone, 1 for semantics alone.
 
     Returns:
         Two tensors (C,).

@@ -1,4 +1,4 @@
-"""Any model of timm that gives a feature map, by name."""
+"""Backbones from any model of timm that gives a feature map."""
 
 import logging
 
@@ -15,25 +15,25 @@ logger = logging.getLogger(__name__)
 
 
 class MapForward:
-    """Mixed into a model's class: ``forward`` gives the map (B, C, h, w) of ``map_shape``."""
+    """Mixin whose ``forward`` gives the map (B, C, h, w) that ``map_shape`` describes."""
 
     map_shape: TimmMap
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn normalised images (B, 3, height, width) into the map."""
+        """Turn normalised images (B, 3, height, width) into the map (B, C, h, w)."""
         return self.map_shape.to_map(self.forward_features(images))
 
 
 def timm_backbone(name: str, image_size: tuple[int, int]) -> nn.Module:
     """Build timm's model ``name`` with random weights; its ``forward`` gives a map (B, C, h, w).
 
-    The state dict has exactly timm's keys. Parameters the map does not depend on (some models,
-    ConvNeXt for one, have a last norm after pooling, in the head that is left out) are kept for the
-    keys and frozen, as parameters without gradient stop distributed training.
+    The state dict has exactly timm's keys. Some models, ConvNeXt for one, have parameters on which
+    the map does not depend, such as a norm after pooling. They are kept for their keys, and frozen,
+    as parameters without gradient stop distributed training.
 
     Args:
-        name: timm's, see ``timm.list_models()``.
-        image_size: rows and columns in pixels.
+        name: name of the model in ``timm.list_models()``.
+        image_size: height and width in pixels.
     """
     shape = timm_map(name, image_size)
     model = new_timm_model(name, image_size)

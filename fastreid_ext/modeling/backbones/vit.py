@@ -1,4 +1,4 @@
-"""Plain ViT and the image tower of CLIP as backbones, timm's VisionTransformer with timm's keys.
+"""Plain ViT and the image tower of CLIP as backbones: VisionTransformer of timm with its keys.
 
 Letters: B batch, N patches, h x w their grid (one row of patches per 16 pixels), C channels of the
 output. Images are (B, 3, height, width), normalised, of exactly the size the model was made for:
@@ -41,7 +41,7 @@ CLIP_WIDTH = 512  # of the space that images and texts share, ViT-B/16
 
 
 class ViTTrunk(nn.Module):
-    """All of a ViT but its last block: images to tokens (B, 1 + N, width)."""
+    """Trunk of a ViT without its last block: images to tokens (B, 1 + N, width)."""
 
     def __init__(self, vit: VisionTransformer) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class ViTTrunk(nn.Module):
         self.blocks = vit.blocks[:-1]
 
     def no_weight_decay(self) -> set[str]:
-        """Return names of parameters exempt from weight decay, as timm's ViT does."""
+        """List names of parameters that are exempt from weight decay in timm's ViT."""
         return {"pos_embed", "cls_token"}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class ViTTrunk(nn.Module):
 
 
 class ViTLastStage(nn.Module):
-    """The last block of a ViT with all that follows: tokens (B, 1 + N, width) to a map."""
+    """Last block of a ViT, norm and projection: tokens (B, 1 + N, width) to a map."""
 
     def __init__(self, vit: "ViTBackbone") -> None:
         super().__init__()
@@ -74,40 +74,43 @@ class ViTLastStage(nn.Module):
         self.as_map = vit.as_map
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Turn the tokens before the last block into the map."""
+        """Turn the tokens before the last block into the map (B, C, h, w)."""
         return self.as_map(self.head(self.norm(self.block(tokens))))
 
 
 @dataclasses.dataclass(frozen=True)
 class TokensAsMap:
-    """Turn tokens (B, 1 + N, C) into (B, C, 1, 1), the class token, or (B, C, h, w), the patches.
+    """Reshaping of tokens (B, 1 + N, C) into a map.
 
-    Args:
-        tokens: "class" or "patch".
-        grid: (h, w).
+    Attributes:
+        tokens: "class" for the class token as (B, C, 1, 1), or "patch" for the patches as
+            (B, C, h, w).
+        grid: rows and columns (h, w) of patches.
     """
 
     tokens: str
     grid: tuple[int, int]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the map."""
+        """Turn tokens (B, 1 + N, C) into the map (B, C, h, w)."""
         if self.tokens == "class":
             return x[:, 0, :, None, None]
         return x[:, 1:].transpose(1, 2).unflatten(2, self.grid)
 
 
 class ViTBackbone(VisionTransformer):
-    """timm's ViT that returns a map.
+    """ViT of timm that gives a map (B, C, h, w).
 
     Args:
-        size: one of :data:`SIZES`.
+        size: width, blocks and heads, one of :data:`SIZES`.
         image_size: height and width in pixels, multiples of 16.
-        tokens: "class" = the class token as (B, C, 1, 1); "patch" = the patches as (B, C, h, w).
-        projection: C of a linear layer without bias after the last norm, applied to every token;
-            0 = none.
-        position_mode: how :func:`resized_position_embedding` should fit foreign weights to this.
-        vit_args: timm's, such as ``drop_path_rate``.
+        tokens: "class" for the class token as (B, C, 1, 1), or "patch" for the patches as
+            (B, C, h, w).
+        projection: width C of a linear layer without bias after the last norm, applied to every
+            token; 0 leaves it out.
+        position_mode: interpolation of pre-trained position embeddings; see
+            :func:`resized_position_embedding`.
+        vit_args: keyword arguments of timm's VisionTransformer, such as ``drop_path_rate``.
     """
 
     def __init__(
@@ -143,11 +146,11 @@ class ViTBackbone(VisionTransformer):
             nn.init.normal_(self.head.weight, std=size.width**-0.5)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn normalised images (B, 3, height, width) into the map."""
+        """Turn normalised images (B, 3, height, width) into the map (B, C, h, w)."""
         return self.as_map(self.head(self.forward_features(images)))
 
     def split_last_stage(self) -> tuple[ViTTrunk, ViTLastStage]:
-        """Return two modules with our parameters; the second after the first is ``forward``."""
+        """Cut the network into two modules that share its parameters: trunk and last stage."""
         return ViTTrunk(self), ViTLastStage(self)
 
 
@@ -158,10 +161,10 @@ class ClipViTBackbone(ViTBackbone):
     as in the original.
 
     Args:
-        size: width, blocks and heads.
-        quick_gelu: activation x * sigmoid(1.702 x), as OpenAI's weights want it; else GELU.
-        projection: width of the shared space.
-        vit_args: of :class:`ViTBackbone`.
+        size: width, blocks and heads, one of :data:`SIZES`.
+        quick_gelu: whether the activation is x * sigmoid(1.702 x), as in OpenAI's weights, or GELU.
+        projection: width C of the space that images and texts share.
+        vit_args: keyword arguments of :class:`ViTBackbone`.
     """
 
     def __init__(
@@ -190,17 +193,22 @@ def resized_position_embedding(
     mode: str = "bicubic",
     old_grid: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Fit a position embedding to another grid of patches; the class token's vector is kept.
+    """Resize a position embedding to another grid of patches; the class token's vector is kept.
+
+    Example:
+        >>> square = torch.rand(1, 1 + 14 * 14, 8)  # of images of 224 x 224 pixels
+        >>> resized_position_embedding(square, (16, 8)).shape  # for 256 x 128
+        torch.Size([1, 129, 8])
 
     Args:
-        weights: (1, 1 + N, C), first the class token.
-        grid: (h, w) wanted.
+        weights: position embedding (1, 1 + N, C), the class token first.
+        grid: rows and columns (h, w) of the wanted grid.
         mode: "bilinear", as CLIP towers are resized for Re-ID, or "bicubic" (antialiased), as timm
-            does for other ViTs.
-        old_grid: grid of ``weights``; None = square.
+            resizes other ViTs.
+        old_grid: rows and columns of the grid in ``weights``; None for a square grid.
 
     Returns:
-        (1, 1 + h * w, C).
+        Position embedding (1, 1 + h * w, C).
     """
     patches = weights.shape[1] - 1
     side = math.isqrt(max(patches, 0))

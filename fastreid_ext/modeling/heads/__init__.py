@@ -1,4 +1,4 @@
-"""Heads: from a feature map to features and logits; registered in fastreid's registry."""
+"""Heads, registered in fastreid's registry: they turn a feature map into features and logits."""
 
 from fastreid_ext.modeling.heads.batch_drop import BatchDrop
 from fastreid_ext.modeling.heads.bdb_head import BDBHead

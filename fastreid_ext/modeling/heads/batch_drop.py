@@ -1,4 +1,4 @@
-"""BatchDrop: one rectangle of the feature map is zero for the whole batch, while training.
+"""BatchDrop: in training, one rectangle of the feature map is zeroed for the whole batch.
 
 Letters: B batch, C channels, H x W feature map.
 
@@ -11,14 +11,20 @@ from torch import Tensor, nn
 
 
 class BatchDrop(nn.Module):
-    """Zero one rectangle, the same for all images and channels; do nothing in eval mode.
+    """Layer that zeroes one rectangle of all images and channels in training, none in eval mode.
 
-    Its size is round(ratio * side); its position is uniform over all places inside the map, drawn
-    on the CPU from torch's global generator, whose state a checkpoint holds.
+    The rectangle has round(ratio * side) rows and columns. Its position is uniform over all places
+    inside the map, sampled on the CPU from torch's global generator, whose state a checkpoint
+    holds.
+
+    Example:
+        >>> drop = BatchDrop(height_ratio=0.5, width_ratio=1.0)  # a stripe of half the map
+        >>> drop(torch.ones(2, 3, 8, 4)).sum().item()  # 96 of 192 numbers are left
+        96.0
 
     Args:
-        height_ratio: share in (0, 1] of the rows.
-        width_ratio: share in (0, 1] of the columns; 1.0 makes the rectangle a stripe.
+        height_ratio: share in (0, 1] of the map's rows in the rectangle.
+        width_ratio: share in (0, 1] of the map's columns; 1.0 makes the rectangle a stripe.
     """
 
     def __init__(self, height_ratio: float, width_ratio: float) -> None:
@@ -30,22 +36,22 @@ class BatchDrop(nn.Module):
         self.width_ratio = width_ratio
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (B, C, H, W) features with the rectangle zeroed; the input is not written to."""
+        """Zero a rectangle of a copy of the features (B, C, H, W)."""
         if not self.training:
             return features
         return self.apply_to(features, *self.sample(*features.shape[-2:]))
 
     def sample(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Draw (top, left, rows, columns) of a rectangle in a map of that size.
+        """Sample top, left, rows and columns of a rectangle in a map of ``height`` x ``width``.
 
         Raises:
-            ValueError: the map is so small that nothing or everything would be zeroed.
+            ValueError: the map is so small that none or all of it would be zeroed.
         """
         rows, columns = round(self.height_ratio * height), round(self.width_ratio * width)
         if rows * columns in (0, height * width):
             raise ValueError(
-                "expected a feature map of which BatchDrop leaves something and takes something, "
-                f"got {height} x {width} with a rectangle of {rows} x {columns} "
+                f"BatchDrop would zero none or all of the {height} x {width} feature map "
+                f"with a rectangle of {rows} x {columns} "
                 f"(MODEL.HEADS.BDB.DROP_HEIGHT {self.height_ratio:g}, DROP_WIDTH "
                 f"{self.width_ratio:g}); enlarge INPUT.SIZE_TRAIN or change the ratios"
             )
@@ -55,7 +61,7 @@ class BatchDrop(nn.Module):
 
     @staticmethod
     def apply_to(features: Tensor, top: int, left: int, rows: int, columns: int) -> Tensor:
-        """Zero ``[..., top : top + rows, left : left + columns]`` of a copy."""
+        """Zero ``[..., top : top + rows, left : left + columns]`` of a copy of the features."""
         kept = features.new_ones(features.shape[-2:])
         kept[top : top + rows, left : left + columns] = 0
         return features * kept

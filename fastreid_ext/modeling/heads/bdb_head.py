@@ -1,4 +1,4 @@
-"""The two branches of Batch DropBlock on one feature map.
+"""Head of Batch DropBlock: two branches on one feature map.
 
 Letters: B batch, C channels of the backbone, h x w feature map, D dimension of a branch's feature,
 N identities.
@@ -26,18 +26,18 @@ from torch.nn import functional as F
 
 from fastreid_ext.modeling.heads.batch_drop import BatchDrop
 
-# What a head of fastreid gives in training, for one branch.
+# Outputs of one branch in training, under the names that fastreid's heads use.
 BranchOutputs = dict[str, Tensor]
 
 
 class BranchHead(nn.Module):
-    """Pool a map, reduce it to a feature, classify the feature.
+    """Branch that pools a map, reduces it to a feature and classifies the feature.
 
     Args:
-        pool: maps (B, C, h, w) to (B, C, 1, 1).
-        in_channels: C.
-        out_channels: D.
-        num_classes: N; 0 where only features are wanted.
+        pool: layer from a map (B, C, h, w) to (B, C, 1, 1).
+        in_channels: number C of the map's channels.
+        out_channels: dimension D of the feature.
+        num_classes: number N of identities; 0 where only features are wanted.
         norm: name of fastreid's normalisation layer, e.g. "BN".
     """
 
@@ -52,7 +52,7 @@ class BranchHead(nn.Module):
             get_norm(norm, out_channels),
             nn.ReLU(),
         )
-        # Names and shapes of a classifier by which a checkpoint of other classes is recognised.
+        # By these names and shapes, matching recognises a classifier of other identities.
         self.weight = nn.Parameter(torch.empty(num_classes, out_channels))
         self.bias = nn.Parameter(torch.zeros(num_classes))
         nn.init.kaiming_normal_(self.reduction[0].weight)
@@ -61,7 +61,7 @@ class BranchHead(nn.Module):
         nn.init.normal_(self.weight, std=math.sqrt(2 / out_channels))
 
     def forward(self, features: Tensor) -> Tensor | BranchOutputs:
-        """Return the feature (B, D), in training with the logits (B, N) under fastreid's names."""
+        """Compute the feature (B, D), and in training the logits (B, N), under fastreid's names."""
         reduced = self.reduction(self.pool(features)).flatten(1)
         if not self.training:
             return reduced
@@ -71,15 +71,20 @@ class BranchHead(nn.Module):
 
 @REID_HEADS_REGISTRY.register()
 class BDBHead(nn.Module):
-    """Global and part branch of Batch DropBlock, on any backbone that gives a map.
+    """Global and part branch of Batch DropBlock, on any backbone with a feature map.
+
+    Example:
+        >>> head = BDBHead(feat_dim=64, num_classes=10).eval()
+        >>> head(torch.rand(2, 64, 16, 8)).shape  # [g, p]
+        torch.Size([2, 1536])
 
     Args:
-        feat_dim: C, a multiple of 4.
-        num_classes: N.
-        global_dim: D of the global branch.
-        part_dim: D of the part branch.
+        feat_dim: number C of the backbone's channels, a multiple of 4.
+        num_classes: number N of identities in training.
+        global_dim: feature dimension D of the global branch.
+        part_dim: feature dimension D of the part branch.
         drop_height: share in (0, 1] of the rows that BatchDrop zeroes.
-        drop_width: share in (0, 1] of the columns.
+        drop_width: share in (0, 1] of the columns that BatchDrop zeroes.
         norm: name of fastreid's normalisation layer, e.g. "BN".
     """
 
@@ -120,7 +125,7 @@ class BDBHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read the arguments off a configuration."""
+        """Read the arguments from a configuration."""
         heads = cfg.MODEL.HEADS
         return {
             "feat_dim": cfg.MODEL.BACKBONE.FEAT_DIM,
@@ -135,15 +140,15 @@ class BDBHead(nn.Module):
     def forward(
         self, features: Tensor, targets: Tensor | None = None
     ) -> Tensor | dict[str, BranchOutputs]:
-        """Return the test feature, or in training what each branch gives.
+        """Compute the test feature, or in training the outputs of both branches.
 
         Args:
-            features: (B, C, h, w).
-            targets: not needed by a plain linear classifier.
+            features: map (B, C, h, w) of the backbone.
+            targets: identities (B,), which a plain linear classifier does not need.
 
         Returns:
-            In eval mode [g, p], (B, 512 + 1024), not normalised. In training ``{"global": outputs,
-            "part": outputs}``.
+            In eval mode [g, p] of shape (B, 512 + 1024), not normalised. In training
+            ``{"global": outputs, "part": outputs}``.
         """
         branches = {
             "global": self.global_head(features),

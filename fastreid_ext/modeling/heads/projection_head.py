@@ -1,4 +1,4 @@
-"""Pooling and a two-layer MLP to a unit vector, for contrastive pre-training.
+"""Head for contrastive pre-training: pooling and a two-layer MLP to a unit vector.
 
 Letters: B batch, C channels of the backbone, h x w map, H hidden width, D output dimension.
 
@@ -8,22 +8,30 @@ Letters: B batch, C channels of the backbone, h x w map, H hidden width, D outpu
 
 from typing import Any
 
-import torch
 from fastreid.config import CfgNode, configurable
 from fastreid.layers import pooling
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastreid_ext.full_precision import at_least_float32
+
 
 @REID_HEADS_REGISTRY.register()
 class ProjectionHead(nn.Module):
-    """Unit vectors for a contrastive loss in training, pooled features in evaluation.
+    """Head that gives unit vectors in training and pooled features in evaluation.
+
+    Example:
+        >>> import torch
+        >>> head = ProjectionHead(feat_dim=64, embedding_dim=16)
+        >>> vectors = head(torch.rand(2, 64, 16, 8))
+        >>> vectors.shape, round(vectors.norm(dim=1).sum().item(), 4)
+        (torch.Size([2, 16]), 2.0)
 
     Args:
-        feat_dim: C.
-        hidden_dim: H; 0 = C.
-        embedding_dim: D.
+        feat_dim: number C of the backbone's channels.
+        hidden_dim: hidden width H of the MLP; 0 takes C.
+        embedding_dim: dimension D of the unit vectors.
         pool_type: name of fastreid's pooling layer.
     """
 
@@ -47,7 +55,7 @@ class ProjectionHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read the arguments off a configuration."""
+        """Read the arguments from a configuration."""
         heads = cfg.MODEL.HEADS
         return {
             "feat_dim": cfg.MODEL.BACKBONE.FEAT_DIM,
@@ -57,18 +65,18 @@ class ProjectionHead(nn.Module):
         }
 
     def forward(self, features: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Turn a map into vectors.
+        """Compute one vector for each image.
 
         Args:
-            features: (B, C, h, w).
-            targets: not used.
+            features: map (B, C, h, w) of the backbone.
+            targets: identities (B,), which are not used.
 
         Returns:
-            In training (B, D) of norm 1, float32 at least; in evaluation the pooled feature (B, C),
-            not normalised, which is what a downstream network starts from.
+            In training (B, D) of norm 1, in float32 or wider. In evaluation the pooled feature
+            (B, C), not normalised, from which a downstream network starts.
         """
         pooled = self.pool_layer(features).flatten(1)
         if not self.training:
             return pooled
         projected = self.projection(pooled)
-        return F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)), dim=1)
+        return F.normalize(at_least_float32(projected), dim=1)

@@ -1,13 +1,22 @@
-"""Loss terms that fastreid lacks: functions of tensors, each in a file of its own."""
+"""Loss terms that fastreid lacks: functions of tensors, one file for each loss.
+
+:mod:`fastreid_ext.modeling.losses.registered` has the losses that ``MODEL.LOSSES.NAME`` names.
+"""
 
 from fastreid_ext.modeling.losses.js_consistency import js_consistency_loss
 from fastreid_ext.modeling.losses.multi_positive import (
     multi_positive_contrastive_loss,
     multi_positive_log_loss,
+    negative_similarities,
 )
+from fastreid_ext.modeling.losses.nt_xent import nt_xent_loss
+from fastreid_ext.modeling.losses.view_contrast import view_contrast_loss
 
 __all__ = [
     "js_consistency_loss",
     "multi_positive_contrastive_loss",
     "multi_positive_log_loss",
+    "negative_similarities",
+    "nt_xent_loss",
+    "view_contrast_loss",
 ]

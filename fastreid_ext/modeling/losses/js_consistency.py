@@ -7,7 +7,7 @@ Letters: B batch, C classes, V views, p_v = softmax of the logits of view v.
 [0] Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and
     Uncertainty", ICLR 2020, https://arxiv.org/abs/1912.02781, eq. 1
 [1] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021,
-    https://arxiv.org/abs/2111.00880: the same with weight 12 for Re-ID
+    https://arxiv.org/abs/2111.00880: this loss with weight 12 for Re-ID
 """
 
 import math
@@ -24,18 +24,22 @@ SMALLEST_MEAN = 1e-7
 
 @in_full_precision
 def js_consistency_loss(logits: Sequence[Tensor]) -> Tensor:
-    """Mean over the batch of the Jensen-Shannon divergence between views, in nats.
+    """Compute the Jensen-Shannon divergence between views, in nats, as a mean over the batch.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])  # (B, C)
+        >>> js_consistency_loss([logits, logits.flip(1)]).item() < math.log(2)
+        True
 
     Args:
-        logits: V >= 2 tensors (B, C) of finite numbers, one for each view; their order does not
-            matter.
+        logits: one tensor (B, C) of finite numbers for each of V >= 2 views, in any order.
 
     Returns:
         Scalar: 0 for equal views, ln V at most (ln 3 for three). The clamp can take it below 0, by
         less than 4e-8 a class.
 
     Raises:
-        ValueError: fewer than two views, or other shapes.
+        ValueError: there are fewer than two views, or their shapes are not one (B, C).
     """
     shapes = [tuple(view.shape) for view in logits]
     if len(shapes) < 2 or len(set(shapes)) > 1 or len(shapes[0]) != 2 or 0 in shapes[0]:

@@ -1,12 +1,13 @@
 """Losses by name: fastreid's four and those that users register.
 
-An entry of ``LOSS_REGISTRY`` is called with the configuration and returns a loss, a callable of
+An entry of ``LOSS_REGISTRY`` is called with the configuration and returns a loss: a callable that
+returns a scalar with its weight. Its arguments:
 
-- ``outputs``: what a head returns in training, a dict with ``cls_outputs`` (B, C), logits with
+- ``outputs``: dictionary that a head returns in training, with ``cls_outputs`` (B, C), logits with
   their margin; ``pred_class_logits`` (B, C), without margin and gradient; ``features`` (B, D);
-- ``targets``: (B,) identities;
+- ``targets``: identities (B,).
 
-that returns a scalar with its weight. A loss that is a ``torch.nn.Module`` may have parameters.
+A loss that is a ``torch.nn.Module`` may have parameters.
 """
 
 import re
@@ -24,7 +25,7 @@ Loss = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
 @LOSS_REGISTRY.register()
 class CrossEntropyLoss:
-    """fastreid's cross-entropy with smoothed labels, ``MODEL.LOSSES.CE``."""
+    """Cross-entropy with smoothed labels of fastreid, set by ``MODEL.LOSSES.CE``."""
 
     name = "loss_cls"
 
@@ -32,7 +33,7 @@ class CrossEntropyLoss:
         self.keys = cfg.MODEL.LOSSES.CE
 
     def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
-        """Return the loss of logits (B, C)."""
+        """Compute the loss of the logits (B, C)."""
         keys = self.keys
         logits = outputs["cls_outputs"]
         return keys.SCALE * host.cross_entropy_loss(logits, targets, keys.EPSILON, keys.ALPHA)
@@ -40,7 +41,7 @@ class CrossEntropyLoss:
 
 @LOSS_REGISTRY.register()
 class TripletLoss:
-    """fastreid's triplet loss, ``MODEL.LOSSES.TRI``."""
+    """Triplet loss of fastreid, set by ``MODEL.LOSSES.TRI``."""
 
     name = "loss_triplet"
 
@@ -48,7 +49,7 @@ class TripletLoss:
         self.keys = cfg.MODEL.LOSSES.TRI
 
     def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
-        """Return the loss of features (B, D)."""
+        """Compute the loss of the features (B, D)."""
         keys = self.keys
         options = (keys.MARGIN, keys.NORM_FEAT, keys.HARD_MINING)
         return keys.SCALE * host.triplet_loss(outputs["features"], targets, *options)
@@ -56,7 +57,7 @@ class TripletLoss:
 
 @LOSS_REGISTRY.register()
 class CircleLoss:
-    """fastreid's pairwise circle loss, ``MODEL.LOSSES.CIRCLE``."""
+    """Pairwise circle loss of fastreid, set by ``MODEL.LOSSES.CIRCLE``."""
 
     name = "loss_circle"
 
@@ -64,7 +65,7 @@ class CircleLoss:
         self.keys = cfg.MODEL.LOSSES.CIRCLE
 
     def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
-        """Return the loss of features (B, D)."""
+        """Compute the loss of the features (B, D)."""
         keys = self.keys
         features = outputs["features"]
         return keys.SCALE * host.pairwise_circleloss(features, targets, keys.MARGIN, keys.GAMMA)
@@ -72,7 +73,7 @@ class CircleLoss:
 
 @LOSS_REGISTRY.register()
 class Cosface:
-    """fastreid's pairwise CosFace, ``MODEL.LOSSES.COSFACE``; as there, SCALE is not used."""
+    """Pairwise CosFace of fastreid, set by ``MODEL.LOSSES.COSFACE``; SCALE is unused there too."""
 
     name = "loss_cosface"
 
@@ -80,24 +81,24 @@ class Cosface:
         self.keys = cfg.MODEL.LOSSES.COSFACE
 
     def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
-        """Return the loss of features (B, D)."""
+        """Compute the loss of the features (B, D)."""
         keys = self.keys
         return host.pairwise_cosface(outputs["features"], targets, keys.MARGIN, keys.GAMMA)
 
 
-# Computed by fastreid's meta-architectures themselves.
+# Losses that fastreid's meta-architectures compute themselves.
 HOST_LOSSES = tuple(registered_names(LOSS_REGISTRY))
 
 
 def build_losses(cfg: CfgNode, names: Sequence[str] | None = None) -> dict[str, Loss]:
-    """Return losses by the key they have among the losses of a step, e.g. ``loss_triplet``.
+    """Build losses by the key they have among the losses of a step, e.g. ``loss_triplet``.
 
     The key of a registered loss is its attribute ``name``, or else ``loss_`` and its registered
     name in lower case without the word Loss: CenterLoss is ``loss_center``.
 
     Args:
         cfg: configuration that each loss reads.
-        names: registered names; None = ``MODEL.LOSSES.NAME``.
+        names: registered names of losses; None takes those of ``MODEL.LOSSES.NAME``.
 
     Raises:
         ValueError: a name is not registered.

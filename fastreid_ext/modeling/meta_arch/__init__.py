@@ -1,4 +1,4 @@
-"""Meta-architectures: from a batch to losses; registered in fastreid's registry."""
+"""Meta-architectures, registered in fastreid's registry: they turn a batch into losses."""
 
 from fastreid_ext.modeling.meta_arch.added_losses import add_losses
 from fastreid_ext.modeling.meta_arch.bdb import BDB

@@ -1,9 +1,9 @@
-"""Registered losses in meta-architectures that know only fastreid's.
+"""Registered losses in meta-architectures that compute only fastreid's.
 
-:func:`add_losses` puts an :class:`AddedLosses` in the place of a model's ``losses`` method, which
-adds the terms of ``LOSS_REGISTRY`` that ``MODEL.LOSSES.NAME`` names. In BDB and MGN each branch has
-its own term, ``loss_<name>_<branch>``; the branches share the weight in equal parts. Losses with
-parameters or buffers become the model's submodule ``added_losses``.
+:func:`add_losses` replaces a model's ``losses`` method by an :class:`AddedLosses`, which adds the
+terms of ``LOSS_REGISTRY`` that ``MODEL.LOSSES.NAME`` names. In BDB and MGN each branch has its own
+term, ``loss_<name>_<branch>``; the branches share the weight in equal parts. Losses with parameters
+or buffers become the model's submodule ``added_losses``.
 """
 
 import inspect
@@ -21,10 +21,10 @@ Losses = dict[str, Tensor]
 
 
 def add_losses(model: nn.Module, cfg: CfgNode) -> None:
-    """Let a model compute the losses that users registered and ``MODEL.LOSSES.NAME`` names.
+    """Add the losses that users registered and ``MODEL.LOSSES.NAME`` names to a model.
 
     Raises:
-        ValueError: the architecture has no ``losses`` to add to.
+        ValueError: the architecture has no ``losses`` method to add to.
     """
     own = set(registered_names(LOSS_REGISTRY)) - set(HOST_LOSSES)
     names = [name for name in cfg.MODEL.LOSSES.NAME if name in own]
@@ -44,11 +44,20 @@ def add_losses(model: nn.Module, cfg: CfgNode) -> None:
 
 
 class AddedLosses:
-    """The losses of a model and registered ones.
+    """Losses of a model together with registered losses.
+
+    Example:
+        >>> import torch
+        >>> def losses(outputs, targets):
+        ...     return {"loss_cls": torch.tensor(1.0)}
+        >>> def largest(outputs, targets):
+        ...     return outputs["features"].max()
+        >>> AddedLosses(losses, {"loss_max": largest})({"features": torch.eye(2)}, torch.zeros(2))
+        {'loss_cls': tensor(1.), 'loss_max': tensor(1.)}
 
     Args:
-        host: the model's own ``losses``, whose last argument are the targets.
-        terms: registered losses by key.
+        host: ``losses`` method of the model; its last argument is the targets.
+        terms: registered losses by their key, such as "loss_center".
     """
 
     def __init__(self, host: Callable[..., Losses], terms: Mapping[str, Loss]) -> None:
@@ -57,10 +66,10 @@ class AddedLosses:
         self.__signature__ = inspect.signature(host)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Losses:
-        """Return all losses by key, each with its weight; arguments are those of the host.
+        """Compute all losses by key, each with its weight; takes the arguments of the host.
 
         Raises:
-            ValueError: a registered loss has the key of another.
+            ValueError: a registered loss has the key of another loss.
         """
         losses = dict(self._host(*args, **kwargs))
         *outputs, (_, targets) = self.__signature__.bind(*args, **kwargs).arguments.items()

@@ -1,4 +1,4 @@
-"""Batch DropBlock: the host's Baseline with a loss for each of two branches.
+"""Batch DropBlock: fastreid's Baseline with the losses of two branches.
 
 [0] Dai et al., "Batch DropBlock Network for Person Re-identification and Beyond", ICCV 2019,
     https://arxiv.org/abs/1811.07130
@@ -21,14 +21,15 @@ class BDB(Baseline):
     """
 
     def losses(self, outputs: dict[str, BranchOutputs], gt_labels: Tensor) -> dict[str, Tensor]:
-        """Return ``loss_cls_<branch>`` and ``loss_triplet_<branch>``, each with its weight.
+        """Compute ``loss_cls_<branch>`` and ``loss_triplet_<branch>``, each with its weight.
 
         Args:
-            outputs: of the head in training.
-            gt_labels: (B,) identities.
+            outputs: outputs of the head in training, by branch.
+            gt_labels: identities (B,) of the images.
         """
         log_accuracy(outputs["global"]["pred_class_logits"].detach(), gt_labels)
-        names, losses = self.loss_kwargs["loss_names"], {}
+        names = self.loss_kwargs["loss_names"]
+        losses = {}
         for branch, output in outputs.items():
             if "CrossEntropyLoss" in names:
                 logits = output["cls_outputs"]

@@ -1,8 +1,8 @@
 """Self-supervised pre-training against corruptions: stage 1 of DAPG.
 
-Of each image come four views, q, k1, k2 and k3 (``INPUT.VIEWS.RECIPE dapg``): once, twice and three
-times corrupted, and a mixture. A query encoder (backbone, pooling, MLP) embeds q; a key encoder, a
-moving average of it, embeds the others.
+Each image gives four views, q, k1, k2 and k3 (``INPUT.VIEWS.RECIPE dapg``): corrupted once, twice
+and three times, and a mixture. A query encoder (backbone, pooling, MLP) embeds q; a key encoder, a
+moving average of the query encoder, embeds the others.
 
     L = alpha L_mc + (1 - alpha) L_js
 
@@ -13,24 +13,25 @@ of k1, k2, k3 should agree (:func:`js_consistency_loss`).
 Where the description [0] is silent:
 
 - p_i is the softmax of k_i's cosines with the negatives, or of its channels, divided by tau.
-- Keys have no gradient, so with their p_i L_js would be a constant. The p_i are therefore those of
-  the query encoder on k1, k2, k3, which costs three more passes with gradient; without
+- Keys have no gradient, so L_js of the keys' p_i would be a constant. Therefore the query encoder
+  computes the p_i on k1, k2, k3, which costs three more passes with gradient. Without
   ``JSConsistencyLoss`` in ``MODEL.LOSSES.NAME`` they are left out.
 - Negatives are all three keys of each other image. With one of them (m - 1 for a batch of m) a
   network could tell k1 from k2 by the corruption alone and reach a lower loss than by telling
   images apart.
 
 Several processes: negatives and the queue are the keys of all, and the gradient is that of one
-process with the same batch, up to batch normalisation. That tells which images came together, so
-that a query would find its key by it; therefore the key encoder sees, as in MoCo, a batch dealt
-together from all processes. With ``NORM: syncBN`` (or a backbone without batch normalisation) all
-images come together, and nothing is dealt.
+process with the same batch, up to batch normalisation. The statistics of a batch tell which images
+are in it, so that a query could find its key by them. Therefore the images of all processes are
+shuffled between the key encoders, as in MoCo. With ``NORM: syncBN`` (or a backbone without batch
+normalisation) the statistics are those of all images, and nothing is shuffled.
 
-Letters: B images of a process, W processes, A = W B images of all, D dimension, K queue.
+Letters: B images of a process, W processes, A = W B images of all, C channels of the backbone, D
+dimension of an embedding, K length of the queue, V views.
 
-[0] DAPG, eq. 1-5; METHODS.md 4.1 of this project's sources
+[0] DAPG, IEEE Signal Processing Letters, 2024, eq. 1-5
 [1] He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
-    https://arxiv.org/abs/1911.05722: key encoder and queue
+    https://arxiv.org/abs/1911.05722, sec. 3: key encoder, queue and shuffled batches
 """
 
 import copy
@@ -42,11 +43,15 @@ from fastreid.config import CfgNode, configurable
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.modeling.meta_arch.baseline import Baseline
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastreid_ext.full_precision import in_full_precision
-from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
-from fastreid_ext.modeling.meta_arch.key_queue import KeyQueue
+from fastreid_ext.modeling.losses import (
+    js_consistency_loss,
+    multi_positive_log_loss,
+    negative_similarities,
+)
 from fastreid_ext.modeling.meta_arch.view_losses import JS
 from fastreid_ext.processes import process_count, process_rank, rows_of_all
 
@@ -57,18 +62,18 @@ VIEWS = 4  # q, k1, k2, k3
 class ContrastivePretrain(Baseline):
     """Query encoder ``backbone`` and ``heads``, key encoder ``key_backbone`` and ``key_heads``.
 
-    In evaluation the pooled feature of the query encoder, so that a labelled test set measures
-    retrieval. Its checkpoint is a ``MODEL.BACKBONE.PRETRAIN_PATH``.
+    Evaluation gives the pooled feature of the query encoder, so that a labelled test set measures
+    retrieval. A checkpoint can be a ``MODEL.BACKBONE.PRETRAIN_PATH``.
 
     Args:
         momentum: share in [0, 1) of the key encoder that stays in each step.
-        queue_size: K; 0 = the negatives are those of the batch.
-        embedding_dim: D.
-        temperature: tau > 0.
-        contrast_scale: alpha.
-        js_scale: 1 - alpha; None = without L_js.
-        js_over: "negatives" or "channels".
-        baseline: arguments of fastreid's Baseline.
+        queue_size: length K of the queue; 0 takes negatives from the batch instead.
+        embedding_dim: dimension D of the embeddings.
+        temperature: divisor tau > 0 of the cosines.
+        contrast_scale: weight alpha of L_mc.
+        js_scale: weight 1 - alpha of L_js; None leaves L_js out.
+        js_over: distribution p_i of L_js: "negatives" (cosines with them) or "channels".
+        baseline: keyword arguments of fastreid's Baseline.
     """
 
     takes_views = True
@@ -96,11 +101,11 @@ class ContrastivePretrain(Baseline):
         self.contrast_scale = contrast_scale
         self.js_scale = js_scale
         self.js_over = js_over
-        self.deals = any(map(_knows_its_batch, self.key_backbone.modules()))
+        self.shuffles = any(map(_uses_batch_statistics, self.key_backbone.modules()))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read the arguments off a configuration."""
+        """Read the arguments from a configuration."""
         losses = cfg.MODEL.LOSSES
         moco = cfg.MODEL.MOCO
         return super().from_config(cfg) | {
@@ -114,10 +119,10 @@ class ContrastivePretrain(Baseline):
         }
 
     def forward(self, batched_inputs: Mapping[str, Any] | Tensor) -> dict[str, Tensor] | Tensor:
-        """Return losses in training, of a batch of four views; else features (B, C)."""
+        """Compute the losses of a batch of four views, or in evaluation features (B, C)."""
         if not self.training:
             return self.heads(self.backbone(self.preprocess_image(batched_inputs)))
-        images = views_of(self.preprocess_image(batched_inputs), batched_inputs, VIEWS)
+        images = split_views(self.preprocess_image(batched_inputs), batched_inputs, VIEWS)
         keys = self._keys(images[1:])
         # Without L_js the query encoder has one view to see.
         seen = images if self.js_scale is not None else images[:1]
@@ -126,19 +131,19 @@ class ContrastivePretrain(Baseline):
 
     @in_full_precision
     def _losses(self, embedded: Tensor, keys: Tensor) -> dict[str, Tensor]:
-        """Compute the terms of (1 or 4, B, D) embeddings and (3, A, D) keys, and keep the keys."""
+        """Compute L_mc and L_js of embeddings (1 or 4, B, D) and keys (3, A, D); queue the keys."""
         query, *views = embedded
         first = process_rank() * len(query)
         own = keys[:, first : first + len(query)]
         # A copy, because the queue changes before the backward pass.
         queue = None if self.queue is None else self.queue.keys.clone()
         positive = torch.einsum("bd,vbd->bv", query, own)
-        negative = to_negatives(query, keys, queue, first)
+        negative = negative_similarities(query, keys, queue, first=first)
         contrast = multi_positive_log_loss(positive, negative, self.temperature)
         losses = {"loss_contrast": self.contrast_scale * contrast}
         if self.js_scale is not None:
             if self.js_over == "negatives":
-                views = [to_negatives(view, keys, queue, first) for view in views]
+                views = [negative_similarities(view, keys, queue, first=first) for view in views]
             agreement = js_consistency_loss([view / self.temperature for view in views])
             losses["loss_js"] = self.js_scale * agreement
         if self.queue is not None:
@@ -147,74 +152,100 @@ class ContrastivePretrain(Baseline):
 
     @torch.no_grad()
     def _keys(self, images: Tensor) -> Tensor:
-        """Move the key encoder towards the query encoder; embed (3, B, ...) images.
+        """Move the key encoder towards the query encoder, and embed the images (3, B, ...).
 
         Returns:
-            (3, A, D), the keys of all processes in the order of their ranks.
+            Keys (3, A, D) of all processes in the order of their ranks.
         """
         for ours, key in ((self.backbone, self.key_backbone), (self.heads, self.key_heads)):
             for parameter, slow in zip(ours.parameters(), key.parameters(), strict=True):
                 slow.lerp_(parameter, 1 - self.momentum)
-        deals = self.deals and process_count() > 1
-        seen = dealt(images) if deals else images
+        shuffles = self.shuffles and process_count() > 1
+        seen = shuffle_between_processes(images) if shuffles else images
         keys = self.key_heads(self.key_backbone(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
         gathered = rows_of_all(keys[None])  # (W, 3, B, D)
-        # Those of a process: images w B, w B + 1, ..., or, where they were dealt, w, w + W, ...
-        ordered = gathered.permute(1, 2, 0, 3) if deals else gathered.transpose(0, 1)
+        # A process has the images w B, w B + 1, ..., or, where they were shuffled, w, w + W, ...
+        ordered = gathered.permute(1, 2, 0, 3) if shuffles else gathered.transpose(0, 1)
         return ordered.flatten(1, 2)
 
 
-def dealt(images: Tensor) -> Tensor:
-    """Deal the images of all processes out, as cards are.
+def shuffle_between_processes(images: Tensor) -> Tensor:
+    """Give each process an equal share of the images of every process.
 
     Args:
-        images: (V, B, ...) of this process.
+        images: views (V, B, ...) of the images of this process.
 
     Returns:
-        (V, B, ...), of the A images of all processes the w-th, the (w + W)-th and so on, where w is
-        the rank of this process.
+        Views (V, B, ...) of images w, w + W, w + 2 W, ... of the A images of all processes, where w
+        is the rank of this process.
     """
     # View by view, because all images of all processes together may be large.
     return torch.stack([rows_of_all(view)[process_rank() :: process_count()] for view in images])
 
 
-def _knows_its_batch(module: nn.Module) -> bool:
-    """Whether a module normalises with the statistics of the batch of its own process."""
+def _uses_batch_statistics(module: nn.Module) -> bool:
+    """Tell whether a module normalises with the statistics of the batch of its own process."""
     return isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
 
 
-def to_negatives(rows: Tensor, keys: Tensor, queue: Tensor | None, first: int = 0) -> Tensor:
-    """Return the cosines of each image with its negatives.
+def split_views(images: Tensor, batch: Mapping[str, Any] | Tensor, expected: int) -> Tensor:
+    """Split the rows (V * B, ...) of a batch, which come view by view, into (V, B, ...).
 
     Args:
-        rows: (B, D).
-        keys: (V, A, D).
-        queue: (K, D), or None to take the keys of the other images.
-        first: position in ``keys`` of the image of the first row.
-
-    Returns:
-        (B, K) or (B, V * (A - 1)).
-    """
-    if queue is not None:
-        return rows @ queue.T
-    count = keys.shape[1]
-    steps = torch.arange(1, count, device=rows.device)
-    places = torch.arange(first, first + len(rows), device=rows.device)
-    others = (places[:, None] + steps) % count  # (B, A - 1)
-    cosines = torch.einsum("bd,vjd->bvj", rows, keys)
-    return cosines.gather(2, others[:, None].expand(-1, len(keys), -1)).flatten(1)
-
-
-def views_of(images: Tensor, batch: Mapping[str, Any] | Tensor, expected: int) -> Tensor:
-    """Take a view-major batch of ``expected`` views apart, to (V, B, ...).
+        images: rows of the batch, the first B of them in the first view.
+        batch: batch of the loader; ``batch["views"]`` is its number of views.
+        expected: number V of views that the architecture needs.
 
     Raises:
-        ValueError: it has another number of views.
+        ValueError: the batch has another number of views.
     """
     found = batch.get("views", 1) if isinstance(batch, Mapping) else 1
     if found != expected or len(images) % expected:
         raise ValueError(
             f"expected a batch of {expected} views of each image, got {found} views in "
-            f"{len(images)} rows; set INPUT.VIEWS.RECIPE as the base configuration has it"
+            f"{len(images)} rows; set INPUT.VIEWS.RECIPE as in the recipe of the method"
         )
     return images.unflatten(0, (expected, -1))
+
+
+class KeyQueue(nn.Module):
+    """Ring of the K newest keys, random unit vectors at first, as negatives of later batches.
+
+    The keys are buffers, so that checkpoints hold them. Processes of one run hold equal queues: all
+    push the keys of all processes in one order, and start with the random vectors of the main
+    process, which ``wrap_for_processes`` sends.
+
+    Example:
+        >>> queue = KeyQueue(size=6, dim=4)
+        >>> queue.push(torch.eye(4))
+        >>> queue.position.item()  # of the next key
+        4
+
+    Args:
+        size: length K, at least the number of keys that all processes push at once.
+        dim: dimension D of a key.
+    """
+
+    keys: Tensor
+    position: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("position", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys: Tensor) -> None:
+        """Replace the oldest keys by the keys (N, D) of all processes.
+
+        Raises:
+            ValueError: N is larger than K.
+        """
+        if len(keys) > len(self.keys):
+            raise ValueError(
+                f"expected at most the {len(self.keys)} keys of MODEL.MOCO.QUEUE, got "
+                f"{len(keys)} at once; enlarge it to a few batches"
+            )
+        places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.keys)
+        self.keys[places] = keys.to(self.keys.dtype)
+        self.position.add_(len(keys)).remainder_(len(self.keys))

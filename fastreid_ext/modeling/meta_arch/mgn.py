@@ -1,10 +1,10 @@
-"""MGN on any backbone that can be cut before its last stage, beside fastreid's on ResNets.
+"""MGN on any backbone that can be cut before its last stage; fastreid's needs a ResNet.
 
 fastreid's MGN shares a ResNet up to the first block of layer3 and copies the rest for each of its
 three branches. Here the trunk of ``backbone.split_last_stage()`` is shared and the last stage
-copied: of a Swin the last patch merging with its two blocks, of a ViT the last block with the norm,
-as TransReID copies it for its local branches [1]. This is our reconstruction; the paper [0] knows
-ResNet-50 only. Everything after the branches (stripes, heads, losses) is fastreid's.
+copied: the last patch merging of a Swin with its two blocks, or the last block of a ViT with the
+norm, as TransReID copies it for its local branches [1]. This is our reconstruction; the paper [0]
+uses ResNet-50 only. Everything after the branches (stripes, heads, losses) is fastreid's.
 
 [0] Wang et al., "Learning Discriminative Features with Multiple Granularities for Person
     Re-Identification", ACM MM 2018, https://arxiv.org/abs/1804.01438
@@ -26,16 +26,16 @@ HEADS = ("b1", "b2", "b21", "b22", "b3", "b31", "b32", "b33")
 
 
 def split_for_branches(backbone: nn.Module) -> dict[str, nn.Module]:
-    """Return ``backbone`` (the trunk), ``neck1``, ``neck2`` and ``neck3`` (equal last stages).
+    """Cut a backbone into ``backbone`` (the trunk) and ``neck1`` to ``neck3`` (equal last stages).
 
     Raises:
-        ValueError: the backbone cannot be cut.
+        ValueError: the backbone has no ``split_last_stage``.
     """
     if not hasattr(backbone, "split_last_stage"):
         raise ValueError(
             "expected a backbone with split_last_stage() under MGN, got "
-            f"{type(backbone).__name__}; give it that method (trunk, last stage), or take "
-            "build_resnet_backbone, build_swin_backbone, build_plain_vit_backbone or "
+            f"{type(backbone).__name__}; give it that method, which returns trunk and last stage, "
+            "or use build_resnet_backbone, build_swin_backbone, build_plain_vit_backbone or "
             "build_clip_vit_backbone"
         )
     trunk, last_stage = backbone.split_last_stage()

@@ -1,15 +1,15 @@
 """Losses over several views of an image, and over mixed images, in any meta-architecture.
 
-A batch of V views of B images arrives as V * B rows, view-major (row v * B + b is view v of image
-b), with ``batch["views"]`` = V. The network sees all of them at once. :func:`add_view_losses` puts
-a :class:`ViewLosses` in the place of the model's ``losses`` method, which
+A batch of V views of B images has V * B rows, view by view (row v * B + b is view v of image b),
+and ``batch["views"]`` = V. The network sees all rows at once. :func:`add_view_losses` replaces the
+model's ``losses`` method by a :class:`ViewLosses`, which
 
-- gives the model's own losses the rows of view 0, the clean one, or all
+- gives the model's own losses the rows of view 0, the clean one, or all rows
   (``INPUT.VIEWS.SUPERVISED``);
 - adds ``loss_js``: the JS divergence between the class predictions for the views of an image [0];
 - adds ``loss_contrast``: each clean view against its other views, and against every view of the
-  batch's images of other persons;
-- with ``batch["mix"]`` (Mixup, CutMix) takes weight * L(own) + (1 - weight) * L(partner).
+  batch's images of other identities;
+- takes weight * L(own) + (1 - weight) * L(partner) for ``batch["mix"]`` (Mixup, CutMix).
 
 In BDB and MGN each branch has its own term, ``loss_js_<branch>``; the branches share the weight in
 equal parts. Parameters, buffers and their names are as before, and so is evaluation.
@@ -25,32 +25,30 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from fastreid.config import CfgNode
 from fastreid.utils.events import EventStorage
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fastreid_ext.full_precision import in_full_precision
-from fastreid_ext.modeling.losses import js_consistency_loss, multi_positive_log_loss
+from fastreid_ext.modeling.losses import js_consistency_loss, view_contrast_loss
 
 Losses = dict[str, Tensor]
 # Names in MODEL.LOSSES.NAME that every architecture with class logits and features can compute.
 JS = "JSConsistencyLoss"
 CONTRASTIVE = "MultiPositiveContrastiveLoss"
 VIEW_LOSSES = (JS, CONTRASTIVE)
-# What fastreid's heads call their outputs; the second has no margin and no gradient-free copy.
-LOGITS, FEATURES = "pred_class_logits", "features"
+# Names of two outputs of fastreid's heads: logits (B, C) without margin, and features (B, D).
+LOGITS = "pred_class_logits"
+FEATURES = "features"
 
 
 def add_view_losses(model: nn.Module, cfg: CfgNode) -> None:
     """Replace ``model.losses`` if the configuration shows several views or mixes images.
 
-    Otherwise, and where an architecture takes the views apart itself (its class says
-    ``takes_views``), the model stays as it is.
+    Otherwise, and where an architecture splits the views itself (its class has ``takes_views =
+    True``), the model stays as it is.
 
     Raises:
-        ValueError: the architecture has no ``losses``.
+        ValueError: the architecture has no ``losses`` method.
     """
     shows_views = bool(cfg.INPUT.VIEWS.RECIPE)
     mixes_images = cfg.INPUT.MIXUP.ENABLED or cfg.INPUT.CUTMIX.ENABLED
@@ -62,12 +60,12 @@ def add_view_losses(model: nn.Module, cfg: CfgNode) -> None:
             f"and CUTMIX, got {type(model).__name__}, which has none; give it one that returns a "
             "dict of losses, or turn these keys off"
         )
-    names, keys = cfg.MODEL.LOSSES.NAME, cfg.MODEL.LOSSES
+    keys = cfg.MODEL.LOSSES
     losses = ViewLosses(
         model.losses,
         on_all_views=cfg.INPUT.VIEWS.SUPERVISED == "all",
-        js_scale=keys.JS.SCALE if JS in names else None,
-        contrast_scale=keys.MULTI_POSITIVE.SCALE if CONTRASTIVE in names else None,
+        js_scale=keys.JS.SCALE if JS in keys.NAME else None,
+        contrast_scale=keys.MULTI_POSITIVE.SCALE if CONTRASTIVE in keys.NAME else None,
         temperature=keys.MULTI_POSITIVE.TEMPERATURE,
     )
     model.losses = losses
@@ -75,14 +73,14 @@ def add_view_losses(model: nn.Module, cfg: CfgNode) -> None:
 
 
 class ViewLosses:
-    """The losses of a model for batches of several views or mixed images.
+    """Losses of a model for batches of several views or mixed images.
 
     Args:
-        host: the model's own ``losses``, whose last argument are the targets.
-        on_all_views: give it the rows of all views, not of the first alone.
-        js_scale: weight of the JS term; None = without.
-        contrast_scale: weight of the contrastive term; None = without.
-        temperature: of the contrastive term, > 0.
+        host: ``losses`` method of the model; its last argument is the targets.
+        on_all_views: whether the host sees the rows of all views, or of the first view only.
+        js_scale: weight of the JS term; None leaves the term out.
+        contrast_scale: weight of the contrastive term; None leaves the term out.
+        temperature: divisor > 0 of the cosines in the contrastive term.
     """
 
     def __init__(
@@ -103,17 +101,17 @@ class ViewLosses:
         self._mix: Mapping[str, Any] | None = None
 
     def remember(self, model: nn.Module, inputs: tuple) -> None:
-        """Keep what the batch says of views and mixing; the model's forward pre-hook."""
+        """Keep number of views and mixing of the batch; a forward pre-hook of the model."""
         batch = inputs[0] if inputs and isinstance(inputs[0], Mapping) else {}
         self._views = batch.get("views", 1)
         self._mix = batch.get("mix")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Losses:
-        """Return the losses by name, each with its weight; arguments are those of the host.
+        """Compute the losses by name, each with its weight; takes the arguments of the host.
 
         Raises:
-            ValueError: the batch has one view, or rows that are no multiple of its views, or the
-                outputs lack what a term needs.
+            ValueError: the batch has one view, its rows are no multiple of its views, or the head
+                lacks an output that a term needs.
         """
         call = inspect.signature(self._host).bind(*args, **kwargs)
         *outputs, (_, targets) = call.arguments.items()
@@ -132,7 +130,8 @@ class ViewLosses:
         return losses
 
     def _images_of_a_view(self, targets: Tensor) -> int:
-        rows, views = len(targets), self._views
+        rows = len(targets)
+        views = self._views
         if rows % views:
             raise ValueError(
                 f"expected a multiple of batch['views'] = {views} rows, got {rows}; a batch holds "
@@ -146,14 +145,15 @@ class ViewLosses:
         return rows // views
 
     def _own_losses(self, call: inspect.BoundArguments, targets: Tensor, count: int) -> Losses:
-        """Call the model's own losses on the rows it should see, for each set of targets."""
+        """Compute the model's own losses on the rows it should see, for each set of targets."""
         rows = len(targets)
         kept = rows if self._on_all_views else count
         given = {name: first_rows(value, rows, kept) for name, value in call.arguments.items()}
         call.arguments.update(given)
         if self._mix is None:
             return self._host(*call.args, **call.kwargs)
-        partners, weight = self._mix["targets"], self._mix["weight"]
+        partners = self._mix["targets"]
+        weight = self._mix["weight"]
         if partners.shape != targets.shape:
             raise ValueError(
                 f"expected a mixing partner for each of {rows} rows in batch['mix'], got "
@@ -162,7 +162,7 @@ class ViewLosses:
         own = self._host(*call.args, **call.kwargs)
         name = list(call.arguments)[-1]
         call.arguments[name] = first_rows(partners, rows, kept)
-        with EventStorage():  # the accuracy that is logged is that for the own targets
+        with EventStorage():  # only the accuracy for the own targets is logged
             partner = self._host(*call.args, **call.kwargs)
         return {name: weight * own[name] + (1 - weight) * partner[name] for name in own}
 
@@ -170,7 +170,7 @@ class ViewLosses:
         return js_consistency_loss(logits.chunk(self._views))
 
     def _contrast(self, targets: Tensor, features: Tensor) -> Tensor:
-        return contrast_of_views(features, targets, self._views, self._temperature)
+        return view_contrast_loss(features, targets, self._views, self._temperature)
 
     @staticmethod
     def _term(
@@ -180,7 +180,7 @@ class ViewLosses:
         key: str,
         loss: Callable[[Tensor], Tensor],
     ) -> Losses:
-        """Return one term for each branch that has the output ``key``."""
+        """Compute one term for each branch that has the output ``key``."""
         inputs = {name: branch[key] for name, branch in branches.items() if key in branch}
         if not inputs:
             raise ValueError(
@@ -193,33 +193,8 @@ class ViewLosses:
         }
 
 
-@in_full_precision
-def contrast_of_views(features: Tensor, targets: Tensor, views: int, temperature: float) -> Tensor:
-    """Contrast each clean view with its other views, and with all images of other persons.
-
-    The negatives are all views of these, so that positives and negatives are equally corrupted:
-    else a network that only sees how corrupted an image is would do well.
-
-    Args:
-        features: (V * B, D), view-major; any norm but 0.
-        targets: (V * B,) identities.
-        views: V >= 2.
-        temperature: > 0.
-
-    Returns:
-        Scalar >= 0.
-    """
-    rows = F.normalize(features, dim=1)
-    by_view = rows.unflatten(0, (views, -1))  # (V, B, D)
-    query = by_view[0]
-    positive = torch.einsum("bd,vbd->bv", query, by_view[1:])
-    is_same = targets[: len(query), None] == targets[None, :]  # (B, V * B)
-    negative = (query @ rows.T).masked_fill(is_same, -torch.inf)
-    return multi_positive_log_loss(positive, negative, temperature)
-
-
 def branches_of(outputs: Any, name: str) -> list[tuple[str, Mapping[str, Tensor]]]:
-    """Return name and outputs of each branch: the mappings that hold logits or features."""
+    """List name and outputs of each branch: the mappings that hold logits or features."""
     if not isinstance(outputs, Mapping):
         return []
     if LOGITS in outputs or FEATURES in outputs:
@@ -232,7 +207,7 @@ def branches_of(outputs: Any, name: str) -> list[tuple[str, Mapping[str, Tensor]
 
 
 def first_rows(value: Any, rows: int, kept: int) -> Any:
-    """Return the first ``kept`` of ``rows`` rows of every tensor in lists, tuples and dicts."""
+    """Take the first ``kept`` of ``rows`` rows of every tensor in lists, tuples and dicts."""
     if isinstance(value, Tensor):
         return value[:kept] if value.ndim and len(value) == rows else value
     if isinstance(value, Mapping):

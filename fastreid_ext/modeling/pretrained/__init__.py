@@ -1,4 +1,4 @@
-"""Pre-trained weights of any family into any backbone, with a report of what became of them."""
+"""Pre-trained weights: read a file of any family and load it into any backbone, with a report."""
 
 from fastreid_ext.modeling.pretrained.convert import converted
 from fastreid_ext.modeling.pretrained.families import FAMILIES

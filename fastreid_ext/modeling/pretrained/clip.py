@@ -1,4 +1,4 @@
-"""CLIP's image tower, a ViT: OpenAI, open_clip and transformers, to timm's names.
+"""Image tower of CLIP, a ViT, of OpenAI, open_clip and transformers, renamed to timm's names.
 
 ================================================== ==================================
 in the file                                        in the backbone
@@ -16,7 +16,7 @@ transformers (below or without ``vision_model.``)
 ``embeddings.patch_embedding.weight``              ``patch_embed.proj.weight``
 ``embeddings.position_embedding.weight`` (N, D)    ``pos_embed`` (1, N, D)
 ``pre_layrnorm.*`` (sic), ``post_layernorm.*``     ``norm_pre.*``, ``norm.*``
-``encoder.layers.0.self_attn.q_proj.*`` (k, v)     ``blocks.0.attn.qkv.*``, one behind another
+``encoder.layers.0.self_attn.q_proj.*`` (k, v)     ``blocks.0.attn.qkv.*``, concatenated
 ``visual_projection.weight`` (P, D)                ``head.weight``
 open_clip with a timm tower
 ``visual.trunk.blocks.0.*``                        ``blocks.0.*``
@@ -26,8 +26,8 @@ all
 ``token_embedding.*``, ``logit_scale``, ...
 ================================================== ==================================
 
-OpenAI's towers have ``x * sigmoid(1.702 x)`` ("quick GELU") in their MLPs, most of open_clip's
-have GELU. The names do not tell; a TorchScript archive is OpenAI's, and a hub folder says it.
+OpenAI's towers have ``x * sigmoid(1.702 x)`` ("quick GELU") in their MLPs, most of open_clip's have
+GELU. The names do not tell, but TorchScript archives are OpenAI's, and a hub folder has a config.
 """
 
 import re
@@ -38,8 +38,11 @@ from torch import Tensor, nn
 from fastreid_ext.modeling.pretrained.family import Family, Renamed, Tensors, prefix_of, split
 from fastreid_ext.modeling.pretrained.normalisation import CLIP, HALF, Normalisation
 
-_OPENAI, _TRANSFORMERS = "class_embedding", "embeddings.class_embedding"
-_TRUNK, _TIMM = "trunk.blocks.0.attn.qkv.weight", "norm_pre.weight"
+# Markers of the layouts.
+_OPENAI = "class_embedding"
+_TRANSFORMERS = "embeddings.class_embedding"
+_TRUNK = "trunk.blocks.0.attn.qkv.weight"
+_TIMM = "norm_pre.weight"
 _TEXT = re.compile(r"(^|\.)(text_model\.|token_embedding\.weight|text\.|text_projection)")
 _RESNET = "attnpool.positional_embedding"
 _OPENAI_NAMES = (
@@ -69,7 +72,7 @@ _TRANSFORMERS_NAMES = (
 
 
 def recognises(tensors: Tensors) -> bool:
-    """Whether these are a CLIP's, also one that we cannot use (text only, a ResNet)."""
+    """Tell whether the file holds a CLIP, including those we cannot use (text only, a ResNet)."""
     return (
         _layout(tensors) is not None
         or prefix_of(_RESNET, tensors) is not None
@@ -78,7 +81,7 @@ def recognises(tensors: Tensors) -> bool:
 
 
 def _layout(tensors: Tensors) -> tuple[str, str] | None:
-    """Return the layout's marker and the prefix of the names; None = there is no ViT for images."""
+    """Find the marker of the layout and the prefix of the names; None without a ViT for images."""
     for marker in (_TRUNK, _TRANSFORMERS, _OPENAI):
         prefix = prefix_of(marker, tensors)
         if prefix is not None:
@@ -90,16 +93,16 @@ def _layout(tensors: Tensors) -> tuple[str, str] | None:
 
 
 def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
-    """Keep the image tower, in timm's names.
+    """Keep the image tower, and rename it to timm's names.
 
     Raises:
-        ValueError: the file holds a text tower only, or a ResNet of CLIP.
+        ValueError: the file holds only a text tower, or a CLIP with a ResNet.
     """
     layout = _layout(tensors)
     if layout is None:
-        what = "a ResNet" if prefix_of(_RESNET, tensors) is not None else "the text tower only"
+        found = "a ResNet" if prefix_of(_RESNET, tensors) is not None else "the text tower only"
         raise ValueError(
-            f"expected a CLIP with an image tower that is a ViT, got {what} "
+            f"expected a CLIP with an image tower that is a ViT, got {found} "
             f"({', '.join(sorted(tensors)[:3])}, ...); give the whole CLIP or its vision model"
         )
     marker, prefix = layout
@@ -118,8 +121,9 @@ def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
 
 
 def _projection_problem(tower: Tensors, backbone: nn.Module) -> list[str]:
-    """Say if the features will go through a projection that the file does not hold."""
-    ours, theirs = backbone.state_dict().get("head.weight"), tower.get("head.weight")
+    """Warn if the backbone has a projection of the features that the file does not hold."""
+    ours = backbone.state_dict().get("head.weight")
+    theirs = tower.get("head.weight")
     if ours is None or (theirs is not None and theirs.shape == ours.shape):
         return []
     got = "none" if theirs is None else f"one to {len(theirs)}"
@@ -170,7 +174,7 @@ def _last_two(value: Tensor | None) -> tuple[int, ...]:
 
 
 def normalisations(tensors: Tensors) -> tuple[Normalisation, ...]:
-    """CLIP-ReID, whose tower is ``image_encoder.``, trains on with 0.5 instead of CLIP's."""
+    """List CLIP's normalisation, or 0.5 for CLIP-ReID, whose tower is ``image_encoder.``."""
     is_clip_reid = any(name.startswith("image_encoder.") for name in tensors)
     return (HALF,) if is_clip_reid else (CLIP,)
 

@@ -1,8 +1,8 @@
-"""Write any weight file anew, in a backbone's own names, with what is known about it.
+"""Convert a weight file of any family to safetensors in a backbone's own names.
 
-The target is a safetensors file. Its metadata: ``family``, ``source`` (name of the file),
+Metadata of the target: ``family``, ``source`` (name of the file),
 ``source_sha256``, ``mean`` and ``std`` (JSON, images in [0, 1]; absent where unknown),
-``activation`` of a CLIP, ``image_size`` of a run of ours.
+``activation`` of a CLIP, ``image_size`` of one of our runs.
 """
 
 import dataclasses
@@ -28,20 +28,23 @@ def converted(
     min_matched: float = 0.9,
     normalisation: Normalisation | None = None,
 ) -> tuple[bytes, LoadReport]:
-    """Return a safetensors file of what of ``path`` fits a backbone, and the report.
+    """Convert the tensors of ``path`` that fit a backbone into a safetensors file, with a report.
 
-    Position embeddings and bias tables keep their size; they are fitted when they are loaded.
+    Position embeddings and bias tables keep their size; they are resized when they are loaded.
 
     Args:
-        backbone: whose names to use; unchanged.
-        path: as for :func:`load_pretrained`, also the next two.
-        family: name of the family, or "" to recognise it.
+        backbone: network whose names the target uses; it stays unchanged.
+        path: weight file, folder with the layout of the hubs, or ``hf-hub:owner/name``.
+        family: name of the file's family, or "" to recognise it.
         min_matched: share in [0, 1] of the backbone's tensors that the file must hold.
-        normalisation: what the weights were trained with, where neither the file nor its family
-            tells; None = what they tell.
+        normalisation: normalisation of the images in pre-training; None takes that of the file or
+            its family.
+
+    Returns:
+        Bytes of the safetensors file, and the report.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`load_pretrained`.
+        FileNotFoundError, ValueError: as :func:`load_pretrained` raises them.
     """
     file = read_weights(path)
     plan = plan_load(backbone, file, family=family, min_matched=min_matched)
@@ -62,10 +65,10 @@ def converted(
 
 
 def expect_target(target: Path, source: str | Path) -> Path:
-    """Return ``target``; asked before anything is read.
+    """Check that ``target`` can be written, before any weights are read, and return it.
 
     Raises:
-        ValueError: its name does not end in .safetensors, or it is the source.
+        ValueError: the name does not end in .safetensors, or the target is the source.
     """
     if target.suffix != ".safetensors":
         raise ValueError(
@@ -77,7 +80,7 @@ def expect_target(target: Path, source: str | Path) -> Path:
 
 
 def _of_stored(plan: LoadPlan) -> LoadReport:
-    """Leave out of the report what is fitted only when the file is loaded."""
+    """Remove from the report the tensors that are resized only when the target is loaded."""
     kept = [
         line
         for line in plan.report.resized

@@ -1,4 +1,4 @@
-"""All families, in the order in which they are tried."""
+"""All families of weight files, in the order in which they are tried."""
 
 from fastreid_ext.modeling.pretrained import (
     clip,
@@ -13,7 +13,7 @@ from fastreid_ext.modeling.pretrained import (
 from fastreid_ext.modeling.pretrained.family import Family, Tensors
 from fastreid_ext.names import unknown_name
 
-# The more special before the more general; the last recognises everything.
+# Special families before general ones; the last recognises every file.
 FAMILIES = tuple(
     module.FAMILY for module in (moco, fastreid, clip, solider, swin, vit, resnet, same_names)
 )
@@ -21,15 +21,15 @@ AUTO = ""  # recognise the family by the names in the file
 
 
 def family_of(tensors: Tensors, *, wanted: str = AUTO, written_as: str | None = None) -> Family:
-    """Return the family of a file.
+    """Find the family of a file.
 
     Args:
-        tensors: of the file.
+        tensors: tensors of the file by name.
         wanted: name of a family, or "" to recognise it.
-        written_as: family that the file names itself, as those of tools/convert_weights.py do.
+        written_as: family in the file's own metadata, as tools/convert_weights.py writes it.
 
     Raises:
-        ValueError: there is no such family, or the file is not of it.
+        ValueError: the wanted family does not exist, or the file does not belong to it.
     """
     recognised = next(family for family in FAMILIES if family.recognises(tensors))
     if wanted == AUTO:

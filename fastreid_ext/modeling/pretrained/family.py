@@ -1,6 +1,6 @@
-"""What a family of weight files is: how to recognise it, how to rename it, how it was normalised.
+"""A family of weight files: how to recognise one, rename its tensors and normalise its images.
 
-A marker is the name of a tensor that every file of a family holds, behind some prefix.
+A marker is the name of a tensor that every file of a family holds, after some prefix.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ Tensors = dict[str, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Renamed:
-    """Tensors in a backbone's names.
+    """Tensors of a file in the names of a backbone.
 
     Attributes:
-        tensors: by the backbone's names.
+        tensors: tensors by their names in the backbone.
         dropped: names in the file that are left out on purpose (classifiers, text towers, ...).
         resized: one line for each tensor whose values were interpolated to another shape.
-        notes: what else the user should know, a sentence each.
-        warnings: what is probably not what the user wants.
+        notes: remarks for the user, a sentence each.
+        warnings: probable mistakes of the user, a sentence each.
     """
 
     tensors: Tensors
@@ -37,14 +37,16 @@ class Family:
     """One family of weight files.
 
     Attributes:
-        name: value of ``MODEL.BACKBONE.PRETRAIN_FAMILY``.
-        title: for messages, "a Swin of timm or Microsoft".
-        recognises: whether a file's tensors are of this family.
-        renamed: the file's tensors in the names of a backbone.
-        normalisations: what such weights are trained with, the usual first; empty = unknown.
+        name: name of the family in ``MODEL.BACKBONE.PRETRAIN_FAMILY``.
+        title: name of the family in messages, such as "a Swin of timm or Microsoft".
+        recognises: function that tells whether the tensors of a file are of this family.
+        renamed: function that renames the tensors of a file for a backbone.
+        normalisations: function that lists normalisations such weights are trained with, the usual
+            one first; empty where unknown.
         optional: regular expressions of names in a backbone, one for each kind of layer that such a
             file may lack as a whole.
-        accepts: whether the tensors can be renamed where the user names this family.
+        accepts: function that tells whether tensors that are not recognised can be renamed where
+            the user names this family; None where they cannot.
     """
 
     name: str
@@ -56,12 +58,12 @@ class Family:
     accepts: Callable[[Tensors], bool] | None = None
 
     def can_rename(self, tensors: Tensors) -> bool:
-        """Whether the user may name this family for such a file."""
+        """Tell whether the user may name this family for a file with these tensors."""
         return self.recognises(tensors) or (self.accepts is not None and self.accepts(tensors))
 
 
 def prefix_of(marker: str, tensors: Mapping[str, Tensor]) -> str | None:
-    """Return the shortest prefix of a marker in a file ("", "backbone."), None if absent."""
+    """Find the shortest prefix of a marker in a file ("", "backbone."), None if it is absent."""
     prefixes = [
         name.removesuffix(marker)
         for name in tensors
@@ -73,14 +75,15 @@ def prefix_of(marker: str, tensors: Mapping[str, Tensor]) -> str | None:
 def split(
     tensors: Mapping[str, Tensor], prefix: str, *, without: Sequence[str] = ()
 ) -> tuple[Tensors, list[str]]:
-    """Return the tensors behind ``prefix`` by the rest of their names, and the others' names.
+    """Split tensors into those whose names begin with ``prefix`` and the names of all others.
 
     Args:
-        tensors: of a file.
-        prefix: of the names to keep.
-        without: beginnings, behind the prefix, of names that go to the others too.
+        tensors: tensors of a file by name.
+        prefix: beginning of the names to keep, which is removed.
+        without: beginnings, after the prefix, of names that count as others all the same.
     """
-    inside, others = {}, []
+    inside = {}
+    others = []
     for name, tensor in tensors.items():
         rest = name.removeprefix(prefix)
         if name.startswith(prefix) and not rest.startswith(tuple(without)):

@@ -1,9 +1,9 @@
-"""Checkpoints of fastreid and of our runs, pre-training or not: a backbone with heads.
+"""Checkpoints of fastreid and of our runs, pre-training included: a backbone with heads.
 
 ============================================ ================================================
 in the file (under ``model``)                in the backbone
 ============================================ ================================================
-``backbone.conv1.weight``, ...               the same without ``backbone.``
+``backbone.conv1.weight``, ...               without ``backbone.``
 ``heads.*``, ``b1_head.*``, ...              left out
 MGN with a ResNet, which is cut in two
 ``backbone.0.*``, ``.1.*``                   ``conv1.*``, ``bn1.*``
@@ -12,10 +12,10 @@ MGN with a ResNet, which is cut in two
 MGN with a backbone that splits itself
 ``backbone.*``, ``b1.*``                     as its ``split_last_stage()`` names them
 all MGNs
-``b2.*``, ``b3.*``                           left out: copies of ``b1``, trained on for their parts
+``b2.*``, ``b3.*``                           left out: copies of ``b1``, trained for body parts
 ============================================ ================================================
 
-The normalisation is that of ``config.yaml`` beside the checkpoint, which every run writes.
+The normalisation is read from ``config.yaml`` beside the checkpoint, which every run writes.
 """
 
 import re
@@ -38,17 +38,18 @@ _RESNET_PARTS = (
 
 
 def recognises(tensors: Tensors) -> bool:
-    """Whether there are a backbone and heads."""
+    """Tell whether the file holds a backbone and heads."""
     return any(name.startswith("backbone.") for name in tensors) and any(
         _HEAD.match(name) for name in tensors
     )
 
 
 def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
-    """Keep the backbone, put together again where it was cut."""
+    """Keep the backbone, and join its parts where MGN has cut it."""
     is_cut = any(name.startswith(_BRANCH) for name in tensors)
     names = _names_of_parts(backbone) if is_cut else {}
-    own, dropped = {}, []
+    own = {}
+    dropped = []
     for name, value in tensors.items():
         ours = _resnet_name(name) if is_cut and not names else names.get(name)
         if ours is None and not is_cut and name.startswith("backbone."):
@@ -72,7 +73,7 @@ def _resnet_name(name: str) -> str | None:
 
 
 def _names_of_parts(backbone: nn.Module) -> dict[str, str]:
-    """Map an MGN's names to those of a backbone that splits itself; the parts share tensors."""
+    """Map an MGN's names to those of a backbone that splits itself, by the tensors they share."""
     if not hasattr(backbone, "split_last_stage"):
         return {}
     ours = {id(value): name for name, value in _all_tensors(backbone)}

@@ -1,7 +1,8 @@
-"""Read the tensors of a weight file, of whatever kind, without running anything in it.
+"""Read the tensors of a weight file of any kind without running code in it.
 
-A path is a file (safetensors, ``torch.save``, TorchScript: told apart by content, not by name), a
-folder as the model hubs lay it out, or ``hf-hub:owner/name``, the only one that uses the network.
+A path is a file (safetensors, ``torch.save`` or TorchScript, recognised by content and not by
+name), a folder with the layout of the model hubs, or ``hf-hub:owner/name``, the only one that uses
+the network.
 """
 
 import argparse
@@ -24,11 +25,11 @@ from torch import Tensor
 from fastreid_ext.modeling.pretrained.folders import Declared, declared_by, locate
 from fastreid_ext.modeling.pretrained.torchscript import is_torchscript, read_torchscript
 
-# Where training scripts put the weights; an averaged network (DINO's teacher) before the last one.
+# Keys under which training scripts keep weights; an averaged network (DINO's teacher) comes first.
 WRAPPERS = ("teacher", "state_dict", "model", "model_state_dict", "network", "net", "params")
-# What lies beside them.
+# Words in the keys of other state beside them.
 _STATES = ("optim", "sched", "scaler", "amp", "student", "ema", "loss", "loops", "callbacks")
-# Harmless classes that training scripts leave in their files: arguments and numbers.
+# Classes of arguments and numbers that training scripts leave in their files; they run no code.
 _HARMLESS = [
     argparse.Namespace,
     collections.defaultdict,
@@ -45,15 +46,15 @@ _ADVICE = "give the path of a weight file in MODEL.BACKBONE.PRETRAIN_PATH"
 
 @dataclasses.dataclass(frozen=True)
 class WeightFile:
-    """What was read.
+    """Content of a weight file.
 
     Attributes:
-        path: the file (the first of several parts).
-        tensors: by name, without ``module.`` and ``_orig_mod.`` of wrapped models.
-        wrapper: key under which they lay, "" for the top level.
-        others: keys beside it that were not looked at (optimizer, epoch, ...).
-        declared: what the file, or the folder around it, says about itself.
-        is_torchscript: whether it is a TorchScript archive, as OpenAI's CLIP files are.
+        path: path of the file, or of the first of several parts.
+        tensors: tensors by name, without ``module.`` and ``_orig_mod.`` of wrapped models.
+        wrapper: key under which the tensors are, "" for the top level.
+        others: keys beside the wrapper that were not read (optimizer, epoch, ...).
+        declared: metadata of the file or of the folder around it.
+        is_torchscript: whether the file is a TorchScript archive, as OpenAI's CLIP files are.
     """
 
     path: Path
@@ -68,8 +69,8 @@ def read_weights(path: str | Path) -> WeightFile:
     """Read a weight file, folder or hub repository onto the CPU.
 
     Raises:
-        FileNotFoundError: there is no such file, or none that holds weights in the folder.
-        ValueError: it holds no weights, or things that could run code, or is damaged.
+        FileNotFoundError: the file does not exist, or the folder holds no weight file.
+        ValueError: the file holds no weights, holds objects that could run code, or is damaged.
     """
     parts, folder = locate(path)
     tensors: dict[str, Tensor] = {}
@@ -82,7 +83,7 @@ def read_weights(path: str | Path) -> WeightFile:
 
 
 def _read_file(path: Path) -> tuple[Any, dict[str, str], bool]:
-    """Return a file's content, its safetensors metadata, and whether it is TorchScript."""
+    """Read a file's content and safetensors metadata, and tell whether it is TorchScript."""
     with path.open("rb") as file:
         start = file.read(512)
     refuse_other_content(path, start)
@@ -100,7 +101,7 @@ def _read_file(path: Path) -> tuple[Any, dict[str, str], bool]:
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # read or refused
             return torch.load(path, map_location="cpu", weights_only=True), {}, False
     except pickle.UnpicklingError as error:
-        raise ValueError(said_of_pickle(path, error)) from error
+        raise ValueError(pickle_problem(path, error)) from error
     except Exception as error:  # torch, safetensors and zipfile raise a dozen kinds of error
         raise ValueError(
             f"cannot read weights from {path} ({path.stat().st_size} bytes): "
@@ -110,7 +111,7 @@ def _read_file(path: Path) -> tuple[Any, dict[str, str], bool]:
 
 
 def refuse_other_content(path: Path, start: bytes) -> None:
-    """Raise ValueError if a file that begins with ``start`` is what one gets instead of weights."""
+    """Raise ValueError for a file that begins (``start``) as a failed download does."""
     size = path.stat().st_size
     if not start:
         raise ValueError(f"{path} is empty (0 bytes); was the download interrupted? {_ADVICE}")
@@ -126,9 +127,10 @@ def refuse_other_content(path: Path, start: bytes) -> None:
         )
 
 
-def said_of_pickle(path: Path, error: Exception) -> str:
-    """Say why a file was refused that torch would not read with ``weights_only``."""
-    # torch's own text recommends to allow the class or to load everything: not for a stranger's.
+def pickle_problem(path: Path, error: Exception) -> str:
+    """Explain why torch refuses to read a file with ``weights_only``."""
+    # torch's own text recommends to allow the class or to load everything, which is no advice for
+    # files of unknown origin.
     named = re.search(r"GLOBAL (\S+)", str(error))
     operand = re.search(r"Unsupported operand \d+", str(error))
     found = named[1] if named else operand[0] if operand else str(error).splitlines()[0]
@@ -141,8 +143,9 @@ def said_of_pickle(path: Path, error: Exception) -> str:
 
 
 def _unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], str, list[str]]:
-    """Return the tensors, the key they lay under, and the keys beside it."""
-    wrapper, others = "", []
+    """Find the tensors, the key above them, and the keys beside that key."""
+    wrapper = ""
+    others = []
     while isinstance(content, Mapping) and (key := _wrapper(content)) is not None:
         others += [str(other) for other in content if other != key]
         wrapper = f"{wrapper}.{key}".lstrip(".")
@@ -163,7 +166,12 @@ def _unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], str, list[s
 
 
 def unwrapped_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off the prefixes that DDP (``module.``) and ``torch.compile`` put before all names."""
+    """Remove the prefixes that DDP (``module.``) and ``torch.compile`` put before all names.
+
+    Example:
+        >>> unwrapped_names({"module.fc.weight": torch.zeros(2)})
+        {'fc.weight': tensor([0., 0.])}
+    """
     for prefix in ("module.", "_orig_mod.", "module."):
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
@@ -171,7 +179,7 @@ def unwrapped_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _wrapper(content: Mapping[Any, Any]) -> str | None:
-    """Return the key under which the weights lie, None where they lie here."""
+    """Find the key above the weights, None where they are at this level."""
     for key in WRAPPERS:
         if isinstance(content.get(key), Mapping) and content[key]:
             return key

@@ -1,8 +1,8 @@
-"""Find the weights in a folder, or on the hub, and read what lies beside them.
+"""Find the weight files in a folder or on the hub, and read the metadata beside them.
 
 Layouts: transformers (``config.json``, ``model.safetensors`` or ``pytorch_model.bin``, maybe in
 parts with an index, ``preprocessor_config.json``), timm (``config.json`` with ``pretrained_cfg``),
-open_clip (``open_clip_config.json``), and a run of ours (``config.yaml`` beside the checkpoints).
+open_clip (``open_clip_config.json``), and one of our runs (``config.yaml`` beside checkpoints).
 """
 
 import dataclasses
@@ -29,13 +29,13 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """What a file or the folder around it says about the weights; None = nothing.
+    """Metadata in a weight file or in the folder around it; None where there is none.
 
     Attributes:
-        normalisation: mean and standard deviation of the images.
-        family: name of the family, of files that tools/convert_weights.py wrote.
-        activation: "gelu" or "quick_gelu" of a CLIP.
-        image_size: height and width in pixels of the images of the training.
+        normalisation: mean and standard deviation of the images in pre-training.
+        family: name of the family in files that tools/convert_weights.py wrote.
+        activation: "gelu" or "quick_gelu" in the MLPs of a CLIP.
+        image_size: height and width in pixels of the images in pre-training.
     """
 
     normalisation: Normalisation | None = None
@@ -45,13 +45,14 @@ class Declared:
 
 
 def locate(path: str | Path) -> tuple[list[Path], Path | None]:
-    """Return the weight files (several where they are in parts) and the folder they lie in.
+    """Find the weight files at a path: one file, or several parts.
 
-    The folder is None for a path that names a file.
+    Returns:
+        The weight files, and their folder, or None where the path names a file.
 
     Raises:
-        FileNotFoundError: nothing there, or no weights in the folder.
-        ValueError: several candidates in the folder, or the hub cannot be reached.
+        FileNotFoundError: the path does not exist, or its folder holds no weights.
+        ValueError: the folder holds several candidates, or the hub cannot be reached.
     """
     if str(path).startswith(HUB):
         folder = _from_hub(str(path).removeprefix(HUB))
@@ -138,8 +139,9 @@ def _from_hub(repository: str) -> Path:
 
 
 def declared_by(weights: Path, folder: Path | None, metadata: Mapping[str, str]) -> Declared:
-    """Return what safetensors metadata or the files beside the weights say."""
-    mean, std, activation = None, None, metadata.get("activation")
+    """Read the metadata in a safetensors file, or in the files beside the weights."""
+    mean, std = None, None
+    activation = metadata.get("activation")
     image_size = json.loads(metadata.get("image_size", "null"))
     if "mean" in metadata and "std" in metadata:
         mean, std = json.loads(metadata["mean"]), json.loads(metadata["std"])
@@ -158,7 +160,7 @@ def declared_by(weights: Path, folder: Path | None, metadata: Mapping[str, str])
 
 
 def _mean_and_std(configs: Mapping[str, dict]) -> tuple[Any, Any]:
-    """Look where transformers, timm and open_clip write them, in [0, 1]."""
+    """Read mean and deviation in [0, 1] from the files of transformers, timm or open_clip."""
     timm = configs["config.json"].get("pretrained_cfg") or configs["config.json"]
     for config, prefix in (
         (configs["preprocessor_config.json"], "image_"),
@@ -171,18 +173,20 @@ def _mean_and_std(configs: Mapping[str, dict]) -> tuple[Any, Any]:
 
 
 def _activation(configs: Mapping[str, dict]) -> str | None:
-    transformers, open_clip = configs["config.json"], configs["open_clip_config.json"]
+    transformers = configs["config.json"]
+    open_clip = configs["open_clip_config.json"]
     if "model_cfg" in open_clip:
         return "quick_gelu" if open_clip["model_cfg"].get("quick_gelu") else "gelu"
     return (transformers.get("vision_config") or transformers).get("hidden_act")
 
 
 def _of_run(config: Path) -> tuple[Any, Any, Any]:
-    """Return mean, deviation and image size of the run, ours or fastreid's, beside a checkpoint."""
+    """Read mean, deviation and image size from ``config.yaml`` of our or fastreid's run."""
     try:
         content = yaml.safe_load(config.read_text())
         model = content["MODEL"]
-        mean, std = ([value / 255 for value in model[f"PIXEL_{key}"]] for key in ("MEAN", "STD"))
+        mean = [value / 255 for value in model["PIXEL_MEAN"]]
+        std = [value / 255 for value in model["PIXEL_STD"]]
         return mean, std, content["INPUT"]["SIZE_TRAIN"]
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
         return None, None, None  # some other program's config.yaml

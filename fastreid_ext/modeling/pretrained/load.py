@@ -1,4 +1,4 @@
-"""Load pre-trained weights into a backbone, all of them or, with reasons, none."""
+"""Load pre-trained weights into a backbone, or refuse the file with reasons."""
 
 import dataclasses
 import logging
@@ -29,20 +29,21 @@ def load_pretrained(
     pixel_mean: Sequence[float],
     pixel_std: Sequence[float],
 ) -> LoadReport:
-    """Load a weight file of any family into a backbone, and log what became of it.
+    """Load a weight file of any family into a backbone, and log a report.
 
     Args:
-        backbone: any network; unchanged if the file does not fit.
-        path: a file, a folder as the hubs lay it out, or ``hf-hub:owner/name``.
+        backbone: network to load into, unchanged if the file does not fit.
+        path: weight file, folder with the layout of the hubs, or ``hf-hub:owner/name``.
         family: name of the file's family, or "" to recognise it.
         min_matched: share in [0, 1] of the backbone's tensors that the file must hold, and of the
-            file's tensors, without what is left out on purpose, that the backbone must have.
-        pixel_mean: ``MODEL.PIXEL_MEAN``, 0 to 255; a warning says if it is not the weights'.
-        pixel_std: ``MODEL.PIXEL_STD``, 0 to 255.
+            file's tensors, except those left out on purpose, that the backbone must have.
+        pixel_mean: configured ``MODEL.PIXEL_MEAN`` in units of 0 to 255, compared with the weights'
+            own.
+        pixel_std: configured ``MODEL.PIXEL_STD`` in units of 0 to 255.
 
     Raises:
-        FileNotFoundError: there is no such file, or no weights in the folder.
-        ValueError: the file is damaged, holds no weights of this backbone, or NaN.
+        FileNotFoundError: the file does not exist, or the folder holds no weights.
+        ValueError: the file is damaged, does not fit this backbone, or holds NaN.
     """
     file = read_weights(path)
     plan = plan_load(backbone, file, family=family, min_matched=min_matched)
@@ -57,13 +58,13 @@ def load_pretrained(
 
 @dataclasses.dataclass(frozen=True)
 class LoadPlan:
-    """What loading would do.
+    """Tensors of a file that fit a backbone, before they are loaded.
 
     Attributes:
-        report: without what depends on the configured normalisation.
+        report: report without warnings about the configured normalisation.
         fitting: tensors to load, in the backbone's names and shapes.
-        stored: the same, in the file's image and window size.
-        normalisations: what the weights were trained with, the usual first.
+        stored: tensors in the backbone's names, with the file's image and window size.
+        normalisations: normalisations such weights are trained with, the usual one first.
     """
 
     report: LoadReport
@@ -75,7 +76,10 @@ class LoadPlan:
 def plan_load(
     backbone: nn.Module, file: WeightFile, *, family: str = AUTO, min_matched: float = 0.9
 ) -> LoadPlan:
-    """Find what of a file fits a backbone, which stays as it is; as :func:`load_pretrained`."""
+    """Find the tensors of a file that fit a backbone, without changing the backbone.
+
+    Arguments and errors are those of :func:`load_pretrained`.
+    """
     try:
         chosen = family_of(file.tensors, wanted=family, written_as=file.declared.family)
         renamed = chosen.renamed(file.tensors, backbone)
@@ -95,7 +99,7 @@ def plan_load(
         matching=matching,
         resized=[*renamed.resized, *resized],
         dropped=renamed.dropped,
-        notes=[*_where(file), *renamed.notes],
+        notes=[*_wrapper_note(file), *renamed.notes],
         warnings=renamed.warnings,
         normalisation=normalisations[0] if len(normalisations) == 1 else None,
         activation=activation if chosen.name == "clip" else None,
@@ -109,7 +113,7 @@ def plan_load(
 def _normalisations(
     family: Family, backbone: nn.Module, file: WeightFile
 ) -> tuple[Normalisation, ...]:
-    """Ask the file and its folder, then the family, and timm where the family does not know."""
+    """Look in the file and its folder, then in timm's settings, then ask the family."""
     if file.declared.normalisation is not None:
         return (file.declared.normalisation,)
     config = getattr(backbone, "pretrained_cfg", None) or {}
@@ -118,8 +122,7 @@ def _normalisations(
     return family.normalisations(file.tensors)
 
 
-def _where(file: WeightFile) -> list[str]:
-    """Say which part of a file was read."""
+def _wrapper_note(file: WeightFile) -> list[str]:
     if not file.wrapper:
         return []
     beside = f", not from {', '.join(file.others[:6])}" if file.others else ""
@@ -129,9 +132,9 @@ def _where(file: WeightFile) -> list[str]:
 def _refuse_misfit(
     path: Path, backbone: nn.Module, family: Family, matching: Matching, min_matched: float
 ) -> None:
-    """Refuse a file that holds too little of the backbone, or of which too little is used.
+    """Refuse a file that holds too few of the backbone's tensors, or too many others.
 
-    The second is a file of a deeper network, whose first blocks would fit without a word.
+    The latter is a file of a deeper network, whose first blocks would fit.
     """
     if matching.share < min_matched or not matching.matched:
         raise ValueError(
@@ -151,7 +154,7 @@ def _refuse_misfit(
         raise ValueError(
             f"{path} holds more than the backbone ({type(backbone).__name__}): it looks like "
             f"{family.title}; expected a use for at least {min_matched:.0%} of its tensors, got "
-            f"{used:.0%}: nothing asks for {len(unused)}{first_names(unused)}; nothing was loaded. "
+            f"{used:.0%}: {len(unused)} are unused{first_names(unused)}; nothing was loaded. "
             "Is it of a deeper network? Check MODEL.BACKBONE.DEPTH, or lower "
             "MODEL.BACKBONE.MIN_PRETRAIN_MATCHED"
         )
@@ -171,10 +174,10 @@ def _refuse_non_finite(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _activation_problem(backbone: nn.Module, activation: str | None) -> str:
-    """Say if the MLPs of a CLIP tower compute another activation than the weights want."""
+    """Warn if the MLPs of a CLIP tower compute another activation than the weights need."""
     modules = [module for name, module in backbone.named_modules() if name.endswith("mlp.act")]
     if not modules or "norm_pre.weight" not in backbone.state_dict():
-        return ""  # a ViT in CLIP's place, with the activation of its own
+        return ""  # a plain ViT, with its own activation
     is_quick = "quick" in type(modules[0]).__name__.lower()
     ours = "quick_gelu" if is_quick else "gelu"
     if activation == ours:
@@ -182,8 +185,9 @@ def _activation_problem(backbone: nn.Module, activation: str | None) -> str:
     switch = f"add to the command: MODEL.BACKBONE.QUICK_GELU {not is_quick}"
     from fastreid_ext.modeling.backbones.vit import ViTBackbone
 
-    if not isinstance(backbone, ViTBackbone):  # timm's, which has models of both kinds
-        switch = f"take timm's model with{'out' * is_quick} quickgelu in its name"
+    if not isinstance(backbone, ViTBackbone):  # a model of timm, which has both kinds
+        preposition = "without" if is_quick else "with"
+        switch = f"take timm's model {preposition} quickgelu in its name"
     if activation in ("gelu", "quick_gelu"):
         return (
             f"these weights were trained with {activation}, the backbone computes {ours}; {switch}"

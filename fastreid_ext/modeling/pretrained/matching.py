@@ -1,7 +1,7 @@
-"""Whether the tensors of a file are those of a model.
+"""Comparison of the tensors of a file with those of a model.
 
-fastreid loads what fits and only warns about the rest, so that a run can start from random weights
-unnoticed. Here the cases are counted and too few matches are an error.
+fastreid loads the tensors that fit and only warns about the rest, so that a run can start from
+random weights unnoticed. Here the cases are counted, and too few matches are an error.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ _CLASSIFIER = re.compile(r"(^|[._])heads?\.(weight|bias)$")
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """Names of tensors, by how a file's tensors fit a model's.
+    """Names of tensors, grouped by how a file and a model agree.
 
     Attributes:
-        matched: in both, of equal shape.
+        matched: tensors in both, of equal shape.
         classifiers: classification layers that differ in the number of classes only.
-        reshaped: in both, of other shape: ``name (file's shape -> model's shape)``.
-        missing: in the model only.
-        unexpected: in the file only.
-        new: in the model only, in layers that this kind of file never holds.
+        reshaped: tensors in both of different shapes, as ``name file's shape -> model's shape``.
+        missing: tensors in the model only.
+        unexpected: tensors in the file only.
+        new: tensors in the model only, in layers that this kind of file never holds.
     """
 
     matched: list[str]
@@ -37,7 +37,7 @@ class Matching:
 
     @property
     def share(self) -> float:
-        """Share in [0, 1] of the model's tensors that match.
+        """Compute the share in [0, 1] of the model's tensors that match.
 
         Classifiers of another size and new layers do not count.
         """
@@ -70,14 +70,18 @@ def match(
     and fastreid does not use, do not count as missing.
 
     Args:
-        model: the model's.
-        checkpoint: the file's.
+        model: tensors of the model by name.
+        checkpoint: tensors of the file by name.
         optional: regular expressions, one for each kind of layer that a file may lack as a whole.
-            Where no name in the file matches one, the model's names that do are new, not missing.
+            If no name in the file matches one, the model's names that match it are new, not
+            missing.
     """
-    matched, classifiers, reshaped = [], [], []
+    matched = []
+    classifiers = []
+    reshaped = []
     for name in model.keys() & checkpoint.keys():
-        ours, theirs = tuple(model[name].shape), tuple(checkpoint[name].shape)
+        ours = tuple(model[name].shape)
+        theirs = tuple(checkpoint[name].shape)
         if ours == theirs:
             matched.append(name)
         elif _CLASSIFIER.search(name) and ours[1:] == theirs[1:]:
@@ -87,7 +91,8 @@ def match(
     absent = [
         pattern for pattern in optional if not any(re.search(pattern, name) for name in checkpoint)
     ]
-    missing, new = [], []
+    missing = []
+    new = []
     for name in model.keys() - checkpoint.keys():
         if not name.endswith(".num_batches_tracked"):
             is_new = any(re.search(pattern, name) for pattern in absent)
@@ -97,5 +102,5 @@ def match(
 
 
 def first_names(names: Sequence[str], count: int = 4) -> str:
-    """Show a few names; a list of hundreds helps nobody."""
+    """Write the first few names in brackets, since a list of hundreds is not read."""
     return f" ({', '.join(names[:count])}{', ...' if len(names) > count else ''})"

@@ -1,7 +1,7 @@
-"""How the images were normalised that a network was pre-trained on.
+"""Normalisation of the images in pre-training, and whether the configuration agrees with it.
 
-Weights work only with the normalisation they were trained with; fastreid does it inside the model,
-with ``MODEL.PIXEL_MEAN`` and ``PIXEL_STD`` in units of 0 to 255.
+Weights work only with the normalisation that they were trained with. fastreid normalises inside the
+model, with ``MODEL.PIXEL_MEAN`` and ``PIXEL_STD`` in units of 0 to 255.
 """
 
 import dataclasses
@@ -13,26 +13,35 @@ _TOLERANCE = 0.5 / 255
 
 @dataclasses.dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of each of R, G, B, of images in [0, 1]; ``name`` says whose."""
+    """Mean and standard deviation of R, G and B for images in [0, 1].
+
+    Attributes:
+        mean: mean of each channel in [0, 1].
+        std: standard deviation of each channel.
+        name: owner of the constants in messages, such as "ImageNet's".
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     name: str
 
     def is_of(self, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> bool:
-        """Whether these are the values, in units of 0 to 255."""
-        ours, theirs = (*self.mean, *self.std), (*pixel_mean, *pixel_std)
+        """Tell whether mean and deviation in units of 0 to 255 are these."""
+        ours = (*self.mean, *self.std)
+        theirs = (*pixel_mean, *pixel_std)
         return len(ours) == len(theirs) and all(
             abs(one - other / 255) < _TOLERANCE for one, other in zip(ours, theirs, strict=True)
         )
 
     def keys(self) -> str:
-        """Return what to add to a command line."""
-        mean, std = (
-            "[" + ",".join(f"{round(255 * value, 3):g}" for value in values) + "]"
-            for values in (self.mean, self.std)
+        """Write the pairs of key and value that set this normalisation on a command line."""
+        return (
+            f'MODEL.PIXEL_MEAN "{_pixel_list(self.mean)}" MODEL.PIXEL_STD "{_pixel_list(self.std)}"'
         )
-        return f'MODEL.PIXEL_MEAN "{mean}" MODEL.PIXEL_STD "{std}"'
+
+
+def _pixel_list(values: Sequence[float]) -> str:
+    return "[" + ",".join(f"{round(255 * value, 3):g}" for value in values) + "]"
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet's")
@@ -48,22 +57,27 @@ KNOWN = {"imagenet": IMAGENET, "half": HALF, "clip": CLIP, "luperson": LUPERSON}
 
 
 def named(mean: Sequence[float], std: Sequence[float]) -> Normalisation:
-    """Return what a file declares, in [0, 1], with the name of the known one it is."""
-    pixels = [255 * value for value in mean], [255 * value for value in std]
-    name = next((known.name for known in KNOWN.values() if known.is_of(*pixels)), "its own")
+    """Build a normalisation of images in [0, 1], with the name of the known one it equals."""
+    pixel_mean = [255 * value for value in mean]
+    pixel_std = [255 * value for value in std]
+    matches = (known.name for known in KNOWN.values() if known.is_of(pixel_mean, pixel_std))
+    name = next(matches, "its own")
     return Normalisation(tuple(mean), tuple(std), name)
 
 
 def normalisation_problem(
     expected: Sequence[Normalisation], pixel_mean: Sequence[float], pixel_std: Sequence[float]
 ) -> str:
-    """Say what is wrong with the configured normalisation, "" where nothing is.
+    """Describe how the configured normalisation differs from that of the weights.
 
     Args:
-        expected: what such weights are trained with, the usual first; several where the file does
-            not say which.
-        pixel_mean: ``MODEL.PIXEL_MEAN``, 0 to 255.
-        pixel_std: ``MODEL.PIXEL_STD``, 0 to 255.
+        expected: normalisations such weights are trained with, the usual one first; several where
+            the file does not tell which.
+        pixel_mean: configured ``MODEL.PIXEL_MEAN``, in units of 0 to 255.
+        pixel_std: configured ``MODEL.PIXEL_STD``, in units of 0 to 255.
+
+    Returns:
+        A warning with the keys to set, "" where the normalisations agree or nothing is known.
     """
     if not expected or expected[0].is_of(pixel_mean, pixel_std):
         return ""

@@ -1,4 +1,4 @@
-"""Heads of fastreid's older model zoo, in the names of today.
+"""Heads of fastreid's older model zoo, renamed to current names.
 
 ================================== ==================================================
 in the file                        in the model
@@ -6,10 +6,10 @@ in the file                        in the model
 ``heads.bnneck.weight``, ...       ``heads.bottleneck.<last>.weight``, the layer of the neck that
                                    normalises: 0, or 1 behind a reduction (``EMBEDDING_DIM``)
 ``heads.classifier.weight``        ``heads.weight``
-``b1_head.bnneck.*``, ...          the same below ``b1_head`` (MGN)
+``b1_head.bnneck.*``, ...          ``b1_head.bottleneck.<last>.*`` (MGN)
 ================================== ==================================================
 
-Today's names of the same file are never overwritten.
+Current names that a file holds too are never overwritten.
 """
 
 import re
@@ -20,22 +20,22 @@ from torch import Tensor
 _OLDER = re.compile(r"(?P<head>(?:.*[._])?heads?)\.(?P<part>bnneck|classifier)\.(?P<rest>.+)$")
 
 
-def of_today(weights: Mapping[str, Tensor], model: Collection[str]) -> dict[str, str]:
-    """Map each older name of a file to the model's name; empty for a file of today.
+def current_names(weights: Mapping[str, Tensor], model: Collection[str]) -> dict[str, str]:
+    """Map each older name in a file to the model's name; empty for a file with current names.
 
     Args:
-        weights: tensors of the file.
+        weights: tensors of the file by name.
         model: names of the model's tensors.
     """
     found = {}
     for name in weights:
-        today = _today(name, model)
-        if name not in model and today in model and today not in weights:
-            found[name] = today
+        current = _current_name(name, model)
+        if name not in model and current in model and current not in weights:
+            found[name] = current
     return found
 
 
-def _today(name: str, model: Collection[str]) -> str:
+def _current_name(name: str, model: Collection[str]) -> str:
     match = _OLDER.match(name)
     if match is None:
         return name

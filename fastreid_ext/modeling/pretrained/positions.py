@@ -1,4 +1,4 @@
-"""Fit what depends on the image or window size of the pre-training to a backbone's."""
+"""Resize tensors that depend on the image or window size of the pre-training."""
 
 import math
 from typing import Any
@@ -17,19 +17,21 @@ def fit_positions(
     """Resize position embeddings (ViT) and bias tables (Swin) to a backbone's shapes.
 
     Args:
-        tensors: in the backbone's names.
-        backbone: where they go.
-        image_size: height and width in pixels of the pre-training, where it was not square.
+        tensors: tensors by their names in the backbone.
+        backbone: network that the tensors will be loaded into.
+        image_size: height and width in pixels of the pre-training's images; None for square ones.
 
     Returns:
-        The tensors, and a line for each that was resized.
+        The tensors, and a line for each one that was resized.
     """
-    ours, fitted, lines = backbone.state_dict(), dict(tensors), []
+    ours = backbone.state_dict()
+    fitted = dict(tensors)
+    lines = []
     for name, value in tensors.items():
         if name not in ours or ours[name].shape == value.shape or value.ndim != ours[name].ndim:
             continue
         if value.shape[-1] != ours[name].shape[-1]:
-            continue  # another network, not another size
+            continue  # of another network, not of another size
         if name == "pos_embed":
             fitted[name], line = _position_embedding(value, backbone, image_size)
         elif name.endswith(_TABLE) and math.isqrt(len(value)) ** 2 == len(value):
@@ -46,11 +48,11 @@ def _bias_table(table: Tensor, window: tuple[int, int]) -> Tensor:
     """Resize a table of relative positions, as Microsoft's code does between windows of 7 and 12.
 
     Args:
-        table: ((2 S - 1)^2, heads), of a square window S.
-        window: rows and columns wanted.
+        table: bias table ((2 S - 1)^2, heads) of a square window of side S.
+        window: rows and columns of the wanted window.
 
     Returns:
-        ((2 rows - 1) (2 columns - 1), heads).
+        Bias table ((2 rows - 1) (2 columns - 1), heads).
     """
     side = math.isqrt(len(table))
     image = table.T.unflatten(1, (side, side))[None].float()
@@ -68,7 +70,7 @@ def _position_embedding(
     has_class_token = not getattr(backbone, "no_embed_class", False)
     vectors = getattr(backbone, "num_prefix_tokens", 1) if has_class_token else 0
     if old_grid is not None and old_grid[0] * old_grid[1] != value.shape[1] - vectors:
-        old_grid = None  # overlapping patches, or the size of something else
+        old_grid = None  # the patches overlap, or the size is not that of this network
     patches = value.shape[1] - vectors
     if old_grid is None and math.isqrt(patches) ** 2 != patches:
         raise ValueError(
@@ -80,15 +82,15 @@ def _position_embedding(
         from fastreid_ext.modeling.backbones.vit import resized_position_embedding
 
         resized = resized_position_embedding(value, grid, mode=mode, old_grid=old_grid)
-    else:  # a ViT of timm with registers or without a class token
-        from timm.layers import resample_abs_pos_embed  # here, as all of timm: it takes a second
+    else:  # a ViT of timm with registers, or without a class token
+        from timm.layers import resample_abs_pos_embed  # importing timm takes a second
 
         resized = resample_abs_pos_embed(value, list(grid), old_grid, vectors, mode)
     return resized, f"for a grid of {grid[0]} x {grid[1]} patches, {mode}"
 
 
 def _grid_and_patch(patch_embed: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the grid (rows, columns) and the size of a patch, of timm's or fastreid's layer."""
+    """Read grid (rows, columns) and patch size from a layer of timm or fastreid."""
     if hasattr(patch_embed, "num_y"):
         return (patch_embed.num_y, patch_embed.num_x), tuple(patch_embed.patch_size)
     return tuple(patch_embed.grid_size), tuple(patch_embed.patch_size)

@@ -3,19 +3,19 @@
 ======================================== ==========================================
 in the file                              in fastreid's network
 ======================================== ==========================================
-``conv1.weight``, ``bn1.*``              the same
-``layer1.0.conv1.weight``, ``.bn1.*``    the same
-``layer1.0.downsample.0.weight``         the same
-``layer1.0.bn1.IN.*``, ``.BN.*``         the same (IBN-Net's files, ``WITH_IBN``)
+``conv1.weight``, ``bn1.*``              unchanged
+``layer1.0.conv1.weight``, ``.bn1.*``    unchanged
+``layer1.0.downsample.0.weight``         unchanged
+``layer1.0.bn1.IN.*``, ``.BN.*``         unchanged (IBN-Net's files, ``WITH_IBN``)
 ``fc.weight``, ``fc.bias``               left out
 ======================================== ==========================================
 
-A prefix of all names (``backbone.``, ``base.``) is taken off. fastreid's own layers are in no such
-file: non-local blocks (``NL_2.0.*``), and instance-batch normalisation or squeeze-and-excitation
-unless the file was trained with them. They start new.
+A prefix of all names (``backbone.``, ``base.``) is removed. Such a file lacks fastreid's own
+layers: non-local blocks (``NL_2.0.*``), and instance-batch normalisation or squeeze-and-excitation
+unless it was trained with them. They keep their random weights.
 
 The networks differ in one layer without weights: fastreid's max-pooling rounds up instead of
-padding (``resnet.py``), so its maps lie one pixel of the second stage aside.
+padding (``resnet.py``), so its maps are shifted by one pixel of the second stage.
 """
 
 from torch import nn
@@ -30,13 +30,13 @@ _CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
 
 
 def recognises(tensors: Tensors) -> bool:
-    """Whether these are a ResNet's."""
+    """Tell whether the file holds a ResNet."""
     prefix = prefix_of(MARKER, tensors)
     return prefix is not None and f"{prefix}conv1.weight" in tensors
 
 
 def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
-    """Take off the prefix and the classifier."""
+    """Remove the prefix, the classifier, and norms that the backbone replaces by IBN."""
     own, dropped = split(tensors, prefix_of(MARKER, tensors) or "", without=_CLASSIFIERS)
     warnings = []
     ours = backbone.state_dict()

@@ -1,14 +1,15 @@
-"""Files in the backbone's own names: OSNet, ShuffleNet and others of fastreid, timm's, the user's.
+"""Files in the backbone's own names: other networks of fastreid, of timm, and of users.
 
 ==================================== =============================================
 in the file                          in the backbone
 ==================================== =============================================
-``conv1.conv.weight``, ...           the same
-``backbone.conv1.conv.weight``, ...  without ``backbone.``, if no name fits with it
+``conv1.conv.weight``, ...           unchanged
+``backbone.conv1.conv.weight``, ...  without ``backbone.``, if more names fit so
 ``classifier.*``, ``fc.*``, ...      left out, if the backbone has no such layer
 ==================================== =============================================
 
-Anything is of this family, if of no other; how much fits decides whether it loads.
+Every file that no other family recognises belongs to this one. The share of tensors that fit
+decides whether it loads.
 """
 
 from torch import nn
@@ -20,12 +21,12 @@ _PREFIXES = ("", "backbone.", "base.", "encoder.", "model.", "trunk.", "visual.t
 
 
 def recognises(tensors: Tensors) -> bool:
-    """Anything."""
+    """Accept every file."""
     return True
 
 
 def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
-    """Take off the prefix with which most names fit; leave classifiers out."""
+    """Remove the prefix without which most names fit, and leave classifiers out."""
     ours = backbone.state_dict()
     candidates = [split(tensors, prefix) for prefix in _PREFIXES]
     own, dropped = max(candidates, key=lambda pair: sum(name in ours for name in pair[0]))

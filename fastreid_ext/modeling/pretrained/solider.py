@@ -1,18 +1,18 @@
-"""SOLIDER [0]: a Swin of OpenMMLab's names with the linear layers of its semantic controller.
+"""SOLIDER [0]: a Swin in OpenMMLab's names with the linear layers of a semantic controller.
 
 ================================================== =====================================
 in the file                                        in the backbone
 ================================================== =====================================
 ``teacher`` (dictionary of all below)
-``backbone.stages.0.blocks.0.attn.w_msa.qkv.*``    as :mod:`.swin` says of OpenMMLab
+``backbone.stages.0.blocks.0.attn.w_msa.qkv.*``    as OpenMMLab's in :mod:`.swin`
 ``backbone.semantic_embed_w.0.weight`` (2C, 2)     ``semantic_embed_w.0.weight``
-``backbone.semantic_embed_w.3.*``, ``_b.3.*``      left out: after the last stage, never read
+``backbone.semantic_embed_w.3.*``, ``_b.3.*``      left out: unused, after the last stage
 ``head.*`` (DINO's)                                left out
 ``base.*`` (a network fine-tuned by SOLIDER-REID)  as ``backbone.*``
 ``bottleneck.*``, ``classifier.*``                 left out
 ================================================== =====================================
 
-Images are normalised with 0.5 for mean and deviation. Without ``MODEL.BACKBONE.SEMANTIC_WEIGHT``
+Images are normalised with mean and deviation 0.5. Without ``MODEL.BACKBONE.SEMANTIC_WEIGHT``
 the controller is left out; SOLIDER-REID fine-tunes with 0.2.
 
 [0] Chen et al., "Beyond Appearance: a Semantic Controllable Self-Supervised Learning Framework for
@@ -30,13 +30,13 @@ _EMBEDS = ("semantic_embed_w.", "semantic_embed_b.")
 
 
 def recognises(tensors: Tensors) -> bool:
-    """Whether there is a Swin with a semantic controller."""
+    """Tell whether the file holds a Swin with a semantic controller."""
     found = swin.marker_of(tensors)
     return found is not None and f"{found[1]}semantic_embed_w.0.weight" in tensors
 
 
 def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
-    """Rename the Swin; keep of the controller what the backbone has."""
+    """Rename the Swin, and keep the layers of the controller that the backbone has."""
     inner = swin.renamed(tensors, backbone)
     ours = backbone.state_dict()
     unread = [name for name in inner.tensors if name.startswith(_EMBEDS) and name not in ours]

@@ -1,10 +1,10 @@
-"""Swin of timm, Microsoft, torchvision and OpenMMLab, to the names of timm (1.0).
+"""Swin of timm, Microsoft, torchvision and OpenMMLab, renamed to timm 1.0.
 
 ============================================ =============================================
 in the file                                  in the backbone
 ============================================ =============================================
-timm of today
-``layers.1.downsample.reduction.weight``     the same: a stage begins with its merging
+timm since 0.9
+``layers.1.downsample.reduction.weight``     unchanged: a stage begins with its merging
 Microsoft, timm before 0.9
 ``layers.0.downsample.reduction.weight``     ``layers.1.downsample...``: a stage ended with it
 torchvision
@@ -23,12 +23,12 @@ all
 ``relative_position_index``, ``attn_mask``   left out: computed
 ============================================ =============================================
 
-Channels: merging puts the four tokens (row i, column j) of a 2 x 2 square behind each other. timm,
-Microsoft and torchvision order them token by token, (0,0) (1,0) (0,1) (1,1), so channel c of token
-(i, j) is number (2 j + i) C + c. OpenMMLab uses ``nn.Unfold``, which gives c * 4 + 2 i + j.
+Channels: merging concatenates the four tokens (row i, column j) of a 2 x 2 square. timm, Microsoft
+and torchvision order them token by token, (0,0) (1,0) (0,1) (1,1), so channel c of token (i, j) has
+number (2 j + i) C + c. OpenMMLab uses ``nn.Unfold``, which gives c * 4 + 2 i + j.
 
-OpenMMLab's networks, unlike the others, shift a window also where it covers the whole map; our Swin
-does so with SOLIDER's controller only.
+OpenMMLab's networks, unlike the others, shift windows even where one window covers the whole map;
+our Swin does so only with SOLIDER's controller.
 """
 
 import re
@@ -39,7 +39,8 @@ from fastreid_ext.modeling.pretrained.family import Family, Renamed, Tensors, pr
 from fastreid_ext.modeling.pretrained.normalisation import IMAGENET
 
 TABLE = "attn.relative_position_bias_table"
-TIMM, TORCHVISION = f"layers.0.blocks.0.{TABLE}", f"features.1.0.{TABLE}"
+TIMM = f"layers.0.blocks.0.{TABLE}"
+TORCHVISION = f"features.1.0.{TABLE}"
 OPENMMLAB = "stages.0.blocks.0.attn.w_msa.relative_position_bias_table"
 _LEFT_OUT = ("head.", "head_dist.", "classifier.", "fc.")
 _COMPUTED = ("relative_position_index", "attn_mask")
@@ -51,12 +52,12 @@ _OPENMMLAB_NAMES = (
     (r"^patch_embed\.projection\.", "patch_embed.proj."),
     (r"^norm3\.", "norm."),
 )
-# OpenMMLab's norms of the outputs of earlier stages, which only detectors read.
+# OpenMMLab's norms of earlier stages, whose outputs only detectors read.
 _OTHER_OUTPUTS = ("norm0.", "norm1.", "norm2.")
 
 
 def marker_of(tensors: Tensors) -> tuple[str, str] | None:
-    """Return the layout's marker and the prefix of the names; None = no Swin."""
+    """Find the marker of the layout and the prefix of the names; None for a file without a Swin."""
     for marker in (TIMM, OPENMMLAB, TORCHVISION):
         prefix = prefix_of(marker, tensors)
         if prefix is not None:
@@ -65,19 +66,20 @@ def marker_of(tensors: Tensors) -> tuple[str, str] | None:
 
 
 def recognises(tensors: Tensors) -> bool:
-    """Whether these are a Swin's, in any of the four layouts."""
+    """Tell whether the file holds a Swin, in any of the four layouts."""
     return marker_of(tensors) is not None
 
 
 def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
-    """Bring any of the layouts into timm's names."""
+    """Rename the tensors of any layout to timm's names."""
     marker, prefix = marker_of(tensors) or (TIMM, "")
     without = _LEFT_OUT + (_OTHER_OUTPUTS if marker == OPENMMLAB else ())
     own, dropped = split(tensors, prefix, without=without)
     dropped += [prefix + name for name in own if name.endswith(_COMPUTED)]
     own = {name: value for name, value in own.items() if not name.endswith(_COMPUTED)}
     to_timm = {TIMM: _from_timm, TORCHVISION: _from_torchvision, OPENMMLAB: from_openmmlab}
-    tensors, warnings = to_timm[marker](own), []
+    tensors = to_timm[marker](own)
+    warnings = []
     controller = "semantic_embed_w.0.weight"
     if controller in backbone.state_dict() and controller not in tensors:
         warnings.append(
@@ -88,7 +90,7 @@ def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
 
 
 def _from_timm(tensors: Tensors) -> Tensors:
-    """Give the merging at the end of a stage (before timm 0.9) to the next stage."""
+    """Move the merging at the end of a stage (before timm 0.9) to the next stage."""
     if "layers.0.downsample.reduction.weight" not in tensors:
         return tensors
     return {_of_next_stage(name, "layers"): value for name, value in tensors.items()}
@@ -103,12 +105,13 @@ def _of_next_stage(name: str, stages: str) -> str:
 
 
 def _from_torchvision(tensors: Tensors) -> Tensors:
-    """Stage i is ``features.(2 i + 1)``, the merging before it ``features.(2 i)``."""
+    """Rename ``features.(2 i + 1)`` to stage i, and ``features.(2 i)`` to the merging before it."""
     result = {}
     for name, value in tensors.items():
         found = re.match(r"features\.(\d+)\.(.*)", name)
         if found:
-            index, rest = int(found[1]), found[2]
+            index = int(found[1])
+            rest = found[2]
             if index == 0:
                 name = "patch_embed." + {"0": "proj", "2": "norm"}[rest[0]] + rest[1:]
             elif index % 2:
@@ -121,7 +124,7 @@ def _from_torchvision(tensors: Tensors) -> Tensors:
 
 
 def from_openmmlab(tensors: Tensors) -> Tensors:
-    """Rename, and reorder the channels of the merging."""
+    """Rename OpenMMLab's tensors, and reorder the channels of the merging."""
     result = {}
     for name, value in tensors.items():
         if re.match(r"stages\.\d+\.downsample\.", name):
@@ -134,7 +137,7 @@ def from_openmmlab(tensors: Tensors) -> Tensors:
 
 
 def _token_by_token(value: Tensor) -> Tensor:
-    """Reorder the last axis, (C, i, j), to (j, i, C)."""
+    """Reorder the last axis from (C, i, j) to (j, i, C)."""
     parts = value.unflatten(-1, (-1, 2, 2))
     return parts.movedim(-3, -1).transpose(-3, -2).flatten(-3)
 

@@ -8,8 +8,8 @@ zip file::
     RN50/data/0, 1, ...  raw bytes of the tensors' storages
     RN50/code/...        the program; never opened here
 
-The pickle is read by an unpickler that knows tensors, storages, lists and modules, where a module
-is a plain holder of attributes; every other name in it is an error.
+The pickle is read by an unpickler that knows tensors, storages, lists and modules. A module becomes
+a plain holder of attributes; every other name is an error.
 """
 
 import pickle
@@ -37,7 +37,7 @@ _STORAGES = {
 
 
 class _Module:
-    """Attributes of a scripted module."""
+    """Holder of the attributes of a scripted module."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if not isinstance(state, dict):
@@ -46,16 +46,16 @@ class _Module:
 
 
 def is_torchscript(archive: zipfile.ZipFile) -> bool:
-    """Whether a zip file is a TorchScript archive."""
+    """Tell whether a zip file is a TorchScript archive."""
     names = archive.namelist()
     return _data(names) is not None and any(name.endswith("/constants.pkl") for name in names)
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
-    """Return the parameters and buffers of a TorchScript archive by their names.
+    """Read the parameters and buffers of a TorchScript archive by name.
 
     Raises:
-        pickle.UnpicklingError: the archive holds something else than modules and tensors.
+        pickle.UnpicklingError: the archive holds other things than modules and tensors.
         zipfile.BadZipFile: the file is damaged.
     """
     with zipfile.ZipFile(path) as archive:
@@ -80,11 +80,12 @@ def _tensors(value: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Unpickler that calls nothing but the functions below."""
+    """Unpickler that calls only the functions of this module."""
 
     def __init__(self, file: Any, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(file)
-        self.archive, self.root = archive, root
+        self.archive = archive
+        self.root = root
         self.storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:

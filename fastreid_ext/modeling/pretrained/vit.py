@@ -3,15 +3,15 @@
 ========================================== =====================================================
 in the file                                in the backbone
 ========================================== =====================================================
-``cls_token``, ``pos_embed``               the same; the grid of ``pos_embed`` is fitted
-``patch_embed.proj.weight``                the same; (D, 3 * P * P) of old files becomes a filter
-``blocks.0.attn.qkv.weight``, ``norm.*``   the same
+``cls_token``, ``pos_embed``               unchanged; the grid of ``pos_embed`` is resized
+``patch_embed.proj.weight``                unchanged; (D, 3 * P * P) of old files becomes a filter
+``blocks.0.attn.qkv.weight``, ``norm.*``   unchanged
 ``dist_token`` (distilled DeiT)            left out, with its vector in ``pos_embed``
 ``head.*``, ``head_dist.*``, ``decoder_*`` left out
 ========================================== =====================================================
 
-timm's ViTs are trained with 0.5 for mean and deviation ("augreg"), DeiT, DINO and MAE with
-ImageNet's; nothing in a file says which.
+timm's ViTs are trained with mean and deviation 0.5 ("augreg"), DeiT, DINO and MAE with ImageNet's.
+A file does not tell which.
 """
 
 from torch import nn
@@ -24,7 +24,7 @@ _HEADS = ("head.", "head_dist.", "pre_logits.", "decoder_", "mask_token", "dist_
 
 
 def recognises(tensors: Tensors) -> bool:
-    """Whether these are a ViT's and not a CLIP's, which has a norm before the blocks."""
+    """Tell whether the file holds a ViT, and not a CLIP, which has a norm before the blocks."""
     prefix = prefix_of(MARKER, tensors)
     if prefix is None:
         return False
@@ -32,7 +32,7 @@ def recognises(tensors: Tensors) -> bool:
 
 
 def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
-    """Take off the prefix, the heads and the distillation token."""
+    """Remove the prefix, the heads and the distillation token."""
     own, dropped = split(tensors, prefix_of(MARKER, tensors) or "", without=_HEADS)
     resized = []
     if any(name.endswith("dist_token") for name in dropped) and "pos_embed" in own:
@@ -48,15 +48,16 @@ def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
 
 
 def normalisations(tensors: Tensors) -> tuple[Normalisation, ...]:
-    """A distillation token tells a DeiT, a prefix or a mask token a DINO or MAE.
+    """List the likely normalisations from marks of the training script.
 
-    TransReID, whose network is ``base.`` beside a ``bottleneck``, trains with 0.5.
+    A DeiT has a distillation token, a DINO or MAE a prefix or a mask token: ImageNet's. TransReID,
+    whose network is ``base.`` beside a ``bottleneck``, trains with 0.5.
     """
     prefix = prefix_of(MARKER, tensors)
     if prefix == "base." and any(name.startswith("bottleneck.") for name in tensors):
         return (HALF,)
-    tells = any(f"{prefix}{name}" in tensors for name in ("dist_token", "mask_token"))
-    return (IMAGENET,) if prefix or tells else (HALF, IMAGENET)
+    has_token = any(f"{prefix}{name}" in tensors for name in ("dist_token", "mask_token"))
+    return (IMAGENET,) if prefix or has_token else (HALF, IMAGENET)
 
 
 FAMILY = Family(
