@@ -45,7 +45,9 @@ SIMCLR = COMMON | {
 }
 # The queue is filled and begins anew within the steps.
 QUEUE = {"MODEL.MOCO.QUEUE": 40}
-SYNC, GROUP, LOCAL = ({"MODEL.BACKBONE.NORM": norm} for norm in ("syncBN", "GN", "BN"))
+SYNC = {"MODEL.BACKBONE.NORM": "syncBN"}
+GROUP = {"MODEL.BACKBONE.NORM": "GN"}
+LOCAL = {"MODEL.BACKBONE.NORM": "BN"}
 CASES = {
     "DAPG in batch, syncBN": DAPG | SYNC,
     "DAPG in batch, GN": DAPG | GROUP,

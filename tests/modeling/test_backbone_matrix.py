@@ -81,7 +81,8 @@ def trained_for_a_step(cfg):
 
 @pytest.mark.parametrize(("group", "baseline"), PAIRS)
 def test_pair(group, baseline):
-    pair, line = MATRIX[group][baseline], LINES[group]
+    pair = MATRIX[group][baseline]
+    line = LINES[group]
     if pair.refused:
         with pytest.raises(ValueError, match=re.escape(pair.refused)):
             configured(baseline, *line)

@@ -106,7 +106,8 @@ def slow_feature(features, head, branch, rows=None):
     """Return the feature of a branch by its definition; zero ``rows`` of the part branch's map."""
     own = getattr(head, f"{branch}_head")
     if branch == "part":
-        block, out = head.part_block, features
+        block = head.part_block
+        out = features
         for number in (1, 2, 3):
             weight = getattr(block, f"conv{number}").weight
             out = slow_norm(slow_conv(out, weight), getattr(block, f"bn{number}"))
@@ -123,7 +124,8 @@ def slow_feature(features, head, branch, rows=None):
 
 def slow_conv(x, weight):
     """Correlate with a 1 x 1 or 3 x 3 kernel, zeros around the map."""
-    (_, _, height, width), border = x.shape, weight.shape[-1] // 2
+    (_, _, height, width) = x.shape
+    border = weight.shape[-1] // 2
     padded = torch.zeros(*x.shape[:2], height + 2 * border, width + 2 * border, dtype=x.dtype)
     padded[:, :, border : border + height, border : border + width] = x
     shifted = [
@@ -140,7 +142,8 @@ def slow_norm(x, norm):
     """Normalise by the batch in training, else by the running statistics, channel by channel."""
     out = torch.empty_like(x)
     for c in range(x.shape[1]):
-        mean, variance = norm.running_mean[c], norm.running_var[c]
+        mean = norm.running_mean[c]
+        variance = norm.running_var[c]
         if norm.training:
             mean = x[:, c].mean()
             variance = ((x[:, c] - mean) ** 2).mean()
@@ -251,8 +254,11 @@ def slow_losses(outputs, targets, epsilon=0.1):
     """Smoothed cross-entropy and batch-hard soft-margin triplet, image by image."""
     losses = {}
     for branch, output in outputs.items():
-        logits, features = output["cls_outputs"].double(), output["features"].double()
-        classes, total, triplet = logits.shape[1], 0.0, 0.0
+        logits = output["cls_outputs"].double()
+        features = output["features"].double()
+        classes = logits.shape[1]
+        total = 0.0
+        triplet = 0.0
         for i, target in enumerate(targets.tolist()):
             probabilities = [math.exp(x) for x in logits[i].tolist()]
             logs = [math.log(p / sum(probabilities)) for p in probabilities]
@@ -304,7 +310,8 @@ def test_losses_are_those_of_both_branches(model):
 
 def test_weights_and_names_of_losses_are_keys():
     weighted = model_of(5, "MODEL.LOSSES.CE.SCALE", "0.5", "MODEL.LOSSES.TRI.SCALE", "2.0")
-    got, plain = (losses_of(m, outputs_of()) for m in (weighted, model_of()))
+    got = losses_of(weighted, outputs_of())
+    plain = losses_of(model_of(), outputs_of())
     for name, value in got.items():
         assert value == (0.5 if "cls" in name else 2.0) * plain[name]
     keys = ("MODEL.LOSSES.NAME", "('TripletLoss',)", "MODEL.LOSSES.CE.EPSILON", "0.0")
@@ -339,7 +346,8 @@ def test_equal_features_cost_log_2(model):
 
 
 def test_order_of_the_batch_does_not_matter(model):
-    outputs, order = outputs_of(), torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+    outputs = outputs_of()
+    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
     shuffled = {b: {k: v[order] for k, v in out.items()} for b, out in outputs.items()}
     got = losses_of(model, shuffled, (torch.arange(8) // 2)[order])
     for name, value in losses_of(model, outputs).items():
@@ -369,7 +377,8 @@ def test_trains_and_tests_on_a_resnet(model):
 
 
 def test_stripe_follows_torchs_global_generator(model):
-    batch, runs = batch_of(), []
+    batch = batch_of()
+    runs = []
     model.train()
     for seed in (0, 0, 1, 2, 3):
         torch.manual_seed(seed)
@@ -424,7 +433,8 @@ def test_checkpoint_of_other_classes_loads_everything_else(tmp_path):
             parameter.zero_()
     checkpointer = AtomicCheckpointer(target, str(tmp_path), min_matched=0.99)
     checkpointer.load(str(tmp_path / "model_final.pth"))
-    ours, theirs = target.state_dict(), source.state_dict()
+    ours = target.state_dict()
+    theirs = source.state_dict()
     differing = {name for name in ours if not torch.equal(ours[name], theirs[name])}
     assert differing == {
         f"heads.{branch}_head.{kind}"

@@ -11,8 +11,10 @@ def head(name):
 
 
 def test_evaluation_gives_the_pooled_feature_and_training_is_the_hosts():
-    ours, hosts = head("BeforeNeckHead"), head("EmbeddingHead")
-    maps, targets = torch.randn(4, 2048, 3, 2), torch.tensor([0, 1, 2, 0])
+    ours = head("BeforeNeckHead")
+    hosts = head("EmbeddingHead")
+    maps = torch.randn(4, 2048, 3, 2)
+    targets = torch.tensor([0, 1, 2, 0])
     for key, value in ours(maps, targets).items():
         assert torch.equal(value, hosts(maps, targets)[key])
     features = ours.eval()(maps)

@@ -23,7 +23,9 @@ from fastreid_ext.modeling.meta_arch.contrastive_pretrain import KeyQueue
 
 from ..tiny_cfg import tiny_cfg
 
-B, D, TAU = 4, 8, 0.7
+B = 4
+D = 8
+TAU = 0.7
 SMALL = {
     "MODEL.DEVICE": "cpu",
     "MODEL.BACKBONE.NAME": "build_three_convolutions",
@@ -92,7 +94,8 @@ def embeddings(model: nn.Module, given: dict) -> tuple[torch.Tensor, torch.Tenso
 
 
 def test_losses_are_the_papers_with_negatives_of_the_batch():
-    model, given = build(), batch()
+    model = build()
+    given = batch()
     (query, *views), keys = embeddings(model, given)
     negatives = torch.stack(
         [keys[:, [j for j in range(B) if j != b]].flatten(0, 1) for b in range(B)]
@@ -108,7 +111,8 @@ def test_losses_are_the_papers_with_negatives_of_the_batch():
 
 
 def test_losses_are_the_papers_with_a_queue():
-    model, given = build(MODEL__MOCO__QUEUE=20), batch()
+    model = build(MODEL__MOCO__QUEUE=20)
+    given = batch()
     queue = model.queue.keys.clone()
     (query, *views), keys = embeddings(model, given)
     contrast = multi_positive_contrastive_loss(query, keys.transpose(0, 1), queue, TAU)
@@ -121,7 +125,8 @@ def test_losses_are_the_papers_with_a_queue():
 
 
 def test_distribution_over_channels():
-    model, given = build(MODEL__LOSSES__JS__OVER="channels"), batch()
+    model = build(MODEL__LOSSES__JS__OVER="channels")
+    given = batch()
     (_, *views), _ = embeddings(model, given)
     expected = 0.5 * js_consistency_loss([view / TAU for view in views])
     torch.testing.assert_close(model(given)["loss_js"].detach(), expected)
@@ -130,7 +135,8 @@ def test_distribution_over_channels():
 def test_without_js_the_query_encoder_sees_one_view():
     names = ("MultiPositiveContrastiveLoss",)
     keys = {key: value for key, value in DAPG.items() if key != "MODEL.LOSSES.JS.SCALE"}
-    model, seen = build(keys, MODEL__LOSSES__NAME=names), []
+    model = build(keys, MODEL__LOSSES__NAME=names)
+    seen = []
     for encoder in (model.backbone, model.key_backbone):
         encoder.register_forward_hook(lambda module, given, made: seen.append(len(given[0])))
     assert set(model(batch())) == {"loss_contrast"}
@@ -200,7 +206,8 @@ def test_loss_falls_in_a_few_steps(keys, start, share):
     keys = keys if views == 2 else keys | {"MODEL.MOCO.MOMENTUM": 0.5}
     model = build(keys)
     optimizer, _ = build_optimizer(tiny_cfg(keys), model)
-    generator, contrast = torch.Generator().manual_seed(5), []
+    generator = torch.Generator().manual_seed(5)
+    contrast = []
     for step in range(40):
         given = batch(views, seed=step, images=8)
         colours = torch.rand(8, 3, 1, 1, generator=generator) * 200
@@ -216,7 +223,9 @@ def test_loss_falls_in_a_few_steps(keys, start, share):
 def test_queue_is_a_ring():
     queue = KeyQueue(5, 2)
     torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(5))
-    first, second, third = (torch.full((count, 2), float(count)) for count in (2, 1, 4))
+    first = torch.full((2, 2), float(2))
+    second = torch.full((1, 2), float(1))
+    third = torch.full((4, 2), float(4))
     start = queue.keys.clone()
     queue.push(first)
     queue.push(second)
@@ -230,13 +239,15 @@ def test_queue_is_a_ring():
 
 
 def test_checkpoint_holds_queue_and_key_encoder():
-    model, twin = build(MODEL__MOCO__QUEUE=20), build(MODEL__MOCO__QUEUE=20)
+    model = build(MODEL__MOCO__QUEUE=20)
+    twin = build(MODEL__MOCO__QUEUE=20)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01)
         model(batch())
     twin.load_state_dict(model.state_dict())
-    ours, theirs = (dict(made(batch(seed=2))) for made in (model, twin))
+    ours = dict(model(batch(seed=2)))
+    theirs = dict(twin(batch(seed=2)))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
     assert torch.equal(model.queue.keys, twin.queue.keys)
     assert int(twin.queue.position) == 24 % 20
@@ -244,7 +255,8 @@ def test_checkpoint_holds_queue_and_key_encoder():
 
 @pytest.mark.parametrize("keys", [DAPG, SIMCLR])
 def test_evaluation_gives_the_pooled_feature_of_the_query_encoder(keys):
-    model, given = build(keys).eval(), batch(1)
+    model = build(keys).eval()
+    given = batch(1)
     features = model({"images": given["images"]})
     expected = model.backbone(model.preprocess_image(given)).mean(dim=(2, 3))
     torch.testing.assert_close(features, expected)
@@ -265,11 +277,13 @@ def test_mixed_precision_is_near_full_precision(keys):
 
 
 def test_simclr_is_nt_xent_by_loops():
-    model, given = build(SIMCLR), batch(2)
+    model = build(SIMCLR)
+    given = batch(2)
     twin = copy.deepcopy(model)
     with torch.no_grad():
         rows = twin.heads(twin.backbone(twin.preprocess_image(given)))
-    cosines, total = rows @ rows.T / 0.2, 0.0
+    cosines = rows @ rows.T / 0.2
+    total = 0.0
     for i in range(2 * B):
         others = [float(cosines[i, j]) for j in range(2 * B) if j != i]
         positive = float(cosines[i, (i + B) % (2 * B)])

@@ -145,7 +145,8 @@ def test_target_is_another_file_and_named_for_what_it_is(tmp_path):
 @pytest.mark.slow
 def test_tool_ends_with_one_line_for_a_mistake(tmp_path):
     (tmp_path / "page.pth").write_text("<!doctype html>")
-    source, target = tmp_path / "page.pth", tmp_path / "o.safetensors"
+    source = tmp_path / "page.pth"
+    target = tmp_path / "o.safetensors"
     command = [sys.executable, str(TOOL), str(source), str(target)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1

@@ -112,9 +112,11 @@ def test_frozen_layers_do_not_move_and_the_heads_do():
 
 def test_images_of_the_batch_are_left_alone():
     """A second pass on a batch must not normalise twice; compat repairs this for MGN."""
-    model, images = build_model(configured(*VIT)).eval(), BATCH["images"].clone()
+    model = build_model(configured(*VIT)).eval()
+    images = BATCH["images"].clone()
     with torch.no_grad():
-        first, second = model(BATCH), model(BATCH)
+        first = model(BATCH)
+        second = model(BATCH)
     assert torch.equal(first, second)
     assert torch.equal(BATCH["images"], images)
 

@@ -38,7 +38,9 @@ def test_equals_the_formula_written_as_loops(shape, temperature):
 
 
 def test_is_info_nce_for_one_positive():
-    query, positive, negatives = unit(B, D), unit(B, 1, D), unit(N, D)
+    query = unit(B, D)
+    positive = unit(B, 1, D)
+    negatives = unit(N, D)
     logits = torch.cat([(query * positive[:, 0]).sum(1, keepdim=True), query @ negatives.T], 1)
     expected = F.cross_entropy(logits / 0.7, torch.zeros(B, dtype=torch.long))
     loss = multi_positive_contrastive_loss(query, positive, negatives, 0.7)
@@ -101,7 +103,9 @@ def test_smallest_temperature_stays_finite():
 
 
 def test_does_not_depend_on_any_order():
-    query, positives, negatives = unit(B, D), unit(B, P, D), unit(B, N, D)
+    query = unit(B, D)
+    positives = unit(B, P, D)
+    negatives = unit(B, N, D)
     expected = multi_positive_contrastive_loss(query, positives, negatives, 0.7)
     turned = torch.tensor([2, 0, 3, 1])
     for again in (
@@ -112,7 +116,8 @@ def test_does_not_depend_on_any_order():
 
 
 def test_of_similarities_skips_negatives_that_are_minus_infinity():
-    positive, negative = torch.rand(2, P), torch.rand(2, N).requires_grad_()
+    positive = torch.rand(2, P)
+    negative = torch.rand(2, N).requires_grad_()
     hidden = negative.masked_fill(torch.tensor([[1], [0]]).bool(), -torch.inf)
     loss = multi_positive_log_loss(positive, hidden, 0.7)  # the first has no negative at all
     second = multi_positive_log_loss(positive[1:], negative[1:], 0.7)

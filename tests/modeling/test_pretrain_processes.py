@@ -35,7 +35,8 @@ def found(tmp_path_factory) -> list[dict]:
 
 @pytest.mark.parametrize("name", EQUAL)
 def test_two_processes_pre_train_as_one(found, name):
-    alone, parts = steps(CASES[name]), [part[name] for part in found]
+    alone = steps(CASES[name])
+    parts = [part[name] for part in found]
     for step in range(STEPS):
         for loss, value in alone["losses"][step].items():
             mean = sum(part["losses"][step][loss] for part in parts) / 2

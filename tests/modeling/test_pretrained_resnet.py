@@ -87,10 +87,8 @@ class MoCo(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.encoder_q, self.encoder_k = (
-            torchvision.models.resnet18(),
-            torchvision.models.resnet18(),
-        )
+        self.encoder_q = torchvision.models.resnet18()
+        self.encoder_k = torchvision.models.resnet18()
         for encoder in (self.encoder_q, self.encoder_k):
             encoder.fc = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 128))
         self.register_buffer("queue", torch.randn(128, 16))

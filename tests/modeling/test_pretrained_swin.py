@@ -121,8 +121,10 @@ class Attention(nn.Module):
 class Block(nn.Module):
     def __init__(self, width, heads, shift):
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn, self.shift = Attention(width, heads), shift
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.shift = shift
         self.ffn = nn.Module()
         hidden = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(0))
         self.ffn.layers = nn.Sequential(hidden, nn.Linear(4 * width, width), nn.Dropout(0))
@@ -157,10 +159,8 @@ class Block(nn.Module):
 class Merging(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.norm, self.reduction = (
-            nn.LayerNorm(4 * width),
-            nn.Linear(4 * width, 2 * width, bias=False),
-        )
+        self.norm = nn.LayerNorm(4 * width)
+        self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x):
         _, rows, columns, _ = x.shape
@@ -206,7 +206,8 @@ class OpenMMLabSwin(nn.Module):
                 x = stage.downsample(x)
             if self.weight is not None:
                 pair = torch.tensor([self.weight, 1 - self.weight])
-                w, b = self.semantic_embed_w[index](pair), self.semantic_embed_b[index](pair)
+                w = self.semantic_embed_w[index](pair)
+                b = self.semantic_embed_b[index](pair)
                 x = x * F.softplus(w) + b
         return self.norm3(output).permute(0, 3, 1, 2)
 

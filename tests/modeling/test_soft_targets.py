@@ -16,7 +16,9 @@ from fastreid_ext.modeling.meta_arch import add_view_losses
 
 from .recipes import base_recipe
 
-CLASSES, ROWS, SMOOTHING = 7, 6, 0.1
+CLASSES = 7
+ROWS = 6
+SMOOTHING = 0.1
 RECIPE = base_recipe("classification-pretrain")
 TARGETS = torch.tensor([0, 3, 3, 6, 2, 1])
 FLIPPED = tuple(range(ROWS))[::-1]  # timm mixes each row with that from the other end

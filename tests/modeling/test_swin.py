@@ -92,7 +92,8 @@ def naive_attention(block, x):
     size = [-(-side // WINDOW) * WINDOW for side in (rows, columns)]
     shift = [3 if block.shift_single or side > WINDOW else 0 for side in size]
     x = F.pad(x, (0, 0, 0, size[1] - columns, 0, size[0] - rows))
-    heads, attn = block.attn.num_heads, block.attn
+    heads = block.attn.num_heads
+    attn = block.attn
     q, k, v = attn.qkv(x).reshape(*x.shape[:3], 3, heads, channels // heads).unbind(3)
     places = [
         (r, c, (r - shift[0]) % size[0], (c - shift[1]) % size[1])
@@ -171,7 +172,8 @@ def test_last_stage_after_the_trunk_is_the_whole(semantic_weight):
 
 @torch.no_grad()
 def test_modulation_by_hand():
-    embed_w, embed_b = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    embed_w = torch.nn.Linear(2, 1)
+    embed_b = torch.nn.Linear(2, 1)
     embed_w.weight.copy_(torch.tensor([[1.0, 2.0]]))
     embed_b.weight.copy_(torch.tensor([[10.0, 20.0]]))
     embed_w.bias.fill_(0.5)
@@ -190,14 +192,16 @@ def test_controller_sits_after_patch_merging_of_each_stage_but_the_first():
         (96, 2),
         (192, 2),
     ]
-    batch, tokens = images(64, 32), []
+    batch = images(64, 32)
+    tokens = []
     for stage in model.layers[1:]:
         stage.downsample.register_forward_hook(lambda _m, _i, output: tokens.append(output))
         stage.blocks.register_forward_pre_hook(lambda _m, arguments: tokens.append(arguments[0]))
     model(batch)
     pair = torch.tensor([0.3, 0.7])
     for index, (merged, modulated) in enumerate(zip(tokens[::2], tokens[1::2], strict=True)):
-        w, b = model.semantic_embed_w[index](pair), model.semantic_embed_b[index](pair)
+        w = model.semantic_embed_w[index](pair)
+        b = model.semantic_embed_b[index](pair)
         torch.testing.assert_close(modulated, merged * torch.log1p(w.exp()) + b)
 
 

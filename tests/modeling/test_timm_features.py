@@ -35,11 +35,13 @@ def timms_own(name):
 @torch.no_grad()
 @pytest.mark.parametrize("name", MODELS)
 def test_gives_timms_features_as_a_map_under_timms_keys(name):
-    theirs, ours = timms_own(name).eval(), timm_backbone(name, SIZE).eval()
+    theirs = timms_own(name).eval()
+    ours = timm_backbone(name, SIZE).eval()
     ours.load_state_dict(theirs.state_dict())
     assert list(ours.state_dict()) == list(theirs.state_dict())
     batch = torch.randn(2, 3, *SIZE)
-    features, maps = theirs.forward_features(batch), ours(batch)
+    features = theirs.forward_features(batch)
+    maps = ours(batch)
     channels, rows, columns = MODELS[name]
     assert maps.shape == (2, channels, rows, columns)
     if features.ndim == 3:  # tokens: the last ones are the patches, by rows

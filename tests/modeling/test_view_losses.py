@@ -81,7 +81,8 @@ def test_without_views_and_mixing_the_model_is_untouched():
 
 
 def test_parameters_buffers_and_their_names_stay():
-    with_views, without = build(config(**CIL)), build(config())
+    with_views = build(config(**CIL))
+    without = build(config())
     assert with_views.state_dict().keys() == without.state_dict().keys()
     assert len(list(with_views.modules())) == len(list(without.modules()))
 
@@ -119,7 +120,8 @@ def test_contrast_against_all_views_of_other_persons():
     model = build(cfg)
     loss = losses_of(model, batch())["loss_contrast"].detach()
     rows = F.normalize(outputs_of(model)["features"], dim=1)
-    by_view, targets = rows.unflatten(0, (V, B)), batch()["targets"]
+    by_view = rows.unflatten(0, (V, B))
+    targets = batch()["targets"]
     negatives = torch.stack([rows[targets != targets[b]] for b in range(B)])
     expected = multi_positive_contrastive_loss(
         by_view[0], by_view[1:].transpose(0, 1), negatives, 0.7
@@ -129,7 +131,8 @@ def test_contrast_against_all_views_of_other_persons():
 
 def test_contrast_with_persons_of_different_number():
     """Three images of one person, one of another, none of them its own negative."""
-    rows, targets = torch.randn(2 * B, 6, dtype=torch.float64), torch.tensor([7, 7, 7, 2] * 2)
+    rows = torch.randn(2 * B, 6, dtype=torch.float64)
+    targets = torch.tensor([7, 7, 7, 2] * 2)
     unit = F.normalize(rows, dim=1)
     total = 0.0
     for b in range(B):
@@ -235,7 +238,8 @@ def test_mixed_images_are_weighed_between_both_persons():
     with EventStorage() as storage:
         loss = model(given)["loss_cls"].detach()
     logits = outputs_of(model, given)["cls_outputs"]
-    own, partner = (cross_entropy_loss(logits, t, 0.0) for t in (given["targets"], partners))
+    own = cross_entropy_loss(logits, given["targets"], 0.0)
+    partner = cross_entropy_loss(logits, partners, 0.0)
     torch.testing.assert_close(loss, 0.3 * own + 0.7 * partner)
     accuracy = (logits.argmax(1) == given["targets"]).float().mean()
     assert storage.history("cls_accuracy").values() == [(float(accuracy), 0)]
@@ -301,7 +305,8 @@ def test_a_copy_has_its_own_views():
 
 
 def test_evaluation_is_the_models_own():
-    with_views, without = build(config(**CIL)).eval(), build(config()).eval()
+    with_views = build(config(**CIL)).eval()
+    without = build(config()).eval()
     given = {key: value for key, value in batch(1).items() if key != "views"}
     torch.testing.assert_close(with_views(given), without(given), rtol=0, atol=0)
 
