@@ -1,4 +1,4 @@
-"""Tiny networks with drawn weights, and loading with nothing but a path."""
+"""Tiny networks with random weights, and loading with a path alone."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,10 @@ IMAGENET = {"pixel_mean": [123.675, 116.28, 103.53], "pixel_std": [58.395, 57.12
 
 
 @pytest.fixture
-def drawn() -> Callable[[nn.Module], nn.Module]:
-    """Return a function that draws every parameter and statistic of a network, for evaluation."""
+def randomised() -> Callable[[nn.Module], nn.Module]:
+    """Give a function that samples every parameter and statistic of a network."""
 
-    def draw(model: nn.Module) -> nn.Module:
+    def randomise(model: nn.Module) -> nn.Module:
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for name, value in model.state_dict().items():
@@ -29,7 +29,7 @@ def drawn() -> Callable[[nn.Module], nn.Module]:
                     value.normal_(0.5, 0.2, generator=generator)
         return model.eval()
 
-    return draw
+    return randomise
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def images() -> torch.Tensor:
 
 @pytest.fixture
 def backbone_of() -> Callable[..., nn.Module]:
-    """Return a function that builds a backbone from KEY, VALUE, ... below MODEL.BACKBONE."""
+    """Give a function that builds a backbone from KEY, VALUE, ... below MODEL.BACKBONE."""
 
     def build(name: str, depth: str, *keys: object) -> nn.Module:
         pairs = ["MODEL.DEVICE", "cpu", "INPUT.SIZE_TRAIN", "[64, 32]"]
@@ -56,7 +56,7 @@ def backbone_of() -> Callable[..., nn.Module]:
 
 @pytest.fixture
 def load() -> Callable[..., LoadReport]:
-    """Return load_pretrained with ImageNet's normalisation."""
+    """Give load_pretrained with ImageNet's normalisation."""
 
     def load(backbone: nn.Module, path: object, **changes: object) -> LoadReport:
         return load_pretrained(backbone, path, **{**IMAGENET, **changes})

@@ -2,7 +2,7 @@
 
 Rows are groups of backbones, columns the baselines of ``configs/Base-*.yml``. A cell is the reason
 why :mod:`fastreid_ext.checks.backbone` refuses the pair, or the footnotes of a pair that works;
-every pair is built and trained for one step in ``tests/modeling/test_backbone_matrix.py``.
+every pair is built and trained for one step in ``tests/modeling/backbones/test_matrix.py``.
 """
 
 import dataclasses
