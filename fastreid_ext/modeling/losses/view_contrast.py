@@ -21,8 +21,9 @@ def view_contrast_loss(features: Tensor, targets: Tensor, views: int, temperatur
     Example:
         >>> features = torch.eye(4).repeat(3, 1)  # (V * B, D), three equal views of four images
         >>> targets = torch.arange(4).repeat(3)
-        >>> round(float(view_contrast_loss(features, targets, views=3, temperature=1.0)), 4)
-        0.9668
+        >>> loss = view_contrast_loss(features, targets, views=3, temperature=1.0)
+        >>> round(float(loss), 4)  # log((2 e + 9) / (2 e))
+        0.9766
 
     Args:
         features: features (V * B, D) of any norm but 0, view by view; the first view is the clean
