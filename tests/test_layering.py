@@ -46,6 +46,7 @@ ALLOWED = {
         "config",
         "data",
         "diffusion",
+        "full_precision",
         "manifest",
         "modeling",
         "pictures",

@@ -15,17 +15,19 @@ PACKAGE = ROOT / "fastreid_ext"
 
 # Findings that are left in a folder that is still being rewritten. Numbers only shrink.
 ALLOWED_TODAY = {
-    "ground floor": 6,
-    "compat": 5,
-    "corruptions": 121,
-    "data": 160,
+    "ground floor": 1,
+    "bodies": 3,
+    "corruptions": 50,
+    "data": 134,
     "diffusion": 14,
-    "evaluation": 152,
-    "generation": 266,
+    "engine": 1,
+    "evaluation": 124,
+    "generation": 220,
     "manifest": 11,
-    "modeling": 78,
+    "pictures": 1,
+    "rendered": 3,
     "projects": 42,
-    "tests": 341,
+    "tests": 274,
 }
 
 RIDDLE = re.compile(r"(Return what|What)\b")

@@ -25,6 +25,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fastreid_ext.full_precision import in_full_precision
+
 LOSS_TARGETS = ("prediction", "sample")
 # Squared error of the clean latent x^ as a multiple of the squared error of what is predicted.
 _CLEAN_PER_OWN: dict[str, Callable[[Tensor], Tensor]] = {
@@ -34,6 +36,7 @@ _CLEAN_PER_OWN: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@in_full_precision
 def denoising_errors(
     predicted: Tensor,
     clean: Tensor,
@@ -71,8 +74,6 @@ def denoising_errors(
             f"expected a model that predicts epsilon, v_prediction or sample and a loss on "
             f"prediction or sample, got '{predicts}' and '{loss_on}'"
         )
-    wide = torch.promote_types(predicted.dtype, torch.float32)
-    predicted, clean, noise, signal = (part.to(wide) for part in (predicted, clean, noise, signal))
     own = (predicted - _target(clean, noise, signal, predicts)).square().flatten(1).mean(dim=1)
     if loss_on == "prediction":
         return own
