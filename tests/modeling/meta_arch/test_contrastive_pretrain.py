@@ -19,7 +19,7 @@ from fastreid_ext.modeling.losses import (
 )
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import KeyQueue
 
-from ..tiny_cfg import tiny_cfg
+from ...tiny_cfg import tiny_cfg
 
 B = 4
 D = 8

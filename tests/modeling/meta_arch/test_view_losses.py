@@ -22,7 +22,7 @@ from fastreid_ext.modeling.losses import (
 from fastreid_ext.modeling.meta_arch import add_view_losses
 from fastreid_ext.modeling.meta_arch.view_losses import ViewLosses
 
-from ..tiny_cfg import dotted, tiny_cfg
+from ...tiny_cfg import dotted, tiny_cfg
 
 V, B = 3, 4
 CIL = {
