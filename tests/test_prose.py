@@ -16,18 +16,13 @@ PACKAGE = ROOT / "fastreid_ext"
 # Findings that are left in a folder that is still being rewritten. Numbers only shrink.
 ALLOWED_TODAY = {
     "ground floor": 1,
-    "bodies": 3,
-    "corruptions": 50,
-    "data": 134,
+    "data": 83,
     "diffusion": 14,
-    "engine": 1,
     "evaluation": 124,
     "generation": 220,
     "manifest": 11,
-    "pictures": 1,
-    "rendered": 3,
     "projects": 42,
-    "tests": 229,
+    "tests": 223,
 }
 
 RIDDLE = re.compile(r"(Return what|What)\b")
