@@ -20,6 +20,7 @@ ALLOWED = {
     "names": set(),
     "identity_numbers": set(),
     "registries": set(),
+    "saved_settings": set(),
     "pictures": {"atomic"},
     "corruptions": set(),
     "manifest": {"atomic", "identity_numbers"},
@@ -27,7 +28,7 @@ ALLOWED = {
     "diffusion": {"atomic", "manifest"},
     "config": {"names"},
     "bodies": set(),
-    "rendered": {"atomic", "bodies", "manifest", "pictures"},
+    "rendered": {"atomic", "bodies", "manifest", "pictures", "saved_settings"},
     "data": {
         "atomic",
         "corruptions",
@@ -51,6 +52,7 @@ ALLOWED = {
         "modeling",
         "pictures",
         "ranks",
+        "saved_settings",
     },
     "evaluation": {"atomic", "config", "corruptions", "data", "pictures", "processes"},
     "engine": {
@@ -65,6 +67,7 @@ ALLOWED = {
         "pictures",
         "processes",
         "ranks",
+        "saved_settings",
     },
     # A trained model elsewhere: ONNX, features of a folder.
     "deploy": {"atomic", "checks", "config", "data", "evaluation", "engine"},
@@ -91,6 +94,7 @@ WITHOUT_FASTREID = {
     "identity_numbers",
     "names",
     "ranks",
+    "saved_settings",
     "manifest",
     "bodies",
     "rendered",

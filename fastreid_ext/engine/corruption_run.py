@@ -32,6 +32,7 @@ from fastreid_ext.evaluation.corruption.measure import CorruptionEvaluation
 from fastreid_ext.evaluation.corruption.pixels import compare_pixels
 from fastreid_ext.evaluation.corruption.results import CorruptionResults
 from fastreid_ext.evaluation.pictures.corruption import draw_draws, draw_drops, draw_severities
+from fastreid_ext.saved_settings import expect_same
 
 logger = logging.getLogger(__name__)
 
@@ -188,12 +189,12 @@ def _expect_same(file: Path, identity: dict[str, Any]) -> None:
         return
     before = json.loads(file.read_text())
     now = json.loads(json.dumps(identity))
-    differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    if differing:
-        raise ValueError(
-            f"{file.parent.parent} holds an evaluation of something else, which differs in "
-            f"{', '.join(differing)}; give another --output, or remove the folder"
-        )
+    expect_same(
+        before,
+        now,
+        found=f"{file.parent.parent} holds an evaluation of other settings",
+        advice="give another --output, or remove the folder",
+    )
 
 
 def _write(results: CorruptionResults, about: dict[str, Any], output: Path) -> None:

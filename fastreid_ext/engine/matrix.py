@@ -27,6 +27,7 @@ from fastreid_ext.engine.matrix_plan import MatrixRun
 from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE
 from fastreid_ext.engine.run import evaluate, train
 from fastreid_ext.evaluation.matrix import Cell, averaged_splits
+from fastreid_ext.saved_settings import expect_same
 
 _WEIGHTS = "model_final.pth"
 _ERROR_FILE = "error.txt"
@@ -163,12 +164,13 @@ def _expect_same_configuration(cfg: CfgNode, folder: Path) -> None:
         return
     before = json.loads((folder / RESULT_FILE).read_text())["config"]
     changes = changed_keys(before, cfg)
-    differing = [change.key for change in changes if not change.is_in(_WITHOUT_EFFECT)]
-    if differing:
-        raise ValueError(
-            f"{folder} holds a run of another configuration, which differs in "
-            f"{', '.join(differing)}; give another --output, or remove the folder to train anew"
-        )
+    differing = [change for change in changes if not change.is_in(_WITHOUT_EFFECT)]
+    expect_same(
+        {change.key: repr(change.before) for change in differing},
+        {change.key: repr(change.now) for change in differing},
+        found=f"{folder} holds a run of another configuration",
+        advice="give another --output, or remove the folder to train again",
+    )
 
 
 @contextlib.contextmanager

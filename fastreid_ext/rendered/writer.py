@@ -30,6 +30,7 @@ from fastreid_ext.pictures.contact_sheet import contact_sheet, decode
 from fastreid_ext.pictures.png import save_pixels
 from fastreid_ext.rendered.plan import FOLDERS, PlannedIdentity, Settings, plan_domain
 from fastreid_ext.rendered.rendered_images import render_images
+from fastreid_ext.saved_settings import expect_same
 
 SCHEMA = 1  # raise when the same settings would give other pictures or other annotations
 _SHEET_IDENTITIES = 10
@@ -84,17 +85,12 @@ def _finished(folder: Path, settings: Settings) -> bool:
             continue
         found = json.loads((folder / name).read_text())
         found = found.get("settings", found)
-        if found != wanted:
-            differing = ", ".join(
-                f"{key} {found.get(key)} there and {wanted.get(key)} here"
-                for key in sorted(wanted | found)
-                if found.get(key) != wanted.get(key)
-            )
-            raise ValueError(
-                f"expected {folder} to be empty or from the same settings, "
-                f"got another data set ({differing}); "
-                "remove the folder, choose another root, or repeat its settings"
-            )
+        expect_same(
+            found,
+            wanted,
+            found=f"expected {folder} to be empty or from the same settings, got another data set",
+            advice="remove the folder, choose another root, or repeat its settings",
+        )
         if name == "dataset.json":
             return True
     if not (folder / ".work").exists() and any((folder / name).exists() for name in FOLDERS):

@@ -114,13 +114,15 @@ def test_what_is_done_is_not_done_again(tested, trained, tmp_path, monkeypatch):
 
 def test_parts_of_something_else_are_refused(tested, trained, tmp_path, monkeypatch):
     folder = copied(tested, tmp_path)
-    with pytest.raises(ValueError, match=r"of something else, which differs in TEST\.FLIP; give"):
+    with pytest.raises(
+        ValueError, match=r"holds an evaluation of other settings \(TEST\.FLIP was .*\); give"
+    ):
         run(trained, folder, "--draws", 2, "--corrupt", "gallery", "TEST.FLIP.ENABLED", "True")
-    with pytest.raises(ValueError, match=r"which differs in corrupt; give another --output"):
+    with pytest.raises(ValueError, match=r"\(corrupt was \w+, is \w+\); give another --output"):
         run(trained, folder, "--draws", 2)
     with monkeypatch.context() as patch:
         patch.setattr(corruption_run, "pixel_probe", lambda names: "of another machine")
-        with pytest.raises(ValueError, match=r"which differs in pixel probe; give another"):
+        with pytest.raises(ValueError, match=r"\(pixel probe was .*\); give another"):
             run(trained, folder, "--draws", 2, "--corrupt", "gallery")
     run(trained, folder, "--draws", 2, "--corrupt", "gallery", "TEST.IMS_PER_BATCH", 3)
 

@@ -109,12 +109,10 @@ def test_a_finished_folder_is_left_alone(rendered, small):
 
 def test_other_settings_in_the_same_folder_are_refused(rendered, small):
     with pytest.raises(
-        ValueError, match=r"got another data set \(seed 7 there and 8 here\); remove the folder"
+        ValueError, match=r"got another data set \(seed was 7, is 8\); remove the folder"
     ):
         render_domain(Settings("RenderedVI", **(small | {"seed": 8})), rendered.parent)
-    with pytest.raises(
-        ValueError, match="height 128 there and 64 here, width 64 there and 32 here"
-    ):
+    with pytest.raises(ValueError, match="height was 128, is 64; width was 64, is 32"):
         render_domain(Settings("RenderedVI", **small, height=64, width=32), rendered.parent)
 
 

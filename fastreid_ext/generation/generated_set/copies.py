@@ -20,6 +20,7 @@ from fastreid_ext.generation.filters.thresholds import thresholds_as_json, thres
 from fastreid_ext.generation.filters.whole_set import update_counts
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.manifest import Row, read_identity, read_set, write_identity
+from fastreid_ext.saved_settings import expect_same
 
 _SET, _FILTER = "images", "filter"
 
@@ -70,13 +71,12 @@ def _expect_same_thresholds(cfg: CfgNode, copy: Path) -> None:
     sources = read_sources(copy / _FILTER)
     wanted = json.loads(thresholds_as_json(thresholds_of(cfg.GENERATION.FILTER, sources), sources))
     found = json.loads((copy / _FILTER / THRESHOLDS).read_text(encoding="utf-8"))
-    differing = [key for key, value in wanted.items() if found.get(key) != value]
-    if differing:
-        listed = ", ".join(f"{key} {found.get(key)} instead of {wanted[key]}" for key in differing)
-        raise ValueError(
-            f"the copy in {copy} was decided on by other thresholds ({listed}); remove it and what "
-            "was trained on it, or give the copy another folder"
-        )
+    expect_same(
+        {key: found.get(key) for key in wanted},
+        wanted,
+        found=f"the copy in {copy} was decided by other thresholds",
+        advice="remove it and what was trained on it, or give the copy another folder",
+    )
 
 
 def _thin(images: Path, share: float) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""The disk of a job: room, and errors that no identity is to blame for."""
+"""Free space and write access of a job's disk, and errors that are no identity's failure."""
 
 import errno
 import os
@@ -9,27 +9,35 @@ from pathlib import Path
 
 
 def expect_room(output: Path, needed: int) -> None:
-    """Raise OSError if there are fewer than ``needed`` bytes free for the job in ``output``."""
+    """Check the free space of the disk.
+
+    Args:
+        output: folder of the job.
+        needed: number of bytes that the work still to do will take.
+
+    Raises:
+        OSError: fewer bytes are free.
+    """
     free = shutil.disk_usage(output).free
     if free < needed:
         raise OSError(
-            f"expected about {needed / 1e9:.1f} GB free for what is left to do, got "
+            f"expected about {needed / 1e9:.1f} GB free for the remaining work, got "
             f"{free / 1e9:.1f} GB at {output}; make room, or choose another OUTPUT_DIR"
         )
 
 
 class OutageError(OSError):
-    """Files could not be reached: the disk or its access is at fault, not an identity."""
+    """Error for files that cannot be reached: the disk is at fault, not an identity."""
 
 
 def is_outage(error: BaseException | None) -> bool:
     """Tell an error of the operating system from a file with damaged content.
 
-    Libraries that decode a damaged file raise errors without a number of the system, so the number
-    decides, of the error or of those that it was raised from.
+    Libraries that decode a damaged file raise errors without an errno, so the errno decides: that
+    of the error or of the errors it was raised from.
 
     Args:
-        error: caught error.
+        error: error that was caught; None tells False.
     """
     while error is not None:
         has_number = isinstance(error, OSError) and error.errno is not None
@@ -40,19 +48,21 @@ def is_outage(error: BaseException | None) -> bool:
 
 
 def _tells_number(error: BaseException) -> bool:
-    """Whether safetensors names a number of the system, which it does in words only."""
+    """Tell whether safetensors names an errno, which it does in the message only."""
     return re.search(r"\(os error \d+\)", str(error)) is not None
 
 
-def expect_writable(output: Path, folders: Sequence[Path]) -> None:
-    """Write to each folder of a job and remove what was written.
+def expect_writable_folders(output: Path, folders: Sequence[Path]) -> None:
+    """Write a file to each folder of a job and remove it.
+
+    Unlike :func:`fastreid_ext.atomic.expect_writable` it makes no folder.
 
     Args:
         output: folder of the job.
-        folders: folders below it; those that do not exist are made when they are needed.
+        folders: folders below it; missing ones are skipped, since stages make them when needed.
 
     Raises:
-        OutageError: one cannot be written to.
+        OutageError: a folder cannot be written to.
     """
     for folder in (output, *folders):
         if not os.path.lexists(folder):
@@ -70,6 +80,10 @@ def expect_writable(output: Path, folders: Sequence[Path]) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the disk is full; safetensors and torch say so in words only."""
+    """Tell whether an error means a full disk; safetensors and torch say so in the message only.
+
+    Args:
+        error: error that was caught.
+    """
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return is_full or os.strerror(errno.ENOSPC) in str(error)

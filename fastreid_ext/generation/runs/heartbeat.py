@@ -1,8 +1,8 @@
-"""Hold a lock on a file system without flock: a file of one owner, who touches it while it works.
+"""Lock on a file system without flock: a file that its owner touches while it works.
 
-The file is created by one process alone (O_EXCL). Whoever finds it watches it: a file that is
-touched has an owner that works; one that is not touched for a while was left by a process that was
-killed, and is taken over. Only changes are looked for, so clocks need not agree.
+Only one process can create the file (O_EXCL). A process that finds it watches it: a file that is
+touched has a working owner; one that is not touched for a while was left by a killed process and is
+taken over. Only changes of the file are watched, so clocks need not agree.
 """
 
 import contextlib
@@ -22,15 +22,18 @@ _log = logging.getLogger(__name__)
 
 
 class HeldError(Exception):
-    """Another process holds the file; the message names it."""
+    """Error for a file that another process holds; the message names the process."""
 
 
 @contextlib.contextmanager
 def heartbeat_lock(path: Path) -> Iterator[float]:
     """Own a file within the block.
 
+    Args:
+        path: lock file, whose folder exists.
+
     Yields:
-        Time of the file by the clock of its file system.
+        Time of creation by the clock of the file system, in seconds.
 
     Raises:
         HeldError: another process owns it.
@@ -39,7 +42,8 @@ def heartbeat_lock(path: Path) -> Iterator[float]:
     while not _created(path, own):
         _expect_abandoned(path)
         _take_away(path)
-    began, stop = path.stat().st_mtime, threading.Event()
+    began = path.stat().st_mtime
+    stop = threading.Event()
     beating = threading.Thread(target=_beat, args=(path, own, stop), daemon=True)
     beating.start()
     try:
@@ -52,7 +56,11 @@ def heartbeat_lock(path: Path) -> Iterator[float]:
 
 
 def is_beating(path: Path) -> bool:
-    """Watch a file until it is touched or removed, or for :data:`STALE` seconds."""
+    """Tell whether the owner of a lock file still works, within :data:`STALE` seconds.
+
+    Args:
+        path: lock file of another process.
+    """
     before = _touched(path)
     end = time.monotonic() + STALE
     while before is not None and time.monotonic() < end:
@@ -63,7 +71,11 @@ def is_beating(path: Path) -> bool:
 
 
 def owner_of(path: Path) -> str:
-    """Return which process owns a file, in words."""
+    """Describe the process that owns a lock file.
+
+    Args:
+        path: lock file of another process.
+    """
     try:
         owner = json.loads(_read(path))
         return f"process {owner['process']} on {owner['host']}"
@@ -88,7 +100,7 @@ def _expect_abandoned(path: Path) -> None:
 
 
 def _take_away(path: Path) -> None:
-    """Remove an abandoned file, unless somebody else has just taken it over."""
+    """Remove an abandoned file, unless another process has just taken it over."""
     seen = _read(path)
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:

@@ -1,4 +1,4 @@
-"""Where everything of a job lies below its folder."""
+"""Paths of a job's files below its folder."""
 
 import dataclasses
 from pathlib import Path
@@ -9,66 +9,66 @@ from fastreid_ext.manifest.record import IMAGE_SUFFIXES
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The files of a job, OUTPUT_DIR.
+    """Paths of the files of a job.
 
     Attributes:
-        output: the folder.
+        output: folder of the job, OUTPUT_DIR.
     """
 
     output: Path
 
     @property
     def identities(self) -> Path:
-        """Who was found, and why some are left out."""
+        """List of all identities, with the reason of those that are left out."""
         return self.output / "identities.jsonl"
 
     @property
     def limit(self) -> Path:
-        """IDENTITIES.LIMIT that the identities were listed with."""
+        """File with the IDENTITIES.LIMIT that the identities were listed with."""
         return self.output / "identities.limit"
 
     def answers(self, name: str) -> Path:
-        """What the captioner said of an identity's images."""
+        """File of the captioner's answers about an identity's images."""
         return self.output / "captions" / f"{name}.json"
 
     @property
     def captions(self) -> Path:
-        """One row an identity, for a person to correct."""
+        """Captions, one row for each identity, that a person may correct."""
         return self.output / "captions.jsonl"
 
     @property
     def clusters(self) -> Path:
-        """Which reference set an identity has."""
+        """Assignment of identities to reference sets."""
         return self.output / "reference_sets" / "clusters.json"
 
     def reference_set(self, cluster: str) -> Path:
-        """Images of the untouched model."""
+        """Folder of a reference set, which the base model generated."""
         return self.output / "reference_sets" / cluster
 
     def adapter(self, name: str) -> Path:
-        """What was learned of an identity."""
+        """Folder of an identity's fine-tuned weights."""
         return self.output / "adapters" / name
 
     @property
     def images(self) -> Path:
-        """The generated set; nothing else lies in it."""
+        """Folder of the generated set, which holds nothing else."""
         return self.output / "images"
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Every folder that the stages write to."""
+        """Folders that the stages write to."""
         names = ("captions", "reference_sets", "adapters", "images", "failed", "filter", "locks")
         return (*(self.output / name for name in names), self.output / PARTIAL)
 
     def is_generated(self, name: str) -> bool:
-        """Whether images of an identity are there, as many as were once asked for."""
+        """Tell whether an identity has been generated, with however many images."""
         return (self.images / name / "metadata.jsonl").is_file()
 
     def has_images(self, name: str, number: int) -> bool:
-        """Whether the first ``number`` images of an identity are there; failed ones count too.
+        """Tell whether the first ``number`` images of an identity exist; failed ones count too.
 
-        Looks for the last one, since a folder is put in place whole; where that failed or was lost,
-        rows are counted.
+        Looks for the last image, since a folder is moved in place when it is complete. Where that
+        image failed or was lost, rows are counted.
         """
         if not self.is_generated(name):
             return False
@@ -77,7 +77,7 @@ class Layout:
         return is_there or self.image_count(name) >= number
 
     def image_count(self, name: str) -> int:
-        """Count the rows of an identity, those of failed images too; 0 if it is not generated."""
+        """Count the rows of an identity, failed images included; 0 before it is generated."""
         count = 0
         for file in ("metadata.jsonl", "failures.jsonl"):
             path = self.images / name / file
@@ -86,5 +86,5 @@ class Layout:
 
     @property
     def filter(self) -> Path:
-        """Features, thresholds and pictures of the filters."""
+        """Folder of the filters' features, thresholds and pictures."""
         return self.output / "filter"

@@ -1,4 +1,4 @@
-"""Progress on the terminal: one bar for a stage, one below it for the group being worked on."""
+"""Progress bars: one for a stage, and one below it for the group of identities at work."""
 
 from collections.abc import Iterable
 
@@ -16,15 +16,15 @@ def progress_bar(
     inner: bool = False,
     counted: Iterable | None = None,
 ) -> tqdm:
-    """Return a bar with a forecast; of the processes of a machine the first alone shows it.
+    """Make a progress bar with a forecast, shown by the first process of a machine only.
 
     Args:
-        what: words before it.
-        total: at its end.
-        unit: what is counted.
-        done: by earlier runs, which the forecast leaves out.
-        inner: goes away when it ends, for work within a group of a stage.
-        counted: what is passed on and counted; None: ``update`` counts.
+        what: text in front of the bar.
+        total: number of units at the end of the bar.
+        unit: name of one unit, such as "image".
+        done: number of units done by earlier runs, which the forecast leaves out.
+        inner: whether the bar disappears at its end, for work within a group of a stage.
+        counted: items to pass on and count; None to count by calls of ``update``.
     """
     is_first_here = read_ranks().local_rank == 0
     return tqdm(

@@ -1,6 +1,6 @@
-"""One seed for each thing that is drawn, by what the thing is and never by when it is drawn.
+"""Seeds that depend on what is sampled and never on when.
 
-So any image can be made alone, on any worker, later.
+So any image can be generated alone, on any worker, later.
 """
 
 import hashlib
@@ -8,15 +8,15 @@ import json
 
 
 def seed_of(run_seed: int, *parts: str | int) -> int:
-    """Return the seed of what ``parts`` name within a run.
+    """Compute the seed of one random thing of a run.
 
     Args:
-        run_seed: ``SEED`` of the configuration; -1, fastreid's "none", counts as 0.
-        parts: what is drawn, from the whole to the part, such as ``"draw", identity, index``. The
-            text "1" and the number 1 are two things.
+        run_seed: ``SEED`` of the configuration; -1, fastreid's "no seed", counts as 0.
+        parts: name of the thing from the whole to the part, such as ``"draw", identity, index``.
+            The text "1" and the number 1 give different seeds.
 
     Returns:
-        In [0, 2**63), the same on every machine: 63 bits of a SHA-256.
+        Integer in [0, 2**63), equal on every machine: 63 bits of a SHA-256.
     """
     if run_seed < -1:
         raise ValueError(f"expected a run seed >= 0, or -1 for 0, got {run_seed}; set SEED")

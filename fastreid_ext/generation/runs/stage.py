@@ -1,9 +1,9 @@
-"""Run a stage of the job: do what is not done, note what cannot be, resume by looking at files.
+"""Run a stage of a job: do the remaining identities, record failures, resume from files.
 
 One identity is the unit of work. A stage knows from its own files which identities are done, so a
-run that was killed at any moment is finished by running it again; an identity that cannot be done
-leaves ``failed/<stage>/<identity>.json`` with the reason and holds up nobody else. Files that
-cannot be reached say nothing about an identity: they stop the stage and leave no failure.
+run that was killed at any moment is finished by running it again. An identity that fails leaves
+``failed/<stage>/<identity>.json`` with the reason and stops no other identity. Files that cannot be
+reached are no identity's failure: they stop the stage and leave no such record.
 """
 
 import contextlib
@@ -26,23 +26,23 @@ from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.progress import progress_bar
 from fastreid_ext.generation.runs.workers import Worker
 
-# Does a group of identities and returns the reason of each that cannot be done.
+# Function that does a group of identities and returns the reason of each that failed.
 Work = Callable[[Sequence[str]], Mapping[str, str]]
 
-# So many failures of one kind without a success between them are not about identities but about
-# the settings.
+# So many failures of one kind without a success between them point to the settings, not to
+# identities.
 _ALIKE = 10
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class StageReport:
-    """What a worker did in a stage: numbers of its own identities.
+    """Numbers of a worker's own identities in a stage.
 
     Attributes:
-        done: done now.
-        skipped: done by an earlier run.
-        failed: identity -> reason, of this run and earlier ones.
+        done: number of identities done by this run.
+        skipped: number of identities done by earlier runs.
+        failed: reason by identity, of this run and earlier ones.
     """
 
     done: int
@@ -63,18 +63,19 @@ def run_stage(
     """Do the worker's part of a stage.
 
     Args:
-        names: identities of all workers, in an order that is the same for all.
-        open_work: loads the models and returns the work; called only if there is something to do.
-            The work is given up to ``together`` identities, and returns those that failed with
-            reasons. If it raises ValueError, OSError or FloatingPointError for several, those that
-            are not done are tried one by one; for one, that is the reason it failed. An error of
-            the operating system stops the stage. Any other error is a bug and passes.
-        is_done: whether the files of an identity are there and whole.
+        names: identities of all workers, in the same order for all.
+        open_work: function that loads the models and returns the work; called only if an identity
+            is left to do. The work gets up to ``together`` identities, and returns the reasons of
+            those that failed. If it raises ValueError, OSError or FloatingPointError for several,
+            those that are not done are tried one by one; for one, the error is the reason of its
+            failure. An error of the operating system stops the stage. Any other error is a bug and
+            is not caught.
+        is_done: function that tells whether the files of an identity are complete.
         stage: name of the stage, for files and messages.
-        worker: who does it.
-        together: most identities given to the work at once. Groups do not change when a run is
-            resumed, except that what is done is left out.
-        bytes_each: about how much an identity needs on the disk; checked before anything is done.
+        worker: worker whose identities are done.
+        together: maximum number of identities given to the work at once. A resumed run makes the
+            same groups and leaves out what is done.
+        bytes_each: estimated bytes that an identity takes on the disk; free space is checked first.
 
     Raises:
         OSError: the disk is full, or has no room for what is left to do.
@@ -88,7 +89,8 @@ def run_stage(
     failed = {name: before[name] for name in mine if name in before and name not in finished}
     settled = finished | failed.keys()
     groups = [mine[start : start + together] for start in range(0, len(mine), together)]
-    groups = [left for group in groups if (left := [n for n in group if n not in settled])]
+    groups = [[name for name in group if name not in settled] for group in groups]
+    groups = [group for group in groups if group]
     if not groups:
         return StageReport(0, len(finished), failed)
     expect_room(worker.output, bytes_each * sum(map(len, groups)))
@@ -115,10 +117,17 @@ def run_stage(
 
 
 def failures(output: Path, stage: str) -> dict[str, str]:
-    """Return the reasons by identity of a stage's failures, sorted by name.
+    """Read the failures of a stage.
+
+    Args:
+        output: folder of the job.
+        stage: name of the stage, such as "captions".
+
+    Returns:
+        Reason by identity, sorted by name.
 
     Raises:
-        ValueError: a file of them is damaged.
+        ValueError: a file of the stage is damaged.
     """
     reasons = {}
     for path in sorted((Path(output) / "failed" / stage).glob("[!.]*.json")):
@@ -133,10 +142,13 @@ def failures(output: Path, stage: str) -> dict[str, str]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the reason of an identity that fails with an error.
+    """Describe the error that an identity failed with.
+
+    Args:
+        error: error that the work raised.
 
     Raises:
-        Exception: ``error`` itself, if a full disk or files out of reach are to blame.
+        Exception: ``error`` itself, if it means a full disk or files out of reach.
     """
     if is_disk_full(error) or is_outage(error):
         raise error
@@ -145,7 +157,12 @@ def reason_of(error: Exception) -> str:
 
 @contextlib.contextmanager
 def room_to_work(what: str, output: Path) -> Iterator[None]:
-    """Turn a full disk, files out of reach and a full device into errors that say what to do."""
+    """Turn a full disk, files out of reach and a full device into errors with advice.
+
+    Args:
+        what: name of the work for messages, such as "stage captions".
+        output: folder of the job.
+    """
     again = "then run the same command, which continues where it stopped"
     try:
         yield
@@ -157,7 +174,7 @@ def room_to_work(what: str, output: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         if is_disk_full(error):
-            # Of a kind that an outer block lets pass.
+            # As an OutageError, which an outer block of this kind lets pass.
             full = f"the disk of {output} is full ({what}); make room, {again}"
             raise OutageError(full) from error
         if isinstance(error, OutageError) or not is_outage(error):
@@ -170,7 +187,14 @@ def room_to_work(what: str, output: Path) -> Iterator[None]:
 
 
 def settle(worker: Worker, stage: str, name: str, reason: str) -> None:
-    """Write down why an identity failed in a stage; "" takes back what was written."""
+    """Record why an identity failed in a stage, or remove the record.
+
+    Args:
+        worker: worker that did the identity.
+        stage: name of the stage, such as "captions".
+        name: name of the identity or reference set.
+        reason: reason of the failure; "" removes an earlier record.
+    """
     path = worker.failure(stage, name)
     if not reason:
         path.unlink(missing_ok=True)
@@ -181,14 +205,14 @@ def settle(worker: Worker, stage: str, name: str, reason: str) -> None:
 
 
 def free_memory() -> None:
-    """Give back what the models of a finished stage held."""
+    """Free the memory that the models of a finished stage held."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def _do(work: Work, group: Sequence[str], is_done: Callable[[str], bool]) -> dict[str, str]:
-    """Return a reason for each identity, "" where it is done."""
+    """Do a group; the result has a reason for each identity, "" for success."""
     try:
         return dict.fromkeys(group, "") | dict(work(group))
     except (ValueError, OSError, FloatingPointError) as error:
@@ -202,12 +226,15 @@ def _do(work: Work, group: Sequence[str], is_done: Callable[[str], bool]) -> dic
 
 
 def _expect_other_reasons(reasons: Mapping[str, str], known: Mapping[str, str], stage: str) -> None:
-    """Raise ValueError if many of the failures since the last success are of one kind.
+    """Check that the failures since the last success are not many of one kind.
 
     Args:
-        reasons: reasons of this run, "" for a success, in the order in which they came.
-        known: reasons of earlier runs; who fails again in the same way tells nothing new.
-        stage: name of the stage.
+        reasons: reasons of this run in the order in which they came, "" for a success.
+        known: reasons of earlier runs; an identity that fails again in the same way does not count.
+        stage: name of the stage for the message.
+
+    Raises:
+        ValueError: many are of one kind.
     """
     row = list(itertools.takewhile(lambda entry: entry[1], reversed(reasons.items())))
     new = [entry for entry in row if _kind(*entry) != _kind(entry[0], known.get(entry[0], ""))]
@@ -224,7 +251,7 @@ def _expect_other_reasons(reasons: Mapping[str, str], known: Mapping[str, str], 
 
 
 def _kind(name: str, reason: str) -> str:
-    """Return a reason without what differs between identities: names, files and numbers."""
+    """Replace what differs between identities in a reason: names, files and numbers."""
     return re.sub(r"\d+", "0", re.sub(r"\S*/\S*", "<file>", reason.replace(name, "<name>")))
 
 

@@ -1,8 +1,8 @@
-"""Which part of a job this process does, and the lock that keeps a second one out of it.
+"""The part of a job that this process does, and the lock that keeps other processes out of it.
 
-Shards are static: shard i of n does every n-th identity, from i on. They talk to each other through
-finished files alone, so they may run at the same time or one after the other, on any machines that
-see the folder.
+Shards are static: shard i of n does every n-th identity, starting with the i-th. They communicate
+through finished files only, so they may run at the same time or in turn, on any machines that see
+the folder.
 """
 
 import contextlib
@@ -33,7 +33,12 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Part ``index`` (from 0) of ``count``."""
+    """One of the parts that the identities of a job are divided into.
+
+    Attributes:
+        index: number of the part, from 0.
+        count: number of parts.
+    """
 
     index: int = 0
     count: int = 1
@@ -46,28 +51,37 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def of(self, items: Sequence[Item]) -> list[Item]:
-        """Return this shard's part of a list."""
+        """List this shard's part of some items.
+
+        Args:
+            items: items of all shards, in the same order for all.
+        """
         return list(items[self.index :: self.count])
 
     def overlaps(self, other: "Shard") -> bool:
-        """Whether a long list has an item that is part of both shards."""
+        """Tell whether a long list has an item that belongs to both shards.
+
+        Args:
+            other: shard of another process.
+        """
         return (self.index - other.index) % math.gcd(self.count, other.count) == 0
 
 
 def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
-    """Return the shard of this process.
+    """Find the shard of this process.
 
-    Under ``torchrun``, ``accelerate launch`` or ``srun`` each process is one; with ``text`` as
-    well, the processes of a command share its part: ``torchrun --nproc-per-node 8 ... --shard 1/4``
-    is, on the second of four machines, shards 1, 5, ..., 29 of 32. The other machines may have
-    other numbers of processes. Nothing is sent between processes, so no process group is made.
+    Under ``torchrun``, ``accelerate launch`` or ``srun`` each process has a shard of its own. With
+    ``text`` as well, the processes of a command divide its part: ``torchrun --nproc-per-node 8 ...
+    --shard 1/4`` makes, on the second of four machines, shards 1, 5, ..., 29 of 32. The other
+    machines may have other numbers of processes. Nothing is sent between processes, so no process
+    group is made.
 
     Args:
-        text: "INDEX/COUNT", or "" for all.
+        text: "INDEX/COUNT" of the command line, or "" for the whole job.
         environment: variables of the launcher, see :func:`fastreid_ext.ranks.read_ranks`.
 
     Raises:
-        ValueError: not INDEX/COUNT with INDEX < COUNT.
+        ValueError: the text is not INDEX/COUNT with INDEX < COUNT.
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
     if not match or int(match[1]) >= int(match[2]):
@@ -78,14 +92,14 @@ def shard_of(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
 def local_device(
     device: str, environment: Mapping[str, str] = os.environ, visible: int | None = None
 ) -> str:
-    """Return the GPU of this process under a launcher, else ``device`` (MODEL.DEVICE) itself.
+    """Choose the GPU of this process under a launcher, or else MODEL.DEVICE itself.
 
-    Slurm may show each process its own GPU only (``--gpus-per-task 1``), which is then number 0.
+    Slurm may show each process only its own GPU (``--gpus-per-task 1``), which is then number 0.
 
     Args:
-        device: MODEL.DEVICE.
-        environment: variables of the launcher.
-        visible: number of GPUs that this process sees; None: asked of torch.
+        device: value of MODEL.DEVICE, such as "cuda".
+        environment: environment variables that the launcher sets.
+        visible: number of GPUs that this process sees; None to ask torch.
     """
     ranks = read_ranks(environment)
     if device != "cuda" or not ranks.launcher:
@@ -101,10 +115,11 @@ class Worker:
 
     Attributes:
         output: folder of the job, OUTPUT_DIR.
-        shard: the part of the identities that is its own.
-        retries: stages in which all workers try identities again that failed before.
-        wait: minutes to wait for other workers while none of them finishes anything; 0 = not.
-        began: when, by the clock of the job's file system, which may not be this machine's.
+        shard: part of the identities that this worker does.
+        retries: names of the stages in which all workers try failed identities again.
+        wait: minutes to wait for other workers while none of them finishes anything; 0 for none.
+        began: time of the start in seconds by the clock of the job's file system, which may differ
+            from this machine's.
     """
 
     output: Path
@@ -119,11 +134,21 @@ class Worker:
         return self.shard.index == 0
 
     def failure(self, stage: str, name: str) -> Path:
-        """File that says why an identity failed."""
+        """Name the file with the reason why an identity failed.
+
+        Args:
+            stage: name of the stage, such as "captions".
+            name: name of the identity or reference set.
+        """
         return self.output / "failed" / stage / f"{name}.json"
 
     def has_failed(self, stage: str, name: str) -> bool:
-        """Whether an identity failed and nobody is about to try it again."""
+        """Tell whether an identity failed and no worker is about to try it again.
+
+        Args:
+            stage: name of the stage, such as "captions".
+            name: name of the identity or reference set.
+        """
         try:
             failed = self.failure(stage, name).stat().st_mtime
         except FileNotFoundError:
@@ -133,12 +158,16 @@ class Worker:
 
 @contextlib.contextmanager
 def shard_lock(output: Path, shard: Shard) -> Iterator[float]:
-    """Hold the lock of a shard of the job in ``output``; the system frees it with the process.
+    """Hold the lock of a shard within the block; the system frees it when the process ends.
 
-    Where the file system has no flock, the lock is a file that its owner touches.
+    On a file system without flock the lock is a file that its owner touches.
+
+    Args:
+        output: folder of the job.
+        shard: shard of this process.
 
     Yields:
-        Its time of modification, which is now.
+        Time of the start in seconds, by the clock of the file system.
 
     Raises:
         ValueError: another process holds it, or a shard that overlaps with it.
@@ -187,6 +216,13 @@ def wait_for(
 ) -> None:
     """Wait until the other workers have done, or failed to do, their part of a stage.
 
+    Args:
+        names: identities or reference sets of all workers.
+        is_settled: function that tells whether one of them is done or has failed.
+        stage: name of the stage for messages.
+        worker: worker that waits.
+        seconds_between_looks: seconds between two looks at the files.
+
     Raises:
         TimeoutError: none of them has finished anything for ``worker.wait`` minutes.
     """
@@ -225,7 +261,7 @@ def _touched_lock(folder: Path, output: Path, shard: Shard) -> Iterator[float]:
 
 
 def _overlapping(folder: Path, shard: Shard, suffix: str) -> list[Path]:
-    """Return the locks of other shards that have identities of this one."""
+    """List the locks of other shards that share identities with this one."""
     others = {path: path.stem.split("-of-") for path in sorted(folder.glob(f"*.{suffix}"))}
     shards = {path: Shard(*map(int, numbers)) for path, numbers in others.items()}
     return [path for path, other in shards.items() if other != shard and other.overlaps(shard)]

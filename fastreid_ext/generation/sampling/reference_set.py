@@ -35,6 +35,7 @@ from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.runs.seeds import seed_of
 from fastreid_ext.generation.sampling.image_files import FileSettings, encoded, fitted
 from fastreid_ext.generation.sampling.sampler import Drawing, Drawn, SamplingSettings, draw
+from fastreid_ext.saved_settings import expect_same
 
 FOLDER = "reference_sets"
 _GRID = (5, 10)  # rows and columns
@@ -191,16 +192,12 @@ def _expect_same(folder: Path, wanted: dict[str, Any]) -> None:
     if not is_reference_set(folder):
         raise ValueError(f"{folder} has no settings.json, so it is no reference set; remove it")
     found = read_settings(folder)
-    differing = [
-        f"{key} {found.get(key)!r} instead of {value!r}"
-        for key, value in wanted.items()
-        if found.get(key) != value
-    ]
-    if differing:
-        raise ValueError(
-            f"the reference set in {folder} was made with {', '.join(differing)}; remove it, or "
-            "choose another OUTPUT_DIR"
-        )
+    expect_same(
+        {key: found.get(key) for key in wanted},
+        wanted,
+        found=f"the reference set in {folder} was made with other settings",
+        advice="remove it, or choose another OUTPUT_DIR",
+    )
 
 
 def _stacked(images: Sequence[Drawn]) -> Tensor:

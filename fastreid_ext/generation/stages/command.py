@@ -19,15 +19,15 @@ STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
 def end(said: str, failed: Collection[str]) -> None:
     """Print the last line of a tool, and exit with :data:`FAILED` if identities failed.
 
-    Of the processes that a launcher started the first alone exits so, which ends last: torchrun
-    would end the others, whose work may be needed.
+    Of the processes that a launcher started only the first exits with that code: torchrun would
+    end the others, whose work may be needed.
 
     Args:
-        said: last line.
+        said: last line that the tool prints.
         failed: names of the identities or reference sets that failed.
 
     Raises:
-        SystemExit: some failed.
+        SystemExit: an identity or reference set failed.
     """
     print(said)
     if failed and read_ranks().rank == 0:
@@ -37,18 +37,18 @@ def end(said: str, failed: Collection[str]) -> None:
 def job_config(config_file: str, pairs: Sequence[str], *, computes: bool = True) -> CfgNode:
     """Read the configuration of a job as this process needs it.
 
-    The Re-ID model that it could also describe is not looked for. Under a launcher MODEL.DEVICE
-    cuda becomes the GPU of this process, which torch is told too: it would else keep pinned memory
-    and a context of every process on the first one.
+    The Re-ID model that the configuration could also describe is not loaded. Under a launcher
+    MODEL.DEVICE cuda becomes the GPU of this process. It also becomes torch's current device, since
+    otherwise every process would keep pinned memory and a context on the first GPU.
 
     Args:
-        config_file: YAML.
-        pairs: KEY VALUE pairs.
-        computes: False: no model is run, so no GPU is needed.
+        config_file: path of a YAML file, or "" for the defaults.
+        pairs: KEY VALUE pairs that change the file's values.
+        computes: whether a model runs; False needs no GPU.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a mistake in it.
+        FileNotFoundError: the file does not exist.
+        ValueError: a key or a value is wrong.
     """
     fixed = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.WEIGHTS", ""]
     fixed += [] if computes else ["MODEL.DEVICE", "cpu"]

@@ -15,7 +15,6 @@ from fastreid_ext.generation.runs.stage import StageReport, Work, failures, run_
 from fastreid_ext.generation.sampling.reference_set import is_reference_set
 from fastreid_ext.generation.stages.fine_tuning import FineTuningWork, fine_tuned_together
 from fastreid_ext.generation.stages.job import Job
-from fastreid_ext.generation.stages.plan import identity_bytes
 from fastreid_ext.generation.stages.reference_sets import REFERENCE_SETS
 from fastreid_ext.generation.stages.sampling import IDENTITIES, SamplingWork
 
@@ -78,7 +77,7 @@ def fine_tune_and_sample(
         stage=IDENTITIES,
         worker=job.worker,
         together=fine_tuned_together(job),
-        bytes_each=identity_bytes(job.cfg) if unfinished else 0,
+        bytes_each=job.identity_bytes if unfinished else 0,
     )
 
 

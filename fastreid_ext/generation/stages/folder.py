@@ -1,4 +1,4 @@
-"""The folder of a job: what may not change between its runs, and who works in it."""
+"""Open the folder of a job: its fixed settings, and the lock of this worker's shard."""
 
 import contextlib
 import json
@@ -13,12 +13,13 @@ from fastreid_ext.atomic import create_text
 from fastreid_ext.checks.generation import job_problems
 from fastreid_ext.config.defaults import add_fastreid_ext_config
 from fastreid_ext.generation.captions.prompts import sampling_templates
-from fastreid_ext.generation.runs.disk import OutageError, expect_writable
+from fastreid_ext.generation.runs.disk import OutageError, expect_writable_folders
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.stage import room_to_work
 from fastreid_ext.generation.runs.workers import Worker, shard_lock, shard_of
 from fastreid_ext.generation.stages.job import Job
 from fastreid_ext.generation.stages.preflight import expect_models
+from fastreid_ext.saved_settings import expect_same
 
 SETTINGS = "job.json"
 _DATASETS = ("NAMES", "SUBSET", "FOLDER", "TABLE", "SETS", "COMBINEALL")
@@ -49,32 +50,34 @@ def open_job(
     retries: Collection[str] = (),
     wait: float = 60.0,
 ) -> Iterator[Job]:
-    """Begin or continue the job of a configuration, and hold this worker's shard meanwhile.
+    """Start or continue the job of a configuration, and hold this worker's shard in the block.
 
-    Before a job begins its models are looked at; nothing is written if it cannot. Each of its
-    folders is written to at every start, so that one without permission is found before any work.
+    The models are checked before a job starts; nothing is written if one does not fit. Each folder
+    of the job is written to at every start, so that one without permission is found before any
+    work.
 
     Args:
-        cfg: says all; the job's folder is OUTPUT_DIR.
-        shard: "INDEX/COUNT" or "", see :func:`.job.workers.shard_of`.
-        retries: stages in which to try identities again that failed before.
+        cfg: full configuration of the job, whose folder is OUTPUT_DIR.
+        shard: "INDEX/COUNT" of this worker or "", see :func:`.runs.workers.shard_of`.
+        retries: names of the stages in which failed identities are tried again.
         wait: minutes to wait for other workers that finish nothing.
 
     Raises:
         FileNotFoundError: a model is neither here nor in the hub's cache.
         OSError: the disk is full, here or in the block.
         OutageError: a folder cannot be written to, or files of the block cannot be reached.
-        ValueError: the job lacks something, a model is damaged or does not fit the settings, the
-            job was begun with other settings, or another process works on the shard.
+        ValueError: a key is missing, a model is damaged or does not fit the settings, the job was
+            started with other settings, or another process works on the shard.
     """
     if problems := job_problems(cfg):
         raise ValueError("the job cannot begin:\n  - " + "\n  - ".join(problems))
-    if not (Path(cfg.OUTPUT_DIR) / SETTINGS).exists():
+    output = Path(cfg.OUTPUT_DIR)
+    if not (output / SETTINGS).exists():
         expect_models(cfg)
-    output, own = Path(cfg.OUTPUT_DIR), shard_of(shard)
+    own = shard_of(shard)
     with room_to_work("the job", output):
         _make_folder(output)
-        expect_writable(output, Layout(output).folders)
+        expect_writable_folders(output, Layout(output).folders)
         with shard_lock(output, own) as began:
             expect_same_settings(cfg, output)
             worker = Worker(output=output, shard=own, retries=retries, wait=wait, began=began)
@@ -82,26 +85,31 @@ def open_job(
 
 
 def expect_same_settings(cfg: CfgNode, output: Path) -> None:
-    """Write ``job.json``, once and for all, or compare with it.
+    """Write ``job.json`` at the first start of a job, and compare with it at later ones.
 
-    Keys that are younger than the job count as if it had had their defaults. FILTER, DOWNLOAD,
-    LIMIT, batch sizes and what else only costs memory may change.
+    A key that was added to the package after the job started counts with its default. FILTER,
+    DOWNLOAD, LIMIT, batch sizes and keys that only change the memory used may change.
+
+    Args:
+        cfg: full configuration of this run.
+        output: folder of the job.
 
     Raises:
-        ValueError: the job was begun with other settings.
+        ValueError: the job was started with other settings.
     """
-    path, now = output / SETTINGS, fixed_settings(cfg)
+    path = output / SETTINGS
+    now = fixed_settings(cfg)
     if not path.exists() and create_text(path, json.dumps(now, indent=2) + "\n"):
         return
     before = _read_settings(path)
     before = {**fixed_settings(_defaults()), **before}
-    differing = [key for key in sorted(now) if now[key] != before.get(key)]
-    if differing:
-        listed = "; ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in differing)
-        raise ValueError(
-            f"{output} holds a job of other settings ({listed}); give another OUTPUT_DIR, repeat "
-            f"the settings of {path}, or remove the folder to begin anew"
-        )
+    expect_same(
+        {key: before.get(key) for key in now},
+        now,
+        found=f"{output} holds a job of other settings",
+        advice=f"give another OUTPUT_DIR, repeat the settings of {path}, or remove the folder to "
+        "start again",
+    )
 
 
 def _read_settings(path: Path, tries: int = 3) -> dict[str, Any]:
@@ -117,7 +125,14 @@ def _read_settings(path: Path, tries: int = 3) -> dict[str, Any]:
 
 
 def fixed_settings(cfg: CfgNode) -> dict[str, Any]:
-    """Return what decides what a finished image is, flat: "GENERATION.SIZE" -> [512, 256]."""
+    """Collect the settings that a finished image depends on.
+
+    Args:
+        cfg: full configuration of the job.
+
+    Returns:
+        Value by full key, such as "GENERATION.SIZE" -> [512, 256].
+    """
     values = dict(_flat(cfg.GENERATION, "GENERATION"))
     free = tuple(f"GENERATION.{key}" for key in _FREE)
     fixed = {
@@ -126,7 +141,7 @@ def fixed_settings(cfg: CfgNode) -> dict[str, Any]:
         if not any(key == name or key.startswith(f"{name}.") for name in free)
     }
     fixed |= {f"DATASETS.{key}": cfg.DATASETS[key] for key in _DATASETS}
-    # What the file says counts, not where it lies.
+    # The content of the file counts, not its place.
     del fixed["GENERATION.SAMPLING.PROMPTS_FILE"]
     fixed["GENERATION.SAMPLING.PROMPTS"] = sampling_templates(cfg)
     fixed["SEED"] = cfg.SEED

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from diffusers.utils.logging import disable_progress_bar
@@ -30,6 +30,7 @@ from fastreid_ext.generation.captions.prompts import (
     prompts_of,
     prompts_to_fit,
 )
+from fastreid_ext.generation.fine_tuning.adapter_bytes import learned_bytes
 from fastreid_ext.generation.identities.identity_list import (
     Identity,
     read_identities,
@@ -39,6 +40,7 @@ from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.stage import free_memory, settle
 from fastreid_ext.generation.runs.workers import Worker
 
+_BYTES_A_PIXEL = {"jpg": 1, "png": 3}  # of noisy images; others need less
 _log = logging.getLogger(__name__)
 
 
@@ -167,7 +169,23 @@ class Job:
     @property
     def keeps_weights(self) -> bool:
         """Whether weights of an identity stay on the disk after its images are generated."""
-        return keeps_weights(self.cfg)
+        tuning = self.cfg.GENERATION.FINE_TUNING
+        return tuning.KEEP_FULL_WEIGHTS if tuning.METHOD == "full" else tuning.KEEP_ADAPTERS
+
+    @property
+    def identity_bytes(self) -> int:
+        """Estimated bytes that an identity takes on the disk: images, and weights if kept."""
+        sampling = self.cfg.GENERATION.SAMPLING
+        image = _image_bytes(sampling.SAVE_SIZE, sampling.FORMAT)
+        weights = learned_bytes(self.cfg) if self.keeps_weights else 0
+        return image * sampling.IMAGES_PER_IDENTITY + weights
+
+    @property
+    def reference_bytes(self) -> int:
+        """Estimated bytes of an image of a reference set: its file and its posterior's numbers."""
+        height, width = self.cfg.GENERATION.SIZE
+        latents = 2 * 4 * (height // 8) * (width // 8) * 4  # mean and deviation, float32
+        return _image_bytes((height, width), "jpg") + latents
 
     def select(self, names: Collection[str]) -> list[str]:
         """List identities with a usable caption.
@@ -222,16 +240,6 @@ class Job:
         return read_training(adapter).get("prompt") not in (None, prompts.identity)
 
 
-def keeps_weights(cfg: CfgNode) -> bool:
-    """Tell whether weights of an identity stay on the disk after its images are generated.
-
-    Args:
-        cfg: configuration with ``GENERATION.FINE_TUNING``.
-    """
-    tuning = cfg.GENERATION.FINE_TUNING
-    return tuning.KEEP_FULL_WEIGHTS if tuning.METHOD == "full" else tuning.KEEP_ADAPTERS
-
-
 def read_clusters(path: Path) -> Mapping[str, dict[str, str]]:
     """Read ``clusters.json``.
 
@@ -253,6 +261,10 @@ def read_clusters(path: Path) -> Mapping[str, dict[str, str]]:
         raise ValueError(
             f"{path} is damaged ({type(error).__name__}: {error}); remove it, and it is made again"
         ) from error
+
+
+def _image_bytes(size: Sequence[int], image_format: str) -> int:
+    return size[0] * size[1] * _BYTES_A_PIXEL[image_format]
 
 
 def _prompt_of_images(layout: Layout, name: str) -> str | None:

@@ -1,14 +1,12 @@
-"""Compute what a job will cost before it begins: operations, hours, memory and disk.
+"""Compute the cost of a job before it starts: operations, hours, memory and disk.
 
 The models are built from their configuration files on torch's meta device, where a forward pass
-computes shapes alone, and their operations are counted. Nothing is measured, so hours are for an
+computes shapes only, and their operations are counted. Nothing is measured, so hours are for an
 assumed speed.
-
-Letters: K identities learned together, B rows of a batch.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,34 +17,33 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid_ext.diffusion.pipeline_folder import find_base_folder
 from fastreid_ext.diffusion.whole_files import read_object
-from fastreid_ext.generation.fine_tuning.adapter_bytes import learned_bytes, unet_without_weights
+from fastreid_ext.generation.fine_tuning.adapter_bytes import unet_without_weights
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
-from fastreid_ext.generation.stages.job import keeps_weights
+from fastreid_ext.generation.stages.job import Job
 
 _TRAINED = 16  # bytes of a trained number: weight, gradient and AdamW's two means, float32
 # Operations of a backward pass in units of a forward pass: gradients of activations, and of weights
 # where all of them are trained.
 _BACKWARD = {"lora": 1, "full": 2}
 _TOKENS = 77
-_BYTES_A_PIXEL = {"jpg": 1, "png": 3}  # of noisy images; others need less
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a job costs; operations in TFLOP (a multiplication and an addition are two).
+    """Cost of a job; operations in TFLOP (a multiplication and an addition are two).
 
     Attributes:
-        identities: number of them.
-        reference_sets: assumed number of sets.
-        unet_row: operations of one row of the U-Net.
-        image: operations of one image.
-        fine_tuning: operations of fine-tuning one identity.
-        reference_set: operations of one set.
-        tuning_bytes: memory of fine-tuning: weights, adapters and what is kept for the backward
-            pass.
-        sampling_bytes: memory of the weights that generate.
-        disk_bytes: room that the job takes.
-        images: images of an identity.
+        identities: number of identities of the job.
+        reference_sets: assumed number of reference sets.
+        unet_row: operations of one row of the U-Net in TFLOP.
+        image: operations of one image in TFLOP.
+        fine_tuning: operations of fine-tuning one identity in TFLOP.
+        reference_set: operations of one reference set in TFLOP.
+        tuning_bytes: memory of fine-tuning in bytes: weights, adapters and activations kept for the
+            backward pass.
+        sampling_bytes: memory of the sampling model's weights in bytes.
+        disk_bytes: size of the job on the disk in bytes.
+        images: number of images of each identity.
     """
 
     identities: int
@@ -67,11 +64,11 @@ class Plan:
         return self.identities * identity + self.reference_sets * self.reference_set
 
     def table(self, speed: float, gpus: int) -> list[tuple[str, str]]:
-        """Return (what, number).
+        """List the costs as rows of (quantity, number).
 
         Args:
-            speed: TFLOP/s that a GPU reaches.
-            gpus: number of GPUs.
+            speed: assumed speed of a GPU in TFLOP/s.
+            gpus: number of GPUs that share the job.
         """
         seconds = (self.fine_tuning + self.images * self.image) / speed
         return [
@@ -86,7 +83,7 @@ class Plan:
             ),
             ("the job", f"{self.operations / speed / 3600 / gpus:.1f} h on {gpus} GPUs"),
             ("memory of fine-tuning", f"{self.tuning_bytes / 1e9:.1f} GB"),
-            ("memory of the weights that generate", f"{self.sampling_bytes / 1e9:.1f} GB"),
+            ("memory of sampling weights", f"{self.sampling_bytes / 1e9:.1f} GB"),
             ("disk", f"{self.disk_bytes / 1e9:.1f} GB"),
         ]
 
@@ -95,14 +92,16 @@ def plan_of(cfg: CfgNode, identities: int, reference_sets: int) -> Plan:
     """Compute the costs of a job.
 
     Args:
-        cfg: configuration of the job.
+        cfg: full configuration of the job.
         identities: number of identities, which the data set decides.
         reference_sets: number of reference sets, which the captions decide.
 
     Raises:
-        FileNotFoundError: the base model is not there.
+        FileNotFoundError: the base model is missing.
     """
-    generation, sampling = cfg.GENERATION, cfg.GENERATION.SAMPLING
+    job = Job.to_read(cfg)
+    generation = cfg.GENERATION
+    sampling = generation.SAMPLING
     folder = find_base_folder(
         generation.BASE_MODEL, revision=generation.REVISION, download=generation.DOWNLOAD
     )
@@ -116,7 +115,8 @@ def plan_of(cfg: CfgNode, identities: int, reference_sets: int) -> Plan:
     decoded = _operations(vae.decoder, latent)
     rows = 2 if sampling.GUIDANCE_SCALE > 1 else 1
     image = sampling.STEPS * rows * row + decoded
-    tuning, references = generation.FINE_TUNING, generation.REFERENCE_SET.IMAGES
+    tuning = generation.FINE_TUNING
+    references = generation.REFERENCE_SET.IMAGES
     passes = (
         tuning.STEPS * tuning.GRADIENT_ACCUMULATION * tuning.BATCH_SIZE * (2 if references else 1)
     )
@@ -129,40 +129,15 @@ def plan_of(cfg: CfgNode, identities: int, reference_sets: int) -> Plan:
         reference_set=references * image,
         tuning_bytes=_tuning_bytes(cfg, unet, vae, size),
         sampling_bytes=(_count(unet) + _count(vae)) * dtype.itemsize,
-        disk_bytes=identities * identity_bytes(cfg)
-        + (reference_sets * references * reference_bytes(generation.SIZE)),
+        disk_bytes=identities * job.identity_bytes
+        + (reference_sets * references * job.reference_bytes),
         images=sampling.IMAGES_PER_IDENTITY,
     )
 
 
-def identity_bytes(cfg: CfgNode) -> int:
-    """Estimate the bytes that one identity takes on the disk: images, and weights if kept.
-
-    Args:
-        cfg: configuration of the job.
-    """
-    sampling = cfg.GENERATION.SAMPLING
-    image = _image_bytes(sampling.SAVE_SIZE, sampling.FORMAT)
-    weights = learned_bytes(cfg) if keeps_weights(cfg) else 0
-    return image * sampling.IMAGES_PER_IDENTITY + weights
-
-
-def reference_bytes(size: Sequence[int]) -> int:
-    """Estimate the bytes of one image of a reference set: its file and its posterior's numbers.
-
-    Args:
-        size: height and width of ``GENERATION.SIZE`` in pixels.
-    """
-    latents = 2 * 4 * (size[0] // 8) * (size[1] // 8) * 4  # mean and deviation, float32
-    return _image_bytes(size, "jpg") + latents
-
-
-def _image_bytes(size: Sequence[int], image_format: str) -> int:
-    return size[0] * size[1] * _BYTES_A_PIXEL[image_format]
-
-
 def _tuning_bytes(cfg: CfgNode, unet: nn.Module, vae: nn.Module, size: tuple[int, int]) -> int:
-    tuning, dtype = cfg.GENERATION.FINE_TUNING, getattr(torch, cfg.GENERATION.DTYPE)
+    tuning = cfg.GENERATION.FINE_TUNING
+    dtype = getattr(torch, cfg.GENERATION.DTYPE)
     rows = tuning.BATCH_SIZE * (2 if cfg.GENERATION.REFERENCE_SET.IMAGES else 1)
     frozen = (_count(unet) + _count(vae)) * dtype.itemsize
     if tuning.METHOD == "full":

@@ -1,8 +1,8 @@
-"""What a job needs, looked at before it begins: the models are there, and the settings fit them.
+"""Check the models of a job before it starts: they exist, and the settings fit them.
 
-Configurations, vocabularies and the heads of weight files are read, no weights. Found later, a
-wrong name would cost what the stages before it took, and the job would have to begin anew: job.json
-says what it was begun with.
+Configurations, vocabularies and the headers of weight files are read, but no weights. Found later,
+a wrong name would cost the work of all earlier stages, and the job would have to start again, since
+job.json fixes its settings.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,13 @@ from fastreid_ext.generation.fine_tuning.adapter_bytes import unet_without_weigh
 
 
 def expect_models(cfg: CfgNode) -> None:
-    """Raise unless every model of a job is there, and what is set by name is known to it.
+    """Check that every model of a job exists and knows what the settings name.
 
-    With GENERATION.DOWNLOAD True they are brought. The models of ``FILTER.REID`` and ``CCTF`` are
-    files, which ``job_problems`` looks for.
+    With GENERATION.DOWNLOAD True missing ones are downloaded. The models of ``FILTER.REID`` and
+    ``CCTF`` are files, which ``job_problems`` checks.
+
+    Args:
+        cfg: full configuration of the job.
 
     Raises:
         FileNotFoundError: a model is neither here nor in the hub's cache.
@@ -63,13 +66,14 @@ def _expect_sampling(sampling: CfgNode, folder: Path) -> None:
 
 
 def _others(cfg: CfgNode) -> list[tuple[str, str, str, Callable[[Path], None]]]:
-    """List the models of transformers that the job asks.
+    """List the models of transformers that the job uses.
 
     Returns:
         Key, model, revision, and the check of the model's folder.
     """
     generation = cfg.GENERATION
-    captions, reference = generation.CAPTIONS, generation.REFERENCE_SET
+    captions = generation.CAPTIONS
+    reference = generation.REFERENCE_SET
     has_captions = captions_file(Path(cfg.OUTPUT_DIR)).is_file()  # a person wrote them
     found = []
     if not has_captions:

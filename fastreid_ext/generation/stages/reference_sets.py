@@ -19,7 +19,6 @@ from fastreid_ext.generation.sampling.reference_set import (
 )
 from fastreid_ext.generation.sampling.sampler import expect_possible
 from fastreid_ext.generation.stages.job import Job, read_clusters
-from fastreid_ext.generation.stages.plan import reference_bytes
 
 REFERENCE_SETS = "reference_sets"
 _log = logging.getLogger(__name__)
@@ -96,14 +95,14 @@ def make_reference_sets(job: Job) -> StageReport:
         has_set = is_reference_set(job.layout.reference_set(cluster))
         return has_set or all(map(needs_no_set, users[cluster]))
 
-    reference_set = job.cfg.GENERATION.REFERENCE_SET
+    images = job.cfg.GENERATION.REFERENCE_SET.IMAGES
     report = run_stage(
         sets,
         lambda: open_generation(job),
         is_done,
         stage=REFERENCE_SETS,
         worker=job.worker,
-        bytes_each=reference_set.IMAGES * reference_bytes(job.cfg.GENERATION.SIZE),
+        bytes_each=images * job.reference_bytes,
     )
     wait_for(
         sets,

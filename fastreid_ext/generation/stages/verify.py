@@ -1,4 +1,4 @@
-"""Compare a job's folder with itself: is every identity done, and are the files whole?"""
+"""Check a finished job: every identity is done, and its files are complete."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,52 +8,56 @@ from fastreid.config import CfgNode
 from safetensors import SafetensorError, safe_open
 
 from fastreid_ext.atomic import PARTIAL
-from fastreid_ext.generation.identities.identity_list import read_identities, used_identities
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.stage import failures
+from fastreid_ext.generation.stages.job import Job
 from fastreid_ext.manifest import read_identity, verify_set
 
 _NAMED = 5  # identities of a kind of problem
 
 
 def verify_job(cfg: CfgNode) -> list[str]:
-    """Return what is wrong with a finished job, one line each.
+    """List the problems of a finished job, one line each.
 
-    Looks for identities that failed or are neither done nor failed, identities with another number
-    of images, damaged adapters, left-overs of killed runs, and everything that
-    :func:`fastreid_ext.manifest.verify_set` looks for.
+    Finds identities that failed or are neither done nor failed, identities with another number of
+    images, damaged adapters, left-overs of killed runs, and everything that
+    :func:`fastreid_ext.manifest.verify_set` finds.
+
+    Args:
+        cfg: full configuration of the job.
 
     Raises:
         FileNotFoundError: OUTPUT_DIR holds no job.
         ValueError: a file is damaged.
     """
-    output, sampling = Path(cfg.OUTPUT_DIR), cfg.GENERATION.SAMPLING
-    layout, limit = Layout(output), cfg.GENERATION.IDENTITIES.LIMIT
-    used = used_identities(read_identities(layout.identities))[: limit or None]
-    names = [identity.name for identity in used]
+    job = Job.to_read(cfg)
+    layout = job.layout
+    output = layout.output
+    names = list(job.identities)
     reasons = {stage: failures(output, stage) for stage in _stages(output)}
     failed = {name for own in reasons.values() for name in own}
-    drawn = [name for name in names if layout.is_generated(name)]
-    missing = [name for name in names if name not in failed and name not in drawn]
+    generated = [name for name in names if layout.is_generated(name)]
+    missing = [name for name in names if name not in failed and name not in generated]
     problems = [
         *_failed(reasons),
-        *_some("neither drawn nor failed; run the job again", missing),
+        *_some("neither generated nor failed; run the job again", missing),
         *_some(
-            "drawn without being an identity of this job; remove its folder, or set "
+            "generated without being an identity of this job; remove its folder, or set "
             "IDENTITIES.LIMIT as it was",
             sorted(_folders(layout.images) - set(names)),
         ),
         *_left_overs(output),
     ]
-    for name in drawn:
-        problems += _of_identity(layout, name, sampling)
+    for name in generated:
+        problems += _of_identity(layout, name, cfg.GENERATION.SAMPLING)
     if not (layout.images / "dataset.json").is_file():
         return [*problems, f"{layout.images}: no dataset.json, the set is not finished"]
     return problems + verify_set(layout.images)
 
 
 def _of_identity(layout: Layout, name: str, sampling: CfgNode) -> Iterator[str]:
-    count, least = len(read_identity(layout.images / name)), sampling.IMAGES_PER_IDENTITY
+    count = len(read_identity(layout.images / name))
+    least = sampling.IMAGES_PER_IDENTITY
     if count < least:
         yield f"{name}: expected {least} rows, got {count}; run the job again"
     if count > (sampling.MAX_IMAGES_PER_IDENTITY if sampling.MIN_KEPT else least):
@@ -65,7 +69,7 @@ def _of_identity(layout: Layout, name: str, sampling: CfgNode) -> Iterator[str]:
     try:
         json.loads(training.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        yield f"{name}: drawn, but {training} is missing; was the adapter removed?"
+        yield f"{name}: generated, but {training} is missing; was the adapter removed?"
     except ValueError as error:
         yield f"{training}: not JSON ({error}); remove the folder"
     for path in sorted(layout.adapter(name).glob("*.safetensors")):
@@ -73,7 +77,7 @@ def _of_identity(layout: Layout, name: str, sampling: CfgNode) -> Iterator[str]:
             with safe_open(path, framework="pt"):  # compares the file's length with its header
                 pass
         except SafetensorError as error:
-            yield f"{path}: no whole safetensors file ({error}); remove the folder"
+            yield f"{path}: no complete safetensors file ({error}); remove the folder"
 
 
 def _failed(reasons: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

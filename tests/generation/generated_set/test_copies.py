@@ -106,10 +106,10 @@ def test_a_copy_that_is_there_is_kept(job, tmp_path):
 
 def test_a_copy_by_other_thresholds_is_not_taken_for_one(job, tmp_path):
     decided_copy(cfg_of("reid"), job, tmp_path / "copy")
-    with pytest.raises(ValueError, match=r"use \['reid'\] instead of \['cctf'\].*; remove it and"):
+    with pytest.raises(ValueError, match=r"use was \['reid'\], is \['cctf'\].*; remove it and"):
         decided_copy(cfg_of("cctf"), job, tmp_path / "copy")
     stricter = cfg_of("reid", **{"GENERATION.FILTER.REID.THRESHOLD": 0.75})
-    with pytest.raises(ValueError, match=r"reid \{'': 0.6\} instead of \{'': 0.75\}"):
+    with pytest.raises(ValueError, match=r"reid was \{'': 0.6\}, is \{'': 0.75\}"):
         decided_copy(stricter, job, tmp_path / "copy")
 
 

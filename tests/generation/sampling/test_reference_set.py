@@ -88,12 +88,12 @@ def test_is_made_once(base, output, monkeypatch):
 
 def test_refuses_one_made_otherwise(base, output):
     other = dataclasses.replace(SETTINGS, images=6)
-    with pytest.raises(ValueError, match="made with images 5 instead of 6; remove it, or choose"):
+    with pytest.raises(ValueError, match=r"images was 5, is 6\); remove it, or choose"):
         make_reference_set(base, PROMPT, "c1", output, other)
-    with pytest.raises(ValueError, match=r"prompt .*black coat' instead of 'a man'"):
+    with pytest.raises(ValueError, match=r"prompt was .*black coat, is a man\)"):
         make_reference_set(base, "a man", "c1", output, SETTINGS)
     renamed = dataclasses.replace(base, name="tiny@1")
-    with pytest.raises(ValueError, match="model 'tiny@0' instead of 'tiny@1'"):
+    with pytest.raises(ValueError, match=r"model was tiny@0, is tiny@1\)"):
         make_reference_set(renamed, PROMPT, "c1", output, SETTINGS)
 
 

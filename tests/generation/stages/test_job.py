@@ -271,12 +271,12 @@ def test_verify_finds_what_is_wrong(whole, settings_of, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1])
     found = "\n".join(verify.verify_job(settings_of(output)))
     for text in (
-        "PersonFolder_0001: neither drawn nor failed; run the job again",
+        "PersonFolder_0001: neither generated nor failed; run the job again",
         "images--PersonFolder_0009: left in",
         "PersonFolder_0002/training.json: not JSON",
-        "PersonFolder_0003: drawn, but",
+        "PersonFolder_0003: generated, but",
         "is missing",
-        "PersonFolder_0004/pytorch_lora_weights.safetensors: no whole safetensors file",
+        "PersonFolder_0004/pytorch_lora_weights.safetensors: no complete safetensors file",
         "dataset.json counts",
     ):
         assert text in found

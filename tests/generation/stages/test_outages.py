@@ -11,7 +11,7 @@ import pytest
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.generation.filters.source_file import compute_source
 from fastreid_ext.generation.identities.identity_list import Identity, left_out
-from fastreid_ext.generation.runs.disk import OutageError, expect_writable, is_outage
+from fastreid_ext.generation.runs.disk import OutageError, expect_writable_folders, is_outage
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.stage import failures, run_stage
 from fastreid_ext.generation.runs.workers import Worker
@@ -220,11 +220,11 @@ def test_a_folder_that_cannot_be_written_to_is_found_first(whole, settings_of, t
     shutil.rmtree(output / name, ignore_errors=True)
     (output / name).symlink_to("/gone/disk")
     with pytest.raises(OutageError, match=rf"expected a folder to write to at \S+/{name}, got Fil"):
-        expect_writable(output, Layout(output).folders)
+        expect_writable_folders(output, Layout(output).folders)
     (output / name).unlink()
     (output / name).write_text("")
     with pytest.raises(OutageError, match=r"got NotADirectoryError \(Not a directory\); correct"):
-        expect_writable(output, Layout(output).folders)
+        expect_writable_folders(output, Layout(output).folders)
 
 
 def test_an_output_that_cannot_be_made_is_said_before_any_model_works(
@@ -239,6 +239,6 @@ def test_an_output_that_cannot_be_made_is_said_before_any_model_works(
 def test_probing_leaves_nothing(whole, tmp_path):
     output = shutil.copytree(whole[0], tmp_path / "job")
     before = sorted(output.rglob("*"))
-    expect_writable(output, Layout(output).folders)
+    expect_writable_folders(output, Layout(output).folders)
     assert sorted(output.rglob("*")) == before
     assert json.loads((output / "job.json").read_text())
