@@ -17,7 +17,7 @@ from torch import Tensor
 from fastreid_ext.data.decode import read_pixels
 
 DOMAINS = ("RenderedMall", "RenderedStation", "RenderedStreet")
-# Its people are the "real" ones of the replication: a base model must not have seen them.
+# Its identities are the "real" ones of the replication, which a base model must not have seen.
 HELD_OUT = "RenderedCampus"
 _TRAINING_IMAGES = "bounding_box_train/"
 
@@ -52,7 +52,7 @@ def find_captions(
     """
     if HELD_OUT in domains:
         raise ValueError(
-            f"expected domains other than {HELD_OUT}, whose people are the real ones of the "
+            f"expected domains other than {HELD_OUT}, whose identities are the real ones of the "
             f"replication, got {list(domains)}; a base model that knew them would prove nothing"
         )
     found = []
@@ -84,11 +84,11 @@ def load_persons(captions: Sequence[tuple[Path, str]], height: int, width: int) 
     return CaptionedPersons(images=tensor, captions=tuple(text for _, text in captions))
 
 
-def draw_mirrored(images: Tensor, rng: np.random.Generator) -> Tensor:
+def random_mirror(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Mirror half of (B, 3, H, W) uint8 images; return floats in [-1, 1]."""
-    drawn = images.float() / 127.5 - 1
+    scaled = images.float() / 127.5 - 1
     is_mirrored = torch.from_numpy(rng.random(len(images)) < 0.5)
-    return torch.where(is_mirrored[:, None, None, None], drawn.flip(3), drawn)
+    return torch.where(is_mirrored[:, None, None, None], scaled.flip(3), scaled)
 
 
 def _captions_of(file: Path) -> Iterator[tuple[Path, str]]:

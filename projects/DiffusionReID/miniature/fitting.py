@@ -41,7 +41,7 @@ class Schedule:
     log_every: int = 100  # steps
 
     def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
+        """Compute the learning rate of a step, counted from 0."""
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
         progress = (step - self.warm_up) / max(self.steps - self.warm_up, 1)
@@ -70,7 +70,7 @@ def fit(model: nn.Module, loss_of: LossOf, schedule: Schedule, progress: Progres
 
     Args:
         model: on its device. Only its parameters that require a gradient are trained.
-        loss_of: the loss of one batch, drawn with the generator it gets.
+        loss_of: function that samples a batch with the given generator and computes its loss.
         schedule: see :class:`Schedule`.
         progress: see :class:`Progress`.
 

@@ -1,6 +1,6 @@
-"""The sets that the miniature replication compares: drawn with and without a part of the method.
+"""The sets that the miniature replication compares: with and without a part of the method.
 
-A job draws; its drawings are decided on anew for each choice of filters, and cut to a share.
+A job generates images once; each choice of filters decides on a copy of them, cut to a share.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _MODELS = {
 _REID_ONLY = ("GENERATION.FILTER.USE", "['reid']")
 # Jobs, and what they leave out of the recipe.
 JOBS: Mapping[str, Sequence[str]] = {
-    "drawn": (),
+    "generated": (),
     "no_token": ("GENERATION.PROMPT.TOKEN", "", *_REID_ONLY),
     "no_reference_set": ("GENERATION.REFERENCE_SET.IMAGES", "0", *_REID_ONLY),
 }
@@ -35,17 +35,17 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawings:
-    """Which drawings a backbone is pre-trained on.
+class ImageChoice:
+    """Choice of the generated images that a backbone is pre-trained on.
 
     Attributes:
         job: key of :data:`JOBS`.
-        filters: that decide on them, GENERATION.FILTER.USE.
-        share: of those that are kept, in (0, 1].
-        rule: GENERATION.FILTER.REID.RULE; "" = the recipe's.
+        filters: filters that decide on them, GENERATION.FILTER.USE.
+        share: share of the kept images that is used, in (0, 1].
+        rule: value of GENERATION.FILTER.REID.RULE; "" for the recipe's.
     """
 
-    job: str = "drawn"
+    job: str = "generated"
     filters: tuple[str, ...] = ("reid",)
     share: float = 1.0
     rule: str = ""
@@ -56,15 +56,15 @@ class Drawings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DrawnSets:
+class GeneratedSets:
     """The jobs of one seed, ``<output>/<job>``, and the sets made of them, ``<output>/sets``.
 
     Attributes:
-        recipe: YAML of the jobs.
+        recipe: path of the YAML file of the jobs.
         base: folder of the base models.
-        output: folder of the seed.
-        seed: of the jobs.
-        filters: "reid" and "cctf" -> folder of the run of their model.
+        output: folder of the jobs and sets of the seed.
+        seed: value of SEED in every job.
+        filters: training run folder of each filter model, "reid" and "cctf".
         overrides: KEY VALUE pairs of every job.
     """
 
@@ -76,7 +76,11 @@ class DrawnSets:
     overrides: Sequence[str] = ()
 
     def config(self, job: str) -> CfgNode:
-        """Return the configuration of a job."""
+        """Read the configuration of a job.
+
+        Args:
+            job: name of the job, a key of :data:`JOBS`.
+        """
         pairs = ["SEED", str(self.seed), "OUTPUT_DIR", str(self.output / job)]
         for kind, run in self.filters.items():
             node = f"GENERATION.FILTER.{kind.upper()}"
@@ -87,18 +91,22 @@ class DrawnSets:
         return load_config(self.recipe, [*pairs, *JOBS[job], *self.overrides])
 
     def make(
-        self, drawings: Drawings, models_of_filters: Callable[[CfgNode], FilterModels]
+        self, choice: ImageChoice, models_of_filters: Callable[[CfgNode], FilterModels]
     ) -> Path:
-        """Draw if that is not done, and return the set that the filters leave.
+        """Generate images if that is not done, and copy those that the filters keep.
 
         Args:
-            drawings: which.
-            models_of_filters: see :func:`.job.job.generate`.
+            choice: job, filters and share of the set.
+            models_of_filters: function that opens the filters' models, see
+                :func:`fastreid_ext.generation.stages.generate.generate`.
+
+        Returns:
+            Folder of the set.
 
         Raises:
-            ValueError: what is there was drawn with other settings.
+            ValueError: the job was started with other settings.
         """
-        cfg = self.config(drawings.job)
+        cfg = self.config(choice.job)
         job = Layout(Path(cfg.OUTPUT_DIR))
         if (job.images / "dataset.json").is_file():
             expect_same_settings(cfg, job.output)
@@ -106,11 +114,11 @@ class DrawnSets:
             with open_job(cfg) as opened:
                 _log.info("%s", generate(opened, models_of_filters))
         cfg.defrost()
-        cfg.GENERATION.FILTER.USE = list(drawings.filters)
-        cfg.GENERATION.FILTER.REID.RULE = drawings.rule or cfg.GENERATION.FILTER.REID.RULE
-        if "reid" in drawings.filters and cfg.GENERATION.FILTER.REID.RULE == "percentile":
+        cfg.GENERATION.FILTER.USE = list(choice.filters)
+        cfg.GENERATION.FILTER.REID.RULE = choice.rule or cfg.GENERATION.FILTER.REID.RULE
+        if "reid" in choice.filters and cfg.GENERATION.FILTER.REID.RULE == "percentile":
             # Computes the similarities of images that the model was not trained on, once.
             FilterRun(cfg, models_of_filters(cfg)).open_work()
-        target = self.output / "sets" / str(drawings)
+        target = self.output / "sets" / str(choice)
         target.parent.mkdir(parents=True, exist_ok=True)
-        return decided_copy(cfg, job.output, target, share=drawings.share)
+        return decided_copy(cfg, job.output, target, share=choice.share)

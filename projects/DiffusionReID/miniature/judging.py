@@ -15,33 +15,33 @@ from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPModel,
 CHOICES = 10  # captions among which the right one is to be found
 GUIDANCE = 4.0
 STEPS = 20
-_DRAWN_AT_ONCE = 32
+_AT_ONCE = 32
 
 
 @torch.no_grad()
-def draw_persons(
+def generate_images(
     pipeline: StableDiffusionPipeline,
     prompts: Sequence[str],
     seed: int = 0,
     guidance: float = GUIDANCE,
     steps: int = STEPS,
 ) -> Tensor:
-    """Draw one image (3, H, W) uint8 for each prompt; image k depends on ``seed + k`` alone."""
+    """Generate one image (3, H, W) uint8 for each prompt; image k depends on ``seed + k`` alone."""
     pipeline.set_progress_bar_config(disable=True)
     parts = []
-    for start in range(0, len(prompts), _DRAWN_AT_ONCE):
-        chunk = list(prompts[start : start + _DRAWN_AT_ONCE])
+    for start in range(0, len(prompts), _AT_ONCE):
+        chunk = list(prompts[start : start + _AT_ONCE])
         generators = [
             torch.Generator().manual_seed(seed + start + number) for number in range(len(chunk))
         ]
-        drawn = pipeline(
+        images = pipeline(
             chunk,
             generator=generators,
             guidance_scale=guidance,
             num_inference_steps=steps,
             output_type="pt",
         ).images
-        parts.append((drawn * 255).round().to(torch.uint8).cpu())
+        parts.append((images * 255).round().to(torch.uint8).cpu())
     return torch.cat(parts)
 
 
@@ -59,9 +59,9 @@ def found_captions(
         clip: in evaluation mode.
         processor: its processor.
         images: (N, 3, H, W) uint8.
-        captions: N, of which the wrong choices are drawn too, all different from the right one
+        captions: N, of which the wrong choices are sampled too, all different from the right one
             (fewer than :data:`CHOICES` if there are no more).
-        rng: draws the wrong choices.
+        rng: generator that samples the wrong choices.
 
     Returns:
         In [0, 1]; 1 / CHOICES by chance.

@@ -1,4 +1,4 @@
-"""Pictures of what the miniature models have learned."""
+"""Pictures of the trained miniature models: losses, reconstructions, samples."""
 
 import io
 import json
@@ -14,8 +14,8 @@ from fastreid_ext.atomic import atomic_write_bytes
 _DOTS_PER_INCH = 110
 
 
-def draw_curves(losses: Path, output: Path) -> None:
-    """Draw the loss curves ``<stage>.json`` of a folder, smoothed, one panel a stage."""
+def plot_curves(losses: Path, output: Path) -> None:
+    """Plot the loss curves ``<stage>.json`` of a folder, smoothed, one panel for each stage."""
     files = sorted(losses.glob("*.json"))
     if not files:
         raise FileNotFoundError(f"no loss curves in {losses}; train a stage first")
@@ -30,8 +30,8 @@ def draw_curves(losses: Path, output: Path) -> None:
     _write(figure, output)
 
 
-def draw_reconstructions(images: Tensor, rebuilt: Tensor, output: Path) -> None:
-    """Draw images above what the autoencoder makes of them, both (N, 3, H, W) uint8."""
+def plot_reconstructions(images: Tensor, rebuilt: Tensor, output: Path) -> None:
+    """Plot images above their reconstructions by the autoencoder, both (N, 3, H, W) uint8."""
     sheet = torch.cat([torch.cat(list(batch), dim=2) for batch in (images, rebuilt)], dim=1)
     figure = Figure(figsize=(12, 12 * sheet.shape[1] / sheet.shape[2] + 0.3), layout="constrained")
     axes = figure.subplots()
@@ -41,14 +41,14 @@ def draw_reconstructions(images: Tensor, rebuilt: Tensor, output: Path) -> None:
     _write(figure, output)
 
 
-def draw_samples(
-    captions: Sequence[str], drawn: Sequence[Tensor], output: Path, title: str = ""
+def plot_samples(
+    captions: Sequence[str], samples: Sequence[Tensor], output: Path, title: str = ""
 ) -> None:
-    """Draw a row for each caption: its images (n, 3, H, W) uint8, and the words beside them."""
+    """Plot a row for each caption: its images (n, 3, H, W) uint8 and the caption."""
     rows = len(captions)
     figure = Figure(figsize=(9, 1.25 * rows + 0.3), layout="constrained")
     for axes, caption, images in zip(
-        figure.subplots(rows, 1, squeeze=False)[:, 0], captions, drawn, strict=True
+        figure.subplots(rows, 1, squeeze=False)[:, 0], captions, samples, strict=True
     ):
         strip = torch.cat(list(images), dim=2).permute(1, 2, 0).numpy()
         axes.imshow(strip)

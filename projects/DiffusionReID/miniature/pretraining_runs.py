@@ -1,4 +1,4 @@
-"""Pre-train on a set, fine-tune on few photographs, test: one link of a comparison of starts.
+"""Pre-train on a set, fine-tune on few real images, test: one link of a comparison of starts.
 
 Every set gives equally many steps, so that a larger one is not trained on for longer.
 """
@@ -87,7 +87,7 @@ class PretrainingRuns:
         return self._run(key, recipe, (self.persons,), self.setting, start)[1]
 
     def train(self, key: str, recipe: Path) -> Path:
-        """Train another model on the same photographs; return the folder of its run."""
+        """Train another model on the same real images, and name the folder of its run."""
         return self._run(key, recipe, (self.persons,), self.setting, ())[0]
 
     def _run(

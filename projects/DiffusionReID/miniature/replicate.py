@@ -1,13 +1,13 @@
-r"""Replicate Diffusion-ReID in miniature: is a backbone better for having seen drawn persons?
+r"""Replicate Diffusion-ReID in miniature: does pre-training on generated persons help?
 
     python -m projects.DiffusionReID.miniature.train_base --data datasets/miniature \
         --output logs/miniature/diffusion/base
     python -m projects.DiffusionReID.miniature.replicate --seeds 0 1 2
 
-Persons of RenderedCampus, few photographs each, are drawn anew; a ResNet-18 is pre-trained on the
-drawings, as the filters or parts of the method under test leave them, and AGW is fine-tuned from it
-on the photographs. The same command continues. Two processes may do different --seeds at once; a
-last one with all of them makes the table. Results in --output: variants.json, variants.md,
+New images are generated of identities of RenderedCampus with few real images each. A ResNet-18 is
+pre-trained on those that the filters or parts of the method under test leave, and AGW is fine-tuned
+from it on the real images. The same command continues. Two processes may do different --seeds at
+once; a last one with all of them makes the table. Results in --output: variants.json, variants.md,
 variants.png. KEY VALUE pairs at the end hold for every step.
 """
 
@@ -21,9 +21,9 @@ from fastreid_ext.command_line import short_errors
 from fastreid_ext.deploy.filter_models import filter_models
 from fastreid_ext.engine.results import commit, versions
 from projects.DiffusionReID.miniature.captioned_persons import DOMAINS
-from projects.DiffusionReID.miniature.generated_sets import DrawnSets
+from projects.DiffusionReID.miniature.generated_sets import GeneratedSets
 from projects.DiffusionReID.miniature.pretraining_runs import PretrainingRuns, Start
-from projects.DiffusionReID.miniature.variant_plot import draw_variants
+from projects.DiffusionReID.miniature.variant_plot import plot_variants
 from projects.DiffusionReID.miniature.variant_table import Measured, VariantTable, write_variants
 from projects.DiffusionReID.miniature.variants import REFERENCE, VARIANTS, Variant
 from tools.command import add_pairs, parse_command
@@ -53,14 +53,14 @@ def start_of(args: argparse.Namespace, seed: int, variant: Variant) -> Start | N
     """Return the images of a pre-training, generating them first if need be; None for none."""
     given: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
-    if variant.drawings is not None:
-        sets = sets_of(args, seed if args.drawings_of is None else args.drawings_of)
-        given = ("DATASETS.GENERATED.ROOTS", f"['{sets.make(variant.drawings, filter_models)}']")
+    if variant.generated is not None:
+        sets = sets_of(args, seed if args.images_of is None else args.images_of)
+        given = ("DATASETS.GENERATED.ROOTS", f"['{sets.make(variant.generated, filter_models)}']")
         sources = ("GeneratedPersons",)
     if variant.base_images:
         recipe = CONFIGS / "pretrain_base_images.yml"
         return Start(recipe, (*sources, *DOMAINS), variant.base_images, given)
-    if variant.photographs:
+    if variant.real_images:
         return Start(CONFIGS / "pretrain_real.yml", (PERSONS,), SHARE)
     return Start(CONFIGS / "pretrain_generated.yml", sources, overrides=given) if sources else None
 
@@ -75,10 +75,10 @@ def runs_of(args: argparse.Namespace, seed: int) -> PretrainingRuns:
     )
 
 
-def sets_of(args: argparse.Namespace, seed: int) -> DrawnSets:
-    """Return the drawings of a seed; the models of their filters are trained if they are not."""
+def sets_of(args: argparse.Namespace, seed: int) -> GeneratedSets:
+    """Describe the generated sets of a seed, after training the models of their filters."""
     runs, kinds = runs_of(args, seed), ("reid", "cctf")
-    return DrawnSets(
+    return GeneratedSets(
         recipe=CONFIGS / "generate.yml",
         base=args.base,
         output=args.output / f"seed{seed}",
@@ -94,10 +94,10 @@ def main(args: argparse.Namespace) -> None:
     order = [variant.title for variant in VARIANTS.values()]
     table = VariantTable(sorted(cells, key=lambda cell: (order.index(cell.variant), cell.seed)))
     about = {"commit": commit(), "versions": versions(), "steps": args.steps, "opts": args.opts}
-    about["drawings_of"] = args.drawings_of
+    about["images_of"] = args.images_of
     write_variants(table, args.output, REFERENCE, about)
     title = f"AGW on few real images of {PERSONS}, pre-trained on"
-    draw_variants(table, args.output / "variants.png", title=title)
+    plot_variants(table, args.output / "variants.png", title=title)
     print(table.as_markdown(REFERENCE))
     print(f"{len(cells)} cells in {args.output}: variants.json, variants.md, variants.png")
 
@@ -113,7 +113,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--base", type=Path, default=folder / "base", help="the base models")
     parser.add_argument("--steps", type=int, default=300, help="of each pre-training (300)")
     parser.add_argument(
-        "--drawings-of", type=int, help="train every seed on this one's drawings (its own)"
+        "--images-of", type=int, help="train every seed on this one's images (its own)"
     )
     add_pairs(parser)
     return parse_command(parser, arguments)

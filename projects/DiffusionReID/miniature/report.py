@@ -29,11 +29,11 @@ def is_complete(job: Job) -> bool:
 
 
 def write_report(job: Job) -> dict[str, float]:
-    """Draw and measure; return the numbers of ``report.json``.
+    """Generate images, measure the models and collect the numbers of ``report.json``.
 
     - ``rebuilt_error``: mean error of the autoencoder, in grey levels of 255;
-    - ``found_real``, ``found_drawn``: share of images whose caption the job's CLIP finds among
-      ten, of real training images and of images drawn for their captions;
+    - ``found_real``, ``found_generated``: share of images whose caption the job's CLIP finds among
+      ten, of real training images and of images generated for their captions;
     - ``colours_told``: share of the colours worn that the captioner tells.
     """
     step = max(len(job.captions) // _JUDGED, 1)
@@ -43,7 +43,7 @@ def write_report(job: Job) -> dict[str, float]:
         job.folder("denoiser"), local_files_only=True
     ).to(job.device)
     rebuilt = _rebuilt(pipeline, persons)
-    drawn = judging.draw_persons(pipeline, persons.captions, job.seed)
+    generated = judging.generate_images(pipeline, persons.captions, job.seed)
     clip, processor = _opened(job, "clip", CLIPModel, CLIPProcessor)
     told = judging.write_captions(
         *_opened(job, "captioner", BlipForConditionalGeneration, BlipProcessor), persons.images
@@ -51,14 +51,14 @@ def write_report(job: Job) -> dict[str, float]:
     numbers = {
         "rebuilt_error": judging.mean_error(rebuilt, persons.images),
         "found_real": _found(clip, processor, persons.images, persons.captions),
-        "found_drawn": _found(clip, processor, drawn, persons.captions),
+        "found_generated": _found(clip, processor, generated, persons.captions),
         "colours_told": judging.agreement(told, persons.captions),
     }
     numbers = {name: round(number, 3) for name, number in numbers.items()}
     folder = job.output / "pictures"
-    pictures.draw_reconstructions(persons.images[:24], rebuilt[:24], folder / "rebuilt.png")
-    pictures.draw_curves(job.output / "losses", folder / "losses.png")
-    _draw_samples(job, pipeline, persons)
+    pictures.plot_reconstructions(persons.images[:24], rebuilt[:24], folder / "rebuilt.png")
+    pictures.plot_curves(job.output / "losses", folder / "losses.png")
+    _plot_samples(job, pipeline, persons)
     atomic_write_text(job.output / "report.json", json.dumps(numbers, indent=1) + "\n")
     return numbers
 
@@ -67,13 +67,13 @@ def _found(clip: CLIPModel, processor: CLIPProcessor, images: Tensor, captions: 
     return judging.found_captions(clip, processor, images, captions, np.random.default_rng(0))
 
 
-def _draw_samples(job: Job, pipeline: StableDiffusionPipeline, persons: CaptionedPersons) -> None:
+def _plot_samples(job: Job, pipeline: StableDiffusionPipeline, persons: CaptionedPersons) -> None:
     captions = persons.captions[:: max(len(persons) // _SHOWN, 1)][:_SHOWN]
     prompts = [f"a photo of person, {text}" for text in captions for _ in range(_OF_EACH)]
-    drawn = judging.draw_persons(pipeline, prompts, job.seed)
+    generated = judging.generate_images(pipeline, prompts, job.seed)
     title = f"guidance {judging.GUIDANCE}, {judging.STEPS} steps, prompt 'a photo of person, ...'"
     file = job.output / "pictures" / "samples.png"
-    pictures.draw_samples(captions, drawn.split(_OF_EACH), file, title)
+    pictures.plot_samples(captions, generated.split(_OF_EACH), file, title)
 
 
 @torch.no_grad()

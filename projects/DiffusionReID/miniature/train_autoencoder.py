@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons, draw_mirrored
+from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons, random_mirror
 from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
 
 EDGE_WEIGHT = 1.0  # of the differences of neighbouring pixels: keeps edges sharp
@@ -24,7 +24,7 @@ def train_autoencoder(
 
     def loss_of(rng: np.random.Generator) -> Tensor:
         rows = torch.from_numpy(rng.integers(len(persons), size=schedule.batch_size))
-        images = draw_mirrored(persons.images[rows], rng).to(autoencoder.device)
+        images = random_mirror(persons.images[rows], rng).to(autoencoder.device)
         return autoencoder_loss(autoencoder, images, rng)
 
     losses = fit(autoencoder, loss_of, schedule, progress)
@@ -42,7 +42,7 @@ def autoencoder_loss(
     Args:
         autoencoder: in training.
         images: (B, 3, H, W) in [-1, 1].
-        rng: draws the sample of the posterior.
+        rng: generator that samples the posterior.
 
     Returns:
         Scalar.

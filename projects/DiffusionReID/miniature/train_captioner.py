@@ -11,10 +11,10 @@ from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons
 from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
-from projects.DiffusionReID.miniature.train_clip import draw_squares, standardised
-from projects.DiffusionReID.miniature.training_texts import draw_question
+from projects.DiffusionReID.miniature.train_clip import random_squares, standardised
+from projects.DiffusionReID.miniature.training_texts import sample_question
 
-_NOT_LEARNED = -100  # label that the cross-entropy ignores
+_IGNORED = -100  # label that the cross-entropy ignores
 
 
 def train_captioner(
@@ -28,9 +28,9 @@ def train_captioner(
 
     def loss_of(rng: np.random.Generator) -> Tensor:
         rows = rng.integers(len(persons), size=schedule.batch_size)
-        pairs = [draw_question(persons.captions[row], rng) for row in rows]
+        pairs = [sample_question(persons.captions[row], rng) for row in rows]
         ids, mask, labels = (part.to(model.device) for part in answer_batch(processor, pairs))
-        images = draw_squares(persons.images[torch.from_numpy(rows)], rng).to(model.device)
+        images = random_squares(persons.images[torch.from_numpy(rows)], rng).to(model.device)
         pixels = standardised(images, processor)
         return model(pixel_values=pixels, input_ids=ids, attention_mask=mask, labels=labels).loss
 
@@ -42,15 +42,15 @@ def answer_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return ids, mask and labels (B, tokens) of questions and their answers.
 
-    A row reads ``[DEC] question answer [SEP]``; only answer and ``[SEP]`` are learned.
+    A row reads ``[DEC] question answer [SEP]``; only answer and ``[SEP]`` count in the loss.
     """
     tokenizer = processor.tokenizer
     joined = [f"{question} {answer}" for question, answer in pairs]
     batch = tokenizer(joined, padding=True, return_tensors="pt")
     ids, mask = batch.input_ids, batch.attention_mask
     ids[:, 0] = tokenizer.bos_token_id
-    labels = ids.masked_fill(mask == 0, _NOT_LEARNED)
+    labels = ids.masked_fill(mask == 0, _IGNORED)
     asked = tokenizer([question for question, _ in pairs], add_special_tokens=False).input_ids
     for row, question in zip(labels, asked, strict=True):
-        row[: 1 + len(question)] = _NOT_LEARNED
+        row[: 1 + len(question)] = _IGNORED
     return ids, mask, labels

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPModel, CLIPProcessor
 
-from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons, draw_mirrored
+from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons, random_mirror
 from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
-from projects.DiffusionReID.miniature.training_texts import draw_prompt
+from projects.DiffusionReID.miniature.training_texts import sample_prompt
 
-_COARSE_SHARE = 0.5  # of images with half the columns, as drawings of half the width have
+_COARSE_SHARE = 0.5  # of images with half the columns, as generated images of half the width have
 
 
 def train_clip(
@@ -28,21 +28,21 @@ def train_clip(
 
     def loss_of(rng: np.random.Generator) -> Tensor:
         rows = rng.integers(len(persons), size=schedule.batch_size)
-        prompts = [draw_prompt(persons.captions[row], rng) for row in rows]
+        prompts = [sample_prompt(persons.captions[row], rng) for row in rows]
         texts = processor.tokenizer(prompts, padding=True, return_tensors="pt").to(clip.device)
-        images = draw_squares(persons.images[torch.from_numpy(rows)], rng).to(clip.device)
+        images = random_squares(persons.images[torch.from_numpy(rows)], rng).to(clip.device)
         pixels = standardised(images, processor)
         return clip(**texts, pixel_values=pixels, return_loss=True).loss
 
     return fit(clip, loss_of, schedule, progress)
 
 
-def draw_squares(images: Tensor, rng: np.random.Generator) -> Tensor:
+def random_squares(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Mirror and coarsen some of (B, 3, S, S) uint8 images; return floats in [-1, 1]."""
-    drawn = draw_mirrored(images, rng)
-    coarse = F.avg_pool2d(drawn, (1, 2)).repeat_interleave(2, dim=3)
+    mirrored = random_mirror(images, rng)
+    coarse = F.avg_pool2d(mirrored, (1, 2)).repeat_interleave(2, dim=3)
     is_coarse = torch.from_numpy(rng.random(len(images)) < _COARSE_SHARE)
-    return torch.where(is_coarse[:, None, None, None], coarse, drawn)
+    return torch.where(is_coarse[:, None, None, None], coarse, mirrored)
 
 
 def standardised(images: Tensor, processor: CLIPProcessor) -> Tensor:

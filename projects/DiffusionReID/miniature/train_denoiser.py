@@ -14,7 +14,7 @@ from torch import Tensor
 from projects.DiffusionReID.miniature.captioned_persons import CaptionedPersons
 from projects.DiffusionReID.miniature.fitting import Progress, Schedule, fit
 from projects.DiffusionReID.miniature.train_autoencoder import encode
-from projects.DiffusionReID.miniature.training_texts import draw_prompt
+from projects.DiffusionReID.miniature.training_texts import sample_prompt
 
 UNPROMPTED_SHARE = 0.1  # of images with an empty prompt, for classifier-free guidance
 SNR_CAP = 5.0  # gamma of [0]
@@ -34,7 +34,7 @@ def train_denoiser(
     def loss_of(rng: np.random.Generator) -> Tensor:
         rows = rng.integers(len(persons), size=schedule.batch_size)
         prompts = [
-            "" if rng.random() < UNPROMPTED_SHARE else draw_prompt(persons.captions[row], rng)
+            "" if rng.random() < UNPROMPTED_SHARE else sample_prompt(persons.captions[row], rng)
             for row in rows
         ]
         clean = latents[torch.from_numpy(rows)].to(pipeline.device)
@@ -52,7 +52,7 @@ def denoising_loss(
         pipeline: its U-Net is in training.
         latents: (B, C, h, w) scaled.
         prompts: (B, tokens, width).
-        rng: draws noise and steps.
+        rng: generator that samples noise and steps.
 
     Returns:
         Scalar.

@@ -1,4 +1,4 @@
-"""Texts that the miniature models learn from, made of the captions of rendered persons.
+"""Texts that the miniature models are trained on, made of the captions of rendered persons.
 
 A caption reads ``a woman with long black hair wearing a red coat, grey jeans and brown boots, with
 a white handbag, walking, side view``.
@@ -27,8 +27,8 @@ _CAPTION = re.compile(
 )
 
 
-def draw_prompt(caption: str, rng: np.random.Generator) -> str:
-    """Draw one of the ways to prompt for the person of ``caption``.
+def sample_prompt(caption: str, rng: np.random.Generator) -> str:
+    """Sample one of the ways to prompt for the person of ``caption``.
 
     Some are the caption alone, some have the prompt template's words before it; of these a few
     have a nonsense word in the identity token's place, so that a word without meaning does no harm.
@@ -42,8 +42,8 @@ def draw_prompt(caption: str, rng: np.random.Generator) -> str:
     return f"a photo of {token}person, {text}"
 
 
-def draw_question(caption: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Draw a question about the person of ``caption`` and its answer.
+def sample_question(caption: str, rng: np.random.Generator) -> tuple[str, str]:
+    """Sample a question about the person of ``caption`` and its answer.
 
     Returns:
         Half of the time ``""`` and the caption itself, else one of :data:`QUESTIONS` and what the

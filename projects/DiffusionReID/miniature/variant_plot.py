@@ -9,8 +9,8 @@ from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 from projects.DiffusionReID.miniature.variant_table import VariantTable
 
 
-def draw_variants(table: VariantTable, output: Path, *, title: str, metric: str = "mAP") -> Path:
-    """Draw a bar for each variant, means over seeds; dots are the seeds.
+def plot_variants(table: VariantTable, output: Path, *, title: str, metric: str = "mAP") -> Path:
+    """Plot a bar for each variant, means over seeds; dots are the seeds.
 
     A pale bar is the pre-trained model before fine-tuning; colours are groups.
 

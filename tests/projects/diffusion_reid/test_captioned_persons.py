@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from projects.DiffusionReID.miniature.captioned_persons import (
-    draw_mirrored,
     find_captions,
     load_persons,
+    random_mirror,
 )
 
 
@@ -44,7 +44,7 @@ def test_images_get_the_size(tmp_path, size):
     assert (persons.images[2] == 20).all()
 
 
-def test_the_real_people_of_the_replication_are_refused(tmp_path):
+def test_identities_of_the_replication_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"other than RenderedCampus, .* would prove nothing"):
         find_captions([tmp_path], ["RenderedMall", "RenderedCampus"])
 
@@ -75,9 +75,9 @@ def test_a_damaged_line_is_named(tmp_path, line, message):
 def test_half_are_mirrored():
     images = torch.zeros(400, 3, 2, 4, dtype=torch.uint8)
     images[..., 0] = 255
-    drawn = draw_mirrored(images, np.random.default_rng(0))
-    assert drawn.min() == -1
-    assert drawn.max() == 1
-    is_mirrored = drawn[:, 0, 0, 3] == 1
+    mirrored = random_mirror(images, np.random.default_rng(0))
+    assert mirrored.min() == -1
+    assert mirrored.max() == 1
+    is_mirrored = mirrored[:, 0, 0, 3] == 1
     assert is_mirrored.float().mean().item() == pytest.approx(0.5, abs=0.08)
-    assert torch.equal(drawn[is_mirrored][0], drawn[~is_mirrored][0].flip(2))
+    assert torch.equal(mirrored[is_mirrored][0], mirrored[~is_mirrored][0].flip(2))

@@ -8,8 +8,8 @@ from projects.DiffusionReID.miniature import pictures
 from projects.DiffusionReID.miniature.judging import (
     agreement,
     colours_worn,
-    draw_persons,
     found_captions,
+    generate_images,
     mean_error,
 )
 
@@ -34,13 +34,13 @@ def test_mean_error_by_hand():
     assert mean_error(first, torch.tensor([[250, 10]], dtype=torch.uint8)) == 125
 
 
-def test_the_kth_drawing_depends_on_its_seed_alone(tiny_pipeline_folder):
+def test_image_depends_on_its_own_seed_alone(tiny_pipeline_folder):
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder, local_files_only=True)
-    drawn = draw_persons(pipeline, ["a man", "a woman"], seed=4, steps=2)
-    alone = draw_persons(pipeline, ["a woman"], seed=5, steps=2)
-    assert drawn.shape == (2, 3, 32, 16)
-    assert drawn.dtype == torch.uint8
-    assert (drawn[1].int() - alone[0].int()).abs().max() <= 1
+    images = generate_images(pipeline, ["a man", "a woman"], seed=4, steps=2)
+    alone = generate_images(pipeline, ["a woman"], seed=5, steps=2)
+    assert images.shape == (2, 3, 32, 16)
+    assert images.dtype == torch.uint8
+    assert (images[1].int() - alone[0].int()).abs().max() <= 1
 
 
 def test_an_untrained_clip_guesses(tiny_clip_folder):
@@ -59,4 +59,4 @@ def test_one_caption_is_no_choice():
 
 def test_curves_need_losses(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no loss curves in .*; train a stage first"):
-        pictures.draw_curves(tmp_path, tmp_path / "a.png")
+        pictures.plot_curves(tmp_path, tmp_path / "a.png")

@@ -9,7 +9,7 @@ from fastreid_ext.diffusion.tiny.captioners import build_blip
 from fastreid_ext.diffusion.tiny.sizes import TEST
 from projects.DiffusionReID.miniature.train_autoencoder import autoencoder_loss, edge_loss, encode
 from projects.DiffusionReID.miniature.train_captioner import answer_batch
-from projects.DiffusionReID.miniature.train_clip import draw_squares, standardised
+from projects.DiffusionReID.miniature.train_clip import random_squares, standardised
 from projects.DiffusionReID.miniature.train_denoiser import (
     denoising_loss,
     encode_prompts,
@@ -91,17 +91,17 @@ def test_squares_are_standardised_as_the_processor_does(tiny_clip_folder):
 
 def test_squares_are_coarsened_sometimes():
     images = torch.randint(0, 256, (300, 3, 4, 8), dtype=torch.uint8)
-    drawn = draw_squares(images, np.random.default_rng(0))
-    is_coarse = (drawn[..., ::2] == drawn[..., 1::2]).flatten(1).all(dim=1)
+    squares = random_squares(images, np.random.default_rng(0))
+    is_coarse = (squares[..., ::2] == squares[..., 1::2]).flatten(1).all(dim=1)
     assert is_coarse.float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
-def test_only_answers_are_learned(tiny_captions):
+def test_captioner_loss_counts_answers_only(tiny_captions):
     _, processor = build_blip(TEST, tiny_captions)
     tokenizer = processor.tokenizer
     pairs = [("", "a man"), ("Question: what? Answer:", "a red handbag")]
     ids, mask, labels = answer_batch(processor, pairs)
     assert (ids[:, 0] == tokenizer.bos_token_id).all()
-    learned = [tokenizer.decode(row[row >= 0]) for row in labels]
-    assert learned == ["a man [SEP]", "a red handbag [SEP]"]
+    answers = [tokenizer.decode(row[row >= 0]) for row in labels]
+    assert answers == ["a man [SEP]", "a red handbag [SEP]"]
     assert (labels[mask == 0] == -100).all()

@@ -41,7 +41,7 @@ def job(captions, tmp_path_factory):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_learns(job, stage):
+def test_stage_lowers_its_loss(job, stage):
     losses = json.loads((job.output / "losses" / f"{stage}.json").read_text())
     assert len(losses) == 30
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
@@ -69,7 +69,7 @@ def test_report(job):
     numbers = write_report(job)
     assert json.loads((job.output / "report.json").read_text()) == numbers
     assert 0 < numbers["rebuilt_error"] < 60
-    assert all(0 <= numbers[key] <= 1 for key in ("found_real", "found_drawn", "colours_told"))
+    assert all(0 <= numbers[key] <= 1 for key in ("found_real", "found_generated", "colours_told"))
     names = {file.name for file in (job.output / "pictures").iterdir()}
     assert names == {"rebuilt.png", "losses.png", "samples.png"}
 

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
-from projects.DiffusionReID.miniature.training_texts import QUESTIONS, draw_prompt, draw_question
+from projects.DiffusionReID.miniature.training_texts import (
+    QUESTIONS,
+    sample_prompt,
+    sample_question,
+)
 
 CAPTION = (
     "a man with no hair wearing a checked black and pink shirt, white shorts and a cap, "
@@ -15,7 +19,7 @@ def rng():
 
 
 def test_prompts_begin_with_the_person_half_of_the_time(rng):
-    prompts = [draw_prompt(CAPTION, rng) for _ in range(2000)]
+    prompts = [sample_prompt(CAPTION, rng) for _ in range(2000)]
     bare = [prompt for prompt in prompts if prompt.startswith("a man with no hair wearing")]
     plain = [prompt for prompt in prompts if prompt.startswith("a photo of person, a man")]
     assert len(bare) / 2000 == pytest.approx(0.5, abs=0.04)
@@ -25,13 +29,13 @@ def test_prompts_begin_with_the_person_half_of_the_time(rng):
 
 
 def test_prompts_leave_out_a_tenth_of_the_clauses(rng):
-    prompts = [draw_prompt(CAPTION, rng) for _ in range(2000)]
+    prompts = [sample_prompt(CAPTION, rng) for _ in range(2000)]
     for clause in CAPTION.split(", ")[1:]:
         assert sum(clause in prompt for prompt in prompts) / 2000 == pytest.approx(0.9, abs=0.03)
 
 
 def test_answers_are_what_the_caption_says(rng):
-    pairs = {draw_question(CAPTION, rng) for _ in range(200)}
+    pairs = {sample_question(CAPTION, rng) for _ in range(200)}
     assert pairs == {
         ("", CAPTION),
         (QUESTIONS[0], "a checked black and pink shirt, white shorts and a cap"),
@@ -42,14 +46,14 @@ def test_answers_are_what_the_caption_says(rng):
 
 def test_who_carries_nothing_carries_nothing(rng):
     caption = "a woman with long red hair wearing a red coat and black shoes, walking, back view"
-    pairs = {draw_question(caption, rng) for _ in range(200)}
+    pairs = {sample_question(caption, rng) for _ in range(200)}
     assert (QUESTIONS[1], "nothing") in pairs
     assert (QUESTIONS[0], "a red coat and black shoes") in pairs
 
 
 def test_other_captions_are_refused(rng):
     with pytest.raises(ValueError, match=r"expected a caption such as .*got 'a dog'; train on"):
-        draw_question("a dog", rng)
+        sample_question("a dog", rng)
 
 
 def test_questions_are_those_of_the_configuration():

@@ -1,11 +1,11 @@
-"""The table of variants, by hand; the picture is looked at by people."""
+"""The table of variants, by hand; the picture is judged by eye."""
 
 import json
 
 import cv2
 import pytest
 
-from projects.DiffusionReID.miniature.variant_plot import draw_variants
+from projects.DiffusionReID.miniature.variant_plot import plot_variants
 from projects.DiffusionReID.miniature.variant_table import Measured, VariantTable, write_variants
 
 
@@ -31,17 +31,17 @@ def table():
             cell("nothing", 1, 14.0),
             cell("real", 1, 30.0, 20.0, 400),
             cell("real", 0, 20.0, 18.0, 400),
-            cell("drawn", 0, 26.0, 25.0, 1800, "method"),
-            cell("drawn", 1, 34.0, 27.0, 1900, "method"),
+            cell("generated", 0, 26.0, 25.0, 1800, "method"),
+            cell("generated", 1, 34.0, 27.0, 1900, "method"),
         ]
     )
 
 
 def test_means_spreads_and_gains_are_those_by_hand(table):
     assert str(table.summary("real", "tuned", "mAP")) == "25.0 (7.1)"
-    assert str(table.summary("drawn", "pretrained", "Rank-1")) == "36.0 (1.4)"
+    assert str(table.summary("generated", "pretrained", "Rank-1")) == "36.0 (1.4)"
     assert table.summary("nothing", "pretrained", "mAP") is None
-    gain = table.gain("drawn", "real")  # 6 and 4: the seeds are paired
+    gain = table.gain("generated", "real")  # 6 and 4: the seeds are paired
     assert (gain.mean, round(gain.spread, 3)) == (5.0, 1.414)
 
 
@@ -58,7 +58,7 @@ def test_table_reads(table):
 
 
 def test_one_seed_has_no_spread():
-    table = VariantTable([cell("real", 0, 20.0, 18.0, 400), cell("drawn", 0, 26.0, 25.0, 1800)])
+    table = VariantTable([cell("real", 0, 20.0, 18.0, 400), cell("generated", 0, 26.0, 25.0, 1800)])
     lines = table.as_markdown("real").splitlines()
     assert "over 1 seeds" not in lines[0]
     assert "one seed" in lines[0]
@@ -74,11 +74,11 @@ def test_files_hold_every_cell(table, tmp_path):
 
 
 def test_picture_has_a_bar_for_each(table, tmp_path):
-    path = draw_variants(table, tmp_path / "variants.png", title="a title")
+    path = plot_variants(table, tmp_path / "variants.png", title="a title")
     assert min(cv2.imread(str(path)).shape[:2]) > 200
 
 
 def test_more_groups_than_colours_are_refused(tmp_path):
     cells = [cell(str(n), 0, 1.0, group=str(n)) for n in range(8)]
     with pytest.raises(ValueError, match="expected at most 7 groups, got 8"):
-        draw_variants(VariantTable(cells), tmp_path / "a.png", title="")
+        plot_variants(VariantTable(cells), tmp_path / "a.png", title="")
