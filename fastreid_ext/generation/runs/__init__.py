@@ -1,1 +1,1 @@
-"""What every stage stands on: files of a job, its disk, its workers, its seeds."""
+"""Ground of all stages: files of a job, its disk, its workers, its seeds."""

@@ -12,7 +12,7 @@ def expect_room(output: Path, needed: int) -> None:
     """Check the free space of the disk.
 
     Args:
-        output: folder of the job.
+        output: folder of the whole job.
         needed: number of bytes that the work still to do will take.
 
     Raises:
@@ -58,7 +58,7 @@ def expect_writable_folders(output: Path, folders: Sequence[Path]) -> None:
     Unlike :func:`fastreid_ext.atomic.expect_writable` it makes no folder.
 
     Args:
-        output: folder of the job.
+        output: folder of the whole job.
         folders: folders below it; missing ones are skipped, since stages make them when needed.
 
     Raises:
@@ -83,7 +83,7 @@ def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error means a full disk; safetensors and torch say so in the message only.
 
     Args:
-        error: error that was caught.
+        error: error that the work raised.
     """
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return is_full or os.strerror(errno.ENOSPC) in str(error)

@@ -120,7 +120,7 @@ def failures(output: Path, stage: str) -> dict[str, str]:
     """Read the failures of a stage.
 
     Args:
-        output: folder of the job.
+        output: folder of the whole job.
         stage: name of the stage, such as "captions".
 
     Returns:
@@ -161,7 +161,7 @@ def room_to_work(what: str, output: Path) -> Iterator[None]:
 
     Args:
         what: name of the work for messages, such as "stage captions".
-        output: folder of the job.
+        output: folder of the whole job.
     """
     again = "then run the same command, which continues where it stopped"
     try:

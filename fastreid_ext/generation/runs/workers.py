@@ -37,7 +37,7 @@ class Shard:
 
     Attributes:
         index: number of the part, from 0.
-        count: number of parts.
+        count: number of parts in all.
     """
 
     index: int = 0
@@ -62,7 +62,7 @@ class Shard:
         """Tell whether a long list has an item that belongs to both shards.
 
         Args:
-            other: shard of another process.
+            other: part that another process does.
         """
         return (self.index - other.index) % math.gcd(self.count, other.count) == 0
 
@@ -163,8 +163,8 @@ def shard_lock(output: Path, shard: Shard) -> Iterator[float]:
     On a file system without flock the lock is a file that its owner touches.
 
     Args:
-        output: folder of the job.
-        shard: shard of this process.
+        output: folder of the whole job.
+        shard: part that this process does.
 
     Yields:
         Time of the start in seconds, by the clock of the file system.
@@ -220,7 +220,7 @@ def wait_for(
         names: identities or reference sets of all workers.
         is_settled: function that tells whether one of them is done or has failed.
         stage: name of the stage for messages.
-        worker: worker that waits.
+        worker: worker that waits for the others.
         seconds_between_looks: seconds between two looks at the files.
 
     Raises:

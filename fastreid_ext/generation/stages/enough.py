@@ -26,8 +26,8 @@ def next_number(count: int, kept: int, least: int, most: int) -> int:
     Args:
         count: number of images that exist, failed ones included.
         kept: number of images that pass the filters.
-        least: value of SAMPLING.MIN_KEPT.
-        most: value of SAMPLING.MAX_IMAGES_PER_IDENTITY.
+        least: wanted number of passing images, SAMPLING.MIN_KEPT.
+        most: maximum number of images, SAMPLING.MAX_IMAGES_PER_IDENTITY.
 
     Returns:
         Number of images, or 0 for an identity that has enough.
@@ -61,7 +61,7 @@ class Enough:
         """Tell whether an identity has enough, with its current images and filters.
 
         Args:
-            name: name of the identity.
+            name: name of one identity.
         """
         if not self._least:
             return True

@@ -47,7 +47,7 @@ def score(job: Job, names: Sequence[str], run: FilterRun) -> None:
     Args:
         job: job whose images are generated.
         names: generated identities of all workers, in the same order for all.
-        run: filters of the job.
+        run: filters with their opened models.
     """
     run_stage(
         names, run.open_work, run.is_scored, stage=FILTER, worker=job.worker, together=TOGETHER
@@ -60,7 +60,7 @@ def filter_images(job: Job, names: Sequence[str], run: FilterRun) -> Mapping[str
     Args:
         job: job whose images are generated.
         names: generated identities of all workers, in the same order for all.
-        run: filters of the job.
+        run: filters with their opened models.
 
     Returns:
         Number of images by status ("ok", "rejected", "failed"); {} for other workers.

@@ -114,7 +114,7 @@ class _GroupWork:
     """Fine-tune and sample a group of identities.
 
     Attributes:
-        job: job of the identities.
+        job: job that the identities belong to.
         fine_tune: work that fine-tunes a group.
         sample: work that generates the images of a group.
         without_set: reason of each identity whose reference set failed.

@@ -77,7 +77,7 @@ def fine_tuned_together(job: Job) -> int:
     """Count the identities of a group: one for METHOD full, since two whole U-Nets do not fit.
 
     Args:
-        job: job with ``GENERATION.FINE_TUNING``.
+        job: job whose method of fine-tuning decides.
     """
     tuning = job.cfg.GENERATION.FINE_TUNING
     return 1 if tuning.METHOD == "full" else tuning.IDENTITIES_AT_ONCE
@@ -110,7 +110,7 @@ class FineTuningWork:
         """Fine-tune those of a group that have no weights of this base model yet.
 
         Args:
-            names: identities of the group.
+            names: names of the identities of the group.
 
         Returns:
             Reason of each identity that failed, by name.

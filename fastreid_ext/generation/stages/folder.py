@@ -92,7 +92,7 @@ def expect_same_settings(cfg: CfgNode, output: Path) -> None:
 
     Args:
         cfg: full configuration of this run.
-        output: folder of the job.
+        output: folder of the whole job.
 
     Raises:
         ValueError: the job was started with other settings.

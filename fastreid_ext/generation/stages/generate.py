@@ -48,7 +48,7 @@ def generate(
     """Do what is left of a job.
 
     Args:
-        job: job opened by :func:`.stages.folder.open_job`.
+        job: job that :func:`.stages.folder.open_job` opened.
         open_filter_models: function from the configuration to the trained models of
             ``GENERATION.FILTER``, see :class:`.filters.run.FilterRun`.
         stages: stages to do, of :data:`STAGES`; the files of the others must exist.

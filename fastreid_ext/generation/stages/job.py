@@ -212,7 +212,7 @@ class Job:
         An identity without any image counts, whatever lies in its folder of weights.
 
         Args:
-            name: name of the identity.
+            name: name of one identity.
             images: number of images it should have; None for SAMPLING.IMAGES_PER_IDENTITY.
         """
         if images is None:

@@ -18,10 +18,10 @@ _FAILING = (CAPTIONS, "prompts", IDENTITIES)
 
 @dataclasses.dataclass(frozen=True)
 class JobReport:
-    """What exists at the end of a run.
+    """State of a job at the end of a run.
 
     Attributes:
-        output: folder of the job.
+        output: folder of the whole job.
         identities: number of identities that the job generates.
         generated: number of identities that have all their images, by all workers.
         counts: number of images by status; {} before the filters.
@@ -90,7 +90,7 @@ def has_failed(job: Job, name: str) -> bool:
 
     Args:
         job: job with this worker's retries.
-        name: name of the identity.
+        name: name of one identity.
     """
     return any(job.worker.has_failed(stage, name) for stage in _FAILING)
 

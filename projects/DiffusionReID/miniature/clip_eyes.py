@@ -20,15 +20,16 @@ def copy_vision(clip: CLIPVisionModel, blip: BlipVisionModel, pixels: Tensor) ->
     the mean deviation over ``pixels``.
 
     Args:
-        clip: of the same sizes, and with the activation of ``blip``.
-        blip: changed.
+        clip: trained CLIP of the sizes and activation of ``blip``.
+        blip: captioner whose vision weights are replaced in place.
         pixels: (B, 3, S, S), standardised images.
 
     Raises:
         ValueError: the two have other sizes.
     """
     names = ("hidden_size", "num_hidden_layers", "patch_size", "image_size", "hidden_act")
-    ours, theirs = ({name: getattr(m.config, name) for name in names} for m in (blip, clip))
+    ours = {name: getattr(blip.config, name) for name in names}
+    theirs = {name: getattr(clip.config, name) for name in names}
     if ours != theirs:
         raise ValueError(f"expected vision models of one size, got {ours} and {theirs}")
     _copy_embeddings(clip, blip, pixels)
@@ -44,7 +45,9 @@ def copy_vision(clip: CLIPVisionModel, blip: BlipVisionModel, pixels: Tensor) ->
 
 
 def _copy_embeddings(clip: CLIPVisionModel, blip: BlipVisionModel, pixels: Tensor) -> None:
-    source, target, norm = clip.embeddings, blip.embeddings, clip.pre_layrnorm
+    source = clip.embeddings
+    target = blip.embeddings
+    norm = clip.pre_layrnorm
     deviation = source(pixels).std(dim=2).mean()
     scale = norm.weight / deviation  # (width,)
     weight = source.patch_embedding.weight

@@ -55,7 +55,7 @@ class Progress:
     Attributes:
         stage: name of the model, for messages and seeds.
         checkpoint: file, written every now and then, read at the start, removed at the end.
-        seed: of all randomness.
+        seed: seed of all random numbers.
         data: words that tell the training data apart from others.
     """
 
@@ -71,8 +71,8 @@ def fit(model: nn.Module, loss_of: LossOf, schedule: Schedule, progress: Progres
     Args:
         model: on its device. Only its parameters that require a gradient are trained.
         loss_of: function that samples a batch with the given generator and computes its loss.
-        schedule: see :class:`Schedule`.
-        progress: see :class:`Progress`.
+        schedule: learning rates and number of steps.
+        progress: files and seed of the training.
 
     Returns:
         The loss of each step.
@@ -84,7 +84,8 @@ def fit(model: nn.Module, loss_of: LossOf, schedule: Schedule, progress: Progres
     run = _Run(model, schedule, progress)
     run.resume()
     model.train()
-    start, first = time.monotonic(), len(run.losses)
+    start = time.monotonic()
+    first = len(run.losses)
     for step in range(first, schedule.steps):
         run.advance(step, loss_of)
         done = step + 1

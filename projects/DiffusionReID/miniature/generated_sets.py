@@ -39,7 +39,7 @@ class ImageChoice:
     """Choice of the generated images that a backbone is pre-trained on.
 
     Attributes:
-        job: key of :data:`JOBS`.
+        job: name of the job, a key of :data:`JOBS`.
         filters: filters that decide on them, GENERATION.FILTER.USE.
         share: share of the kept images that is used, in (0, 1].
         rule: value of GENERATION.FILTER.REID.RULE; "" for the recipe's.

@@ -56,8 +56,8 @@ def found_captions(
     """Return the share of images whose own caption CLIP finds among :data:`CHOICES`.
 
     Args:
-        clip: in evaluation mode.
-        processor: its processor.
+        clip: trained CLIP in evaluation mode.
+        processor: image and text processor of ``clip``.
         images: (N, 3, H, W) uint8.
         captions: N, of which the wrong choices are sampled too, all different from the right one
             (fewer than :data:`CHOICES` if there are no more).

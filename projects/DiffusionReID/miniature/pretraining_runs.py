@@ -17,10 +17,10 @@ Metrics = dict[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a backbone is pre-trained on.
+    """Set that a backbone is pre-trained on.
 
     Attributes:
-        recipe: of the pre-training.
+        recipe: path of the YAML file of the pre-training.
         sources: training data sets, as in DATASETS.NAMES.
         setting: part of each of them, as in DATASETS.SUBSET, or "all".
         overrides: KEY VALUE pairs, for example DATASETS.GENERATED.ROOTS.
@@ -34,12 +34,12 @@ class Start:
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """What came of a pre-training.
+    """Result of a pre-training.
 
     Attributes:
-        weights: checkpoint.
-        images: it saw.
-        persons: on them.
+        weights: path of the trained checkpoint.
+        images: number of images it was trained on.
+        persons: number of identities on them.
         metrics: percentages of the model as it is, without fine-tuning.
     """
 
@@ -57,7 +57,7 @@ class PretrainingRuns:
         output: folder of the runs, one folder for each key of :meth:`run`.
         persons: data set to fine-tune and to test on.
         setting: part of it to fine-tune on, as in DATASETS.SUBSET.
-        seed: of every run.
+        seed: value of SEED in every run.
         overrides: KEY VALUE pairs of every run.
     """
 

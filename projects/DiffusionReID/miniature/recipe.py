@@ -70,11 +70,11 @@ class Job:
     """A training of base models.
 
     Attributes:
-        recipe: see :class:`Recipe`.
+        recipe: sizes and schedules of the models.
         captions: image files and their captions.
-        output: folder of the models.
-        device: torch's name of it.
-        seed: of weights and batches.
+        output: folder that the models are written to.
+        device: name of the torch device, such as "cuda".
+        seed: seed of weights and batches.
     """
 
     recipe: Recipe

@@ -77,7 +77,8 @@ def runs_of(args: argparse.Namespace, seed: int) -> PretrainingRuns:
 
 def sets_of(args: argparse.Namespace, seed: int) -> GeneratedSets:
     """Describe the generated sets of a seed, after training the models of their filters."""
-    runs, kinds = runs_of(args, seed), ("reid", "cctf")
+    runs = runs_of(args, seed)
+    kinds = ("reid", "cctf")
     return GeneratedSets(
         recipe=CONFIGS / "generate.yml",
         base=args.base,

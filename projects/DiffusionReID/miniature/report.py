@@ -1,4 +1,4 @@
-"""What a miniature base model can do, as pictures and a few numbers.
+"""Report on a miniature base model: pictures and a few numbers.
 
 Written below the output folder of the training: ``pictures/*.png`` and ``report.json``.
 """

@@ -40,7 +40,7 @@ def autoencoder_loss(
     """Absolute error of pixels and of their differences, and a small divergence.
 
     Args:
-        autoencoder: in training.
+        autoencoder: autoencoder that is being trained.
         images: (B, 3, H, W) in [-1, 1].
         rng: generator that samples the posterior.
 
@@ -63,8 +63,8 @@ def edge_loss(rebuilt: Tensor, images: Tensor) -> Tensor:
     """Mean absolute error of the differences of neighbours, down and across.
 
     Args:
-        rebuilt: (B, C, H, W).
-        images: (B, C, H, W).
+        rebuilt: reconstructed images (B, C, H, W).
+        images: original images (B, C, H, W).
     """
     error = rebuilt - images
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()

@@ -47,7 +47,8 @@ def answer_batch(
     tokenizer = processor.tokenizer
     joined = [f"{question} {answer}" for question, answer in pairs]
     batch = tokenizer(joined, padding=True, return_tensors="pt")
-    ids, mask = batch.input_ids, batch.attention_mask
+    ids = batch.input_ids
+    mask = batch.attention_mask
     ids[:, 0] = tokenizer.bos_token_id
     labels = ids.masked_fill(mask == 0, _IGNORED)
     asked = tokenizer([question for question, _ in pairs], add_special_tokens=False).input_ids

@@ -51,7 +51,7 @@ def denoising_loss(
     Args:
         pipeline: its U-Net is in training.
         latents: (B, C, h, w) scaled.
-        prompts: (B, tokens, width).
+        prompts: encoded prompts (B, tokens, width).
         rng: generator that samples noise and steps.
 
     Returns:

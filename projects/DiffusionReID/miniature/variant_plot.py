@@ -16,9 +16,9 @@ def plot_variants(table: VariantTable, output: Path, *, title: str, metric: str 
 
     Args:
         table: at most as many groups as there are colours.
-        output: PNG to write.
-        title: above the picture.
-        metric: percentages to show.
+        output: path of the PNG file.
+        title: title line above the picture.
+        metric: name of the percentages that are shown.
 
     Raises:
         ValueError: there are more groups than colours.

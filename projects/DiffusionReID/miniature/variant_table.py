@@ -17,16 +17,16 @@ _SHOWN = ("Rank-1", "mAP")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one variant gave with one seed.
+    """Figures of one variant with one seed.
 
     Attributes:
-        variant: its name.
+        variant: title of the variant.
         group: variants that answer one question; each group has a colour.
-        seed: of everything random in it.
+        seed: seed of all its random numbers.
         images: it was pre-trained on; 0 for none.
-        persons: on them.
+        persons: number of identities on them.
         pretrained: percentages by metric of the pre-trained model itself; {} for none.
-        tuned: of the model that was fine-tuned from it.
+        tuned: metrics of the model that was fine-tuned from it.
     """
 
     variant: str
@@ -53,7 +53,7 @@ class VariantTable:
         return list(dict.fromkeys(cell.variant for cell in self.cells))
 
     def of(self, name: str) -> list[Measured]:
-        """Return what was measured of a variant, by seed."""
+        """Collect the figures of a variant by seed."""
         own = [cell for cell in self.cells if cell.variant == name]
         return sorted(own, key=lambda cell: cell.seed)
 

@@ -1,4 +1,4 @@
-"""What the miniature replication compares: what a backbone is pre-trained on."""
+"""Variants that the miniature replication compares: sets that a backbone is pre-trained on."""
 
 from typing import NamedTuple
 
