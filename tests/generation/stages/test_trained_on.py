@@ -1,4 +1,4 @@
-"""A job's images are trained on by README's own command, its defaults included."""
+"""A job's images are trained on by the documents' own command, its defaults included."""
 
 import shlex
 from pathlib import Path
@@ -9,7 +9,8 @@ from fastreid_ext.config import load_config
 from fastreid_ext.data.sources import training_items
 from fastreid_ext.engine.run import train
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = ROOT / "docs" / "generated_sets.md"
 
 # The tiny job's folder instead of Market-1501, and sizes of seconds.
 SMALL = {
@@ -30,15 +31,15 @@ SMALL = {
 
 
 def command():
-    """The arguments of README's command for a generated set beside a real one."""
-    (line,) = (line for line in README.read_text().splitlines() if "GENERATED.ROOTS" in line)
+    """Read the arguments of the page's command for a generated set beside a real one."""
+    (line,) = (line for line in PAGE.read_text().splitlines() if "GENERATED.ROOTS" in line)
     words = shlex.split(line)
     assert words[:3] == ["python", "tools/train_net.py", "--config-file"]
     file, *pairs = words[3:]
-    return README.parent / file, dict(zip(pairs[::2], pairs[1::2], strict=True))
+    return ROOT / file, dict(zip(pairs[::2], pairs[1::2], strict=True))
 
 
-def test_readmes_command_trains_on_what_a_job_writes(whole, market, tmp_path):
+def test_command_of_the_page_trains_on_a_generated_set(whole, market, tmp_path):
     output, _ = whole
     file, keys = command()
     assert "DATASETS.GENERATED.CAMERA_RULE" not in keys  # the default fits
