@@ -18,7 +18,6 @@ ALLOWED_TODAY = {
     "ground floor": 1,
     "data": 83,
     "diffusion": 14,
-    "evaluation": 124,
     "generation": 220,
     "manifest": 11,
     "projects": 42,

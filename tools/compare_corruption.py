@@ -18,14 +18,14 @@ from command import parse_command, run, tool_parser
 def main(args: argparse.Namespace) -> None:
     from fastreid_ext.atomic import atomic_write_text, expect_writable
     from fastreid_ext.evaluation.corruption.comparison import compare
-    from fastreid_ext.evaluation.pictures.corruption_comparison import draw_comparison
+    from fastreid_ext.evaluation.pictures.corruption_comparison import plot_comparison
 
     comparison = compare({name: [Path(f) for f in folders] for name, *folders in args.model})
     expect_writable(args.output, is_folder=True)
     content = json.dumps(comparison.as_json(), indent=1) + "\n"
     atomic_write_text(args.output / "comparison.json", content)
     atomic_write_text(args.output / "comparison.md", comparison.as_markdown())
-    draw_comparison(comparison, args.output / "comparison.png")
+    plot_comparison(comparison, args.output / "comparison.png")
     print(comparison.as_markdown())
     print(f"{len(comparison.models)} models in {args.output}/comparison.md")
 

@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     from fastreid_ext.engine.results import commit, versions
     from fastreid_ext.evaluation.baselines import colour_histograms
     from fastreid_ext.evaluation.features import TestFeatures, extract_features
-    from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
+    from fastreid_ext.evaluation.pictures.rank_lists import plot_rank_lists
     from fastreid_ext.evaluation.pictures.training import plot_training
     from fastreid_ext.evaluation.ranking import column_title
     from fastreid_ext.rendered.plan import Settings
@@ -89,7 +89,7 @@ def main(args: argparse.Namespace) -> None:
         "versions": versions(),
     }
     atomic_write_text(args.output / "comparison.json", json.dumps(content, indent=2) + "\n")
-    draw_rank_lists(test, args.output / "rank_lists.png")
+    plot_rank_lists(test, args.output / "rank_lists.png")
     plot_training(folder / "metrics.json", args.output / "curves.png")
     columns = ["", *map(column_title, next(iter(table.values())))]
     body = [[name, *values.values()] for name, values in table.items()]

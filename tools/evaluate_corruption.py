@@ -1,18 +1,18 @@
-r"""Test a checkpoint on corrupted images: CIL's ten draws and, with --grid, each corruption alone.
+r"""Test a checkpoint on corrupted images: CIL's ten repeats, and with --grid each corruption alone.
 
     python tools/evaluate_corruption.py --config-file configs/demo.yml --grid \
         --weights demo/train/model_final.pth --dataset RenderedCampus --output demo/corruption
     torchrun --nproc-per-node 8 tools/evaluate_corruption.py ...   # or srun: shares the work
 
-The first call makes the index, which says the corruption, severity and seed of each image; hand it
-to others with --index, and they test the same pixels. --pixels keeps hashes of them beside the
-index, so that later evaluations say how many differ. --baseline takes the corruption.json of
+The first call samples the index, which lists the corruption, severity and seed of each image;
+others who pass it with --index test the same pixels. --pixels keeps hashes of the pixels next to
+the index, so that later evaluations report how many differ. --baseline takes the corruption.json of
 another evaluation and adds mCE. The same command continues an interrupted evaluation. With
 --shard a machine does a part; whichever ends last writes the results. DATALOADER.PACKED_CACHE saves
 decoding each image for each part.
 
 --corrupt both is CIL's protocol. Of visible-infrared sets the infrared side stays clean: query or
-gallery. --output then holds corruption.json, corruption.md, draws.png and, with --grid,
+gallery. --output then holds corruption.json, corruption.md, repeats.png and, with --grid,
 heat_map.png and drops.png.
 """
 
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
         dataset=dataset,
         output=args.output,
         index=args.index,
-        draws=args.draws,
+        repeats=args.repeats,
         grid=args.grid,
         corrupt=args.corrupt,
         seed=args.seed,
@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="made if missing; .jsonl or .jsonl.gz; default: corruption_index.jsonl in --output",
     )
-    parser.add_argument("--draws", type=count, default=10, help="of the index (10)")
+    parser.add_argument("--repeats", type=count, default=10, help="repeats of the index (10)")
     parser.add_argument("--grid", action="store_true", help="also every corruption x severity")
     parser.add_argument("--corrupt", choices=SIDES, default="both", help="which side (both)")
     parser.add_argument("--seed", type=int, default=0, help="of an index that is made (0)")

@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
     from fastreid_ext.atomic import expect_writable
     from fastreid_ext.engine.matrix import run_matrix
     from fastreid_ext.evaluation.matrix import Table, write_table
-    from fastreid_ext.evaluation.pictures.matrix import draw_heat_map, draw_shares, shares
+    from fastreid_ext.evaluation.pictures.matrix import plot_heat_map, plot_shares, shares
 
     expect_writable(args.output, is_folder=True)
     report = run_matrix(
@@ -41,9 +41,9 @@ def main(args: argparse.Namespace) -> None:
     table = Table(report.cells)
     if table.rows:
         write_table(table, args.output)
-        draw_heat_map(table, args.output / "heat_map.png")
+        plot_heat_map(table, args.output / "heat_map.png")
         if shares(table):
-            draw_shares(table, args.output / "shares.png")
+            plot_shares(table, args.output / "shares.png")
         print(table.as_markdown())
     for folder, error in report.failed:
         print(f"failed: {folder}: {error.splitlines()[0]} (see error.txt there)", file=sys.stderr)

@@ -25,7 +25,7 @@ from command import (
 def rank_lists(args: argparse.Namespace) -> None:
     """Queries with their first gallery images: right ones framed green, wrong ones orange."""
     from fastreid_ext.engine.inspection import inspection
-    from fastreid_ext.evaluation.pictures.rank_lists import draw_rank_lists
+    from fastreid_ext.evaluation.pictures.rank_lists import plot_rank_lists
 
     look = inspection(args)
     test = look.features()
@@ -37,7 +37,7 @@ def rank_lists(args: argparse.Namespace) -> None:
         f"Rank-1 {numbers['Rank-1']:.1f} %, mAP {numbers['mAP']:.1f} % (fastreid's rule)",
         f"{args.queries} queries {shown}; green: right, orange: wrong",
     )
-    picture = draw_rank_lists(
+    picture = plot_rank_lists(
         test,
         look.output,
         queries=args.queries,
@@ -51,18 +51,18 @@ def rank_lists(args: argparse.Namespace) -> None:
 
 
 def activation_maps(args: argparse.Namespace) -> None:
-    """Where images of a person resemble a reference image of the same person (Grad-CAM).
+    """Activation maps: where images resemble a reference image of their identity (Grad-CAM).
 
-    The score that is traced back is the cosine similarity of the two features. With MGN the maps of
-    the three branches are averaged; name other layers with --layer.
+    Grad-CAM explains the cosine similarity of the two features. With MGN the maps of the three
+    branches are averaged; name other layers with --layer.
     """
     from fastreid_ext.data.sources import query_and_gallery
     from fastreid_ext.engine.inspection import inspection
-    from fastreid_ext.evaluation.pictures.activation_maps import draw_activation_maps
+    from fastreid_ext.evaluation.pictures.activation_maps import plot_activation_maps
 
     look = inspection(args)
     items, _ = query_and_gallery(look.cfg, look.dataset)
-    picture = draw_activation_maps(
+    picture = plot_activation_maps(
         look.model(),
         items,
         look.transform(),
@@ -79,10 +79,10 @@ def activation_maps(args: argparse.Namespace) -> None:
 def feature_map(args: argparse.Namespace) -> None:
     """Features of some identities of a test set on a plane (t-SNE)."""
     from fastreid_ext.engine.inspection import inspection
-    from fastreid_ext.evaluation.pictures.feature_map import draw_feature_map
+    from fastreid_ext.evaluation.pictures.feature_map import plot_feature_map
 
     look = inspection(args)
-    picture = draw_feature_map(
+    picture = plot_feature_map(
         look.features(),
         look.output,
         name=look.dataset,
@@ -97,11 +97,11 @@ def distances(args: argparse.Namespace) -> None:
     """Histograms of the distances of positive and negative pairs of a test set."""
     from fastreid_ext.engine.inspection import inspection
     from fastreid_ext.evaluation.pair_distances import pair_histograms
-    from fastreid_ext.evaluation.pictures.distances import draw_distances
+    from fastreid_ext.evaluation.pictures.distances import plot_distances
 
     look = inspection(args)
     histograms = pair_histograms(look.features(), look.cfg.TEST.METRIC)
-    picture = draw_distances(histograms, look.output, name=look.dataset)
+    picture = plot_distances(histograms, look.output, name=look.dataset)
     rate, threshold = histograms.equal_error_rate()
     print(f"wrote {picture}; equal error rate {100 * rate:.2f} % at {threshold:.3f}")
 
@@ -111,19 +111,19 @@ def camera_bias(args: argparse.Namespace) -> None:
     from fastreid_ext.engine.inspection import inspection
     from fastreid_ext.evaluation.camera_bias import camera_bias as bias_of
     from fastreid_ext.evaluation.camera_pairs import camera_pair_metrics
-    from fastreid_ext.evaluation.pictures.camera_bias import draw_camera_bias
+    from fastreid_ext.evaluation.pictures.camera_bias import plot_camera_bias
 
     look = inspection(args)
     test = look.features()
     bias = bias_of(test)
     metric = look.cfg.TEST.METRIC
     pairs = camera_pair_metrics(*test.split(test.features), *test.labels(), metric=metric)
-    picture = draw_camera_bias(bias, pairs.rank1, look.output, name=look.dataset, metric=metric)
+    picture = plot_camera_bias(bias, pairs.rank1, look.output, name=look.dataset, metric=metric)
     print(
-        f"wrote {picture}; most similar stranger of the query's own camera: "
+        f"wrote {picture}; most similar negative is of the query's own camera for "
         f"{100 * bias.nearest_same:.1f} % of the queries, by chance "
-        f"{100 * bias.nearest_chance:.1f}; strangers are more similar by {bias.gap:.3f} at one "
-        "camera than at two"
+        f"{100 * bias.nearest_chance:.1f}; negatives are more similar by {bias.gap:.3f} within one "
+        "camera than across two"
     )
 
 
@@ -135,7 +135,7 @@ def corruptions(args: argparse.Namespace) -> None:
     from fastreid_ext.data.dataset import read_rgb
     from fastreid_ext.engine.inspection import expect_data_set
     from fastreid_ext.evaluation.corruption.corrupted_images import test_images
-    from fastreid_ext.evaluation.pictures.corruption_sheet import draw_corruption_sheet
+    from fastreid_ext.evaluation.pictures.corruption_sheet import plot_corruption_sheet
     from fastreid_ext.pictures.png import expect_png
 
     expect_png(args.output)
@@ -148,7 +148,7 @@ def corruptions(args: argparse.Namespace) -> None:
     image = np.asarray(read_rgb(path))
     height, width = image.shape[:2]
     title = [f"{Path(path).name}, {width} x {height} pixels, seed {args.seed}"]
-    picture = draw_corruption_sheet(image, args.output, seed=args.seed, title=title)
+    picture = plot_corruption_sheet(image, args.output, seed=args.seed, title=title)
     print(f"wrote {picture}")
 
 
@@ -203,31 +203,35 @@ def _add_model_options(name: str, parser: argparse.ArgumentParser) -> None:
 def _add_own_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
     """Add the options that one picture has alone."""
     for name in ("rank-lists", "activation-maps", "feature-map"):
-        parsers[name].add_argument("--seed", type=int, default=0, help="of the random choice (0)")
+        parsers[name].add_argument(
+            "--seed", type=int, default=0, help="seed of the random choice (0)"
+        )
     lists = parsers["rank-lists"]
-    lists.add_argument("--queries", type=count, default=8, help="rows (8)")
+    lists.add_argument("--queries", type=count, default=8, help="number of rows (8)")
     lists.add_argument("--top", type=count, default=10, help="gallery images per row (10)")
     lists.add_argument("--choice", choices=("random", "worst", "best"), default="random")
     maps = parsers["activation-maps"]
-    maps.add_argument("--identities", type=count, default=6, help="rows (6)")
+    maps.add_argument("--identities", type=count, default=6, help="number of rows (6)")
     maps.add_argument("--cameras", type=count, default=5, help="images per row (5)")
     maps.add_argument(
         "--layer",
         action="append",
         default=[],
-        help="module whose output map is looked at, e.g. backbone.layer3; may be given repeatedly",
+        help="module whose output gives the map, e.g. backbone.layer3; may be repeated",
     )
     plane = parsers["feature-map"]
-    plane.add_argument("--identities", type=count, default=14, help="identities (14)")
-    plane.add_argument("--thumbnails", action="store_true", help="images instead of markers")
+    plane.add_argument("--identities", type=count, default=14, help="number of identities (14)")
+    plane.add_argument("--thumbnails", action="store_true", help="show images instead of markers")
 
 
 def _add_corruptions(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--image", help="image file")
-    source.add_argument("--dataset", help="registered set; one of its queries")
+    source.add_argument("--dataset", help="registered set, to take one of its queries")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
-    parser.add_argument("--seed", type=int, default=0, help="of corruptions and choice (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of corruptions and of the choice (0)"
+    )
     add_pairs(parser)
 
 

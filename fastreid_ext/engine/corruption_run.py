@@ -1,9 +1,9 @@
-"""Test a checkpoint on the corrupted images of a test set and write results that can be compared.
+"""Evaluation of a checkpoint on the corrupted images of a test set, with comparable results.
 
-The folder of an evaluation holds ``corruption.json``, ``corruption.md``, pictures, and ``parts``,
-one file for each finished part, so that the same call after a kill does the rest only, and several
-processes or machines share the work. Parts of another checkpoint, index, configuration or version
-of what makes pixels are refused.
+The output folder holds ``corruption.json``, ``corruption.md``, plots, and ``parts``, one file for
+each finished part: after a kill, the same call evaluates only the missing parts, and several
+processes or machines can share the work. Parts of another checkpoint, index, configuration or
+version of a library that changes pixels are refused.
 """
 
 import dataclasses
@@ -26,19 +26,19 @@ from fastreid_ext.evaluation.corruption.baseline import (
     read_baseline,
 )
 from fastreid_ext.evaluation.corruption.corrupted_images import TestImages, pixel_probe, test_images
-from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side, draw_index
+from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side, sample_index
 from fastreid_ext.evaluation.corruption.index_file import pixel_versions, read_index, write_index
 from fastreid_ext.evaluation.corruption.measure import CorruptionEvaluation
 from fastreid_ext.evaluation.corruption.pixels import compare_pixels
 from fastreid_ext.evaluation.corruption.results import CorruptionResults
-from fastreid_ext.evaluation.pictures.corruption import draw_draws, draw_drops, draw_severities
+from fastreid_ext.evaluation.pictures.corruption import plot_drops, plot_repeats, plot_severities
 from fastreid_ext.saved_settings import expect_same
 
 logger = logging.getLogger(__name__)
 
-USUAL_DRAWS = 10  # of CIL
+DEFAULT_REPEATS = 10  # as in CIL's protocol
 _INDEX_FILE = "corruption_index.jsonl"
-# They change how long it takes, not what comes out.
+# Keys that change the duration of an evaluation, not its results.
 _WITHOUT_EFFECT = (
     "MODEL.WEIGHTS",
     "MODEL.DEVICE",
@@ -56,21 +56,21 @@ class CorruptionRun:
         weights: checkpoint file of the model.
         dataset: name of a registered test set.
         output: folder of the results and finished parts.
-        index: file of the index, made where missing; None for one in ``output``.
-        draws: how many of the index's draws.
-        grid: also every corruption at every severity.
+        index: file of the index, sampled if missing; None keeps one in ``output``.
+        repeats: number of the index's repeats to evaluate.
+        grid: whether to evaluate every corruption at every severity too.
         corrupt: corrupted side, "query", "gallery" or "both".
-        seed: seed of an index that is made.
+        seed: seed for sampling a missing index.
         baseline: ``corruption.json`` of another evaluation, for mCE.
-        pixels: keep hashes of the corrupted images beside the index.
-        shard: (index, count): only every count-th part, from the index-th on.
+        pixels: whether to keep hashes of the corrupted images next to the index.
+        shard: pair (index, count): evaluate every ``count``-th part, from ``index`` on.
     """
 
     weights: Path
     dataset: str
     output: Path
     index: Path | None = None
-    draws: int = USUAL_DRAWS
+    repeats: int = DEFAULT_REPEATS
     grid: bool = False
     corrupt: Side = "both"
     seed: int = 0
@@ -80,21 +80,21 @@ class CorruptionRun:
 
 
 def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults | list[str]:
-    """Do what is not done yet and write everything.
+    """Evaluate the parts that are not finished and write the results.
 
-    Of several shards the one that ends last writes the results.
+    Of several shards, the one that ends last writes the results.
 
     Args:
         cfg: checked configuration of the checkpoint.
-        run: settings of the evaluation.
+        run: settings of this evaluation, such as checkpoint and test set.
 
     Returns:
-        The results, or, while parts of other shards are missing, the names of those.
+        Results or, while parts of other shards are missing, the names of those parts.
 
     Raises:
-        FileNotFoundError: checkpoint, data set or baseline are missing.
-        ValueError: the index is damaged or not of this data set, the baseline is not comparable, or
-            the folder holds the evaluation of something else.
+        FileNotFoundError: the checkpoint, data set or baseline is missing.
+        ValueError: the index is damaged or belongs to another data set, the baseline is not
+            comparable, or the folder holds another evaluation.
     """
     began = time.perf_counter()
     if run.baseline and not run.grid:
@@ -118,7 +118,7 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
         corrupt=run.corrupt,
         folder=run.output / "parts",
     )
-    measured = evaluation.run(draws=run.draws, grid=run.grid, shard=run.shard)
+    measured = evaluation.run(repeats=run.repeats, grid=run.grid, shard=run.shard)
     if isinstance(measured, list):
         logger.info("%d parts of other shards are not done yet: %s", len(measured), measured[0])
         return measured
@@ -140,28 +140,28 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
         "config": plain(cfg),
     }
     if baseline:
-        about["baseline_differs_in"] = baseline.differs_in(about)
+        about["baseline_installation_differences"] = baseline.installation_differences(about)
     _write(results, about, run.output)
     return results
 
 
 def _index(file: Path, run: CorruptionRun, images: TestImages) -> CorruptionIndex:
-    """Read the index, or make it, and check that it is of these images."""
+    """Read the index and check that it lists these images, or sample it if missing."""
     if not file.is_file():
-        # Of both sides and the usual number of draws: one index serves every evaluation.
-        draws = max(run.draws, USUAL_DRAWS)
-        index = draw_index(run.dataset, images.files("both"), draws=draws, seed=run.seed)
+        # Both sides and at least the default number of repeats: one index serves every evaluation.
+        repeats = max(run.repeats, DEFAULT_REPEATS)
+        index = sample_index(run.dataset, images.files("both"), repeats=repeats, seed=run.seed)
         write_index(index, file)
         logger.info("wrote %s", file)
         return index
     index = read_index(file)
-    index.expect(run.dataset, run.corrupt, run.draws)
+    index.expect(run.dataset, run.corrupt, run.repeats)
     index.expect_images(images.files(index.side))
     return index
 
 
 def _identity(cfg: CfgNode, run: CorruptionRun, index: CorruptionIndex) -> dict[str, Any]:
-    """Name everything that the numbers depend on."""
+    """Collect the settings, hashes and versions that determine the results."""
     settings = {
         f"{part}.{key}": plain(value)
         for part in ("MODEL", "INPUT", "TEST")
@@ -182,7 +182,7 @@ def _identity(cfg: CfgNode, run: CorruptionRun, index: CorruptionIndex) -> dict[
 
 
 def _expect_same(file: Path, identity: dict[str, Any]) -> None:
-    """Refuse to mix parts of different evaluations."""
+    """Check that finished parts belong to this evaluation; else raise ValueError."""
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(file, json.dumps(identity, indent=1) + "\n")
@@ -201,10 +201,10 @@ def _write(results: CorruptionResults, about: dict[str, Any], output: Path) -> N
     content = {**about, **results.as_json()}
     atomic_write_text(output / RESULT_FILE, json.dumps(content, indent=1) + "\n")
     atomic_write_text(output / "corruption.md", results.as_markdown())
-    draw_draws(results, output / "draws.png")
+    plot_repeats(results, output / "repeats.png")
     if results.measured.grid:
-        draw_severities(results, output / "heat_map.png")
+        plot_severities(results, output / "heat_map.png")
         if all(results.measured.clean[metric] for metric in ERROR_METRICS):
-            draw_drops(results, output / "drops.png")
+            plot_drops(results, output / "drops.png")
         else:
             logger.warning("no drops.png: the clean result is 0")

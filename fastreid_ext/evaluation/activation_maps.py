@@ -1,4 +1,4 @@
-"""Where an image resembles another one: Grad-CAM of the similarity of two features.
+"""Activation maps: Grad-CAM of the cosine similarity between an image and a reference.
 
 The score that is traced back is f . r / |f|, the cosine similarity of the image's feature f with
 the reference's unit feature r, the length |f| held constant. Were the length differentiated too,
@@ -27,37 +27,37 @@ _MGN_BRANCHES = ("b1", "b2", "b3")
 
 @dataclasses.dataclass(frozen=True)
 class SimilarityTo:
-    """Score of one feature (D,): its cosine similarity with a reference, see the module.
+    """Cosine similarity of a feature (D,) with a reference, as a target of Grad-CAM.
 
     Args:
-        reference: (D,) of length 1.
+        reference: (D,) feature of the reference, of unit length.
     """
 
     reference: Tensor
 
     def __call__(self, feature: Tensor) -> Tensor:
-        """Return the score, a scalar in [-1, 1]."""
+        """Compute the similarity, a scalar in [-1, 1]."""
         return feature @ self.reference / feature.norm().detach().clamp(min=1e-12)
 
 
 def activation_maps(
     model: nn.Module, images: Tensor, reference: Tensor, layers: Sequence[str] = ()
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Show where images resemble a reference.
+    """Compute maps of where images resemble a reference, and their similarities.
 
     Args:
-        model: in evaluation mode; images to features (B, D).
-        images: (B, 3, H, W) RGB in [0, 255], as the test loader gives them.
+        model: model in evaluation mode, from images to features (B, D).
+        images: (B, 3, H, W) RGB in [0, 255], as from the test loader.
         reference: (D,) feature of the reference, of any length.
-        layers: names of modules whose output (B, C, h, w) is looked at; several are averaged.
-            Default: see :func:`map_layers`.
+        layers: names of modules with an output (B, C, h, w); the maps of several are averaged.
+            Without names: see :func:`map_layers`.
 
     Returns:
-        Maps (B, H, W), each scaled from 0, no contribution or a negative one, to 1, its own
-        largest; and cosine similarities (B,).
+        Maps (B, H, W), each scaled to [0, 1] by its own largest value, 0 for no contribution or a
+        negative one; and cosine similarities (B,).
 
     Raises:
-        ValueError: a layer is unknown or gives no map.
+        ValueError: a layer is unknown or gives no map, or features are not finite.
     """
     modules, reshape = _layers_named(model, layers) if layers else map_layers(model)
     _expect_maps(model, images[:1], modules, reshape)
@@ -79,11 +79,11 @@ def activation_maps(
 
 
 def map_layers(model: nn.Module) -> tuple[list[nn.Module], Callable[[Tensor], Tensor] | None]:
-    """Return the last layers that still have positions, and how to make maps of their output.
+    """Find the last layers with spatial positions, and a function from their output to maps.
 
     - MGN: its three branches ``b1``, ``b2``, ``b3``, whose maps are averaged.
-    - A ViT read at its class token: the input of the last block's attention, its patches as a
-      map. After that block the patches no longer reach the feature.
+    - A ViT with the class token as feature: the input of the last block's attention, its patches
+      as a map. After that block the patches no longer reach the feature.
     - All others, BDB too: the output of the backbone.
     """
     if all(hasattr(model, branch) for branch in _MGN_BRANCHES):
@@ -96,7 +96,7 @@ def map_layers(model: nn.Module) -> tuple[list[nn.Module], Callable[[Tensor], Te
 
 
 def _patches_as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Turn tokens (B, 1 + N, C), the first of the class, into (B, C, h, w)."""
+    """Reshape tokens (B, 1 + N, C), the class token first, to a map (B, C, h, w)."""
     return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
 
 
@@ -113,7 +113,7 @@ def _layers_named(model: nn.Module, names: Sequence[str]) -> tuple[list[nn.Modul
 
 
 def _last_of(module: nn.Module) -> nn.Module:
-    """Return what gives a sequence's output; fastreid's ResNet calls the blocks of its layers."""
+    """Find the last module of a sequence: fastreid's ResNet calls its blocks, not its layers."""
     while isinstance(module, nn.Sequential) and len(module):
         module = module[-1]
     return module
@@ -126,7 +126,7 @@ def _expect_maps(
     modules: Sequence[nn.Module],
     reshape: Callable[[Tensor], Tensor] | None,
 ) -> None:
-    """Raise ValueError unless every module gives one map (B, C, h, w) of more than one position."""
+    """Check that every module gives one map (B, C, h, w) of several positions."""
     outputs: dict[nn.Module, object] = {}
     hooks = [m.register_forward_hook(lambda m, _, out: outputs.update({m: out})) for m in modules]
     try:

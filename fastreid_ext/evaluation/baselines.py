@@ -1,4 +1,4 @@
-"""What a learned model must beat: a colour histogram, and chance.
+"""Baselines that need no training: a colour histogram, and chance.
 
 Letters: N images, Q queries, G gallery images.
 """
@@ -16,19 +16,19 @@ HSV_BINS = (8, 4, 4)
 
 
 def colour_histograms(paths: Sequence[str]) -> NDArray[np.float32]:
-    """Describe each image by the HSV histograms of six horizontal stripes.
+    """Compute the HSV histograms of six horizontal stripes of each image.
 
-    Columns are weighted by a Gaussian around the image centre, where the person is. The square root
+    Columns are weighted by a Gaussian around the image centre, where the body is. The square root
     of the normalised histogram makes the cosine of two features their Bhattacharyya coefficient.
 
     Args:
-        paths: N image files of any size.
+        paths: paths of N image files of any size.
 
     Returns:
         (N, 768) non-negative, each row of unit length.
 
     Raises:
-        ValueError: a file that is not a readable image.
+        ValueError: a file is not a readable image.
     """
     return np.stack([_histogram(path) for path in paths])
 
@@ -65,7 +65,7 @@ def chance(
     *,
     repeats: int = 10,
 ) -> RankMetrics:
-    """Return the metrics of random rankings, averaged over ``repeats`` fixed seeds."""
+    """Compute the metrics of random rankings, averaged over ``repeats`` fixed seeds."""
     runs = [
         rank_metrics(
             np.random.default_rng(seed).normal(size=(len(np.asarray(query_pids)), 64)),

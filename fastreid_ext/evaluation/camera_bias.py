@@ -1,7 +1,8 @@
-"""How much of the camera is left in the features.
+"""Camera bias: how much features depend on the camera.
 
-Without bias, two different persons are equally similar whatever cameras saw them. Letters: Q
-queries, G gallery images, A cameras of the queries, C cameras of the gallery.
+Without bias, images of two identities are equally similar whichever cameras took them.
+
+Letters: Q queries, G gallery images, A cameras of the queries, C cameras of the gallery.
 """
 
 import dataclasses
@@ -20,16 +21,17 @@ _CHUNK_PAIRS = 2**23
 
 @dataclasses.dataclass(frozen=True)
 class CameraBias:
-    """Similarities by pair of cameras; NaN where there is no such pair.
+    """Similarities by pair of cameras; NaN for cells without pairs.
 
     Attributes:
-        query_cameras: (A,) camera ids, ascending.
-        gallery_cameras: (C,).
-        negatives: (A, C) mean cosine similarity of images of two persons.
-        positives: (A, C) of one person; the diagonal is of images that the evaluation leaves out.
-        nearest_same: share in [0, 1] of queries whose most similar image of *another* person is of
-            the query's own camera.
-        nearest_chance: the same for a random image of another person.
+        query_cameras: (A,) camera ids of the queries, ascending.
+        gallery_cameras: (C,) camera ids of the gallery, ascending.
+        negatives: (A, C) mean cosine similarity of images of two identities.
+        positives: (A, C) mean cosine similarity of images of one identity; pairs of one camera,
+            which the evaluation leaves out, are on the diagonal.
+        nearest_same: share in [0, 1] of queries whose most similar negative is of the query's own
+            camera.
+        nearest_chance: expected ``nearest_same`` if the negative is chosen at random.
     """
 
     query_cameras: NDArray[np.int64]
@@ -41,10 +43,9 @@ class CameraBias:
 
     @property
     def gap(self) -> float:
-        """How much more similar two persons are at one camera than at two cameras.
+        """Difference of the mean similarity of negatives within one camera and across two.
 
-        Mean of ``negatives`` over pairs of a camera with itself less the mean over the other pairs;
-        0 without bias, NaN where no camera has both queries and gallery images.
+        0 without bias; NaN if no camera has both queries and gallery images.
         """
         own = self.query_cameras[:, None] == self.gallery_cameras[None]
         known = ~np.isnan(self.negatives)
@@ -54,10 +55,10 @@ class CameraBias:
 
 
 def camera_bias(test: TestFeatures) -> CameraBias:
-    """Measure how similarity depends on the cameras.
+    """Measure how similarity depends on the pair of cameras.
 
     Raises:
-        ValueError: all images are of one camera, or features that are not finite.
+        ValueError: all images are of one camera or one identity, or features are not finite.
     """
     cameras = np.unique(test.camids)
     if len(cameras) < 2:
@@ -68,34 +69,35 @@ def camera_bias(test: TestFeatures) -> CameraBias:
     test.expect_finite()
     _, _, query_camids, gallery_camids = test.labels()
     positives, negatives = _mean_similarities(test)
-    same, chance = _nearest_of_another_person(test)
+    same, chance = _nearest_negatives(test)
     return CameraBias(
         np.unique(query_camids), np.unique(gallery_camids), negatives, positives, same, chance
     )
 
 
 def _mean_similarities(test: TestFeatures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return means of positives and negatives, (A, C).
+    """Compute the mean similarities of positives and negatives, (A, C).
 
     The sum of all products between two groups is the product of the groups' sums, so only the
-    positives are looked at one by one.
+    positives are computed one by one.
     """
     query, gallery = test.split(test.features)
     _, _, query_camids, gallery_camids = test.labels()
-    query_camera, gallery_camera = (
-        np.unique(camids, return_inverse=True)[1] for camids in (query_camids, gallery_camids)
-    )
+    query_camera = np.unique(query_camids, return_inverse=True)[1]
+    gallery_camera = np.unique(gallery_camids, return_inverse=True)[1]
     of_all = _camera_sums(query, query_camera) @ _camera_sums(gallery, gallery_camera).T
     pairs = np.outer(np.bincount(query_camera), np.bincount(gallery_camera))
-    of_one = np.zeros(pairs.shape)
-    pairs_of_one = np.zeros(pairs.shape, np.int64)
-    rows, columns = test.rows_by_person()
+    positive_sums = np.zeros(pairs.shape)
+    positive_pairs = np.zeros(pairs.shape, np.int64)
+    rows, columns = test.rows_by_pid()
     for pid in rows.keys() & columns.keys():
         where = np.ix_(query_camera[rows[pid]], gallery_camera[columns[pid]])
         similarity = _unit(query, rows[pid]) @ _unit(gallery, columns[pid]).T
-        np.add.at(of_one, where, similarity.double().numpy())
-        np.add.at(pairs_of_one, where, 1)
-    return _ratio(of_one, pairs_of_one), _ratio(of_all - of_one, pairs - pairs_of_one)
+        np.add.at(positive_sums, where, similarity.double().numpy())
+        np.add.at(positive_pairs, where, 1)
+    positives = _ratio(positive_sums, positive_pairs)
+    negatives = _ratio(of_all - positive_sums, pairs - positive_pairs)
+    return positives, negatives
 
 
 def _camera_sums(features: Tensor, camera: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -113,10 +115,10 @@ def _ratio(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.f
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
-def _nearest_of_another_person(test: TestFeatures) -> tuple[float, float]:
-    """Return the share of queries whose nearest stranger is of their own camera, and chance."""
+def _nearest_negatives(test: TestFeatures) -> tuple[float, float]:
+    """Compute the share of queries whose nearest negative is of their own camera, and chance."""
     query_pids, _, query_camids, gallery_camids = test.labels()
-    _, columns = test.rows_by_person()
+    _, columns = test.rows_by_pid()
     in_camera = dict(zip(*np.unique(gallery_camids, return_counts=True), strict=True))
     none = np.empty(0, np.int64)
     same = []
@@ -125,12 +127,14 @@ def _nearest_of_another_person(test: TestFeatures) -> tuple[float, float]:
     rows = (row for products in chunks for row in products.as_distances())
     for row, pid, camera in zip(rows, query_pids.tolist(), query_camids.tolist(), strict=True):
         own = columns.get(pid, none)
-        strangers = len(gallery_camids) - len(own)
-        if strangers:
+        negatives = len(gallery_camids) - len(own)
+        if negatives:
             row[torch.from_numpy(own)] = torch.inf
             same.append(gallery_camids[int(row.argmin())] == camera)
-            beside = in_camera.get(camera, 0) - np.count_nonzero(gallery_camids[own] == camera)
-            chance.append(beside / strangers)
+            same_camera = in_camera.get(camera, 0) - np.count_nonzero(gallery_camids[own] == camera)
+            chance.append(same_camera / negatives)
     if not same:
-        raise ValueError("expected at least two persons in the test set, got one")
+        raise ValueError(
+            "expected at least two identities in the test set, got one; check its identity labels"
+        )
     return float(np.mean(same)), float(np.mean(chance))

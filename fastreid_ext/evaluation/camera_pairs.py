@@ -1,11 +1,11 @@
 """Ranking metrics of each pair of a query camera and a gallery camera.
 
 The cell (a, b) ranks the queries of camera a in the gallery images of camera b *alone*. A query
-without a match there counts nowhere in that cell. Junk (the query's person at the query's camera)
-is removed as always, so a cell (a, a) is empty: all its matches would be junk.
+without a match there does not count in that cell. Junk (images of the query's identity and camera)
+is removed as usual, so a cell (a, a) is empty: all its matches would be junk.
 
-The cells are not a split of the whole metrics: every cell has its own, smaller gallery, and a query
-counts in each camera that saw its person.
+The cells do not average to the metrics of the whole gallery: every cell has its own, smaller
+gallery, and a query counts in each camera that has images of its identity.
 """
 
 import dataclasses
@@ -25,11 +25,11 @@ class CameraPairMetrics:
     """Metrics by query camera (A rows) and gallery camera (B columns), in [0, 1].
 
     Attributes:
-        query_cameras: (A,) camera ids, ascending.
-        gallery_cameras: (B,) camera ids, ascending.
+        query_cameras: (A,) camera ids of the queries, ascending.
+        gallery_cameras: (B,) camera ids of the gallery, ascending.
         cmc: (A, B, 50) share of the cell's queries with a match at rank 1..k; NaN without queries.
         mAP: (A, B) mean AP by fastreid's rule; NaN without queries.
-        mAP_market: (A, B) the same by Market's trapezoids.
+        mAP_market: (A, B) mean AP by Market's trapezoids; NaN without queries.
         queries: (A, B) number of queries that count.
     """
 
@@ -42,7 +42,7 @@ class CameraPairMetrics:
 
     @property
     def rank1(self) -> NDArray[np.float64]:
-        """(A, B) share of the cell's queries whose nearest image is a match."""
+        """Share (A, B) of a cell's queries whose nearest image is a match."""
         return self.cmc[:, :, 0]
 
 
@@ -56,21 +56,22 @@ def camera_pair_metrics(
     *,
     metric: Metric = "cosine",
 ) -> CameraPairMetrics:
-    """Rank each camera's queries in the gallery of each camera.
+    """Rank the queries of each camera in the gallery of each camera.
 
-    Costs about one evaluation of the whole gallery.
+    This takes about as long as one evaluation of the whole gallery.
 
     Args:
-        query_features: as for ``ranking.rank_metrics``, likewise the other arguments.
-        gallery_features: (G, D).
-        query_pids: (Q,).
-        gallery_pids: (G,).
-        query_camids: (Q,).
-        gallery_camids: (G,).
-        metric: "cosine" or "euclidean".
+        query_features: (Q, D) finite features of the queries, of any float type.
+        gallery_features: (G, D) finite features of the gallery.
+        query_pids: (Q,) identities of the queries, any int64.
+        gallery_pids: (G,) identities of the gallery images.
+        query_camids: (Q,) camera ids of the queries.
+        gallery_camids: (G,) camera ids of the gallery images.
+        metric: distance that ranks: "cosine" or "euclidean".
 
     Raises:
-        ValueError: as ``ranking.rank_metrics``, but not for lack of matches: those cells are NaN.
+        ValueError: invalid features or labels, as in ``ranking.rank_metrics``; cells without
+            matches are NaN instead.
     """
     labels = RankLabels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
     query, _ = checked_features(query_features, "query_features")

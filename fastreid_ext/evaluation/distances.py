@@ -1,4 +1,4 @@
-"""Distances between features in chunks of bounded memory, on the CPU and on CUDA.
+"""Distances between features, in chunks of bounded memory, on the CPU and on CUDA.
 
 Letters: N images, Q queries, G gallery images, D feature dimension, R rows of one chunk.
 """
@@ -23,15 +23,15 @@ _SMALLEST_NORM = 1e-12  # as in F.normalize, which fastreid calls
 
 @dataclasses.dataclass(frozen=True)
 class Products:
-    """Inner products of some queries and the gallery, and how they become distances.
+    """Inner products of some queries and the gallery, with the terms that make them distances.
 
     distance[r, g] = (row_offset[r] + column_offset[g]) + column_scale[g] * values[r, g]
 
     Attributes:
-        values: (R, G) float32; the buffer is used again for the next chunk.
-        row_offset: (R,).
-        column_offset: (G,).
-        column_scale: (G,).
+        values: (R, G) float32 inner products; the next chunk reuses their memory.
+        row_offset: (R,) float32 term added to each row.
+        column_offset: (G,) float32 term added to each column.
+        column_scale: (G,) float32 factor of each column.
     """
 
     values: Tensor
@@ -40,19 +40,19 @@ class Products:
     column_scale: Tensor
 
     def as_distances(self) -> Tensor:
-        """Return the distances (R, G), written over ``values``."""
+        """Compute the distances (R, G) in place of ``values``."""
         return self.values.mul_(self.column_scale).add_(
             self.row_offset[:, None] + self.column_offset
         )
 
 
 def checked_features(values: Tensor | ArrayLike, name: str) -> tuple[Tensor, Tensor]:
-    """Return features (N, D) as float32 and their norms (N,).
+    """Check features (N, D), convert them to float32 and compute their norms (N,).
 
-    Half precision and integers are converted, everything else is used where it lies.
+    Float32 features are used without a copy.
 
     Raises:
-        ValueError: not two-dimensional, or NaN or infinity.
+        ValueError: features are not two-dimensional, or contain NaN or infinity.
     """
     features = torch.as_tensor(values).detach().float()
     if features.ndim != 2:
@@ -69,20 +69,20 @@ def checked_features(values: Tensor | ArrayLike, name: str) -> tuple[Tensor, Ten
 
 
 class DistanceChunks:
-    """The distances of all queries to the gallery, some queries at a time.
+    """Iterable over the distances of all queries to the gallery, some queries at a time.
 
-    Nothing of the size of the features or of Q x G is allocated. "cosine" is 1 - cosine
+    No second copy of the features and no Q x G matrix is allocated. "cosine" is 1 - cosine
     similarity, "euclidean" the squared distance: fastreid's two metrics.
 
     Args:
-        query_features: (Q, D).
-        gallery_features: (G, D), moved to the device of the queries.
-        metric: "cosine" or "euclidean".
-        chunk_values: distances held at a time.
+        query_features: (Q, D) finite features of the queries.
+        gallery_features: (G, D) finite features, moved to the device of the queries.
+        metric: distance to compute: "cosine" or "euclidean".
+        chunk_values: number of distances held at a time.
 
     Raises:
-        ValueError: shapes that do not agree, features that are not finite or so large that
-            distances are not, or an unknown metric.
+        ValueError: shapes do not agree, features or distances are not finite, or the metric is
+            unknown.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class DistanceChunks:
             self._column_scale = torch.full_like(norms, -2)
 
     def __iter__(self) -> Iterator[Products]:
-        """Yield the products of successive queries."""
+        """Yield the inner products of successive queries."""
         rows = min(max(1, self._chunk_values // len(self.gallery)), len(self.query))
         buffer = self.query.new_empty((rows, len(self.gallery)))
         for start in range(0, len(self.query), rows):

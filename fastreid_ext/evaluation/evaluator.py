@@ -1,4 +1,4 @@
-"""fastreid's evaluator with counted ranks instead of a sorted distance matrix."""
+"""Evaluator that counts ranks instead of sorting a distance matrix as fastreid's does."""
 
 import logging
 from collections import OrderedDict
@@ -30,14 +30,14 @@ class CountingEvaluator(ReidEvaluator):
     """Drop-in for :class:`ReidEvaluator`: same keys, same numbers, no compiled Cython, no faiss.
 
     Results are percentages: Rank-1, Rank-5, Rank-10, mAP (fastreid's rule), mINP, and ``metric``,
-    the mean of Rank-1 and mAP that chooses the best checkpoint; with TEST.ROC, as in fastreid, also
-    true positive rates in [0, 1]. Beside fastreid's keys: ``mAP (market)``, by the official
-    trapezoids. A distance matrix (Q x G) is built only for TEST.ROC. Ranking and re-ranking run on
+    the mean of Rank-1 and mAP that selects the best checkpoint; with TEST.ROC, as in fastreid, also
+    true positive rates in [0, 1]. One key is new: ``mAP (market)``, by the official trapezoids. A
+    distance matrix (Q x G) is built only for TEST.ROC. Ranking and re-ranking run on
     MODEL.DEVICE.
     """
 
     def reset(self) -> None:
-        """Forget what was processed."""
+        """Discard the features and labels of earlier batches."""
         self._rows = FeatureRows()
         self._pids = []
         self._camids = []
@@ -49,11 +49,11 @@ class CountingEvaluator(ReidEvaluator):
         self._camids.append(inputs["camids"].cpu())
 
     def evaluate(self) -> Results:
-        """Gather all ranks' features and return the metrics on the main process, else {}.
+        """Gather the features of all processes and compute the metrics on the main one, else {}.
 
         Raises:
-            ValueError: features or labels that cannot be ranked. On the other processes it is a
-                RuntimeError with the same words: all stop together.
+            ValueError: features or labels cannot be ranked. On the other processes it is a
+                RuntimeError with the same message: all stop together.
         """
         none = torch.empty(0, dtype=torch.int64)
         ids = (torch.cat([none, *batches]) for batches in (self._pids, self._camids))
@@ -69,9 +69,7 @@ class CountingEvaluator(ReidEvaluator):
         shares = [share for share in shares if len(share[0])]
         if not shares:
             expect_images(0, 0)
-        features, pids, camids = (
-            parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*shares, strict=True)
-        )
+        features, pids, camids = map(_joined, zip(*shares, strict=True))
         features = features.to(self._device())
         query, gallery = self._expanded(features[: self._num_query], features[self._num_query :])
         labels = [
@@ -120,6 +118,10 @@ class CountingEvaluator(ReidEvaluator):
             metric=metric,
             rule=rerank.RULE,
         )
+
+
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)  # one part is not copied
 
 
 def _as_results(metrics: RankMetrics) -> Results:

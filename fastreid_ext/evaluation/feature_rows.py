@@ -1,4 +1,4 @@
-"""Features that arrive in batches, joined without a second copy of all of them.
+"""Collection of features that arrive in batches, joined without a second copy of all.
 
 Letters: N images, B images of a batch, D feature dimension.
 """
@@ -11,7 +11,7 @@ _BLOCK_BYTES = 2**26
 
 
 class FeatureRows:
-    """Rows of float32 on the CPU; :meth:`joined` empties it."""
+    """Collected rows of float32 on the CPU; :meth:`joined` empties the collection."""
 
     def __init__(self) -> None:
         self._blocks: list[Tensor] = []
@@ -31,7 +31,7 @@ class FeatureRows:
             rows = rows[len(part) :]
 
     def joined(self) -> Tensor:
-        """Return all rows (N, D) in their order, (0, 0) if there are none, and forget them."""
+        """Join all rows (N, D) in their order, (0, 0) if there are none, and discard them."""
         if not self._blocks:
             return torch.empty((0, 0))
         self._blocks[-1] = self._blocks[-1][: self._filled]

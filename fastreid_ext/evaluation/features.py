@@ -1,4 +1,4 @@
-"""Features of a test set, with the labels and paths they belong to."""
+"""Features of a test set, with labels and image paths."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ from fastreid_ext.evaluation.ranking import RankMetrics, rank_metrics
 
 @dataclasses.dataclass(frozen=True)
 class TestFeatures:
-    """Features of a test set, queries first.
+    """Features, labels and paths of a test set, queries first.
 
     Attributes:
         features: (N, D) float32 on the CPU.
-        pids: (N,) person ids.
-        camids: (N,) camera ids.
-        paths: N image files.
-        num_query: the first ``num_query`` rows are queries, the rest is the gallery.
+        pids: (N,) identities of the images.
+        camids: (N,) camera ids of the images.
+        paths: paths of N image files.
+        num_query: number of queries, which come first; the rest is the gallery.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of the name
@@ -36,15 +36,15 @@ class TestFeatures:
     num_query: int
 
     def labels(self) -> list[NDArray[np.int64]]:
-        """Return query pids, gallery pids, query camids, gallery camids."""
+        """Split the labels: query pids, gallery pids, query camids, gallery camids."""
         return [part for ids in (self.pids, self.camids) for part in self.split(ids)]
 
     def split(self, values: Any) -> tuple[Any, Any]:
-        """Return the query part and the gallery part of N values."""
+        """Split N values into the query part and the gallery part."""
         return values[: self.num_query], values[self.num_query :]
 
     def expect_finite(self) -> None:
-        """Raise ValueError, naming an image, if a feature is NaN, infinite or of endless length."""
+        """Check that features and their norms are finite; else raise ValueError naming an image."""
         lengths = torch.linalg.vector_norm(self.features, dim=1)
         broken = (~lengths.isfinite()).nonzero().flatten().tolist()
         if broken:
@@ -53,13 +53,13 @@ class TestFeatures:
                 f"first is {self.paths[broken[0]]}; did training diverge?"
             )
 
-    def rows_by_person(self) -> tuple[dict[int, NDArray[np.int64]], dict[int, NDArray[np.int64]]]:
-        """Return for each person the rows among the queries, and those in the gallery."""
+    def rows_by_pid(self) -> tuple[dict[int, NDArray[np.int64]], dict[int, NDArray[np.int64]]]:
+        """Group by identity the rows of the queries, and those of the gallery."""
         query_pids, gallery_pids, _, _ = self.labels()
         return _rows_by_value(query_pids), _rows_by_value(gallery_pids)
 
     def metrics(self, metric: Metric = "cosine") -> RankMetrics:
-        """Rank the gallery for every query."""
+        """Rank the gallery for every query and compute CMC, mAP and mINP."""
         return rank_metrics(*self.split(self.features), *self.labels(), metric=metric)
 
 
@@ -73,13 +73,13 @@ def _rows_by_value(values: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
 def extract_features(
     model: nn.Module, loader: Iterable[dict[str, Any]], num_query: int, *, flip: bool = False
 ) -> TestFeatures:
-    """Run ``model`` in evaluation mode over a test loader of ``fastreid_ext.data``.
+    """Extract the features of a test set with ``model`` in evaluation mode.
 
     Args:
-        model: gives features (B, D) for a batch.
-        loader: batches, queries first.
-        num_query: number of queries.
-        flip: as TEST.FLIP, average with the features of the mirrored images.
+        model: model from a batch to features (B, D).
+        loader: test loader of ``fastreid_ext.data``, with batches in order, queries first.
+        num_query: number of queries, which come first.
+        flip: whether to average with the features of the mirrored images, as TEST.FLIP.
     """
     features = FeatureRows()
     pids = []
@@ -101,10 +101,10 @@ def extract_features(
 
 
 def batch_features(model: nn.Module, batch: dict[str, Any], *, flip: bool) -> Tensor:
-    """Return the features (B, D) float32 of ``batch["images"]``, averaged with the mirrored ones.
+    """Compute the features (B, D) float32 of ``batch["images"]``; ``flip`` averages with mirrored.
 
-    The model must be in evaluation mode. The mean is taken of the features as they come, not
-    normalised, as fastreid's TEST.FLIP does.
+    The model must be in evaluation mode. Features are averaged without normalisation, as by
+    fastreid's TEST.FLIP.
     """
     features = model(batch)
     if flip:

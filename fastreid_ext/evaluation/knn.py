@@ -1,7 +1,7 @@
-"""The nearest images of every image, from streamed distances, exact.
+"""Exact search for the K nearest images of every image, in bounded memory.
 
-The distances of all pairs are never kept: blocks of them update the lists of the nearest. On the
-CPU each block serves its rows and, by symmetry, its columns, which halves the matrix product.
+The N x N distances are never kept: blocks of them update the lists of the nearest. On the CPU each
+block serves its rows and, by symmetry, its columns, which halves the matrix product.
 
 Letters: N images, D feature dimension, K nearest images. Equal distances are ordered by position.
 """
@@ -18,19 +18,19 @@ from torch import Tensor
 from fastreid_ext.evaluation.ranking_torch import ordered_keys
 from fastreid_ext.evaluation.row_threads import RowThreads
 
-_BLOCK_SIDE = 2048  # of a block of distances on the CPU: 16 MiB
+_BLOCK_SIDE = 2048  # side of a block of distances on the CPU: 16 MiB
 _CHUNK_VALUES = 2**24  # distances held at a time on a GPU: 64 MiB, and twice that of keys
-_SKIPPED = 64  # distances that are skipped together if none is among the nearest
+_SKIPPED = 64  # distances skipped together if none is among the nearest
 
 
 @dataclasses.dataclass(frozen=True)
 class Nearest:
-    """The K nearest of N images, an image's own row included.
+    """The K nearest images of each of N images, the image itself included.
 
     Attributes:
-        index: (N, K) int64 positions, nearest first.
-        distance: (N, K) float32, ascending.
-        largest: (N,) float32, the distance of the farthest of all N.
+        index: (N, K) int64 positions of the nearest images, nearest first.
+        distance: (N, K) float32 distances of these, ascending.
+        largest: (N,) float32 distance of the farthest of all N images.
     """
 
     index: Tensor
@@ -42,16 +42,16 @@ Distances = Callable[[Tensor, slice, slice], Tensor]
 
 
 def nearest(features: Tensor, count: int, as_distances: Distances) -> Nearest:
-    """Return the ``count`` nearest images of each.
+    """Find the ``count`` nearest images of each image.
 
     Args:
-        features: (N, D) float32.
-        count: K, from 1 to N.
-        as_distances: turns inner products of rows and columns into distances, in place; called
-            with the products and the rows and the columns they belong to. Symmetric.
+        features: (N, D) float32 features on any device.
+        count: number K of nearest images, from 1 to N.
+        as_distances: function that turns inner products into symmetric distances, in place; it
+            gets the products and the slices of their rows and columns.
 
     Raises:
-        ValueError: another K; compiled code would write beside the lists.
+        ValueError: ``count`` is out of range; compiled code would write outside the lists.
     """
     if not 1 <= count <= len(features):
         raise ValueError(
@@ -59,7 +59,7 @@ def nearest(features: Tensor, count: int, as_distances: Distances) -> Nearest:
         )
     if features.device.type == "cpu":
         return _nearest_by_blocks(features, count, as_distances)
-    return nearest_where_they_are(features, count, as_distances)
+    return nearest_on_device(features, count, as_distances)
 
 
 def _nearest_by_blocks(features: Tensor, count: int, as_distances: Distances) -> Nearest:
@@ -86,8 +86,8 @@ def _nearest_by_blocks(features: Tensor, count: int, as_distances: Distances) ->
     return Nearest(*map(torch.from_numpy, (index, distance, largest)))
 
 
-def nearest_where_they_are(features: Tensor, count: int, as_distances: Distances) -> Nearest:
-    """Do the same with tensor operations on any device."""
+def nearest_on_device(features: Tensor, count: int, as_distances: Distances) -> Nearest:
+    """Find the nearest images as :func:`nearest` does, with tensor operations on any device."""
     everything = slice(0, len(features))
     found = []
     for rows in _parts(len(features), max(1, _CHUNK_VALUES // len(features))):

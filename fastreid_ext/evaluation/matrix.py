@@ -1,8 +1,8 @@
-"""Results of many runs as one table: models and settings by test set, mean and spread over seeds.
+"""Table of many runs: models and settings by test set, with mean and spread over seeds.
 
-A *cell* is what one run measured on one test set. Cells that differ in the seed only are
-summarised as mean and standard deviation; the splits of a ten-split protocol are averaged within
-a run first, as their papers do.
+A *cell* holds the metrics of one run on one test set. Cells that differ only in the seed are
+summarised as mean and standard deviation; the splits of a ten-split protocol are first averaged
+within a run, as in the papers.
 """
 
 import dataclasses
@@ -24,15 +24,15 @@ AP_RULE = "AP by fastreid's rule (precision at each match, no trapezoid)"
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What one run measured on one test set.
+    """Metrics of one run on one test set.
 
     Attributes:
-        model: name of the recipe.
-        source: training sets, joined by "+".
+        model: name of the recipe, such as "AGW".
+        source: names of the training sets, joined by "+".
         setting: value of DATASETS.SUBSET, "all" for the whole set.
-        target: test set, or the group of splits averaged here.
-        seed: of the run.
-        metrics: percentages by name.
+        target: name of the test set, or of the group of splits averaged here.
+        seed: random seed of the run.
+        metrics: metrics in percent, by name.
     """
 
     model: str
@@ -45,12 +45,12 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Mean and standard deviation over the seeds.
+    """Mean and standard deviation of a metric over seeds.
 
     Attributes:
-        mean: percent.
-        spread: standard deviation of a sample (n - 1), percent; NaN for one seed.
-        seeds: how many.
+        mean: mean over the seeds, in percent.
+        spread: sample standard deviation (n - 1), in percent; NaN for one seed.
+        seeds: number of seeds, at least 1.
     """
 
     mean: float
@@ -81,7 +81,7 @@ class Table:
         self.targets: list[str] = list(dict.fromkeys(cell.target for cell in self.cells))
 
     def summary(self, row: Row, target: str, metric: str) -> Summary | None:
-        """Return mean and spread of a metric, None where nothing was measured."""
+        """Summarise a metric over the seeds; None without results."""
         values = [
             cell.metrics[metric]
             for cell in self.cells
@@ -92,7 +92,7 @@ class Table:
         return Summary.of(values) if values else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return cells and summaries, ready for ``json.dumps``."""
+        """Collect cells and summaries in a dictionary that ``json.dumps`` accepts."""
         summaries = [
             {
                 **dict(zip(("model", "source", "setting"), row, strict=True)),
@@ -115,7 +115,7 @@ class Table:
         }
 
     def _seeds(self) -> str:
-        """Say of how many seeds a number is; an unfinished matrix has some of fewer."""
+        """Describe the number of seeds; in an unfinished matrix it differs between cells."""
         counts = Counter(
             (cell.model, cell.source, cell.setting, cell.target) for cell in self.cells
         )
@@ -127,7 +127,7 @@ class Table:
         return f"mean (standard deviation) over {count} seeds"
 
     def as_markdown(self) -> str:
-        """Return one Markdown table: Rank-1 / mAP, mean (spread) in percent."""
+        """Format one Markdown table: Rank-1 / mAP, mean (spread) in percent."""
         rows = [
             [
                 *row,
@@ -138,9 +138,9 @@ class Table:
             ]
             for row in self.rows
         ]
-        said = f"Rank-1 / mAP in percent, {self._seeds()}; {AP_RULE}."
+        caption = f"Rank-1 / mAP in percent, {self._seeds()}; {AP_RULE}."
         table = markdown_table(["model", "trained on", "share", *self.targets], rows)
-        return "\n".join([said, "", *table]) + "\n"
+        return "\n".join([caption, "", *table]) + "\n"
 
 
 def write_table(table: Table, folder: Path) -> None:
@@ -153,10 +153,10 @@ def averaged_splits(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, dic
     """Average the test sets that are splits of one protocol (``data.protocols.group_of``).
 
     Args:
-        metrics: percentages by test set and metric.
+        metrics: metrics in percent, by test set and name.
 
     Returns:
-        Percentages by group and metric; a metric that some split lacks is left out.
+        Metrics in percent, by group and name; without metrics that some split lacks.
     """
     groups: dict[str, list[Mapping[str, float]]] = {}
     for name, values in metrics.items():

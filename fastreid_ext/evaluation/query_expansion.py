@@ -1,6 +1,6 @@
-"""Average query expansion with weights (AQE), as fastreid's ``aqe`` but in bounded memory.
+"""Weighted average query expansion (AQE): fastreid's ``aqe`` in bounded memory.
 
-fastreid keeps all N x N similarities. Here only those of the nearest images are kept.
+fastreid keeps all N x N similarities; here only those of the nearest images are kept.
 
 Letters: N images, D feature dimension, K nearest images, the image itself included.
 
@@ -19,15 +19,16 @@ _ROW_CHUNK = 256  # images averaged together: 4 bytes x K x D each
 def expanded(
     query: Tensor, gallery: Tensor, *, times: int, neighbours: int, alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """Replace each feature by the weighted mean of its nearest, queries and gallery alike.
+    """Replace each feature by the weighted mean of its nearest features, in query and gallery.
 
     Args:
-        query: (Q, D) float32, not necessarily normalised.
-        gallery: (G, D) on the same device.
-        times: how often; ``TEST.AQE.QE_TIME``.
-        neighbours: K, ``TEST.AQE.QE_K``; at least 1, all images where there are fewer.
-        alpha: weight = cosine similarity ** alpha. With a fraction, negative similarities give
-            NaN, in fastreid too; the ranking then refuses the features.
+        query: (Q, D) float32 features, not necessarily normalised.
+        gallery: (G, D) float32 features on the same device.
+        times: number of rounds of expansion, ``TEST.AQE.QE_TIME``.
+        neighbours: number K of nearest images, ``TEST.AQE.QE_K``, at least 1; all images if there
+            are fewer.
+        alpha: exponent in weight = cosine similarity ** alpha. With a fraction, negative
+            similarities give NaN, in fastreid too; the ranking then refuses the features.
 
     Returns:
         Query (Q, D) and gallery (G, D) features, not normalised.

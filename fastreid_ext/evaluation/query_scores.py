@@ -1,4 +1,4 @@
-"""Scores of each query: AP by two rules, INP and the rank of the first match.
+"""Scores of single queries: AP by two rules, INP and the rank of the first match.
 
 Letters: Q queries, G gallery images, R rows (queries) of one chunk.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.evaluation.distances import Products
-from fastreid_ext.evaluation.rank_labels import RankLabels, SamePerson
+from fastreid_ext.evaluation.rank_labels import RankLabels, SameIdentity
 from fastreid_ext.evaluation.ranking_numba import score_rows
 from fastreid_ext.evaluation.ranking_torch import score_tensors
 from fastreid_ext.evaluation.row_threads import RowThreads
@@ -22,13 +22,13 @@ MAX_RANK = 50
 
 @dataclasses.dataclass(frozen=True)
 class QueryScores:
-    """Scores of Q queries, all in [0, 1] and NaN where the gallery has no valid match.
+    """Scores of Q queries in [0, 1]; NaN for queries without a valid match in the gallery.
 
     Attributes:
         fastreid_ap: (Q,) mean of the precision at each match.
         market_ap: (Q,) area of the trapezoids under precision and recall.
-        inverse_penalty: (Q,) INP, number of matches / rank of the last.
-        first_match: (Q,) rank of the first match from 1; 0 where there is none.
+        inverse_penalty: (Q,) INP, number of matches / rank of the last match.
+        first_match: (Q,) rank of the first match, from 1; 0 without one.
     """
 
     fastreid_ap: NDArray[np.float64]
@@ -37,25 +37,25 @@ class QueryScores:
     first_match: NDArray[np.int64]
 
     def cmc(self, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the share (50,) of the chosen (Q,) queries with a match at rank 1..k."""
+        """Compute the share (50,) of the chosen (Q,) queries with a match at rank 1..k."""
         return (self.first_match[chosen][:, None] <= np.arange(1, MAX_RANK + 1)).mean(axis=0)
 
 
 def score_chunks(chunks: Iterable[Products | Tensor], labels: RankLabels) -> QueryScores:
     """Score every query from chunks of its distances.
 
-    On the CPU the rows are shared among torch's threads; each row is scored by itself, so their
-    number changes nothing.
+    On the CPU the rows are shared among torch's threads; each row is scored by itself, so the
+    number of threads does not change scores.
 
     Args:
-        chunks: the distances of successive queries, as products or as a tensor (R, G), float32 or
-            (on the CPU) float64. Products are overwritten.
-        labels: of all queries and the gallery.
+        chunks: distances of successive queries, as products or as a tensor (R, G), float32 or (on
+            the CPU) float64. Products are overwritten.
+        labels: labels of all queries and the gallery.
 
     Raises:
-        ValueError: the chunks do not have one row for each query.
+        ValueError: the chunks have more or fewer rows than there are queries.
     """
-    same = SamePerson.of(labels)
+    same = SameIdentity.of(labels)
     scores = np.full((len(labels.query_pids), 3), np.nan)
     first_match = np.zeros(len(labels.query_pids), np.int64)
     start = 0
@@ -67,21 +67,21 @@ def score_chunks(chunks: Iterable[Products | Tensor], labels: RankLabels) -> Que
             if start > len(scores):
                 break
             if values.device.type == "cpu":
-                _on_the_cpu(threads, chunk, labels, same, rows, scores, first_match)
+                _score_on_cpu(threads, chunk, labels, same, rows, scores, first_match)
             else:
                 distances = chunk.as_distances() if isinstance(chunk, Products) else chunk
-                found = score_where_they_are(distances, labels, same, rows)
+                found = score_on_device(distances, labels, same, rows)
                 scores[rows], first_match[rows] = found
     if start != len(scores):
         raise ValueError(f"expected {len(scores)} rows of distances, got {start} or more")
     return QueryScores(*scores.T, first_match)
 
 
-def _on_the_cpu(
+def _score_on_cpu(
     threads: RowThreads,
     chunk: Products | Tensor,
     labels: RankLabels,
-    same: SamePerson,
+    same: SameIdentity,
     rows: slice,
     scores: NDArray[np.float64],
     first_match: NDArray[np.int64],
@@ -109,7 +109,7 @@ def _on_the_cpu(
 
 
 def _arrays(chunk: Products | Tensor) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Return values and their offsets and scale; those are empty for distances."""
+    """Convert a chunk to arrays: values, offsets and scale; of distances the latter are empty."""
     if isinstance(chunk, Products):
         parts = (chunk.values, chunk.row_offset, chunk.column_offset, chunk.column_scale)
         return tuple(part.numpy() for part in parts)
@@ -118,16 +118,16 @@ def _arrays(chunk: Products | Tensor) -> tuple[NDArray, NDArray, NDArray, NDArra
     return distances, nothing, nothing, nothing
 
 
-def score_where_they_are(
-    distances: Tensor, labels: RankLabels, same: SamePerson, rows: slice
+def score_on_device(
+    distances: Tensor, labels: RankLabels, same: SameIdentity, rows: slice
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Score a chunk with tensor operations on its own device; the distances stay there.
+    """Score a chunk with tensor operations on the device of its distances.
 
     Args:
-        distances: (R, G) float32 of the queries ``rows``.
-        labels: of all queries and the gallery.
-        same: where each query's person is.
-        rows: which queries these are.
+        distances: (R, G) float32 distances of the queries ``rows``.
+        labels: labels of all queries and the gallery.
+        same: positions of each query's identity in the gallery.
+        rows: positions of the queries of this chunk.
 
     Returns:
         (R, 3) AP by fastreid's rule, AP by Market's rule, INP, and (R,) ranks of the first matches.

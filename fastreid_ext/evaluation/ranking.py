@@ -1,18 +1,18 @@
 """Exact Re-ID ranking metrics from features or distances, without sorting the gallery.
 
-CMC, AP and INP need only the ranks of a query's positives. They are counted: each distance of the
-row that is not beyond the worst positive is placed among the few sorted positives (or, where many
-are nearer, each positive is compared with the row), and the junk (same identity, same camera, which
-the protocol removes) is counted back out. Queries are taken in chunks, so memory is bounded and no
+CMC, AP and INP need only the ranks of a query's positives. These ranks are counted: each distance
+up to that of the farthest positive is placed among the few sorted positives (or, if many are
+nearer, each positive is compared with the whole row). Junk (same identity and camera, which the
+protocol removes) is subtracted. Queries are processed in chunks, so memory is bounded and no
 distance matrix is kept. Features on a GPU are ranked there.
 
 Letters: Q queries, G gallery images, D feature dimension.
 
 Equal distances are ranked by gallery position, as a stable sort would.
 
-The official Market-1501 evaluation has two kinds of gallery images that are nobody's: distractors
-(id 0), which are ranked, and junk (id -1), which is removed before ranking. Here every id is ranked
-unless ``junk_pid`` names it; a gallery with images of person -1 and no ``junk_pid`` is warned of.
+The official Market-1501 evaluation has two kinds of gallery images without an identity:
+distractors (pid 0), which are ranked, and junk (pid -1), which is removed before ranking. Here
+every pid except ``junk_pid`` is ranked; without a ``junk_pid``, images of pid -1 cause a warning.
 
 [0] Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015 (CMC, AP, junk rule)
 [1] Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI 2021 (INP)
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 APRule = Literal["fastreid", "market"]
 AP_RULES: tuple[APRule, ...] = ("fastreid", "market")
-_OFFICIAL_JUNK = -1  # person id of junk images in Market-1501's files
+_OFFICIAL_JUNK = -1  # pid of junk images in Market-1501's files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +47,10 @@ class RankMetrics:
         cmc: (50,) share of valid queries with a match at rank 1..k.
         mAP: mean of ``average_precision`` over valid queries.
         mINP: mean inverse negative penalty, matches / rank of the last match [1].
-        average_precision: (Q,) per query; NaN where the gallery has no valid match.
-        num_valid: queries with a match seen by another camera; the others count nowhere.
-        ap_rule: of ``mAP`` and ``average_precision``.
-        mAP_by_rule: the mean by both rules.
+        average_precision: (Q,) AP of each query; NaN without a valid match in the gallery.
+        num_valid: number of queries with a match seen by another camera; others do not count.
+        ap_rule: rule of ``mAP`` and ``average_precision``: "fastreid" or "market".
+        mAP_by_rule: mean AP over valid queries, by both rules.
     """
 
     cmc: NDArray[np.float64]
@@ -62,10 +62,10 @@ class RankMetrics:
     mAP_by_rule: dict[APRule, float]
 
     def percentages(self) -> dict[str, float]:
-        """Return the columns of a Re-ID table in percent.
+        """Convert to the columns of a Re-ID table, in percent.
 
-        Rank-1, 5, 10, mAP (by fastreid's rule, whatever ``ap_rule``), mINP and "mAP (market)".
-        :func:`column_title` names the rule of the former in tables and plots.
+        The columns are Rank-1, 5 and 10, mAP (by fastreid's rule, whatever ``ap_rule``), mINP and
+        "mAP (market)". :func:`column_title` adds the rule to "mAP" in tables and plots.
         """
         ranks = {f"Rank-{k}": 100 * float(self.cmc[k - 1]) for k in (1, 5, 10)}
         return {
@@ -77,7 +77,7 @@ class RankMetrics:
 
 
 def column_title(key: str) -> str:
-    """Name a metric in a table or plot: "mAP", fastreid's key, does not say by which rule."""
+    """Name a metric in a table or plot; fastreid's key "mAP" gets its rule added."""
     return f"{key} (fastreid)" if key.split("/")[-1] == "mAP" else key
 
 
@@ -93,25 +93,25 @@ def rank_metrics(
     ap_rule: APRule = "fastreid",
     junk_pid: int | None = None,
 ) -> RankMetrics:
-    """Rank the gallery for every query and return CMC, mAP and mINP.
+    """Rank the gallery for every query and compute CMC, mAP and mINP.
 
     Args:
-        query_features: (Q, D) finite reals of any float type, not necessarily normalised.
-        gallery_features: (G, D), moved to the device of the queries, where the work is done.
-        query_pids: (Q,) whole numbers, the person ids; any int64, with gaps or not.
-        gallery_pids: (G,).
-        query_camids: (Q,) camera ids; gallery images of the query's person and camera are ignored.
-        gallery_camids: (G,).
-        metric: "cosine" (1 - cosine similarity) or "euclidean".
-        ap_rule: "fastreid" averages the precision at each positive; "market" is the trapezoid of
-            the official Market-1501 evaluation [0].
-        junk_pid: person id of gallery images that are removed before ranking, -1 for Market-1501's
-            files; None = every gallery image is ranked, those of no query's person as distractors.
+        query_features: (Q, D) finite features of any float type, not necessarily normalised.
+        gallery_features: (G, D) finite features, moved to the device of the queries.
+        query_pids: (Q,) identities of the queries; any int64, also with gaps.
+        gallery_pids: (G,) identities of the gallery images.
+        query_camids: (Q,) camera ids; gallery images of a query's identity and camera are ignored.
+        gallery_camids: (G,) camera ids of the gallery images.
+        metric: distance that ranks: "cosine" (1 - cosine similarity) or "euclidean".
+        ap_rule: rule of the average precision. "fastreid" averages the precision at each positive;
+            "market" is the trapezoid of the official Market-1501 evaluation [0].
+        junk_pid: identity of gallery images to remove before ranking, -1 for Market-1501's files.
+            None ranks every gallery image; identities without a query are distractors.
 
     Raises:
-        ValueError: shapes that do not agree, labels that are no whole numbers, features that are
-            not finite or so large that distances are not, an empty gallery, an unknown metric or
-            rule, a query of person ``junk_pid``, or no query with a valid match.
+        ValueError: shapes do not agree, labels are not whole numbers, features or distances are
+            not finite, the gallery is empty, the metric or rule is unknown, a query has the
+            identity ``junk_pid``, or no query has a valid match.
 
     Example:
         >>> features = torch.eye(3)
@@ -139,20 +139,24 @@ def rank_distances(
     ap_rule: APRule = "fastreid",
     junk_pid: int | None = None,
 ) -> RankMetrics:
-    """Return the metrics of given distances, for example re-ranked ones.
+    """Rank the gallery by given distances, for example re-ranked ones.
 
     Args:
-        distances: (Q, G) of any float type, ranked without rounding; may be infinite. Or an
-            iterator over its chunks of rows, tensors of float32 without NaN on any one device.
-        query_pids: as for :func:`rank_metrics`, likewise the other labels.
-        gallery_pids: (G,).
-        query_camids: (Q,).
-        gallery_camids: (G,).
-        ap_rule: as for :func:`rank_metrics`.
-        junk_pid: as for :func:`rank_metrics`.
+        distances: (Q, G) distances of any float type, ranked without rounding; may be infinite. Or
+            an iterator over chunks of rows: float32 tensors without NaN, all on one device.
+        query_pids: (Q,) identities of the queries; any int64, also with gaps.
+        gallery_pids: (G,) identities of the gallery images.
+        query_camids: (Q,) camera ids; gallery images of a query's identity and camera are ignored.
+        gallery_camids: (G,) camera ids of the gallery images.
+        ap_rule: rule of the average precision, see :func:`rank_metrics`.
+        junk_pid: identity of gallery images to remove before ranking, see :func:`rank_metrics`.
 
     Raises:
-        ValueError: as :func:`rank_metrics`, or NaN among the distances.
+        ValueError: invalid labels or rule, as in :func:`rank_metrics`, or NaN among the distances.
+
+    Example:
+        >>> rank_distances(np.array([[0.1, 0.2, 0.3]]), [7], [3, 7, 7], [1], [2, 2, 2]).mINP
+        0.6666666666666666
     """
     labels = RankLabels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
     ranked = _ranked_images(labels, junk_pid)
@@ -174,22 +178,22 @@ def rank_distances(
 
 
 def _ranked_images(labels: RankLabels, junk_pid: int | None) -> NDArray[np.bool_] | None:
-    """Return the mask (G,) of the images to rank, None for all; warn of what looks like junk."""
+    """Mask (G,) the images to rank, None for all; warn of images that look like junk."""
     distractors = int((labels.gallery_pids == _OFFICIAL_JUNK).sum())
     if junk_pid is None and distractors and _OFFICIAL_JUNK not in labels.query_pids:
         logger.warning(
-            "%d gallery images of person -1 are ranked as distractors; if they are junk, as in "
-            "Market-1501's files, junk_pid=-1 leaves them out",
+            "%d gallery images of identity -1 are ranked as distractors; if they are junk, as in "
+            "Market-1501's files, pass junk_pid=-1 to remove them",
             distractors,
         )
     return labels.is_ranked(junk_pid)
 
 
 def summary(scores: QueryScores, ap_rule: APRule = "fastreid") -> RankMetrics:
-    """Average the scores of the queries that have a valid match; the others are logged.
+    """Average the scores of queries with a valid match; log the number of others.
 
     Raises:
-        ValueError: no query has one, or an unknown rule.
+        ValueError: no query has a valid match, or the rule is unknown.
     """
     if ap_rule not in AP_RULES:
         raise ValueError(f"unknown ap_rule {ap_rule!r}; known: {', '.join(AP_RULES)}")
@@ -197,11 +201,11 @@ def summary(scores: QueryScores, ap_rule: APRule = "fastreid") -> RankMetrics:
     if not valid.any():
         raise ValueError(
             "no query identity appears in the gallery under another camera, so nothing can be "
-            "ranked; check the person and camera ids of query and gallery"
+            "ranked; check the identity and camera labels of query and gallery"
         )
     if not valid.all():
         logger.warning(
-            "%d of %d queries have no match under another camera in the gallery and count nowhere",
+            "%d of %d queries have no match under another camera in the gallery and do not count",
             (~valid).sum(),
             len(valid),
         )

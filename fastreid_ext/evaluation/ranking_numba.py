@@ -1,4 +1,4 @@
-"""Ranks of the positives of a query, counted in compiled code; see :mod:`ranking`.
+"""Ranking of the positives of each query, counted in compiled code; see :mod:`ranking`.
 
 Letters: R rows (queries) of one chunk, G gallery images, P positives of a query.
 """
@@ -7,9 +7,9 @@ Letters: R rows (queries) of one chunk, G gallery images, P positives of a query
 import numba
 import numpy as np
 
-# Searching for the place of one distance costs about as much as this many vectorised comparisons.
+# Searching the place of one distance costs about as much as this many vectorised comparisons.
 _SEARCH_COST = 800
-_BLOCK = 64  # distances that are skipped together if all lie beyond the worst positive
+_BLOCK = 64  # distances skipped together if all are beyond the farthest positive
 
 
 @numba.njit(cache=True, nogil=True)
@@ -37,7 +37,7 @@ def _count_below(values, limit):
 
 @numba.njit(cache=True, nogil=True)
 def _place(distance, index, positive_distances, positives):
-    """Position of the first positive that (distance, index) does not come after."""
+    """Find the position of the first positive that is not before (distance, index)."""
     low = 0
     high = len(positives)
     while low < high:
@@ -52,7 +52,7 @@ def _place(distance, index, positive_distances, positives):
 
 @numba.njit(cache=True, nogil=True)
 def _ranks_by_search(row, positive_distances, positives):
-    """Place each distance up to the worst positive among the positives: for few such distances."""
+    """Count ranks by placing each distance among the positives; fast if few are near."""
     worst = positive_distances[-1]
     counts = np.zeros(len(positives) + 1, np.int64)
     for start in range(0, len(row), _BLOCK):
@@ -67,7 +67,7 @@ def _ranks_by_search(row, positive_distances, positives):
 
 @numba.njit(cache=True, nogil=True)
 def _ranks_by_comparison(row, positive_distances, positives):
-    """Compare each positive with the whole row: no branches, so for many near distances."""
+    """Count ranks by comparing each positive with the whole row; fast if many are near."""
     ranks = np.empty(len(positives), np.int64)
     for number in range(len(positives)):
         index = positives[number]
@@ -79,7 +79,7 @@ def _ranks_by_comparison(row, positive_distances, positives):
 
 @numba.njit(cache=True, nogil=True)
 def _positive_ranks(row, same_pid, is_positive):
-    """1-based ranks of the positives in one row of distances, junk removed; ascending."""
+    """Count the ascending 1-based ranks of the positives in one row, junk removed."""
     positives = same_pid[is_positive]  # ascending gallery positions
     positives = positives[np.argsort(row[positives], kind="mergesort")]  # stable
     distances = row[positives]
@@ -107,20 +107,20 @@ def score_rows(
     scores,
     first_match,
 ):
-    """Fill the scores of each row that has a positive.
+    """Compute the scores of each row that has a positive, in place.
 
     Args:
-        distances: (R, G) float; products, overwritten by distances, if ``column_scale`` has values.
-        row_offset: (R,); see ``distances.Products``.
-        column_offset: (G,).
-        column_scale: (G,), or (0,) where ``distances`` are distances.
-        by_pid: (G,) gallery positions sorted by person id, ascending within a person.
-        first: (R,) where the query's person begins in ``by_pid``.
-        last: (R,) where it ends.
-        query_camids: (R,).
-        gallery_camids: (G,).
-        scores: (R, 3) AP by fastreid's rule, AP by Market's rule and INP, written.
-        first_match: (R,) rank of the first match, from 1, written.
+        distances: (R, G) float distances, or products, which distances then overwrite.
+        row_offset: (R,) offsets of the rows of products, see ``distances.Products``.
+        column_offset: (G,) offsets of the columns of products.
+        column_scale: (G,) factors of the columns of products; (0,) for distances.
+        by_pid: (G,) gallery positions sorted by identity, ascending within one.
+        first: (R,) start of the query's identity in ``by_pid``.
+        last: (R,) end of the query's identity in ``by_pid``, exclusive.
+        query_camids: (R,) camera ids of the queries.
+        gallery_camids: (G,) camera ids of the gallery images.
+        scores: (R, 3) output: AP by fastreid's rule, AP by Market's rule and INP.
+        first_match: (R,) output: rank of the first match, from 1.
     """
     for row in range(len(distances)):
         same_pid = by_pid[first[row] : last[row]]

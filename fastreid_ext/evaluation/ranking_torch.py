@@ -1,10 +1,10 @@
-"""Ranks of the positives of a query, counted with tensor operations; see :mod:`ranking`.
+"""Ranking of the positives of each query, counted with tensor operations; see :mod:`ranking`.
 
-The same numbers as :mod:`.ranking_numba`, ties included, for distances that are on a GPU and stay
-there. Works on the CPU too, slower.
+Gives the numbers of :mod:`.ranking_numba`, ties included, for distances on a GPU, without moving
+them. Works on the CPU too, slower.
 
-Letters: R rows (queries) of one chunk, G gallery images, M most gallery images of one person, which
-are matches (positives) or junk.
+Letters: R rows (queries) of one chunk, G gallery images, M maximum number of gallery images of one
+identity, which are matches (positives) or junk.
 """
 
 import torch
@@ -19,13 +19,13 @@ def score_tensors(
     exists: Tensor,
     is_match: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return the scores of each row; rows without a match are NaN.
+    """Compute the scores of each row; rows without a match are NaN.
 
     Args:
-        distances: (R, G) float32.
-        same_pid: (R, M) gallery positions of the query's person, anything where not ``exists``.
-        exists: (R, M) bool.
-        is_match: (R, M) bool, whether the image was seen by another camera; else it is junk.
+        distances: (R, G) float32 distances of the queries to the gallery.
+        same_pid: (R, M) gallery positions of the query's identity, padded to M.
+        exists: (R, M) bool mask, False for padding in ``same_pid``.
+        is_match: (R, M) bool mask of images seen by another camera; the others are junk.
 
     Returns:
         (R, 3) float64 AP by fastreid's rule, AP by Market's rule and INP, and (R,) the rank of the
@@ -43,9 +43,9 @@ def score_tensors(
 
 
 def ordered_keys(distances: Tensor) -> Tensor:
-    """Whole numbers (R, G) that sort as (distance, gallery position).
+    """Encode distances (R, G) as int64 keys that sort by (distance, gallery position).
 
-    The bits of a float sort as the float does, once those of negative floats are turned round.
+    The bits of a float sort as the float does, once those of negative floats are inverted.
     """
     bits = (distances + 0.0).view(torch.int32).long()  # adding 0 makes -0 and 0 equal
     bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
@@ -53,7 +53,7 @@ def ordered_keys(distances: Tensor) -> Tensor:
 
 
 def _counts_before(matches: Tensor, keys: Tensor) -> Tensor:
-    """Count (R, M + 1) the images whose place among the sorted matches is 0..M."""
+    """Count (R, M + 1) the images at each place 0..M among the sorted matches."""
     rows = len(matches)
     columns = matches.shape[1] + 1
     places = torch.searchsorted(matches, keys)

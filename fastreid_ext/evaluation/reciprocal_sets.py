@@ -1,6 +1,6 @@
-"""Expanded k-reciprocal neighbour sets, and their Jaccard distance as sparse tensors.
+"""Expanded k-reciprocal neighbour sets as sparse tensors, and their overlaps.
 
-Works on any device; everything but one chunk of dense overlaps is sparse.
+Works on any device; everything except one chunk of dense overlaps is sparse.
 
 Letters: N images, of which the first Q are queries and the other G the gallery; K nearest images of
 each, itself included, and the H nearest of these for the expansion; n rows of one chunk.
@@ -23,9 +23,9 @@ class Members:
     """Members of the sets of N images, sorted by image, then member.
 
     Attributes:
-        row: (M,) image whose set it is.
-        column: (M,) member.
-        distance: (M,) float32 from the nearest lists; NaN where the member is not among them.
+        row: (M,) position of the image that owns the set.
+        column: (M,) position of the member image.
+        distance: (M,) float32 distances from the nearest lists; NaN for members not in them.
     """
 
     row: Tensor
@@ -34,15 +34,15 @@ class Members:
 
 
 def expanded_sets(index: Tensor, distance: Tensor, half: int) -> Members:
-    """Return the sets R* of all images [0, eq. 3].
+    """Build the expanded sets R* of all images [0, eq. 3].
 
     A member of R(i) is among the K nearest of i, and i among its K nearest. The half set of a
     member (with H in place of K) joins if more than two thirds of it are in R(i).
 
     Args:
-        index: (N, K) nearest images.
-        distance: (N, K) of these.
-        half: H, at most K.
+        index: (N, K) positions of the nearest images.
+        distance: (N, K) float32 distances of the nearest images.
+        half: number H of nearest images for the expansion, at most K.
     """
     mutual = _mutual(index)
     mutual_half = _mutual(index[:, :half])
@@ -54,7 +54,7 @@ def expanded_sets(index: Tensor, distance: Tensor, half: int) -> Members:
 
 
 def _mutual(index: Tensor) -> Tensor:
-    """Tell (N, K) for each nearest image whether the relation is mutual."""
+    """Mask (N, K) the nearest images that are mutual."""
     own = torch.arange(len(index), device=index.device)
     parts = zip(index.split(_ROW_CHUNK), own.split(_ROW_CHUNK), strict=True)
     return torch.cat([(index[near] == row[:, None, None]).any(dim=2) for near, row in parts])
@@ -73,7 +73,7 @@ def _expanded_chunk(
     joins = is_member & (shared.sum(dim=2) > 2 / 3 * is_candidate.sum(dim=2).double())
     joining = torch.where(joins[..., None] & is_candidate, candidates, -1).flatten(1)
     columns = torch.cat([members, joining], dim=1)
-    # A member among the nearest brings its distance; sorted before its doubles from half sets.
+    # Members of the nearest lists have a distance; they sort before duplicates from half sets.
     unknown = distance.new_full(joining.shape, torch.nan)
     order = columns.argsort(dim=1, stable=True)
     columns = columns.gather(1, order)
@@ -86,14 +86,14 @@ def _expanded_chunk(
 
 @dataclasses.dataclass(frozen=True)
 class SparseRows:
-    """Rows of a sparse matrix; entry e lies at (row[e], column[e]), sorted by row."""
+    """Rows of a sparse matrix, sorted by row; entry e is at (row[e], column[e])."""
 
     row: Tensor
     column: Tensor
     value: Tensor
 
     def averaged(self, index: Tensor) -> "SparseRows":
-        """Return the mean of the rows of the k2 nearest images (N, k2) of each [0, eq. 11]."""
+        """Average the rows of the k2 nearest images ``index`` (N, k2) of each image [0, eq. 11]."""
         counts = torch.bincount(self.row, minlength=len(index))
         first = counts.cumsum(0) - counts
         parts = []
@@ -110,10 +110,10 @@ class SparseRows:
 
 
 def ranges(first: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Write out the ranges ``first[r] .. first[r] + counts[r] - 1`` one after the other.
+    """Concatenate the ranges ``first[r] .. first[r] + counts[r] - 1``.
 
     Returns:
-        Which range each value belongs to, and the values; as many as the counts sum up to.
+        Number r of the range of each value, and the values; both of length ``counts.sum()``.
     """
     number = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     begins = counts.cumsum(0) - counts
@@ -122,19 +122,19 @@ def ranges(first: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Overlaps:
-    """Overlap of each query's weighted set with each gallery image's [0, eq. 9].
+    """Overlap of the weighted set of each query with that of each gallery image [0, eq. 9].
 
     Args:
-        weights: rows of all N images, each of sum 1.
-        num_images: N.
-        num_query: Q.
+        weights: weighted sets of all N images, each row of sum 1.
+        num_images: number N of images, queries and gallery.
+        num_query: number Q of queries, which come first.
     """
 
     def __init__(self, weights: SparseRows, num_images: int, num_query: int) -> None:
         self._num_gallery = num_images - num_query
         of_gallery = weights.row >= num_query
         by_column = weights.column[of_gallery].argsort(stable=True)
-        # The gallery images that have a member, and with which weight; sorted by member.
+        # Gallery images whose set holds a member, and its weight there; sorted by member.
         self._holder = (weights.row[of_gallery] - num_query)[by_column]
         self._held = weights.value[of_gallery][by_column]
         counts = torch.bincount(weights.column[of_gallery], minlength=num_images)
@@ -143,7 +143,7 @@ class Overlaps:
         self._weights = weights
 
     def of(self, rows: slice) -> Tensor:
-        """Return the sums of minima (n, G) of some queries, in [0, 1]."""
+        """Compute the sums of minima (n, G) of some queries, in [0, 1]."""
         edges = torch.tensor([rows.start, rows.stop], device=self._weights.row.device)
         start, stop = torch.searchsorted(self._weights.row, edges).tolist()
         overlap = self._held.new_zeros((rows.stop - rows.start) * self._num_gallery)
@@ -155,7 +155,7 @@ class Overlaps:
         return overlap.view(-1, self._num_gallery)
 
     def _parts(self, start: int, stop: int) -> Iterator[slice]:
-        """Split entries so that the pairs of a part are bounded."""
+        """Split entries so that the number of pairs per part is bounded."""
         pairs = self._holders[start:stop].cumsum(0)
         while start < stop:
             taken = max(1, int(torch.searchsorted(pairs, _PAIR_CHUNK, right=True)))

@@ -1,18 +1,18 @@
 """Exact k-reciprocal re-ranking in bounded memory: no N x N matrix, on the CPU and on CUDA.
 
-Only what the sets of nearest images need is kept: K distances per image and sparse weights. The
-re-ranked distances come in chunks of queries, to be ranked by ``ranking.rank_distances``.
+Only K distances per image and sparse weights are kept. The re-ranked distances come in chunks of
+queries, for ``ranking.rank_distances``.
 
 Letters: N images = Q queries + G gallery images, D feature dimension, R rows of one chunk.
 
-fastreid computes two things under this name, and both are here:
+fastreid has two variants under this name, and both are here:
 
-- rule "evaluator": what its TEST.RERANK does (``compute_jaccard_distance``): the image itself
+- rule "evaluator": the variant of its TEST.RERANK (``compute_jaccard_distance``): the image itself
   counts among the k1 nearest, weights are exp(-squared distance), and the metric's distance is
-  mixed in as it is.
+  added unchanged.
 - rule "released": ``fastreid.evaluation.rerank.re_ranking``, the authors' released code: k1
-  nearest beside the image itself, and squared distances divided by the largest of the image, both
-  in the weights and in the mixture.
+  nearest besides the image itself, and squared distances divided by the largest of the image, both
+  in the weights and in the sum.
 
 Equal distances are ordered by position; fastreid leaves them to an unstable sort or to faiss.
 
@@ -39,7 +39,7 @@ from fastreid_ext.evaluation.reciprocal_sets import (
 
 Rule = Literal["evaluator", "released"]
 RULES: tuple[Rule, ...] = ("evaluator", "released")
-_ALONE = 0.999  # weight of an image in its own set beyond which its neighbours count for nothing
+_ALONE = 0.999  # weight of an image in its own set above which its neighbours do not count
 _CHUNK_VALUES = 2**23  # re-ranked distances held at a time: 32 MiB of float32
 _PAIR_CHUNK = 2**12  # missing distances computed together: 8 KiB x D
 
@@ -59,20 +59,20 @@ def reranked_distances(
     """Yield the re-ranked distances of successive queries to the gallery.
 
     Args:
-        query_features: (Q, D) finite reals.
-        gallery_features: (G, D), moved to the device of the queries, where the work is done.
-        k1: nearest images of which the mutual ones make a set, >= 1; ``k1`` of [0].
-        k2: nearest images over which weights are averaged, >= 1; 1 does not average.
-        lambda_value: share of the original distance in [0, 1]; the rest is Jaccard's.
-        metric: "cosine" or "euclidean" (squared, as fastreid's).
-        rule: see the module's head.
+        query_features: (Q, D) finite features of the queries.
+        gallery_features: (G, D) finite features, moved to the device of the queries.
+        k1: number of nearest images searched for mutual ones, at least 1; ``k1`` of [0].
+        k2: number of nearest images to average weights over, at least 1; 1 does not average.
+        lambda_value: weight of the original distance in [0, 1]; the rest is the Jaccard distance.
+        metric: distance to re-rank: "cosine" or "euclidean" (squared, as in fastreid).
+        rule: variant of re-ranking, "evaluator" or "released"; see the module docstring.
 
     Returns:
         Iterator over float32 tensors (R, G), all Q rows in order.
 
     Raises:
-        ValueError: features as in ``ranking.rank_metrics``, or arguments out of range. At the call,
-            not at the first chunk.
+        ValueError: invalid features, as in ``ranking.rank_metrics``, or arguments out of range;
+            raised by the call, not by the first chunk.
     """
     _check(k1, k2, lambda_value, rule)
     chunks = DistanceChunks(query_features, gallery_features, metric, chunk_values=_CHUNK_VALUES)
@@ -110,14 +110,14 @@ def _reranked(
 
 
 def _weights(chunks: DistanceChunks, k1: int, k2: int, rule: Rule) -> tuple[Nearest, SparseRows]:
-    """Return the nearest images and the weighted sets of all N images [0, eq. 7]."""
+    """Compute the nearest images and the weighted sets of all N images [0, eq. 7]."""
     pairs = _Pairs(chunks, rule)
     num_images = len(pairs.features)
     # fastreid's evaluator searches k1 images only and averages over no more.
     count = min(k1 if rule == "evaluator" else k1 + 1, num_images)
     searched = count if rule == "evaluator" else min(max(count, k2), num_images)
     near = nearest(pairs.features, searched, pairs.as_distances)
-    near.largest.clamp_(min=torch.finfo(torch.float32).tiny)  # copies of one image divide by it
+    near.largest.clamp_(min=torch.finfo(torch.float32).tiny)  # a divisor; 0 for copies of one image
     half = min(round(k1 / 2) + 1, count)
     members = expanded_sets(near.index[:, :count], near.distance[:, :count], half)
     distance = pairs.completed(members)
@@ -135,15 +135,15 @@ def _weights(chunks: DistanceChunks, k1: int, k2: int, rule: Rule) -> tuple[Near
 
 
 def _warn_of_vanishing_weights(members: Members, weight: Tensor) -> None:
-    """Warn if nearly every image is alone in its set, so that no order can change.
+    """Warn if nearly every image is alone in its set, so that no ranking can change.
 
-    Features that are not normalised lie so far apart that exp(-squared distance) is 0.
+    Features that are not normalised can be so far apart that exp(-squared distance) is 0.
     """
     own = weight[members.row == members.column]
     alone = (own > _ALONE).float().mean().item() if len(own) else 0.0
     if alone > _ALONE:
         logger.warning(
-            "re-ranking changes next to nothing: the neighbours of %.1f %% of the images have no "
+            "re-ranking changes almost nothing: the neighbours of %.1f %% of the images have no "
             "weight, because their distances are too large for exp(-squared distance); set "
             "TEST.METRIC cosine, which normalises the features, or TEST.RERANK.RULE released",
             100 * alone,
@@ -167,7 +167,7 @@ class _Pairs:
         return self._as_distances(products, offset)
 
     def completed(self, members: Members) -> Tensor:
-        """Return the distances of the members (M,), computing those that are not known."""
+        """Complete the distances of the members (M,): compute those that are NaN."""
         distance = members.distance.clone()
         for part in distance.isnan().nonzero().flatten().split(_PAIR_CHUNK):
             row = members.row[part]

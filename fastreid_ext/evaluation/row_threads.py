@@ -1,4 +1,4 @@
-"""Rows of compiled work shared among torch's threads; the kernels release Python's lock."""
+"""Threads that share the rows of compiled kernels, which release Python's lock."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +9,9 @@ import torch
 
 
 class RowThreads:
-    """As many threads as torch uses, within a ``with`` block.
+    """Pool of as many threads as torch uses, open within a ``with`` block.
 
-    Each row is worked on by one thread alone, so the number of threads changes no result.
+    Each row is processed by one thread alone, so the number of threads does not change results.
     """
 
     def __enter__(self) -> "RowThreads":
@@ -26,7 +26,7 @@ class RowThreads:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End them."""
+        """Stop the threads."""
         self._pool.shutdown()
 
     def over(self, rows: slice, work: Callable[[slice], None]) -> None:

@@ -1,1 +1,1 @@
-"""How pictures look and reach the disk: colours, axes, tiles of person images, PNG files."""
+"""Building blocks of pictures: colours, axes, tiles of small images, PNG files."""

@@ -1,14 +1,14 @@
-"""Contact sheets: identities in rows, cameras in columns."""
+"""Contact sheets: a grid of small pictures, such as identities by cameras."""
 
 import cv2
 import numpy as np
 
 _GAP = 2  # pixels between pictures
-_GROUND = 24  # grey of the empty sheet
+_BACKGROUND = 24  # grey level of the empty sheet
 
 
 def contact_sheet(pictures: list[list[np.ndarray | None]]) -> np.ndarray:
-    """Put pictures of one size on a sheet (H, W, 3) uint8 RGB.
+    """Arrange pictures of one size on a sheet (H, W, 3) uint8 RGB.
 
     Args:
         pictures: rows of pictures (h, w, 3) uint8 RGB; ``None`` leaves a gap.
@@ -17,7 +17,7 @@ def contact_sheet(pictures: list[list[np.ndarray | None]]) -> np.ndarray:
     rows = len(pictures)
     columns = max(len(row) for row in pictures)
     sheet = np.full(
-        (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _GROUND, np.uint8
+        (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _BACKGROUND, np.uint8
     )
     for r, row in enumerate(pictures):
         for c, picture in enumerate(row):

@@ -1,4 +1,4 @@
-"""Colours and axes of pictures, and PNG files."""
+"""Colours and axes of plots, and PNG files."""
 
 import io
 from pathlib import Path
@@ -18,36 +18,36 @@ YELLOW = "#F0E442"
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 PURPLE = "#CC79A7"
-COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, "#000000")  # those that show on white
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, "#000000")  # visible on white
 
 
 def save_figure(figure: Figure, output: Path, *, dpi: int = 120) -> Path:
-    """Write a matplotlib figure as a PNG, whole or not at all."""
+    """Write a matplotlib figure as a PNG, atomically."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return _write(buffer.getvalue(), output)
 
 
 def save_pixels(pixels: NDArray, output: Path) -> Path:
-    """Write (H, W, 3) uint8 RGB as a PNG, whole or not at all."""
+    """Write pixels (H, W, 3) uint8 RGB as a PNG, atomically."""
     encoded, data = cv2.imencode(".png", pixels[:, :, ::-1])
     assert encoded
     return _write(data.tobytes(), output)
 
 
 def bare(axes: Axes) -> None:
-    """Leave only the left and the bottom line of the frame, and a faint grid."""
+    """Reduce the frame of a plot to its left and bottom lines, and add a faint grid."""
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def expect_png(output: Path) -> Path:
-    """Return ``output``; tools ask before they compute for minutes.
+    """Check the path of a picture before minutes of computation, and return it.
 
     Raises:
         ValueError: the name does not end in .png.
-        OSError: nothing can be written there.
+        OSError: the path is not writable.
     """
     if output.suffix.lower() != ".png":
         raise ValueError(f"expected the name of a .png file for the picture, got {output}")

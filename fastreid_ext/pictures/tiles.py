@@ -1,4 +1,4 @@
-"""Pictures made of small person images: tiles, frames, captions. All (H, W, 3) uint8 RGB."""
+"""Pictures made of small images: tiles, frames, captions. All are (H, W, 3) uint8 RGB."""
 
 from collections.abc import Sequence
 
@@ -30,26 +30,26 @@ def read_tile(path: str) -> Pixels:
 
 
 def framed(tile: Pixels, colour: tuple[int, int, int]) -> Pixels:
-    """Put a frame of FRAME pixels around a tile."""
+    """Add a frame of FRAME pixels around a tile."""
     return cv2.copyMakeBorder(tile, *[FRAME] * 4, cv2.BORDER_CONSTANT, value=colour)
 
 
 def blank(height: int, width: int) -> Pixels:
-    """Return white."""
+    """Make a white picture."""
     return np.full((height, width, 3), 255, np.uint8)
 
 
-def text(words: str, width: int, *, size: int = 12, align: str = "center") -> Pixels:
-    """Write one line in a strip of TEXT_HEIGHT; what is too long is cut at ``width``."""
+def text(line: str, width: int, *, size: int = 12, align: str = "center") -> Pixels:
+    """Write one line of text on a strip of TEXT_HEIGHT pixels, cut at ``width``."""
     strip = Image.new("RGB", (width, TEXT_HEIGHT), "white")
     font = ImageFont.load_default(size)
-    left = 0 if align == "left" else max(0, (width - font.getlength(words)) / 2)
-    ImageDraw.Draw(strip).text((left, 1), words, fill=(40, 40, 40), font=font)
+    left = 0 if align == "left" else max(0, (width - font.getlength(line)) / 2)
+    ImageDraw.Draw(strip).text((left, 1), line, fill=(40, 40, 40), font=font)
     return np.array(strip)
 
 
 def joined(parts: Sequence[NDArray], axis: int, *, gap: int = GAP) -> Pixels:
-    """Put parts below (axis 0) or beside (axis 1) each other with white gaps."""
+    """Join parts vertically (axis 0) or horizontally (axis 1), with white gaps."""
     widths = [(0, 0)] * 3
     widths[axis] = (0, gap)
     padded = [np.pad(part, widths, constant_values=255) for part in parts[:-1]]
@@ -57,7 +57,7 @@ def joined(parts: Sequence[NDArray], axis: int, *, gap: int = GAP) -> Pixels:
 
 
 def page(rows: Sequence[Pixels], title: Sequence[str] = ()) -> Pixels:
-    """Put rows of equal width below lines of a title, with a white border."""
+    """Join the lines of a title and rows of equal width to a page with a white border."""
     width = max(row.shape[1] for row in rows)
     lines = [text(line, width, size=13, align="left") for line in title]
     content = joined([*lines, *rows], axis=0)
@@ -65,7 +65,7 @@ def page(rows: Sequence[Pixels], title: Sequence[str] = ()) -> Pixels:
 
 
 def evenly(items: Sequence, number: int) -> list:
-    """Return ``number`` of the items, spread over all of them, or all if there are fewer."""
+    """Select ``number`` items, evenly spread over the sequence; all if there are fewer."""
     if len(items) <= number:
         return list(items)
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, number)]

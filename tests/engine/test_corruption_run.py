@@ -13,7 +13,7 @@ from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 from fastreid_ext.engine import corruption_run
 from fastreid_ext.engine.run import train
 from fastreid_ext.evaluation.corruption.corrupted_images import test_images
-from fastreid_ext.evaluation.corruption.index import draw_index
+from fastreid_ext.evaluation.corruption.index import sample_index
 from fastreid_ext.evaluation.corruption.index_file import read_index, write_index
 
 from .tiny import overrides
@@ -36,11 +36,11 @@ def trained(market_root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tested(trained, tmp_path_factory):
-    """Return the folder of an evaluation of four corruptions of the gallery, grid and two draws."""
+    """Evaluate four corruptions of the gallery with a grid and two repeats; return the folder."""
     output = tmp_path_factory.mktemp("tested") / "BoT"
     files = test_images(load_config(trained[0]), "Market1501").files("both")
-    write_index(draw_index("Market1501", files, corruptions=SOME), output / INDEX)
-    run(trained, output, "--grid", "--draws", 2, "--corrupt", "gallery", "--pixels")
+    write_index(sample_index("Market1501", files, corruptions=SOME), output / INDEX)
+    run(trained, output, "--grid", "--repeats", 2, "--corrupt", "gallery", "--pixels")
     return output
 
 
@@ -70,17 +70,17 @@ def copied(tested, tmp_path):
 def test_results_say_what_was_done(tested, trained):
     content = json.loads((tested / "corruption.json").read_text())
     assert (content["data_set"], content["corrupt"]) == ("Market1501", "gallery")
-    assert len(content["draws"]) == 2
+    assert len(content["repeats"]) == 2
     assert tuple(content["grid"]) == SOME
     assert all(list(cells) == list("12345") for cells in content["grid"].values())
     index = read_index(tested / INDEX)
     assert content["index"]["rows_sha256"] == index.rows_sha256
-    assert index.draws == 10
+    assert index.repeats == 10
     assert len(content["weights_sha256"]) == 64
     assert content["versions"]["opencv-python-headless"]
     assert content["config"]["MODEL"]["BACKBONE"]["DEPTH"] == "x0_25"
     assert "fastreid's rule" in content["ap_rule"]
-    for name in ("draws.png", "heat_map.png", "drops.png"):
+    for name in ("repeats.png", "heat_map.png", "drops.png"):
         assert cv2.imread(str(tested / name)).std() > 5
     assert (tested / "corruption_index.pixels.jsonl").is_file()
 
@@ -100,9 +100,9 @@ def test_what_is_done_is_not_done_again(tested, trained, tmp_path, monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(corruption_run, "load_model", never)
-    run(trained, folder, "--grid", "--draws", 2, "--corrupt", "gallery")
+    run(trained, folder, "--grid", "--repeats", 2, "--corrupt", "gallery")
     before, now = (json.loads((f / "corruption.json").read_text()) for f in (tested, folder))
-    for key in ("clean", "draws", "grid", "corrupted", "weights_sha256", "index"):
+    for key in ("clean", "repeats", "grid", "corrupted", "weights_sha256", "index"):
         assert before[key] == now[key]
     assert now["pixels"] == {
         "compared": 48,
@@ -117,14 +117,14 @@ def test_parts_of_something_else_are_refused(tested, trained, tmp_path, monkeypa
     with pytest.raises(
         ValueError, match=r"holds an evaluation of other settings \(TEST\.FLIP was .*\); give"
     ):
-        run(trained, folder, "--draws", 2, "--corrupt", "gallery", "TEST.FLIP.ENABLED", "True")
+        run(trained, folder, "--repeats", 2, "--corrupt", "gallery", "TEST.FLIP.ENABLED", "True")
     with pytest.raises(ValueError, match=r"\(corrupt was \w+, is \w+\); give another --output"):
-        run(trained, folder, "--draws", 2)
+        run(trained, folder, "--repeats", 2)
     with monkeypatch.context() as patch:
         patch.setattr(corruption_run, "pixel_probe", lambda names: "of another machine")
         with pytest.raises(ValueError, match=r"\(pixel probe was .*\); give another"):
-            run(trained, folder, "--draws", 2, "--corrupt", "gallery")
-    run(trained, folder, "--draws", 2, "--corrupt", "gallery", "TEST.IMS_PER_BATCH", 3)
+            run(trained, folder, "--repeats", 2, "--corrupt", "gallery")
+    run(trained, folder, "--repeats", 2, "--corrupt", "gallery", "TEST.IMS_PER_BATCH", 3)
 
 
 def test_shards_merge_to_the_numbers_of_one_process(tested, trained, tmp_path, capsys, monkeypatch):
@@ -132,7 +132,7 @@ def test_shards_merge_to_the_numbers_of_one_process(tested, trained, tmp_path, c
     folder = tmp_path / "BoT"
     folder.mkdir()
     (folder / INDEX).write_bytes((tested / INDEX).read_bytes())
-    common = ("--grid", "--draws", 2, "--corrupt", "gallery", "--pixels", "--shard")
+    common = ("--grid", "--repeats", 2, "--corrupt", "gallery", "--pixels", "--shard")
     packed = ("DATALOADER.PACKED_CACHE", tmp_path / "packed")
     run(trained, folder, *common, "1/3", *packed)
     said = capsys.readouterr().out
@@ -146,30 +146,30 @@ def test_shards_merge_to_the_numbers_of_one_process(tested, trained, tmp_path, c
         monkeypatch.setenv("RANK", rank)
         run(trained, folder, *common, "0/3", *packed, "INPUT.FAST_PATH.ENABLED", "False")
     one, three = (json.loads((f / "corruption.json").read_text()) for f in (tested, folder))
-    for key in ("clean", "draws", "grid", "corrupted", "by_severity", "pixel_probe"):
+    for key in ("clean", "repeats", "grid", "corrupted", "by_severity", "pixel_probe"):
         assert three[key] == one[key]
     pixels = "corruption_index.pixels.jsonl"
     assert (folder / pixels).read_text() == (tested / pixels).read_text()
 
 
 def test_an_index_of_all_corruptions_is_made(trained, tmp_path):
-    run(trained, tmp_path, "--draws", 1, "--index", tmp_path / "lab" / "index.jsonl.gz")
+    run(trained, tmp_path, "--repeats", 1, "--index", tmp_path / "lab" / "index.jsonl.gz")
     index = read_index(tmp_path / "lab" / "index.jsonl.gz")
     assert index.corruptions == CORRUPTION_NAMES
-    assert (index.draws, index.side, index.seed, len(index.names)) == (10, "both", 0, 32)
+    assert (index.repeats, index.side, index.seed, len(index.names)) == (10, "both", 0, 32)
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"lab", "parts", "corruption.json", "corruption.md", "draws.png"}
+    assert written == {"lab", "parts", "corruption.json", "corruption.md", "repeats.png"}
     assert json.loads((tmp_path / "corruption.json").read_text())["pixels"] is None
 
 
 def test_the_same_index_for_all(tested, trained, tmp_path):
     """A given index is used as it is; one of other images is refused."""
     index = tested / INDEX
-    run(trained, tmp_path / "a", "--index", index, "--draws", 1, "--corrupt", "gallery")
+    run(trained, tmp_path / "a", "--index", index, "--repeats", 1, "--corrupt", "gallery")
     theirs, ours = (
         json.loads((f / "corruption.json").read_text()) for f in (tested, tmp_path / "a")
     )
-    assert ours["draws"][0] == theirs["draws"][0]
+    assert ours["repeats"][0] == theirs["repeats"][0]
     assert ours["pixels"]["compared"] == 24
     assert not (tmp_path / "a" / INDEX).exists()
     other = tmp_path / "other.jsonl"
@@ -177,18 +177,21 @@ def test_the_same_index_for_all(tested, trained, tmp_path):
     other.write_text(changed)
     with pytest.raises(ValueError, match="expected a -C index of Market1501, got one of DukeMTMC"):
         run(trained, tmp_path / "b", "--index", other)
-    with pytest.raises(ValueError, match="expected 1 to 10 draws, which the -C index has, got 11"):
-        run(trained, tmp_path / "b", "--index", index, "--draws", 11)
+    with pytest.raises(
+        ValueError, match="expected 1 to 10 repeats, which the -C index has, got 11"
+    ):
+        run(trained, tmp_path / "b", "--index", index, "--repeats", 11)
 
 
 def test_mce_with_a_baseline(tested, trained, tmp_path, capsys):
     folder = copied(tested, tmp_path)
     baseline = tested / "corruption.json"
-    more = ("--draws", 2, "--corrupt", "gallery", "--baseline", baseline)
+    more = ("--repeats", 2, "--corrupt", "gallery", "--baseline", baseline)
     run(trained, folder, "--grid", *more)
-    content = json.loads((folder / "corruption.json").read_text())["mCE"]
+    written = json.loads((folder / "corruption.json").read_text())
+    assert written["baseline_installation_differences"] == []
+    content = written["mCE"]
     assert content["baseline"] == "BoT"
-    assert json.loads((folder / "corruption.json").read_text())["baseline_differs_in"] == []
     assert content["mean"]["mAP"] == pytest.approx(100)
     assert "errors relative to BoT" in (folder / "corruption.md").read_text()
     assert "mCE 100.0" in capsys.readouterr().out.splitlines()[-1]

@@ -1,12 +1,12 @@
-"""Small ranking problems, and the truth about them as slow loops."""
+"""Small ranking problems, and their metrics computed by slow loops."""
 
 import numpy as np
 
 
-def draw_problem(
+def sample_problem(
     seed=0, num_query=40, num_gallery=120, identities=12, cameras=5, noise=1.2, dim=16
 ):
-    """Features in which identity matters; the last identity is seen by one camera only."""
+    """Sample features clustered by identity; the last identity is seen by one camera only."""
     rng = np.random.default_rng(seed)
     total = num_query + num_gallery
     pids = rng.integers(0, identities, total)
@@ -18,10 +18,10 @@ def draw_problem(
 
 
 def slow_scores(distances, query_pids, gallery_pids, query_camids, gallery_camids):
-    """Return AP by both rules, INP and first rank of each query, None without a match.
+    """Compute AP by both rules, INP and first rank of each query; None without a match.
 
-    Ties in the order of the gallery, and Market's evaluation as its authors wrote it: walk down the
-    list and add trapezoids between successive points of precision and recall.
+    Ties are in the order of the gallery. Market's rule goes down the list and adds trapezoids
+    between successive points of precision and recall.
     """
     found = []
     for row, pid, camid in zip(distances, query_pids, query_camids, strict=True):
@@ -31,12 +31,17 @@ def slow_scores(distances, query_pids, gallery_pids, query_camids, gallery_camid
         if not ranks:
             found.append(None)
             continue
-        area, recall, precision, hits = 0.0, 0.0, 1.0, 0
+        area = 0.0
+        recall = 0.0
+        precision = 1.0
+        hits = 0
         for rank, index in enumerate(kept, 1):
             hits += gallery_pids[index] == pid
-            new_recall, new_precision = hits / len(ranks), hits / rank
+            new_recall = hits / len(ranks)
+            new_precision = hits / rank
             area += (new_recall - recall) * (precision + new_precision) / 2
-            recall, precision = new_recall, new_precision
+            recall = new_recall
+            precision = new_precision
         mean = sum(number / rank for number, rank in enumerate(ranks, 1)) / len(ranks)
         found.append((mean, area, len(ranks) / ranks[-1], ranks[0]))
     return found

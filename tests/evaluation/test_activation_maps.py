@@ -7,7 +7,7 @@ from fastreid.modeling.meta_arch import build_model
 from torch.nn import functional as F
 
 from fastreid_ext.evaluation.activation_maps import activation_maps
-from fastreid_ext.evaluation.pictures.activation_maps import draw_activation_maps
+from fastreid_ext.evaluation.pictures.activation_maps import plot_activation_maps
 
 from ..tiny_cfg import tiny_cfg
 
@@ -61,14 +61,14 @@ def random_images(count, size=(64, 32)):
 
 
 def scaled_and_resized(cam, size):
-    """What a map (h, w) of contributions becomes: negative ones cut, from 0 to 1, enlarged."""
+    """Clip negative contributions of a map (h, w), scale it to [0, 1] and enlarge it."""
     cam = np.maximum(cam, 0)
     cam = (cam - cam.min()) / (1e-7 + (cam - cam.min()).max())
     cam = cv2.resize(cam.astype(np.float32), size)
     return (cam - cam.min()) / (cam - cam.min()).max()
 
 
-def test_is_the_share_of_each_position_in_the_similarity_of_a_linear_head():
+def test_map_is_the_share_of_each_position_in_the_similarity_of_a_linear_head():
     """BoT: f_c = s_c (mean of A_c - mu_c), so position p adds sum_c r_c s_c A_c(p)."""
     model, _ = small_model(**R18)
     neck = model.heads.bottleneck[0]
@@ -93,7 +93,7 @@ def test_is_the_share_of_each_position_in_the_similarity_of_a_linear_head():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_works_for(name):
+def test_maps_of_each_model(name):
     model, cfg = small_model(**MODELS[name])
     images = random_images(2, cfg.INPUT.SIZE_TEST)
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_works_for(name):
         torch.testing.assert_close(model(images), before)  # no hook stays
 
 
-def test_the_patches_of_a_class_token_lie_where_they_are():
+def test_map_of_a_class_token_keeps_the_positions_of_patches():
     """The attention of the last block reads patch 5 only, which is row 2, column 1 of 4 x 2."""
     model, _ = small_model(**MODELS["BoT ViT class"])
     attention = model.backbone.blocks[-1].attn.register_forward_pre_hook(_only_patch_5)
@@ -129,7 +129,7 @@ def _only_patch_5(module, arguments):
     return (torch.cat([boosted.expand_as(tokens)], dim=1), *arguments[1:])
 
 
-def test_names_of_layers():
+def test_maps_of_named_layers():
     model, _ = small_model(**R18)
     images = random_images(1)
     reference = model(images)[0].detach()
@@ -153,14 +153,14 @@ def items(tmp_path):
     return chosen
 
 
-def draw(items, output, **options):
+def plot(items, output, **options):
     model, cfg = small_model(**R18)
     transform = build_transforms(cfg, is_train=False)
-    return draw_activation_maps(model, items, transform, output, name="Toy", **options)
+    return plot_activation_maps(model, items, transform, output, name="Toy", **options)
 
 
-def test_draws_a_row_per_person_and_a_pair_per_camera(items, tmp_path):
-    picture = cv2.imread(str(draw(items, tmp_path / "maps.png", identities=2, cameras=3)))
+def test_plot_has_a_row_per_identity_and_a_pair_per_camera(items, tmp_path):
+    picture = cv2.imread(str(plot(items, tmp_path / "maps.png", identities=2, cameras=3)))
     height, width, _ = picture.shape
     assert width == 3 * 2 * 72 + 2 * 6 + 2 * 6
     assert height == 2 * (136 + 18) + 2 * 18 + 3 * 6 + 2 * 6
@@ -168,16 +168,16 @@ def test_draws_a_row_per_person_and_a_pair_per_camera(items, tmp_path):
     assert tuple(frame) == (90, 90, 90)  # the reference
 
 
-def test_persons_of_one_camera_cannot_be_compared(items, tmp_path):
+def test_plot_refuses_identities_of_one_camera(items, tmp_path):
     alone = [(path, pid, 0) for path, pid, _ in items]
-    with pytest.raises(ValueError, match="expected persons seen by two cameras, got none"):
-        draw(alone, tmp_path / "maps.png")
+    with pytest.raises(ValueError, match="expected identities seen by two cameras, got none"):
+        plot(alone, tmp_path / "maps.png")
 
 
-def test_names_the_image_that_cannot_be_read(items, tmp_path):
+def test_plot_names_an_unreadable_image(items, tmp_path):
     for path, _, _ in items:
         with open(path, "wb") as file:
             file.write(b"\x89PNG")
     with pytest.raises(OSError, match=r"cannot read image .*\.png"):
-        draw(items, tmp_path / "maps.png")
+        plot(items, tmp_path / "maps.png")
     assert not (tmp_path / "maps.png").exists()

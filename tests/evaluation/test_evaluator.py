@@ -17,10 +17,10 @@ LABELS = ("targets", "camids")
 
 @pytest.fixture
 def batches():
-    return drawn_batches()
+    return random_batches()
 
 
-def drawn_batches():
+def random_batches():
     generator = torch.Generator().manual_seed(0)
     pids = torch.arange(150) % 6
     centres = torch.randn(6, 8, generator=generator)
@@ -67,7 +67,7 @@ def _host_searches_on_the_cpu(monkeypatch):
     ],
 )
 @pytest.mark.usefixtures("_host_searches_on_the_cpu")
-def test_gives_fastreids_numbers(batches, overrides):
+def test_evaluator_equals_fastreids(batches, overrides):
     ours = evaluate(CountingEvaluator, batches, *overrides)
     theirs = evaluate(ReidEvaluator, batches, *overrides)
     market = ours.pop("mAP (market)")
@@ -77,18 +77,18 @@ def test_gives_fastreids_numbers(batches, overrides):
 
 
 @pytest.mark.parametrize("rule", ["evaluator", "released"])
-def test_reranks_by_the_rule_of_the_configuration(batches, rule):
+def test_evaluator_reranks_by_the_rule_of_the_configuration(batches, rule):
     keys = ("TEST.RERANK.ENABLED", True, "TEST.RERANK.RULE", rule, "TEST.RERANK.K1", 6)
     found = evaluate(CountingEvaluator, batches, *keys)
     features = torch.cat([outputs for _, outputs in batches])
-    pids, camids = (torch.cat([inputs[key] for inputs, _ in batches]) for key in LABELS)
-    labels = [part for ids in (pids, camids) for part in (ids[:NUM_QUERY], ids[NUM_QUERY:])]
+    ids = [torch.cat([inputs[key] for inputs, _ in batches]) for key in LABELS]
+    labels = [part for values in ids for part in (values[:NUM_QUERY], values[NUM_QUERY:])]
     halves = (features[:NUM_QUERY], features[NUM_QUERY:])
     expected = rank_distances(reranked_distances(*halves, k1=6, rule=rule), *labels)
     assert found["mAP"] == pytest.approx(100 * expected.mAP)
 
 
-def test_an_empty_test_set_is_named():
+def test_evaluator_names_an_empty_test_set():
     with pytest.raises(ValueError, match="at least one query and one gallery image, got 0 and 0"):
         evaluate(CountingEvaluator, [])
 
@@ -97,14 +97,14 @@ def test_an_empty_test_set_is_named():
 
 
 def evaluate_share(rank, store, poison, answers):
-    """Child of two: evaluate every second batch, as a share of a test set."""
+    """Evaluate a share of the batches in a child process; ``poison`` makes a feature NaN."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{store}", world_size=2, rank=rank
     )
     comm._LOCAL_PROCESS_GROUP = torch.distributed.group.WORLD
-    # Queries first: contiguous shares, as the sampler deals them out.
-    batches = drawn_batches()
+    # Queries first: contiguous shares, as the sampler divides them.
+    batches = random_batches()
     share = batches[:5] if rank == 0 else batches[5:]
     if poison and rank == 1:
         share[0][1][3] = torch.nan
@@ -131,14 +131,14 @@ def evaluate_in_two_processes(tmp_path, poison):
     return found
 
 
-def test_two_processes_evaluate_as_one(tmp_path, batches):
+def test_evaluator_in_two_processes_equals_one(tmp_path, batches):
     found = evaluate_in_two_processes(tmp_path, poison=False)
     assert found[0] == pytest.approx(dict(evaluate(CountingEvaluator, batches)))
     assert found[1] == {}
 
 
-def test_an_error_on_the_main_process_stops_the_others_too(tmp_path):
-    """They would wait for the main process for ever."""
+def test_evaluator_error_on_the_main_process_stops_the_others(tmp_path):
+    """Otherwise they would wait for the main process for ever."""
     found = evaluate_in_two_processes(tmp_path, poison=True)
     assert found[0].startswith("ValueError: expected finite gallery_features, got NaN")
     assert found[1].startswith("RuntimeError: the evaluation failed on the main process: ValueErr")

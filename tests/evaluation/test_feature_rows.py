@@ -7,7 +7,7 @@ from measuring.timing import peak_extra_mib
 
 
 @pytest.mark.parametrize("rows_of_a_block", [1, 3, 4, 1000])
-def test_batches_come_out_in_their_order(rows_of_a_block, monkeypatch):
+def test_joined_rows_keep_the_order_of_batches(rows_of_a_block, monkeypatch):
     monkeypatch.setattr(feature_rows, "_BLOCK_BYTES", rows_of_a_block * 4 * 5)
     batches = [torch.randn(size, 5) for size in (4, 4, 0, 7, 1)]
     rows = FeatureRows()
@@ -17,8 +17,9 @@ def test_batches_come_out_in_their_order(rows_of_a_block, monkeypatch):
     assert rows.joined().shape == (0, 0)  # emptied
 
 
-def test_half_precision_becomes_float32_and_the_batch_may_be_used_again():
-    rows, batch = FeatureRows(), torch.ones(2, 3, dtype=torch.float16, requires_grad=True)
+def test_append_copies_half_precision_to_float32():
+    rows = FeatureRows()
+    batch = torch.ones(2, 3, dtype=torch.float16, requires_grad=True)
     rows.append(batch)
     batch.data.zero_()
     joined = rows.joined()
@@ -26,8 +27,8 @@ def test_half_precision_becomes_float32_and_the_batch_may_be_used_again():
     assert torch.equal(joined, torch.ones(2, 3))
 
 
-def test_joining_takes_one_copy_of_the_features():
-    """256 MiB in batches of 1 MiB; torch.cat would need 512."""
+def test_joined_needs_memory_for_one_copy():
+    """256 MiB of features in batches of 1 MiB; torch.cat would need 512."""
 
     def collect():
         rows = FeatureRows()

@@ -1,4 +1,4 @@
-"""Cells become means, spreads, tables and pictures."""
+"""Table of runs: means, spreads, Markdown and plots."""
 
 import json
 import math
@@ -8,27 +8,27 @@ import pytest
 from PIL import Image
 
 from fastreid_ext.evaluation.matrix import Cell, Summary, Table, averaged_splits, write_table
-from fastreid_ext.evaluation.pictures.matrix import draw_heat_map, draw_shares, shares
+from fastreid_ext.evaluation.pictures.matrix import plot_heat_map, plot_shares, shares
 
 
 def cell(model="AGW", setting="all", target="Mall", seed=0, rank1=50.0, **metrics):
     return Cell(model, "Campus", setting, target, seed, {"Rank-1": rank1, "mAP": 20.0, **metrics})
 
 
-def test_mean_and_spread_by_hand():
+def test_summary_mean_and_spread_known_answer():
     """40, 50, 60: mean 50, sample standard deviation 10."""
     summary = Summary.of([40.0, 50.0, 60.0])
     assert (summary.mean, summary.spread, summary.seeds) == (50.0, 10.0, 3)
     assert str(summary) == "50.0 (10.0)"
 
 
-def test_one_seed_has_no_spread():
+def test_summary_of_one_seed_has_no_spread():
     summary = Summary.of([41.25])
     assert math.isnan(summary.spread)
     assert str(summary) == "41.2"
 
 
-def test_only_equal_rows_and_targets_are_summarised():
+def test_table_summarises_equal_rows_and_targets():
     table = Table(
         [
             cell(seed=0, rank1=10.0),
@@ -50,14 +50,14 @@ def test_markdown_names_the_ap_rule_and_the_number_of_seeds():
     assert "| AGW | Campus | all | 20.0 (14.1) / 20.0 (0.0) |" in text
 
 
-def test_a_table_of_unequal_numbers_of_seeds_says_so():
+def test_markdown_names_unequal_numbers_of_seeds():
     text = Table([cell(seed=0), cell(seed=1), cell(model="BoT")]).as_markdown()
     assert "over 1 to 2 seeds" in text
     text = Table([cell(seed=0), cell(model="BoT")]).as_markdown()
     assert text.startswith("Rank-1 / mAP in percent, one seed; AP by")
 
 
-def test_subsets_of_another_seed_are_curves_of_their_own():
+def test_shares_separate_subsets_of_another_seed():
     settings = ("few_shot_10", "few_shot_10_seed1", "few_shot_50_seed1", "few_shot_list.txt", "all")
     found = shares(Table([cell(setting=setting) for setting in settings]))
     assert found == {
@@ -75,7 +75,7 @@ def test_json_holds_cells_and_summaries(tmp_path):
     assert (tmp_path / "matrix.md").read_text().count("AGW") == 1
 
 
-def test_splits_of_a_protocol_are_averaged_within_a_run():
+def test_averaged_splits_of_a_protocol():
     metrics = {
         "VIPeR_split0": {"mAP": 10.0, "mINP": 5.0},
         "Mall": {"mAP": 50.0},
@@ -84,7 +84,7 @@ def test_splits_of_a_protocol_are_averaged_within_a_run():
     assert averaged_splits(metrics) == {"VIPeR": {"mAP": 20.0}, "Mall": {"mAP": 50.0}}
 
 
-def test_pictures_have_a_line_and_a_panel_for_everything(tmp_path):
+def test_plots_of_models_shares_and_seeds(tmp_path):
     cells = [
         cell(model=model, setting=f"{kind}_{share}", seed=seed, rank1=share + 5 * seed)
         for model in ("AGW", "AGW_pretrained")
@@ -94,14 +94,14 @@ def test_pictures_have_a_line_and_a_panel_for_everything(tmp_path):
     ]
     table = Table(cells)
     assert shares(table)["few_shot"] == {10: "few_shot_10", 50: "few_shot_50", 90: "few_shot_90"}
-    for draw in (draw_heat_map, draw_shares):
-        image = np.asarray(Image.open(draw(table, tmp_path / "picture.png")))
+    for plot in (plot_heat_map, plot_shares):
+        image = np.asarray(Image.open(plot(table, tmp_path / "picture.png")))
         assert image.shape[1] > 400
         assert image.std() > 10
 
 
-def test_pictures_say_what_they_need(tmp_path):
+def test_plots_without_results_are_refused(tmp_path):
     with pytest.raises(ValueError, match="expected at least one finished run"):
-        draw_heat_map(Table([]), tmp_path / "x.png")
+        plot_heat_map(Table([]), tmp_path / "x.png")
     with pytest.raises(ValueError, match="expected settings such as few_shot_10"):
-        draw_shares(Table([cell()]), tmp_path / "x.png")
+        plot_shares(Table([cell()]), tmp_path / "x.png")

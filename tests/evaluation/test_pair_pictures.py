@@ -1,4 +1,4 @@
-"""Distances of pairs, camera bias, feature maps: numbers against loops, pictures that open."""
+"""Distances of pairs, camera bias, feature maps: numbers against loops, and their plots."""
 
 import dataclasses
 
@@ -20,45 +20,51 @@ from fastreid_ext.evaluation.pair_distances import (
     PairHistograms,
     pair_histograms,
 )
-from fastreid_ext.evaluation.pictures.camera_bias import draw_camera_bias
-from fastreid_ext.evaluation.pictures.distances import draw_distances
-from fastreid_ext.evaluation.pictures.feature_map import draw_feature_map
+from fastreid_ext.evaluation.pictures.camera_bias import plot_camera_bias
+from fastreid_ext.evaluation.pictures.distances import plot_distances
+from fastreid_ext.evaluation.pictures.feature_map import plot_feature_map
 from fastreid_ext.pictures.png import expect_png
 
-QUERIES, GALLERY, PERSONS, CAMERAS = 30, 90, 6, 4
+QUERIES = 30
+GALLERY = 90
+IDENTITIES = 6
+CAMERAS = 4
 
 
 @pytest.fixture
 def test_set(tmp_path):
-    """Persons as centres, cameras as small shifts, ids with gaps."""
+    """Make features with a centre per identity and a shift per camera; labels have gaps."""
     rng = np.random.default_rng(0)
     count = QUERIES + GALLERY
-    person, camera = rng.integers(0, PERSONS, count), rng.integers(0, CAMERAS, count)
-    features = rng.normal(size=(PERSONS, 8))[person] + 0.6 * rng.normal(size=(CAMERAS, 8))[camera]
+    identity = rng.integers(0, IDENTITIES, count)
+    camera = rng.integers(0, CAMERAS, count)
+    features = rng.normal(size=(IDENTITIES, 8))[identity]
+    features += 0.6 * rng.normal(size=(CAMERAS, 8))[camera]
     features += 0.5 * rng.normal(size=features.shape)
-    picture = str(tmp_path / "person.png")
-    cv2.imwrite(picture, np.full((64, 32, 3), 128, np.uint8))
+    path = str(tmp_path / "image.png")
+    cv2.imwrite(path, np.full((64, 32, 3), 128, np.uint8))
     return TestFeatures(
         torch.tensor(features, dtype=torch.float32),
-        person * 7 - 3,
+        identity * 7 - 3,
         camera + 2,
-        [picture] * count,
+        [path] * count,
         QUERIES,
     )
 
 
 def pairs_by_loops(test, metric="cosine"):
-    """Every query-gallery pair as (kind, distance, query camera, gallery camera)."""
+    """Yield (kind, distance, query camera, gallery camera) of every pair."""
     features = test.features.double().numpy()
     for q in range(QUERIES):
         for g in range(QUERIES, len(features)):
-            one = test.pids[q] == test.pids[g]
+            same_identity = test.pids[q] == test.pids[g]
             same_camera = test.camids[q] == test.camids[g]
-            kind = (SAME_CAMERA if same_camera else POSITIVE) if one else NEGATIVE
-            a, b = features[q], features[g]
-            distance = np.linalg.norm(a - b)
+            kind = (SAME_CAMERA if same_camera else POSITIVE) if same_identity else NEGATIVE
+            query = features[q]
+            other = features[g]
+            distance = np.linalg.norm(query - other)
             if metric == "cosine":
-                distance = 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+                distance = 1 - query @ other / np.linalg.norm(query) / np.linalg.norm(other)
             yield kind, distance, test.camids[q], test.camids[g]
 
 
@@ -109,21 +115,21 @@ def test_coarse_bins_hold_the_same_pairs(test_set):
     )
 
 
-def test_one_camera_has_no_positive_pairs(test_set):
+def test_one_camera_is_refused(test_set):
     alone = dataclasses.replace(test_set, camids=np.zeros_like(test_set.camids))
-    with pytest.raises(ValueError, match="expected pairs of one person under two cameras"):
+    with pytest.raises(ValueError, match="expected pairs of one identity under two cameras"):
         pair_histograms(alone)
     with pytest.raises(ValueError, match=r"at least two cameras, got camera \[0\] only"):
         camera_bias(alone)
-    with pytest.raises(ValueError, match="expected persons seen by two cameras, got none"):
-        draw_feature_map(alone, "map.png", name="Toy")
+    with pytest.raises(ValueError, match="expected identities seen by two cameras, got none"):
+        plot_feature_map(alone, "map.png", name="Toy")
 
 
-def test_one_person_has_no_negative_pairs(test_set):
+def test_one_identity_is_refused(test_set):
     alone = dataclasses.replace(test_set, pids=np.zeros_like(test_set.pids))
-    with pytest.raises(ValueError, match="the test set has one person"):
+    with pytest.raises(ValueError, match="the test set has one identity"):
         pair_histograms(alone)
-    with pytest.raises(ValueError, match="expected at least two persons"):
+    with pytest.raises(ValueError, match="expected at least two identities"):
         camera_bias(alone)
 
 
@@ -158,49 +164,51 @@ def test_gap_between_one_camera_and_two_by_hand():
     assert np.isnan(apart.gap)
 
 
-def test_nearest_stranger_equals_loops(test_set):
+def test_nearest_negative_equals_loops(test_set):
     bias = camera_bias(test_set)
     pairs = np.array(list(pairs_by_loops(test_set))).reshape(QUERIES, GALLERY, 4)
-    same, chance = [], []
+    same = []
+    chance = []
     for row in pairs:
-        strangers = row[row[:, 0] == NEGATIVE]
-        nearest = strangers[strangers[:, 1].argmin()]
+        negatives = row[row[:, 0] == NEGATIVE]
+        nearest = negatives[negatives[:, 1].argmin()]
         same.append(nearest[2] == nearest[3])
-        chance.append(np.mean(strangers[:, 2] == strangers[:, 3]))
+        chance.append(np.mean(negatives[:, 2] == negatives[:, 3]))
     assert bias.nearest_same == pytest.approx(np.mean(same))
     assert bias.nearest_chance == pytest.approx(np.mean(chance))
     assert bias.nearest_same > bias.nearest_chance  # cameras shift these features
 
 
-def test_pictures_open(test_set, tmp_path):
+def test_plots_have_contrast(test_set, tmp_path):
     pairs = camera_pair_metrics(*test_set.split(test_set.features), *test_set.labels())
     bias = camera_bias(test_set)
     pictures = [
-        draw_distances(pair_histograms(test_set), tmp_path / "new" / "distances.png", name="Toy"),
-        draw_camera_bias(bias, pairs.rank1, tmp_path / "bias.png", name="Toy"),
-        draw_feature_map(test_set, tmp_path / "map.png", name="Toy", identities=4),
-        draw_feature_map(test_set, tmp_path / "thumbs.png", name="Toy", thumbnails=True),
+        plot_distances(pair_histograms(test_set), tmp_path / "new" / "distances.png", name="Toy"),
+        plot_camera_bias(bias, pairs.rank1, tmp_path / "bias.png", name="Toy"),
+        plot_feature_map(test_set, tmp_path / "map.png", name="Toy", identities=4),
+        plot_feature_map(test_set, tmp_path / "thumbs.png", name="Toy", thumbnails=True),
     ]
     for picture in pictures:
         assert cv2.imread(str(picture)).std() > 10
 
 
-def test_camera_bias_without_any_rank1_is_drawn(test_set, tmp_path):
-    """Query and gallery of one camera each: cells without pairs stay empty."""
+def test_plot_camera_bias_without_any_rank1(test_set, tmp_path):
+    """Cells without pairs stay empty."""
     bias = camera_bias(test_set)
     empty = np.full_like(bias.negatives, np.nan)
-    assert draw_camera_bias(bias, empty, tmp_path / "bias.png", name="Toy").is_file()
+    assert plot_camera_bias(bias, empty, tmp_path / "bias.png", name="Toy").is_file()
 
 
-def test_a_feature_map_is_the_same_for_a_seed(test_set, tmp_path):
-    first, second, other = (
-        draw_feature_map(test_set, tmp_path / f"{k}.png", name="Toy", identities=3, seed=seed)
+def test_plot_feature_map_is_equal_for_equal_seeds(test_set, tmp_path):
+    files = [
+        plot_feature_map(test_set, tmp_path / f"{k}.png", name="Toy", identities=3, seed=seed)
         for k, seed in enumerate((1, 1, 2))
-    )
-    assert first.read_bytes() == second.read_bytes()
-    assert first.read_bytes() != other.read_bytes()
+    ]
+    first, second, other = [file.read_bytes() for file in files]
+    assert first == second
+    assert first != other
 
 
-def test_pictures_are_png(tmp_path):
+def test_expect_png_refuses_other_names(tmp_path):
     with pytest.raises(ValueError, match=r"expected the name of a \.png file .*, got .*map\.pdf"):
         expect_png(tmp_path / "map.pdf")

@@ -8,7 +8,7 @@ import torch
 
 from fastreid_ext.evaluation.baselines import chance, colour_histograms
 from fastreid_ext.evaluation.features import TestFeatures
-from fastreid_ext.evaluation.pictures.rank_lists import RIGHT, WRONG, draw_rank_lists
+from fastreid_ext.evaluation.pictures.rank_lists import RIGHT, WRONG, plot_rank_lists
 from fastreid_ext.evaluation.pictures.training import plot_training
 from fastreid_ext.pictures.tiles import GAP, TEXT_HEIGHT
 
@@ -17,9 +17,11 @@ COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
 
 @pytest.fixture
 def test_set(tmp_path):
-    """Four people, each of one colour, seen by three cameras; camera 0 asks."""
+    """Write images of four identities, one colour each, by three cameras; queries by camera 0."""
     rng = np.random.default_rng(0)
-    paths, pids, camids = [], [], []
+    paths = []
+    pids = []
+    camids = []
     for camid in range(3):
         for pid, colour in enumerate(COLOURS):
             image = np.clip(np.array(colour) + rng.normal(0, 15, (64, 32, 3)), 0, 255)
@@ -31,7 +33,7 @@ def test_set(tmp_path):
     return TestFeatures(features, np.array(pids), np.array(camids), paths, num_query=4)
 
 
-def test_colour_histograms_find_people_of_one_colour(test_set):
+def test_colour_histograms_find_identities_of_one_colour(test_set):
     metrics = test_set.metrics()
     assert metrics.cmc[0] == 1
     assert metrics.mAP > 0.99
@@ -51,8 +53,8 @@ def test_colour_histograms_name_the_broken_file(tmp_path):
         colour_histograms([tmp_path / "cut.jpg"])
 
 
-def test_rank_lists_frame_right_green_and_wrong_red(test_set, tmp_path):
-    picture = cv2.imread(str(draw_rank_lists(test_set, tmp_path / "ranks.png", queries=4, top=3)))
+def test_rank_lists_frame_right_green_and_wrong_orange(test_set, tmp_path):
+    picture = cv2.imread(str(plot_rank_lists(test_set, tmp_path / "ranks.png", queries=4, top=3)))
     frames = picture[
         GAP + TEXT_HEIGHT + GAP + 1, :, ::-1
     ]  # pixels inside the upper frames of the first list
@@ -65,9 +67,9 @@ def test_rank_lists_frame_right_green_and_wrong_red(test_set, tmp_path):
 def test_rank_lists_of_a_small_gallery_end_in_white(test_set, tmp_path):
     """Twelve columns for eight gallery images, one of which the evaluation removes."""
     camids = test_set.camids.copy()
-    camids[4:8] = 0  # of the query's person and camera: left out
+    camids[4:8] = 0  # of the query's identity and camera: left out
     small = dataclasses.replace(test_set, camids=camids)
-    picture = cv2.imread(str(draw_rank_lists(small, tmp_path / "ranks.png", queries=4, top=12)))
+    picture = cv2.imread(str(plot_rank_lists(small, tmp_path / "ranks.png", queries=4, top=12)))
     frames = picture[GAP + TEXT_HEIGHT + GAP + 1, :, ::-1]
     columns = [tuple(frames[6 + 72 + 6 + 6 + 6 + 36 + 78 * k].tolist()) for k in range(12)]
     assert columns == [RIGHT, *[WRONG] * 6, *[(255, 255, 255)] * 5]
@@ -76,10 +78,10 @@ def test_rank_lists_of_a_small_gallery_end_in_white(test_set, tmp_path):
 def test_rank_lists_need_a_query_with_a_match(test_set, tmp_path):
     alone = dataclasses.replace(test_set, camids=np.zeros(12, np.int64))
     with pytest.raises(ValueError, match="no query identity appears in the gallery"):
-        draw_rank_lists(alone, tmp_path / "ranks.png")
+        plot_rank_lists(alone, tmp_path / "ranks.png")
 
 
-def test_curves_of_a_run(tmp_path):
+def test_plot_training_of_a_run(tmp_path):
     rows = [{"iteration": i, "total_loss": 5 - i / 10, "loss_cls": 2.0} for i in range(20)]
     rows[9]["Rank-1"] = 40.0
     (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, rows)))
@@ -87,7 +89,7 @@ def test_curves_of_a_run(tmp_path):
     assert cv2.imread(str(output)).std() > 10
 
 
-def test_curves_say_what_is_wrong(tmp_path):
+def test_plot_training_refuses_broken_metrics(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected the OUTPUT_DIR of a run"):
         plot_training(tmp_path / "metrics.json", tmp_path / "curves.png")
     (tmp_path / "metrics.json").write_text('{"iteration": 1, "total_loss": 2.0}\n{"iterat')

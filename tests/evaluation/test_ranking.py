@@ -9,16 +9,16 @@ from fastreid_ext.evaluation import distances as chunked
 from fastreid_ext.evaluation import ranking_numba
 from fastreid_ext.evaluation.ranking import column_title, rank_distances, rank_metrics
 
-from .ranking_problems import draw_problem, slow_scores
+from .ranking_problems import sample_problem, slow_scores
 
 
 @pytest.fixture
 def problem():
-    return draw_problem()
+    return sample_problem()
 
 
-def labels_of(rng, num_query, num_gallery, people=4, cameras=3, step=1):
-    ids = rng.integers(-2, people - 2, num_query + num_gallery) * step
+def labels_of(rng, num_query, num_gallery, identities=4, cameras=3, step=1):
+    ids = rng.integers(-2, identities - 2, num_query + num_gallery) * step
     camids = rng.integers(0, cameras, num_query + num_gallery)
     return [part for values in (ids, camids) for part in np.split(values, [num_query])]
 
@@ -42,11 +42,11 @@ def assert_equals_slow_loops(distances, labels):
     assert got.num_valid == sum(valid)
 
 
-# --- equal to others
+# --- references
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_equals_fastreids_python_evaluation(problem, metric):
+def test_rank_metrics_equals_fastreids_python_evaluation(problem, metric):
     query, gallery, *labels = problem
     got = rank_metrics(query, gallery, *labels, metric=metric)
     if metric == "cosine":
@@ -64,10 +64,10 @@ def test_equals_fastreids_python_evaluation(problem, metric):
 
 
 @pytest.mark.slow
-def test_equals_fastreids_cython(tmp_path):
+def test_rank_distances_equals_fastreids_cython(tmp_path):
     from measuring.host_cython import compiled_evaluate
 
-    query, gallery, *labels = draw_problem(4, 300, 2000, identities=60, noise=2.0)
+    query, gallery, *labels = sample_problem(4, 300, 2000, identities=60, noise=2.0)
     distances = np.linalg.norm(query[:, None] - gallery[None], axis=2)
     cmc, precisions, penalties = compiled_evaluate(tmp_path)(distances, *labels, 50)
     got = rank_distances(distances, *labels)
@@ -78,8 +78,8 @@ def test_equals_fastreids_cython(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_equals_slow_loops_under_heavy_ties(dtype):
-    """Few distinct distances, some infinite, huge and negative ids."""
+def test_rank_distances_equals_slow_loops_under_heavy_ties(dtype):
+    """Few distinct distances, some infinite; huge and negative labels."""
     rng = np.random.default_rng(2)
     for num_gallery in (1, 7, 60, 200):
         labels = labels_of(rng, 20, num_gallery, step=2**40)
@@ -88,8 +88,8 @@ def test_equals_slow_loops_under_heavy_ties(dtype):
         assert_equals_slow_loops(distances, labels)
 
 
-def test_searching_and_comparing_count_the_same():
-    """Which of the two is used depends on how many images are near."""
+def test_ranks_by_search_and_by_comparison_are_equal():
+    """The number of near images decides which of the two is used."""
     rng = np.random.default_rng(3)
     for distinct in (2, 5, 10**6):
         row = rng.integers(0, distinct, 300).astype(np.float32)
@@ -102,9 +102,9 @@ def test_searching_and_comparing_count_the_same():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 90), st.integers(2, 5), st.integers(2, 400))
-def test_equals_slow_loops(seed, num_gallery, people, distinct):
+def test_rank_distances_equals_slow_loops(seed, num_gallery, identities, distinct):
     rng = np.random.default_rng(seed)
-    labels = labels_of(rng, 6, num_gallery, people)
+    labels = labels_of(rng, 6, num_gallery, identities)
     assert_equals_slow_loops(rng.integers(0, distinct, (6, num_gallery)) / 7, labels)
 
 
@@ -141,20 +141,21 @@ def test_junk_is_removed_before_ranking_and_distractors_are_not(of, caplog):
     assert ranked(junk_pid=0).mAP == 1 / 2
     assert not caplog.records
     assert ranked().mAP == pytest.approx(1 / 3)
-    assert "1 gallery images of person -1 are ranked as distractors" in caplog.text
+    assert "1 gallery images of identity -1 are ranked as distractors" in caplog.text
 
 
-def test_says_what_cannot_be_junk():
+def test_junk_pid_of_queries_or_the_whole_gallery_is_refused():
     distances = np.zeros((1, 2))
-    with pytest.raises(ValueError, match="expected no query of person 3, the id of junk images"):
+    with pytest.raises(ValueError, match="expected no query of identity 3, which marks junk"):
         rank_distances(distances, [3], [3, 4], [0], [1, 1], junk_pid=3)
-    with pytest.raises(ValueError, match="every gallery image is of person 4"):
+    with pytest.raises(ValueError, match="every gallery image is of identity 4"):
         rank_distances(distances, [3], [4, 4], [0], [1, 1], junk_pid=4)
 
 
 def test_hand_computed_features():
-    """Cosine ranks by angle, euclidean by length: the far image in the query's direction wins."""
-    query, gallery = [[1.0, 0.0]], [[9.0, 1.0], [0.8, 0.6]]
+    """Cosine ranks by angle, euclidean by distance: the far image has the query's direction."""
+    query = [[1.0, 0.0]]
+    gallery = [[9.0, 1.0], [0.8, 0.6]]
     labels = [[1], [1, 2], [0], [1, 1]]
     assert rank_metrics(query, gallery, *labels).mAP == 1
     assert rank_metrics(query, gallery, *labels, metric="euclidean").mAP == 1 / 2
@@ -185,16 +186,18 @@ def test_table_columns_name_their_rule(problem):
     assert column_title("MSMT17/mAP") == "MSMT17/mAP (fastreid)"
 
 
-# --- what must not matter, and what must
+# --- invariances
 
 
 @st.composite
 def tie_free(draw):
-    """Distances without ties, with labels; the first query always has a match."""
+    """Sample distances without ties, with labels; the first query always has a match."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     num_gallery = draw(st.integers(2, 60))
     labels = labels_of(rng, 5, num_gallery)
-    labels[1][0], labels[3][0] = labels[0][0], labels[2][0] + 1
+    query_pids, gallery_pids, query_camids, gallery_camids = labels
+    gallery_pids[0] = query_pids[0]
+    gallery_camids[0] = query_camids[0] + 1
     distances = rng.permuted(np.tile(np.arange(num_gallery) / 8, (5, 1)), axis=1)
     return rng, distances, labels
 
@@ -251,7 +254,7 @@ def test_only_the_order_of_distances_matters(problem):
     )
 
 
-def test_chunks_and_threads_change_nothing(problem, monkeypatch):
+def test_rank_metrics_does_not_depend_on_chunks_and_threads(problem, monkeypatch):
     whole = rank_metrics(*problem)
     monkeypatch.setattr(
         chunked.DistanceChunks.__init__, "__kwdefaults__", {"chunk_values": 7 * 120}
@@ -269,7 +272,7 @@ def test_chunks_and_threads_change_nothing(problem, monkeypatch):
     np.testing.assert_array_equal(threaded.average_precision, whole.average_precision)
 
 
-def test_takes_tensors_and_ids_with_gaps(problem):
+def test_rank_metrics_of_tensors_and_labels_with_gaps(problem):
     query, gallery, query_pids, gallery_pids, *camids = problem
     got = rank_metrics(
         torch.from_numpy(query).requires_grad_(),
@@ -281,20 +284,20 @@ def test_takes_tensors_and_ids_with_gaps(problem):
     assert got.mAP == pytest.approx(rank_metrics(*problem).mAP)
 
 
-def test_half_precision_features_are_converted_and_nothing_is_written_to(problem):
+def test_rank_metrics_converts_half_precision_and_leaves_inputs_unchanged(problem):
     query, gallery, *labels = problem
     rounded = query.astype(np.float16), torch.from_numpy(gallery).bfloat16()
     kept = query.copy(), gallery.copy()
-    exact = rank_metrics(rounded[0].astype(np.float32), rounded[1].float(), *labels)
+    converted = rank_metrics(rounded[0].astype(np.float32), rounded[1].float(), *labels)
     np.testing.assert_array_equal(
-        rank_metrics(*rounded, *labels).average_precision, exact.average_precision
+        rank_metrics(*rounded, *labels).average_precision, converted.average_precision
     )
     rank_metrics(query, gallery, *labels)
     np.testing.assert_array_equal(query, kept[0])
     np.testing.assert_array_equal(gallery, kept[1])
 
 
-def test_given_distances_are_not_written_to():
+def test_rank_distances_leaves_distances_unchanged():
     distances = np.random.default_rng(0).random((3, 8)).astype(np.float32)
     kept = distances.copy()
     rank_distances(distances, [0, 1, 2], [0, 1, 2, 0, 1, 2, 0, 1], [0] * 3, [1] * 8)
@@ -302,12 +305,12 @@ def test_given_distances_are_not_written_to():
 
 
 def test_features_of_length_zero_are_at_distance_one():
-    """As in fastreid: neither like nor unlike anything, and no NaN."""
+    """As in fastreid, without NaN."""
     gallery = [[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]
     assert rank_metrics([[1.0, 0.0]], gallery, [1], [1, 2, 3], [0], [1] * 3).mAP == 1 / 2
 
 
-# --- bad input
+# --- wrong input
 
 
 def test_queries_without_a_match_are_skipped_counted_and_logged(problem, caplog):
@@ -317,7 +320,7 @@ def test_queries_without_a_match_are_skipped_counted_and_logged(problem, caplog)
     assert f"{skipped} of 40 queries have no match under another camera" in caplog.text
 
 
-def test_says_what_is_wrong_with_features(problem):
+def test_rank_metrics_refuses_wrong_features(problem):
     query, gallery, *labels = problem
     broken = query.copy()
     broken[3, 2] = np.nan
@@ -334,12 +337,14 @@ def test_says_what_is_wrong_with_features(problem):
         rank_metrics(query, gallery, *labels, metric="cosin")
 
 
-def test_says_what_is_wrong_with_labels(problem):
+def test_rank_metrics_refuses_wrong_labels(problem):
     query, gallery, *labels = problem
     with pytest.raises(ValueError, match="at least one query and one gallery image, got 40 and 0"):
         rank_metrics(query, gallery[:0], labels[0], [], labels[2], [])
     for wrong in (labels[0] + 0.5, np.where(labels[0] == 0, np.nan, 1), labels[0].astype(str)):
-        with pytest.raises(ValueError, match="expected whole numbers as person and camera ids"):
+        with pytest.raises(
+            ValueError, match="expected whole numbers as identity and camera labels"
+        ):
             rank_metrics(query, gallery, wrong, *labels[1:])
     with pytest.raises(ValueError, match="expected 1-D labels"):
         rank_metrics(query, gallery, labels[0][:, None], *labels[1:])
@@ -349,7 +354,7 @@ def test_says_what_is_wrong_with_labels(problem):
         rank_distances(np.zeros((1, 2)), [1], [1, 2], [0], [0, 1])  # all junk
 
 
-def test_says_what_is_wrong_with_distances():
+def test_rank_distances_refuses_wrong_arguments():
     labels = [[1], [1, 2], [0], [1, 1]]
     with pytest.raises(ValueError, match="unknown ap_rule"):
         rank_distances(np.zeros((1, 2)), *labels, ap_rule="voc")

@@ -14,7 +14,7 @@ import evaluate_corruption
 import evaluation_matrix
 import render_persons
 import train_net
-from fastreid_ext.engine.corruption_run import USUAL_DRAWS
+from fastreid_ext.engine.corruption_run import DEFAULT_REPEATS
 from fastreid_ext.engine.matrix_plan import ALL
 from fastreid_ext.evaluation.corruption.index import SIDES
 from fastreid_ext.modeling.pretrained.normalisation import KNOWN
@@ -109,7 +109,7 @@ def test_choices_are_those_of_the_package():
     assert tuple(SIDES) == evaluate_corruption.SIDES
     assert tuple(sorted(KNOWN)) == convert_weights.NORMALISATIONS
     words = ["--config-file", CONFIG, "--output", "out"]
-    assert evaluate_corruption.parse(words).draws == USUAL_DRAWS
+    assert evaluate_corruption.parse(words).draws == DEFAULT_REPEATS
     assert evaluation_matrix.parse(words).settings == [ALL]
 
 

@@ -1,1 +1,1 @@
-"""-C evaluation: measure the parts, put them together, compare them with others."""
+"""Evaluation on corrupted test images (-C test sets): index, measurement, results, comparison."""

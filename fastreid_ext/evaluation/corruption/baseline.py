@@ -1,4 +1,4 @@
-"""mCE: the errors on corrupted images relative to those of a named baseline.
+"""Mean corruption error (mCE): errors on corrupted images relative to those of a baseline.
 
 Letters: c a corruption, s a severity.
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.evaluation.corruption.measure import Metrics
-from fastreid_ext.evaluation.corruption.pixels import pixel_makers_differ
+from fastreid_ext.evaluation.corruption.pixels import installation_differences
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +31,18 @@ Grid = Mapping[str, Mapping[int, Metrics]]
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionErrors:
-    """Errors relative to those of a baseline.
+    """Corruption errors of a model relative to those of a baseline.
 
     Attributes:
-        baseline: its name.
-        by_corruption: CE_c in percent, by metric and corruption.
+        baseline: name of the baseline model.
+        by_corruption: corruption error CE_c in percent, by metric and corruption.
     """
 
     baseline: str
     by_corruption: dict[str, dict[str, float]]
 
     def mean(self, metric: str) -> float:
-        """Return mCE in percent."""
+        """Average the corruption errors of a metric to mCE, in percent."""
         return statistics.fmean(self.by_corruption[metric].values())
 
 
@@ -50,48 +50,59 @@ def corruption_errors(grid: Grid, baseline: Grid, name: str) -> CorruptionErrors
     """Divide the errors in a grid by those of a baseline in the same grid.
 
     Args:
-        grid: percentages by corruption, severity and metric.
-        baseline: likewise.
-        name: of the baseline.
+        grid: percentages of the model by corruption, severity and metric.
+        baseline: percentages of the baseline, with the same corruptions and severities.
+        name: name of the baseline in results and messages.
 
     Raises:
-        ValueError: the grids have other cells, or the baseline makes no errors.
+        ValueError: the grids differ in corruptions or severities, or the baseline makes no errors.
     """
-    cells, others = (sorted((c, s) for c in g for s in g[c]) for g in (grid, baseline))
-    if cells != others or not cells:
-        odd = sorted(set(cells) ^ set(others))
-        raise ValueError(
-            f"expected a baseline with the same grid of corruptions and severities, got "
-            f"{len(cells)} cells here and {len(others)} in {name}"
-            + (f", the first that one lacks is {odd[0][0]} {odd[0][1]}" if odd else "")
-            + "; evaluate both with --grid"
-        )
+    _expect_same_cells(grid, baseline, name)
     found: dict[str, dict[str, float]] = {metric: {} for metric in ERROR_METRICS}
     for metric, errors in found.items():
         for corruption in grid:
-            own, other = (
-                sum(100 - cell[metric] for cell in g[corruption].values()) for g in (grid, baseline)
-            )
-            if other == 0:
+            reference = _total_error(baseline[corruption], metric)
+            if reference == 0:
                 raise ValueError(
                     f"expected a baseline that errs, got {metric} 100 % under {corruption} in "
                     f"{name}; mCE is not defined, take a weaker baseline"
                 )
-            errors[corruption] = 100 * own / other
+            errors[corruption] = 100 * _total_error(grid[corruption], metric) / reference
     return CorruptionErrors(name, found)
+
+
+def _total_error(cells: Mapping[int, Metrics], metric: str) -> float:
+    return sum(100 - cell[metric] for cell in cells.values())
+
+
+def _expect_same_cells(grid: Grid, baseline: Grid, name: str) -> None:
+    cells = _cells(grid)
+    others = _cells(baseline)
+    if cells == others and cells:
+        return
+    unshared = sorted(cells ^ others)
+    first = ", the first that only one has is {} {}".format(*unshared[0]) if unshared else ""
+    raise ValueError(
+        "expected a baseline with the same grid of corruptions and severities, got "
+        f"{len(cells)} cells here and {len(others)} in {name}{first}; evaluate both with --grid"
+    )
+
+
+def _cells(grid: Grid) -> set[tuple[str, int]]:
+    return {(corruption, severity) for corruption in grid for severity in grid[corruption]}
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """Another evaluation with a grid.
+    """Results of an earlier evaluation with a grid, to which errors are compared.
 
     Attributes:
-        file: its results.
-        data_set: registered name.
-        corrupt: corrupted side.
-        index_sha256: ``rows_sha256`` of its index.
+        file: path of the ``corruption.json`` of that evaluation.
+        data_set: registered name of the test set.
+        corrupt: corrupted side: "query", "gallery" or "both".
+        index_sha256: ``rows_sha256`` of the corruption index it used.
         grid: percentages by corruption, severity and metric.
-        made_by: its ``pixel_probe`` and ``versions``.
+        installation: ``pixel_probe`` and ``versions`` stored in its results.
     """
 
     file: Path
@@ -99,10 +110,10 @@ class Baseline:
     corrupt: str
     index_sha256: str
     grid: Grid
-    made_by: Mapping[str, Any]
+    installation: Mapping[str, Any]
 
     def expect(self, data_set: str, corrupt: str, index_sha256: str) -> None:
-        """Raise ValueError unless the baseline was tested on these pixels."""
+        """Check that the baseline has this set, side and index; else raise ValueError."""
         for key, theirs, ours in (
             ("data set", self.data_set, data_set),
             ("corrupted side", self.corrupt, corrupt),
@@ -115,13 +126,13 @@ class Baseline:
                     "--dataset and --corrupt"
                 )
 
-    def differs_in(self, made_by: Mapping[str, Any]) -> list[str]:
-        """Return, and warn of, what may have made other pixels of the same index.
+    def installation_differences(self, installation: Mapping[str, Any]) -> list[str]:
+        """List differences between installations that can change pixels, and warn of them.
 
         Args:
-            made_by: ``pixel_probe`` and ``versions`` of the evaluation that refers to this one.
+            installation: ``pixel_probe`` and ``versions`` of the evaluation to compare.
         """
-        found = pixel_makers_differ(made_by, self.made_by)
+        found = installation_differences(installation, self.installation)
         if found:
             logger.warning(
                 "%s: the index is the same, but pixels may differ from the baseline's, which "
@@ -132,16 +143,16 @@ class Baseline:
         return found
 
     def errors(self, grid: Grid) -> CorruptionErrors:
-        """Return the errors of a grid relative to this baseline, named by its folder."""
+        """Compute the errors of a grid relative to this baseline, which is named by its folder."""
         return corruption_errors(grid, self.grid, self.file.resolve().parent.name)
 
 
 def read_baseline(file: Path) -> Baseline:
-    """Read the results of an evaluation with a grid.
+    """Read the ``corruption.json`` of an evaluation with a grid.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is something else, or has no grid.
+        ValueError: the file is not the result of such an evaluation, or has no grid.
     """
     if not file.is_file():
         raise FileNotFoundError(
@@ -156,8 +167,8 @@ def read_baseline(file: Path) -> Baseline:
             for name, cells in content["grid"].items()
         }
         index = content["index"]["rows_sha256"]
-        made_by = {key: content.get(key) for key in ("pixel_probe", "versions")}
-        return Baseline(file, content["data_set"], content["corrupt"], index, grid, made_by)
+        installation = {key: content.get(key) for key in ("pixel_probe", "versions")}
+        return Baseline(file, content["data_set"], content["corrupt"], index, grid, installation)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file}: expected the {RESULT_FILE} of an evaluation with --grid, got "

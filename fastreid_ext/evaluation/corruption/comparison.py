@@ -1,6 +1,6 @@
-"""Several models on the same corrupted images: means and spreads over seeds, as one table.
+"""Comparison of several models on the same corrupted images, with means and spreads over seeds.
 
-The input are ``corruption.json`` files of :mod:`fastreid_ext.engine.corruption_run`, one for each
+It reads ``corruption.json`` files of :mod:`fastreid_ext.engine.corruption_run`, one for each
 seed of each model.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.evaluation.corruption.baseline import FORMAT, RESULT_FILE
-from fastreid_ext.evaluation.corruption.pixels import pixel_makers_differ
+from fastreid_ext.evaluation.corruption.pixels import installation_differences
 from fastreid_ext.evaluation.corruption.results import SPOKEN_SIDES
 from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class ModelResults:
-    """What the seeds of one model reached; every list has a number for each seed.
+    """Results of one model; every list has one number per seed.
 
     Attributes:
-        name: as the table shall call it.
-        clean: percent, by metric.
-        corrupted: mean over the draws, percent, by metric.
-        relative_drop: of that from the clean result, percent, by metric.
+        name: name of the model in tables and plots.
+        clean: clean results in percent, by metric.
+        corrupted: mean over the repeats in percent, by metric.
+        relative_drop: relative drop from ``clean`` to ``corrupted`` in percent, by metric.
         mAP_by_corruption: mean over the severities of the grid, percent; empty without a grid.
     """
 
@@ -42,40 +42,40 @@ class ModelResults:
     mAP_by_corruption: dict[str, list[float]]
 
     def drop_under(self, corruption: str) -> Summary:
-        """Return the relative drop of mAP under one corruption, percent, over the seeds."""
+        """Summarise the relative drop of mAP under one corruption over the seeds, in percent."""
         pairs = zip(self.clean["mAP"], self.mAP_by_corruption[corruption], strict=True)
         return Summary.of([_share(clean - value, clean) for clean, value in pairs])
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Models on one -C set.
+    """Results of several models on one -C test set.
 
     Attributes:
-        data_set: registered name.
-        corrupt: corrupted side.
-        index_sha256: of the index that all were tested with.
-        models: in the order they were given.
-        differs_in: what may have made other pixels of the same index.
+        data_set: registered name of the test set.
+        corrupt: corrupted side: "query", "gallery" or "both".
+        index_sha256: ``rows_sha256`` of the index that all models were tested with.
+        models: results of each model, in the order they were given.
+        installation_differences: differences between installations that can change pixels.
     """
 
     data_set: str
     corrupt: str
     index_sha256: str
     models: list[ModelResults]
-    differs_in: list[str]
+    installation_differences: list[str]
 
     def corruptions(self) -> list[str]:
-        """Return the corruptions of the grid; none unless every model has one."""
+        """List the corruptions of the grid; empty unless every model has a grid."""
         every = [list(model.mAP_by_corruption) for model in self.models]
         return every[0] if all(every) else []
 
     def as_json(self) -> dict[str, Any]:
-        """Return all numbers, ready for ``json.dumps``."""
+        """Collect all numbers in a dictionary that ``json.dumps`` accepts."""
         return {"ap_rule": AP_RULE, **dataclasses.asdict(self)}
 
     def as_markdown(self) -> str:
-        """Return a table of the draws and, with grids, one by corruption."""
+        """Format a table of the repeats and, with grids, one by corruption."""
         heads = ["model", "seeds"]
         heads += [f"{column_title(m)} {kind}" for m in METRICS for kind in ("clean", "-C")]
         heads.append(f"drop of {column_title('mAP')}")
@@ -96,7 +96,7 @@ class Comparison:
         return "\n".join(lines) + "\n"
 
     def _warning(self) -> list[str]:
-        differing = ", ".join(self.differs_in)
+        differing = ", ".join(self.installation_differences)
         return [f"Pixels may differ: evaluations differ in {differing}."] if differing else []
 
     def _row(self, model: ModelResults) -> list[str]:
@@ -113,15 +113,16 @@ class Comparison:
 
 
 def compare(evaluations: Mapping[str, Sequence[Path]]) -> Comparison:
-    """Read evaluations and put them side by side.
+    """Read finished evaluations and compare them, model by model.
 
     Args:
-        evaluations: folders of finished evaluations (or their corruption.json), one for each seed,
-            by the name of the model.
+        evaluations: folders of finished evaluations (or their ``corruption.json``), one per seed,
+            by name of the model.
 
     Raises:
-        FileNotFoundError: an evaluation is not there, or not finished.
-        ValueError: a file is something else, or they were not tested on the same pixels.
+        FileNotFoundError: an evaluation is missing or not finished.
+        ValueError: a file is not the result of an evaluation, or the models were tested on
+            different pixels.
     """
     if not evaluations or not all(evaluations.values()):
         raise ValueError("expected at least one model with at least one evaluation")
@@ -134,12 +135,12 @@ def compare(evaluations: Mapping[str, Sequence[Path]]) -> Comparison:
                 f"{path}: expected an evaluation on the same pixels as {first_path} {tested}, got "
                 f"{_tested_on(content)}; evaluate all with the same --index and --corrupt"
             )
-    differing = [word for _, content in others for word in pixel_makers_differ(first, content)]
-    differs_in = list(dict.fromkeys(differing))
-    if differs_in:
-        logger.warning("pixels may differ: evaluations differ in %s", ", ".join(differs_in))
+    repeated = [text for _, other in others for text in installation_differences(first, other)]
+    differences = list(dict.fromkeys(repeated))
+    if differences:
+        logger.warning("pixels may differ: evaluations differ in %s", ", ".join(differences))
     models = [_model(name, [content for _, content in pairs]) for name, pairs in contents.items()]
-    return Comparison(*tested, models, differs_in)
+    return Comparison(*tested, models, differences)
 
 
 def _read(path: Path) -> tuple[Path, dict[str, Any]]:

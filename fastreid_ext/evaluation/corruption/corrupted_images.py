@@ -1,10 +1,9 @@
-"""A test set with corrupted images, each corruption given, none drawn here.
+"""A test set whose images are corrupted as a corruption index says; nothing is random here.
 
-An image is decoded to the pixels that Pillow gives, corrupted at its own size with
-``RandomState(seed)`` in reference mode, and then goes the way of every test image: the order of
-CIL's single-modality code, so that pixels do not depend on the size of a model's input. Corruptions
-are defined from 32 pixels on: an image whose shorter side has fewer is enlarged to 32 first
-(bilinear, sides in proportion).
+An image is decoded by Pillow, corrupted at its own size with ``RandomState(seed)`` in reference
+mode, and then transformed like every test image. This is the order of CIL's single-modality code;
+pixels do not depend on the input size of a model. Corruptions are defined from 32 pixels on: an
+image with a shorter side is first enlarged to 32 pixels there (bilinear, sides in proportion).
 """
 
 import dataclasses
@@ -31,7 +30,7 @@ from fastreid_ext.data.sources import dataset_root, open_dataset, query_and_gall
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side
 
-Item = tuple[str, int, int]  # path, person, camera
+Item = tuple[str, int, int]  # path, pid, camid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +38,10 @@ class TestImages:
     """The images of a test set, queries first.
 
     Attributes:
-        data_set: registered name.
-        items: path, person and camera of each.
-        names: path of each below the data sets' folder, as lists of subsets have it.
-        num_query: the first ``num_query`` are queries.
+        data_set: registered name of the test set.
+        items: path, pid and camid of each image.
+        names: path of each image relative to the data sets' folder, as in subset lists.
+        num_query: number of queries, which come first; the rest is the gallery.
     """
 
     __test__ = False
@@ -53,21 +52,21 @@ class TestImages:
     num_query: int
 
     def rows(self, side: Side) -> range:
-        """Return the positions of the queries, the gallery, or both."""
+        """Select the positions of the queries, the gallery, or both."""
         first = self.num_query if side == "gallery" else 0
         return range(first, self.num_query if side == "query" else len(self.items))
 
     def files(self, side: Side) -> dict[str, str]:
-        """Return the path of each image of a side, under its name."""
+        """Map the name of each image of a side to its path."""
         return {self.names[row]: self.items[row][0] for row in self.rows(side)}
 
 
 def test_images(cfg: CfgNode, data_set: str) -> TestImages:
-    """Open a test set.
+    """Open a test set and name its images.
 
     Raises:
-        FileNotFoundError: the data set is not there.
-        ValueError: it has no queries or no gallery.
+        FileNotFoundError: the folder of the data set is missing.
+        ValueError: the set has no queries or no gallery.
     """
     items, num_query = query_and_gallery(cfg, data_set)
     base = Path(getattr(open_dataset(cfg, data_set), "base", dataset_root(cfg)))
@@ -80,40 +79,40 @@ test_images.__test__ = False  # not a test, whatever pytest thinks of the name
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One evaluation of the test set: clean, a draw of the index, or a cell of the grid.
+    """One evaluation of the test set: clean, a repeat of the index, or a cell of the grid.
 
     Attributes:
-        draw: its number, or None.
-        cell: corruption and severity, or None.
+        repeat: number of the repeat, from 0; None for clean images and grid cells.
+        cell: corruption and severity of a grid cell; None for other parts.
     """
 
-    draw: int | None = None
+    repeat: int | None = None
     cell: tuple[str, int] | None = None
 
     @property
     def name(self) -> str:
-        """Return "clean", "draw_3" or "grid_fog_5"."""
+        """Name the part: "clean", "repeat_3" or "grid_fog_5"."""
         if self.cell:
             return "grid_{}_{}".format(*self.cell)
-        return "clean" if self.draw is None else f"draw_{self.draw}"
+        return "clean" if self.repeat is None else f"repeat_{self.repeat}"
 
     def corruption(self, index: CorruptionIndex, image: str) -> Corruption | None:
-        """Return what is done to an image, None for nothing."""
+        """Look up the corruption of an image in this part; None leaves the image clean."""
         if self.cell:
             return index.in_grid(index.row_of[image], *self.cell)
-        return None if self.draw is None else index.drawn(index.row_of[image], self.draw)
+        return None if self.repeat is None else index.in_repeat(index.row_of[image], self.repeat)
 
 
 class CorruptedImages(Dataset):
-    """Images as ``PersonDataset`` gives them, and "pixels", a hash of what was corrupted.
+    """Samples like those of ``PersonDataset``, plus "pixels", a hash of the corrupted image.
 
-    Its indices are a part and the position of an image.
+    It is indexed by pairs of a part and the position of an image.
 
     Args:
-        images: the test set.
-        index: of that set.
-        transform: maps an RGB PIL image to a tensor, with nothing random in it.
-        read: maps a path to an RGB PIL image or its (H, W, 3) uint8 pixels.
+        images: images of the test set.
+        index: corruption index of that test set.
+        transform: deterministic function from an RGB PIL image to a tensor.
+        read: function from a path to an RGB PIL image or its (H, W, 3) uint8 pixels.
     """
 
     def __init__(
@@ -131,24 +130,24 @@ class CorruptedImages(Dataset):
     def __getitem__(self, place: tuple[Part, int]) -> dict[str, Any]:
         """Read, corrupt and transform one image."""
         part, position = place
-        path, person, camera = self._images.items[position]
+        path, pid, camid = self._images.items[position]
         corruption = part.corruption(self._index, self._images.names[position])
         pixels = corrupted_pixels(np.asarray(self._read(path)), corruption)
         return {
             "images": self._transform(Image.fromarray(pixels)),
-            "targets": person,
-            "camids": camera,
+            "targets": pid,
+            "camids": camid,
             "img_paths": path,
             "pixels": pixel_hash(pixels),
         }
 
 
 class Jobs(BatchSampler):
-    """Batches of one job after the other, none of two jobs.
+    """Sampler of batches, one job after the other; no batch mixes two jobs.
 
     Args:
         jobs: part and positions of the images, for each job.
-        batch_size: images in a batch, but the last of a job.
+        batch_size: number of images in a batch; the last batch of a job may have fewer.
     """
 
     def __init__(self, jobs: Sequence[tuple[Part, range]], batch_size: int) -> None:
@@ -156,7 +155,7 @@ class Jobs(BatchSampler):
         self._batch_size = batch_size
 
     def __len__(self) -> int:
-        """Return the number of batches."""
+        """Count the batches of all jobs."""
         return sum(self.batches_of(positions) for _, positions in self._jobs)
 
     def __iter__(self) -> Iterator[list[tuple[Part, int]]]:
@@ -166,30 +165,30 @@ class Jobs(BatchSampler):
                 yield [(part, i) for i in positions[start : start + self._batch_size]]
 
     def batches_of(self, positions: range) -> int:
-        """Return the number of batches of a job."""
+        """Count the batches of one job."""
         return -(-len(positions) // self._batch_size)
 
 
 def corrupted_pixels(image: NDArray[np.uint8], corruption: Corruption | None) -> NDArray[np.uint8]:
-    """Return the pixels that everyone tests.
+    """Corrupt an image so that every machine tests the same pixels.
 
     Args:
-        image: (H, W, 3) RGB in [0, 255].
-        corruption: what to do; None returns ``image`` as it is.
+        image: (H, W, 3) uint8 RGB image in [0, 255].
+        corruption: corruption, severity and seed to apply; None returns ``image`` unchanged.
     """
     return image if corruption is None else corruption.apply(enlarged(image), reference=True)
 
 
 def pixel_hash(image: NDArray[np.uint8]) -> int:
-    """Return a hash of size and pixels below 2**32."""
+    """Hash size and pixels of an image to a number below 2**32."""
     return zlib.crc32(np.ascontiguousarray(image), zlib.crc32(str(image.shape).encode()))
 
 
 def pixel_probe(names: Sequence[str]) -> str:
-    """Return a hash of a fixed image under each corruption, at severity 3.
+    """Hash a fixed test pattern under each corruption, at severity 3.
 
-    Where two machines, or two versions of the code, have the same, they make the same pixels of
-    most images. Also compiles or loads all kernels in this process, before others are started.
+    Two machines, or two versions of the code, with an equal hash make equal pixels of most images.
+    Also compiles or loads all kernels in this process, before worker processes start.
     """
     image = np.random.RandomState(0).randint(0, 256, (64, 32, 3)).astype(np.uint8)
     made = (pixel_hash(corrupted_pixels(image, Corruption(name, 3, 0))) for name in names)
@@ -199,15 +198,15 @@ def pixel_probe(names: Sequence[str]) -> str:
 def corrupted_batches(
     cfg: CfgNode, images: TestImages, index: CorruptionIndex, jobs: Sequence[tuple[Part, range]]
 ) -> Iterator[Iterator[Batch]]:
-    """Yield for each job its batches, in order, made by TEST.NUM_WORKERS processes.
+    """Yield for each job an iterator over its batches, loaded by TEST.NUM_WORKERS processes.
 
-    The processes are started once and work ahead, also on the next job. The batches of a job must
-    be taken before the next job is asked for.
+    The processes start once and load ahead, also for the next job. Consume all batches of a job
+    before you ask for the next one.
 
     Args:
-        cfg: TEST.IMS_PER_BATCH, INPUT, DATALOADER.PACKED_CACHE and MODEL.DEVICE are read.
-        images: the test set.
-        index: of that set.
+        cfg: full configuration; TEST, INPUT, DATALOADER.PACKED_CACHE and MODEL.DEVICE are read.
+        images: images of the test set.
+        index: corruption index of that test set.
         jobs: part and positions of the images, for each job.
     """
     sampler = Jobs(jobs, cfg.TEST.IMS_PER_BATCH)

@@ -1,8 +1,8 @@
-"""Short hashes of image files, by which a changed image is noticed.
+"""Short hashes of image files that reveal changed images.
 
-A fingerprint is the SHA-256 of the file's bytes. Of PNG and BMP files, which some data sets unpack
-on each machine with whatever encoder there is, it is that of size and decoded pixels. The first 128
-bits, in hexadecimal.
+A fingerprint is the first 128 bits, in hexadecimal, of the SHA-256 of a file's bytes. PNG and BMP
+files, which some data sets unpack on each machine with the encoder installed there, are hashed by
+size and decoded pixels instead.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ _MANY = 2000  # files below which no progress is shown
 
 
 def fingerprints(files: Mapping[str, str]) -> dict[str, str]:
-    """Return the fingerprint of each file, under its name.
+    """Hash files in parallel and map each name to its fingerprint.
 
     Args:
-        files: path of each name.
+        files: path of each image file, by name.
 
     Raises:
         OSError: a file cannot be read; the message names it.
@@ -41,7 +41,7 @@ def fingerprints(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def fingerprint(path: str) -> str:
-    """Return 32 hexadecimal digits.
+    """Hash one image file to 32 hexadecimal digits.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,16 +1,18 @@
-"""Which corruption each test image gets: drawn once, so that all labs test the same pixels.
+"""Corruption index of a test set: the corruption of each image, fixed so that all labs agree.
 
-An index says for each image of a test set and each *draw* one corruption, its severity and the seed
-of its random numbers: the protocol of CIL [0], uniform over the types and over severities 1-5, ten
-draws. For the *grid* (every corruption at every severity on all images) it says one seed per image,
-shared by all cells, so that cells differ by the corruption and not by chance.
+An index lists for each image of a test set and each *repeat* one corruption, its severity and the
+seed of its random numbers. The protocol is that of CIL [0]: uniform over corruptions and over
+severities 1-5, ten repeats. For the *grid* (every corruption at every severity on all images) it
+lists one seed per image, shared by all cells, so that cells differ by the corruption and not by
+chance.
 
-A draw is a hash of (seed of the index, data set, path below the data sets' folder, draw). It does
-not depend on other images, on the machine, or on where the data lie. Pixels are those of
+The corruption of an image in a repeat is computed from a hash of (seed of the index, data set, path
+relative to the data sets' folder, number of the repeat). It does not depend on other images, on the
+machine, or on the location of the data. Pixels are those of
 ``corrupt(image, name, severity, RandomState(seed), reference=True)``, see
 :mod:`.corrupted_images`; the file is that of :mod:`.index_file`.
 
-Letters: N images, K draws.
+Letters: N images, K repeats.
 
 [0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
 """
@@ -36,19 +38,19 @@ SIDES: tuple[Side, ...] = get_args(Side)
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionIndex:
-    """The corruption of every image of a test set in every draw.
+    """The corruption of every image of a test set in every repeat.
 
     Attributes:
-        data_set: registered name.
-        side: which images are corrupted.
-        seed: what all else is drawn from.
-        corruptions: names that were drawn from.
-        names: N paths below the data sets' folder, sorted.
-        fingerprints: N hashes, see ``data.image_fingerprints``.
-        types: (N, K) positions in ``corruptions``.
-        severities: (N, K) from 1 to 5.
-        seeds: (N, K) for the draws.
-        grid_seeds: (N,) for the grid.
+        data_set: registered name of the test set.
+        side: corrupted images: "query", "gallery" or "both".
+        seed: seed from which corruptions, severities and seeds are computed.
+        corruptions: names of the corruptions to sample from.
+        names: N sorted paths relative to the data sets' folder.
+        fingerprints: N hashes of the image files, see :mod:`.image_fingerprints`.
+        types: (N, K) positions of the sampled names in ``corruptions``.
+        severities: (N, K) severities from 1 to 5.
+        seeds: (N, K) random seeds of the repeats, below 2**32.
+        grid_seeds: (N,) random seeds of the grid, below 2**32.
     """
 
     data_set: str
@@ -63,32 +65,32 @@ class CorruptionIndex:
     grid_seeds: NDArray[np.uint32]
 
     @property
-    def draws(self) -> int:
-        """K."""
+    def repeats(self) -> int:
+        """Number K of repeats."""
         return self.types.shape[1]
 
     @functools.cached_property
     def row_of(self) -> dict[str, int]:
-        """Return the row of each name."""
+        """Map the name of each image to its row."""
         return {name: row for row, name in enumerate(self.names)}
 
-    def drawn(self, row: int, draw: int) -> Corruption:
-        """Return the corruption of an image in a draw."""
-        name = self.corruptions[self.types[row, draw]]
-        return Corruption(name, int(self.severities[row, draw]), int(self.seeds[row, draw]))
+    def in_repeat(self, row: int, repeat: int) -> Corruption:
+        """Look up the corruption of the image ``row`` in a repeat."""
+        name = self.corruptions[self.types[row, repeat]]
+        return Corruption(name, int(self.severities[row, repeat]), int(self.seeds[row, repeat]))
 
     def in_grid(self, row: int, corruption: str, severity: int) -> Corruption:
-        """Return a corruption of the grid with the seed of an image."""
+        """Combine a corruption of the grid with the grid seed of the image ``row``."""
         return Corruption(corruption, severity, int(self.grid_seeds[row]))
 
     def rows(self) -> Iterator[str]:
-        """Yield the line of each image."""
+        """Yield the line of the index file for each image, as JSON."""
         for row, (name, fingerprint) in enumerate(zip(self.names, self.fingerprints, strict=True)):
             yield json.dumps(
                 {
                     "image": name,
                     "fingerprint": fingerprint,
-                    "draws": [str(self.drawn(row, draw)) for draw in range(self.draws)],
+                    "repeats": [str(self.in_repeat(row, repeat)) for repeat in range(self.repeats)],
                     "grid_seed": int(self.grid_seeds[row]),
                 },
                 separators=(",", ":"),
@@ -96,16 +98,16 @@ class CorruptionIndex:
 
     @functools.cached_property
     def rows_sha256(self) -> str:
-        """Return the name of this index in tables."""
+        """Hash all lines; tables name the index by this hash."""
         return _hash(self.rows())
 
     @functools.cached_property
     def images_sha256(self) -> str:
-        """Return the hash of all names and fingerprints."""
+        """Hash the names and fingerprints of all images."""
         return _hash(map("\t".join, zip(self.names, self.fingerprints, strict=True)))
 
-    def expect(self, data_set: str, side: Side, draws: int) -> None:
-        """Raise ValueError unless this is an index for what is to be done."""
+    def expect(self, data_set: str, side: Side, repeats: int) -> None:
+        """Check that the index has this set, side and number of repeats; else raise ValueError."""
         if self.data_set != data_set:
             raise ValueError(
                 f"expected a -C index of {data_set}, got one of {self.data_set}; give the index "
@@ -116,17 +118,17 @@ class CorruptionIndex:
                 f"expected a -C index with images of side '{side}', got side '{self.side}'; make "
                 "one with --corrupt both, it serves all three"
             )
-        if not 1 <= draws <= self.draws:
+        if not 1 <= repeats <= self.repeats:
             raise ValueError(
-                f"expected 1 to {self.draws} draws, which the -C index has, got {draws}; make an "
-                "index with more"
+                f"expected 1 to {self.repeats} repeats, which the -C index has, got {repeats}; "
+                "make an index with more"
             )
 
     def expect_images(self, files: Mapping[str, str]) -> None:
-        """Raise ValueError, naming the first image, unless these are the images of this index.
+        """Check that files are the indexed images; else raise ValueError naming the first.
 
         Args:
-            files: path of each name.
+            files: path of each image file, by name.
         """
         known = dict(zip(self.names, self.fingerprints, strict=True))
         missing = sorted(set(known) - set(files))
@@ -149,13 +151,14 @@ class CorruptionIndex:
             )
 
 
-def draw_corruption(
-    seed: int, data_set: str, name: str, draw: int, corruptions: Sequence[str] = CORRUPTION_NAMES
+def sample_corruption(
+    seed: int, data_set: str, name: str, repeat: int, corruptions: Sequence[str] = CORRUPTION_NAMES
 ) -> Corruption:
-    """Return the corruption of an image in a draw, uniform over types and severities."""
-    digest = _digest(seed, data_set, name, draw)
+    """Sample the corruption of an image in a repeat, uniform over corruptions and severities."""
+    digest = _digest(seed, data_set, name, repeat)
     # 64 bits for a choice of few: the remainder is uniform to 1 in 10**18.
-    kind, severity = (int.from_bytes(digest[i : i + 8], "big") for i in (0, 8))
+    kind = int.from_bytes(digest[:8], "big")
+    severity = int.from_bytes(digest[8:16], "big")
     return Corruption(
         corruptions[kind % len(corruptions)],
         SEVERITIES[severity % len(SEVERITIES)],
@@ -163,40 +166,41 @@ def draw_corruption(
     )
 
 
-def draw_index(
+def sample_index(
     data_set: str,
     files: Mapping[str, str],
     *,
     side: Side = "both",
-    draws: int = 10,
+    repeats: int = 10,
     seed: int = 0,
     corruptions: Sequence[str] = CORRUPTION_NAMES,
 ) -> CorruptionIndex:
-    """Draw an index for the images of one side of a test set.
+    """Sample a corruption index for the images of one side of a test set.
 
     Args:
-        data_set: registered name.
-        files: path of each image, under its name.
-        side: which images these are.
-        draws: K, at least 1.
-        seed: what all draws are derived from, from 0 on.
-        corruptions: names to draw from.
+        data_set: registered name of the test set.
+        files: path of each image file, by name.
+        side: side of the test set that ``files`` belong to.
+        repeats: number K of repeats, at least 1.
+        seed: seed of the index, at least 0.
+        corruptions: names of the corruptions to sample from.
 
     Raises:
-        ValueError: no images, draws or corruptions, an unknown side or corruption.
+        ValueError: no images, repeats or corruptions, an unknown side or corruption.
         OSError: an image cannot be read.
     """
     unknown = sorted(set(corruptions) - set(CORRUPTION_NAMES))
-    if not files or draws < 1 or seed < 0 or side not in SIDES or unknown or not corruptions:
+    if not files or repeats < 1 or seed < 0 or side not in SIDES or unknown or not corruptions:
         raise ValueError(
-            f"expected images, draws >= 1, seed >= 0, a side of {', '.join(SIDES)} and known "
-            f"corruptions, got {len(files)} images, {draws} draws, seed {seed}, side '{side}', "
-            f"{len(corruptions)} corruptions ({', '.join(unknown) or 'none'} unknown)"
+            f"expected images, repeats >= 1, seed >= 0, a side of {', '.join(SIDES)} and known "
+            f"corruptions, got {len(files)} images, {repeats} repeats, seed {seed}, "
+            f"side '{side}', {len(corruptions)} corruptions, of which unknown: "
+            f"{', '.join(unknown) or 'none'}"
         )
     names = sorted(files)
     prints = fingerprints(files)
-    drawn = (
-        [draw_corruption(seed, data_set, name, draw, corruptions) for draw in range(draws)]
+    sampled = (
+        [sample_corruption(seed, data_set, name, repeat, corruptions) for repeat in range(repeats)]
         for name in names
     )
     return CorruptionIndex(
@@ -207,18 +211,18 @@ def draw_index(
         names=tuple(names),
         fingerprints=tuple(prints[name] for name in names),
         grid_seeds=np.array([_grid_seed(seed, data_set, name) for name in names], np.uint32),
-        **corruption_arrays(drawn, (len(names), draws), corruptions),
+        **corruption_arrays(sampled, (len(names), repeats), corruptions),
     )
 
 
 def corruption_arrays(
-    drawn: Iterable[Sequence[Corruption]], shape: tuple[int, int], corruptions: Sequence[str]
+    sampled: Iterable[Sequence[Corruption]], shape: tuple[int, int], corruptions: Sequence[str]
 ) -> dict[str, NDArray]:
-    """Return ``types``, ``severities`` and ``seeds`` of an index.
+    """Pack corruptions in the arrays ``types``, ``severities`` and ``seeds`` of an index.
 
     Args:
-        drawn: the K corruptions of each image.
-        shape: (N, K).
+        sampled: the K corruptions of each image.
+        shape: shape (N, K) of the arrays.
         corruptions: names that ``types`` are positions in.
 
     Raises:
@@ -228,7 +232,7 @@ def corruption_arrays(
     types = np.zeros(shape, np.uint8)
     severities = np.zeros(shape, np.uint8)
     seeds = np.zeros(shape, np.uint32)
-    for row, chosen in enumerate(drawn):
+    for row, chosen in enumerate(sampled):
         types[row] = [position[corruption.name] for corruption in chosen]
         severities[row] = [corruption.severity for corruption in chosen]
         seeds[row] = [corruption.seed for corruption in chosen]

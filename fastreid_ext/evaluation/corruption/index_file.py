@@ -1,8 +1,8 @@
-"""The file of a :class:`~fastreid_ext.evaluation.corruption.index.CorruptionIndex`.
+"""Reading and writing a :class:`~fastreid_ext.evaluation.corruption.index.CorruptionIndex`.
 
-A line of JSON (``HEADER_KEYS``), then a line of JSON for each image, sorted; gzipped if its name
-ends in ``.gz``. Equal arguments and versions give equal bytes. ``rows_sha256`` depends on no
-version and names the index in tables.
+The file has a header line of JSON (``HEADER_KEYS``), then one line of JSON per image, sorted by
+name; it is gzipped if its name ends in ``.gz``. Equal arguments and versions give equal bytes.
+``rows_sha256`` does not depend on versions and names the index in tables.
 """
 
 import gzip
@@ -24,16 +24,16 @@ from fastreid_ext.evaluation.corruption.index import CorruptionIndex, corruption
 
 FORMAT = "fastreid_ext corruption index 1"
 HEADER_KEYS = (
-    "format", "data_set", "side", "seed", "draws", "corruptions", "severities", "protocol",
+    "format", "data_set", "side", "seed", "repeats", "corruptions", "severities", "protocol",
     "images", "images_sha256", "rows_sha256", "versions",
 )  # fmt: skip
-_PROTOCOL = "draws: uniform over corruptions and severities; grid: every pair, one seed per image"
+_PROTOCOL = "repeats: uniform over corruptions and severities; grid: every pair, one seed per image"
 _PACKAGES = ("fastreid_ext", "numpy", "opencv-python-headless", "Pillow")
-_ADVICE = "restore the file, or move it away and make it anew"
+_ADVICE = "restore the file, or move it away to make a new one"
 
 
 def write_index(index: CorruptionIndex, path: Path) -> None:
-    """Write an index, whole or not at all.
+    """Write an index atomically.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -43,7 +43,7 @@ def write_index(index: CorruptionIndex, path: Path) -> None:
         "data_set": index.data_set,
         "side": index.side,
         "seed": index.seed,
-        "draws": index.draws,
+        "repeats": index.repeats,
         "corruptions": index.corruptions,
         "severities": SEVERITIES,
         "protocol": _PROTOCOL,
@@ -62,7 +62,7 @@ def read_index(path: Path) -> CorruptionIndex:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is something else, or damaged, or names unknown corruptions.
+        ValueError: the file is no index, is damaged, or names unknown corruptions.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no -C index at {path}; give an existing one, or none to make it")
@@ -72,8 +72,8 @@ def read_index(path: Path) -> CorruptionIndex:
         index = _parsed(header, lines[1:])
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
-            f"{path}: expected lines of JSON with an image, its fingerprint, {header['draws']} "
-            f"draws such as fog:3:81723 and grid_seed, got {type(error).__name__}: {error}; "
+            f"{path}: expected lines of JSON with an image, its fingerprint, {header['repeats']} "
+            f"corruptions such as fog:3:81723 and grid_seed, got {type(error).__name__}: {error}; "
             f"{_ADVICE}"
         ) from error
     count = header["images"]
@@ -87,7 +87,7 @@ def read_index(path: Path) -> CorruptionIndex:
 
 
 def pixel_versions() -> dict[str, str | None]:
-    """Return the versions of what reads and corrupts pixels; None where not known."""
+    """List versions of the libraries that read and corrupt images; None where unknown."""
     found: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
@@ -137,19 +137,19 @@ def _parsed(header: dict[str, Any], lines: list[str]) -> CorruptionIndex:
     prints = []
     grid_seeds = []
 
-    def drawn() -> Iterator[list[Corruption]]:
+    def sampled() -> Iterator[list[Corruption]]:
         for line in lines:
             row = json.loads(line)
             names.append(row["image"])
             prints.append(row["fingerprint"])
             grid_seeds.append(row["grid_seed"])
-            corruptions = [Corruption.parse(text) for text in row["draws"]]
+            corruptions = [Corruption.parse(text) for text in row["repeats"]]
             for corruption in corruptions:
                 if corruption.severity not in SEVERITIES or corruption.seed >= 2**32:
                     raise ValueError(f"{corruption}, a severity or seed out of range")
             yield corruptions
 
-    arrays = corruption_arrays(drawn(), (len(lines), header["draws"]), header["corruptions"])
+    arrays = corruption_arrays(sampled(), (len(lines), header["repeats"]), header["corruptions"])
     return CorruptionIndex(
         data_set=header["data_set"],
         side=header["side"],

@@ -1,15 +1,14 @@
-"""Test a model on corrupted images: clean, in the draws of an index, and in a grid.
+"""Test of a model on clean images, in the repeats of a corruption index, and in a grid.
 
-Three kinds of *parts*, each a whole evaluation of the test set:
+There are three kinds of *parts*, each a whole evaluation of the test set:
 
-- *clean*, nothing corrupted;
-- *draws*: every image of the corrupted side gets the one corruption that the index gives it [0];
-- *grid*: every image gets the same corruption at the same severity, a part for each pair.
+- *clean*: no image is corrupted;
+- *repeats*: every image of the corrupted side gets the corruption listed in the index [0];
+- *grid*: every image gets the same corruption at the same severity, one part for each pair.
 
-Which side is corrupted: CIL's single-modality protocol corrupts queries and gallery. Visible-
-infrared sets corrupt the visible side only, that is, queries or gallery. The features of the other
-side are computed once. A part that is finished is a file, so that a killed evaluation goes on where
-it was.
+CIL's single-modality protocol corrupts queries and gallery. Visible-infrared sets corrupt the
+visible side only, that is, queries or gallery; the features of the other side are computed once. A
+finished part is a file, so a killed evaluation resumes where it stopped.
 
 [0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
 """
@@ -45,31 +44,31 @@ Metrics = dict[str, float]  # percentages by name
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured.
+    """Metrics of all parts, in percent, and hashes of the corrupted images.
 
     Attributes:
-        clean: without corruptions.
-        draws: of each draw.
-        grid: by corruption and severity; {} where there was no grid.
-        pixels: of each draw the hashes of the corrupted images, by name.
+        clean: metrics on clean images, by name.
+        repeats: metrics of each repeat, by name.
+        grid: metrics by corruption and severity; {} without a grid.
+        pixels: hashes of the corrupted images by name, for each repeat.
     """
 
     clean: Metrics
-    draws: list[Metrics]
+    repeats: list[Metrics]
     grid: dict[str, dict[int, Metrics]]
     pixels: list[dict[str, int]]
 
 
 class CorruptionEvaluation:
-    """The parts of a -C evaluation, each done once.
+    """Evaluation of a model on a -C test set; finished parts are kept and not repeated.
 
     Args:
-        cfg: TEST, INPUT and MODEL.DEVICE are read; re-ranking, flipping and the like as elsewhere.
-        model: returns the model; not called where everything is done already.
-        images: the test set.
-        index: of these images; see ``CorruptionIndex.expect`` and ``expect_images``.
-        corrupt: which side.
-        folder: keeps finished parts.
+        cfg: full configuration; TEST (re-ranking, flipping), INPUT and MODEL.DEVICE are read.
+        model: function that builds the model; not called if every part is finished.
+        images: images of the test set.
+        index: corruption index of these images; see ``CorruptionIndex.expect``.
+        corrupt: corrupted side: "query", "gallery" or "both".
+        folder: folder where finished parts are kept.
     """
 
     def __init__(
@@ -92,19 +91,19 @@ class CorruptionEvaluation:
         self._progress = tqdm(disable=True)
 
     def run(
-        self, *, draws: int, grid: bool, shard: tuple[int, int] = (0, 1)
+        self, *, repeats: int, grid: bool, shard: tuple[int, int] = (0, 1)
     ) -> Measured | list[str]:
-        """Do what is not done yet and return everything.
+        """Evaluate the parts that are not finished and collect the metrics of all parts.
 
         Args:
-            draws: number of draws of the index.
-            grid: also every corruption at every severity.
-            shard: (index, count): only every count-th part, from the index-th on.
+            repeats: number of repeats of the index to evaluate.
+            grid: whether to evaluate every corruption at every severity too.
+            shard: pair (index, count): evaluate every ``count``-th part, from ``index`` on.
 
         Returns:
-            What was measured, or, while parts of other shards are missing, the names of those.
+            Metrics of all parts or, while parts of other shards are missing, names of those parts.
         """
-        plan = [Part(), *(Part(draw=draw) for draw in range(draws))]
+        plan = [Part(), *(Part(repeat=repeat) for repeat in range(repeats))]
         cells = [Part(cell=pair) for pair in self._pairs()] if grid else []
         self._folder.mkdir(parents=True, exist_ok=True)
         index, count = shard
@@ -113,26 +112,26 @@ class CorruptionEvaluation:
             for part, (features, hashes) in zip(missing, self.features(missing), strict=True):
                 self._progress.set_postfix_str(part.name)
                 content: dict[str, Any] = {"metrics": self._metrics(features)}
-                if part.draw is not None:
+                if part.repeat is not None:
                     content["pixels"] = hashes
                 atomic_write_text(self._file(part), json.dumps(content) + "\n")
         left = [part.name for part in plan + cells if not self._file(part).is_file()]
         if left:
             return left
-        drawn = [self._finished(part) for part in plan[1:]]
+        finished = [self._finished(part) for part in plan[1:]]
         by_corruption: dict[str, dict[int, Metrics]] = {}
         for part in cells:
             name, severity = part.cell
             by_corruption.setdefault(name, {})[severity] = self._finished(part)["metrics"]
         return Measured(
             self._finished(plan[0])["metrics"],
-            [content["metrics"] for content in drawn],
+            [content["metrics"] for content in finished],
             by_corruption,
-            [content["pixels"] for content in drawn],
+            [content["pixels"] for content in finished],
         )
 
     def features(self, parts: Sequence[Part]) -> Iterator[tuple[Tensor, dict[str, int]]]:
-        """Yield for each part the features, queries first, and hashes of the images by name.
+        """Yield for each part its features, queries first, and hashes of its images by name.
 
         Yields:
             (N, D) float32, and the hashes of the images of the corrupted side.
@@ -152,7 +151,7 @@ class CorruptionEvaluation:
             yield torch.cat([of_side["query"], of_side["gallery"]]), hashes
 
     def _extract(self, model: nn.Module, batches: Iterator[Batch], hashes: dict) -> Tensor:
-        """Return the features of a job and add the hashes of its images to ``hashes``."""
+        """Extract the features of a job and add the hashes of its images to ``hashes``."""
 
         def watched() -> Iterator[Batch]:
             for batch in batches:
@@ -171,7 +170,7 @@ class CorruptionEvaluation:
         return {key: float(value) for key, value in evaluator.evaluate().items()}
 
     def _model(self) -> nn.Module:
-        # Here rather than in each loader process, which would compile or load the kernels anew.
+        # Compiles or loads the kernels once, rather than in each loader process.
         pixel_probe(self._index.corruptions)
         return self._build_model()
 
@@ -186,7 +185,7 @@ class CorruptionEvaluation:
 
     @contextlib.contextmanager
     def _counting(self, missing: int) -> Iterator[None]:
-        """Show the progress in images; warn of a test set's oddities once, not in every part."""
+        """Show the progress in images; log each warning of the ranking once, not for every part."""
         corrupted = sum(len(self._images.rows(side)) for side in self._sides)
         total = corrupted * missing + len(self._images.items) - corrupted
         warnings = logging.getLogger("fastreid_ext.evaluation.ranking")

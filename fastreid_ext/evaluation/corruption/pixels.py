@@ -1,10 +1,10 @@
-"""Short hashes of corrupted images, by which machines find out whether they test the same pixels.
+"""Comparison of corrupted pixels between machines, by short hashes of the images.
 
 Libraries that read JPEG or compute a sine may differ in single bits between machines. The first
-evaluation that is asked to keeps the hashes in a file beside the index; every later one, anywhere,
-says in its results which share of the corrupted images differ. A difference is no error.
+evaluation with --pixels keeps the hashes in a file next to the index; every later one, on any
+machine, reports the share of corrupted images that differ. A difference is not an error.
 
-The file: a line of JSON, then a line of JSON for each image with its CRC-32 in each draw.
+The file has a header line of JSON, then one line per image with its CRC-32 in each repeat.
 """
 
 import json
@@ -24,27 +24,27 @@ FORMAT = "fastreid_ext corrupted pixels 1"
 
 
 def pixels_file(index_file: Path) -> Path:
-    """Return the file of hashes that belongs to an index: ``a.jsonl.gz`` -> ``a.pixels.jsonl``."""
+    """Name the file of hashes of an index: ``a.jsonl.gz`` -> ``a.pixels.jsonl``."""
     return index_file.with_name(index_file.name.split(".")[0] + ".pixels.jsonl")
 
 
 def compare_pixels(
     index_file: Path, index: CorruptionIndex, found: Sequence[dict[str, int]], *, write: bool
 ) -> dict[str, Any] | None:
-    """Compare hashes with those beside the index, or write them there.
+    """Compare hashes with those kept next to the index, or write them there.
 
     Args:
-        index_file: of the index; the hashes lie beside it.
-        index: what was evaluated.
-        found: hash of each corrupted image by name, for each draw.
-        write: write the hashes if there are none yet.
+        index_file: path of the index; the hashes are in the same folder.
+        index: corruption index that was evaluated.
+        found: hash of each corrupted image by name, for each repeat.
+        write: whether to write the hashes if there are none yet.
 
     Returns:
-        Counts of images that were compared and that differ, by corruption too; None where there is
-        nothing to compare with.
+        Counts of compared and of differing images, also by corruption; None if there are no hashes
+        to compare with.
 
     Raises:
-        ValueError: the file beside the index is of another index, or damaged.
+        ValueError: the file of hashes belongs to another index, or is damaged.
     """
     file = pixels_file(index_file)
     if not file.is_file():
@@ -55,12 +55,12 @@ def compare_pixels(
     row = {name: i for i, name in enumerate(index.names)}
     compared: Counter[str] = Counter()
     differing: Counter[str] = Counter()
-    for draw, hashes in enumerate(found):
+    for repeat, hashes in enumerate(found):
         for name, value in hashes.items():
-            if draw < len(known.get(name, [])):
-                corruption = index.drawn(row[name], draw).name
+            if repeat < len(known.get(name, [])):
+                corruption = index.in_repeat(row[name], repeat).name
                 compared[corruption] += 1
-                differing[corruption] += known[name][draw] != value
+                differing[corruption] += known[name][repeat] != value
     if not compared:
         return None
     count = differing.total()
@@ -74,16 +74,15 @@ def compare_pixels(
     }
 
 
-def pixel_makers_differ(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Say in what two evaluations of one index differ that makes pixels.
+def installation_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """List differences between two evaluations that can change corrupted pixels.
 
     Args:
-        ours: content of a corruption.json, of which ``pixel_probe`` and ``versions`` are read.
-        theirs: of another.
+        ours: content of a ``corruption.json``; ``pixel_probe`` and ``versions`` are read.
+        theirs: content of the ``corruption.json`` to compare with.
 
     Returns:
-        Words, "Pillow 13.0.0 and 12.1.0" for instance; none where pixels are the same as far as
-        is known.
+        Descriptions such as "Pillow 13.0.0 and 12.1.0"; empty if no difference is known.
     """
     versions = [content.get("versions") or {} for content in (ours, theirs)]
     found = [
@@ -100,7 +99,7 @@ def _write(file: Path, index: CorruptionIndex, found: Sequence[dict[str, int]]) 
     header = {
         "format": FORMAT,
         "rows_sha256": index.rows_sha256,
-        "draws": len(found),
+        "repeats": len(found),
         "versions": pixel_versions(),
     }
     rows = [

@@ -1,6 +1,6 @@
-"""What a -C evaluation comes to: means over draws, means over the grid, and tables.
+"""Results of a -C evaluation: means over repeats, means over the grid, and tables.
 
-*Relative drop*: 100 (clean - corrupted) / clean. mCE: :mod:`.baseline`.
+The *relative drop* is 100 (clean - corrupted) / clean. For mCE see :mod:`.baseline`.
 """
 
 import dataclasses
@@ -14,20 +14,20 @@ from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
 from fastreid_ext.evaluation.ranking import column_title
 
-# What is corrupted, in words, by the name of the side.
+# Names of the corrupted sides in tables and plots.
 SPOKEN_SIDES = {"both": "queries and gallery", "query": "queries", "gallery": "gallery"}
 
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionResults:
-    """Everything that tables and pictures show.
+    """Results of one model on a -C test set, as tables and plots show them.
 
     Attributes:
-        data_set: registered name.
-        corrupt: corrupted side.
-        index_sha256: ``rows_sha256`` of the index.
-        measured: metrics of all parts.
-        errors: relative to a baseline, None without one.
+        data_set: registered name of the test set.
+        corrupt: corrupted side: "query", "gallery" or "both".
+        index_sha256: ``rows_sha256`` of the corruption index.
+        measured: metrics of all parts, in percent.
+        errors: corruption errors relative to a baseline; None without one.
     """
 
     data_set: str
@@ -36,45 +36,45 @@ class CorruptionResults:
     measured: Measured
     errors: CorruptionErrors | None = None
 
-    def drawn(self, metric: str) -> Summary:
-        """Return mean and standard deviation (n - 1) over the draws."""
-        return Summary.of([metrics[metric] for metrics in self.measured.draws])
+    def corrupted(self, metric: str) -> Summary:
+        """Summarise a metric by mean and standard deviation (n - 1) over the repeats."""
+        return Summary.of([metrics[metric] for metrics in self.measured.repeats])
 
     def of_corruption(self, corruption: str, metric: str) -> float:
-        """Return the mean over the severities of the grid."""
+        """Average a metric over the severities of one corruption of the grid."""
         return statistics.fmean(c[metric] for c in self.measured.grid[corruption].values())
 
     def of_severity(self, severity: int, metric: str) -> float:
-        """Return the mean over the corruptions of the grid."""
+        """Average a metric over the corruptions of the grid at one severity."""
         return statistics.fmean(c[severity][metric] for c in self.measured.grid.values())
 
     def severities(self) -> list[int]:
-        """Return the severities of the grid."""
+        """List the severities of the grid."""
         return list(next(iter(self.measured.grid.values()), {}))
 
     def drop(self, value: float, metric: str) -> float:
-        """Return the relative drop from the clean result, in percent; NaN where that is 0."""
+        """Compute the relative drop from the clean result, in percent; NaN if that is 0."""
         clean = self.measured.clean[metric]
         return 100 * (clean - value) / clean if clean else math.nan
 
     def as_json(self) -> dict[str, Any]:
-        """Return all numbers, ready for ``json.dumps``."""
-        drawn = {metric: self.drawn(metric) for metric in METRICS}
+        """Collect all numbers in a dictionary that ``json.dumps`` accepts."""
+        summaries = {metric: self.corrupted(metric) for metric in METRICS}
         content: dict[str, Any] = {
             "data_set": self.data_set,
             "corrupt": self.corrupt,
             "ap_rule": AP_RULE,
             "clean": self.measured.clean,
-            "draws": self.measured.draws,
+            "repeats": self.measured.repeats,
             "corrupted": {
                 metric: {
                     "mean": summary.mean,
                     "std": None if math.isnan(summary.spread) else summary.spread,
                     "relative_drop": _or_none(self.drop(summary.mean, metric)),
                 }
-                for metric, summary in drawn.items()
+                for metric, summary in summaries.items()
             },
-            "std": "standard deviation over draws (n - 1)",
+            "std": "standard deviation over repeats (n - 1)",
         }
         if self.measured.grid:
             content["grid"] = {
@@ -102,17 +102,18 @@ class CorruptionResults:
         return {**values, "relative_drop": drops}
 
     def one_line(self) -> str:
-        """Return clean and corrupted results in a line."""
+        """Format clean and corrupted results as one line."""
         parts = (
-            f"{column_title(m)} {self.measured.clean[m]:.1f} -> {self.drawn(m)}" for m in METRICS
+            f"{column_title(m)} {self.measured.clean[m]:.1f} -> {self.corrupted(m)}"
+            for m in METRICS
         )
         errors = f"  mCE {self.errors.mean('mAP'):.1f}" if self.errors else ""
         return f"{self.data_set}-C: " + "  ".join(parts) + errors
 
     def as_markdown(self) -> str:
-        """Return the tables: clean and drawn; by corruption; by severity."""
-        count = len(self.measured.draws)
-        over = f"mean (standard deviation) over {count} draws" if count > 1 else "one draw"
+        """Format the tables: clean and corrupted results, then those of the grid by corruption."""
+        count = len(self.measured.repeats)
+        over = f"mean (standard deviation) over {count} repeats" if count > 1 else "one repeat"
         lines = [
             f"{self.data_set}-C: {SPOKEN_SIDES[self.corrupt]} corrupted; percent; {AP_RULE}; "
             f"index {self.index_sha256[:16]}.",
@@ -121,10 +122,10 @@ class CorruptionResults:
                 ["", *map(column_title, METRICS)],
                 [
                     ["clean", *(f"{self.measured.clean[m]:.1f}" for m in METRICS)],
-                    [f"corrupted, {over}", *(str(self.drawn(m)) for m in METRICS)],
+                    [f"corrupted, {over}", *(str(self.corrupted(m)) for m in METRICS)],
                     [
                         "relative drop",
-                        *(f"{self.drop(self.drawn(m).mean, m):.1f}" for m in METRICS),
+                        *(f"{self.drop(self.corrupted(m).mean, m):.1f}" for m in METRICS),
                     ],
                 ],
             ),
@@ -137,10 +138,8 @@ class CorruptionResults:
         heads = [f"{column_title('mAP')} at {s}" for s in self.severities()]
         heads = ["corruption", *heads, "mean", "drop", "Rank-1 mean", "drop"]
         rows = [self._grid_row(name) for name in self.measured.grid]
-        rank1, mean_ap = (
-            statistics.fmean(self.of_corruption(name, m) for name in self.measured.grid)
-            for m in ("Rank-1", "mAP")
-        )
+        mean_ap = statistics.fmean(self.of_corruption(name, "mAP") for name in self.measured.grid)
+        rank1 = statistics.fmean(self.of_corruption(name, "Rank-1") for name in self.measured.grid)
         of_severities = [f"{self.of_severity(s, 'mAP'):.1f}" for s in self.severities()]
         means = [*of_severities, *self._value_and_drop(mean_ap, "mAP")]
         rows.append(["**mean**", *means, *self._value_and_drop(rank1, "Rank-1")])
@@ -150,9 +149,9 @@ class CorruptionResults:
             for row, name in zip(rows, self.measured.grid, strict=False):
                 row += [f"{errors.by_corruption[m][name]:.1f}" for m in ERROR_METRICS]
             rows[-1] += [f"{errors.mean(m):.1f}" for m in ERROR_METRICS]
-        said = "All images with the same corruption; drops are relative, in percent"
-        said += f"; CE: errors relative to {errors.baseline}, last line mCE." if errors else "."
-        return ["", said, "", *markdown_table(heads, rows)]
+        caption = "All images with the same corruption; drops are relative, in percent"
+        caption += f"; CE: errors relative to {errors.baseline}, last line mCE." if errors else "."
+        return ["", caption, "", *markdown_table(heads, rows)]
 
     def _grid_row(self, name: str) -> list[str]:
         cells = [f"{cell['mAP']:.1f}" for cell in self.measured.grid[name].values()]

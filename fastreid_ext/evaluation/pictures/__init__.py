@@ -1,1 +1,1 @@
-"""Pictures of runs and models, one module each; every function named ``draw_*`` writes one PNG."""
+"""Pictures of runs and models, one module each; every function named ``plot_*`` writes one PNG."""

@@ -1,4 +1,4 @@
-"""Rows of one person each: a reference image, and where images of other cameras resemble it."""
+"""Plot of activation maps: where images of an identity resemble its reference image."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ from fastreid_ext.evaluation.pictures.rank_lists import QUERY
 from fastreid_ext.pictures.png import save_pixels
 from fastreid_ext.pictures.tiles import FRAME, GAP, TILE, Pixels, blank, framed, joined, page, text
 
-Item = tuple[str, int, int]  # path, person, camera
+Item = tuple[str, int, int]  # path, pid, camid
 _WHITE = (255, 255, 255)
 
 
-def draw_activation_maps(
+def plot_activation_maps(
     model: nn.Module,
     items: Sequence[Item],
     transform: Callable[[Image.Image], Tensor],
@@ -34,31 +34,31 @@ def draw_activation_maps(
     seed: int = 0,
     layers: Sequence[str] = (),
 ) -> Path:
-    """Draw Grad-CAM of the similarity with a reference image of the same person.
+    """Plot Grad-CAM maps of the similarity with a reference image of the same identity.
 
     The first image of a row, in a grey frame, is the reference; its own map shows what its feature
-    is made of. Beside each image is its map, bright where it resembles the reference, and below
-    both the camera and the cosine similarity. Every map is scaled to its own largest value.
+    is made of. To the right of each image is its map, bright where it resembles the reference;
+    below are the camera and the cosine similarity. Every map is scaled to its own largest value.
 
     Args:
-        model: in evaluation mode.
-        items: images of a test set, queries first.
-        transform: of the test loader.
-        output: PNG to write.
-        name: the data set, for the title.
-        identities: rows, drawn at random from the persons seen by two cameras.
-        cameras: images per row, each of another camera.
-        seed: of the draw.
-        layers: names of modules; see :func:`activation_maps`.
+        model: model in evaluation mode, from images to features.
+        items: path, pid and camid of the test images, queries first.
+        transform: transform of the test loader, from PIL image to tensor.
+        output: path of the PNG file to write.
+        name: name of the data set, for the title.
+        identities: number of rows, sampled from the identities seen by two cameras.
+        cameras: number of images per row, each of another camera.
+        seed: random seed of the sampled identities and images.
+        layers: names of the modules to look at; see :func:`activation_maps`.
 
     Raises:
-        ValueError: no person seen by two cameras, or a layer without a map.
+        ValueError: no identity is seen by two cameras, or a layer gives no map.
         OSError: an image cannot be read.
     """
     device = next(model.parameters()).device
     rows = [
         _row(model, chosen, transform, cameras, layers, device)
-        for chosen in _drawn(items, identities, cameras, seed)
+        for chosen in _sampled_items(items, identities, cameras, seed)
     ]
     title = (
         f"{name}: where images resemble the reference (grey frame)",
@@ -67,23 +67,25 @@ def draw_activation_maps(
     return save_pixels(page(rows, title), output)
 
 
-def _drawn(items: Sequence[Item], identities: int, cameras: int, seed: int) -> list[list[Item]]:
-    """Return for each drawn person a reference and images of other cameras, by camera."""
+def _sampled_items(
+    items: Sequence[Item], identities: int, cameras: int, seed: int
+) -> list[list[Item]]:
+    """Sample for each row a reference and images of other cameras, sorted by camera."""
     rng = np.random.default_rng(seed)
-    by_person: dict[int, dict[int, list[Item]]] = {}
+    by_pid: dict[int, dict[int, list[Item]]] = {}
     for item in items:
-        by_person.setdefault(item[1], {}).setdefault(item[2], []).append(item)
-    seen_twice = [pid for pid, seen in by_person.items() if len(seen) > 1]
+        by_pid.setdefault(item[1], {}).setdefault(item[2], []).append(item)
+    seen_twice = [pid for pid, seen in by_pid.items() if len(seen) > 1]
     if not seen_twice:
         raise ValueError(
-            "expected persons seen by two cameras, got none, so there is no reference to compare "
-            "with; check the person and camera ids of query and gallery"
+            "expected identities seen by two cameras, got none, so there is no reference to "
+            "compare with; check the identity and camera labels of query and gallery"
         )
     chosen = []
     for pid in rng.permutation(seen_twice)[:identities]:
-        seen = by_person[pid]
-        drawn = rng.permutation(list(seen))[:cameras]
-        images = [seen[camera][rng.integers(len(seen[camera]))] for camera in drawn]
+        seen = by_pid[pid]
+        sampled = rng.permutation(list(seen))[:cameras]
+        images = [seen[camera][rng.integers(len(seen[camera]))] for camera in sampled]
         chosen.append([images[0], *sorted(images[1:], key=lambda item: item[2])])
     return chosen
 
@@ -108,7 +110,7 @@ def _row(
         caption = text(f"camera {camera}: {similarity[index]:.2f}", width)
         pair = [framed(tile, colour) for tile in _image_and_map(images[index], maps[index])]
         cells.append(joined([joined(pair, axis=1, gap=0), caption], axis=0, gap=0))
-    empty = blank(height + caption.shape[0], width)  # of a person seen by fewer cameras
+    empty = blank(height + caption.shape[0], width)  # for identities seen by fewer cameras
     return joined([*cells, *[empty] * (cameras - len(cells))], axis=1, gap=GAP)
 
 

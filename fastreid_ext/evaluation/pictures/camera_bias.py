@@ -1,4 +1,4 @@
-"""Heat maps by pair of cameras: similarity of strangers, of the same person, and Rank-1."""
+"""Heat maps by pair of cameras: similarity of negatives and positives, and Rank-1."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from fastreid_ext.evaluation.distances import Metric
 from fastreid_ext.pictures.png import save_figure
 
 
-def draw_camera_bias(
+def plot_camera_bias(
     bias: CameraBias,
     rank1: NDArray[np.float64],
     output: Path,
@@ -20,14 +20,14 @@ def draw_camera_bias(
     name: str,
     metric: Metric = "cosine",
 ) -> Path:
-    """Draw three heat maps, a row per camera of the queries, a column per camera of the gallery.
+    """Plot three heat maps, a row per camera of the queries, a column per camera of the gallery.
 
     Args:
-        bias: of a test set, (A, C).
-        rank1: (A, C) in [0, 1], Rank-1 against the gallery of one camera; NaN is left empty.
-        output: PNG to write.
-        name: the data set, for the title.
-        metric: distance that ranked.
+        bias: similarities of a test set for A x C pairs of cameras.
+        rank1: (A, C) Rank-1 in [0, 1] against the gallery of one camera; NaN leaves a cell empty.
+        output: path of the PNG file to write.
+        name: name of the data set, for the title.
+        metric: distance that ranked the gallery, "cosine" or "euclidean".
     """
     rows, columns = bias.negatives.shape
     side = 0.46 if max(rows, columns) <= 8 else 0.36  # inches per cell
@@ -35,14 +35,14 @@ def draw_camera_bias(
     height = max(2.2, side * rows + 0.9)
     figure = Figure(figsize=(3 * width, height + 1.1), layout="constrained")
     first, second, third = figure.subplots(1, 3)
-    _heat_map(first, bias, bias.negatives, "two persons: mean similarity", ".2f", span=0.2)
-    _heat_map(second, bias, bias.positives, "one person: mean similarity", ".2f", span=0.2)
+    _heat_map(first, bias, bias.negatives, "two identities: mean similarity", ".2f", span=0.2)
+    _heat_map(second, bias, bias.positives, "one identity: mean similarity", ".2f", span=0.2)
     title = f"Rank-1 (%), one camera's gallery, {metric}"
     _heat_map(third, bias, 100 * rank1, title, ".0f", span=20)
     first.set_ylabel("camera of the query")
     figure.suptitle(
         f"{name}: what the camera changes (cosine similarity)\n"
-        f"the most similar stranger is of the query's own camera for {_percent(bias.nearest_same)}"
+        f"the most similar negative is of the query's own camera for {_percent(bias.nearest_same)}"
         f" of the queries; by chance {_percent(bias.nearest_chance)}",
         fontsize=12,
     )
@@ -58,7 +58,7 @@ def _heat_map(
     *,
     span: float,
 ) -> None:
-    """Draw values with their numbers; colours spread over ``span`` at least."""
+    """Plot values with their numbers; colours cover a range of at least ``span``."""
     known = values[np.isfinite(values)]
     least, most = (known.min(), known.max()) if len(known) else (0.0, 0.0)
     beyond = max(0.0, span - (most - least)) / 2  # small differences must not look large
@@ -73,8 +73,8 @@ def _heat_map(
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             colour = "black" if image.norm(value) > 0.5 else "white"
-            words = f"{value:{form}}".replace("-0.00", "0.00")
-            axes.text(column, row, words, ha="center", va="center", fontsize=size, color=colour)
+            number = f"{value:{form}}".replace("-0.00", "0.00")
+            axes.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
 
 
 def _percent(share: float) -> str:

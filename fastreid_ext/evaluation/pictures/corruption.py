@@ -1,4 +1,4 @@
-"""A -C evaluation (``evaluation.corruption.results``) as heat map, bars of drops, and draws."""
+"""Plots of a -C evaluation: heat map of the grid, bars of relative drops, and repeats."""
 
 from pathlib import Path
 
@@ -14,17 +14,17 @@ from fastreid_ext.pictures.png import BLUE, ORANGE, bare, save_figure
 _SHOWN = ("mAP", "Rank-1")
 
 
-def draw_severities(results: CorruptionResults, output: Path) -> Path:
-    """Draw mAP and Rank-1 in percent, a row per corruption and a column per severity.
+def plot_severities(results: CorruptionResults, output: Path) -> Path:
+    """Plot mAP and Rank-1 in percent, a row per corruption and a column per severity.
 
     The last row and column are means. Colours go from 0 to the clean result.
 
     Args:
-        results: with a grid.
-        output: PNG to write.
+        results: results of an evaluation with a grid.
+        output: path of the PNG file to write.
 
     Raises:
-        ValueError: there is no grid.
+        ValueError: the results have no grid.
     """
     _expect_grid(results)
     names = list(results.measured.grid)
@@ -59,13 +59,14 @@ def _heat_map(axes: Axes, results: CorruptionResults, metric: str) -> None:
     axes.set_title(f"{column_title(metric)}, %; clean {clean:.1f}", fontsize=10)
 
 
-def draw_drops(results: CorruptionResults, output: Path) -> Path:
-    """Draw the relative drop of mAP and Rank-1 for each corruption, the worst first.
+def plot_drops(results: CorruptionResults, output: Path) -> Path:
+    """Plot the relative drop of mAP and Rank-1 for each corruption, the worst first.
 
-    Means over the severities; below them the mean over the draws, in which corruptions are mixed.
+    Bars are means over the severities; the last one is the mean over the repeats, which mix all
+    corruptions.
 
     Raises:
-        ValueError: there is no grid, or the clean result is 0.
+        ValueError: the results have no grid, or the clean result is 0.
     """
     _expect_grid(results)
     if not all(results.measured.clean[metric] for metric in _SHOWN):
@@ -76,8 +77,8 @@ def draw_drops(results: CorruptionResults, output: Path) -> Path:
     }
     drops = dict(sorted(drops.items(), key=lambda item: -item[1][0]))
     drops[f"mean of {len(drops)}"] = np.mean(list(drops.values()), axis=0).tolist()
-    drawn = [results.drop(results.drawn(m).mean, m) for m in _SHOWN]
-    drops[f"{len(results.measured.draws)} draws, mixed"] = drawn
+    mixed = [results.drop(results.corrupted(m).mean, m) for m in _SHOWN]
+    drops[f"{len(results.measured.repeats)} repeats, mixed"] = mixed
     figure = Figure(figsize=(7.5, 1.6 + 0.36 * len(drops)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(drops), dtype=float)
@@ -97,24 +98,24 @@ def draw_drops(results: CorruptionResults, output: Path) -> Path:
     return save_figure(figure, output)
 
 
-def draw_draws(results: CorruptionResults, output: Path) -> Path:
-    """Draw Rank-1, mAP and mINP clean and corrupted: mean, standard deviation, and each draw."""
+def plot_repeats(results: CorruptionResults, output: Path) -> Path:
+    """Plot clean and corrupted Rank-1, mAP and mINP: mean, standard deviation, and each repeat."""
     figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(METRICS))
     clean = [results.measured.clean[metric] for metric in METRICS]
-    summaries = [results.drawn(metric) for metric in METRICS]
+    summaries = [results.corrupted(metric) for metric in METRICS]
     bars = axes.bar(places - 0.2, clean, 0.38, color=BLUE, label="clean")
     axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=9)
     means = [summary.mean for summary in summaries]
-    count = len(results.measured.draws)
-    label = f"corrupted, {count} draws" if count > 1 else "corrupted, one draw"
+    count = len(results.measured.repeats)
+    label = f"corrupted, {count} repeats" if count > 1 else "corrupted, one repeat"
     axes.bar(places + 0.2, means, 0.38, color=ORANGE, label=label)
     for place, metric, summary in zip(places, METRICS, summaries, strict=True):
-        drawn = [metrics[metric] for metrics in results.measured.draws]
+        values = [metrics[metric] for metrics in results.measured.repeats]
         spread = place + 0.2 + np.linspace(-0.12, 0.12, count)
-        axes.plot(spread, drawn, "o", ms=3, color="black", alpha=0.7)
-        above = (place + 0.2, max(drawn))
+        axes.plot(spread, values, "o", ms=3, color="black", alpha=0.7)
+        above = (place + 0.2, max(values))
         axes.annotate(
             str(summary), above, (0, 5), textcoords="offset points", ha="center", fontsize=9
         )
@@ -128,7 +129,7 @@ def draw_draws(results: CorruptionResults, output: Path) -> Path:
 
 
 def spoken(name: str) -> str:
-    """Return "gaussian noise" for "gaussian_noise"."""
+    """Format the name of a corruption: "gaussian noise" for "gaussian_noise"."""
     return name.replace("_", " ")
 
 
@@ -138,4 +139,6 @@ def _corrupted(results: CorruptionResults) -> str:
 
 def _expect_grid(results: CorruptionResults) -> None:
     if not results.measured.grid:
-        raise ValueError("expected a grid of corruptions and severities to draw, got none")
+        raise ValueError(
+            "expected a grid of corruptions and severities to plot, got none; evaluate with --grid"
+        )

@@ -1,4 +1,4 @@
-"""Models on the same corrupted images: clean against corrupted, and the drop per corruption."""
+"""Plot of several models on the same corrupted images: mAP, and its drop per corruption."""
 
 from pathlib import Path
 
@@ -12,34 +12,36 @@ from fastreid_ext.evaluation.pictures.corruption import spoken
 from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 
 
-def draw_comparison(comparison: Comparison, output: Path) -> Path:
-    """Draw mAP clean and corrupted and, with grids, the relative drop under each corruption.
+def plot_comparison(comparison: Comparison, output: Path) -> Path:
+    """Plot clean and corrupted mAP and, with grids, the relative drop under each corruption.
 
     Bars are means over seeds, lines their standard deviation, dots the seeds.
 
     Args:
-        comparison: at most seven models.
-        output: PNG to write.
+        comparison: results of one to seven models.
+        output: path of the PNG file to write.
 
     Raises:
-        ValueError: there are more models than colours.
+        ValueError: the comparison has more models than there are colours.
     """
     if len(comparison.models) > len(COLOURS):
-        raise ValueError(f"expected at most {len(COLOURS)} models, got {len(comparison.models)}")
+        raise ValueError(
+            f"expected at most {len(COLOURS)} models, got {len(comparison.models)}; compare fewer"
+        )
     names = comparison.corruptions()
     if not names:
         figure = Figure(figsize=(1.8 + 1.3 * len(comparison.models), 3.8), layout="constrained")
-        _draw_maps(figure.subplots(), comparison)
+        _plot_mean_ap(figure.subplots(), comparison)
         return save_figure(figure, output)
     height = 1.4 + 0.1 * len(names) * (len(comparison.models) + 1)
     figure = Figure(figsize=(10.5, height), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.7))
-    _draw_maps(left, comparison)
-    _draw_drops(right, comparison, names)
+    _plot_mean_ap(left, comparison)
+    _plot_drops(right, comparison, names)
     return save_figure(figure, output)
 
 
-def _draw_maps(axes: Axes, comparison: Comparison) -> None:
+def _plot_mean_ap(axes: Axes, comparison: Comparison) -> None:
     for place, (model, colour) in enumerate(zip(comparison.models, COLOURS, strict=False)):
         for offset, values, alpha in (
             (-0.2, model.clean["mAP"], 0.45),
@@ -65,7 +67,7 @@ def _draw_maps(axes: Axes, comparison: Comparison) -> None:
     bare(axes)
 
 
-def _draw_drops(axes: Axes, comparison: Comparison, names: list[str]) -> None:
+def _plot_drops(axes: Axes, comparison: Comparison, names: list[str]) -> None:
     first = comparison.models[0]
     names = sorted(names, key=lambda name: -first.drop_under(name).mean)
     places = np.arange(len(names), dtype=float)

@@ -1,4 +1,4 @@
-"""One image under every corruption at every severity."""
+"""Sheet of one image under every corruption at every severity."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _PER_BLOCK = (20, 10, 5, 4)  # corruptions beside each other: as many as the pag
 _PAGE_WIDTH = 2000
 
 
-def draw_corruption_sheet(
+def plot_corruption_sheet(
     image: Pixels,
     output: Path,
     *,
@@ -28,16 +28,16 @@ def draw_corruption_sheet(
     seed: int = 0,
     title: Sequence[str] = (),
 ) -> Path:
-    """Draw a column per corruption, below its name the clean image and severities 1 to 5.
+    """Plot a column per corruption: its name, the clean image and severities 1 to 5.
 
     Images are corrupted at their own size, as in the evaluation, then scaled to tiles.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        output: PNG to write.
-        names: corruptions.
-        seed: of all corruptions, below 2**32.
-        title: lines above.
+        image: (H, W, 3) uint8 RGB image in [0, 255].
+        output: path of the PNG file to write.
+        names: names of the corruptions, one column each.
+        seed: random seed of all corruptions, below 2**32.
+        title: lines of text above the columns.
     """
     width = _tile(image).shape[1] + GAP
     count = next((n for n in _PER_BLOCK if n * width <= _PAGE_WIDTH), _PER_BLOCK[-1])
@@ -50,7 +50,7 @@ def draw_corruption_sheet(
 def _block(image: Pixels, names: Sequence[str], seed: int) -> Pixels:
     clean = _tile(image)
     left = [blank(text("", 1).shape[0] * 2 + GAP, 64)]
-    left += [_centred(said, clean.shape[0]) for said in ("clean", *map(str, SEVERITIES))]
+    left += [_centred(label, clean.shape[0]) for label in ("clean", *map(str, SEVERITIES))]
     columns = [joined(left, axis=0)]
     for name in names:
         first, _, second = name.partition("_")
@@ -62,7 +62,7 @@ def _block(image: Pixels, names: Sequence[str], seed: int) -> Pixels:
 
 
 def _tile(image: Pixels) -> Pixels:
-    """Scale to a tile, sides in proportion, on white of at least _LEAST_WIDTH."""
+    """Scale an image to a tile in proportion, padded with white to _LEAST_WIDTH."""
     height, width = enlarged(image).shape[:2]
     scale = min(_HEIGHT / height, _WIDEST / width)
     size = round(width * scale), round(height * scale)

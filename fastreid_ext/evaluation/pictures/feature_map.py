@@ -1,7 +1,7 @@
-"""Features of some persons of a test set on a plane (t-SNE).
+"""Map of the features of some identities of a test set, on a plane (t-SNE).
 
 van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008. Distances between clusters and
-sizes of clusters mean nothing in such a map; who is whose neighbour does.
+sizes of clusters mean nothing in such a map; neighbourhoods do.
 """
 
 from pathlib import Path
@@ -22,10 +22,10 @@ from fastreid_ext.pictures.png import COLOURS, save_figure
 from fastreid_ext.pictures.tiles import read_tile
 
 _MARKERS = "os^DvPX*<>phdH8"
-_MOST_IMAGES = 25  # of a person, so that one of hundreds does not fill the map
+_MOST_IMAGES = 25  # of an identity, so that one with hundreds does not fill the map
 
 
-def draw_feature_map(
+def plot_feature_map(
     test: TestFeatures,
     output: Path,
     *,
@@ -34,23 +34,23 @@ def draw_feature_map(
     seed: int = 0,
     thumbnails: bool = False,
 ) -> Path:
-    """Draw images as points, near where their features are alike.
+    """Plot images as points that are close where their features are alike.
 
-    A person is a colour with the person's number beside it (colours repeat), a camera is a marker.
+    An identity has a colour and its number as a label (colours repeat), a camera has a marker.
 
     Args:
-        test: features with labels.
-        output: PNG to write.
-        name: the data set, for the title.
-        identities: persons, drawn at random from those seen by two cameras.
-        seed: of the draw and of t-SNE.
-        thumbnails: draw the images instead of markers.
+        test: features of a test set with their labels.
+        output: path of the PNG file to write.
+        name: name of the data set, for the title.
+        identities: number of identities, sampled from those seen by two cameras.
+        seed: random seed of the sampled identities and of t-SNE.
+        thumbnails: whether to show the images instead of markers.
 
     Raises:
-        ValueError: no person seen by two cameras, or features that are not finite.
+        ValueError: no identity is seen by two cameras, or features are not finite.
     """
     test.expect_finite()
-    rows = _drawn_rows(test, identities, seed)
+    rows = _sampled_rows(test, identities, seed)
     unit = F.normalize(test.features[torch.from_numpy(rows)], dim=1)
     places, perplexity = _plane(unit.numpy(), seed)
     pids = test.pids[rows]
@@ -58,45 +58,45 @@ def draw_feature_map(
     figure = Figure(figsize=(8.5, 7), layout="constrained")
     axes = figure.subplots()
     if thumbnails:
-        _draw_thumbnails(axes, places, pids, [test.paths[row] for row in rows])
+        _plot_thumbnails(axes, places, pids, [test.paths[row] for row in rows])
     else:
-        _draw_markers(axes, places, pids, camids)
+        _plot_markers(axes, places, pids, camids)
     for pid in np.unique(pids):
         _label(axes, places[pids == pid], str(pid))
     axes.set(xticks=[], yticks=[])
     axes.margins(0.06)
     axes.set_title(
         f"{name}: {len(rows)} images of {len(np.unique(pids))} of {len(np.unique(test.pids))} "
-        f"persons\nt-SNE of cosine distances, perplexity {perplexity:.0f}, seed {seed}",
+        f"identities\nt-SNE of cosine distances, perplexity {perplexity:.0f}, seed {seed}",
         fontsize=12,
     )
     return save_figure(figure, output, dpi=160 if thumbnails else 120)
 
 
-def _drawn_rows(test: TestFeatures, identities: int, seed: int) -> NDArray[np.int64]:
+def _sampled_rows(test: TestFeatures, identities: int, seed: int) -> NDArray[np.int64]:
     rng = np.random.default_rng(seed)
     pids = np.unique(test.pids)
     seen_twice = [pid for pid in pids if len(np.unique(test.camids[test.pids == pid])) > 1]
     if not seen_twice:
         raise ValueError(
-            "expected persons seen by two cameras, got none, so there is nothing to compare; check "
-            "the person and camera ids of query and gallery"
+            "expected identities seen by two cameras, got none, so there is nothing to compare; "
+            "check the identity and camera labels of query and gallery"
         )
-    drawn = rng.permutation(seen_twice)[:identities]
+    chosen = np.sort(rng.permutation(seen_twice)[:identities])
     return np.concatenate(
-        [rng.permutation(np.flatnonzero(test.pids == pid))[:_MOST_IMAGES] for pid in np.sort(drawn)]
+        [rng.permutation(np.flatnonzero(test.pids == pid))[:_MOST_IMAGES] for pid in chosen]
     )
 
 
 def _plane(unit: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], float]:
-    """Return places (N, 2) and the perplexity, which must be below the number of images."""
+    """Compute places (N, 2) and the perplexity, which must be below the number of images."""
     perplexity = min(30.0, max(1.0, (len(unit) - 1) / 3))
     # Of unit vectors, squared Euclidean distances are twice the cosine distances.
     tsne = TSNE(perplexity=perplexity, random_state=seed, init="random", metric="euclidean")
     return tsne.fit_transform(unit), perplexity
 
 
-def _draw_markers(
+def _plot_markers(
     axes: Axes, places: NDArray, pids: NDArray[np.int64], camids: NDArray[np.int64]
 ) -> None:
     colours = _colours(places, pids)
@@ -119,7 +119,7 @@ def _draw_markers(
     )
 
 
-def _draw_thumbnails(
+def _plot_thumbnails(
     axes: Axes, places: NDArray, pids: NDArray[np.int64], paths: list[str]
 ) -> None:
     colours = _colours(places, pids)
@@ -130,12 +130,12 @@ def _draw_thumbnails(
         axes.add_artist(AnnotationBbox(picture, place, pad=0.05, bboxprops=frame))
 
 
-def _label(axes: Axes, places: NDArray, words: str) -> None:
-    """Write the person's number at the image nearest to the middle of the person's images."""
+def _label(axes: Axes, places: NDArray, label: str) -> None:
+    """Write a label at the image nearest to the middle of an identity's images."""
     middle = np.median(places, axis=0)
     x, y = places[np.linalg.norm(places - middle, axis=1).argmin()]
     axes.annotate(
-        words,
+        label,
         (x, y),
         xytext=(0, 9),
         textcoords="offset points",
@@ -148,7 +148,7 @@ def _label(axes: Axes, places: NDArray, words: str) -> None:
 
 
 def _colours(places: NDArray, pids: NDArray[np.int64]) -> dict[int, str]:
-    """Give persons colours from left to right, so that neighbours rarely share one."""
+    """Assign colours to identities from left to right, so that neighbours rarely share one."""
     middles = {pid: np.median(places[pids == pid][:, 0]) for pid in np.unique(pids)}
     order = sorted(middles, key=middles.__getitem__)
     return {pid: COLOURS[k % len(COLOURS)] for k, pid in enumerate(order)}

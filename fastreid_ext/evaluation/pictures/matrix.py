@@ -1,4 +1,4 @@
-"""A table of runs (``evaluation.matrix``) as heat maps, and as curves over shares of a set."""
+"""Plots of a table of runs: heat maps, and curves over shares of the training set."""
 
 import re
 from collections.abc import Sequence
@@ -12,26 +12,26 @@ from fastreid_ext.evaluation.matrix import Row, Table
 from fastreid_ext.evaluation.ranking import column_title
 from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 
-# Kind, percent, and the seed of the draw where it is not the usual one.
+# Kind, percent, and the seed of the subset if it is not the default one.
 _SHARE = re.compile(r"(few_shot|small_scale)_(\d+)((?:_seed\d+)?)")
 _MARKERS = "osD^vP*X"
 
 
-def draw_heat_map(table: Table, output: Path, metrics: Sequence[str] = ("Rank-1", "mAP")) -> Path:
-    """Draw one heat map per metric: a row per model, source and setting, a column per test set.
+def plot_heat_map(table: Table, output: Path, metrics: Sequence[str] = ("Rank-1", "mAP")) -> Path:
+    """Plot one heat map per metric: a row per model, source and setting, a column per test set.
 
     Numbers are mean and, in brackets, standard deviation over seeds, in percent.
 
     Args:
-        table: at least one cell.
-        output: PNG to write.
-        metrics: one panel each.
+        table: results of at least one run.
+        output: path of the PNG file to write.
+        metrics: names of the metrics, one panel each.
 
     Raises:
         ValueError: the table is empty.
     """
     if not table.rows:
-        raise ValueError("expected at least one finished run to draw, got none")
+        raise ValueError("expected at least one finished run to plot, got none")
     height = 1.6 + 0.36 * len(table.rows)
     width = 2.6 + len(metrics) * (0.6 + 1.15 * len(table.targets))
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -67,9 +67,9 @@ def _label(table: Table, row: Row) -> str:
 
 
 def shares(table: Table) -> dict[str, dict[int, str]]:
-    """Return the settings that are shares of a set: kind -> percent -> setting.
+    """Group the settings that are shares of a set: kind -> percent -> setting.
 
-    Draws with another seed ("few_shot_10_seed1") are a kind of their own, "few_shot_seed1".
+    Subsets of another seed ("few_shot_10_seed1") are a kind of their own, "few_shot_seed1".
     """
     found: dict[str, dict[int, str]] = {}
     for _, _, setting in table.rows:
@@ -78,18 +78,18 @@ def shares(table: Table) -> dict[str, dict[int, str]]:
     return found
 
 
-def draw_shares(table: Table, output: Path, metric: str = "mAP") -> Path:
-    """Draw a metric over the share of the training set, a line per model, a panel per kind.
+def plot_shares(table: Table, output: Path, metric: str = "mAP") -> Path:
+    """Plot a metric over the share of the training set, a line per model, a panel per kind.
 
     Bars are the standard deviation over seeds. Panels also differ in source and test set.
 
     Args:
-        table: cells with settings such as ``few_shot_10`` and ``small_scale_10``.
-        output: PNG to write.
-        metric: percentage to draw.
+        table: results of runs with settings such as ``few_shot_10`` and ``small_scale_10``.
+        output: path of the PNG file to write.
+        metric: name of the metric to plot, in percent.
 
     Raises:
-        ValueError: no setting is a share.
+        ValueError: no setting of the table is a share of a set.
     """
     kinds = shares(table)
     if not kinds:

@@ -1,4 +1,4 @@
-"""Queries with their first gallery images."""
+"""Plot of queries with their first gallery images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from fastreid_ext.pictures.tiles import (
     text,
 )
 
-# RGB frames; green and vermilion of Okabe and Ito, which all can tell apart.
+# RGB frames; green and vermilion of Okabe and Ito, distinguishable with any colour vision.
 RIGHT = (0, 158, 115)
 WRONG = (213, 94, 0)
 QUERY = (90, 90, 90)
@@ -31,7 +31,7 @@ QUERY = (90, 90, 90)
 Choice = Literal["random", "worst", "best"]
 
 
-def draw_rank_lists(
+def plot_rank_lists(
     test: TestFeatures,
     output: Path,
     *,
@@ -42,27 +42,27 @@ def draw_rank_lists(
     metric: Metric = "cosine",
     title: Sequence[str] = (),
 ) -> Path:
-    """Draw queries, each with its first gallery images, right ones framed green, wrong ones orange.
+    """Plot queries with their first gallery images, right ones framed green, wrong ones orange.
 
-    Images of the query's own person and camera are left out, as in the evaluation.
+    Images of the query's own identity and camera are left out, as in the evaluation.
 
     Args:
-        test: features with labels and paths.
-        output: PNG to write.
-        queries: rows of the picture.
-        top: gallery images per row.
-        seed: of the draw.
-        choice: "random" draws from the queries with a valid match, one per person as long as there
-            are enough, so that the picture flatters nobody; "worst" and "best" take those of the
-            lowest or highest average precision.
-        metric: distance that ranks.
-        title: lines above the picture.
+        test: features of a test set with labels and paths.
+        output: path of the PNG file to write.
+        queries: number of queries, one row each.
+        top: number of gallery images per row.
+        seed: random seed of the sampled queries.
+        choice: rule for choosing queries. "random" samples from those with a valid match, one per
+            identity if there are enough, for a fair impression; "worst" and "best" take those of
+            the lowest or highest average precision.
+        metric: distance that ranks the gallery, "cosine" or "euclidean".
+        title: lines of text above the rows.
 
     Raises:
-        ValueError: no query with a valid match, or an image that cannot be read.
+        ValueError: no query has a valid match, or an image cannot be read.
     """
     if choice == "random":
-        rows = _drawn_queries(test, queries, seed)
+        rows = _sampled_queries(test, queries, seed)
     else:
         rows = _extreme_queries(test, queries, metric, worst=choice == "worst")
     lists = [_rank_list(test, row, top, metric) for row in rows]
@@ -73,25 +73,25 @@ def draw_rank_lists(
 
 
 def _rank_list(test: TestFeatures, row: int, top: int, metric: Metric) -> Pixels:
-    """Draw one query, a gap, and its first ``top`` gallery images."""
-    query, gallery = (part.numpy() for part in test.split(test.features))
+    """Join one query, a gap, and its first ``top`` gallery images to a row."""
+    query, gallery = test.split(test.features.numpy())
     query_paths, gallery_paths = test.split(test.paths)
     query_pids, gallery_pids, query_camids, gallery_camids = test.labels()
     likeness = _cosine if metric == "cosine" else _nearness
     similarity = likeness(query[row], gallery)
-    same_person = gallery_pids == query_pids[row]
-    similarity[same_person & (gallery_camids == query_camids[row])] = -np.inf
+    is_same_pid = gallery_pids == query_pids[row]
+    similarity[is_same_pid & (gallery_camids == query_camids[row])] = -np.inf
     height, width = (side + 2 * FRAME for side in TILE)
     tiles = [framed(read_tile(query_paths[row]), QUERY), blank(height, GAP)]
     for index in np.argsort(-similarity, kind="stable")[:top]:
         if np.isfinite(similarity[index]):
-            colour = RIGHT if same_person[index] else WRONG
+            colour = RIGHT if is_same_pid[index] else WRONG
             tiles.append(framed(read_tile(gallery_paths[index]), colour))
     missing = 2 + top - len(tiles)  # of a small gallery
     return joined([*tiles, *[blank(height, width)] * missing], axis=1)
 
 
-def _drawn_queries(test: TestFeatures, count: int, seed: int) -> NDArray[np.int64]:
+def _sampled_queries(test: TestFeatures, count: int, seed: int) -> NDArray[np.int64]:
     query_pids, gallery_pids, query_camids, gallery_camids = test.labels()
     rng = np.random.default_rng(seed)
     order = [
@@ -102,10 +102,10 @@ def _drawn_queries(test: TestFeatures, count: int, seed: int) -> NDArray[np.int6
     if not order:
         raise ValueError(
             "no query identity appears in the gallery under another camera, so there is nothing to "
-            "draw; check the person and camera ids of query and gallery"
+            "plot; check the identity and camera labels of query and gallery"
         )
-    _, first_of_person = np.unique(query_pids[order], return_index=True)
-    one_each = sorted(first_of_person)  # in the drawn order
+    _, first_of_pid = np.unique(query_pids[order], return_index=True)
+    one_each = sorted(first_of_pid)  # in the sampled order
     others = sorted(set(range(len(order))).difference(one_each))
     return np.array([order[i] for i in [*one_each, *others][:count]], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""The curves of a run."""
+"""Plot of the training curves of a run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,23 @@ _TESTED = ("Rank-1", "mAP", "mINP")
 
 
 def plot_training(metrics_file: Path, output: Path) -> Path:
-    """Draw the losses and the test metrics of a run over its iterations.
+    """Plot the losses and the test metrics of a run over its iterations.
 
     Args:
-        metrics_file: ``metrics.json`` of a run, one JSON object a line.
-        output: PNG to write.
+        metrics_file: ``metrics.json`` of a run, with one JSON object per line.
+        output: path of the PNG file to write.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a line that is not JSON, or no line with a loss.
+        FileNotFoundError: the metrics file is missing.
+        ValueError: a line is not JSON, or no line has a loss.
     """
     rows = _read_metrics(metrics_file)
     losses = sorted({key for row in rows for key in row if "loss" in key})
     tested = sorted({key for row in rows for key in row if key.split("/")[-1] in _TESTED})
     if not losses:
         raise ValueError(
-            f"{metrics_file}: expected lines with losses, got {len(rows)} lines without"
+            f"{metrics_file}: expected lines with losses, got {len(rows)} lines without; "
+            "is it the metrics.json of a training run?"
         )
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)

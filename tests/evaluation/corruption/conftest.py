@@ -1,4 +1,4 @@
-"""The small Market-1501 of the data tests."""
+"""Fixtures of the small Market-1501 of the data tests."""
 
 from ...data.conftest import make_cfg, market_root, small_config, write_image
 

@@ -1,4 +1,4 @@
-"""Corrupted test images: native size, the index's draws, any number of workers."""
+"""Corrupted test images: native size, repeats of the index, any number of workers."""
 
 import itertools
 
@@ -17,7 +17,7 @@ from fastreid_ext.evaluation.corruption.corrupted_images import (
     pixel_hash,
     test_images,
 )
-from fastreid_ext.evaluation.corruption.index import draw_index
+from fastreid_ext.evaluation.corruption.index import sample_index
 
 SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
 
@@ -29,20 +29,20 @@ def images(make_cfg):
 
 @pytest.fixture
 def index(images):
-    return draw_index("Market1501", images.files("both"), draws=3)
+    return sample_index("Market1501", images.files("both"), repeats=3)
 
 
-def test_sides(images):
+def test_images_of_each_side(images):
     assert [len(images.rows(side)) for side in ("query", "gallery", "both")] == [6, 12, 18]
     assert all("/query/" in name for name in images.files("query"))
     assert all("/bounding_box_test/" in name for name in images.files("gallery"))
 
 
-def test_corrupts_at_native_size_then_transforms(images, make_cfg):
-    """By hand, from the public parts alone."""
+def test_corrupted_images_are_corrupted_at_native_size_then_transformed(images, make_cfg):
+    """Computed by hand from public functions alone."""
     path = images.items[0][0]
     transform = build_transforms(make_cfg(), is_train=False)
-    index = draw_index("Market1501", images.files("both"))
+    index = sample_index("Market1501", images.files("both"))
     sample = CorruptedImages(images, index, transform)[Part(cell=("fog", 3)), 0]
     seed = int(index.grid_seeds[index.row_of[images.names[0]]])
     native = np.asarray(read_rgb(path).resize((32, 64), Image.Resampling.BILINEAR))
@@ -54,15 +54,15 @@ def test_corrupts_at_native_size_then_transforms(images, make_cfg):
     assert sample["pixels"] == pixel_hash(expected)
 
 
-def test_a_draw_is_that_of_the_index(images, index, make_cfg):
+def test_corrupted_images_of_a_repeat_follow_the_index(images, index, make_cfg):
     transform = build_transforms(make_cfg(), is_train=False)
-    sample = CorruptedImages(images, index, transform)[Part(draw=2), 5]
-    corruption = index.drawn(index.names.index(images.names[5]), 2)
+    sample = CorruptedImages(images, index, transform)[Part(repeat=2), 5]
+    corruption = index.in_repeat(index.names.index(images.names[5]), 2)
     expected = corrupted_pixels(np.asarray(read_rgb(images.items[5][0])), corruption)
     assert sample["pixels"] == pixel_hash(expected)
 
 
-def test_clean_samples_are_those_of_the_evaluation(images, index, make_cfg):
+def test_corrupted_images_clean_part_equals_the_usual_data_set(images, index, make_cfg):
     transform = build_transforms(make_cfg(), is_train=False)
     usual = PersonDataset(images.items, transform, relabel=False)[3]
     ours = CorruptedImages(images, index, transform)[Part(), 3]
@@ -72,17 +72,17 @@ def test_clean_samples_are_those_of_the_evaluation(images, index, make_cfg):
     ]
 
 
-def test_images_large_enough_stay_as_they_are():
+def test_enlarged_leaves_large_images_unchanged():
     image = np.zeros((40, 32, 3), np.uint8)
     assert enlarged(image) is image
     assert corrupted_pixels(image, None) is image
     assert enlarged(np.zeros((20, 50, 3), np.uint8)).shape == (32, 80, 3)
 
 
-def test_pixels_do_not_depend_on_the_number_of_workers(images, make_cfg):
-    """Nor does the order; no batch holds images of two jobs."""
-    index = draw_index("Market1501", images.files("both"), draws=1, corruptions=SOME)
-    parts = (Part(), Part(draw=0), Part(cell=("rain", 5)))
+def test_corrupted_batches_do_not_depend_on_the_number_of_workers(images, make_cfg):
+    """Pixels and order are equal; no batch has images of two jobs."""
+    index = sample_index("Market1501", images.files("both"), repeats=1, corruptions=SOME)
+    parts = (Part(), Part(repeat=0), Part(cell=("rain", 5)))
     jobs = [(part, images.rows(side)) for part in parts for side in ("query", "gallery")]
     runs = []
     for workers in (0, 2):

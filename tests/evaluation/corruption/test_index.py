@@ -1,4 +1,4 @@
-"""The index of a -C evaluation: the same everywhere, uniform, and refused where it does not fit."""
+"""The corruption index: equal on every machine, uniform, and refused if it does not match."""
 
 import dataclasses
 import gzip
@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
 from fastreid_ext.evaluation.corruption.corrupted_images import test_images
 from fastreid_ext.evaluation.corruption.image_fingerprints import fingerprint
-from fastreid_ext.evaluation.corruption.index import draw_corruption, draw_index
+from fastreid_ext.evaluation.corruption.index import sample_corruption, sample_index
 from fastreid_ext.evaluation.corruption.index_file import read_index, write_index
 
 from .conftest import small_config, write_image
@@ -29,12 +29,12 @@ def images(make_cfg):
 
 @pytest.fixture
 def index(images):
-    return draw_index("Market1501", images.files("both"), draws=3)
+    return sample_index("Market1501", images.files("both"), repeats=3)
 
 
 @pytest.fixture
 def tree(market_root, tmp_path):
-    """A copy that may be changed."""
+    """Copy the data set to a folder that tests may change."""
     return shutil.copytree(market_root, tmp_path / "elsewhere")
 
 
@@ -43,9 +43,9 @@ def files_below(root):
 
 
 @pytest.mark.parametrize("name", ["index.jsonl", "index.jsonl.gz"])
-def test_equal_bytes_from_two_roots(name, index, tree, tmp_path):
+def test_index_file_is_equal_from_two_roots(name, index, tree, tmp_path):
     write_index(index, tmp_path / "a" / name)
-    write_index(draw_index("Market1501", files_below(tree), draws=3), tmp_path / "b" / name)
+    write_index(sample_index("Market1501", files_below(tree), repeats=3), tmp_path / "b" / name)
     data = (tmp_path / "a" / name).read_bytes()
     assert data == (tmp_path / "b" / name).read_bytes()
     text = gzip.decompress(data) if name.endswith("gz") else data
@@ -55,68 +55,70 @@ def test_equal_bytes_from_two_roots(name, index, tree, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["index.jsonl", "index.jsonl.gz"])
-def test_is_read_as_it_was_written(name, index, tmp_path):
+def test_index_is_read_as_written(name, index, tmp_path):
     write_index(index, tmp_path / name)
     again = read_index(tmp_path / name)
     assert list(again.rows()) == list(index.rows())
     assert again.rows_sha256 == index.rows_sha256
-    assert again.drawn(4, 2) == index.drawn(4, 2)
+    assert again.in_repeat(4, 2) == index.in_repeat(4, 2)
     for field in ("types", "severities", "seeds", "grid_seeds"):
         assert getattr(again, field).dtype == getattr(index, field).dtype
 
 
-def test_a_row_says_image_corruption_severity_and_seed(index, tmp_path):
+def test_index_row_lists_image_corruption_severity_and_seed(index, tmp_path):
     write_index(index, tmp_path / "index.jsonl")
     header, row = map(json.loads, (tmp_path / "index.jsonl").read_text().splitlines()[:2])
     assert header["corruptions"] == list(CORRUPTION_NAMES)
     assert len(CORRUPTION_NAMES) == 20
-    assert (header["data_set"], header["draws"], header["images"]) == ("Market1501", 3, 18)
+    assert (header["data_set"], header["repeats"], header["images"]) == ("Market1501", 3, 18)
     assert row["image"].startswith("Market-1501-v15.09.15/bounding_box_test/0009_c1s1")
-    name, severity, seed = row["draws"][0].split(":")
+    name, severity, seed = row["repeats"][0].split(":")
     assert name in CORRUPTION_NAMES
     assert 1 <= int(severity) <= 5
     assert 0 <= int(seed) < 2**32
 
 
-def test_a_draw_depends_on_its_own_image_only(images, index):
+def test_sample_index_depends_on_each_image_alone(images, index):
     files = images.files("both")
     left_out = dict(list(files.items())[1:])
-    fewer = draw_index("Market1501", left_out, draws=2)
+    fewer = sample_index("Market1501", left_out, repeats=2)
     rows = {name: row for row, name in enumerate(index.names)}
     for row, name in enumerate(fewer.names):
-        for draw in range(2):
-            assert fewer.drawn(row, draw) == index.drawn(rows[name], draw)
+        for repeat in range(2):
+            assert fewer.in_repeat(row, repeat) == index.in_repeat(rows[name], repeat)
 
 
-def test_seed_data_set_image_and_draw_all_matter():
-    drawn = {
-        draw_corruption(0, "Market1501", "a.jpg", 0),
-        draw_corruption(1, "Market1501", "a.jpg", 0),
-        draw_corruption(0, "DukeMTMC", "a.jpg", 0),
-        draw_corruption(0, "Market1501", "b.jpg", 0),
-        draw_corruption(0, "Market1501", "a.jpg", 1),
+def test_sample_corruption_depends_on_seed_data_set_image_and_repeat():
+    sampled = {
+        sample_corruption(0, "Market1501", "a.jpg", 0),
+        sample_corruption(1, "Market1501", "a.jpg", 0),
+        sample_corruption(0, "DukeMTMC", "a.jpg", 0),
+        sample_corruption(0, "Market1501", "b.jpg", 0),
+        sample_corruption(0, "Market1501", "a.jpg", 1),
     }
-    assert len({corruption.seed for corruption in drawn}) == 5
+    assert len({corruption.seed for corruption in sampled}) == 5
 
 
-def test_known_draw():
-    """An index must not change with the code: these were drawn when the format was made."""
-    drawn = draw_corruption(0, "Market1501", "query/0001_c1s1_001051_00.jpg", 0)
-    assert str(drawn) == "defocus_blur:4:3306906270"
+def test_sample_corruption_known_value():
+    """An index must not change with the code; this value is from the first version."""
+    sampled = sample_corruption(0, "Market1501", "query/0001_c1s1_001051_00.jpg", 0)
+    assert str(sampled) == "defocus_blur:4:3306906270"
 
 
-def test_types_and_severities_are_uniform():
-    """Chi-square over 40,000 draws: types, severities, pairs, and a draw given the one before."""
-    drawn = np.array(
+def test_sample_corruption_is_uniform():
+    """Chi-square over 40,000 samples: types, severities, pairs, and successive types."""
+    sampled = np.array(
         [
             [
                 (CORRUPTION_NAMES.index(c.name), c.severity - 1, c.seed)
-                for c in (draw_corruption(0, "Market1501", f"{i}.jpg", k) for k in range(10))
+                for c in (sample_corruption(0, "Market1501", f"{i}.jpg", k) for k in range(10))
             ]
             for i in range(4000)
         ]
     )
-    types, severities, seeds = drawn[..., 0], drawn[..., 1], drawn[..., 2]
+    types = sampled[..., 0]
+    severities = sampled[..., 1]
+    seeds = sampled[..., 2]
     pairs = types * 5 + severities
     following = types[:, :-1] * 20 + types[:, 1:]
     for values, kinds in ((types, 20), (severities, 5), (pairs, 100), (following, 400)):
@@ -126,7 +128,7 @@ def test_types_and_severities_are_uniform():
 
 
 @pytest.mark.parametrize("name", ["query", "bounding_box_test"])
-def test_missing_extra_and_changed_images_are_named(name, index, tree):
+def test_index_names_missing_extra_and_changed_images(name, index, tree):
     folder = tree / "Market-1501-v15.09.15" / name
     index.expect_images(files_below(tree))
     first = sorted(folder.iterdir())[0]
@@ -146,13 +148,13 @@ def test_missing_extra_and_changed_images_are_named(name, index, tree):
         index.expect_images(files_below(tree))
 
 
-def test_an_index_for_something_else_is_refused(index):
+def test_index_of_another_evaluation_is_refused(index):
     index.expect("Market1501", "query", 3)
     with pytest.raises(
         ValueError, match="index of DukeMTMC, got one of Market1501; give the index"
     ):
         index.expect("DukeMTMC", "both", 3)
-    with pytest.raises(ValueError, match="expected 1 to 3 draws, which the -C index has, got 10"):
+    with pytest.raises(ValueError, match="expected 1 to 3 repeats, which the -C index has, got 10"):
         index.expect("Market1501", "both", 10)
     queries = dataclasses.replace(index, side="query")
     with pytest.raises(ValueError, match="with images of side 'both', got side 'query'"):
@@ -177,15 +179,15 @@ def test_an_index_for_something_else_is_refused(index):
         (lambda t: re.sub(r'"fog:\d:\d+"', "5", t), r"expected lines .* AttributeError"),
     ],
 )
-def test_a_damaged_index_is_refused(change, words, images, tmp_path):
+def test_damaged_index_is_refused(change, words, images, tmp_path):
     file = tmp_path / "index.jsonl"
-    write_index(draw_index("Market1501", images.files("both"), draws=9), file)
+    write_index(sample_index("Market1501", images.files("both"), repeats=9), file)
     file.write_text(change(file.read_text()))
     with pytest.raises(ValueError, match=words):
         read_index(file)
 
 
-def test_a_cut_gzip_file_is_refused(index, tmp_path):
+def test_index_in_a_truncated_gzip_file_is_refused(index, tmp_path):
     file = tmp_path / "index.jsonl.gz"
     write_index(index, file)
     file.write_bytes(file.read_bytes()[:-200])
@@ -196,27 +198,27 @@ def test_a_cut_gzip_file_is_refused(index, tmp_path):
         read_index(file)
 
 
-def test_a_missing_index_is_named(tmp_path):
+def test_missing_index_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no -C index at .*none\.jsonl; give an existing"):
         read_index(tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"draws": 0}, {"seed": -1}, {"side": "left"}, {"corruptions": ["fogg"]}]
+    "wrong", [{"repeats": 0}, {"seed": -1}, {"side": "left"}, {"corruptions": ["fogg"]}]
 )
-def test_an_impossible_index_is_refused(wrong, images):
+def test_sample_index_refuses_wrong_arguments(wrong, images):
     with pytest.raises(
-        ValueError, match=r"expected images, draws >= 1, seed >= 0, a side of query"
+        ValueError, match=r"expected images, repeats >= 1, seed >= 0, a side of query"
     ):
-        draw_index("Market1501", images.files("both"), **wrong)
+        sample_index("Market1501", images.files("both"), **wrong)
 
 
-def test_an_unreadable_image_is_named(tmp_path):
+def test_sample_index_names_an_unreadable_image(tmp_path):
     with pytest.raises(OSError, match=r"cannot read image .*gone\.jpg: .*; restore the data set"):
-        draw_index("Market1501", {"gone.jpg": str(tmp_path / "gone.jpg")})
+        sample_index("Market1501", {"gone.jpg": str(tmp_path / "gone.jpg")})
 
 
-def test_fingerprints_see_pixels_of_png_and_bytes_of_jpeg(tmp_path):
+def test_fingerprint_hashes_pixels_of_png_and_bytes_of_jpeg(tmp_path):
     picture = Image.open(write_image(tmp_path / "a.png"))
     picture.save(tmp_path / "small.png", optimize=True)
     picture.save(tmp_path / "quick.png", compress_level=0)

@@ -1,4 +1,4 @@
-"""What a -C evaluation comes to, by hand: means, mCE, tables, pictures."""
+"""Results of a -C evaluation against numbers computed by hand: means, mCE, tables, plots."""
 
 import json
 
@@ -14,8 +14,8 @@ from fastreid_ext.evaluation.corruption.baseline import (
 )
 from fastreid_ext.evaluation.corruption.measure import Measured
 from fastreid_ext.evaluation.corruption.results import CorruptionResults
-from fastreid_ext.evaluation.pictures.corruption import draw_draws, draw_drops, draw_severities
-from fastreid_ext.evaluation.pictures.corruption_sheet import draw_corruption_sheet
+from fastreid_ext.evaluation.pictures.corruption import plot_drops, plot_repeats, plot_severities
+from fastreid_ext.evaluation.pictures.corruption_sheet import plot_corruption_sheet
 
 
 def results_of(measured, errors=None):
@@ -32,19 +32,19 @@ def grid_results():
     for cells in grid.values():
         del cells[0]
     clean = {"Rank-1": 90.0, "mAP": 80.0, "mINP": 50.0}
-    draws = [{"Rank-1": r, "mAP": r - 20, "mINP": 30.0} for r in (60.0, 66.0, 72.0)]
-    return results_of(Measured(clean, draws, grid, []))
+    repeats = [{"Rank-1": r, "mAP": r - 20, "mINP": 30.0} for r in (60.0, 66.0, 72.0)]
+    return results_of(Measured(clean, repeats, grid, []))
 
 
-# mCE
+# --- mCE
 
 
 def grid_of(*mean_ap):
-    """One severity per value, of one corruption."""
+    """Make a grid of one corruption with one severity per value."""
     return {"fog": {s: {"mAP": v, "Rank-1": v / 2} for s, v in enumerate(mean_ap, 1)}}
 
 
-def test_mce_by_hand():
+def test_mce_known_answer():
     """Errors 40 + 60 against 80 + 120 -> 50; for Rank-1 70 + 80 against 90 + 110 -> 75."""
     errors = corruption_errors(
         {**grid_of(60, 40), "rain": {1: {"mAP": 70, "Rank-1": 10}}},
@@ -59,7 +59,7 @@ def test_mce_by_hand():
     assert errors.mean("mAP") == 100.0
 
 
-def test_the_baseline_itself_has_100(grid_results):
+def test_mce_of_the_baseline_is_100(grid_results):
     grid = grid_results.measured.grid
     errors = corruption_errors(grid, grid, "itself")
     assert errors.mean("mAP") == errors.mean("Rank-1") == 100
@@ -91,7 +91,7 @@ def write_baseline(file, **changes):
     return file
 
 
-def test_baseline_is_read(tmp_path):
+def test_read_baseline(tmp_path):
     baseline = read_baseline(write_baseline(tmp_path / "corruption.json"))
     assert baseline.grid == {"fog": {1: {"mAP": 50.0, "Rank-1": 60.0}}}
     errors = baseline.errors({"fog": {1: {"mAP": 75.0, "Rank-1": 60.0}}})
@@ -106,12 +106,12 @@ def test_baseline_is_read(tmp_path):
         ({"grid": [1]}, r"got AttributeError: 'list' object has no attribute 'items'"),
     ],
 )
-def test_another_file_is_no_baseline(changes, words, tmp_path):
+def test_read_baseline_refuses_another_file(changes, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         read_baseline(write_baseline(tmp_path / "corruption.json", **changes))
 
 
-def test_a_missing_baseline_is_named(tmp_path):
+def test_read_baseline_names_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no baseline at .*gone\.json; give the"):
         read_baseline(tmp_path / "gone.json")
 
@@ -124,22 +124,22 @@ def test_a_missing_baseline_is_named(tmp_path):
         (("Market1501", "both", "abd"), "got index abc there and abd here; evaluate both with the"),
     ],
 )
-def test_a_baseline_of_other_pixels_is_refused(wanted, words, tmp_path):
+def test_baseline_of_other_pixels_is_refused(wanted, words, tmp_path):
     baseline = Baseline(tmp_path / "corruption.json", "Market1501", "both", "abc", {}, {})
     baseline.expect("Market1501", "both", "abc")
     with pytest.raises(ValueError, match=words):
         baseline.expect(*wanted)
 
 
-def test_a_baseline_by_other_libraries_is_told(tmp_path, caplog):
-    """numpy makes pixels, torch does not."""
+def test_baseline_by_other_libraries_is_reported(tmp_path, caplog):
+    """The version of numpy can change pixels, that of torch cannot."""
     theirs = {"pixel_probe": "a", "versions": {"numpy": "2.1.0", "torch": "2.9"}}
     baseline = read_baseline(write_baseline(tmp_path / "corruption.json", **theirs))
     alike = {"pixel_probe": "a", "versions": {"numpy": "2.1.0", "torch": "2.13"}}
-    assert baseline.differs_in(alike) == []
+    assert baseline.installation_differences(alike) == []
     assert not caplog.records
     ours = {"pixel_probe": "b", "versions": {"numpy": "2.2.0"}}
-    assert baseline.differs_in(ours) == [
+    assert baseline.installation_differences(ours) == [
         "the pixels of a corrupted test pattern",
         "numpy 2.2.0 and 2.1.0",
     ]
@@ -147,10 +147,10 @@ def test_a_baseline_by_other_libraries_is_told(tmp_path, caplog):
     assert "evaluate both with one installation" in caplog.text
 
 
-# Tables
+# --- tables
 
 
-def test_means_of_the_grid_by_hand(grid_results):
+def test_grid_means_known_answer(grid_results):
     """mAP 80 - 5 s: mean over s 65; at severity 2 of the three 70, 60, 50: 60."""
     assert grid_results.of_corruption("gaussian_noise", "mAP") == 65
     assert grid_results.of_severity(2, "mAP") == 60
@@ -164,17 +164,17 @@ def test_means_of_the_grid_by_hand(grid_results):
     assert json.loads(json.dumps(content, allow_nan=False)) == content
 
 
-def test_one_draw_has_no_deviation_and_nothing_no_drop():
+def test_one_repeat_has_no_deviation_and_a_result_of_0_no_drop():
     clean = {"Rank-1": 0.0, "mAP": 10.0, "mINP": 10.0}
     results = results_of(Measured(clean, [clean], {}, []))
     content = results.as_json()
     assert content["corrupted"]["mAP"]["std"] is None
     assert content["corrupted"]["Rank-1"]["relative_drop"] is None
     assert "grid" not in content
-    assert "corrupted, one draw" in results.as_markdown()
+    assert "corrupted, one repeat" in results.as_markdown()
 
 
-def test_markdown_says_everything(grid_results):
+def test_markdown_has_all_tables(grid_results):
     errors = corruption_errors(grid_results.measured.grid, grid_results.measured.grid, "BoT")
     text = results_of(grid_results.measured, errors).as_markdown()
     assert text.startswith(
@@ -182,7 +182,7 @@ def test_markdown_says_everything(grid_results):
     )
     assert "index 0123456789abcdef." in text
     assert "| clean | 90.0 | 80.0 | 50.0 |" in text
-    mean = "corrupted, mean (standard deviation) over 3 draws"
+    mean = "corrupted, mean (standard deviation) over 3 repeats"
     assert f"| {mean} | 66.0 (6.0) | 46.0 (6.0) | 30.0 (0.0) |" in text
     assert "| rain | 65.0 | 50.0 | 35.0 | 20.0 | 5.0 | 35.0 | 56.2 | 84.0 | 6.7 |" in text
     assert "CE: errors relative to BoT, last line mCE." in text
@@ -192,31 +192,31 @@ def test_markdown_says_everything(grid_results):
     assert "mCE 100.0" in results_of(grid_results.measured, errors).one_line()
 
 
-# Pictures
+# --- plots
 
 
-def test_pictures_are_drawn(grid_results, tmp_path):
-    for draw in (draw_severities, draw_drops, draw_draws):
-        assert cv2.imread(str(draw(grid_results, tmp_path / "picture.png"))).std() > 5
+def test_plots_have_contrast(grid_results, tmp_path):
+    for plot in (plot_severities, plot_drops, plot_repeats):
+        assert cv2.imread(str(plot(grid_results, tmp_path / "picture.png"))).std() > 5
 
 
-def test_pictures_of_no_grid_and_no_drop_are_refused(grid_results, tmp_path):
+def test_plots_without_a_grid_or_a_drop_are_refused(grid_results, tmp_path):
     nothing = results_of(Measured(grid_results.measured.clean, [], {}, []))
-    for draw in (draw_severities, draw_drops):
+    for plot in (plot_severities, plot_drops):
         with pytest.raises(ValueError, match="expected a grid of corruptions and severities to"):
-            draw(nothing, tmp_path / "picture.png")
+            plot(nothing, tmp_path / "picture.png")
     clean = {"Rank-1": 0.0, "mAP": 1.0, "mINP": 0.0}
     zero = results_of(Measured(clean, [clean], grid_results.measured.grid, []))
     with pytest.raises(ValueError, match="expected a clean mAP and Rank-1 above 0, got 0"):
-        draw_drops(zero, tmp_path / "picture.png")
+        plot_drops(zero, tmp_path / "picture.png")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("size", [(128, 64), (24, 20), (60, 300), (400, 333)])
-def test_sheet_shows_the_clean_image_and_five_severities(size, tmp_path):
+def test_corruption_sheet_shows_the_clean_image_and_five_severities(size, tmp_path):
     image = np.full((*size, 3), (40, 120, 200), np.uint8)
-    path = draw_corruption_sheet(
-        image, tmp_path / "sheet.png", names=("gaussian_noise", "fog", "rain"), title=["words"]
+    path = plot_corruption_sheet(
+        image, tmp_path / "sheet.png", names=("gaussian_noise", "fog", "rain"), title=["title"]
     )
     picture = cv2.imread(str(path))[:, :, ::-1]
     clean = np.abs(picture.astype(int) - (40, 120, 200)).max(axis=2) < 3
