@@ -108,8 +108,8 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
     index = _index(file, run, images)
     if baseline:
         baseline.expect(run.dataset, run.corrupt, index.rows_sha256)
-    identity = _identity(cfg, run, index)
-    _expect_same(run.output / "parts" / "identity.json", identity)
+    settings = _settings(cfg, run, index)
+    _expect_same(run.output / "parts" / "settings.json", settings)
     evaluation = CorruptionEvaluation(
         cfg=cfg,
         model=lambda: load_model(cfg, run.weights),
@@ -125,24 +125,31 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
     errors = baseline.errors(measured.grid) if baseline else None
     results = CorruptionResults(run.dataset, run.corrupt, index.rows_sha256, measured, errors)
     about = {
+        **_provenance(cfg, index, settings),
+        "pixels": compare_pixels(file, index, measured.pixels, write=run.pixels),
+        "seconds_of_this_call": time.perf_counter() - began,
+    }
+    if baseline:
+        about["baseline_installation_differences"] = baseline.installation_differences(about)
+    _write(results, about, run.output)
+    return results
+
+
+def _provenance(cfg: CfgNode, index: CorruptionIndex, settings: dict[str, Any]) -> dict[str, Any]:
+    """Describe what made the results: index, checkpoint, code, libraries and configuration."""
+    return {
         "format": FORMAT,
         "index": {
             "rows_sha256": index.rows_sha256,
             "images_sha256": index.images_sha256,
             "seed": index.seed,
         },
-        "pixels": compare_pixels(file, index, measured.pixels, write=run.pixels),
-        "pixel_probe": identity["pixel probe"],
-        "weights_sha256": identity["weights_sha256"],
-        "seconds_of_this_call": time.perf_counter() - began,
+        "pixel_probe": settings["pixel probe"],
+        "weights_sha256": settings["weights_sha256"],
         "commit": commit(),
         "versions": {**versions(), **pixel_versions()},
         "config": plain(cfg),
     }
-    if baseline:
-        about["baseline_installation_differences"] = baseline.installation_differences(about)
-    _write(results, about, run.output)
-    return results
 
 
 def _index(file: Path, run: CorruptionRun, images: TestImages) -> CorruptionIndex:
@@ -160,9 +167,9 @@ def _index(file: Path, run: CorruptionRun, images: TestImages) -> CorruptionInde
     return index
 
 
-def _identity(cfg: CfgNode, run: CorruptionRun, index: CorruptionIndex) -> dict[str, Any]:
+def _settings(cfg: CfgNode, run: CorruptionRun, index: CorruptionIndex) -> dict[str, Any]:
     """Collect the settings, hashes and versions that determine the results."""
-    settings = {
+    keys = {
         f"{part}.{key}": plain(value)
         for part in ("MODEL", "INPUT", "TEST")
         for key, value in cfg[part].items()
@@ -176,19 +183,19 @@ def _identity(cfg: CfgNode, run: CorruptionRun, index: CorruptionIndex) -> dict[
         "index": index.rows_sha256,
         "corrupt": run.corrupt,
         "pixel probe": pixel_probe(index.corruptions),
-        **settings,
+        **keys,
         **{f"version of {name}": version for name, version in pixel_versions().items()},
     }
 
 
-def _expect_same(file: Path, identity: dict[str, Any]) -> None:
+def _expect_same(file: Path, settings: dict[str, Any]) -> None:
     """Check that finished parts belong to this evaluation; else raise ValueError."""
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(file, json.dumps(identity, indent=1) + "\n")
+        atomic_write_text(file, json.dumps(settings, indent=1) + "\n")
         return
     before = json.loads(file.read_text())
-    now = json.loads(json.dumps(identity))
+    now = json.loads(json.dumps(settings))
     expect_same(
         before,
         now,

@@ -72,6 +72,11 @@ def camera_pair_metrics(
     Raises:
         ValueError: invalid features or labels, as in ``ranking.rank_metrics``; cells without
             matches are NaN instead.
+
+    Example:
+        >>> gallery = torch.eye(2)
+        >>> camera_pair_metrics(gallery[:1], gallery, [7], [7, 8], [0], [1, 2]).rank1
+        array([[ 1., nan]])
     """
     labels = RankLabels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
     query, _ = checked_features(query_features, "query_features")

@@ -32,6 +32,12 @@ def expanded(
 
     Returns:
         Query (Q, D) and gallery (G, D) features, not normalised.
+
+    Example:
+        >>> features = torch.eye(2)
+        >>> query, _ = expanded(features[:1], features, times=1, neighbours=2, alpha=3.0)
+        >>> query
+        tensor([[1., 0.]])
     """
     features = torch.cat([query, gallery])
     for _ in range(times):

@@ -73,6 +73,11 @@ def reranked_distances(
     Raises:
         ValueError: invalid features, as in ``ranking.rank_metrics``, or arguments out of range;
             raised by the call, not by the first chunk.
+
+    Example:
+        >>> features = torch.eye(3)
+        >>> [tuple(chunk.shape) for chunk in reranked_distances(features[:1], features)]
+        [(1, 3)]
     """
     _check(k1, k2, lambda_value, rule)
     chunks = DistanceChunks(query_features, gallery_features, metric, chunk_values=_CHUNK_VALUES)

@@ -56,6 +56,12 @@ def corruption_errors(grid: Grid, baseline: Grid, name: str) -> CorruptionErrors
 
     Raises:
         ValueError: the grids differ in corruptions or severities, or the baseline makes no errors.
+
+    Example:
+        >>> grid = {"fog": {1: {"mAP": 60.0, "Rank-1": 80.0}}}
+        >>> weaker = {"fog": {1: {"mAP": 20.0, "Rank-1": 60.0}}}
+        >>> corruption_errors(grid, weaker, "BoT").mean("mAP")
+        50.0
     """
     _expect_same_cells(grid, baseline, name)
     found: dict[str, dict[str, float]] = {metric: {} for metric in ERROR_METRICS}

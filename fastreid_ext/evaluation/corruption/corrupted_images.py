@@ -148,6 +148,11 @@ class Jobs(BatchSampler):
     Args:
         jobs: part and positions of the images, for each job.
         batch_size: number of images in a batch; the last batch of a job may have fewer.
+
+    Example:
+        >>> jobs = [(Part(), range(3)), (Part(repeat=0), range(2))]
+        >>> [len(batch) for batch in Jobs(jobs, batch_size=2)]
+        [2, 1, 2]
     """
 
     def __init__(self, jobs: Sequence[tuple[Part, range]], batch_size: int) -> None:

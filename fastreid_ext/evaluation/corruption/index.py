@@ -154,7 +154,12 @@ class CorruptionIndex:
 def sample_corruption(
     seed: int, data_set: str, name: str, repeat: int, corruptions: Sequence[str] = CORRUPTION_NAMES
 ) -> Corruption:
-    """Sample the corruption of an image in a repeat, uniform over corruptions and severities."""
+    """Sample the corruption of an image in a repeat, uniform over corruptions and severities.
+
+    Example:
+        >>> str(sample_corruption(0, "Market1501", "query/0001_c1s1_001051_00.jpg", 0))
+        'defocus_blur:4:3306906270'
+    """
     digest = _digest(seed, data_set, name, repeat)
     # 64 bits for a choice of few: the remainder is uniform to 1 in 10**18.
     kind = int.from_bytes(digest[:8], "big")
