@@ -4,7 +4,7 @@ r"""Plot what a model or a run does; every command writes one PNG.
         --weights demo/train/model_final.pth
     python tools/plot.py training logs/smoke/bagtricks
 
-Pictures of a model are <command>_<dataset>.png beside its checkpoint, or --output.
+Pictures of a model are <command>_<dataset>.png next to its checkpoint, or --output.
 """
 
 import argparse
@@ -189,7 +189,7 @@ def _add_model_options(name: str, parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(picture=picture, features=None)
     add_checkpoint_arguments(parser)
     parser.add_argument(
-        "--output", type=Path, help=f"PNG; default: {picture}_<dataset>.png beside the checkpoint"
+        "--output", type=Path, help=f"PNG; default: {picture}_<dataset>.png next to the checkpoint"
     )
     if name in OF_FEATURES:
         parser.add_argument(

@@ -16,7 +16,7 @@ from fastreid_ext.pictures.tiles import GAP, Pixels, blank, joined, page, text
 _HEIGHT = 160  # of a tile, in pixels
 _WIDEST = 240
 _LEAST_WIDTH = 84  # for names
-_PER_BLOCK = (20, 10, 5, 4)  # corruptions beside each other: as many as the page is wide
+_PER_BLOCK = (20, 10, 5, 4)  # corruptions side by side, as many as fit the page
 _PAGE_WIDTH = 2000
 
 
@@ -73,8 +73,8 @@ def _tile(image: Pixels) -> Pixels:
     return np.pad(small, sides, constant_values=255)
 
 
-def _centred(words: str, height: int) -> Pixels:
-    strip = text(words, 64)
+def _centred(line: str, height: int) -> Pixels:
+    strip = text(line, 64)
     above = (height - len(strip)) // 2
     below = height - len(strip) - above
     return np.pad(strip, ((above, below), (0, 0), (0, 0)), constant_values=255)

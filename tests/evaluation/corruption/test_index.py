@@ -162,7 +162,7 @@ def test_index_of_another_evaluation_is_refused(index):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda t: t.replace("fog", "rain"), "18 images that were written, got 18 or changed"),
         (lambda t: t.rsplit("\n", 2)[0], "18 images that were written, got 17 or changed"),
@@ -179,11 +179,11 @@ def test_index_of_another_evaluation_is_refused(index):
         (lambda t: re.sub(r'"fog:\d:\d+"', "5", t), r"expected lines .* AttributeError"),
     ],
 )
-def test_damaged_index_is_refused(change, words, images, tmp_path):
+def test_damaged_index_is_refused(change, message, images, tmp_path):
     file = tmp_path / "index.jsonl"
     write_index(sample_index("Market1501", images.files("both"), repeats=9), file)
     file.write_text(change(file.read_text()))
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         read_index(file)
 
 

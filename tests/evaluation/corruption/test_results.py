@@ -99,15 +99,15 @@ def test_read_baseline(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"grid": None}, r"of an evaluation with --grid, got KeyError: 'grid'; evaluate"),
         ({"format": "result"}, r"got ValueError: format result"),
         ({"grid": [1]}, r"got AttributeError: 'list' object has no attribute 'items'"),
     ],
 )
-def test_read_baseline_refuses_another_file(changes, words, tmp_path):
-    with pytest.raises(ValueError, match=words):
+def test_read_baseline_refuses_another_file(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         read_baseline(write_baseline(tmp_path / "corruption.json", **changes))
 
 
@@ -117,17 +117,17 @@ def test_read_baseline_names_a_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
+    ("wanted", "message"),
     [
         (("DukeMTMC", "both", "abc"), "got data set Market1501 there and DukeMTMC here"),
         (("Market1501", "query", "abc"), "got corrupted side both there and query here"),
         (("Market1501", "both", "abd"), "got index abc there and abd here; evaluate both with the"),
     ],
 )
-def test_baseline_of_other_pixels_is_refused(wanted, words, tmp_path):
+def test_baseline_of_other_pixels_is_refused(wanted, message, tmp_path):
     baseline = Baseline(tmp_path / "corruption.json", "Market1501", "both", "abc", {}, {})
     baseline.expect("Market1501", "both", "abc")
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         baseline.expect(*wanted)
 
 
