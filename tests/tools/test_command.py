@@ -109,7 +109,7 @@ def test_choices_are_those_of_the_package():
     assert tuple(SIDES) == evaluate_corruption.SIDES
     assert tuple(sorted(KNOWN)) == convert_weights.NORMALISATIONS
     words = ["--config-file", CONFIG, "--output", "out"]
-    assert evaluate_corruption.parse(words).draws == DEFAULT_REPEATS
+    assert evaluate_corruption.parse(words).repeats == DEFAULT_REPEATS
     assert evaluation_matrix.parse(words).settings == [ALL]
 
 
