@@ -21,7 +21,7 @@ ALLOWED_TODAY = {
     "generation": 220,
     "manifest": 11,
     "projects": 42,
-    "tests": 223,
+    "tests": 190,
 }
 
 RIDDLE = re.compile(r"(Return what|What)\b")
