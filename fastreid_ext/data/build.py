@@ -134,7 +134,8 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
         world_size=world_size,
         losses=() if _gives_pairs_itself(cfg) else cfg.MODEL.LOSSES.NAME,
     )
-    share, sampler = cfg.DATASETS.GENERATED.BATCH_SHARE, cfg.DATALOADER.SAMPLER_TRAIN
+    share = cfg.DATASETS.GENERATED.BATCH_SHARE
+    sampler = cfg.DATALOADER.SAMPLER_TRAIN
     if not share or problems:
         return problems
     if sampler not in (*IDENTITY_SAMPLERS, "TrainingSampler"):
@@ -228,7 +229,8 @@ def image_reader(cfg: CfgNode, name: str, paths: Sequence[str]) -> Callable[[str
     Returns:
         A function from a path to (H, W, 3) uint8 RGB on the fast path, else to a PIL image.
     """
-    is_fast, folder = cfg.INPUT.FAST_PATH.ENABLED, cfg.DATALOADER.PACKED_CACHE
+    is_fast = cfg.INPUT.FAST_PATH.ENABLED
+    folder = cfg.DATALOADER.PACKED_CACHE
     if not folder:
         return read_pixels if is_fast else read_rgb
     packed = packed_images(folder, name, paths, read_pixels)

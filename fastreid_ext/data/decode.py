@@ -24,7 +24,9 @@ _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"pHYs", 
 _TELLING_TEXTS = (b"Raw profile type", b"XML:")
 _ORIENTATION = 0x0112  # EXIF tag; 1: not turned
 _START_OF_FRAME = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
-_START_OF_SCAN, _APP1, _APP14 = 0xDA, 0xE1, 0xEE
+_START_OF_SCAN = 0xDA
+_APP1 = 0xE1
+_APP14 = 0xEE
 
 
 def read_pixels(path: str | os.PathLike) -> NDArray[np.uint8]:
@@ -93,7 +95,8 @@ def _is_plain_jpeg(data: bytes) -> bool:
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield marker and body of each segment before the pixels."""
-    place, marker = 2, 0
+    place = 2
+    marker = 0
     while marker != _START_OF_SCAN:
         if data[place] != 0xFF:
             raise ValueError("expected a marker")
@@ -117,9 +120,12 @@ def _may_be_turned(segment: bytes) -> bool:
 
 def _is_plain_png(data: bytes) -> bool:
     """Whether it is grey or RGB of 8 bits and has nothing that changes the pixels."""
-    place, depth, colours = 8, 0, 0
+    place = 8
+    depth = 0
+    colours = 0
     while place < len(data):
-        length, name = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
+        length = int.from_bytes(data[place : place + 4])
+        name = data[place + 4 : place + 8]
         if name not in _PLAIN_CHUNKS:
             return False
         if name == b"tEXt" and data.startswith(_TELLING_TEXTS, place + 8):

@@ -35,7 +35,8 @@ def unreadable_images(
         _Reasons(paths, decode), batch_size=_FILES_PER_BATCH, num_workers=workers, collate_fn=list
     )
     broken: list[tuple[str, str]] = []
-    reported, done = time.monotonic(), 0
+    reported = time.monotonic()
+    done = 0
     for reasons in batches:
         broken += [(paths[done + i], reason) for i, reason in enumerate(reasons) if reason]
         done += len(reasons)

@@ -20,7 +20,8 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-REAL, GENERATED = 0, 1
+REAL = 0
+GENERATED = 1
 
 
 class MixedBatches:

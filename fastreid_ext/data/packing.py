@@ -84,7 +84,8 @@ def packed_images(
                 with _spreading(workers) as spread:
                     _pack(file, absolute, stamps, read, spread)
     packed = PackedImages(file)
-    gib, content = file.stat().st_size / 2**30, packed.index.content
+    gib = file.stat().st_size / 2**30
+    content = packed.index.content
     count = len(absolute)
     logger.info("Packed set %s: %d images, %.3f GiB, content %s", file, count, gib, content)
     return packed

@@ -318,7 +318,8 @@ class OncePerIdentity:
     def __call__(self, seed: int) -> Iterator[int]:
         """Yield indices without end, those of the processes in turn."""
         rng = np.random.default_rng(seed)
-        persons, together = list(self._images), self._persons * self._world_size
+        persons = list(self._images)
+        together = self._persons * self._world_size
         while True:
             order = [persons[i] for i in rng.permutation(len(persons))]
             for first in range(0, len(order) - together + 1, together):

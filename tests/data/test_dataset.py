@@ -143,7 +143,8 @@ def test_collate_equals_fastreids():
         {"images": torch.rand(3, 4, 2), "targets": i, "x": {"y": i / 3}, "img_paths": str(i)}
         for i in range(5)
     ]
-    ours, theirs = collate(samples), fast_batch_collator(samples)
+    ours = collate(samples)
+    theirs = fast_batch_collator(samples)
     assert torch.equal(ours["images"], theirs["images"])
     assert torch.equal(ours["targets"], theirs["targets"])
     assert ours["targets"].dtype == theirs["targets"].dtype

@@ -127,7 +127,8 @@ def test_cut_files_are_errors_that_name_them_or_pillows_pixels(tmp_path, kind, s
 
 
 def test_damaged_bytes_never_give_other_pixels_than_pillow(tmp_path):
-    path, rng = tmp_path / "damaged", np.random.default_rng(0)
+    path = tmp_path / "damaged"
+    rng = np.random.default_rng(0)
     outcomes = {"error": 0, "equal": 0}
     for kind in ("JPEG", "PNG"):
         noise().save(path, kind)

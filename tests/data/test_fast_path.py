@@ -107,7 +107,8 @@ def naive(image, size, padding, top, left, mirrored):
     result = np.zeros((3, height, width), np.uint8)
     for y in range(height):
         for x in range(width):
-            row, column = y + top - padding, x + left - padding
+            row = y + top - padding
+            column = x + left - padding
             if 0 <= row < height and 0 <= column < width:
                 place = width - 1 - x if mirrored else x
                 result[:, y, place] = resized[row, column]
@@ -229,7 +230,8 @@ def test_front_draws_and_makes_what_fastreids_steps_do(make_cfg, name):
     front = fast_front(cfg, is_train=True)
     for number in range(12):
         with random_numbers_of(Draw(0, number, 3)):
-            ours, next_ours = front(image), torch.rand(1)
+            ours = front(image)
+            next_ours = torch.rand(1)
         with random_numbers_of(Draw(0, number, 3)):
             theirs = Image.fromarray(image)
             for step in steps:
@@ -252,7 +254,8 @@ def test_back_rounds_the_colour_of_erasing_and_nothing_else(make_cfg):
     )
     from fastreid_ext.data.transforms import build_transforms
 
-    slow, back = build_transforms(cfg_slow, is_train=True), fast_back(cfg)
+    slow = build_transforms(cfg_slow, is_train=True)
+    back = fast_back(cfg)
     image = np.random.default_rng(0).integers(0, 256, (32, 16, 3), dtype=np.uint8)
     changed = 0
     for number in range(20):

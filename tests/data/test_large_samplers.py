@@ -100,7 +100,8 @@ def test_naive_gives_each_turn_of_an_identity_other_images():
 def test_naive_chooses_identities_as_fastreids_does():
     """How often each identity is in the first batch and in the whole epoch, over many seeds."""
     items = items_with([4, 8, 12, 16, 20, 24, 4, 4])
-    ours, theirs = Counter(), Counter()
+    ours = Counter()
+    theirs = Counter()
     host = fastreid_stream("NaiveIdentitySampler", items, batch_size=8, instances=4)
     stream = LargeNaive(items, batch_size=8, instances=4)
     for seed in range(1500):
@@ -152,7 +153,8 @@ def test_shuffled_gives_every_image_once_per_epoch():
 
 
 def test_fastreids_order_stays_up_to_twenty_thousand_identities():
-    small, large = many(LARGE_IDENTITIES, 1), many(LARGE_IDENTITIES + 1, 1)
+    small = many(LARGE_IDENTITIES, 1)
+    large = many(LARGE_IDENTITIES + 1, 1)
     assert not is_large(small)
     assert is_large(large)
     kwargs = {"batch_size": 8, "instances": 2}

@@ -122,7 +122,8 @@ def test_labels_that_do_not_fit_are_refused(make_cfg):
 
 
 def test_joined_loaders_give_a_batch_of_each_and_resume(make_cfg, given):
-    cfg, small = make_cfg(), make_cfg(SOLVER__IMS_PER_BATCH=4)
+    cfg = make_cfg()
+    small = make_cfg(SOLVER__IMS_PER_BATCH=4)
 
     def joined() -> JoinedLoaders:
         target = build_train_loader(small, TrainingItems.given(given))

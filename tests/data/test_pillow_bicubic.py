@@ -56,7 +56,8 @@ def test_pixels_are_pillows_for_drawn_sizes():
 def test_picked_rows_and_columns_are_those_of_the_whole_result():
     image = picture(40, 20)
     whole = resize_and_pick(image, (60, 30), np.arange(60), np.arange(30))
-    rows, columns = np.array([5, -1, 59, 0, 0]), np.array([29, 3, -1, -1])
+    rows = np.array([5, -1, 59, 0, 0])
+    columns = np.array([29, 3, -1, -1])
     picked = resize_and_pick(image, (60, 30), rows, columns)
     for y, row in enumerate(rows):
         for x, column in enumerate(columns):

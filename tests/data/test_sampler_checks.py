@@ -19,7 +19,8 @@ def fills_a_batch(sampler, counts, batch_size, instances, world_size):
     """Whether fastreid's sampler fills a batch within 0.3 s; it takes microseconds if it can."""
     items = [("", f"p{p:02d}", f"c{i % 2}") for p, n in enumerate(counts) for i in range(n)]
     host_sampler = getattr(host, sampler)(items, batch_size // world_size, instances, seed=0)
-    host_sampler._world_size, host_sampler.batch_size = world_size, batch_size
+    host_sampler._world_size = world_size
+    host_sampler.batch_size = batch_size
 
     def stop(*_):
         raise TimeoutError

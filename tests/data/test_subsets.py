@@ -99,7 +99,8 @@ def test_smaller_subsets_are_part_of_larger_ones(kind):
     order=st.randoms(use_true_random=False),
 )
 def test_choice_depends_on_nothing_but_names(counts, percent, kind, order):
-    setting, items = SubsetSetting(kind, percent), items_of(counts)
+    setting = SubsetSetting(kind, percent)
+    items = items_of(counts)
     expected = names_of(setting, "Set", items)
     order.shuffle(items)
     elsewhere = [(path.replace("/data", "/mnt/x y"), pid, camid) for path, pid, camid in items]
@@ -198,7 +199,8 @@ def test_first_use_writes_the_list_and_the_next_reads_it(make_cfg, market, tmp_p
         "lists them"
     ]
     assert len(first.items) == len(first.source) == len(first.is_generated) == 16
-    written, when = file.read_bytes(), file.stat().st_mtime_ns
+    written = file.read_bytes()
+    when = file.stat().st_mtime_ns
     caplog.clear()
     assert training_items(cfg) == first
     assert "Wrote" not in caplog.text

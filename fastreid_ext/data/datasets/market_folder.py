@@ -73,7 +73,8 @@ class MarketFolder(ImageDataset):
             problem = problem or number_problem(match[2], "camera", lowest=1)
             if problem:
                 raise ValueError(f"{split / name}: expected {problem}; rename the file")
-            pid, camera = int(match[1]), int(match[2])
+            pid = int(match[1])
+            camera = int(match[2])
             if pid != -1:
                 items.append((str(split / name), pid, camera - 1))
         return items

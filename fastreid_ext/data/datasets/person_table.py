@@ -31,7 +31,8 @@ class PersonTable(ImageDataset):
             )
         path = locate_set(table, root)
         rows = read_person_rows(path)
-        self.base, self.list_name = path.parent, path.stem
+        self.base = path.parent
+        self.list_name = path.stem
         name = self.dataset_name
         train, query, gallery = (
             [(row.path, row.person, row.camera) for row in rows if row.split == split]

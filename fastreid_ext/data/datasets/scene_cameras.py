@@ -91,6 +91,7 @@ def _read(folder: Path, data_set: str) -> list[tuple[str, int, int]]:
         problem = problem or number_problem(match["s"] or match["s2"], "scene")
         if problem:
             raise ValueError(f"{folder / name}: expected {problem}; rename the file")
-        scene, camera = int(match["s"] or match["s2"]), int(match["c"] or match["c2"])
+        scene = int(match["s"] or match["s2"])
+        camera = int(match["c"] or match["c2"])
         items.append((str(folder / name), int(match[1]), 100 * scene + camera))
     return items
