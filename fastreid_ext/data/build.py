@@ -43,29 +43,35 @@ def build_train_loader(
     name: str = "train",
     transform: Callable[..., Any] | None = None,
 ) -> TrainLoader:
-    """Return the endless training loader of this process.
+    """Build the endless training loader of this process.
 
     Order and augmentation depend on ``loader.seed`` and the iteration only, not on the number of
     workers. ``loader.seed`` is cfg.SEED, or random (the same on all processes) if that is -1.
 
     Args:
-        cfg: configuration.
+        cfg: configuration of the run, with the keys of fastreid_ext.
         training: training images, e.g. ``TrainingItems.given(items)``; None = those of
             ``DATASETS.NAMES``.
         name: name of these images in ``DATALOADER.PACKED_CACHE``.
-        transform: what maps an image to a tensor, see
-            :class:`~fastreid_ext.data.dataset.PersonDataset`; None = the keys of ``INPUT``.
+        transform: function from an image to a tensor, see
+            :class:`~fastreid_ext.data.dataset.PersonDataset`; None = built from the keys of
+            ``INPUT``.
 
     Raises:
         FileNotFoundError: a data set is missing.
         ValueError: the images cannot fill the batches the configuration asks for.
+
+    Example::
+
+        loader = build_train_loader(cfg)
+        batch = next(iter(loader))  # {"images": (B, 3, H, W), "targets": (B,), ...}
     """
     training = training_items(cfg) if training is None else training
     dataset = _training_set(cfg, name, training, transform)
     seed = cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed())
     world_size = comm.get_world_size()
     stream = _stream(cfg, training, world_size)
-    draws = ResumableSampler(stream, seed, rank=comm.get_rank(), world_size=world_size)
+    sampler = ResumableSampler(stream, seed, rank=comm.get_rank(), world_size=world_size)
     _log_summary(training)
     if cfg.INPUT.RPT.ENABLED:
         logger.warning(
@@ -74,7 +80,7 @@ def build_train_loader(
         )
     return TrainLoader(
         dataset,
-        draws,
+        sampler,
         world_size=world_size,
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
@@ -87,24 +93,32 @@ def build_train_loader(
 def build_items_loader(
     cfg: CfgNode, items: Sequence[AnyItem], *, name: str = "items"
 ) -> PersonLoader:
-    """Return this process's share of given images, once, in their order, as a test set is loaded.
+    """Build a loader of given images: this process's share, each image once, in their order.
+
+    Images are transformed and batched as those of a test set.
 
     Args:
-        cfg: configuration.
-        items: (path, pid, camid) of each image, pids and camids all strings or all numbers; of
-            strings the batches hold numbers in the order of the sorted names.
+        cfg: configuration of the run, with the keys of fastreid_ext.
+        items: (path, pid, camid) of each image; pids and camids are all strings or all numbers.
+            Batches hold strings as numbers, counted from 0 in the order of the sorted names.
         name: name of these images in ``DATALOADER.PACKED_CACHE``.
+
+    Example::
+
+        loader = build_items_loader(cfg, [("shop/1.jpg", 1, 0), ("shop/2.jpg", 2, 0)])
     """
     arrays = ItemArrays.of(items)
     return _whole_loader(cfg, _test_set(cfg, name, arrays, is_named=arrays.pid_names is not None))
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[PersonLoader, int]:
-    """Return this process's share of a test set, queries first, and the number of queries.
+    """Build a loader of this process's share of a test set; also return the number of queries.
+
+    Queries come first, then the gallery.
 
     Raises:
         FileNotFoundError: the data set is missing.
-        ValueError: it has no queries or no gallery.
+        ValueError: the data set has no queries or no gallery.
     """
     items, num_query = query_and_gallery(cfg, dataset_name)
     dataset = _test_set(cfg, dataset_name, items)
@@ -125,7 +139,7 @@ def _whole_loader(cfg: CfgNode, dataset: PersonDataset) -> PersonLoader:
 
 
 def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
-    """Return why ``world_size`` processes could not fill their batches, each with what to do."""
+    """List reasons why ``world_size`` processes cannot fill their batches, and remedies."""
     problems = batch_problems(
         cfg.DATALOADER.SAMPLER_TRAIN,
         training.items.dense_pids()[0],
@@ -141,8 +155,8 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
     if sampler not in (*IDENTITY_SAMPLERS, "TrainingSampler"):
         return [
             f"DATASETS.GENERATED.BATCH_SHARE {share:g} decides what a batch holds, and so does "
-            f"DATALOADER.SAMPLER_TRAIN {sampler}; use NaiveIdentitySampler (batches of persons) or "
-            "TrainingSampler (of single images), or set the share to 0"
+            f"DATALOADER.SAMPLER_TRAIN {sampler}; use NaiveIdentitySampler (batches of "
+            "identities) or TrainingSampler (of single images), or set the share to 0"
         ]
     return mixed_batches(cfg, training, world_size).problems()
 
@@ -153,7 +167,7 @@ def _gives_pairs_itself(cfg: CfgNode) -> bool:
 
 
 def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
-    """Choose the order of the images; ValueError if a sampler could not fill its batches."""
+    """Build the order of the images; raise ValueError if a sampler cannot fill its batches."""
     problems = sampling_problems(cfg, training, world_size)
     if problems:
         raise ValueError("; ".join(problems))
@@ -166,11 +180,11 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
 def _stream_of_labels(
     cfg: CfgNode, training: TrainingItems, world_size: int, labels: NDArray[np.integer]
 ) -> Stream:
-    """Return the order of the images whose label is not -1, by the sampler on these labels."""
+    """Build the order of the images whose label is not -1; the labels are the identities."""
     if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
         raise ValueError(
             "expected DATASETS.GENERATED.BATCH_SHARE 0 where training images get new labels, got "
-            f"{cfg.DATASETS.GENERATED.BATCH_SHARE:g}; the share is of the labels they came with"
+            f"{cfg.DATASETS.GENERATED.BATCH_SHARE:g}; the share counts original identities"
         )
     kept = np.flatnonzero(labels >= 0)
     items = training.items.with_pids(labels).take(kept)
@@ -178,16 +192,16 @@ def _stream_of_labels(
 
 
 def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:
-    """Return the stream that keeps ``DATASETS.GENERATED.BATCH_SHARE``."""
-    has_persons = cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS
+    """Build the stream that keeps ``DATASETS.GENERATED.BATCH_SHARE`` in every batch."""
+    has_identities = cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS
     generated = cfg.DATASETS.GENERATED
     return MixedBatches(
-        training.items.dense_pids()[0] if has_persons else np.arange(len(training.items)),
+        training.items.dense_pids()[0] if has_identities else np.arange(len(training.items)),
         training.is_generated,
         share=generated.BATCH_SHARE,
-        within_persons=has_persons and generated.PERSON_IDS == "kept",
+        within_identities=has_identities and generated.PERSON_IDS == "kept",
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
-        instances=cfg.DATALOADER.NUM_INSTANCE if has_persons else 1,
+        instances=cfg.DATALOADER.NUM_INSTANCE if has_identities else 1,
         world_size=world_size,
     )
 
@@ -219,12 +233,12 @@ def _test_set(
 
 
 def image_reader(cfg: CfgNode, name: str, paths: Sequence[str]) -> Callable[[str], Any]:
-    """Return the function that reads an image, from its file or from a packed set.
+    """Build the function that reads an image from its file or from a packed set.
 
     Args:
         cfg: INPUT.FAST_PATH and DATALOADER.PACKED_CACHE are read; a packed set is written here.
-        name: begin of the name of a packed set.
-        paths: all images that will be read.
+        name: prefix of a packed set's file name.
+        paths: paths of all images that will be read.
 
     Returns:
         A function from a path to (H, W, 3) uint8 RGB on the fast path, else to a PIL image.
@@ -246,11 +260,13 @@ def _batch_steps(cfg: CfgNode, *, is_train: bool) -> list[BatchStep]:
 
 
 def _log_summary(training: TrainingItems) -> None:
-    persons = len(training.items.dense_pids()[1])
+    identities = len(training.items.dense_pids()[1])
     counts: Counter[str] = Counter()
     for name, count in training.parts:
         counts[name] += count
     parts = ", ".join(f"{name} {count}" for name, count in counts.items())
-    logger.info("Training on %d images of %d persons: %s", len(training.items), persons, parts)
-    for said in training.subsets:
-        logger.info(said)
+    logger.info(
+        "Training on %d images of %d identities: %s", len(training.items), identities, parts
+    )
+    for summary in training.subsets:
+        logger.info(summary)

@@ -1,4 +1,4 @@
-"""Read and check a table of persons.
+"""Read and check a CSV table of images.
 
 A CSV file in UTF-8 (or Latin-1) with a header line and the columns, in any order (others ignored):
 
@@ -7,8 +7,8 @@ A CSV file in UTF-8 (or Latin-1) with a header line and the columns, in any orde
 - ``split``: train, query or gallery.
 
 An image may be a query and in the gallery (the evaluation leaves out the query's own camera);
-otherwise each image is listed once. A person is for training or for testing, which the preflight of
-a training checks: an evaluation does not mind how training persons are numbered.
+otherwise each image is listed once. An identity belongs to training or to testing. The preflight of
+a training checks that; an evaluation does not depend on the numbers of training identities.
 """
 
 import csv
@@ -28,41 +28,41 @@ _MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
-class PersonRow:
-    """One image.
+class TableRow:
+    """A row of the table: one image.
 
     Attributes:
-        path: of the file.
-        person: number from 0.
-        camera: number from 0.
-        split: "train", "query" or "gallery".
-        line: line of the table, from 1.
+        path: absolute path of the image file.
+        pid: number of the identity, from 0.
+        camid: number of the camera, from 0.
+        split: part of the data set: "train", "query" or "gallery".
+        line: line number in the table, from 1.
     """
 
     path: str
-    person: int
-    camera: int
+    pid: int
+    camid: int
     split: str
     line: int
 
 
-def read_person_rows(table: Path) -> list[PersonRow]:
-    """Return the rows of a table in their order.
+def read_table(table: Path) -> list[TableRow]:
+    """Read the rows of a table in their order.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: everything wrong with it, each mistake with ``table:line``.
+        FileNotFoundError: the table does not exist.
+        ValueError: the table has mistakes; the message lists them as ``table:line: mistake``.
     """
     if not table.is_file():
         raise FileNotFoundError(
             f"no table at {table} (DATASETS.TABLE); give the path of a CSV file with the columns "
             f"{', '.join(COLUMNS)}"
         )
-    rows: list[PersonRow] = []
+    rows: list[TableRow] = []
     problems: list[tuple[int, str]] = []
     try:
         for line, cells in _lines(table, io.StringIO(read_text(table), newline="")):
-            reasons = _wrong(cells)
+            reasons = _mistakes(cells)
             problems += [(line, reason) for reason in reasons]
             if not reasons:
                 rows.append(_row(table, line, cells))
@@ -87,13 +87,13 @@ def _lines(table: Path, file: Iterable[str]) -> Iterator[tuple[int, dict]]:
         )
     twice = [column for column in COLUMNS if header.count(column) > 1]
     if twice:
-        raise ValueError(f"{table}:1: the column {twice[0]} is there twice; remove one")
+        raise ValueError(f"{table}:1: the column {twice[0]} appears twice; remove one")
     for cells in reader:
         yield reader.line_num, cells
 
 
-def _wrong(cells: dict) -> list[str]:
-    """Return what is wrong with one row by itself."""
+def _mistakes(cells: dict) -> list[str]:
+    """List the mistakes of one row, regardless of other rows."""
     if None in cells or None in cells.values():
         return ["expected as many cells as the header has, got more or fewer"]
     reasons = []
@@ -114,14 +114,14 @@ def _wrong(cells: dict) -> list[str]:
     return reasons
 
 
-def _row(table: Path, line: int, cells: dict) -> PersonRow:
+def _row(table: Path, line: int, cells: dict) -> TableRow:
     path = os.path.normpath(table.parent / cells["file_name"])
     numbers = int(cells["person_id"]), int(cells["camera_id"])
-    return PersonRow(path, *numbers, cells["split"].strip(), line)
+    return TableRow(path, *numbers, cells["split"].strip(), line)
 
 
-def _repeated(rows: list[PersonRow]) -> Iterator[tuple[int, str]]:
-    seen: dict[str, list[PersonRow]] = {}
+def _repeated(rows: list[TableRow]) -> Iterator[tuple[int, str]]:
+    seen: dict[str, list[TableRow]] = {}
     for row in rows:
         for other in seen.setdefault(row.path, []):
             if {row.split, other.split} != {"query", "gallery"}:
@@ -129,17 +129,17 @@ def _repeated(rows: list[PersonRow]) -> Iterator[tuple[int, str]]:
                     row.line,
                     f"{row.path} is already in line {other.line} ({other.split}); remove one line",
                 )
-            elif (row.person, row.camera) != (other.person, other.camera):
+            elif (row.pid, row.camid) != (other.pid, other.camid):
                 yield (
                     row.line,
-                    f"{row.path} has another person or camera than in line {other.line}; make them "
-                    "equal",
+                    f"{row.path} has another identity or camera than in line {other.line}; make "
+                    "them equal",
                 )
         seen[row.path].append(row)
 
 
-def _missing(rows: list[PersonRow]) -> Iterator[tuple[int, str]]:
-    """Look each folder up once: a call for each file takes minutes on a network disk."""
+def _missing(rows: list[TableRow]) -> Iterator[tuple[int, str]]:
+    """List missing files; folders are listed once, as a call per file is slow on network disks."""
     names: dict[str, set[str]] = {}
     for row in rows:
         folder, name = os.path.split(row.path)

@@ -1,4 +1,4 @@
-"""Training and test images as a dataset whose augmentation depends on the draw alone."""
+"""Dataset of training or test images; augmentation depends on seed and stream position alone."""
 
 import contextlib
 import hashlib
@@ -16,20 +16,20 @@ from PIL import Image, ImageOps
 from torch.utils.data import get_worker_info
 
 from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
-from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.samplers import SampledIndex
 
-_NUMBERS = struct.Struct("<QQ")  # seed of the run, number of the draw
+_NUMBERS = struct.Struct("<QQ")  # seed of the run, position in the stream
 # Largest tensor, in bytes, that a worker sends with its message instead of in shared memory.
 _SMALL = 16384
 _NUMPY_TYPES = (torch.int64, torch.float64, torch.float32, torch.int16, torch.uint8)
 
 
 class Origin(NamedTuple):
-    """Where an image comes from.
+    """Data set and modality of an image.
 
     Attributes:
-        domain: place of its data set in ``DATASETS.NAMES``; 0 in tests.
-        modality: 0 visible, 1 infrared.
+        domain: position of the image's data set in ``DATASETS.NAMES``; 0 for test images.
+        modality: modality of the camera: 0 visible, 1 infrared.
     """
 
     domain: int
@@ -37,38 +37,44 @@ class Origin(NamedTuple):
 
 
 class PersonDataset(CommDataset):
-    """Images with the keys of fastreid's dataset: images, targets, camids, img_paths.
+    """Images as samples with the keys of fastreid's dataset: images, targets, camids, img_paths.
 
-    Samples also have ``domains`` and ``modalities``, the parts of :class:`Origin` as ints, and with
-    ``clean`` the image without augmentation as ``clean_images``.
+    Samples also have ``domains`` and ``modalities``, the fields of :class:`Origin` as ints, and
+    with ``clean`` the image without augmentation as ``clean_images``.
 
-    ``images`` are what ``transform`` returns, with fastreid's transforms float (3, H, W) RGB in
-    [0, 255]; ``targets`` and ``camids`` are Python ints (its collator turns numpy's into None).
-    With ``relabel`` they count from 0 in the order of the sorted names. A sample of a
-    :class:`Draw` also has ``seeds``, an int in [0, 2^63) of its own, for what is drawn later, on
-    the batch.
+    ``images`` is the result of ``transform``: with fastreid's transforms float (3, H, W) RGB in
+    [0, 255]. ``targets`` and ``camids`` are Python ints (fastreid's collator turns numpy's into
+    None); with ``relabel`` they count from 0 in the order of the sorted names. The sample of a
+    :class:`SampledIndex` also has ``seeds``, an int in [0, 2^63), for steps that need random
+    numbers later, on the batch.
 
     Attributes:
-        img_items: the images.
+        img_items: (path, pid, camid) of each image, as arrays.
         pids: sorted names of the identities.
         cams: sorted names of the cameras.
         targets: (N,) int, class of each image.
         camids: (N,) int, camera of each image.
 
     Args:
-        items: the images.
-        transform: maps what ``read`` returns to a tensor, or to a dict of "images" and whatever
-            else the sample gets. It may draw from the process-wide generators of ``random``, numpy
-            and torch; one with an attribute ``generator`` (of torch) draws from that alone, which
-            saves the seeding of the others. Either is seeded for each draw. One with a true
-            attribute ``takes_origin`` is called with the image and its :class:`Origin`.
-        relabel: True for training.
-        read: maps a path to an image. One with methods ``places_of`` and ``at``, such as
-            :class:`~fastreid_ext.data.packed.PackedImages`, is asked once for the places of all
-            images and reads by place, which saves looking up each path.
+        items: (path, pid, camid) of each of N images.
+        transform: function from the result of ``read`` to a tensor, or to a dict with "images" and
+            further entries of the sample. It may use the process-wide generators of ``random``,
+            numpy and torch. If it has an attribute ``generator`` (of torch), it must use that one
+            alone, which saves seeding the others. The generators are seeded for each sample. If
+            its attribute ``takes_origin`` is true, it also gets the image's :class:`Origin`.
+        relabel: True for training, so that targets count from 0.
+        read: function from a path to an image. If it has methods ``places_of`` and ``at``, such as
+            :class:`~fastreid_ext.data.packed.PackedImages`, the positions of all images are looked
+            up once and images are read by position, which saves looking up each path.
         domains: (N,) int, domain of each image; None = 0.
         modalities: (N,) int, modality of each image; None = visible.
-        clean: maps what ``read`` returns to a tensor of its own size, without random numbers.
+        clean: function from the result of ``read`` to a tensor, without random numbers.
+
+    Example:
+        >>> items = [("a.jpg", "set_7", "set_c1"), ("b.jpg", "set_3", "set_c1")]
+        >>> dataset = PersonDataset(items, torch.tensor, relabel=True, read=lambda path: [0.0])
+        >>> (dataset[0]["targets"], dataset[1]["targets"], dataset.num_classes)
+        (1, 0, 2)
     """
 
     def __init__(
@@ -98,26 +104,29 @@ class PersonDataset(CommDataset):
         self.clean = clean
 
     def set_targets(self, labels: NDArray[np.integer]) -> None:
-        """Give the images other classes.
+        """Assign other classes to the images.
 
         Args:
-            labels: (N,) classes counted from 0; -1 for images that no batch will hold.
+            labels: (N,) classes counted from 0; -1 for images that are left out of all batches.
         """
         self.targets = labels
         self.pids = np.arange(int(labels.max(initial=-1)) + 1)
 
     def origin(self, index: int) -> Origin:
-        """Return where an image comes from."""
+        """Return domain and modality of an image."""
         return Origin(_number(self.domains, index), _number(self.modalities, index))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Read and transform one image; a :class:`Draw` also decides the augmentation."""
+        """Read and transform one image; a :class:`SampledIndex` also seeds the augmentation."""
         path = self.img_items.paths[index]
         image = self.read(path) if self._places is None else self.read.at(self._places.item(index))
-        is_draw = isinstance(index, Draw)
+        is_sampled = isinstance(index, SampledIndex)
         takes_origin = getattr(self.transform, "takes_origin", False)
-        given = (image, self.origin(index)) if takes_origin else (image,)
-        made = _transformed(self.transform, given, index) if is_draw else self.transform(*given)
+        inputs = (image, self.origin(index)) if takes_origin else (image,)
+        if is_sampled:
+            output = _transformed(self.transform, inputs, index)
+        else:
+            output = self.transform(*inputs)
         # Plain arguments and ``item``: objects and numpy scalars for each sample cost as much as
         # looking up the image.
         sample = {
@@ -130,39 +139,41 @@ class PersonDataset(CommDataset):
         }
         if self.clean is not None:
             sample["clean_images"] = self.clean(image)
-        if is_draw:
+        if is_sampled:
             sample["seeds"] = batch_seed(index)
-        return sample | (made if isinstance(made, Mapping) else {"images": made})
+        return sample | (output if isinstance(output, Mapping) else {"images": output})
 
 
 def _number(numbers: NDArray[np.integer] | None, index: int) -> int:
-    """Return one of the (N,) numbers, or 0 where there are none."""
+    """Return one of (N,) numbers, or 0 if ``numbers`` is None."""
     return 0 if numbers is None else numbers.item(index)
 
 
-def _transformed(transform: Callable[..., Any], given: tuple[Any, ...], draw: Draw) -> Any:
-    own = getattr(transform, "generator", None)
-    if own is not None:
-        own.manual_seed(_seeds(draw.seed, draw.number)[1])
-        return transform(*given)
-    with random_numbers_of(draw):
-        return transform(*given)
+def _transformed(
+    transform: Callable[..., Any], inputs: tuple[Any, ...], index: SampledIndex
+) -> Any:
+    generator = getattr(transform, "generator", None)
+    if generator is not None:
+        generator.manual_seed(_seeds(index.seed, index.position)[1])
+        return transform(*inputs)
+    with seeded_randomness(index):
+        return transform(*inputs)
 
 
-def batch_seed(draw: Draw) -> int:
-    """Return the seed in [0, 2^63) of what is drawn for a sample after loading, on the batch."""
-    place = _NUMBERS.pack(draw.seed, draw.number)
+def batch_seed(index: SampledIndex) -> int:
+    """Compute a sample's seed in [0, 2^63) for random numbers used after loading, on the batch."""
+    place = _NUMBERS.pack(index.seed, index.position)
     return int.from_bytes(hashlib.blake2b(place, digest_size=8, person=b"batch").digest()) >> 1
 
 
 def read_rgb(path: str | os.PathLike) -> Image.Image:
-    """Return an image file as 8-bit RGB, turned as its EXIF data says.
+    """Read an image file as 8-bit RGB, rotated as its EXIF data says.
 
-    fastreid keeps the file's own mode, so that RGBA and CMYK files become four channels and a
-    palette file becomes its indices; and Pillow clips 16-bit grey to white.
+    fastreid keeps the mode of the file, so RGBA and CMYK files become four channels and a palette
+    file becomes its indices. Pillow also clips 16-bit grey to white.
 
     Raises:
-        OSError: the file is missing, damaged or no image; the message names it.
+        OSError: the file is missing, damaged or not an image; the message names it.
     """
     try:
         with Image.open(path) as image:
@@ -180,16 +191,16 @@ def read_rgb(path: str | os.PathLike) -> Image.Image:
 
 
 @contextlib.contextmanager
-def random_numbers_of(draw: Draw) -> Iterator[None]:
-    """Seed ``random``, numpy and torch from a draw; give the main process its own state back."""
-    # Restoring costs 0.15 ms (numpy), and no one else draws in a worker.
+def seeded_randomness(index: SampledIndex) -> Iterator[None]:
+    """Seed ``random``, numpy and torch for a sample; restore their states in the main process."""
+    # Restoring costs 0.15 ms (numpy), and nothing else uses the generators in a worker.
     outside = None
     if get_worker_info() is None:
         outside = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
-        for_python, for_torch, for_numpy = _seeds(draw.seed, draw.number)
+        for_python, for_torch, for_numpy = _seeds(index.seed, index.position)
         random.seed(for_python)
-        np.random.seed(for_numpy)  # noqa: NPY002  the transforms draw from it
+        np.random.seed(for_numpy)  # noqa: NPY002  the transforms use it
         # Not torch.manual_seed: it also looks for GPUs, 0.3 ms.
         torch.default_generator.manual_seed(for_torch)
         yield
@@ -200,20 +211,27 @@ def random_numbers_of(draw: Draw) -> Iterator[None]:
             torch.set_rng_state(outside[2])
 
 
-def _seeds(seed: int, number: int) -> tuple[int, int, int]:
-    """Hash seed and draw number to two 64-bit seeds and a 32-bit one."""
-    digest = hashlib.blake2b(_NUMBERS.pack(seed, number), digest_size=20).digest()
+def _seeds(seed: int, position: int) -> tuple[int, int, int]:
+    """Hash seed and position to two 64-bit seeds and a 32-bit one."""
+    digest = hashlib.blake2b(_NUMBERS.pack(seed, position), digest_size=20).digest()
     return struct.unpack("<QQI", digest)
 
 
 def collate(samples: list[Any]) -> Any:
-    """Join samples to a batch as fastreid's collator does, but refuse what it would lose.
+    """Join samples into a batch as fastreid's collator does, but refuse values it would lose.
 
     Tensors are stacked, ints and floats become int64 and float64 tensors, strings a list, dicts are
     joined key by key. In a worker a large stack is made in shared memory, which saves a copy.
 
+    Args:
+        samples: samples of equal structure, at least one.
+
     Raises:
-        TypeError: a value of another type, which fastreid would silently replace by None.
+        TypeError: a value has another type, which fastreid would silently replace by None.
+
+    Example:
+        >>> collate([{"images": torch.zeros(3, 4, 2), "targets": 5}] * 2)["targets"]
+        tensor([5, 5])
     """
     first = samples[0]
     if isinstance(first, torch.Tensor):
@@ -234,10 +252,10 @@ def collate(samples: list[Any]) -> Any:
 
 
 def collate_to_send(samples: list[Any]) -> Any:
-    """Join samples as :func:`collate`; in a worker, prepare the batch for its way to the loader.
+    """Join samples as :func:`collate`; in a worker, prepare the batch to be sent to the loader.
 
-    torch hands each tensor over as a file of its own in shared memory, 0.1 ms of system calls. That
-    pays off for images; the bytes of small tensors go with the message. The loader gets tensors.
+    torch passes each tensor on as a file in shared memory, 0.1 ms of system calls. That pays off
+    for images; the bytes of small tensors go with the message. The loader gets tensors.
     """
     batch = collate(samples)
     return batch if get_worker_info() is None else _with_small_by_value(batch)
@@ -252,10 +270,10 @@ def _with_small_by_value(batch: Any) -> Any:
 
 
 class _ByValue:
-    """Wraps a tensor to be pickled with its bytes; it is unpickled as the tensor.
+    """Wrapper that pickles a tensor with its bytes and is unpickled as the tensor.
 
     Args:
-        tensor: tensor on the CPU of a type that numpy has.
+        tensor: tensor on the CPU with a dtype that numpy has.
     """
 
     def __init__(self, tensor: torch.Tensor) -> None:

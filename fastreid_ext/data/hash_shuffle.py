@@ -1,4 +1,4 @@
-"""An order by chance that is the same on every machine and with every version of numpy."""
+"""Shuffle names in the same way on every machine and with every version of numpy."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,28 +10,32 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def hash_shuffle(names: Iterable[str], *key: str | int) -> list[str]:
-    """Return ``names`` in the order of the SHA-256 of (``key``, name).
+    """Sort ``names`` by the SHA-256 of (``key``, name).
 
-    A name's place does not depend on the order in which the names come, and two names keep their
-    order when others are added or removed. The first n of a longer choice are the shorter choice.
+    The order does not depend on the order of the input, and two names keep their order when others
+    are added or removed, so the first n names are part of the first n + 1.
     (The streams of ``numpy.random.Generator`` may change between versions, NEP 19.)
 
     Args:
-        names: different strings.
-        key: what the order is for; another key gives an independent order.
+        names: strings to order, without repetitions.
+        key: purpose of the order; different keys give independent orders.
+
+    Example:
+        >>> hash_shuffle(["a", "b", "c", "d"], "split", 0)
+        ['c', 'a', 'd', 'b']
     """
     listed = list(names)
     return [listed[place] for place in hash_shuffled_places(listed, *key).tolist()]
 
 
 def hash_shuffled_places(names: Iterable[str], *key: str | int) -> NDArray[np.int64]:
-    """Return the places of ``names`` in the order of :func:`hash_shuffle`.
+    """Compute the order of :func:`hash_shuffle` as positions in ``names``.
 
     Memory is 40 bytes per name; only one name exists as an object at a time.
 
     Args:
-        names: different strings.
-        key: what the order is for, as in :func:`hash_shuffle`.
+        names: strings to order, without repetitions.
+        key: purpose of the order; see :func:`hash_shuffle`.
     """
     start = hashlib.sha256("\n".join(map(str, key)).encode() + b"\n")
     digests = bytearray()

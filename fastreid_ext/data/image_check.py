@@ -1,4 +1,4 @@
-"""Find image files that training could not read, before it starts."""
+"""Find image files that cannot be read, before training starts."""
 
 import logging
 import os
@@ -21,12 +21,12 @@ _FEW_FILES = 2000
 def unreadable_images(
     paths: Sequence[str], *, decode: bool, workers: int | None = None
 ) -> list[tuple[str, str]]:
-    """Return (path, reason) of each file that cannot be read, in the order of ``paths``.
+    """List (path, reason) of each file that cannot be read, in the order of ``paths``.
 
     Args:
-        paths: image files.
-        decode: read them as training does, else look at their headers only.
-        workers: processes; None for one on each core, at most 16.
+        paths: paths of the image files to check.
+        decode: whether to decode the pixels as training does; otherwise only headers are read.
+        workers: number of processes; None = one for each core, at most 16.
     """
     if workers is None:
         cores = min(len(os.sched_getaffinity(0)), 16)
@@ -47,7 +47,7 @@ def unreadable_images(
 
 
 class _Reasons(Dataset):
-    """Why each file cannot be read; "" if it can."""
+    """Reason why each file cannot be read; "" for a readable one."""
 
     def __init__(self, paths: Sequence[str], decode: bool) -> None:
         self._paths = paths

@@ -1,4 +1,4 @@
-"""Which files are images, and finding all of them below a folder."""
+"""Recognise image files by their names and find all of them below a folder."""
 
 import os
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name ends as those of images do."""
+    """Tell whether a file name ends with a suffix of images."""
     return name.lower().endswith(SUFFIXES)
 
 
 def image_names(folder: str | Path) -> list[str]:
-    """Return the sorted names of the images in one folder; hidden files are none."""
+    """List the names of the images in one folder, sorted, without hidden files."""
     return sorted(
         name for name in os.listdir(folder) if is_image_name(name) and not name.startswith(".")
     )
@@ -23,7 +23,7 @@ def image_names(folder: str | Path) -> list[str]:
 def images_below(folder: str | Path) -> Iterator[str]:
     """Yield the paths of the images below a folder in sorted order.
 
-    Links are followed; a folder that can be reached in several ways is entered once. Hidden files
+    Links are followed; a folder that several links lead to is entered once. Hidden files
     and folders are left out. Only the names in one folder are kept at a time.
 
     Raises:
@@ -45,17 +45,17 @@ def _below(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
 
 
 def other_suffix(name: str) -> str:
-    """Return the reason for leaving out a file that is not named like an image."""
+    """Describe a file that is left out because it is not named like an image."""
     suffix = os.path.splitext(name)[1].lower()
     return f"{suffix} files" if suffix else "files without a suffix"
 
 
 def _names_in(folder: str, entered: set[tuple[int, int]]) -> list[str]:
-    """Return the sorted names in a folder, those of folders with a / at their end."""
+    """List the names in a folder, sorted; names of folders end in "/"."""
     try:
         entered.add(_identity(folder))
         with os.scandir(folder) as entries:
-            return sorted(entry.name + "/" * entry.is_dir() for entry in entries)
+            return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
     except OSError as error:
         raise OSError(
             f"cannot read the folder {error.filename} ({error.strerror}) below {folder}; make it "

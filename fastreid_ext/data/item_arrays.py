@@ -1,9 +1,9 @@
-"""Lists of images as arrays: a few buffers in place of several Python objects per image.
+"""Store lists of images as arrays: a few buffers in place of several Python objects per image.
 
 A list of (path, pid, camid) tuples takes 0.3 GB per million images, and every loader worker gets a
-copy of it in the course of an epoch: counting references and garbage collection write to the
-objects, and written pages are no longer shared between processes. Arrays take a third of that and
-nobody writes to them, so forked workers share them. ``tools/benchmarks/scale.py`` measures both.
+copy of it during an epoch: reference counts and garbage collection write to the objects, and
+written pages are no longer shared between processes. Arrays take a third of that and are never
+written to, so forked workers share them. ``tools/benchmarks/scale.py`` measures both.
 """
 
 import operator
@@ -20,15 +20,20 @@ from fastreid_ext.identity_numbers import UNKNOWN, number_problem
 # (image path, pid, camid). Training: strings "<data set>_<id>". Test: ints.
 AnyItem = tuple[str, str, str] | tuple[str, int, int]
 
-_CHUNK = 4096  # strings that are handled together
+_CHUNK = 4096  # strings that are decoded together
 
 
 class TextArray(Sequence[str]):
     """Read-only strings in one UTF-8 buffer; file names that are not UTF-8 keep their bytes.
 
     Args:
-        data: bytes of all strings, one after the other.
+        data: (bytes,) UTF-8 of all strings, one after the other.
         bounds: (N + 1,) positions in ``data``; string i is ``data[bounds[i]:bounds[i + 1]]``.
+
+    Example:
+        >>> texts = TextArray.of(["a.jpg", "b.jpg"])
+        >>> (texts[1], len(texts), texts.bounds.tolist())
+        ('b.jpg', 2, [0, 5, 10])
     """
 
     def __init__(self, data: NDArray[np.uint8], bounds: NDArray[np.int64]) -> None:
@@ -37,7 +42,7 @@ class TextArray(Sequence[str]):
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "TextArray":
-        """Return the strings as an array; only one of them exists as an object at a time."""
+        """Build an array from strings; only one of them exists as an object at a time."""
         if isinstance(texts, cls):
             return texts
         data = bytearray()
@@ -65,7 +70,7 @@ class TextArray(Sequence[str]):
                 return self.take(range(begin, end, step))
             return TextArray(self.data, self.bounds[begin : max(begin, end) + 1])
         count = len(self.bounds) - 1
-        # Loaders come here for each image, so the usual index passes no further check.
+        # Loaders call this for each image, so the usual index passes no further check.
         place = index if 0 <= index < count else _checked(index, count)
         text = self.data[self.bounds.item(place) : self.bounds.item(place + 1)]
         return str(text, "utf-8", "surrogateescape")
@@ -81,7 +86,7 @@ class TextArray(Sequence[str]):
             bounds = self.bounds[first : first + _CHUNK + 1].tolist()
             start = bounds[0]
             text = str(data[start : bounds[-1]], "utf-8", "surrogateescape")
-            if text.isascii():  # decoded together: a third of the time of one by one
+            if text.isascii():  # decoding them together takes a third of the time
                 for begin, end in pairwise(bounds):
                     yield text[begin - start + skip : end - start]
             else:
@@ -95,7 +100,7 @@ class TextArray(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def take(self, places: Sequence[int] | NDArray[np.integer]) -> "TextArray":
-        """Return the strings at some places, copied."""
+        """Copy the strings at some positions."""
         places = np.asarray(places, np.int64)
         bounds = np.zeros(len(places) + 1, np.int64)
         np.cumsum(self.bounds[places + 1] - self.bounds[places], out=bounds[1:])
@@ -111,11 +116,11 @@ class TextArray(Sequence[str]):
 
 
 class NumberedNames(Sequence[str]):
-    """The names ``<prefix><number>`` in sorted order (10 before 2), without a string for each.
+    """Names ``<prefix><number>`` in sorted order (10 before 2), without a string for each.
 
     Args:
-        prefix: start of each name.
-        numbers: different numbers >= 0.
+        prefix: common prefix of all names.
+        numbers: (N,) numbers >= 0 without repetitions.
     """
 
     def __init__(self, prefix: str, numbers: NDArray[np.integer]) -> None:
@@ -147,19 +152,24 @@ class NumberedNames(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def take(self, places: NDArray[np.integer]) -> "NumberedNames":
-        """Return the names at some places."""
+        """Select the names at some positions."""
         return NumberedNames(self.prefix, self.numbers[places])
 
 
 class ItemArrays(Sequence[AnyItem]):
-    """A sequence of (path, pid, camid) that is stored as arrays.
+    """Sequence of (path, pid, camid) that is stored as arrays.
 
     Args:
-        paths: image paths.
-        pids: (N,) int; places in ``pid_names``, or the identities' own numbers without it.
-        camids: (N,) int; the same for cameras.
+        paths: paths of the N images.
+        pids: (N,) int; positions in ``pid_names``, or numbers of identities if there are no names.
+        camids: (N,) int; positions in ``cam_names``, or numbers of cameras if there are no names.
         pid_names: sorted names of identities, each used by an image.
         cam_names: sorted names of cameras, each used by an image.
+
+    Example:
+        >>> arrays = ItemArrays.of([("a.jpg", "set_7", "c1"), ("b.jpg", "set_3", "c1")])
+        >>> (arrays[0], arrays.pids.tolist(), list(arrays.pid_names))
+        (('a.jpg', 'set_7', 'c1'), [1, 0], ['set_3', 'set_7'])
     """
 
     def __init__(
@@ -178,7 +188,7 @@ class ItemArrays(Sequence[AnyItem]):
 
     @classmethod
     def of(cls, items: Iterable[AnyItem]) -> "ItemArrays":
-        """Return items as arrays.
+        """Build the arrays from items.
 
         Args:
             items: tuples (path, pid, camid) whose pids and camids are all strings or all numbers.
@@ -202,19 +212,18 @@ class ItemArrays(Sequence[AnyItem]):
 
     @classmethod
     def numbered(cls, paths: Iterable[str], prefix: str, cam_name: str) -> "ItemArrays":
-        """Return images that are an identity each: ``<prefix><place>``, all of one camera."""
+        """Build arrays of one camera in which image i is the identity ``<prefix>i``."""
         texts = TextArray.of(paths)
         count = len(texts)
         names = NumberedNames(prefix, np.arange(count))
         pids = np.empty(count, np.int32)
         pids[names.numbers] = np.arange(count, dtype=np.int32)
-        return cls(
-            texts, pids, np.zeros(count, np.int32), names, TextArray.of([cam_name] * (count > 0))
-        )
+        cameras = TextArray.of([cam_name] if count else [])
+        return cls(texts, pids, np.zeros(count, np.int32), names, cameras)
 
     @classmethod
     def joined(cls, parts: Sequence["ItemArrays"]) -> "ItemArrays":
-        """Return all items of several lists, one list after the other."""
+        """Concatenate the items of several lists."""
         if len(parts) == 1:
             return parts[0]
         return cls.of(item for part in parts for item in part)
@@ -236,7 +245,7 @@ class ItemArrays(Sequence[AnyItem]):
         return self.paths[place], pid, _value(self.camids[place], self.cam_names)
 
     def __iter__(self) -> Iterator[AnyItem]:
-        """Yield (path, pid, camid) of each image; names of few cameras are made once."""
+        """Yield (path, pid, camid) of each image; names of cameras are decoded once."""
         cameras = None if self.cam_names is None else list(self.cam_names)
         for place, path in enumerate(self.paths):
             pid = _value(self.pids[place], self.pid_names)
@@ -249,7 +258,7 @@ class ItemArrays(Sequence[AnyItem]):
     __hash__ = None  # type: ignore[assignment]
 
     def with_pids(self, pids: NDArray[np.integer]) -> "ItemArrays":
-        """Return the same images with other identities, (N,) numbers in place of names."""
+        """Replace the identities by (N,) numbers; paths and cameras stay."""
         return ItemArrays(self.paths, np.asarray(pids), self.camids, None, self.cam_names)
 
     def dense_pids(self) -> tuple[NDArray[np.integer], Sequence[str] | NDArray[np.integer]]:
@@ -261,25 +270,25 @@ class ItemArrays(Sequence[AnyItem]):
         return _dense(self.camids, self.cam_names)
 
     def take(self, places: Sequence[int] | NDArray[np.integer]) -> "ItemArrays":
-        """Return the items at some places; names that no image has any more are left out."""
+        """Select the items at some positions; names without images are dropped."""
         places = np.asarray(places, np.int64)
         first = int(places[0]) if len(places) else 0
         is_run = bool((np.diff(places) == 1).all())
-        # The paths last: they are most of the memory.
+        # Paths are taken last because they need most of the memory.
         pids, pid_names = _compact(self.pids[places], self.pid_names)
         camids, cam_names = _compact(self.camids[places], self.cam_names)
         paths = self.paths[first : first + len(places)] if is_run else self.paths.take(places)
         return ItemArrays(paths, pids, camids, pid_names, cam_names)
 
     def sorted(self) -> "ItemArrays":
-        """Return the items sorted by path; those of equal paths by identity and camera."""
+        """Sort the items by path; those of equal paths by identity and camera."""
         if all(first < second for first, second in pairwise(self.paths)):
             return self
         return self.take(sorted(range(len(self)), key=self.__getitem__))
 
 
 class _Column:
-    """Names or numbers, name by name or number by number, as codes in the order they came."""
+    """Names or numbers as codes in the order of their arrival."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -298,12 +307,12 @@ class _Column:
         self._codes.append(int(value))
 
     def sorted(self) -> tuple[NDArray[np.integer], TextArray | None]:
-        """Return numbers as they are, or places in the sorted names."""
+        """Return numbers unchanged, or positions in the sorted names with these names."""
         codes = np.array(self._codes, np.int64)
         if self._names and self._has_numbers:
             raise TypeError(
                 "expected pids (and camids) that are all strings or all numbers, got both; give "
-                "strings '<data set>_<id>' for training, numbers for a test"
+                "strings '<data set>_<id>' for training and numbers for a test"
             )
         if not self._names:
             return codes, None
@@ -353,7 +362,7 @@ def _checked(index: int, length: int) -> int:
 
 
 def _as_texts_sorted(numbers: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the order of numbers >= 0 when they are compared as decimal strings."""
+    """Compute the order of numbers >= 0 when they are compared as decimal strings."""
     numbers = np.asarray(numbers, np.int64)
     digits = np.ones(len(numbers), np.int64)
     for power in range(1, 19):

@@ -1,20 +1,20 @@
-"""Turn the rows of generated sets into the (path, person, camera) items fastreid trains on.
+"""Turn the rows of generated sets into the (path, pid, camid) items fastreid trains on.
 
-Person of an image (``PERSON_IDS``):
+Identity of an image (``PERSON_IDS``):
 
-- "kept": the person of the real set the row names as ``source_dataset``, so that real and generated
-  images of a person become one class.
-- "new": a class of its own for each person of each generated set.
+- "kept": the identity of the real set that the row names as ``source_dataset``, so real and
+  generated images of an identity form one class.
+- "new": a separate class for each identity of each generated set.
 
 Camera of an image (``CAMERA_RULE``); "its set" is one of DATASETS.GENERATED.ROOTS:
 
-- "row": the row's ``camera_id``, as a camera of its set. For generators that imitate several
+- "row": ``camera_id`` of the row, as a camera of its set. For generators that imitate several
   cameras.
 - "source": the real camera of the first source image (``source_camera_id`` of ``source_dataset``).
-  For generators that keep the look of what they start from.
-- "single": one camera for its set. For camera-aware methods that should see the generator as one
-  style.
-- "per_image": each image a camera of its own, so that any two images of a person count as seen by
+  For generators that keep the style of their source image.
+- "single": one camera for the whole set. For camera-aware methods that should treat the generator
+  as one style.
+- "per_image": one camera for each image, so any two images of an identity count as seen by
   different cameras (BalancedIdentitySampler prefers such pairs).
 """
 
@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 
 from fastreid_ext.data.samplers import Item
 from fastreid_ext.manifest import Row
+from fastreid_ext.names import unknown_name
 
 PERSON_IDS = ("new", "kept")
 CAMERA_RULES = ("row", "source", "single", "per_image")
@@ -37,16 +38,16 @@ def generated_items(
     camera_rule: str,
     max_per_identity: int,
 ) -> list[Item]:
-    """Return the items of all rows with status "ok".
+    """Build the training items of all rows with status "ok".
 
     Args:
-        sets: the rows of each generated set.
-        dataset_names: name of a real set in DATASET_REGISTRY -> ``dataset_name`` of its class, with
-            which its persons begin in training.
-        person_ids: "new" or "kept".
-        camera_rule: see the module.
-        max_per_identity: most images of a person over all sets, the same choice in each run;
-            0 = all.
+        sets: rows of each generated set.
+        dataset_names: ``dataset_name`` of the class of each real set, by its name in
+            ``DATASET_REGISTRY``; training prefixes pids with it.
+        person_ids: rule for identities, one of ``PERSON_IDS``.
+        camera_rule: rule for cameras, one of ``CAMERA_RULES``.
+        max_per_identity: largest number of images of an identity over all sets, the same choice in
+            each run; 0 = no limit.
 
     Raises:
         ValueError: an option is unknown, or a row lacks what an option needs; the message begins
@@ -57,26 +58,24 @@ def generated_items(
         ("CAMERA_RULE", camera_rule, CAMERA_RULES),
     ):
         if value not in known:
-            raise ValueError(
-                f"unknown DATASETS.GENERATED.{key} '{value}'; known: {', '.join(known)}"
-            )
-    persons: dict[str, list[Item]] = defaultdict(list)
+            raise ValueError(unknown_name(f"DATASETS.GENERATED.{key}", value, known))
+    by_identity: dict[str, list[Item]] = defaultdict(list)
     for number, rows in enumerate(sets):
         for row in rows:
             if row.image.status == "ok":
-                person = _person(row, number, person_ids, dataset_names)
-                camera = _camera(row, number, camera_rule, dataset_names)
-                persons[person].append((str(row.path), person, camera))
-    return [item for own in persons.values() for item in _capped(own, max_per_identity)]
+                pid = _pid(row, number, person_ids, dataset_names)
+                camid = _camid(row, number, camera_rule, dataset_names)
+                by_identity[pid].append((str(row.path), pid, camid))
+    return [item for own in by_identity.values() for item in _capped(own, max_per_identity)]
 
 
-def _person(row: Row, number: int, person_ids: str, dataset_names: Mapping[str, str]) -> str:
+def _pid(row: Row, number: int, person_ids: str, dataset_names: Mapping[str, str]) -> str:
     if person_ids == "kept":
         return f"{_source_name(row, dataset_names, 'PERSON_IDS kept')}_{row.image.person_id}"
     return f"generated{number}_{row.manifest.parent.name}"
 
 
-def _camera(row: Row, number: int, rule: str, dataset_names: Mapping[str, str]) -> str:
+def _camid(row: Row, number: int, rule: str, dataset_names: Mapping[str, str]) -> str:
     if rule == "single":
         return f"generated{number}"
     if rule == "per_image":
@@ -86,7 +85,7 @@ def _camera(row: Row, number: int, rule: str, dataset_names: Mapping[str, str]) 
     if camera < 0:
         raise ValueError(
             f"{row.where}: expected {key} >= 0 for DATASETS.GENERATED.CAMERA_RULE {rule}, got "
-            f"{camera} (not known); use another rule, e.g. single"
+            f"{camera} (unknown); use another rule, e.g. single"
         )
     if rule == "row":
         return f"generated{number}_{camera}"
@@ -97,17 +96,17 @@ def _source_name(row: Row, dataset_names: Mapping[str, str], option: str) -> str
     source = row.image.source_dataset
     if source not in dataset_names:
         raise ValueError(
-            f"{row.where}: source_dataset '{source}' is no registered data set, which "
-            f"DATASETS.GENERATED.{option} needs; known: {', '.join(sorted(dataset_names))}"
+            f"{row.where}: DATASETS.GENERATED.{option} needs a registered data set as "
+            f"source_dataset, got '{source}'; known: {', '.join(sorted(dataset_names))}"
         )
     return dataset_names[source]
 
 
 def _capped(items: list[Item], most: int) -> list[Item]:
-    """Choose ``most`` items as a hash of their last two path parts falls.
+    """Choose ``most`` items by a hash of the last two parts of their paths.
 
-    The first ``most`` would favour the first prompts or views, and an absolute path would make the
-    choice depend on where the set lies.
+    The first ``most`` items would favour the first prompts or views, and a hash of the absolute
+    path would make the choice depend on the location of the set.
     """
     if not most:
         return items

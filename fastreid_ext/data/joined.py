@@ -1,4 +1,4 @@
-"""Batches of several training sets in every step, such as a labelled source and a target."""
+"""Join loaders of several training sets, such as a labelled source and a target, in each step."""
 
 import hashlib
 import struct
@@ -12,13 +12,13 @@ from fastreid_ext.data.loaders import TrainLoader
 
 
 class JoinedLoaders:
-    """Endless batches ``{name: batch}`` of several loaders, entered at any iteration.
+    """Endless batches ``{name: batch}`` of several loaders that can start at any iteration.
 
-    The first loader's images decide the length of an epoch and the number of classes. The others
-    get seeds of their own, so that images of one step are not augmented alike.
+    The images of the first loader decide the length of an epoch and the number of classes. The
+    other loaders get different seeds, so that images of one step are not augmented alike.
 
     Args:
-        loaders: training loader of each name.
+        loaders: training loader of each name; the first one is the main one.
 
     Example::
 
@@ -40,15 +40,15 @@ class JoinedLoaders:
 
     @property
     def seed(self) -> int:
-        """Seed of the first loader, from which those of the others follow."""
+        """Seed of the first loader; the seeds of the others are derived from it."""
         return self._first.seed
 
     def start_at(self, iteration: int, seed: int | None = None) -> None:
-        """Let the next ``iter`` begin at an iteration, of the run with that seed.
+        """Let the next ``iter`` begin at an iteration of the run with a seed.
 
         Args:
-            iteration: finished iterations, >= 0.
-            seed: :attr:`seed` of the run that is continued; None keeps the present one.
+            iteration: number of finished iterations, >= 0.
+            seed: :attr:`seed` of the run that is continued; None keeps the current one.
         """
         self._spread_seed(self.seed if seed is None else seed)
         for loader in self.loaders.values():
@@ -65,12 +65,12 @@ class JoinedLoaders:
                 yield {name: next(own) for name, own in batches.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of the loaders that were relabelled."""
+        """Collect the states of the relabelled loaders."""
         states = {name: loader.state_dict() for name, loader in self.loaders.items()}
         return {name: state for name, state in states.items() if state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the labels of a checkpoint."""
+        """Restore the labels of a checkpoint."""
         for name, own in state.items():
             self.loaders[name].load_state_dict(own)
 
@@ -80,11 +80,11 @@ class JoinedLoaders:
 
     def _spread_seed(self, seed: int) -> None:
         for number, loader in enumerate(self.loaders.values()):
-            loader.draws.seed = seed if number == 0 else _other_seed(seed, number)
+            loader.stream_sampler.seed = seed if number == 0 else _other_seed(seed, number)
 
 
 def _other_seed(seed: int, number: int) -> int:
-    """Return a seed in [0, 2^31) for the loader with a number >= 1."""
+    """Derive a seed in [0, 2^31) for the loader with a number >= 1."""
     place = struct.pack("<QQ", seed, number)
     digest = hashlib.blake2b(place, digest_size=4, person=b"loader").digest()
     return int.from_bytes(digest) >> 1

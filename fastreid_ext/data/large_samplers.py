@@ -1,12 +1,12 @@
-"""Orders of very large training sets: a batch costs what it holds, and any batch can come first.
+"""Sample very large training sets: the cost of a batch depends on its size only.
 
 fastreid's samplers shuffle or copy a list of all identities for each batch (10 ms at 200,000), and
-the only way to batch n is through the n before it. The streams here follow the same laws but split
-the random numbers by epoch and by batch, each seeded from (seed, epoch, batch). A run resumes from
-its seed and its number of draws; nothing is replayed and nothing needs saving.
+batch n can only be reached through the n batches before it. The streams here have the same
+distributions, but their random numbers are split by epoch and by batch, each seeded from (seed,
+epoch, batch). A run resumes from its seed and its position; nothing is replayed or saved.
 
-Their order for a seed differs from fastreid's. They take over where fastreid's becomes slow:
-:func:`is_large`. Letters: P identities of K images in the batch of one process.
+Their order for a seed differs from fastreid's. They replace fastreid's samplers where those become
+slow: :func:`is_large`. Letters: P identities of K images in the batch of one process.
 """
 
 import itertools
@@ -28,33 +28,33 @@ Indices = NDArray[np.integer]
 
 
 def is_large(items: ItemArrays) -> bool:
-    """Whether a training set is sampled by this module instead of fastreid's samplers."""
+    """Tell whether a training set is sampled by this module instead of fastreid's samplers."""
     return len(items) > LARGE_IMAGES or len(items.dense_pids()[1]) > LARGE_IDENTITIES
 
 
 class EpochStream(ABC):
-    """Endless indices into the training items that can begin at any draw.
+    """Stream of indices into the training items that can begin at any position.
 
     Attributes:
-        batches: batches of all processes together in an epoch.
-        draws: images in such a batch.
+        batches: batches in an epoch; a batch counts for all processes together.
+        batch_length: images in the batch of all processes together.
     """
 
     batches: int
-    draws: int
+    batch_length: int
 
     def __call__(self, seed: int) -> Iterator[int]:
-        """Yield indices without end, those of the processes in turn."""
-        return self.from_draw(seed, 0)
+        """Yield indices without end; the processes take turns."""
+        return self.from_position(seed, 0)
 
-    def from_draw(self, seed: int, draw: int) -> Iterator[int]:
-        """Yield the indices from a draw on, without going through the draws before it.
+    def from_position(self, seed: int, position: int) -> Iterator[int]:
+        """Yield the indices from a position on, without computing those before it.
 
         Args:
-            seed: seed of the run.
-            draw: place in the stream, >= 0.
+            seed: seed of the run, >= 0.
+            position: position in the stream, >= 0.
         """
-        number, within = divmod(draw, self.draws)
+        number, within = divmod(position, self.batch_length)
         first_epoch, first = divmod(number, self.batches)
         for epoch in itertools.count(first_epoch):
             plan = self.plan(np.random.default_rng((seed, epoch)))
@@ -66,27 +66,32 @@ class EpochStream(ABC):
 
     @abstractmethod
     def plan(self, rng: np.random.Generator) -> tuple[Indices, ...]:
-        """Return what an epoch decides for all of its batches."""
+        """Sample the values that all batches of an epoch share, such as an order of identities."""
 
     @abstractmethod
     def batch(self, plan: tuple[Indices, ...], batch: int, rng: np.random.Generator) -> Indices:
-        """Return the (draws,) indices of a batch, those of the processes in turn."""
+        """Compute the (batch_length,) indices of a batch; the processes take turns."""
 
 
 class ShuffledImages(EpochStream):
-    """Every image once per epoch, as TrainingSampler.
+    """Stream with every image once per epoch, as TrainingSampler.
 
     Args:
-        count: number of images.
+        count: number of training images, >= 1.
+
+    Example:
+        >>> stream = ShuffledImages(4)
+        >>> sorted(itertools.islice(stream(0), 4))
+        [0, 1, 2, 3]
     """
 
     def __init__(self, count: int) -> None:
-        self.draws = count
+        self.batch_length = count
         self.batches = 1
 
     def plan(self, rng: np.random.Generator) -> tuple[Indices, ...]:
-        """Return the permutation of the epoch."""
-        return (rng.permutation(np.arange(self.draws, dtype=np.int32)),)
+        """Sample the permutation of the epoch."""
+        return (rng.permutation(np.arange(self.batch_length, dtype=np.int32)),)
 
     def batch(self, plan: tuple[Indices, ...], batch: int, rng: np.random.Generator) -> Indices:
         """Return all images in their order."""
@@ -97,16 +102,16 @@ class _IdentityBatches(EpochStream):
     """Batches of P identities with K images each.
 
     Args:
-        items: training images.
+        items: (path, pid, camid) of each training image.
         batch_size: images in the batch of one process, a multiple of K.
-        instances: K, ``DATALOADER.NUM_INSTANCE``.
-        world_size: number of processes; each gets whole identities.
+        instances: number K of images of an identity in a batch, ``DATALOADER.NUM_INSTANCE``.
+        world_size: number of processes; each gets complete identities.
     """
 
     def __init__(
         self, items: ItemArrays, *, batch_size: int, instances: int, world_size: int = 1
     ) -> None:
-        self.draws = batch_size * world_size
+        self.batch_length = batch_size * world_size
         self._instances = instances
         self._world_size = world_size
         self._identities = batch_size // instances * world_size  # in the batch of all processes
@@ -115,15 +120,15 @@ class _IdentityBatches(EpochStream):
         self.batches = self._epoch_batches()
 
     def _epoch_batches(self) -> int:
-        """Identities left over for an incomplete batch are left out of the epoch."""
+        """Count the batches of an epoch; identities left for an incomplete batch are left out."""
         return max(len(self._counts) // self._identities, 1)
 
     def plan(self, rng: np.random.Generator) -> tuple[Indices, ...]:
-        """Return the order of the identities."""
+        """Sample the order of the identities."""
         return (rng.permutation(np.arange(len(self._counts), dtype=np.int32)),)
 
     def batch(self, plan: tuple[Indices, ...], batch: int, rng: np.random.Generator) -> Indices:
-        """Return the images of the next identities in the plan's order."""
+        """Sample images of the next identities in the order of the plan."""
         first = batch * self._identities
         pids = plan[0][first : first + self._identities]
         numbers = rng.random((len(pids), self._instances))
@@ -133,17 +138,24 @@ class _IdentityBatches(EpochStream):
         return self._images[self._bounds[pid] : self._bounds[pid + 1]]
 
     def _in_turn(self, chosen: list[Indices]) -> Indices:
-        """Deal the images of whole identities out to the processes."""
+        """Deal the images of complete identities out to the processes."""
         shares = np.concatenate(chosen).reshape(self._world_size, -1)
         return shares.T.ravel()
 
     @abstractmethod
     def _choose(self, pid: int, numbers: NDArray[np.float64]) -> Indices:
-        """Return K images of an identity, chosen by K random numbers in [0, 1)."""
+        """Choose K images of an identity by K random numbers in [0, 1)."""
 
 
 class LargeOncePerIdentity(_IdentityBatches):
-    """BDB's law: different images, or all of an identity and copies where it has fewer than K."""
+    """Stream of BDB's sampler; an identity with fewer than K images gives all, and copies.
+
+    Example:
+        >>> items = ItemArrays.of([(str(i), f"p{i // 2}", "c1") for i in range(8)])
+        >>> stream = LargeOncePerIdentity(items, batch_size=4, instances=2)
+        >>> len({index // 2 for index in itertools.islice(stream(0), 4)})
+        2
+    """
 
     def _choose(self, pid: int, numbers: NDArray[np.float64]) -> Indices:
         own = self._own(pid)
@@ -154,13 +166,19 @@ class LargeOncePerIdentity(_IdentityBatches):
 
 
 class LargeBalanced(_IdentityBatches):
-    """BalancedIdentitySampler's law: one image, and K - 1 others of other cameras if there are any.
+    """Stream of BalancedIdentitySampler: an image, and K - 1 others, of other cameras if possible.
 
     Args:
-        items: training images.
+        items: (path, pid, camid) of each training image.
         batch_size: images in the batch of one process, a multiple of K.
-        instances: K, ``DATALOADER.NUM_INSTANCE``.
-        world_size: number of processes; each gets whole identities.
+        instances: number K of images of an identity in a batch, ``DATALOADER.NUM_INSTANCE``.
+        world_size: number of processes; each gets complete identities.
+
+    Example:
+        >>> items = ItemArrays.of([(str(i), f"p{i // 2}", "c1") for i in range(8)])
+        >>> stream = LargeBalanced(items, batch_size=4, instances=2)
+        >>> len({index // 2 for index in itertools.islice(stream(0), 4)})
+        2
     """
 
     def __init__(self, items: ItemArrays, **kwargs: int) -> None:
@@ -184,12 +202,18 @@ class LargeBalanced(_IdentityBatches):
 
 
 class LargeNaive(_IdentityBatches):
-    """NaiveIdentitySampler's law: an identity comes once for each K images that it has.
+    """Stream of NaiveIdentitySampler: an identity comes once for each K images that it has.
 
     An identity with n images comes max(1, n // K) times per epoch, each time with K others of its
-    images (copies where n < K). Each batch chooses P among the identities with images left. An
-    epoch has as many batches as these turns fill; should fewer than P identities be left before
-    its end, all come again.
+    images (copies where n < K). Each batch chooses P of the identities that have turns left. An
+    epoch has as many batches as the turns fill; if fewer than P identities are left before its
+    end, all identities get new turns.
+
+    Example:
+        >>> items = ItemArrays.of([(str(i), f"p{i // 2}", "c1") for i in range(8)])
+        >>> stream = LargeNaive(items, batch_size=4, instances=2)
+        >>> len({index // 2 for index in itertools.islice(stream(0), 4)})
+        2
     """
 
     def _epoch_batches(self) -> int:
@@ -197,14 +221,14 @@ class LargeNaive(_IdentityBatches):
         return max(int(turns) // self._identities, 1)
 
     def plan(self, rng: np.random.Generator) -> tuple[Indices, ...]:
-        """Return the identity and its turn for each place of the epoch, and a key per image."""
+        """Sample identity and turn for each place of the epoch, and a sorting key per image."""
         turns = np.maximum(self._counts // self._instances, 1)
         numbers = rng.random(self.batches * self._identities)
         pids, numbered = _turns_of_identities(turns, numbers, self._per_process)
         return pids, numbered, rng.random(len(self._images), dtype=np.float32)
 
     def batch(self, plan: tuple[Indices, ...], batch: int, rng: np.random.Generator) -> Indices:
-        """Return the images of the turns of a batch."""
+        """Collect the images of the turns of a batch."""
         pids, turns, keys = plan
         numbers = rng.random((self._identities, self._instances))
         first = batch * self._identities
@@ -228,31 +252,36 @@ class LargeNaive(_IdentityBatches):
 
 
 class LargeImbalanced(EpochStream):
-    """ImbalancedDatasetSampler's law: any identity, then any of its images.
+    """Stream of ImbalancedDatasetSampler: a random identity, then one of its images.
 
     Args:
-        items: training images.
+        items: (path, pid, camid) of each training image.
+
+    Example:
+        >>> items = ItemArrays.of([("a.jpg", "p1", "c1"), ("b.jpg", "p2", "c1")])
+        >>> len(list(itertools.islice(LargeImbalanced(items)(seed=0), 5)))
+        5
     """
 
-    draws = 4096  # that share a seed
+    batch_length = 4096  # images that share a seed
     batches = 2**62
 
     def __init__(self, items: ItemArrays) -> None:
         self._images, self._counts, self._bounds = _grouped(items)
 
     def plan(self, rng: np.random.Generator) -> tuple[Indices, ...]:
-        """Return nothing: draws do not depend on one another."""
+        """Return an empty plan, because all images are sampled independently."""
         return ()
 
     def batch(self, plan: tuple[Indices, ...], batch: int, rng: np.random.Generator) -> Indices:
-        """Return independent draws."""
-        pids = rng.integers(len(self._counts), size=self.draws)
-        within = (rng.random(self.draws) * self._counts[pids]).astype(np.int64)
+        """Sample images independently of each other."""
+        pids = rng.integers(len(self._counts), size=self.batch_length)
+        within = (rng.random(self.batch_length) * self._counts[pids]).astype(np.int64)
         return self._images[self._bounds[pids] + within]
 
 
 def _grouped(items: ItemArrays) -> tuple[Indices, Indices, Indices]:
-    """Group the images by identity.
+    """Sort the images by identity.
 
     Returns:
         (N,) images, those of identity i at ``bounds[i]:bounds[i + 1]``; (identities,) images of
@@ -265,13 +294,13 @@ def _grouped(items: ItemArrays) -> tuple[Indices, Indices, Indices]:
 
 
 def _in_pieces(indices: Indices) -> Iterator[int]:
-    """Yield ints without a list of millions of them."""
+    """Yield the indices as ints, without a list of millions of them."""
     for first in range(0, len(indices), _PIECE):
         yield from indices[first : first + _PIECE].tolist()
 
 
 def _different(count: int, numbers: NDArray[np.float64]) -> Indices:
-    """Choose as many different places below ``count`` as there are random numbers in [0, 1)."""
+    """Choose as many different places below ``count`` as there are ``numbers`` in [0, 1)."""
     moved: dict[int, int] = {}
     places = []
     # A shuffle of range(count) that stops early and keeps only what it has moved.
@@ -289,12 +318,12 @@ def _turns_of_identities(
     """Choose ``together`` different identities at a time among those with turns left.
 
     Args:
-        turns: (identities,) turns that each has, >= 1.
-        numbers: (places,) random numbers in [0, 1), a multiple of ``together`` many.
-        together: identities in the batch of one process.
+        turns: (identities,) int, number of turns of each identity, >= 1.
+        numbers: (places,) random numbers in [0, 1); their count is a multiple of ``together``.
+        together: number of identities in the batch of one process.
 
     Returns:
-        (places,) identity, and which of its turns it is, from 0.
+        (places,) identity of each place, and (places,) number of its turn, from 0.
     """
     pids = np.empty(len(numbers), np.int32)
     numbered = np.empty(len(numbers), np.int32)

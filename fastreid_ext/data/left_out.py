@@ -1,4 +1,4 @@
-"""Count the files beside the images of a data set that the data set does not use, by reason."""
+"""Count the files in the folders of a data set that the data set does not use."""
 
 import os
 from collections import Counter
@@ -8,16 +8,16 @@ from fastreid_ext.data.image_files import images_below, is_image_name, other_suf
 
 UNUSED = "images"
 IN_SUBFOLDERS = "images in sub-folders"
-JUNK = "images of person -1 (junk)"
+JUNK = "images of identity -1 (junk)"
 
 
 def left_out(paths: Iterable[str]) -> Counter[str]:
-    """Return the number of files that are left out, by reason.
+    """Count the files that are left out, by reason.
 
     Each folder with images of the data set is listed once; no file is opened.
 
     Args:
-        paths: every image that the data set uses.
+        paths: paths of all images that the data set uses.
     """
     used = Counter(os.path.dirname(path) for path in paths)
     above = {parent for folder in used for parent in _parents(folder)}
@@ -29,8 +29,11 @@ def left_out(paths: Iterable[str]) -> Counter[str]:
 
 
 def _parents(folder: str) -> Iterable[str]:
-    while folder != (folder := os.path.dirname(folder)):
-        yield folder
+    parent = os.path.dirname(folder)
+    while parent != folder:
+        yield parent
+        folder = parent
+        parent = os.path.dirname(folder)
 
 
 def _in_folder(folder: str, used: int, known: set[str]) -> Counter[str]:
@@ -51,5 +54,5 @@ def _in_folder(folder: str, used: int, known: set[str]) -> Counter[str]:
 
 
 def in_words(counts: Counter[str]) -> str:
-    """Return counts as text, the largest first."""
+    """Write counts as text, the largest first."""
     return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

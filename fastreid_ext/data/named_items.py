@@ -1,4 +1,4 @@
-"""Training images under names that are the same on every machine, without an object per image."""
+"""Map names that are the same on every machine to training images."""
 
 import os
 from bisect import bisect_left
@@ -14,11 +14,11 @@ from fastreid_ext.data.item_arrays import AnyItem, ItemArrays, TextArray
 
 
 class NamedItems(Mapping[str, AnyItem]):
-    """Items by their names, in the order of the sorted names.
+    """Mapping of names to items, in the order of the sorted names, without an object per image.
 
     Args:
-        names: sorted names, each once.
-        items: item of each name.
+        names: sorted names of the N images, without repetitions.
+        items: (path, pid, camid) of each name.
     """
 
     def __init__(self, names: Sequence[str], items: ItemArrays) -> None:
@@ -49,16 +49,16 @@ class NamedItems(Mapping[str, AnyItem]):
         return iter(self.arrays)
 
     def names_at(self, places: NDArray[np.integer]) -> Iterator[str]:
-        """Yield the names at some places, ascending."""
+        """Yield the names at some positions, in ascending order."""
         is_wanted = np.zeros(len(self), np.uint8)
         is_wanted[places] = 1
         return compress(self.names, is_wanted.tobytes())
 
     def places(self, wanted: Iterable[str]) -> Iterator[int]:
-        """Yield the place of each wanted name, -1 for one that is not there.
+        """Yield the position of each wanted name, -1 for an unknown one.
 
         Args:
-            wanted: names; sorted ones are found in one walk through all names.
+            wanted: names to look up; sorted ones are found in one pass through all names.
         """
         names = enumerate(self.names)
         place, name = next(names, (-1, None))
@@ -73,7 +73,7 @@ class NamedItems(Mapping[str, AnyItem]):
             yield place if name == text else -1
 
     def place(self, name: str) -> int:
-        """Return the place of a name among the sorted names, -1 for one that is not there."""
+        """Find the position of a name among the sorted names; -1 for an unknown one."""
         place = bisect_left(self.names, name)
         return place if place < len(self.names) and self.names[place] == name else -1
 
@@ -90,7 +90,7 @@ class NamedItems(Mapping[str, AnyItem]):
 
 
 class _Ends(Sequence[str]):
-    """The strings of an array without their first bytes, which are the same in all of them."""
+    """Strings of an array without their first bytes, which are the same in all of them."""
 
     def __init__(self, texts: TextArray, skip: int) -> None:
         self._texts = texts
@@ -113,13 +113,13 @@ class _Ends(Sequence[str]):
 
 
 def named_items(items: Iterable[AnyItem], base: Path) -> NamedItems:
-    """Return the items under their paths relative to ``base`` (absolute if outside), sorted.
+    """Name items by their paths relative to ``base`` (absolute outside of it) and sort them.
 
     Of images with the same path the last one counts.
 
     Args:
-        items: (path, pid, camid) of each image; pids and camids all strings or all numbers.
-        base: folder that the names start from.
+        items: (path, pid, camid) of each image; pids and camids are all strings or all numbers.
+        base: folder that the names are relative to.
     """
     arrays = ItemArrays.of(items)
     start = os.path.abspath(base) + os.sep
@@ -133,7 +133,7 @@ def named_items(items: Iterable[AnyItem], base: Path) -> NamedItems:
 
 
 def _names(paths: TextArray, start: str) -> Sequence[str]:
-    """Return the paths below ``start``, without a copy where each is one with its beginning cut."""
+    """Return paths relative to ``start``; without a copy if all lose the same prefix."""
     skip = None
     for path in paths:
         name = _name(path, start)

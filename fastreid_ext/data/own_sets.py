@@ -1,4 +1,4 @@
-"""Data sets of the user (``DATASETS.SETS``) and settings of subsets (``DATASETS.SUBSET``)."""
+"""Read custom data sets of ``DATASETS.SETS`` and the setting of ``DATASETS.SUBSET``."""
 
 import os
 import re
@@ -15,17 +15,17 @@ UNLABELLED = "UnlabelledPersons"
 _SETTING = re.compile(r"(few_shot|small_scale)_(\d{1,3})(?:_seed(\d{1,9}))?")
 
 
-# Classes that read what the user names; an entry of DATASETS.SETS makes a data set of one of them.
+# Classes of custom data sets; an entry of DATASETS.SETS makes a data set of one of them.
 OWN_CLASSES = ("PersonFolder", "PersonTable", UNLABELLED)
 _SET = re.compile(r"(?P<name>[A-Za-z][\w-]*)\s*=\s*(?:(?P<kind>\w+):)?(?P<path>.+)")
 
 
 @dataclass(frozen=True)
 class OwnSet:
-    """A data set of the user's own, an entry of ``DATASETS.SETS``.
+    """Custom data set, an entry of ``DATASETS.SETS``.
 
     Attributes:
-        kind: class that reads the set, one of ``OWN_CLASSES``.
+        kind: class that reads the data set, one of ``OWN_CLASSES``.
         path: folder, table or list of the images.
     """
 
@@ -34,7 +34,7 @@ class OwnSet:
 
 
 def own_sets(cfg: CfgNode) -> dict[str, OwnSet]:
-    """Parse the data sets of ``DATASETS.SETS``, by name.
+    """Read the data sets of ``DATASETS.SETS`` by name.
 
     Raises:
         ValueError: an entry is not written as name=path, or its name or class cannot be used.
@@ -87,7 +87,7 @@ def data_set_names(cfg: CfgNode) -> list[str]:
 
 
 def unlabelled_names(cfg: CfgNode) -> list[str]:
-    """List the names in DATASETS.NAMES of sets without labels."""
+    """List the names in DATASETS.NAMES of data sets without labels."""
     try:
         return [name for name in cfg.DATASETS.NAMES if data_set_kind(cfg, name) == UNLABELLED]
     except ValueError:  # checks/datasets.py names the mistake
@@ -95,20 +95,20 @@ def unlabelled_names(cfg: CfgNode) -> list[str]:
 
 
 def data_set_kind(cfg: CfgNode, name: str) -> str:
-    """Name the class that reads a data set: of an entry of ``DATASETS.SETS``, else its own."""
+    """Look up the class that reads a data set: that of a custom set, otherwise its own name."""
     own = own_sets(cfg).get(name)
     return name if own is None else own.kind
 
 
 @dataclass(frozen=True)
 class SubsetSetting:
-    """A share of a training split.
+    """Setting of a sampled share of a training split.
 
     Attributes:
-        kind: "few_shot" (percent of the images of each identity) or "small_scale" (of the
+        kind: "few_shot" (percent of the images of each identity) or "small_scale" (percent of the
             identities).
-        percent: share of images or identities, 1 to 100.
-        seed: number on which the choice depends.
+        percent: share in percent, 1 to 100.
+        seed: seed of the choice, >= 0.
     """
 
     kind: str
@@ -122,23 +122,25 @@ class SubsetSetting:
 
 
 def parse_subset(text: str) -> SubsetSetting | Path | None:
-    """Parse a value of ``DATASETS.SUBSET``; None for "", a path for a list file.
+    """Parse a value of ``DATASETS.SUBSET``: "" to None, the path of a list file to a path.
 
     Raises:
-        ValueError: the text is neither a setting nor looks like a path.
+        ValueError: the value is not a setting and does not look like a path.
+
+    Example:
+        >>> parse_subset("few_shot_10_seed1")
+        SubsetSetting(kind='few_shot', percent=10, seed=1)
     """
     if not text:
         return None
     if match := _SETTING.fullmatch(text):
-        kind = match[1]
         percent = int(match[2])
-        seed = int(match[3] or 0)
         if not 1 <= percent <= 100:
             raise ValueError(
                 f"expected a percentage from 1 to 100 in DATASETS.SUBSET, got '{text}'; "
                 "an empty value keeps all images"
             )
-        return SubsetSetting(kind, percent, seed)
+        return SubsetSetting(match[1], percent, int(match[3] or 0))
     if os.sep in text or text.endswith(".txt"):
         return Path(text).expanduser()
     raise ValueError(

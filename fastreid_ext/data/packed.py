@@ -1,11 +1,11 @@
-"""All decoded images of a data set in one file, mapped into memory by every process.
+"""Read all decoded images of a data set from one file that every process maps into memory.
 
-The file is pixels, index, footer: the images (h, w, 3) uint8 at their own sizes one after the
-other; the index as arrays (:class:`PackedIndex`) and a line of JSON; the length of that line and a
-magic word, 16 bytes. It is written by :mod:`~fastreid_ext.data.packing`.
+The file holds pixels, index and footer. Pixels: the images (h, w, 3) uint8 at their own sizes, one
+after the other. Index: the arrays of :class:`PackedIndex` and a line of JSON. Footer: the length of
+that line and a magic word, 16 bytes. :mod:`~fastreid_ext.data.packing` writes the file.
 
-Nothing of the index is copied: a process holds the pages it reads, which belong to the system's
-cache of the file and are shared with all others.
+The index is not copied: a process maps the pages it reads, which belong to the system's cache of
+the file and are shared with all other processes.
 """
 
 import hashlib
@@ -28,25 +28,25 @@ from fastreid_ext.data.item_arrays import TextArray
 
 MAGIC = b"PACKED_2"
 FOOTER = struct.Struct("<Q8s")  # length of the line of JSON, magic word
-# Other versions may decode to other pixels.
+# Other versions may decode a file to different pixels.
 DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
-_ALIGNMENT = 8  # bytes; numpy copies arrays that begin elsewhere before it searches them
-_DIGEST = 16  # bytes of a hash of pixels
+_ALIGNMENT = 8  # bytes; numpy copies unaligned arrays before it searches them
+_DIGEST = 16  # bytes in a hash of pixels
 
 
 @dataclass(frozen=True)
 class PackedIndex:
-    """Describes the images of a packed set; N images in the order of their paths.
+    """Index of the N images of a packed set, in the order of their paths.
 
     Attributes:
-        paths: absolute paths of the image files, sorted, each once.
+        paths: absolute paths of the image files, sorted, without repetitions.
         stamps: (N, 2) int64, :func:`stamp` of each file.
         begins: (N + 1,) int64, position of each image's first byte, and the end of the pixels.
-        sizes: (N, 2) int32, height and width.
+        sizes: (N, 2) int32, height and width of each image in pixels.
         keys: (N,) uint64, sorted hashes of the paths.
-        places: (N,) int32, place of each key's image in the order of the paths.
+        places: (N,) int32, position of each key's image in the order of the paths.
         decoders: versions of the libraries that decoded the images.
-        content: hash of all pixels.
+        content: hash of the pixels of all images.
     """
 
     paths: TextArray
@@ -62,7 +62,7 @@ class PackedIndex:
     def of(
         cls, paths: TextArray, stamps: NDArray[np.int64], sizes: NDArray[np.int32], content: str
     ) -> "PackedIndex":
-        """Build the index of images that this process's libraries decoded.
+        """Build the index of images that the libraries of this process decoded.
 
         Raises:
             ValueError: two paths have the same hash, once in 10^13 sets of a million images.
@@ -74,7 +74,8 @@ class PackedIndex:
         keys = keys[places]
         same = np.flatnonzero(keys[1:] == keys[:-1])
         if len(same):
-            first, second = (paths[place] for place in places[same[0] : same[0] + 2])
+            first = paths[places[same[0]]]
+            second = paths[places[same[0] + 1]]
             raise ValueError(
                 f"expected paths of different 64-bit hashes, got the same for {first} and "
                 f"{second}; rename one of them"
@@ -82,7 +83,7 @@ class PackedIndex:
         return cls(paths, stamps, begins, sizes, keys, places, DECODERS, content)
 
     def place(self, path: str) -> int:
-        """Return the place of an image in the order of the paths.
+        """Find the position of an image in the order of the paths.
 
         Raises:
             KeyError: the image is not in the packed set.
@@ -94,10 +95,10 @@ class PackedIndex:
         return int(self.places[first])
 
     def places_of(self, paths: Sequence[str]) -> NDArray[np.int32]:
-        """Look up the places of many images in the order of the index's paths.
+        """Find the positions of many images in the order of the paths.
 
         Args:
-            paths: (N,) paths of image files, in any order, with repetitions or without.
+            paths: (N,) paths of image files in any order, with or without repetitions.
 
         Raises:
             KeyError: an image is not in the packed set.
@@ -107,7 +108,7 @@ class PackedIndex:
         absolute = (_key(os.path.abspath(path)) for path in paths)
         keys = np.fromiter(absolute, np.uint64, count=len(paths))
         firsts = self.keys.searchsorted(keys)
-        # A key behind the last one has no place; the last image's key differs from it.
+        # A key after the last one has no position; it differs from the key of the last image.
         firsts = np.minimum(firsts, max(len(self.keys) - 1, 0))
         missing = np.flatnonzero(self.keys[firsts] != keys)
         if len(missing):
@@ -115,7 +116,7 @@ class PackedIndex:
         return self.places[firsts]
 
     def write(self, opened: BinaryIO) -> None:
-        """Write index and footer behind the pixels of an opened file, and end the file there."""
+        """Write index and footer after the pixels of an opened file, and truncate it there."""
         end = int(self.begins[-1])
         opened.seek(end)
         opened.write(bytes(-end % _ALIGNMENT))
@@ -131,10 +132,10 @@ class PackedIndex:
 
 
 class PackedImages:
-    """Reads images of a packed set by their paths; another process opens the file again.
+    """Reader of the images of a packed set by path; each process opens the file for itself.
 
     Args:
-        file: the packed set.
+        file: path of the packed set.
     """
 
     def __init__(self, file: Path) -> None:
@@ -143,7 +144,7 @@ class PackedImages:
 
     @property
     def index(self) -> PackedIndex:
-        """Return the index, mapped into memory."""
+        """Index of the packed set, mapped into memory."""
         return self._open()[1]
 
     def __call__(self, path: str) -> NDArray[np.uint8]:
@@ -151,7 +152,7 @@ class PackedImages:
         return self.at(self.index.place(path))
 
     def places_of(self, paths: Sequence[str]) -> NDArray[np.int32]:
-        """Look up the places, for :meth:`at`, of (N,) images that will be read again and again.
+        """Find the positions of N images, with which :meth:`at` reads them.
 
         Raises:
             KeyError: an image is not in the packed set.
@@ -159,7 +160,7 @@ class PackedImages:
         return self.index.places_of(paths)
 
     def at(self, place: int) -> NDArray[np.uint8]:
-        """Return the (h, w, 3) pixels of the image at a place of the index, read-only."""
+        """Return the (h, w, 3) pixels of the image at a position of the index, read-only."""
         pixels, index = self._opened or self._open()
         begin = index.begins.item(place)
         end = index.begins.item(place + 1)
@@ -172,7 +173,7 @@ class PackedImages:
         return self._opened
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the mapping behind on the way to another process."""
+        """Pickle without the mapping, so that another process maps the file itself."""
         return {**vars(self), "_opened": None}
 
     def verify(self) -> None:
@@ -187,17 +188,17 @@ class PackedImages:
         if found != index.content:
             raise OSError(
                 f"expected the pixels in {self.file} to have the hash {index.content}, got "
-                f"{found}; remove the file, it is written anew"
+                f"{found}; remove the file, and the next run writes it again"
             )
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
-    """Return the hash of the pixels of an image, in C order."""
+    """Hash the pixels of an image in C order."""
     return hashlib.blake2b(pixels, digest_size=_DIGEST).digest()
 
 
 def content_of(digests: Iterable[bytes]) -> str:
-    """Return the hash of all pixels from those of the images, or of images joined, in order."""
+    """Combine the hashes of images, in order, into the hash of all pixels."""
     content = hashlib.blake2b(digest_size=_DIGEST)
     for one in digests:
         content.update(one)
@@ -205,30 +206,30 @@ def content_of(digests: Iterable[bytes]) -> str:
 
 
 def read_index(file: Path) -> PackedIndex:
-    """Return the index of a packed set, mapped into memory.
+    """Read the index of a packed set, mapped into memory.
 
     Raises:
-        ValueError: the file is not a whole packed set.
+        ValueError: the file is not a complete packed set.
     """
     return _mapped(file)[1]
 
 
 def _mapped(file: Path) -> tuple[NDArray[np.uint8], PackedIndex]:
-    """Return the bytes of a packed set and its index, both mapped into memory."""
+    """Map the bytes of a packed set and its index into memory."""
     size = file.stat().st_size
     if size < FOOTER.size:
-        raise ValueError("it is no packed set of this version")
+        raise ValueError(f"expected a packed set of version {MAGIC.decode()}")
     with open(file, "rb") as opened:
         data = np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
     length, magic = FOOTER.unpack(data[-FOOTER.size :])
     if magic != MAGIC or length > size:
-        raise ValueError("it is no packed set of this version")
+        raise ValueError(f"expected a packed set of version {MAGIC.decode()}")
     head = json.loads(bytes(data[size - FOOTER.size - length : size - FOOTER.size]))
     return data, _index(data, head, size - FOOTER.size - length)
 
 
 def _index(data: NDArray[np.uint8], head: dict[str, Any], end: int) -> PackedIndex:
-    """Return the arrays between the pixels and ``end``, without a copy."""
+    """View the bytes between the pixels and ``end`` as the arrays of the index."""
     count = head["images"]
     place = head["pixels"] + -head["pixels"] % _ALIGNMENT
     expected = place + count * 52 + 16 + head["path_bytes"]
@@ -259,7 +260,7 @@ def _key(path: str) -> int:
 
 
 def absolute_paths(paths: Iterable[str]) -> TextArray:
-    """Return the absolute paths of images, sorted, each once."""
+    """Make paths absolute, sort them and drop repetitions."""
     absolute = TextArray.of(os.path.abspath(path) for path in paths)
     if all(first < second for first, second in pairwise(absolute)):
         return absolute
@@ -267,21 +268,21 @@ def absolute_paths(paths: Iterable[str]) -> TextArray:
 
 
 def stamp(path: str) -> tuple[int, int]:
-    """Return size in bytes and time of the last change in ns of an image file."""
+    """Return the size of a file in bytes and the time of its last change in ns."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns
 
 
 def reason_to_pack(file: Path, paths: TextArray, stamps: NDArray[np.int64]) -> str:
-    """Return why a packed set cannot be used for these images; "" if it can.
+    """Explain why a packed set cannot be used for these images; "" if it can.
 
     Args:
-        file: the packed set, which may not exist.
+        file: path of the packed set, which may not exist.
         paths: absolute paths of the image files, sorted.
-        stamps: (N, 2), :func:`stamp` of each file.
+        stamps: (N, 2) int64, :func:`stamp` of each file.
     """
     if not file.exists():
-        return "there is none yet"
+        return "the file does not exist yet"
     try:
         index = read_index(file)
     except (ValueError, KeyError) as error:

@@ -1,8 +1,8 @@
-"""Write packed sets (:mod:`~fastreid_ext.data.packed`) once, however many processes start.
+"""Write packed sets (:mod:`~fastreid_ext.data.packed`); of several processes only one writes.
 
-The images are decoded on all cores. Where each lies in the file follows from the sizes in the image
-files' headers, so each process writes the pixels of its images itself, and the file has the same
-bytes for any number of processes.
+The images are decoded on all cores. Their positions in the file follow from the sizes in the
+headers of the image files, so each process writes its own images, and the bytes of the file do not
+depend on the number of processes.
 """
 
 import contextlib
@@ -45,8 +45,8 @@ from fastreid_ext.data.packed import (
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_REPORTS = 10.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_CHUNK = 32  # images in a task of a process
-_FEW = 1000  # images that are decoded before processes would have started
+_CHUNK = 32  # images in one task of a process
+_FEW = 1000  # this many images are decoded faster than processes start
 
 Read = Callable[[str], NDArray[np.uint8]]
 Spread = Callable[..., Iterator[Any]]
@@ -55,20 +55,20 @@ Spread = Callable[..., Iterator[Any]]
 def packed_images(
     folder: str | Path, name: str, paths: Sequence[str], read: Read, *, workers: int | None = None
 ) -> PackedImages:
-    """Return the packed set of some images; write it if there is none or a file has changed.
+    """Open the packed set of some images; write it if it does not exist or a file has changed.
 
     Several processes may call this at the same time: one writes, the others wait.
 
     Args:
-        folder: where packed sets are; made if need be.
-        name: begin of the file's name, for people.
-        paths: image files; repetitions count once.
-        read: decodes one; can be pickled.
-        workers: processes that decode; 0 = this process alone, None = one per core, or this process
-            alone if there are few images.
+        folder: folder of the packed sets, which is created if it does not exist.
+        name: prefix of the file name, which helps users to recognise the file.
+        paths: paths of the image files; repetitions count once.
+        read: function that decodes an image file and can be pickled.
+        workers: number of decoding processes; 0 = this process alone, None = one per core, or this
+            process alone for few images.
 
     Raises:
-        OSError: an image cannot be read, or the disk is full; nothing is left behind.
+        OSError: an image cannot be read, or the disk is full; no partial file remains.
     """
     absolute = absolute_paths(paths)
     file = Path(folder) / f"{name}-{_name_hash(absolute)}.packed"
@@ -94,7 +94,8 @@ def packed_images(
 def _name_hash(paths: TextArray) -> str:
     joined = hashlib.blake2b(digest_size=8)
     for place, path in enumerate(paths):
-        joined.update(("\n" * (place > 0) + path).encode("utf-8", "surrogateescape"))
+        text = f"\n{path}" if place else path
+        joined.update(text.encode("utf-8", "surrogateescape"))
     return joined.hexdigest()
 
 
@@ -104,14 +105,14 @@ def _stamps(paths: TextArray, read: Read) -> NDArray[np.int64]:
         try:
             stamps[place] = stamp(path)
         except OSError:
-            read(path)  # says which file it is and what to do
+            read(path)  # raises an error that names the file and a remedy
             raise
     return stamps
 
 
 @contextlib.contextmanager
 def _only_one(file: Path) -> Iterator[None]:
-    """Let one process at a time pass; the lock ends with the process, however it ends."""
+    """Let one process at a time continue; the lock ends with the process, even a killed one."""
     with open(file.with_name(f".{file.name}.lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +120,7 @@ def _only_one(file: Path) -> Iterator[None]:
             logger.info("Waiting for another process that packs %s", file)
             fcntl.flock(lock, fcntl.LOCK_EX)
         for left in file.parent.glob(f".{file.name}.*.partial"):
-            left.unlink()  # of a process that was killed, else it would hold the lock
+            left.unlink()  # its process was killed; a live one would hold the lock
         yield
 
 
@@ -147,19 +148,19 @@ def _pack(
 
 
 def _reserve(opened: BinaryIO, size: int) -> None:
-    """Take the space now, so that a full disk is found before anything is decoded."""
+    """Reserve the space now, so that a full disk is noticed before images are decoded."""
     try:
         os.posix_fallocate(opened.fileno(), 0, max(size, 1))
     except OSError as error:
         if error.errno in _FULL:
             raise
-        # A file system that cannot do it; writing tells.
+        # The file system cannot reserve space; writing finds out.
 
 
 def _write_pixels(
     file: str, paths: TextArray, pixels: NDArray[np.int64], read: Read, spread: Spread
 ) -> tuple[NDArray[np.int32], str]:
-    """Write all images; return their (N, 2) heights and widths, and the hash of their pixels."""
+    """Write all images; return (N, 2) heights and widths, and the hash of all pixels."""
     begins = 3 * (np.cumsum(pixels) - pixels)
     sizes = np.empty((len(paths), 2), np.int32)
     tasks = (
@@ -200,7 +201,7 @@ def _write_chunk(
     counts: NDArray[np.int64],
     read: Read,
 ) -> tuple[list[tuple[int, int]], bytes]:
-    """Write some images to their places; return heights and widths, and the joined hashes."""
+    """Write some images at their positions; return their sizes and joined hashes."""
     sizes = []
     digests = []
     with open(file, "r+b", buffering=0) as opened:
@@ -208,7 +209,7 @@ def _write_chunk(
             pixels = np.ascontiguousarray(read(path))
             if pixels.size != 3 * count:
                 raise OSError(
-                    f"expected {count} pixels in {path}, as its header said, got "
+                    f"expected {count} pixels in {path}, as its header says, got "
                     f"{pixels.size // 3}; do not change images while they are packed, and start "
                     "again"
                 )
@@ -226,7 +227,7 @@ def _write_all(opened: Any, pixels: NDArray[np.uint8]) -> None:
 
 
 def _process_count(images: int) -> int:
-    """Return how many processes decode; 0 where this process alone does."""
+    """Choose the number of decoding processes; 0 = this process alone."""
     # A loader worker may not start processes.
     if images < _FEW or multiprocessing.current_process().daemon:
         return 0
@@ -236,10 +237,10 @@ def _process_count(images: int) -> int:
 
 @contextlib.contextmanager
 def _spreading(workers: int) -> Iterator[Spread]:
-    """Give a function that yields ``function(*task)`` of all tasks in their order.
+    """Open a pool as a function that yields ``function(*task)`` of all tasks in order.
 
     Args:
-        workers: processes that work, started as those of loaders are; 0 = this one.
+        workers: number of processes, started in the same way as loader workers; 0 = this process.
     """
     if not workers:
         yield itertools.starmap
@@ -251,8 +252,8 @@ def _spreading(workers: int) -> Iterator[Spread]:
         yield lambda function, tasks: _in_order(pool, 4 * workers, function, tasks)
     except BrokenProcessPool as error:
         raise RuntimeError(
-            "a process that packs images was killed, often because the memory was full (dmesg says "
-            "so); free some, and start again"
+            "a process that packs images was killed, often because memory was full (dmesg shows "
+            "it); free some memory, and start again"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -261,7 +262,7 @@ def _spreading(workers: int) -> Iterator[Spread]:
 def _in_order(
     pool: Executor, most: int, function: Callable[..., Any], tasks: Iterator[tuple[Any, ...]]
 ) -> Iterator[Any]:
-    """Yield the results of tasks; at most ``most`` are on their way, so memory does not grow."""
+    """Yield the results of tasks in order; at most ``most`` run, which bounds the memory."""
     running: deque[Future[Any]] = deque()
     for task in tasks:
         running.append(pool.submit(function, *task))
@@ -272,7 +273,7 @@ def _in_order(
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is killed; else it would wait, and hold the lock."""
+    """End this process when its parent is killed; otherwise it would wait and hold the lock."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -287,6 +288,6 @@ def _end_with_parent() -> None:
 def _no_space(file: Path, count: int, needed: int, free: int) -> str:
     return (
         f"expected {needed / 2**30:.3f} GiB of free space for the pixels of {count} images in "
-        f"{file}, got {free / 2**30:.3f} GiB; free some, or give another folder as "
-        "DATALOADER.PACKED_CACHE, or none ('') to decode the images each time"
+        f"{file}, got {free / 2**30:.3f} GiB; free some space, or give another folder as "
+        "DATALOADER.PACKED_CACHE, or '' to decode the images each time"
     )

@@ -1,4 +1,4 @@
-"""Look at the data of a run before it starts: is it there, readable, and enough for the batches?"""
+"""Check before a run that its data exists, is readable and fills the batches."""
 
 import hashlib
 import itertools
@@ -23,13 +23,21 @@ from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
 from fastreid_ext.data.own_sets import GENERATED
 from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
 
-HEADERS = ("data set", "split", "images", "persons", "images per person", "one image", "cameras")
+HEADERS = (
+    "data set",
+    "split",
+    "images",
+    "identities",
+    "images per identity",
+    "one image",
+    "cameras",
+)
 
-# Sets whose training persons are renumbered from 0, so that equal numbers are no equal persons.
+# Sets whose training identities are renumbered, so equal numbers are not equal identities.
 _RENUMBERED = ("cuhk03",)
-# fastreid's classes that read every .jpg file of their folders, and no other file.
+# Classes of fastreid that read all .jpg files of their folders, and no other files.
 _READ_WHOLE_FOLDERS = ("Market1501", "DukeMTMC")
-# Files named in the report; the rest is counted.
+# Number of files that the report names; the others are counted.
 _MOST_NAMED = 50
 # From here on decoding every image takes an hour on 16 cores.
 _MANY_IMAGES = 1_000_000
@@ -39,13 +47,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class PreflightReport:
-    """What was found.
+    """Findings of a preflight.
 
     Attributes:
-        rows: cells of the table, under ``HEADERS``.
-        left_out: files that a data set does not use, by reason, a line per data set.
-        problems: what stops a run, each with what to do.
-        warnings: what does not.
+        rows: cells of the table with the columns ``HEADERS``.
+        left_out: text for each data set that counts its unused files by reason.
+        problems: findings that stop a run, each with a remedy.
+        warnings: findings that do not stop a run.
     """
 
     rows: list[tuple] = field(default_factory=list)
@@ -55,11 +63,11 @@ class PreflightReport:
 
     @property
     def ok(self) -> bool:
-        """Whether a run may start."""
+        """Tell whether a run may start."""
         return not self.problems
 
     def __str__(self) -> str:
-        """Table and files left out, then warnings, then problems."""
+        """Write table and files left out, then warnings, then problems."""
         table = tabulate(self.rows, headers=HEADERS, tablefmt="pipe", numalign="left")
         lines = [table] if self.rows else []
         lines += [f"left out: {text}" for text in self.left_out]
@@ -74,13 +82,13 @@ class PreflightReport:
 
 
 def preflight(cfg: CfgNode, *, world_size: int | None = None) -> PreflightReport:
-    """Check training and test data of a configuration; never raises for what it finds.
+    """Check training and test data of a configuration; findings are reported, not raised.
 
     Args:
-        cfg: a checked configuration; ``DATASETS.PREFLIGHT`` "full" decodes all images, "headers"
-            opens them, "off" does not touch them (and only them). Empty ``DATASETS.NAMES``: the
-            test sets alone are checked.
-        world_size: number of training processes; None for the present number.
+        cfg: checked configuration. ``DATASETS.PREFLIGHT`` "full" decodes all images, "headers" only
+            opens them, "off" does neither. If ``DATASETS.NAMES`` is empty, only test sets are
+            checked.
+        world_size: number of training processes; None = the current number.
     """
     report = PreflightReport()
     world_size = world_size or comm.get_world_size()
@@ -122,7 +130,7 @@ def _row(name: str, split: str, items: ItemArrays) -> tuple:
 
 
 def _images_of_each(items: ItemArrays) -> NDArray[np.int64]:
-    """Return the number of images of each identity."""
+    """Count the images of each identity."""
     return np.bincount(items.dense_pids()[0])
 
 
@@ -132,9 +140,9 @@ def _check_singles(cfg: CfgNode, training: TrainingItems, report: PreflightRepor
     single = int((counts == 1).sum())
     if single and "Identity" in cfg.DATALOADER.SAMPLER_TRAIN:
         report.warnings.append(
-            f"{single} of {len(counts)} persons have one training image: their "
+            f"{single} of {len(counts)} identities have one training image: their "
             f"DATALOADER.NUM_INSTANCE {instances} images in a batch are copies of it, so a triplet "
-            "loss has no true positive there; leave these persons out or add images"
+            "loss has no true positive there; leave these identities out or add images"
         )
 
 
@@ -142,18 +150,18 @@ def _check_share(cfg: CfgNode, training: TrainingItems, report: PreflightReport)
     if not cfg.DATASETS.GENERATED.BATCH_SHARE:
         return
     mixed = mixed_batches(cfg, training, world_size=1)
-    if not mixed.within_persons:
+    if not mixed.within_identities:
         return
-    if one_kind := mixed.persons_of_one_kind():
+    if one_kind := mixed.identities_of_one_kind():
         report.warnings.append(
-            f"{one_kind} of {len(training.items.dense_pids()[1])} persons have real images "
+            f"{one_kind} of {len(training.items.dense_pids()[1])} identities have real images "
             "only or generated ones only and give just those, so batches with them do not have the "
             f"DATASETS.GENERATED.BATCH_SHARE of {cfg.DATASETS.GENERATED.BATCH_SHARE:g}"
         )
 
 
 def _check_generated_only(cfg: CfgNode, training: TrainingItems, report: PreflightReport) -> None:
-    """A small set of persons is none if generated images bring the others back."""
+    """Warn if generated images bring back identities that DATASETS.SUBSET leaves out."""
     if not cfg.DATASETS.SUBSET or cfg.DATASETS.GENERATED.PERSON_IDS != "kept":
         return
     pids = training.items.dense_pids()[0]
@@ -161,25 +169,25 @@ def _check_generated_only(cfg: CfgNode, training: TrainingItems, report: Preflig
     only = np.setdiff1d(pids[is_generated], pids[~is_generated])
     if len(only):
         report.warnings.append(
-            f"{len(only)} persons are trained on from generated images only: DATASETS.SUBSET "
+            f"{len(only)} identities are trained on from generated images only: DATASETS.SUBSET "
             f"{cfg.DATASETS.SUBSET} leaves their real images out, not the generated ones; generate "
-            "from the persons of the list to see what the subset alone gives"
+            "from the identities of the list to see what the subset alone gives"
         )
 
 
 def _check_duplicates(training: TrainingItems, report: PreflightReport) -> None:
-    persons: dict[str, set[str]] = {}
+    pids_of: dict[str, set[str]] = {}
     repeats: Counter[str] = Counter()
     for place in _repeated(training.items.paths):
         path, pid, _ = training.items[place]
-        persons.setdefault(os.path.abspath(path), set()).add(pid)
+        pids_of.setdefault(os.path.abspath(path), set()).add(pid)
         repeats[os.path.abspath(path)] += 1
-    shared = [path for path, pids in persons.items() if len(pids) > 1]
+    shared = [path for path, pids in pids_of.items() if len(pids) > 1]
     if shared:
-        pids = ", ".join(sorted(persons[shared[0]]))
+        pids = ", ".join(sorted(pids_of[shared[0]]))
         report.problems.append(
-            f"{len(shared)} images are listed under several persons (e.g. {shared[0]} as {pids}); "
-            "is a generated set listed twice in DATASETS.GENERATED.ROOTS? Keep one"
+            f"{len(shared)} images are listed under several identities (e.g. {shared[0]} as "
+            f"{pids}); is a generated set listed twice in DATASETS.GENERATED.ROOTS? Keep one"
         )
     repeated = repeats.total() - len(repeats)
     if repeated:
@@ -190,7 +198,7 @@ def _check_duplicates(training: TrainingItems, report: PreflightReport) -> None:
 
 
 def _repeated(paths: Sequence[str]) -> list[int]:
-    """Return the places of all paths that occur more than once, 8 bytes per path at work."""
+    """Find the positions of all paths that occur more than once, with 8 bytes per path."""
     hashes = np.fromiter(
         (_hash_of(os.path.abspath(path)) for path in paths), np.uint64, count=len(paths)
     )
@@ -208,13 +216,14 @@ def _hash_of(path: str) -> int:
 def _check_test(
     cfg: CfgNode, name: str, training: TrainingItems | None, report: PreflightReport
 ) -> ItemArrays:
-    """Check one test set; returns its images."""
+    """Check one test set and return its images."""
     try:
         items, num_query = query_and_gallery(cfg, name)
     except (OSError, ValueError, ImportError) as error:
         report.problems.append(str(error))
         return ItemArrays.of([])
-    query, gallery = items[:num_query], items[num_query:]
+    query = items[:num_query]
+    gallery = items[num_query:]
     report.rows += [_row(name, "query", query), _row(name, "gallery", gallery)]
     _check_matches(name, query, gallery, report)
     if training:
@@ -225,7 +234,7 @@ def _check_test(
 def _check_matches(
     name: str, query: ItemArrays, gallery: ItemArrays, report: PreflightReport
 ) -> None:
-    """A query counts only if the gallery has its person from another camera."""
+    """Report queries whose identity no other camera of the gallery shows."""
     cameras: dict[int, set[int]] = {}
     for pid, camid in zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True):
         cameras.setdefault(pid, set()).add(camid)
@@ -235,12 +244,12 @@ def _check_matches(
     )
     if without == len(query):
         report.problems.append(
-            f"none of the {len(query)} queries of {name} has its person in the gallery from "
-            "another camera, so nothing can be evaluated; are query and gallery of one set?"
+            f"none of the {len(query)} queries of {name} has its identity in the gallery from "
+            "another camera, so nothing can be evaluated; do query and gallery belong to one set?"
         )
     elif without:
         report.warnings.append(
-            f"{without} of {len(query)} queries of {name} have no image of their person in the "
+            f"{without} of {len(query)} queries of {name} have no image of their identity in the "
             "gallery from another camera; the evaluation leaves them out"
         )
 
@@ -252,7 +261,7 @@ def _check_overlap(
     items: ItemArrays,
     report: PreflightReport,
 ) -> None:
-    """Persons of the test must be new to the model."""
+    """Report test identities and test images that are also in training."""
     dataset_name = DATASET_REGISTRY.get(name).dataset_name
     test_pids = set(map(str, np.unique(items.pids).tolist()))
     starts = [f"{dataset_name}_", f"{dataset_name}_test_"]  # the second: DATASETS.COMBINEALL
@@ -267,7 +276,7 @@ def _check_overlap(
     shared_paths = len(test_paths.intersection(map(os.path.abspath, training.items.paths)))
     if not shared and not shared_paths:
         return
-    found = f"{len(shared)} persons and {shared_paths} images of the test of {name}"
+    found = f"{len(shared)} identities and {shared_paths} images of the test of {name}"
     if cfg.DATASETS.COMBINEALL:
         report.warnings.append(
             f"{found} are trained on, as DATASETS.COMBINEALL asks; its results mean nothing"
@@ -276,15 +285,15 @@ def _check_overlap(
         examples = ", ".join(sorted(shared)[:3])
         report.problems.append(
             f"{found} are also in training (e.g. {examples or 'the same files'}), so its results "
-            "would mean nothing; remove them from one side, or number the persons of training and "
-            "test apart if they are other people"
+            "would mean nothing; remove them from one side, or use different numbers in training "
+            "and test if the identities differ"
         )
 
 
 def _check_left_out(
     cfg: CfgNode, name: str, parts: Sequence[TextArray], report: PreflightReport
 ) -> None:
-    """Say which files beside the images are not used; a cut training set leaves out on purpose."""
+    """Report unused files; sets that DATASETS.SUBSET cuts leave images out on purpose."""
     if name == GENERATED or (cfg.DATASETS.SUBSET and name in cfg.DATASETS.NAMES):
         return
     counts = left_out(itertools.chain(*parts))

@@ -1,8 +1,8 @@
-"""Which data sets to train on and to test on, as tables.
+"""Plan the training and test sets of protocols.
 
 A *run* is one training with its tests: (sources, targets, overrides), where ``overrides`` are
-``KEY VALUE`` strings for :func:`fastreid_ext.config.load_config`. A *protocol* is the runs whose
-results belong into one table.
+``KEY VALUE`` strings for :func:`fastreid_ext.config.load_config`. A *protocol* is a list of runs
+whose results belong into one table.
 
 The domains of generalisation papers: MA Market1501, D DukeMTMC, MS MSMT17, C2 CUHK02, C3 CUHK03,
 CS cuhkSYSU. DCAC [0] takes C3 in the new protocol with *detected* boxes and trains on training
@@ -16,13 +16,14 @@ fastreid, whose CUHK03 has *labeled* boxes, so C3 is not the same set in both pr
 [2] Choi et al., "Meta Batch-Instance Normalization", CVPR 2021
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 
+from fastreid_ext.names import unknown_name
+
 Run = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
-# Sets whose result is the mean over splits registered as <name>_split0 ... <name>_split9.
+# Sets whose result is the mean over the splits registered as <name>_split0 ... <name>_split9.
 TEN_SPLITS = ("VIPeR", "PRID", "GRID", "iLIDS")
 
 _DCAC = ("Market1501", "DukeMTMC", "MSMT17", "CUHK03Detected")
@@ -30,27 +31,37 @@ _RENDERED = ("RenderedCampus", "RenderedMall", "RenderedStation", "RenderedStree
 
 
 def single_source(names: Sequence[str]) -> tuple[Run, ...]:
-    """Train on each set, test on all others: n trainings, n (n - 1) pairs."""
+    """Plan to train on each set and test on all others: n trainings, n (n - 1) pairs.
+
+    Example:
+        >>> single_source(["A", "B"])
+        ((('A',), ('B',), ()), (('B',), ('A',), ()))
+    """
     _check_several(names)
     return tuple(((name,), tuple(n for n in names if n != name), ()) for name in names)
 
 
 def leave_one_out(names: Sequence[str]) -> tuple[Run, ...]:
-    """Train on all sets but one, test on that one: n trainings."""
+    """Plan to train on all sets but one and test on that one: n trainings.
+
+    Example:
+        >>> leave_one_out(["A", "B", "C"])[0]
+        (('B', 'C'), ('A',), ())
+    """
     _check_several(names)
     return tuple((tuple(n for n in names if n != name), (name,), ()) for name in names)
 
 
 def supervised(names: Sequence[str]) -> tuple[Run, ...]:
-    """Train and test on each set."""
+    """Plan to train and test on each set."""
     return tuple(((name,), (name,), ()) for name in names)
 
 
 def ten_splits(name: str) -> tuple[str, ...]:
-    """Return the registered names of the ten test splits of "VIPeR", "PRID", "GRID" or "iLIDS".
+    """List the registered names of the ten splits of "VIPeR", "PRID", "GRID" or "iLIDS".
 
     Raises:
-        ValueError: the set has no ten splits.
+        ValueError: the set does not have ten splits.
     """
     if name not in TEN_SPLITS:
         raise ValueError(
@@ -60,7 +71,7 @@ def ten_splits(name: str) -> tuple[str, ...]:
 
 
 def group_of(name: str) -> str:
-    """Return the set that a test set is a split of: "VIPeR" for "VIPeR_split3"; else itself."""
+    """Map a split to its set, "VIPeR_split3" to "VIPeR"; other names stay."""
     match = re.fullmatch(r"(.+)_split\d", name)
     return match[1] if match and match[1] in TEN_SPLITS else name
 
@@ -68,17 +79,21 @@ def group_of(name: str) -> str:
 def planned_runs(
     sources: Sequence[str], targets: Sequence[str] = (), protocol: str = ""
 ) -> tuple[Run, ...]:
-    """Return the runs that a user asks for.
+    """Plan the runs that a user asks for.
 
     Args:
-        sources: training sets; "A+B" = together. With a rule as protocol: the sets it is for.
-        targets: test sets; "VIPeR" and the like stand for their ten splits.
-        protocol: "" = each source, tested on all targets; a key of :data:`RULES`; or of
-            :data:`PROTOCOLS`, which names sources and targets itself ("supervised" is both: a rule
-            where there are sources).
+        sources: training sets; "A+B" trains on both together. A rule applies to these sets.
+        targets: test sets; a name of :data:`TEN_SPLITS` stands for its ten splits.
+        protocol: name of the protocol; "" trains on each source and tests on all targets. A key of
+            :data:`RULES` applies to ``sources``. A key of :data:`PROTOCOLS` has its own sets.
+            "supervised" is both: a rule if there are sources.
 
     Raises:
-        ValueError: an unknown protocol, or sets that it would not use.
+        ValueError: the protocol is unknown, or it does not use the given sets.
+
+    Example:
+        >>> planned_runs(["A+B"], ["C"])
+        ((('A', 'B'), ('C',), ()),)
     """
     if not protocol:
         tests = tuple(
@@ -88,16 +103,13 @@ def planned_runs(
         )
         return tuple((tuple(source.split("+")), tests, ()) for source in sources)
     if protocol not in RULES and protocol not in PROTOCOLS:
-        known = list(dict.fromkeys([*RULES, *PROTOCOLS]))
-        near = difflib.get_close_matches(protocol, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-        raise ValueError(f"unknown protocol '{protocol}'; {hint}")
+        raise ValueError(unknown_name("--protocol", protocol, [*RULES, *PROTOCOLS]))
     is_rule = protocol in RULES and (bool(sources) or protocol not in PROTOCOLS)
     runs = RULES[protocol](sources) if is_rule else PROTOCOLS[protocol]
     unused = [*targets, *(() if is_rule else sources)]
     if unused:
         raise ValueError(
-            f"protocol '{protocol}' names its sets itself, but got {', '.join(unused)}"
+            f"protocol '{protocol}' has its own sets, but got {', '.join(unused)}; leave them out"
         )
     return runs
 
@@ -117,16 +129,16 @@ _DG_SOURCES = ("Market1501", "CUHK02", "CUHK03Labeled", "cuhkSYSU")
 _DG_TARGETS = tuple(split for name in TEN_SPLITS for split in ten_splits(name))
 
 PROTOCOLS: dict[str, tuple[Run, ...]] = {
-    # Twelve pairs from four trainings, and three sources -> the fourth [0].
+    # Twelve pairs from four trainings; and three sources, tested on the fourth [0].
     "dcac_single_source": single_source(_DCAC),
     "dcac_leave_one_out": leave_one_out(_DCAC),
-    # All images of the sources -> mean of ten splits of each of four targets. META [1] trains on
-    # four sets, MetaBIN [2] on DukeMTMC too.
+    # All images of the sources, tested on the ten splits of each of four targets. META [1] trains
+    # on four sets, MetaBIN [2] on DukeMTMC too.
     "dg_ten_splits": ((_DG_SOURCES, _DG_TARGETS, ("DATASETS.COMBINEALL", "True")),),
     "dg_ten_splits_with_duke": (
         ((*_DG_SOURCES, "DukeMTMC"), _DG_TARGETS, ("DATASETS.COMBINEALL", "True")),
     ),
-    # The paper on pre-training with generated persons: each baseline on each set.
+    # Paper on pre-training with generated images: each baseline on each set.
     "supervised": supervised(("CUHK03Detected", "Market1501", "PersonX", "MSMT17")),
     "rendered_single_source": single_source(_RENDERED),
     "rendered_leave_one_out": leave_one_out(_RENDERED),

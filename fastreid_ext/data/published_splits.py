@@ -1,10 +1,10 @@
-"""Read lists of images or persons that others published, to train on their very subset.
+"""Read published lists of images or identities, to train on the same subset as others.
 
-Three kinds of lines, one kind in a file:
+A file has one of three kinds of lines:
 
 - a path relative to the data set's folder or to ``DATASETS.ROOT``, or the bare file name;
-- ``name; person; camera``, LUPerson's ``few_ims/used_ims_0.10.txt`` [0]: the name counts;
-- a number, LUPerson's ``few_ids/used_ids_0.10.txt``: that person with all images.
+- ``name; pid; camid``, as LUPerson's ``few_ims/used_ims_0.10.txt`` [0]: only the name is used;
+- the number of an identity, as LUPerson's ``few_ids/used_ids_0.10.txt``: all of its images.
 
 [0] https://github.com/DengpanFu/LUPerson, folder fast-reid/datasets
 """
@@ -21,24 +21,24 @@ from fastreid_ext.data.named_items import NamedItems
 from fastreid_ext.data.text_lines import text_rows
 from fastreid_ext.identity_numbers import number_problem
 
-# fastreid counts the training persons of these from 0, so that published numbers are others.
+# fastreid renumbers the training identities of these sets from 0, so published numbers differ.
 _RENUMBERED = ("CUHK03", "CUHK03Detected", "CUHK03Labeled")
 
 
-def foreign_choice(file: Path, data_set: str, named: NamedItems) -> NDArray[np.int64]:
-    """Read which items a list without our header keeps.
+def published_choice(file: Path, data_set: str, named: NamedItems) -> NDArray[np.int64]:
+    """Select the items of a published list, which has no header of fastreid_ext.
 
     Args:
-        file: list that others published.
-        data_set: registered name of the data set, for the messages.
-        named: whole training split; see :func:`fastreid_ext.data.named_items.named_items`.
+        file: path of the published list.
+        data_set: registered name of the data set, for error messages.
+        named: complete training split; see :func:`fastreid_ext.data.named_items.named_items`.
 
     Returns:
-        Places of the listed images among the sorted names, ascending.
+        Positions of the listed images among the sorted names, ascending.
 
     Raises:
-        ValueError: a line names nothing in the data set, more than one image, or something twice;
-            the message begins with ``file:line``.
+        ValueError: a line names no image of the data set, several images, or an image that another
+            line names; the message begins with ``file:line``.
     """
     lines = {
         number: row.split(";")[0].strip()
@@ -46,16 +46,18 @@ def foreign_choice(file: Path, data_set: str, named: NamedItems) -> NDArray[np.i
         if row.strip()
     }
     if not lines:
-        raise ValueError(f"{file}: expected lines with paths or person numbers, got an empty file")
+        raise ValueError(
+            f"{file}: expected lines with paths or identity numbers, got an empty file"
+        )
     if all(line.isdecimal() for line in lines.values()):
         _expect_numbered(file, data_set)
         for number, line in lines.items():
-            problem = number_problem(line, "person")
+            problem = number_problem(line, "identity")
             if problem:
                 raise ValueError(f"{file}:{number}: expected {problem}; correct the line")
         lines = {number: str(int(line)) for number, line in lines.items()}
-        by_key = _by_person(named, set(lines.values()))
-        what = "person"
+        by_key = _by_identity(named, set(lines.values()))
+        what = "identity"
     else:
         by_key = _by_path(named, {line.removeprefix("./") for line in lines.values()})
         what = "image"
@@ -66,13 +68,13 @@ def foreign_choice(file: Path, data_set: str, named: NamedItems) -> NDArray[np.i
 def _expect_numbered(file: Path, data_set: str) -> None:
     if data_set in _RENUMBERED:
         raise ValueError(
-            f"{file} lists persons by number, but fastreid renumbers those of {data_set}; use "
-            "PersonFolder with the folder of CUHK03-NP that the list was made for"
+            f"{file} lists identities by number, but fastreid renumbers those of {data_set}; use "
+            "PersonFolder with the folder of CUHK03-NP for which the list was made"
         )
 
 
-def _by_person(named: NamedItems, wanted: Set[str]) -> dict[str, NDArray[np.integer]]:
-    """Return the ascending places of the images of each person that is wanted."""
+def _by_identity(named: NamedItems, wanted: Set[str]) -> dict[str, NDArray[np.integer]]:
+    """Find the ascending positions of the images of each wanted identity."""
     pids = named.arrays.pids
     codes: dict[str, list[int]] = defaultdict(list)
     for code, pid in enumerate(named.arrays.pid_names):
@@ -89,7 +91,7 @@ def _by_person(named: NamedItems, wanted: Set[str]) -> dict[str, NDArray[np.inte
 
 
 def _by_path(named: NamedItems, wanted: Set[str]) -> dict[str, array]:
-    """Return the ascending places of the images of each wanted name or end of a name."""
+    """Find the ascending positions of the images of each wanted name or end of a name."""
     places: dict[str, array] = defaultdict(lambda: array("q"))
     for place, name in enumerate(named):
         parts = name.split("/")

@@ -1,4 +1,4 @@
-"""Can the sampler fill its batches? fastreid's run for ever, without a message, when it cannot."""
+"""Check that samplers can fill their batches; fastreid's run for ever without a message if not."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 ONCE_PER_IDENTITY = "OncePerIdentitySampler"  # BDB's
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
-# Losses that compare images of one person with images of others, in the batch of one process.
+# Losses that compare images of different identities in the batch of one process.
 PAIR_LOSSES = ("TripletLoss", "CircleLoss", "Cosface")
 
 
@@ -20,20 +20,27 @@ def batch_problems(
     world_size: int,
     losses: Sequence[str] = (),
 ) -> list[str]:
-    """Return why batches cannot be filled, each with what to do; nothing if they can.
+    """List reasons why batches cannot be filled, each with a remedy; empty if they can.
 
     Args:
-        sampler: value of ``DATALOADER.SAMPLER_TRAIN``.
-        pids: the person of each training image.
+        sampler: name of the sampler, ``DATALOADER.SAMPLER_TRAIN``.
+        pids: (N,) identity of each training image.
         batch_size: images in the batch of all processes together, ``SOLVER.IMS_PER_BATCH``.
-        instances: images of a person in a batch, ``DATALOADER.NUM_INSTANCE``.
-        world_size: number of processes.
-        losses: values of ``MODEL.LOSSES.NAME``; those of PAIR_LOSSES need two persons in the batch
-            of every process.
+        instances: images of an identity in a batch, ``DATALOADER.NUM_INSTANCE``.
+        world_size: number of processes that train together.
+        losses: values of ``MODEL.LOSSES.NAME``; those of PAIR_LOSSES need two identities in the
+            batch of each process.
+
+    Example:
+        >>> options = {"batch_size": 8, "instances": 2, "world_size": 1}
+        >>> batch_problems("NaiveIdentitySampler", [0, 0, 1, 1, 2, 2, 3, 3], **options)
+        []
+        >>> len(batch_problems("NaiveIdentitySampler", [0, 0, 0, 0, 1, 1, 1, 1], **options))
+        1
     """
     if sampler == "SetReWeightSampler":
-        # It collects sum(SET_WEIGHT) * NUM_INSTANCE images, insists on a larger batch, and starts
-        # anew when it has not filled it.
+        # It collects sum(SET_WEIGHT) * NUM_INSTANCE images, requires a larger batch, and starts
+        # again when it has not filled it.
         return [
             "DATALOADER.SAMPLER_TRAIN SetReWeightSampler never fills a batch in fastreid 1.4.0; "
             "use NaiveIdentitySampler, or DATASETS.GENERATED.BATCH_SHARE to weigh two sources"
@@ -45,7 +52,7 @@ def batch_problems(
             f"{batch_size}; use {_multiple_near(batch_size, world_size)}"
         ]
     problems = []
-    if batch_size > images.sum() and sampler != ONCE_PER_IDENTITY:  # that one repeats images
+    if batch_size > images.sum() and sampler != ONCE_PER_IDENTITY:  # it repeats images
         problems.append(
             f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.sum()} training "
             "images, so an epoch has no iteration; lower it or add images"
@@ -61,31 +68,32 @@ def batch_problems(
 def _pair_problems(
     sampler: str,
     losses: Sequence[str],
-    persons: int,
+    identities: int,
     batch_size: int,
     instances: int,
     world_size: int,
 ) -> list[str]:
-    """Return why a loss that compares persons would be constant for a whole run."""
+    """List reasons why a loss that compares identities would be constant for a whole run."""
     named = " and ".join(losses)
-    if persons < 2:
+    if identities < 2:
         return [
-            f"MODEL.LOSSES.NAME has {named}, which compares persons, but the training images show "
-            f"{persons}; add persons, or take the name out"
+            f"MODEL.LOSSES.NAME has {named}, which compares identities, but the training images "
+            f"show {identities}; add identities, or remove the name"
         ]
     if sampler in ("TrainingSampler", "ImbalancedDatasetSampler"):
         return [
-            f"MODEL.LOSSES.NAME has {named}, which compares images of one person, but "
+            f"MODEL.LOSSES.NAME has {named}, which compares images of one identity, but "
             f"DATALOADER.SAMPLER_TRAIN {sampler} takes images one by one, so that hardly any batch "
             f"has two of one; set it to {IDENTITY_SAMPLERS[0]}"
         ]
     if batch_size // world_size > instances:
         return []
     return [
-        f"MODEL.LOSSES.NAME has {named}, which compares the persons in the batch of one process, "
+        f"MODEL.LOSSES.NAME has {named}, which compares identities in the batch of one process, "
         f"but each of {world_size} processes gets {batch_size // world_size} images "
-        f"(SOLVER.IMS_PER_BATCH {batch_size}) of one person (DATALOADER.NUM_INSTANCE {instances}); "
-        f"raise SOLVER.IMS_PER_BATCH to {2 * instances * world_size} or more, or lower NUM_INSTANCE"
+        f"(SOLVER.IMS_PER_BATCH {batch_size}) of one identity (DATALOADER.NUM_INSTANCE "
+        f"{instances}); raise SOLVER.IMS_PER_BATCH to {2 * instances * world_size} or more, "
+        "or lower DATALOADER.NUM_INSTANCE"
     ]
 
 
@@ -96,30 +104,31 @@ def _identity_problems(
     if per_process % instances:
         step = instances * world_size
         return [
-            f"expected a batch of whole persons in each of {world_size} processes, got "
+            f"expected a batch of complete identities in each of {world_size} processes, got "
             f"SOLVER.IMS_PER_BATCH {batch_size} / {world_size} = {per_process} images and "
             f"DATALOADER.NUM_INSTANCE {instances}; "
             f"use SOLVER.IMS_PER_BATCH {_multiple_near(batch_size, step)}"
         ]
-    persons = per_process // instances  # P of each process
+    identities = per_process // instances  # P of each process
     if sampler in ("BalancedIdentitySampler", ONCE_PER_IDENTITY):
-        is_enough = len(images) >= persons * world_size
+        is_enough = len(images) >= identities * world_size
     else:
-        # It takes `persons` distinct persons at a time, each as often as it has `instances` images
-        # left (at least once), `world_size` times over.
+        # The sampler takes `identities` distinct identities at a time, each as often as it has
+        # `instances` images left (at least once), `world_size` times.
         rounds = np.maximum(images // instances, 1)
-        is_enough = np.minimum(rounds, world_size).sum() >= persons * world_size
+        is_enough = np.minimum(rounds, world_size).sum() >= identities * world_size
     if is_enough:
         return []
     fits = len(images) // world_size * world_size * instances
     if not fits:
-        advice = f"train on fewer than {world_size} processes, or add persons"
+        advice = f"train on fewer than {world_size} processes, or add identities"
     else:
         advice = (
-            f"lower SOLVER.IMS_PER_BATCH to {fits}, raise DATALOADER.NUM_INSTANCE, or add persons"
+            f"lower SOLVER.IMS_PER_BATCH to {fits}, raise DATALOADER.NUM_INSTANCE, or add "
+            "identities"
         )
     return [
-        f"a batch needs {persons * world_size} different persons (SOLVER.IMS_PER_BATCH "
+        f"a batch needs {identities * world_size} different identities (SOLVER.IMS_PER_BATCH "
         f"{batch_size} / DATALOADER.NUM_INSTANCE {instances}) but there are {len(images)}; {advice}"
     ]
 

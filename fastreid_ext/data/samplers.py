@@ -1,14 +1,14 @@
-"""An endless stream of training images that can be repeated and entered anywhere.
+"""Sample an endless stream of training images that can be repeated and entered anywhere.
 
-The *stream* is what all processes draw together: with N processes, process r gets the draws
-r, r + N, r + 2N, ... Each draw is numbered by its place in the whole stream. The number and the
-run's seed decide the augmentation of the image (:mod:`fastreid_ext.data.dataset`), so neither the
-number of loader workers nor an interruption changes a run.
+The *stream* is the sequence of images that all processes use together: with N processes, process r
+gets the positions r, r + N, r + 2N, ... The position of an image in the stream and the seed of the
+run decide its augmentation (:mod:`fastreid_ext.data.dataset`), so neither the number of loader
+workers nor an interruption changes a run.
 
-The order of the images is fastreid's: its own sampler code runs here, on random generators of its
-own. In fastreid it draws from the process-wide ones, which makes its order depend on whatever else
-draws from them, and (``ImbalancedDatasetSampler``) differ between processes. Very large sets have
-an order of their own (:mod:`fastreid_ext.data.large_samplers`).
+The order of the images is fastreid's: its own sampler code runs here on private random generators.
+In fastreid it uses the process-wide ones, so its order depends on all other code that uses them and
+(``ImbalancedDatasetSampler``) differs between processes. Very large sets have an order of their own
+(:mod:`fastreid_ext.data.large_samplers`).
 """
 
 import functools
@@ -40,47 +40,58 @@ from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
-# (image path, person, camera), as fastreid's samplers expect it.
+# (image path, pid, camid), as fastreid's samplers expect it.
 Item = tuple[str, str, str]
-# Seed -> endless indices into the items, for all processes together. A stream that also has a
-# method ``from_draw(seed, draw)`` is entered there; others are run through from their start.
+# Seed -> endless indices into the items, for all processes together. A stream may have a method
+# ``from_position(seed, position)`` that starts there; other streams are run from their beginning.
 Stream = Callable[[int], Iterator[int]]
 
 
-class Draw(int):
-    """An index into the training items that knows which draw of the run it is.
+class SampledIndex(int):
+    """Index into the training items that knows its position in the stream of the run.
 
     Attributes:
-        number: place in the stream of all processes, from 0.
+        position: position in the stream of all processes, from 0.
         seed: seed of the run, >= 0.
+
+    Example:
+        >>> index = SampledIndex(1, position=64, seed=7)
+        >>> ("abc"[index], index.position)
+        ('b', 64)
     """
 
-    number: int
+    position: int
     seed: int
 
-    def __new__(cls, index: int, number: int, seed: int) -> "Draw":
-        """Make an int with the value ``index``."""
-        draw = super().__new__(cls, index)
-        draw.number = number
-        draw.seed = seed
-        return draw
+    def __new__(cls, index: int, position: int, seed: int) -> "SampledIndex":
+        """Build an int with the value ``index``."""
+        sampled = super().__new__(cls, index)
+        sampled.position = position
+        sampled.seed = seed
+        return sampled
 
     def __getnewargs__(self) -> tuple[int, int, int]:
-        """Keep number and seed on the way to a loader worker."""
-        return int(self), self.number, self.seed
+        """Pickle position and seed too, for loader workers."""
+        return int(self), self.position, self.seed
 
 
 class ResumableSampler(Sampler):
-    """This process's share of a stream, from any draw on.
+    """Sampler of this process's share of a stream, from any position on.
 
-    Draws are numbered through the whole run, also across a change of the stream (:meth:`begin`), so
-    that no two draws have the same augmentation.
+    Positions count through the whole run, also across a change of the stream (:meth:`begin`), so no
+    two images have the same augmentation.
 
     Args:
-        stream: the indices for a seed.
-        seed: seed of the run, >= 0; the same on all processes.
-        rank: this process.
-        world_size: number of processes.
+        stream: function from a seed to the indices of all processes.
+        seed: seed of the run, >= 0, equal on all processes.
+        rank: number of this process, from 0.
+        world_size: number of processes that train together.
+
+    Example:
+        >>> sampler = ResumableSampler(lambda seed: iter(range(10, 90)), 0, rank=1, world_size=2)
+        >>> sampler.skip_to(40)
+        >>> next(iter(sampler))
+        51
     """
 
     def __init__(self, stream: Stream, seed: int, *, rank: int = 0, world_size: int = 1) -> None:
@@ -91,50 +102,52 @@ class ResumableSampler(Sampler):
         self._skipped = 0
         self._begin = 0
 
-    def begin(self, stream: Stream, draw: int) -> None:
-        """Take the indices from another stream from a draw on.
+    def begin(self, stream: Stream, position: int) -> None:
+        """Take the indices from another stream from a position on.
 
         Args:
-            stream: the indices for a seed.
-            draw: number, in the whole run, of the draw that is the first of the stream. The stream
-                gets a seed of its own, made of the run's and this number.
+            stream: function from a seed to the indices of all processes.
+            position: position in the run at which the stream begins. The seed of the stream is
+                derived from it and from the seed of the run.
         """
         self._stream = stream
-        self._begin = draw
+        self._begin = position
 
-    def skip_to(self, draw: int) -> None:
-        """Let the next iteration begin at a draw.
+    def skip_to(self, position: int) -> None:
+        """Let the next iteration begin at a position.
 
         Args:
-            draw: draws of the whole stream, over all processes, to leave out: finished iterations
-                times the batch size of all processes together.
+            position: number of images to leave out, over all processes: finished iterations times
+                the batch size of all processes together.
         """
-        if draw < self._begin:
-            raise ValueError(f"expected a number of draws >= {self._begin}, got {draw}")
-        self._skipped = draw
+        if position < self._begin:
+            raise ValueError(
+                f"expected a position >= {self._begin} in the stream, got {position}; skip to the "
+                "number of images that finished iterations used"
+            )
+        self._skipped = position
 
-    def __iter__(self) -> Iterator[Draw]:
-        """Yield the draws of this process, without end."""
+    def __iter__(self) -> Iterator[SampledIndex]:
+        """Yield the indices of this process without end."""
         seed = self.seed
-        numbered = enumerate(self._entered(_seed_of_stream(seed, self._begin)), self._skipped)
-        for number, index in itertools.islice(numbered, self._rank, None, self._world_size):
-            yield Draw(index, number, seed)
+        stream = from_position(
+            self._stream, _seed_of_stream(seed, self._begin), self._skipped - self._begin
+        )
+        numbered = enumerate(stream, self._skipped)
+        for position, index in itertools.islice(numbered, self._rank, None, self._world_size):
+            yield SampledIndex(index, position, seed)
 
-    def _entered(self, seed: int) -> Iterator[int]:
-        """Return the stream from the first draw that is not left out."""
-        return from_draw(self._stream, seed, self._skipped - self._begin)
 
-
-def from_draw(stream: Stream, seed: int, draw: int) -> Iterator[int]:
-    """Return the indices of a stream from its draw number ``draw`` on."""
-    enter = getattr(stream, "from_draw", None)
+def from_position(stream: Stream, seed: int, position: int) -> Iterator[int]:
+    """Iterate over the indices of a stream from a position on."""
+    enter = getattr(stream, "from_position", None)
     if enter is not None:
-        return enter(seed, draw)
-    return itertools.islice(stream(seed), draw, None)
+        return enter(seed, position)
+    return itertools.islice(stream(seed), position, None)
 
 
 def _seed_of_stream(seed: int, begin: int) -> int:
-    """Return the seed, in [0, 2^31), of a stream that begins at a draw; the run's own at 0."""
+    """Derive the seed, in [0, 2^31), of a stream that begins at a position; the run's own at 0."""
     if begin == 0:
         return seed
     place = struct.pack("<QQ", seed, begin)
@@ -143,11 +156,16 @@ def _seed_of_stream(seed: int, begin: int) -> int:
 
 
 class ChosenImages:
-    """The stream of another one's indices into a choice of images.
+    """Stream over a subset of the images.
 
     Args:
-        stream: indices into ``places``, for a seed.
-        places: (n,) int, places of the chosen images among all.
+        stream: stream of indices into ``places``.
+        places: (n,) int, positions of the chosen images among all images.
+
+    Example:
+        >>> chosen = ChosenImages(lambda seed: itertools.cycle([1, 0]), np.array([4, 9]))
+        >>> list(itertools.islice(chosen(0), 3))
+        [9, 4, 9]
     """
 
     def __init__(self, stream: Stream, places: NDArray[np.integer]) -> None:
@@ -155,33 +173,38 @@ class ChosenImages:
         self._places = places
 
     def __call__(self, seed: int) -> Iterator[int]:
-        """Yield places without end."""
-        return self.from_draw(seed, 0)
+        """Yield indices without end."""
+        return self.from_position(seed, 0)
 
-    def from_draw(self, seed: int, draw: int) -> Iterator[int]:
-        """Yield places from a draw of the stream on."""
-        return (int(self._places[index]) for index in from_draw(self._stream, seed, draw))
+    def from_position(self, seed: int, position: int) -> Iterator[int]:
+        """Yield indices from a position of the stream on."""
+        return (int(self._places[index]) for index in from_position(self._stream, seed, position))
 
 
 def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instances: int) -> Stream:
-    """Return the stream of one of fastreid's samplers, built as fastreid builds it.
+    """Build the stream of one of fastreid's samplers.
 
-    Very large sets get a stream of the same law from :mod:`fastreid_ext.data.large_samplers`.
+    Very large sets get a stream with the same distribution from
+    :mod:`fastreid_ext.data.large_samplers`.
 
     Args:
-        name: value of ``DATALOADER.SAMPLER_TRAIN``.
-        items: the training images.
+        name: name of the sampler, ``DATALOADER.SAMPLER_TRAIN``.
+        items: (path, pid, camid) of each training image.
         batch_size: images in the batch of one process.
-        instances: images of each person in a batch, ``DATALOADER.NUM_INSTANCE``.
+        instances: images of each identity in a batch, ``DATALOADER.NUM_INSTANCE``.
 
     Raises:
         ValueError: the sampler is unknown.
+
+    Example:
+        >>> items = [(f"{i}.jpg", f"set_{i // 2}", "set_c1") for i in range(8)]
+        >>> stream = fastreid_stream("NaiveIdentitySampler", items, batch_size=4, instances=2)
+        >>> len({index // 2 for index in itertools.islice(stream(0), 4)})
+        2
     """
     arrays = ItemArrays.of(items)
     if name not in _HOST_SAMPLERS:
-        raise ValueError(
-            f"unknown DATALOADER.SAMPLER_TRAIN '{name}'; known: {', '.join(sorted(_HOST_SAMPLERS))}"
-        )
+        raise ValueError(unknown_name("DATALOADER.SAMPLER_TRAIN", name, _HOST_SAMPLERS))
     if is_large(arrays):
         return _large_stream(name, arrays, batch_size, instances)
     make = _HOST_SAMPLERS[name]
@@ -190,7 +213,7 @@ def fastreid_stream(name: str, items: Sequence[Item], *, batch_size: int, instan
     )
 
 
-# What makes each from (items, batch size of a process, instances, seed).
+# Constructors with the arguments (items, batch size of a process, instances, seed).
 _HOST_SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "TrainingSampler": lambda items, _, __, seed: host.TrainingSampler(len(items), seed=seed),
     "NaiveIdentitySampler": host.NaiveIdentitySampler,
@@ -206,15 +229,15 @@ def _large_stream(name: str, items: ItemArrays, batch_size: int, instances: int)
         return ShuffledImages(len(items))
     if name == "ImbalancedDatasetSampler":
         return LargeImbalanced(items)
-    law = LargeNaive if name == "NaiveIdentitySampler" else LargeBalanced
+    build = LargeNaive if name == "NaiveIdentitySampler" else LargeBalanced
     world_size = comm.get_world_size()
-    return law(items, batch_size=batch_size, instances=instances, world_size=world_size)
+    return build(items, batch_size=batch_size, instances=instances, world_size=world_size)
 
 
 class _Codes:
-    """Items as fastreid's samplers read them, with small numbers in place of all names.
+    """Items as fastreid's samplers read them, with small numbers in place of names.
 
-    Classes are numbered in the order of their sorted names, so the samplers' order is the same.
+    Numbers follow the order of the sorted names, so the order of the samplers does not change.
     """
 
     def __init__(self, items: ItemArrays) -> None:
@@ -231,7 +254,7 @@ class _Codes:
 def once_per_identity(
     items: Sequence[Item], *, batch_size: int, instances: int, world_size: int = 1
 ) -> Stream:
-    """Return the stream of BDB's sampler; arguments as of :class:`OncePerIdentity`."""
+    """Build the stream of BDB's sampler; :class:`OncePerIdentity` explains the arguments."""
     arrays = ItemArrays.of(items)
     kwargs = {"batch_size": batch_size, "instances": instances, "world_size": world_size}
     if is_large(arrays):
@@ -240,16 +263,16 @@ def once_per_identity(
 
 
 def named_stream(cfg: CfgNode, items: ItemArrays, *, batch_size: int, world_size: int) -> Stream:
-    """Return the stream of the sampler that ``DATALOADER.SAMPLER_TRAIN`` names.
+    """Build the stream of the sampler that ``DATALOADER.SAMPLER_TRAIN`` names.
 
-    An entry of ``SAMPLER_REGISTRY`` is called with these same arguments.
+    Entries of ``SAMPLER_REGISTRY`` are called with these arguments.
 
     Args:
-        cfg: configuration; a sampler may read keys of its own.
-        items: training images, a sequence of (path, pid, camid).
+        cfg: configuration of the run; a sampler may read keys of its own.
+        items: (path, pid, camid) of each training image.
         batch_size: images in the batch of one process.
-        world_size: number of processes. The stream holds their draws in turn: with two processes,
-            draws 0, 2, 4, ... are the first one's.
+        world_size: number of processes. They take turns in the stream: of two processes, the first
+            one gets the positions 0, 2, 4, ...
 
     Raises:
         ValueError: the sampler is not registered.
@@ -292,46 +315,54 @@ _register(
 
 
 class OncePerIdentity:
-    """The stream of BDB's sampler: an epoch is K images of every person; called with a seed.
+    """Stream of BDB's sampler: an epoch has K images of every identity; called with a seed.
 
-    Each epoch shuffles the persons and deals them out to batches; those left over for the last,
-    incomplete batch are left out of this epoch, and so none comes twice in it. K images of a person
-    are drawn at random: different ones, or all of them and copies where there are fewer than K.
+    Each epoch shuffles the identities and deals them out to batches; identities left over for the
+    last, incomplete batch are left out of this epoch, so none comes twice in it. The K images of an
+    identity are a random choice without repetitions, or all of its images and random copies if it
+    has fewer than K.
 
     Args:
-        pids: the person of each training image.
+        pids: (N,) identity of each training image.
         batch_size: images in the batch of one process, a multiple of K.
-        instances: K, ``DATALOADER.NUM_INSTANCE``.
-        world_size: number of processes; each gets whole persons.
+        instances: number K of images of an identity in a batch, ``DATALOADER.NUM_INSTANCE``.
+        world_size: number of processes; each gets complete identities.
+
+    Example:
+        >>> stream = OncePerIdentity(["a", "a", "b", "b"], batch_size=4, instances=2)
+        >>> sorted(itertools.islice(stream(0), 4))
+        [0, 1, 2, 3]
     """
 
     def __init__(
         self, pids: Sequence[Hashable], *, batch_size: int, instances: int, world_size: int = 1
     ) -> None:
         self._instances = instances
-        self._persons = batch_size // instances  # in the batch of one process
+        self._identities = batch_size // instances  # in the batch of one process
         self._world_size = world_size
         self._images: dict[Hashable, list[int]] = defaultdict(list)
         for index, pid in enumerate(pids):
             self._images[pid].append(index)
 
     def __call__(self, seed: int) -> Iterator[int]:
-        """Yield indices without end, those of the processes in turn."""
+        """Yield indices without end; the processes take turns."""
         rng = np.random.default_rng(seed)
-        persons = list(self._images)
-        together = self._persons * self._world_size
+        pids = list(self._images)
+        together = self._identities * self._world_size
         while True:
-            order = [persons[i] for i in rng.permutation(len(persons))]
+            order = [pids[i] for i in rng.permutation(len(pids))]
             for first in range(0, len(order) - together + 1, together):
-                drawn = [self._draw(pid, rng) for pid in order[first : first + together]]
+                chosen = [self._choose(pid, rng) for pid in order[first : first + together]]
                 shares = [
-                    itertools.chain(*drawn[rank * self._persons : (rank + 1) * self._persons])
+                    itertools.chain(
+                        *chosen[rank * self._identities : (rank + 1) * self._identities]
+                    )
                     for rank in range(self._world_size)
                 ]
                 for one_of_each in zip(*shares, strict=True):
                     yield from one_of_each
 
-    def _draw(self, pid: Hashable, rng: np.random.Generator) -> list[int]:
+    def _choose(self, pid: Hashable, rng: np.random.Generator) -> list[int]:
         own = self._images[pid]
         if len(own) >= self._instances:
             return rng.choice(own, self._instances, replace=False).tolist()
@@ -339,14 +370,14 @@ class OncePerIdentity:
 
 
 def _indices_on_private_generators(sampler: Sampler, seed: int) -> Iterator[int]:
-    """Run the generator method of a fastreid sampler with ``np.random`` and torch of its own.
+    """Run the generator method of a fastreid sampler with a private ``np.random`` and torch.
 
-    Same code, other globals. Swapping the state of the process-wide generator around each draw
-    would take longer (0.15 ms) and would not be safe beside a second thread.
+    The code is the same, its globals differ. Swapping the state of the process-wide generator for
+    each index would take longer (0.15 ms) and would not be safe with a second thread.
     """
     numpy = types.ModuleType("numpy")
     numpy.__dict__.update(vars(np))
-    # The class behind np.random's functions, so the numbers are those of np.random.seed(seed).
+    # The class behind np.random's functions, so the numbers equal those of np.random.seed(seed).
     numpy.random = np.random.RandomState(seed)
     generator = torch.Generator().manual_seed(seed)
     private_torch = types.SimpleNamespace(

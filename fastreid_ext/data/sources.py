@@ -1,4 +1,4 @@
-"""Open the data sets a configuration names, in a fixed order and with clear errors."""
+"""Open the data sets that a configuration names, in a fixed order and with clear errors."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ from fastreid_ext.data.own_sets import (
 )
 from fastreid_ext.data.subsets import read_subset, subset_items, write_subset
 
-# What fastreid's classes look for below DATASETS.ROOT, for the error when it is missing.
+# Files that fastreid's classes expect below DATASETS.ROOT, for the error about missing files.
 EXPECTED_FOLDERS = {
     "Market1501": "Market-1501-v15.09.15/{bounding_box_train,query,bounding_box_test}/*.jpg",
     "DukeMTMC": "DukeMTMC-reID/{bounding_box_train,query,bounding_box_test}/*.jpg",
@@ -41,7 +41,7 @@ EXPECTED_FOLDERS = {
     "ClonedPerson": "clonedperson/{train,test/query,test/gallery}/*.jpg",
 }
 
-# The user's own data: argument of the class and key of DATASETS that hold the path.
+# Custom data sets: constructor argument and key of DATASETS that hold the path.
 _OWN = {
     "PersonFolder": ("folder", "FOLDER"),
     "PersonTable": ("table", "TABLE"),
@@ -54,10 +54,15 @@ class TrainingItems:
     """Training images of several data sets, one after the other.
 
     Attributes:
-        items: the images.
-        parts: data set of DATASETS.NAMES and number of its images, in the order of ``items``.
-        subsets: what DATASETS.SUBSET left of each set.
+        items: (path, pid, camid) of all N images.
+        parts: name and number of images of each data set, in the order of ``items``.
+        subsets: summary of each data set that DATASETS.SUBSET cut, for the log.
         modalities: (N,) int, 0 visible and 1 infrared; None = all visible.
+
+    Example:
+        >>> training = TrainingItems.given([("a.jpg", "shop_1", "shop_c1")], name="Shop")
+        >>> (training.parts, training.domains.tolist())
+        ([('Shop', 1)], [0])
     """
 
     items: ItemArrays
@@ -67,18 +72,18 @@ class TrainingItems:
 
     @classmethod
     def given(cls, items: Iterable[AnyItem], name: str = "given") -> "TrainingItems":
-        """Return training images that no registered data set lists.
+        """Build training images that do not come from a registered data set.
 
         Args:
-            items: tuples (path, pid, camid); pids and camids are all strings or all numbers.
-            name: what the log calls them.
+            items: (path, pid, camid) of each image; pids and camids are all strings or all numbers.
+            name: name of these images in the log.
         """
         arrays = ItemArrays.of(items)
         return cls(arrays, [(name, len(arrays))])
 
     @property
     def domains(self) -> NDArray[np.int16]:
-        """(N,) places of the images' data sets among the names, each name counted once."""
+        """(N,) positions of the images' data sets among the names without repetitions."""
         names = list(dict.fromkeys(name for name, _ in self.parts))
         places = np.array([names.index(name) for name, _ in self.parts], np.int16)
         return np.repeat(places, [count for _, count in self.parts])
@@ -90,12 +95,12 @@ class TrainingItems:
 
     @property
     def is_generated(self) -> NDArray[np.bool_]:
-        """(N,) whether each image is generated."""
+        """(N,) bool, True for generated images."""
         kinds = np.array([name == GENERATED for name, _ in self.parts], bool)
         return np.repeat(kinds, [count for _, count in self.parts])
 
     def by_set(self) -> dict[str, ItemArrays]:
-        """Return the images of each data set."""
+        """Group the images by data set."""
         ends = itertools.accumulate(count for _, count in self.parts)
         places: dict[str, list[range]] = {}
         for (name, count), end in zip(self.parts, ends, strict=True):
@@ -104,33 +109,33 @@ class TrainingItems:
 
 
 def dataset_root(cfg: CfgNode) -> str:
-    """Folder that holds the data sets: DATASETS.ROOT, else FASTREID_DATASETS, else ./datasets."""
+    """Find the folder of the data sets: DATASETS.ROOT, FASTREID_DATASETS or ./datasets."""
     return os.path.expanduser(cfg.DATASETS.ROOT or os.getenv("FASTREID_DATASETS", "datasets"))
 
 
 def training_items(cfg: CfgNode) -> TrainingItems:
-    """Return the training images of all of DATASETS.NAMES, each set sorted by path.
+    """Read the training images of all of DATASETS.NAMES, each set sorted by path.
 
     DATASETS.SUBSET cuts each set; see :mod:`fastreid_ext.data.subsets`.
 
     Raises:
-        FileNotFoundError: a data set is not there; the message names the folder expected.
+        FileNotFoundError: a data set does not exist; the message names the expected folder.
         ValueError: a data set has no training images, a generated set is damaged, or the list of
-            DATASETS.SUBSET is not one for the data set.
+            DATASETS.SUBSET does not belong to the data set.
     """
     splits = [training_split(cfg, name)[::2] for name in cfg.DATASETS.NAMES]
     parts = [
         (name, len(items)) for name, (items, _) in zip(cfg.DATASETS.NAMES, splits, strict=True)
     ]
-    subsets = [said for _, said in splits if said]
+    subsets = [summary for _, summary in splits if summary]
     joined = ItemArrays.joined([items for items, _ in splits])
     return TrainingItems(joined, parts, subsets, _modalities(parts, joined.paths))
 
 
 def modalities_of(name: str, paths: Sequence[str]) -> NDArray[np.int8] | None:
-    """Return the modality of each image of a data set, 0 visible or 1 infrared.
+    """Look up the modality of each image of a data set, 0 visible or 1 infrared.
 
-    A data set with infrared images has a static method ``modality_of(path)``; None without.
+    A data set with infrared images has a static method ``modality_of(path)``; None for others.
     """
     rule = getattr(DATASET_REGISTRY.get(name), "modality_of", None)
     return None if rule is None else np.fromiter(map(rule, paths), np.int8, len(paths))
@@ -153,35 +158,37 @@ def _modalities(parts: list[tuple[str, int]], paths: Sequence[str]) -> NDArray[n
 
 
 def training_split(cfg: CfgNode, name: str) -> tuple[ItemArrays, Path, str]:
-    """Return the training images of one data set that DATASETS.SUBSET leaves, sorted by path.
+    """Read the training images of one data set, sorted by path and cut by DATASETS.SUBSET.
 
-    Also the folder that their paths are named from, and what was cut, in words ("" if nothing).
+    Returns:
+        The images, the folder that their names are relative to, and a summary of the cut for the
+        log ("" without one).
 
     Raises:
-        FileNotFoundError: the data set is not there.
-        ValueError: as :func:`training_items`.
+        FileNotFoundError: the data set does not exist.
+        ValueError: the data set has no training images, is damaged, or does not match the list.
     """
     items, base, lists = _training_split(cfg, name)
     if name == GENERATED:
         return items, base, ""
-    kept, said = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
-    return kept, base, said
+    kept, summary = subset_items(cfg.DATASETS.SUBSET, name, items, base, lists)
+    return kept, base, summary
 
 
 def write_subset_lists(
     cfg: CfgNode, name: str, settings: Iterable[SubsetSetting], output: Path | None = None
 ) -> Iterator[tuple[Path, bool]]:
-    """Yield the list file of each setting and whether it was written now or was there.
+    """Write missing list files of subsets; yield each file and whether it is new.
 
     Args:
-        cfg: says where the data set is.
-        name: registered name.
-        settings: what to draw.
-        output: folder for the lists; None for the one that DATASETS.SUBSET reads.
+        cfg: configuration with the location of the data set.
+        name: registered name of the data set.
+        settings: settings of the subsets to sample.
+        output: folder for the lists; None = the folder that DATASETS.SUBSET reads.
 
     Raises:
-        FileNotFoundError: the data set is not there.
-        ValueError: a list that is there is not one of this data set.
+        FileNotFoundError: the data set does not exist.
+        ValueError: an existing list does not belong to this data set.
         OSError: a list cannot be written.
     """
     items, base, lists = _training_split(cfg, name)
@@ -196,15 +203,15 @@ def write_subset_lists(
 
 
 def _training_split(cfg: CfgNode, name: str) -> tuple[ItemArrays, Path, Path]:
-    """Return all training images, the folder their listed paths start from, that of the lists."""
+    """Read all training images, the folder of their relative paths and the folder of the lists."""
     dataset = open_dataset(cfg, name, combineall=cfg.DATASETS.COMBINEALL)
     with _explained(name, cfg):
         items = _sorted_items(dataset.train)
     if name == GENERATED and not len(items):
         raise ValueError(
             f"{', '.join(cfg.DATASETS.GENERATED.ROOTS)} (DATASETS.GENERATED.ROOTS) have no image "
-            f"with status ok, got {dataset.statuses}; loosen the filter and decide again, or "
-            "generate more"
+            f"with status ok, got {dataset.statuses}; loosen the filters and run them again, "
+            "or generate more images"
         )
     if cfg.DATASETS.COMBINEALL:
         items = _with_one_name_per_camera(items, dataset.dataset_name)
@@ -213,21 +220,21 @@ def _training_split(cfg: CfgNode, name: str) -> tuple[ItemArrays, Path, Path]:
             f"data set {name} below {dataset_root(cfg)} has no training images; "
             f"expected {expected_folder(name, cfg)}"
         )
-    # The user's own sets lie anywhere, and their lists beside them.
+    # Custom sets lie anywhere, and their lists next to them.
     base = Path(getattr(dataset, "base", dataset_root(cfg)))
     lists = base / "subsets" / getattr(dataset, "list_name", name)
     return items, base, lists
 
 
 def _sorted_items(items: Sequence[tuple[Any, Any, Any]]) -> ItemArrays:
-    """Return training items of a data set's class, sorted, with names for pids and camids."""
+    """Sort the training items of a data set; pids and camids become strings."""
     if isinstance(items, ItemArrays):
         return items.sorted()
     return ItemArrays.of((str(path), str(pid), str(camid)) for path, pid, camid in sorted(items))
 
 
 def _with_one_name_per_camera(items: ItemArrays, dataset_name: str) -> ItemArrays:
-    """Give test images the camera names of training images; fastreid's combine_all has others."""
+    """Rename cameras of test images as in training; fastreid's combine_all uses other names."""
     test = f"{dataset_name}_test_"
     if not any(name.startswith(test) for name in items.cam_names or ()):
         return items
@@ -241,11 +248,11 @@ def _sorted(items: Sequence[tuple[Any, Any, Any]]) -> Sequence[tuple[Any, Any, A
 
 
 def query_and_gallery(cfg: CfgNode, name: str) -> tuple[ItemArrays, int]:
-    """Return the images of a test set, queries first, and the number of queries.
+    """Read the images of a test set, queries first, and count the queries.
 
     Raises:
-        FileNotFoundError: the data set is not there.
-        ValueError: it has no queries or no gallery.
+        FileNotFoundError: the data set does not exist.
+        ValueError: the data set has no queries or no gallery.
     """
     dataset = open_dataset(cfg, name)
     with _explained(name, cfg):
@@ -259,27 +266,32 @@ def query_and_gallery(cfg: CfgNode, name: str) -> tuple[ItemArrays, int]:
     if not all(counts):
         raise ValueError(
             f"expected queries and a gallery in data set {name}, got {counts[0]} and "
-            f"{counts[1]} images; expected {expected_folder(name, cfg)}, or take the set out "
-            "of DATASETS.TESTS"
+            f"{counts[1]} images; expected {expected_folder(name, cfg)}, or remove the set "
+            "from DATASETS.TESTS"
         )
     return items, counts[0]
 
 
 def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
-    """Return the data set registered under ``name``.
+    """Open the data set that is registered under ``name``.
+
+    Args:
+        cfg: configuration with the location and the options of the data set.
+        name: registered name of the data set.
+        kwargs: further arguments of its constructor, such as ``combineall``.
 
     Raises:
-        KeyError: no such name is registered.
-        FileNotFoundError: its files are missing.
-        ValueError: fastreid would read persons and cameras off the folder's name.
+        KeyError: the name is not registered.
+        FileNotFoundError: files of the data set are missing.
+        ValueError: fastreid would take identities and cameras from the name of the folder.
     """
     root = dataset_root(cfg)
     register_own_sets(cfg)
     if _is_of_host(name) and re.search(r"[-\d]_c\d", root):
-        # Its pattern for 0001_c1s1_000001_00.jpg is searched in the whole path.
+        # fastreid searches the whole path for its pattern of 0001_c1s1_000001_00.jpg.
         raise ValueError(
-            f"DATASETS.ROOT {root} has a part like '1_c1', which fastreid takes for person and "
-            f"camera of every image of {name}; rename the folder or go through a symbolic link"
+            f"DATASETS.ROOT {root} has a part like '1_c1', which fastreid takes for identity and "
+            f"camera of every image of {name}; rename the folder or use a symbolic link"
         )
     if name == GENERATED:
         generated = cfg.DATASETS.GENERATED
@@ -297,7 +309,7 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
 
 
 def _own_path(cfg: CfgNode, name: str) -> tuple[str, str]:
-    """Return the path of a data set of the user's own and the key that holds it."""
+    """Return the path of a custom data set and the key that holds it."""
     sets = own_sets(cfg)
     if name in sets:
         return sets[name].path, "DATASETS.SETS"
@@ -306,7 +318,7 @@ def _own_path(cfg: CfgNode, name: str) -> tuple[str, str]:
 
 
 def expected_folder(name: str, cfg: CfgNode) -> str:
-    """Say where the files of a data set are looked for."""
+    """Describe where the files of a data set are expected."""
     if data_set_kind(cfg, name) in _OWN:
         path, key = _own_path(cfg, name)
         return f"{path} ({key}) to list some"
@@ -318,7 +330,7 @@ def expected_folder(name: str, cfg: CfgNode) -> str:
 
 @contextmanager
 def _explained(name: str, cfg: CfgNode) -> Iterator[None]:
-    """Turn what fastreid's classes raise for missing files into one clear error."""
+    """Convert the errors of fastreid's classes about missing files into one clear error."""
     try:
         with warnings.catch_warnings():
             # "The current data structure is deprecated": a missing Market-1501 folder.
@@ -340,7 +352,7 @@ def _explained(name: str, cfg: CfgNode) -> Iterator[None]:
 
 
 def _is_of_host(name: str) -> bool:
-    """Whether fastreid's code looks for the files (also in a thin subclass of ours)."""
+    """Tell whether code of fastreid looks for the files, also if fastreid_ext subclasses it."""
     modules = {base.__module__ for base in DATASET_REGISTRY.get(name).__mro__}
     return any(
         module.startswith("fastreid.data.datasets.") and module != ImageDataset.__module__

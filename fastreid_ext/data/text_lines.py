@@ -1,4 +1,4 @@
-"""Read text files that people and other programs wrote, whatever their encoding."""
+"""Read text files of users and other programs in UTF-8 or Latin-1."""
 
 import logging
 from collections.abc import Iterator
@@ -8,23 +8,23 @@ logger = logging.getLogger(__name__)
 
 
 def read_text(file: Path) -> str:
-    """Return the text of a UTF-8 file, with or without a byte-order mark, or of a Latin-1 file.
+    """Read a text file in UTF-8, with or without a byte-order mark, or in Latin-1.
 
     Raises:
-        ValueError: the file is no text in either.
+        ValueError: the file is not text in either encoding.
     """
     return file.read_bytes().decode(_encoding(file))
 
 
 def text_rows(file: Path) -> Iterator[str]:
-    """Yield the rows of such a file as ``read_text(file).splitlines()``, one at a time.
+    """Yield the rows of ``read_text(file).splitlines()``, one at a time.
 
     Raises:
-        ValueError: the file is no text in either.
+        ValueError: the file is not text in either encoding.
     """
     with open(file, encoding=_encoding(file)) as opened:
         for row in opened:
-            yield from row.splitlines()  # which knows more ends of lines than files do
+            yield from row.splitlines()  # splits at more line ends than iterating over a file
 
 
 def _encoding(file: Path) -> str:
@@ -33,8 +33,8 @@ def _encoding(file: Path) -> str:
         for row in opened:
             if b"\0" in row:
                 raise ValueError(
-                    f"{file}: expected a text file in UTF-8, got bytes of 0; is it UTF-16, or no "
-                    "text? Save it as UTF-8"
+                    f"{file}: expected a text file in UTF-8, got bytes of value 0; is it UTF-16 "
+                    "or a binary file? Save it as UTF-8"
                 )
             try:
                 row.decode("utf-8")

@@ -1,4 +1,4 @@
-"""Real, tiny image trees in Market-1501's layout."""
+"""Tiny image trees in the layout of Market-1501, and configurations that read them."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ def write_image(path, seed=0, mode="RGB", size=(16, 32)):
     return path
 
 
-def write_split(folder, persons, cameras=(1, 2), images=2):
-    for person in persons:
+def write_split(folder, identities, cameras=(1, 2), images=2):
+    for identity in identities:
         for camera in cameras:
             for index in range(images):
-                name = f"{person:04d}_c{camera}s1_{index:06d}_00.jpg"
-                write_image(folder / name, seed=person * 100 + camera * 10 + index)
+                name = f"{identity:04d}_c{camera}s1_{index:06d}_00.jpg"
+                write_image(folder / name, seed=identity * 100 + camera * 10 + index)
 
 
 def write_market(folder, train=range(1, 9), test=range(9, 12), **kwargs):
@@ -34,7 +34,7 @@ def write_market(folder, train=range(1, 9), test=range(9, 12), **kwargs):
 
 @pytest.fixture(scope="session")
 def market_root(tmp_path_factory):
-    """8 training and 3 test persons, 2 cameras, 2 images each; do not change."""
+    """Write 8 training and 3 test identities, 2 cameras, 2 images each; do not change them."""
     root = tmp_path_factory.mktemp("datasets")
     write_market(root / "Market-1501-v15.09.15")
     return root
@@ -42,8 +42,20 @@ def market_root(tmp_path_factory):
 
 @pytest.fixture
 def make_cfg(market_root):
-    """Configuration of a small run; changes are named like SOLVER__IMS_PER_BATCH."""
+    """Return a function that builds a small configuration from keys like SOLVER__MAX_EPOCH."""
     return lambda root=market_root, **changes: small_config(root, **changes)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Write images of different sizes, one rotated by EXIF, one with a palette."""
+    made = [write_image(tmp_path / f"images/{i}.jpg", seed=i, size=(16 + i, 32)) for i in range(5)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = tmp_path / "images/turned.jpg"
+    Image.open(made[0]).save(turned, exif=exif)
+    made += [turned, write_image(tmp_path / "images/p.png", mode="P", size=(7, 9))]
+    return list(map(str, made))
 
 
 def small_config(root: Path, **changes):

@@ -1,4 +1,4 @@
-"""Cut-out: where, how often, which colour."""
+"""Cutout: position, probability and colour."""
 
 import random
 from collections import Counter
@@ -10,7 +10,7 @@ from fastreid.data.transforms import build_transforms as host_transforms
 from PIL import Image
 
 from fastreid_ext.data.build import build_train_loader
-from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.samplers import SampledIndex
 from fastreid_ext.data.transforms import Cutout, build_transforms
 
 from .conftest import small_config
@@ -28,7 +28,7 @@ def cutout(probability=0.5, size=(2, 3)):
     return Cutout(probability=probability, size=size, fill=(1.0, 2.0, 3.0))
 
 
-def test_rectangle_gets_the_colour_and_the_rest_stays():
+def test_cutout_fills_the_rectangle_only():
     image = torch.full((3, 4, 5), 9.0)
     cut = cutout().apply(image, (1, 2))
     for channel, colour in enumerate((1.0, 2.0, 3.0)):
@@ -38,25 +38,25 @@ def test_rectangle_gets_the_colour_and_the_rest_stays():
     assert (cut.dtype, cut.shape) == (torch.float32, (3, 4, 5))
 
 
-def test_places_are_uniform_inside_the_image_and_half_of_the_images_are_cut():
+def test_cutout_places_are_uniform():
     torch.manual_seed(0)
-    drawn = Counter(cutout().sample(4, 5) for _ in range(9000))
-    assert 4300 < drawn.pop(None) < 4700  # standard deviation 47
-    assert set(drawn) == {(top, left) for top in range(3) for left in range(3)}
-    assert all(400 < count < 600 for count in drawn.values())  # 500, standard deviation 22
+    sampled = Counter(cutout().sample(4, 5) for _ in range(9000))
+    assert 4300 < sampled.pop(None) < 4700  # standard deviation 47
+    assert set(sampled) == {(top, left) for top in range(3) for left in range(3)}
+    assert all(400 < count < 600 for count in sampled.values())  # 500, standard deviation 22
 
 
 @pytest.mark.parametrize(("probability", "cut"), [(0.0, 0), (1.0, 50)])
-def test_probabilities_at_the_ends(probability, cut):
+def test_cutout_probability_zero_and_one(probability, cut):
     assert sum(cutout(probability).sample(4, 5) is not None for _ in range(50)) == cut
 
 
-def test_too_small_an_image_is_named():
+def test_cutout_refuses_a_small_image():
     with pytest.raises(ValueError, match=r"at least 2 x 3 for Cut-out, got 1 x 5; lower INPUT.CUT"):
         cutout()(torch.zeros(3, 1, 5))
 
 
-def test_cut_is_zero_for_the_model():
+def test_cutout_is_zero_for_the_model():
     """The original cuts after normalisation, which is the model's first step here."""
     cfg = small_config("", **CUT, INPUT__CUTOUT__PROB=1.0)
     image = build_transforms(cfg, is_train=True)(Image.new("RGB", (20, 40), (255, 0, 0)))
@@ -68,7 +68,7 @@ def test_cut_is_zero_for_the_model():
     assert torch.tensor(MEAN).equal(torch.tensor(cfg.MODEL.PIXEL_MEAN))
 
 
-def test_comes_after_the_tensor_and_before_erasing_and_only_in_training():
+def test_cutout_order_among_transforms():
     cfg = small_config("", **CUT | {"INPUT__REA__ENABLED": True, "INPUT__FLIP__ENABLED": True})
     names = [type(step).__name__ for step in build_transforms(cfg, is_train=True).transforms]
     assert names == ["Resize", "RandomHorizontalFlip", "ToTensor", "Cutout", "RandomErasing"]
@@ -76,7 +76,7 @@ def test_comes_after_the_tensor_and_before_erasing_and_only_in_training():
     assert [type(step).__name__ for step in test] == ["Resize", "ToTensor"]
 
 
-def test_switched_off_the_list_is_fastreids():
+def test_cutout_disabled_equals_fastreid():
     cfg = small_config("")
     noise = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
     for is_train in (True, False):
@@ -89,11 +89,13 @@ def test_switched_off_the_list_is_fastreids():
         assert torch.equal(*images)
 
 
-def test_same_draw_is_cut_at_the_same_place(make_cfg):
+def test_cutout_same_position_cuts_the_same_place(make_cfg):
     dataset = build_train_loader(make_cfg(**CUT)).dataset
-    first, again, other = (dataset[Draw(3, number, seed=5)]["images"] for number in (17, 17, 21))
+    first = dataset[SampledIndex(3, 17, seed=5)]["images"]
+    again = dataset[SampledIndex(3, 17, seed=5)]["images"]
+    other = dataset[SampledIndex(3, 21, seed=5)]["images"]
     assert torch.equal(first, again)
-    places = {tuple(_cut_pixels(dataset[Draw(3, n, seed=5)]["images"])) for n in range(30)}
+    places = {tuple(_cut_pixels(dataset[SampledIndex(3, n, seed=5)]["images"])) for n in range(30)}
     assert len(places) > 8
     assert not torch.equal(first, other)
 
@@ -116,6 +118,6 @@ def _cut_pixels(image):
         ({"INPUT__CUTOUT__PROB": 1.5}, r"expected INPUT.CUTOUT.PROB in \[0, 1\], got 1.5"),
     ],
 )
-def test_mistakes_are_found_before_the_run(changes, message):
+def test_cutout_settings_are_checked(changes, message):
     with pytest.raises(ValueError, match=message):
         small_config("", **CUT | changes)

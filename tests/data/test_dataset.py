@@ -10,10 +10,10 @@ from fastreid_ext.data.dataset import (
     PersonDataset,
     batch_seed,
     collate,
-    random_numbers_of,
     read_rgb,
+    seeded_randomness,
 )
-from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.samplers import SampledIndex
 
 from .conftest import write_image
 
@@ -23,11 +23,11 @@ def numbers():
 
 
 def numbers_of(number, seed=1):
-    with random_numbers_of(Draw(0, number, seed)):
+    with seeded_randomness(SampledIndex(0, number, seed)):
         return numbers()
 
 
-def test_random_numbers_depend_on_seed_and_draw_only():
+def test_seeded_randomness_depends_on_seed_and_position_only():
     random.seed(0)
     first = numbers_of(5)
     np.random.seed(9)  # noqa: NPY002
@@ -36,7 +36,7 @@ def test_random_numbers_depend_on_seed_and_draw_only():
     assert all(a != b for other in others for a, b in zip(first, other, strict=True))
 
 
-def test_main_process_gets_its_random_state_back():
+def test_seeded_randomness_restores_the_main_process():
     for seeded in (random.seed, np.random.seed, torch.manual_seed):
         seeded(3)
     np.random.normal()  # noqa: NPY002  keeps a second value for the next call
@@ -45,7 +45,7 @@ def test_main_process_gets_its_random_state_back():
         seeded(3)
     np.random.normal()  # noqa: NPY002
     numbers_of(1)
-    with pytest.raises(RuntimeError, match="transform"), random_numbers_of(Draw(0, 2, 1)):
+    with pytest.raises(RuntimeError, match="transform"), seeded_randomness(SampledIndex(0, 2, 1)):
         raise RuntimeError("in a transform")
     assert (*numbers(), np.random.normal()) == expected  # noqa: NPY002
 
@@ -54,7 +54,7 @@ def test_main_process_gets_its_random_state_back():
     ("mode", "suffix"),
     [("RGB", "png"), ("L", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("CMYK", "jpg")],
 )
-def test_every_file_mode_becomes_rgb(tmp_path, mode, suffix):
+def test_read_rgb_converts_every_mode(tmp_path, mode, suffix):
     path = write_image(tmp_path / f"image.{suffix}", mode=mode)
     image = read_rgb(path)
     assert (image.mode, image.size) == ("RGB", (16, 32))
@@ -62,12 +62,12 @@ def test_every_file_mode_becomes_rgb(tmp_path, mode, suffix):
         assert np.array_equal(np.asarray(image), np.asarray(original.convert("RGB")))
 
 
-def test_16_bit_grey_keeps_its_brightness(tmp_path):
+def test_read_rgb_keeps_brightness_of_16_bit_grey(tmp_path):
     Image.fromarray(np.full((4, 4), 0x8040, np.uint16)).save(tmp_path / "grey.png")
     assert np.asarray(read_rgb(tmp_path / "grey.png")).tolist() == [[[0x80] * 3] * 4] * 4
 
 
-def test_exif_orientation_is_applied(tmp_path):
+def test_read_rgb_applies_exif_orientation(tmp_path):
     image = Image.new("RGB", (16, 32))
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
@@ -75,7 +75,7 @@ def test_exif_orientation_is_applied(tmp_path):
     assert read_rgb(tmp_path / "turned.jpg").size == (32, 16)
 
 
-def test_unreadable_image_is_named(tmp_path):
+def test_read_rgb_names_an_unreadable_image(tmp_path):
     path = write_image(tmp_path / "cut.jpg", size=(64, 128))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(OSError, match=r"cannot read image .*cut\.jpg: .*truncated.*check_data"):
@@ -84,7 +84,7 @@ def test_unreadable_image_is_named(tmp_path):
         read_rgb(tmp_path / "none.jpg")
 
 
-def test_items_become_python_ints(tmp_path):
+def test_dataset_items_become_python_ints(tmp_path):
     path = str(write_image(tmp_path / "a.jpg"))
     items = [(path, "m_7", "m_1"), (path, "m_10", "m_0")]
     sample = PersonDataset(items, np.asarray, relabel=True)[1]
@@ -99,7 +99,7 @@ def items(tmp_path):
     return [(str(write_image(tmp_path / f"{i}.jpg", seed=i)), f"m_{i}", "m_1") for i in range(3)]
 
 
-def test_what_a_transform_returns_beside_the_images_joins_the_sample(items):
+def test_dataset_adds_entries_of_a_transform(items):
     def transform(image):
         return {"images": torch.zeros(3, 4, 2), "corruptions": "fog:3:81723", "targets": 7}
 
@@ -110,18 +110,21 @@ def test_what_a_transform_returns_beside_the_images_joins_the_sample(items):
     assert sample["img_paths"] == items[1][0]
 
 
-def test_seed_for_the_batch_depends_on_the_draw_alone_and_differs_from_the_images(items):
+def test_batch_seed_depends_on_seed_and_position_alone(items):
     dataset = PersonDataset(items, np.asarray, relabel=True)
-    assert dataset[Draw(0, 5, 1)]["seeds"] == dataset[Draw(2, 5, 1)]["seeds"]
-    seeds = [dataset[Draw(0, number, 1)]["seeds"] for number in range(50)]
-    assert len({*seeds, *(dataset[Draw(0, number, 2)]["seeds"] for number in range(50))}) == 100
+    assert dataset[SampledIndex(0, 5, 1)]["seeds"] == dataset[SampledIndex(2, 5, 1)]["seeds"]
+    seeds = [dataset[SampledIndex(0, number, 1)]["seeds"] for number in range(50)]
+    assert (
+        len({*seeds, *(dataset[SampledIndex(0, number, 2)]["seeds"] for number in range(50))})
+        == 100
+    )
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert torch.tensor(seeds).tolist() == seeds  # int64, as collate makes it
-    assert batch_seed(Draw(0, 0, 2**64 - 1)) >= 0
+    assert batch_seed(SampledIndex(0, 0, 2**64 - 1)) >= 0
     assert "seeds" not in dataset[0]
 
 
-def test_transform_with_a_generator_of_its_own_gets_the_draws_torch_numbers(items):
+def test_dataset_seeds_the_generator_of_a_transform(items):
     class Own:
         def __init__(self):
             self.generator = torch.Generator()
@@ -132,10 +135,10 @@ def test_transform_with_a_generator_of_its_own_gets_the_draws_torch_numbers(item
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    ours = PersonDataset(items, Own(), relabel=True)[Draw(0, 8, 1)]["images"]
+    ours = PersonDataset(items, Own(), relabel=True)[SampledIndex(0, 8, 1)]["images"]
     assert torch.rand(1) == expected  # the process-wide generator was left alone
     theirs = PersonDataset(items, lambda image: torch.rand(4), relabel=True)
-    assert torch.equal(ours, theirs[Draw(0, 8, 1)]["images"])
+    assert torch.equal(ours, theirs[SampledIndex(0, 8, 1)]["images"])
 
 
 def test_collate_equals_fastreids():

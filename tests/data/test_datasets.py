@@ -10,7 +10,7 @@ HOSTS = ("Market1501", "MSMT17", "CUHK03", "CUHK03Detected", "DukeMTMC")
 
 
 @pytest.mark.parametrize("name", RENDERED)
-def test_rendered_domain_is_read_from_its_folder(make_cfg, tmp_path, name):
+def test_rendered_domain_reads_its_folder(make_cfg, tmp_path, name):
     write_market(tmp_path / name)
     cfg = make_cfg(tmp_path, DATASETS__NAMES=(name,), DATASETS__TESTS=(name,))
     training = training_items(cfg)
@@ -25,7 +25,7 @@ def test_rendered_domain_is_read_from_its_folder(make_cfg, tmp_path, name):
     assert items[6] == (str(tmp_path / name / "bounding_box_test/0009_c1s1_000000_00.jpg"), 9, 0)
 
 
-def test_png_junk_and_two_digit_cameras(tmp_path):
+def test_rendered_domain_reads_png_and_leaves_junk_out(tmp_path):
     folder = tmp_path / "RenderedCampus" / "bounding_box_train"
     for name in ("-1_c1s1_000001_00.jpg", "0007_c12s1_000001_00.PNG", "0000_c2s1_000001_00.jpg"):
         write_image(folder / name)
@@ -38,7 +38,7 @@ def test_png_junk_and_two_digit_cameras(tmp_path):
 
 
 @pytest.mark.parametrize("name", RENDERED)
-def test_missing_rendered_domain_says_how_to_make_it(make_cfg, tmp_path, name):
+def test_rendered_domain_missing_names_the_command(make_cfg, tmp_path, name):
     cfg = make_cfg(tmp_path, DATASETS__NAMES=(name,))
     text = (
         f"expected the folder .*{name}/bounding_box_train; make it with: "
@@ -48,7 +48,7 @@ def test_missing_rendered_domain_says_how_to_make_it(make_cfg, tmp_path, name):
         training_items(cfg)
 
 
-def test_empty_split_and_wrong_folder(make_cfg, tmp_path):
+def test_rendered_domain_empty_or_wrong_folder(make_cfg, tmp_path):
     cfg = make_cfg(tmp_path, DATASETS__NAMES=("RenderedMall",))
     folder = tmp_path / "RenderedMall" / "bounding_box_train"
     folder.mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_empty_split_and_wrong_folder(make_cfg, tmp_path):
         ("VIPeR", "VIPeR"),
     ],
 )
-def test_missing_real_set_names_the_folder_and_nothing_is_fetched(make_cfg, tmp_path, name, folder):
+def test_real_set_missing_names_the_folder(make_cfg, tmp_path, name, folder):
     cfg = make_cfg(tmp_path, DATASETS__NAMES=(name,), DATASETS__TESTS=(name,))
     with pytest.raises(FileNotFoundError) as error:
         training_items(cfg)
@@ -81,27 +81,27 @@ def test_missing_real_set_names_the_folder_and_nothing_is_fetched(make_cfg, tmp_
 
 
 @pytest.mark.parametrize("name", HOSTS)
-def test_real_sets_can_be_named_in_a_configuration(make_cfg, name):
+def test_real_sets_are_accepted_by_the_configuration(make_cfg, name):
     cfg = make_cfg(DATASETS__NAMES=(name,), DATASETS__TESTS=(name,))  # check_config accepts it
     assert cfg.DATASETS.NAMES == (name,)
 
 
-def test_half_a_market_is_explained(make_cfg, tmp_path):
+def test_market_incomplete_is_explained(make_cfg, tmp_path):
     folder = write_market(tmp_path / "Market-1501-v15.09.15")
     (folder / "query").rename(folder / "queries")
     with pytest.raises(FileNotFoundError, match=r'Market1501 is not complete: .*query" is not fou'):
         training_items(make_cfg(tmp_path))
 
 
-def test_root_that_fastreid_would_take_for_a_person_is_refused(make_cfg, tmp_path):
+def test_root_like_an_identity_is_refused(make_cfg, tmp_path):
     write_market(tmp_path / "run-3_c2" / "Market-1501-v15.09.15")
     with pytest.raises(
-        ValueError, match=r"has a part like '1_c1', which fastreid takes for person"
+        ValueError, match=r"has a part like '1_c1', which fastreid takes for identity"
     ):
         training_items(make_cfg(tmp_path / "run-3_c2"))
 
 
-def test_set_without_queries_is_no_test_set(make_cfg, tmp_path):
+def test_test_set_without_queries_is_refused(make_cfg, tmp_path):
     folder = write_market(tmp_path / "Market-1501-v15.09.15")
     for path in (folder / "query").iterdir():
         path.unlink()
@@ -109,7 +109,7 @@ def test_set_without_queries_is_no_test_set(make_cfg, tmp_path):
         query_and_gallery(make_cfg(tmp_path), "Market1501")
 
 
-def test_lists_are_sorted_and_sets_follow_the_configuration(make_cfg, tmp_path):
+def test_training_items_are_sorted_in_each_set(make_cfg, tmp_path):
     write_market(tmp_path / "Market-1501-v15.09.15", train=(3, 1, 2))
     write_market(tmp_path / "RenderedMall", train=(1,))
     training = training_items(make_cfg(tmp_path, DATASETS__NAMES=("RenderedMall", "Market1501")))
@@ -118,15 +118,13 @@ def test_lists_are_sorted_and_sets_follow_the_configuration(make_cfg, tmp_path):
     assert paths == sorted(paths[:4]) + sorted(paths[4:])
 
 
-def test_environment_names_the_root_if_the_configuration_does_not(
-    make_cfg, market_root, monkeypatch
-):
+def test_root_comes_from_the_environment(make_cfg, market_root, monkeypatch):
     monkeypatch.setenv("FASTREID_DATASETS", str(market_root))
     cfg = make_cfg("")
     assert len(open_dataset(cfg, "Market1501").train) == 32
 
 
-def test_cuhk03_detected_reads_the_detected_new_split(tmp_path):
+def test_cuhk03_detected_reads_its_split(tmp_path):
     import json
 
     folder = tmp_path / "cuhk03"

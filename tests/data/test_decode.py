@@ -14,7 +14,7 @@ XMP = (
 
 
 def noise(size=(33, 47), seed=0):
-    """A smooth picture with some noise, of (width, height) ``size``."""
+    """Build a smooth image with some noise, of (width, height) ``size``."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 4, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize(size, Image.BICUBIC)).astype(int)
@@ -53,7 +53,7 @@ def with_xmp(image, **options):
 
 GREY_16 = Image.fromarray(np.arange(999, dtype=np.uint16).reshape(27, 37) * 60)
 SECOND = noise(seed=1)
-# name: image, options of Image.save, whether it must take the fast way
+# name: image, options of Image.save, whether the fast decoder must read it
 FILES = {
     "jpeg": (noise(), {"format": "JPEG", "quality": 90}, True),
     "jpeg 4:4:4": (noise(), {"format": "JPEG", "subsampling": 0}, True),
@@ -94,9 +94,9 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_pixels_are_pillows(tmp_path, name):
+def test_read_pixels_equal_pillow(tmp_path, name):
     image, options, is_fast = FILES[name]
-    path = tmp_path / "image.jpg"  # whatever is inside
+    path = tmp_path / "image.jpg"  # the suffix does not matter
     image.save(path, **options)
     pixels = read_pixels(path)
     assert (pixels.dtype, pixels.ndim) == (np.uint8, 3)
@@ -105,7 +105,7 @@ def test_pixels_are_pillows(tmp_path, name):
         assert (decode._fast(path.read_bytes()) is not None) == is_fast
 
 
-def test_jpegs_turned_by_xmp_data_are_turned(tmp_path):
+def test_read_pixels_applies_xmp_orientation(tmp_path):
     path = tmp_path / "turned.jpg"
     path.write_bytes(with_xmp(noise()))
     assert read_pixels(path).shape == np.asarray(read_rgb(path)).shape == (33, 47, 3)
@@ -113,7 +113,7 @@ def test_jpegs_turned_by_xmp_data_are_turned(tmp_path):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.9, 0.995])
-def test_cut_files_are_errors_that_name_them_or_pillows_pixels(tmp_path, kind, share):
+def test_read_pixels_cut_file_equals_pillow(tmp_path, kind, share):
     path = tmp_path / "cut.jpg"
     noise((64, 128)).save(path, kind)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
@@ -126,7 +126,7 @@ def test_cut_files_are_errors_that_name_them_or_pillows_pixels(tmp_path, kind, s
         assert np.array_equal(read_pixels(path), expected)
 
 
-def test_damaged_bytes_never_give_other_pixels_than_pillow(tmp_path):
+def test_read_pixels_damaged_bytes_equal_pillow(tmp_path):
     path = tmp_path / "damaged"
     rng = np.random.default_rng(0)
     outcomes = {"error": 0, "equal": 0}
@@ -150,7 +150,7 @@ def test_damaged_bytes_never_give_other_pixels_than_pillow(tmp_path):
     assert min(outcomes.values()) > 20
 
 
-def test_missing_and_foreign_files_are_named(tmp_path):
+def test_read_pixels_names_missing_and_foreign_files(tmp_path):
     with pytest.raises(OSError, match=r"cannot read image .*none\.jpg: .*No such file"):
         read_pixels(tmp_path / "none.jpg")
     (tmp_path / "notes.jpg").write_text("no image")

@@ -8,8 +8,8 @@ from fastreid.data.transforms import build_transforms as host_transforms
 from PIL import Image
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
-from fastreid_ext.data.dataset import random_numbers_of
-from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.dataset import seeded_randomness
+from fastreid_ext.data.samplers import SampledIndex
 from fastreid_ext.data.transforms.fast_path import fast_back, fast_front, fast_whole
 from fastreid_ext.data.transforms.one_pass import FastTransform, Geometry
 from fastreid_ext.data.transforms.painting import NOTHING, ErasingPainter, PaintRectangles, happens
@@ -55,24 +55,26 @@ def assert_equal_batches(ours, theirs):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_training_batches_equal_those_of_pillow_and_torchvision(make_cfg, name):
-    fast, slow = (
-        batches(build_train_loader(make_cfg(**CONFIGS[name], INPUT__FAST_PATH__ENABLED=on)), 6)
-        for on in (True, False)
+    assert_equal_batches(
+        *(
+            batches(build_train_loader(make_cfg(**CONFIGS[name], INPUT__FAST_PATH__ENABLED=on)), 6)
+            for on in (True, False)
+        )
     )
-    assert_equal_batches(fast, slow)
 
 
 @pytest.mark.parametrize("name", ["bare", "host crop", "native size", "larger", "smaller"])
 def test_test_batches_equal_those_of_pillow_and_torchvision(make_cfg, name):
-    fast, slow = (
-        list(
-            build_test_loader(
-                make_cfg(**CONFIGS[name], INPUT__FAST_PATH__ENABLED=on), "Market1501"
-            )[0]
+    assert_equal_batches(
+        *(
+            list(
+                build_test_loader(
+                    make_cfg(**CONFIGS[name], INPUT__FAST_PATH__ENABLED=on), "Market1501"
+                )[0]
+            )
+            for on in (True, False)
         )
-        for on in (True, False)
     )
-    assert_equal_batches(fast, slow)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -149,20 +151,20 @@ def test_read_only_and_cut_out_arrays_are_fine():
         assert all(np.array_equal(result, expected) for result in results)
 
 
-# The draws.
+# Sampling.
 
 
 def test_placements_are_uniform_and_mirrored_as_often_as_asked():
     geometry = Geometry((8, 8), padding=2, flip_probability=0.3)
     generator = torch.Generator().manual_seed(0)
-    drawn = np.array([geometry.sample(generator) for _ in range(5000)])
+    sampled = np.array([geometry.sample(generator) for _ in range(5000)])
     for axis in (0, 1):
-        assert np.allclose(np.bincount(drawn[:, axis]) / 5000, 0.2, atol=0.025)
-    assert drawn[:, 2].mean() == pytest.approx(0.3, abs=0.02)
-    assert abs(np.corrcoef(drawn[:, :3].T)[np.triu_indices(3, 1)]).max() < 0.05
+        assert np.allclose(np.bincount(sampled[:, axis]) / 5000, 0.2, atol=0.025)
+    assert sampled[:, 2].mean() == pytest.approx(0.3, abs=0.02)
+    assert abs(np.corrcoef(sampled[:, :3].T)[np.triu_indices(3, 1)]).max() < 0.05
 
 
-def test_nothing_is_drawn_for_what_is_not_enabled():
+def test_nothing_is_sampled_for_disabled_steps():
     generator = torch.Generator().manual_seed(0)
     state = generator.get_state()
     assert Geometry((8, 8)).sample(generator) == (0, 0, False)
@@ -172,25 +174,25 @@ def test_nothing_is_drawn_for_what_is_not_enabled():
 def test_erasings_have_torchvisions_areas_and_ratios():
     painter = ErasingPainter(probability=0.6, fill=(1, 2, 3))
     generator = torch.Generator().manual_seed(0)
-    drawn = np.array([painter.sample(256, 128, generator) for _ in range(4000)])
-    happened = drawn[:, 2] > 0
+    sampled = np.array([painter.sample(256, 128, generator) for _ in range(4000)])
+    happened = sampled[:, 2] > 0
     assert happened.mean() == pytest.approx(0.6, abs=0.03)
-    top, left, rows, columns = drawn[happened].T
+    top, left, rows, columns = sampled[happened].T
     assert (top + rows <= 256).all()
     assert (left + columns <= 128).all()
     area = rows * columns / (256 * 128)
     assert area.min() > 0.018
     assert area.max() < 0.335
     assert area.mean() == pytest.approx((0.02 + 0.33) / 2, abs=0.015)
-    assert (drawn[~happened] == NOTHING).all()
+    assert (sampled[~happened] == NOTHING).all()
 
 
 def test_a_rectangle_that_never_fits_is_given_up():
     painter = ErasingPainter(probability=1.0, fill=(0, 0, 0))
     generator = torch.Generator().manual_seed(0)
-    drawn = [painter.sample(1, 100, generator) for _ in range(50)]
-    assert {rows for _, _, rows, _ in drawn} == {0}
-    assert NOTHING in drawn
+    sampled = [painter.sample(1, 100, generator) for _ in range(50)]
+    assert {rows for _, _, rows, _ in sampled} == {0}
+    assert NOTHING in sampled
 
 
 # Painting.
@@ -222,17 +224,17 @@ def test_painting_equals_loops():
 
 
 @pytest.mark.parametrize("name", ["padding", "auto, jitter, AugMix", "host crop", "native size"])
-def test_front_draws_and_makes_what_fastreids_steps_do(make_cfg, name):
+def test_steps_before_tensor_equal_those_of_fastreid(make_cfg, name):
     cfg = make_cfg(**{**CONFIGS[name], "INPUT__AUGMIX__ENABLED": False})
     image = np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8)
     steps = host_transforms(cfg, is_train=True).transforms
     steps = steps[: [type(step).__name__ for step in steps].index("ToTensor")]
     front = fast_front(cfg, is_train=True)
     for number in range(12):
-        with random_numbers_of(Draw(0, number, 3)):
+        with seeded_randomness(SampledIndex(0, number, 3)):
             ours = front(image)
             next_ours = torch.rand(1)
-        with random_numbers_of(Draw(0, number, 3)):
+        with seeded_randomness(SampledIndex(0, number, 3)):
             theirs = Image.fromarray(image)
             for step in steps:
                 theirs = step(theirs)
@@ -259,9 +261,9 @@ def test_back_rounds_the_colour_of_erasing_and_nothing_else(make_cfg):
     image = np.random.default_rng(0).integers(0, 256, (32, 16, 3), dtype=np.uint8)
     changed = 0
     for number in range(20):
-        with random_numbers_of(Draw(0, number, 3)):
+        with seeded_randomness(SampledIndex(0, number, 3)):
             ours = back(image)
-        with random_numbers_of(Draw(0, number, 3)):
+        with seeded_randomness(SampledIndex(0, number, 3)):
             theirs = slow(Image.fromarray(image))
         assert ours.dtype == torch.uint8
         assert torch.equal(ours.float(), theirs.round())
@@ -280,7 +282,8 @@ def test_events_happen_as_a_comparison_of_tensors_says():
     for seed in range(300):
         number = torch.rand(1, generator=torch.Generator().manual_seed(seed)).item()
         for probability in (number - 1e-9, number, number + 1e-9, 0.0, 0.5, 1.0):
-            ours, theirs = (torch.Generator().manual_seed(seed) for _ in range(2))
+            ours = torch.Generator().manual_seed(seed)
+            theirs = torch.Generator().manual_seed(seed)
             expected = bool(torch.rand(1, generator=theirs) < probability)
             assert happens(probability, ours) is expected
             assert torch.equal(ours.get_state(), theirs.get_state())

@@ -11,10 +11,10 @@ from fastreid_ext.manifest import GeneratedImage, GeneratedSet, sha256_of, write
 from .conftest import write_image
 
 
-def write_generated(root, persons, images=4, source="Market1501", **changes):
-    """A generated set: ``images`` ok ones of each person, then a rejected and a failed one."""
-    for person in persons:
-        folder = root / f"{source.lower()}_{person:04d}"
+def write_generated(root, identities, images=4, source="Market1501", **changes):
+    """Write a generated set: ``images`` ok rows of each identity, a rejected and a failed one."""
+    for identity in identities:
+        folder = root / f"{source.lower()}_{identity:04d}"
         rows = []
         for index in range(images + 2):
             status = "ok" if index < images else ("rejected", "failed")[index - images]
@@ -23,7 +23,7 @@ def write_generated(root, persons, images=4, source="Market1501", **changes):
             values = {
                 "file_name": name,
                 "source_dataset": source,
-                "person_id": person,
+                "person_id": identity,
                 "seed": index,
                 "model_ids": ("tiny@1",),
                 "status": status,
@@ -50,7 +50,7 @@ def persons_of(training):
     return Counter(pid for _, pid, _ in training.items)
 
 
-def test_new_persons_are_distinct_in_each_set_and_only_ok_rows_count(make_cfg, tmp_path):
+def test_generated_set_new_identities_are_distinct(make_cfg, tmp_path):
     first = write_generated(tmp_path / "a", [1, 2])
     second = write_generated(tmp_path / "b", [1])
     training = items_of(make_cfg, first, second, PERSON_IDS="new")
@@ -63,7 +63,7 @@ def test_new_persons_are_distinct_in_each_set_and_only_ok_rows_count(make_cfg, t
     assert {len(item) for item in training.items} == {3}
 
 
-def test_kept_persons_join_those_of_the_real_set(make_cfg, tmp_path):
+def test_generated_set_kept_identities_join_the_real_set(make_cfg, tmp_path):
     generated = write_generated(tmp_path, [1, 2])
     names = ("Market1501", "GeneratedPersons")
     training = items_of(make_cfg, generated, names=names, PERSON_IDS="kept")
@@ -82,27 +82,29 @@ def test_kept_persons_join_those_of_the_real_set(make_cfg, tmp_path):
         ("per_image", [f"generated0_market1501_0001/000{i}.jpg" for i in range(4)]),
     ],
 )
-def test_camera_rules(make_cfg, tmp_path, rule, cameras):
+def test_generated_set_camera_rules(make_cfg, tmp_path, rule, cameras):
     training = items_of(make_cfg, write_generated(tmp_path, [1]), CAMERA_RULE=rule)
     assert [camera for _, _, camera in training.items] == cameras
 
 
 @pytest.mark.parametrize(("rule", "key"), [("row", "camera_id"), ("source", "source_camera_id")])
-def test_row_without_the_camera_a_rule_needs_is_named(make_cfg, tmp_path, rule, key):
+def test_generated_set_row_without_camera_is_named(make_cfg, tmp_path, rule, key):
     generated = write_generated(tmp_path, [1], **{key: -1})
     text = rf"metadata\.jsonl:1: expected {key} >= 0 for .*CAMERA_RULE {rule}, .*e\.g\. single"
     with pytest.raises(ValueError, match=text):
         items_of(make_cfg, generated, CAMERA_RULE=rule)
 
 
-def test_kept_person_of_an_unknown_set_is_named(make_cfg, tmp_path):
+def test_generated_set_kept_identity_of_an_unknown_set(make_cfg, tmp_path):
     generated = write_generated(tmp_path, [1], source="Markt")
-    text = r"metadata\.jsonl:1: source_dataset 'Markt' is no registered data set, .*PERSON_IDS kept"
+    text = (
+        r"metadata\.jsonl:1: DATASETS.GENERATED.PERSON_IDS kept needs a registered .*, got 'Markt'"
+    )
     with pytest.raises(ValueError, match=text):
         items_of(make_cfg, generated, PERSON_IDS="kept")
 
 
-def test_cap_counts_over_all_sets_and_repeats(make_cfg, tmp_path):
+def test_generated_set_cap_counts_over_all_sets(make_cfg, tmp_path):
     first = write_generated(tmp_path / "a", [1, 2], images=6)
     second = write_generated(tmp_path / "b", [2], images=6)
     options = {"PERSON_IDS": "kept", "MAX_PER_IDENTITY": 3}
@@ -111,7 +113,7 @@ def test_cap_counts_over_all_sets_and_repeats(make_cfg, tmp_path):
     assert items_of(make_cfg, first, second, **options) == training
 
 
-def test_capped_choice_does_not_depend_on_the_place_of_the_set(make_cfg, tmp_path):
+def test_generated_set_cap_does_not_depend_on_the_folder(make_cfg, tmp_path):
     chosen = []
     for place in ("here", "elsewhere"):
         generated = write_generated(tmp_path / place, [1], images=9)
@@ -120,7 +122,7 @@ def test_capped_choice_does_not_depend_on_the_place_of_the_set(make_cfg, tmp_pat
     assert chosen[0] == chosen[1]
 
 
-def test_broken_row_stops_the_run_with_file_and_line(make_cfg, tmp_path):
+def test_generated_set_broken_row_is_named(make_cfg, tmp_path):
     generated = write_generated(tmp_path, [1])
     manifest = generated / "market1501_0001" / "metadata.jsonl"
     lines = manifest.read_text().splitlines()
@@ -131,12 +133,12 @@ def test_broken_row_stops_the_run_with_file_and_line(make_cfg, tmp_path):
         items_of(make_cfg, generated)
 
 
-def test_folder_without_a_set_is_named(make_cfg, tmp_path):
+def test_generated_set_missing_folder_is_named(make_cfg, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no generated set at .*nowhere"):
         items_of(make_cfg, tmp_path / "nowhere")
 
 
-def test_relative_folder_is_also_looked_for_below_the_root(make_cfg, tmp_path):
+def test_generated_set_relative_folder_below_the_root(make_cfg, tmp_path):
     write_generated(tmp_path / "made", [1])
     cfg = make_cfg(
         tmp_path, DATASETS__NAMES=("GeneratedPersons",), DATASETS__GENERATED__ROOTS=["made"]
@@ -145,7 +147,7 @@ def test_relative_folder_is_also_looked_for_below_the_root(make_cfg, tmp_path):
 
 
 @pytest.mark.parametrize("person_ids", ["kept", "new"])
-def test_batches_of_a_mixed_run_have_the_share(make_cfg, tmp_path, person_ids):
+def test_train_loader_keeps_the_share_of_generated_images(make_cfg, tmp_path, person_ids):
     cfg = make_cfg(
         DATASETS__NAMES=("Market1501", "GeneratedPersons"),
         DATASETS__GENERATED__ROOTS=[str(write_generated(tmp_path, range(1, 9)))],
@@ -159,7 +161,7 @@ def test_batches_of_a_mixed_run_have_the_share(make_cfg, tmp_path, person_ids):
         assert sorted(Counter(batch["targets"].tolist()).values()) == [2] * 4
 
 
-def test_share_with_a_sampler_that_has_its_own_is_refused(make_cfg, tmp_path):
+def test_share_is_refused_with_balanced_samplers(make_cfg, tmp_path):
     cfg = make_cfg(
         DATASETS__NAMES=("Market1501", "GeneratedPersons"),
         DATASETS__GENERATED__ROOTS=[str(write_generated(tmp_path, [1]))],
@@ -171,7 +173,7 @@ def test_share_with_a_sampler_that_has_its_own_is_refused(make_cfg, tmp_path):
 
 
 @pytest.mark.parametrize("sampler", ["TrainingSampler", "BalancedIdentitySampler"])
-def test_generated_items_fit_all_samplers(make_cfg, tmp_path, sampler):
+def test_generated_items_work_with_all_samplers(make_cfg, tmp_path, sampler):
     cfg = make_cfg(
         DATASETS__NAMES=("Market1501", "GeneratedPersons"),
         DATASETS__GENERATED__ROOTS=[str(write_generated(tmp_path, range(1, 9)))],

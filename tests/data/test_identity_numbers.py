@@ -1,4 +1,4 @@
-"""Numbers of identities have one range, whoever reads them."""
+"""Range of the numbers of identities, equal for all readers."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 import fastreid_ext  # noqa: F401
 from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.data.named_items import named_items
-from fastreid_ext.data.published_splits import foreign_choice
+from fastreid_ext.data.published_splits import published_choice
 from fastreid_ext.identity_numbers import LARGEST, number_problem
 from fastreid_ext.manifest import GeneratedSet, read_set, write_identity, write_set
 
@@ -39,7 +39,7 @@ def read_list(folder: Path, number: str) -> list:
     file = folder / "list.txt"
     file.write_text(f"{number}\n")
     named = named_items([("a.jpg", f"set_{number}", "set_0")], Path())
-    return [int(number) for _ in foreign_choice(file, "Set", named)]
+    return [int(number) for _ in published_choice(file, "Set", named)]
 
 
 def read_given(folder: Path, number: str) -> list:
@@ -58,12 +58,12 @@ def read_generated(folder: Path, number: str) -> list:
 
 READERS = (read_table, read_folder, read_rand_person, read_list, read_given, read_generated)
 WITH_JUNK = (read_folder, read_given)
-# Names of these cannot be written with a sign.
+# File names of these sets cannot hold a sign.
 UNSIGNED = (read_rand_person, read_list)
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_numbers_from_0_to_the_largest_are_read(read, tmp_path):
+def test_identity_numbers_up_to_the_largest_are_read(read, tmp_path):
     for number in (0, 12345678901, LARGEST):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -71,7 +71,7 @@ def test_numbers_from_0_to_the_largest_are_read(read, tmp_path):
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_larger_numbers_are_refused(read, tmp_path):
+def test_identity_numbers_too_large_are_refused(read, tmp_path):
     with pytest.raises(
         ValueError, match=rf": expected a whole .* to {LARGEST} as .*'{LARGEST + 1}'"
     ):
@@ -79,18 +79,18 @@ def test_larger_numbers_are_refused(read, tmp_path):
 
 
 @pytest.mark.parametrize("read", [read for read in READERS if read not in UNSIGNED])
-def test_only_junk_is_negative(read, tmp_path):
+def test_identity_numbers_negative_only_for_junk(read, tmp_path):
     lowest = -1 if read in WITH_JUNK else 0
     with pytest.raises(ValueError, match=rf": expected a whole number from {lowest} .* got '-2'"):
         read(tmp_path, "-2")
 
 
 @pytest.mark.parametrize("value", ["", "-", "1.0", "²", "\u0661", "1e3", " 1", "9" * 9000, 1.0])
-def test_what_is_no_number_is_told(value):
-    assert number_problem(value, "person").endswith(f" as person, got '{value}'")
+def test_identity_numbers_other_text_is_refused(value):
+    assert number_problem(value, "identity").endswith(f" as identity, got '{value}'")
 
 
-def test_leading_zeros_do_not_count():
-    assert number_problem("0" * 6000 + "7", "person") == ""
-    assert number_problem("-0", "person") == ""
+def test_identity_numbers_ignore_leading_zeros():
+    assert number_problem("0" * 6000 + "7", "identity") == ""
+    assert number_problem("-0", "identity") == ""
     assert number_problem("0", "camera", lowest=1).startswith("a whole number from 1 to ")

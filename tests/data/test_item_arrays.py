@@ -1,4 +1,4 @@
-"""Lists of images as arrays, against the lists of tuples they stand for."""
+"""Lists of images as arrays, compared with the same lists of tuples."""
 
 import os
 import pickle
@@ -11,7 +11,7 @@ from fastreid_ext.data.item_arrays import ItemArrays, NumberedNames, TextArray
 ITEMS = [("b.jpg", "m_10", "m_1"), ("a.jpg", "m_2", "m_0"), ("c.jpg", "m_10", "m_0")]
 
 
-def test_strings_come_back_as_they_were():
+def test_text_array_returns_equal_strings():
     texts = ["a", "", "é/ü.jpg", os.fsdecode(b"not utf-8 \xff.jpg"), "z" * 300]
     array = TextArray.of(iter(texts))
     assert list(array) == [array[i] for i in range(len(array))] == texts
@@ -33,7 +33,7 @@ def test_numbered_names_are_sorted_as_strings(numbers):
     assert names[:] == names
 
 
-def test_items_behave_as_the_list_of_tuples():
+def test_item_arrays_behave_as_a_list_of_tuples():
     items = ItemArrays.of(iter(ITEMS))
     assert items == ITEMS
     assert list(items) == ITEMS
@@ -45,26 +45,26 @@ def test_items_behave_as_the_list_of_tuples():
     assert list(items.pid_names) == ["m_10", "m_2"]
 
 
-def test_names_without_an_image_are_left_out():
+def test_item_arrays_drop_names_without_images():
     items = ItemArrays.of(ITEMS).take([0, 2])
     assert items == [ITEMS[0], ITEMS[2]]
     codes, names = items.dense_pids()
     assert (codes.tolist(), list(names)) == ([0, 0], ["m_10"])
 
 
-def test_numbers_stay_numbers_and_have_dense_classes():
+def test_item_arrays_numbers_have_dense_classes():
     items = ItemArrays.of([("a", np.int64(7), 3), ("b", -1, 1), ("c", 7, 1)])
     assert list(items) == [("a", 7, 3), ("b", -1, 1), ("c", 7, 1)]
     assert all(type(value) is int for item in items for value in item[1:])
     assert items.dense_pids()[0].tolist() == [1, 0, 1]
 
 
-def test_strings_and_numbers_do_not_mix():
+def test_item_arrays_refuse_strings_with_numbers():
     with pytest.raises(TypeError, match=r"all strings or all numbers, got both; give strings"):
         ItemArrays.of([*ITEMS, ("d.jpg", 3, 1)])
 
 
-def test_every_image_an_identity():
+def test_item_arrays_numbered_images():
     paths = [f"{number}.jpg" for number in range(25)]
     items = ItemArrays.numbered(paths, "set_", "set_0")
     expected = [(path, f"set_{number}", "set_0") for number, path in enumerate(paths)]
@@ -73,15 +73,15 @@ def test_every_image_an_identity():
     assert list(items.pid_names) == sorted(pid for _, pid, _ in expected)
 
 
-def test_joined_lists_share_names():
+def test_item_arrays_joined_lists_share_names():
     other = [("d.jpg", "m_2", "n_0")]
     joined = ItemArrays.joined([ItemArrays.of(ITEMS), ItemArrays.of(other)])
     assert joined == ITEMS + other
     assert len(joined.pid_names) == 2
 
 
-def test_a_million_images_take_little_memory():
-    """120 bytes per image with paths of 80: no Python object per image stays."""
+def test_item_arrays_of_a_million_images_take_little_memory():
+    """Expect 120 bytes per image with paths of 80 bytes, so no Python object per image."""
     count = 10_000
     paths = (f"/data/{'x' * 60}/{number:010d}.jpg" for number in range(count))
     items = ItemArrays.numbered(paths, "set_", "set_0")

@@ -1,4 +1,4 @@
-"""Orders of very large sets: the laws of fastreid's samplers, entered anywhere."""
+"""Samplers of very large sets: distributions of fastreid's samplers, start at any position."""
 
 import itertools
 import time
@@ -32,7 +32,7 @@ def items_with(counts, cameras=3):
 
 
 def many(identities, images):
-    """Items without files: ``identities`` of ``images`` images each, in mixed order."""
+    """Build items without files: ``identities`` with ``images`` images each, in mixed order."""
     pids = np.random.default_rng(0).permutation(np.repeat(np.arange(identities), images))
     return ItemArrays(
         TextArray(np.empty(0, np.uint8), np.zeros(len(pids) + 1, np.int64)),
@@ -55,23 +55,23 @@ def streams(items, world_size=1):
 
 
 @pytest.mark.parametrize("number", range(5))
-@pytest.mark.parametrize("draw", [1, 8, 61, 160, 5001])
-def test_any_draw_can_come_first(number, draw):
+@pytest.mark.parametrize("position", [1, 8, 61, 160, 5001])
+def test_stream_starts_at_any_position(number, position):
     stream = streams(items_with([5, 9, 4, 1, 12, 7]))[number]
-    whole = take(stream(3), draw + 100)
-    assert take(stream.from_draw(3, draw), 100) == whole[draw:]
+    whole = take(stream(3), position + 100)
+    assert take(stream.from_position(3, position), 100) == whole[position:]
     sampler = ResumableSampler(stream, 3, rank=1, world_size=2)
-    sampler.skip_to(draw)
+    sampler.skip_to(position)
     found = take(sampler, 30)
-    assert found == whole[draw + 1 : draw + 61 : 2]
-    assert [one.number for one in found] == list(range(draw + 1, draw + 61, 2))
+    assert found == whole[position + 1 : position + 61 : 2]
+    assert [one.position for one in found] == list(range(position + 1, position + 61, 2))
     assert all(type(index) is int for index in whole)
     assert take(stream(4), 50) != whole[:50]
 
 
 @pytest.mark.parametrize("law", IDENTITY_STREAMS)
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_each_process_gets_whole_and_different_identities(law, world_size):
+def test_large_samplers_processes_get_different_identities(law, world_size):
     items = items_with([6] * 9)
     pids = items.pids
     stream = law(items, batch_size=8, instances=4, world_size=world_size)(0)
@@ -81,13 +81,13 @@ def test_each_process_gets_whole_and_different_identities(law, world_size):
             assert list(Counter(pids[batch[rank::world_size]]).values()) == [4, 4]
 
 
-def test_naive_gives_each_turn_of_an_identity_other_images():
+def test_large_naive_gives_each_turn_other_images():
     counts = [9, 4, 2] * 20  # 2, 1 and 1 turns
     items = items_with(counts)
     stream = LargeNaive(items, batch_size=8, instances=4)
     assert stream.batches == 40
     for seed in range(20):
-        # The last batches of an epoch may begin again with everybody.
+        # The last batches of an epoch may begin again with all identities.
         rows = np.array(take(stream(seed), 8 * 30)).reshape(-1, 4)
         own = items.pids[rows]
         assert (own == own[:, :1]).all()
@@ -97,8 +97,8 @@ def test_naive_gives_each_turn_of_an_identity_other_images():
         assert len(set(images)) == len(images)
 
 
-def test_naive_chooses_identities_as_fastreids_does():
-    """How often each identity is in the first batch and in the whole epoch, over many seeds."""
+def test_large_naive_chooses_identities_as_fastreid():
+    """Count how often identities are in the first batch and in the epoch, over many seeds."""
     items = items_with([4, 8, 12, 16, 20, 24, 4, 4])
     ours = Counter()
     theirs = Counter()
@@ -111,7 +111,7 @@ def test_naive_chooses_identities_as_fastreids_does():
     assert max(gap) < 0.012  # of about 0.125; four standard deviations
 
 
-def test_balanced_prefers_other_cameras():
+def test_large_balanced_prefers_other_cameras():
     items = items_with([12, 12, 3, 1], cameras=3)
     stream = LargeBalanced(items, batch_size=4, instances=4)(0)
     for _ in range(200):
@@ -126,7 +126,7 @@ def test_balanced_prefers_other_cameras():
             assert len(set(batch)) == 4
 
 
-def test_once_per_identity_gives_all_images_before_copies():
+def test_large_once_per_identity_gives_all_images_before_copies():
     items = items_with([2, 9, 4, 6])
     stream = LargeOncePerIdentity(items, batch_size=8, instances=4)(0)
     seen = set()
@@ -139,20 +139,20 @@ def test_once_per_identity_gives_all_images_before_copies():
     assert seen == set(range(21))
 
 
-def test_imbalanced_evens_identities_out():
+def test_large_imbalanced_evens_identities_out():
     items = items_with([1, 9])
     rare = sum(index == 0 for index in take(LargeImbalanced(items)(0), 5000))
     assert 2300 < rare < 2700  # half, with a standard deviation of 35
 
 
-def test_shuffled_gives_every_image_once_per_epoch():
+def test_shuffled_images_come_once_per_epoch():
     stream = ShuffledImages(50)(1)
     epochs = [take(stream, 50) for _ in range(3)]
     assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
     assert epochs[0] != epochs[1]
 
 
-def test_fastreids_order_stays_up_to_twenty_thousand_identities():
+def test_small_sets_keep_the_order_of_fastreid():
     small = many(LARGE_IDENTITIES, 1)
     large = many(LARGE_IDENTITIES + 1, 1)
     assert not is_large(small)
@@ -165,18 +165,18 @@ def test_fastreids_order_stays_up_to_twenty_thousand_identities():
         ("ImbalancedDatasetSampler", LargeImbalanced),
     ):
         assert type(fastreid_stream(name, large, **kwargs)) is law
-        assert not hasattr(fastreid_stream(name, small, **kwargs), "from_draw")
+        assert not hasattr(fastreid_stream(name, small, **kwargs), "from_position")
     assert type(once_per_identity(large, **kwargs)) is LargeOncePerIdentity
     assert type(once_per_identity(small, **kwargs)) is samplers.OncePerIdentity
 
 
 @pytest.mark.parametrize("law", IDENTITY_STREAMS)
-def test_batches_of_two_hundred_thousand_identities_are_quick(law):
-    """64 identities of 4 images: below 2 ms a batch, and draw 100 million at once."""
+def test_large_samplers_are_quick_at_any_position(law):
+    """Expect less than 2 ms for 64 identities of 4 images, and no delay at position 10^8."""
     stream = law(many(200_000, 5), batch_size=256, instances=4)
     next(stream(0))  # compiles
     began = time.process_time()
-    late = stream.from_draw(0, 100_000_000)
+    late = stream.from_position(0, 100_000_000)
     next(late)
     entered = time.process_time() - began
     began = time.process_time()

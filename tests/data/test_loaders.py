@@ -17,7 +17,7 @@ DEVICES = [
 
 
 class Numbers(torch.utils.data.Dataset):
-    """Sample i: an image full of i, and a dict with its square."""
+    """Dataset whose sample i has an image with the value i and a dict with its square."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -31,7 +31,7 @@ class Numbers(torch.utils.data.Dataset):
 
 
 class Mixed(Numbers):
-    """Sample i: tensors small and large, and of types that numpy has or has not."""
+    """Dataset of small and large tensors, some of dtypes that numpy does not have."""
 
     def __getitem__(self, index):
         wide = torch.full((8192,), index, dtype=torch.bfloat16)
@@ -39,13 +39,12 @@ class Mixed(Numbers):
         return {"images": torch.full((3, 64, 64), index), "seeds": 2**63 - 1 - index, "more": more}
 
 
-def test_workers_send_small_tensors_with_their_message():
+def test_loader_workers_send_small_tensors_by_value():
     dataset = Mixed(torch.uint8)
     options = {"batch_size": 4, "drop_last": False, "device": "cpu"}
     order = SequentialSampler(dataset)
-    own, sent = (
-        list(PersonLoader(dataset, order, num_workers=workers, **options)) for workers in (0, 1)
-    )
+    own = list(PersonLoader(dataset, order, num_workers=0, **options))
+    sent = list(PersonLoader(dataset, order, num_workers=1, **options))
     for ours, theirs in zip(own, sent, strict=True):
         assert theirs["images"].is_shared()
         assert theirs["more"]["wide"].is_shared()
@@ -76,7 +75,7 @@ def loaded(device, *steps, workers=0, dtype=torch.uint8):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("workers", [0, 1])
-def test_uint8_images_arrive_as_float(device, workers):
+def test_loader_converts_uint8_images_to_float(device, workers):
     batches = loaded(device, workers=workers)
     assert [len(batch["images"]) for batch in batches] == [4, 4, 2]
     assert batches[1]["images"].dtype == torch.float32
@@ -85,13 +84,13 @@ def test_uint8_images_arrive_as_float(device, workers):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_images_of_another_type_stay_as_they_are(device):
+def test_loader_keeps_images_of_other_types(device):
     images = loaded(device, dtype=torch.float64)[0]["images"]
     assert images.dtype == torch.float64
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_steps_run_in_order_on_the_device_and_before_the_images_become_float(device):
+def test_loader_runs_steps_in_order_on_the_device(device):
     def double(batch):
         assert batch["images"].device == torch.device(device)
         assert batch["images"].dtype == torch.uint8
@@ -108,7 +107,7 @@ def test_steps_run_in_order_on_the_device_and_before_the_images_become_float(dev
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_dicts_in_a_batch_go_along(device):
+def test_loader_moves_dicts_in_a_batch(device):
     square = loaded(device)[0]["more"]["square"]
     assert square.tolist() == [0, 1, 4, 9]
     assert square.device == torch.device(device)
@@ -116,8 +115,8 @@ def test_dicts_in_a_batch_go_along(device):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_batch_is_used_only_when_its_copy_has_arrived():
-    """A slow step in the stream of the copies: whoever does not wait for it reads zeros."""
+def test_loader_waits_for_the_copy_of_a_batch():
+    """Slow step in the stream of the copies; code that does not wait for it reads zeros."""
 
     def slow(batch):
         late = torch.zeros_like(batch["images"])

@@ -28,22 +28,22 @@ def run(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_lists_are_written_once_and_are_those_that_training_would_write(run, make_cfg, tmp_path):
+def test_make_subset_writes_the_lists_of_training(run, make_cfg, tmp_path):
     expected = training_items(make_cfg(tmp_path, DATASETS__SUBSET="few_shot_50")).items
     file = tmp_path / "subsets" / "Market1501" / "few_shot_50_seed0.txt"
-    drawn_in_training = file.read_bytes()
+    written_by_training = file.read_bytes()
     status, shown = run("few_shot_50", "small_scale_30_seed2", "--data-set", "Market1501")
     assert status == 0
     assert shown.out == f"1 lists written, 1 were there: {file.parent}\n"
-    assert file.read_bytes() == drawn_in_training
+    assert file.read_bytes() == written_by_training
     other = tmp_path / "lists"
     run("few_shot_50", "--data-set", "Market1501", "--output", str(other))
-    assert (other / file.name).read_bytes() == drawn_in_training
+    assert (other / file.name).read_bytes() == written_by_training
     cfg = make_cfg(tmp_path, DATASETS__SUBSET=str(other / file.name))
     assert training_items(cfg).items == expected
 
 
-def test_mistakes_end_with_one_message(run, tmp_path):
+def test_make_subset_mistakes_give_one_message(run, tmp_path):
     status, shown = run("few_shot_500", "--data-set", "Market1501")
     assert status == 1
     assert "expected a percentage from 1 to 100 in DATASETS.SUBSET, got 'few_shot_500'" in shown.err

@@ -15,12 +15,12 @@ from fastreid_ext.data.sources import TrainingItems, training_items
 from fastreid_ext.registries import SAMPLER_REGISTRY
 
 from .conftest import write_image, write_market
-from .test_build import assert_same, drawn
+from .test_build import assert_same, first_batches
 
 
 @SAMPLER_REGISTRY.register()
 def LastCameraFirst(cfg, items, *, batch_size, world_size):
-    """Every image once, those of the last camera first; an epoch of its own for each seed."""
+    """Yield every image once, those of the last camera first; each seed has another epoch."""
 
     def stream(seed: int) -> Iterator[int]:
         rng = np.random.default_rng(seed)
@@ -34,32 +34,32 @@ def LastCameraFirst(cfg, items, *, batch_size, world_size):
 def test_registered_sampler_orders_the_batches_and_resumes(make_cfg):
     cfg = make_cfg(DATALOADER__SAMPLER_TRAIN="LastCameraFirst")
     loader = build_train_loader(cfg)
-    batches = drawn(loader, 6)  # 32 images: an epoch is 4 batches
+    batches = first_batches(loader, 6)  # 32 images: an epoch is 4 batches
     assert [set(batch["camids"].tolist()) for batch in batches] == [{1}, {1}, {0}, {0}, {1}, {1}]
     resumed = build_train_loader(cfg)
     resumed.start_at(3)
-    assert_same(drawn(resumed, 3), batches[3:])
+    assert_same(first_batches(resumed, 3), batches[3:])
 
 
-def test_unknown_sampler_is_guessed_among_all_names(make_cfg):
+def test_unknown_sampler_names_the_nearest(make_cfg):
     with pytest.raises(ValueError, match=r"SAMPLER_TRAIN; did you mean 'LastCameraFirst'\?"):
         make_cfg(DATALOADER__SAMPLER_TRAIN="LastCamerafirst")
 
 
 @pytest.fixture
 def given(tmp_path):
-    """12 images that no data set lists: 3 persons, 2 cameras."""
+    """Write 12 images that no data set lists: 3 identities, 2 cameras."""
     return [
-        (str(write_image(tmp_path / f"{person}_{camera}_{i}.png", seed=i)), f"p{person}", "c")
-        for person, camera, i in itertools.product(range(3), range(2), range(2))
+        (str(write_image(tmp_path / f"{identity}_{camera}_{i}.png", seed=i)), f"p{identity}", "c")
+        for identity, camera, i in itertools.product(range(3), range(2), range(2))
     ]
 
 
-def test_given_items_are_trained_on_and_extracted_in_their_order(make_cfg, given):
+def test_given_items_are_loaded_in_their_order(make_cfg, given):
     cfg = make_cfg(SOLVER__IMS_PER_BATCH=4)
     loader = build_train_loader(cfg, TrainingItems.given(given))
     assert loader.dataset.num_classes == 3
-    assert {path for batch in drawn(loader, 9) for path in batch["img_paths"]} == {
+    assert {path for batch in first_batches(loader, 9) for path in batch["img_paths"]} == {
         path for path, _, _ in given
     }
     batches = list(build_items_loader(cfg, given))
@@ -72,31 +72,31 @@ def test_given_items_are_trained_on_and_extracted_in_their_order(make_cfg, given
 LABELS = np.arange(32) % 5 - (np.arange(32) % 5 == 4) * 5  # every fifth image is left out
 
 
-def test_relabelled_images_have_the_new_identities_and_go_on_from_any_iteration(make_cfg):
+def test_relabel_gives_new_identities_at_any_iteration(make_cfg):
     cfg = make_cfg()
     loader = build_train_loader(cfg)
     paths = loader.dataset.img_items.paths
-    drawn(loader, 2)
+    first_batches(loader, 2)
     loader.relabel(LABELS, iteration=5)
-    batches = drawn(loader, 4)
+    batches = first_batches(loader, 4)
     of_path = dict(zip(paths, LABELS.tolist(), strict=True))
     for batch in batches:
         assert batch["targets"].tolist() == [of_path[path] for path in batch["img_paths"]]
         assert batch["targets"].min() >= 0
-        assert len(batch["targets"].unique()) == 4  # 4 persons x 2, by the new identities
+        assert len(batch["targets"].unique()) == 4  # 4 identities x 2, by the new identities
     resumed = build_train_loader(cfg)
     resumed.load_state_dict(loader.state_dict())
     resumed.start_at(7)
-    assert_same(drawn(resumed, 2), batches[2:])
+    assert_same(first_batches(resumed, 2), batches[2:])
 
 
-def test_relabelling_repeats_neither_augmentation_nor_order(make_cfg):
+def test_relabel_repeats_neither_augmentation_nor_order(make_cfg):
     loader = build_train_loader(make_cfg(DATALOADER__SAMPLER_TRAIN="TrainingSampler"))
-    before = drawn(loader, 4)
+    before = first_batches(loader, 4)
     loader.relabel(loader.dataset.targets, iteration=4)
-    after = drawn(loader, 4)
+    after = first_batches(loader, 4)
     loader.relabel(loader.dataset.targets, iteration=8)
-    later = drawn(loader, 4)
+    later = first_batches(loader, 4)
     seeds = [seed for batch in (*before, *after, *later) for seed in batch["seeds"].tolist()]
     assert len(set(seeds)) == len(seeds) == 96
     orders = [[p for batch in part for p in batch["img_paths"]] for part in (before, after, later)]
@@ -110,18 +110,18 @@ def test_relabelling_repeats_neither_augmentation_nor_order(make_cfg):
     assert len(repeats) < len(of_path) / 4
 
 
-def test_labels_that_do_not_fit_are_refused(make_cfg):
+def test_relabel_refuses_labels_of_wrong_length(make_cfg):
     loader = build_train_loader(make_cfg())
     with pytest.raises(ValueError, match=r"a label for each of 32 training images, got .*\(3,\)"):
         loader.relabel([0, 1, 2], iteration=0)
-    with pytest.raises(ValueError, match="a batch needs 4 different persons"):
+    with pytest.raises(ValueError, match="a batch needs 4 different identities"):
         loader.relabel(np.arange(32) % 2, iteration=0)
     loader.relabel(LABELS, iteration=5)
-    with pytest.raises(ValueError, match=r"expected a number of draws >= 40, got 32"):
+    with pytest.raises(ValueError, match=r"expected a position >= 40 in the stream, got 32"):
         loader.start_at(4)
 
 
-def test_joined_loaders_give_a_batch_of_each_and_resume(make_cfg, given):
+def test_joined_loaders_give_each_batch_and_resume(make_cfg, given):
     cfg = make_cfg()
     small = make_cfg(SOLVER__IMS_PER_BATCH=4)
 
@@ -131,19 +131,19 @@ def test_joined_loaders_give_a_batch_of_each_and_resume(make_cfg, given):
 
     loader = joined()
     assert (len(loader.dataset), loader.seed) == (32, 7)
-    batches = drawn(loader, 5)
+    batches = first_batches(loader, 5)
     assert [len(batches[0][name]["images"]) for name in ("source", "target")] == [8, 4]
-    assert_same([batch["source"] for batch in batches], drawn(build_train_loader(cfg), 5))
+    assert_same([batch["source"] for batch in batches], first_batches(build_train_loader(cfg), 5))
     seeds = {name: batches[0][name]["seeds"][:4].tolist() for name in ("source", "target")}
     assert not set(seeds["source"]) & set(seeds["target"])  # not augmented alike
     resumed = joined()
     resumed.start_at(3)
     for name, batch in itertools.product(("source", "target"), [0, 1]):
-        assert_same([drawn(resumed, 2)[batch][name]], [batches[3 + batch][name]])
+        assert_same([first_batches(resumed, 2)[batch][name]], [batches[3 + batch][name]])
 
 
 class InfraredIsFlipped:
-    """A transform that treats the modalities differently."""
+    """Transform that treats the modalities differently."""
 
     takes_origin = True
 
@@ -154,17 +154,17 @@ class InfraredIsFlipped:
 
 @pytest.fixture
 def two_sets(tmp_path):
-    """A visible set and one with infrared camera 3."""
+    """Write a visible set and one with infrared camera 3."""
     write_market(tmp_path / "Market-1501-v15.09.15", cameras=(1, 2))
     write_market(tmp_path / "RenderedVI", cameras=(1, 3))
     return tmp_path
 
 
-def test_batches_and_transforms_know_domain_and_modality(make_cfg, two_sets):
+def test_origin_is_in_batches_and_transforms(make_cfg, two_sets):
     cfg = make_cfg(root=two_sets, DATASETS__NAMES=("RenderedVI", "Market1501"))
     loader = build_train_loader(cfg, transform=InfraredIsFlipped())
     found = set()
-    for batch in drawn(loader, 12):
+    for batch in first_batches(loader, 12):
         for path, image, domain, modality in zip(
             batch["img_paths"], batch["images"], batch["domains"], batch["modalities"], strict=True
         ):
@@ -188,14 +188,14 @@ def test_domains_count_each_name_once(make_cfg, two_sets):
 
 
 @pytest.mark.parametrize("is_fast", [True, False])
-def test_clean_view_is_the_resized_image_whatever_the_augmentation(make_cfg, is_fast):
+def test_clean_view_is_the_resized_image(make_cfg, is_fast):
     cfg = make_cfg(
         INPUT__CLEAN_VIEW__SIZE=[24, 24],
         INPUT__FAST_PATH__ENABLED=is_fast,
         SOLVER__IMS_PER_BATCH=4,
         DATALOADER__NUM_WORKERS=1,
     )
-    batch = drawn(build_train_loader(cfg), 1)[0]
+    batch = first_batches(build_train_loader(cfg), 1)[0]
     assert batch["clean_images"].dtype == torch.float32
     for path, image in zip(batch["img_paths"], batch["clean_images"], strict=True):
         resized = read_rgb(path).resize((24, 24), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""DATASETS.SETS: a folder or table per name."""
+"""Custom data sets of DATASETS.SETS."""
 
 import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
@@ -12,7 +12,7 @@ from .conftest import write_image, write_market
 
 @pytest.fixture
 def sets(tmp_path):
-    """A folder to train on, another to test on with the same numbers, and unlabelled images."""
+    """Write a training folder, a test folder with the same numbers, and unlabelled images."""
     write_market(tmp_path / "shop", train=range(1, 9), test=range(20, 22))
     write_market(tmp_path / "station", train=range(1, 3), test=range(1, 5))
     write_image(tmp_path / "crowd" / "a.png")
@@ -21,7 +21,7 @@ def sets(tmp_path):
     return [f"Shop={tmp_path}/shop", f"Station = {tmp_path}/station"]
 
 
-def test_trains_on_one_folder_and_tests_on_another(make_cfg, sets):
+def test_own_sets_train_on_one_folder_and_test_on_another(make_cfg, sets):
     names = {"DATASETS__NAMES": ("Shop",), "DATASETS__TESTS": ("Station", "Shop")}
     cfg = make_cfg("", DATASETS__SETS=sets, **names)
     report = preflight(cfg)
@@ -40,13 +40,13 @@ def test_trains_on_one_folder_and_tests_on_another(make_cfg, sets):
     assert all("/station/" in path for path in next(iter(loader))["img_paths"])
 
 
-def test_persons_of_two_folders_are_different_classes(make_cfg, sets):
+def test_own_sets_identities_of_two_folders_differ(make_cfg, sets):
     items = training_items(make_cfg("", DATASETS__SETS=sets, DATASETS__NAMES=("Shop", "Station")))
     assert len(items.items.pid_names) == 8 + 2
     assert items.parts == [("Shop", 32), ("Station", 8)]
 
 
-def test_tables_and_unlabelled_images_have_names_too(make_cfg, tmp_path, sets):
+def test_own_sets_of_tables_and_unlabelled_images(make_cfg, tmp_path, sets):
     more = [f"Few={tmp_path}/crowd/few.csv", f"Crowd=UnlabelledPersons:{tmp_path}/crowd"]
     keys = {"DATASETS__TESTS": (), "DATALOADER__SAMPLER_TRAIN": "TrainingSampler"}
     items = training_items(make_cfg("", DATASETS__SETS=more, DATASETS__NAMES=("Few",), **keys))
@@ -70,7 +70,7 @@ def test_tables_and_unlabelled_images_have_names_too(make_cfg, tmp_path, sets):
         make_cfg("", DATASETS__SETS=more, DATASETS__NAMES=("Few",), DATASETS__TESTS=("Crowd",))
 
 
-def test_a_name_may_get_another_path_in_another_configuration(make_cfg, tmp_path, sets):
+def test_own_sets_name_with_another_path(make_cfg, tmp_path, sets):
     for number, folder in enumerate(("shop", "station")):
         cfg = make_cfg("", DATASETS__SETS=[f"Mine={tmp_path}/{folder}"], DATASETS__NAMES=("Mine",))
         assert len(training_items(cfg).items) == (32, 8)[number]
@@ -90,17 +90,17 @@ def test_a_name_may_get_another_path_in_another_configuration(make_cfg, tmp_path
         ("market1501=/data", r"the name 'market1501' in DATASETS.SETS is taken by another"),
     ],
 )
-def test_entries_that_cannot_be_used(make_cfg, entry, message):
+def test_own_sets_refuse_wrong_entries(make_cfg, entry, message):
     with pytest.raises(ValueError, match=message):
         make_cfg("", DATASETS__SETS=[entry])
 
 
-def test_misspelt_names_are_told_the_nearest(make_cfg, sets):
+def test_own_sets_misspelt_name_gets_the_nearest(make_cfg, sets):
     with pytest.raises(ValueError, match=r"unknown name 'Statoin' .*; did you mean 'Station'\?"):
         make_cfg("", DATASETS__SETS=sets, DATASETS__NAMES=("Shop",), DATASETS__TESTS=("Statoin",))
 
 
-def test_missing_folder_is_named_with_its_key(make_cfg, tmp_path):
+def test_own_sets_missing_folder_is_named(make_cfg, tmp_path):
     cfg = make_cfg("", DATASETS__SETS=[f"Gone={tmp_path}/gone"], DATASETS__NAMES=("Gone",))
     with pytest.raises(FileNotFoundError, match=r"in .*gone \(DATASETS.SETS\), got none"):
         training_items(cfg)

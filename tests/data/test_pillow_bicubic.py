@@ -26,7 +26,7 @@ SIZES = [
 
 
 def picture(height, width, seed=0):
-    """Noise, and above it black and white, where sums leave the range of bytes."""
+    """Build noise below black and white, where sums leave the range of bytes."""
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     image[: height // 2] = (image[: height // 2] > 127) * 255
     return image
@@ -42,18 +42,18 @@ def assert_is_pillows(height, width, new_height, new_width, seed=0):
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_pixels_are_pillows(sizes):
+def test_pillow_bicubic_equals_pillow(sizes):
     assert_is_pillows(*sizes)
 
 
-def test_pixels_are_pillows_for_drawn_sizes():
+def test_pillow_bicubic_equals_pillow_for_random_sizes():
     rng = np.random.default_rng(0)
     for seed in range(200):
         sizes = np.exp(rng.uniform(0, np.log(150), 4)).astype(int)
         assert_is_pillows(*sizes.tolist(), seed)
 
 
-def test_picked_rows_and_columns_are_those_of_the_whole_result():
+def test_pillow_bicubic_of_some_rows_and_columns():
     image = picture(40, 20)
     whole = resize_and_pick(image, (60, 30), np.arange(60), np.arange(30))
     rows = np.array([5, -1, 59, 0, 0])
@@ -65,7 +65,7 @@ def test_picked_rows_and_columns_are_those_of_the_whole_result():
             assert (picked[:, y, x] == expected).all()
 
 
-def test_taps_sum_to_one_and_there_are_four_in_an_enlargement():
+def test_pillow_bicubic_taps_sum_to_one():
     first, weights = bicubic_taps(64, 128)
     assert weights.shape == (128, 4)
     assert abs(weights.sum(axis=1) - 2**22).max() <= 4

@@ -17,17 +17,17 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "check_data.py"
 
 @pytest.fixture
 def market(tmp_path):
-    """A Market-1501 tree that a test may spoil; the folder with the splits."""
+    """Write a Market-1501 tree that a test may change; return the folder of the splits."""
     return write_market(tmp_path / "Market-1501-v15.09.15")
 
 
 def found(texts, *patterns):
-    """Whether there is exactly one text for each pattern, in order."""
+    """Tell whether there is exactly one text for each pattern, in order."""
     assert len(texts) == len(patterns), texts
     return all(re.search(pattern, text) for pattern, text in zip(patterns, texts, strict=True))
 
 
-def test_good_data_has_a_table_and_no_problems(make_cfg):
+def test_preflight_good_data_has_a_table(make_cfg):
     report = preflight(make_cfg())
     assert report.ok
     assert report.warnings == []
@@ -50,7 +50,7 @@ def spoil_three(market):
     return train[3], train[10], gallery
 
 
-def test_all_corrupt_images_among_many_are_named(make_cfg, market, tmp_path):
+def test_preflight_names_all_corrupt_images(make_cfg, market, tmp_path):
     cut, empty, text = spoil_three(market)
     report = preflight(make_cfg(tmp_path, DATASETS__PREFLIGHT="full"))
     assert found(
@@ -63,7 +63,7 @@ def test_all_corrupt_images_among_many_are_named(make_cfg, market, tmp_path):
         report.raise_if_not_ok()
 
 
-def test_headers_do_not_show_a_cut_image_and_off_shows_nothing(make_cfg, market, tmp_path):
+def test_preflight_headers_and_off_decode_nothing(make_cfg, market, tmp_path):
     _, empty, text = spoil_three(market)
     report = preflight(make_cfg(tmp_path, DATASETS__PREFLIGHT="headers"))
     assert found(report.problems, str(empty), str(text))
@@ -71,7 +71,7 @@ def test_headers_do_not_show_a_cut_image_and_off_shows_nothing(make_cfg, market,
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_result_does_not_depend_on_processes(market, workers):
+def test_preflight_does_not_depend_on_processes(market, workers):
     spoiled = {str(path) for path in spoil_three(market)}
     paths = sorted(str(path) for path in market.rglob("*.jpg"))
     broken = unreadable_images(paths, decode=True, workers=workers)
@@ -79,7 +79,7 @@ def test_result_does_not_depend_on_processes(market, workers):
     assert [path for path, _ in broken] == sorted(spoiled)
 
 
-def test_many_broken_images_are_counted(make_cfg, market, tmp_path):
+def test_preflight_counts_many_broken_images(make_cfg, market, tmp_path):
     write_split(market / "bounding_box_train", range(20, 40))
     for path in (market / "bounding_box_train").iterdir():
         path.write_bytes(b"")
@@ -88,7 +88,7 @@ def test_many_broken_images_are_counted(make_cfg, market, tmp_path):
     assert report.problems[-1] == "and 62 more of 130 images"
 
 
-def test_missing_sets_are_all_reported(make_cfg, tmp_path):
+def test_preflight_reports_all_missing_sets(make_cfg, tmp_path):
     tests = ("Market1501", "MSMT17", "RenderedMall")
     report = preflight(make_cfg(tmp_path, DATASETS__TESTS=tests))
     assert found(
@@ -97,68 +97,74 @@ def test_missing_sets_are_all_reported(make_cfg, tmp_path):
     assert str(report).startswith("problem: data set Market1501")
 
 
-def test_one_image_persons_are_counted(make_cfg, market, tmp_path):
+def test_preflight_counts_identities_with_one_image(make_cfg, market, tmp_path):
     write_split(market / "bounding_box_train", [20, 21], cameras=(1,), images=1)
     report = preflight(make_cfg(tmp_path))
     assert report.ok
-    assert found(report.warnings, r"2 of 10 persons have one training image: .* are copies of it")
+    assert found(
+        report.warnings, r"2 of 10 identities have one training image: .* are copies of it"
+    )
     assert report.rows[0][4:6] == ("1 / 4 / 4", 2)
 
 
-def test_batch_too_large_for_the_persons(make_cfg):
+def test_preflight_batch_needs_more_identities(make_cfg):
     report = preflight(make_cfg(SOLVER__IMS_PER_BATCH=20))
-    assert found(report.problems, r"needs 10 different persons .* lower SOLVER.IMS_PER_BATCH to 16")
+    assert found(
+        report.problems, r"needs 10 different identities .* lower SOLVER.IMS_PER_BATCH to 16"
+    )
 
 
-def test_number_of_processes_counts(make_cfg):
+def test_preflight_depends_on_world_size(make_cfg):
     assert preflight(make_cfg(), world_size=4).ok
     report = preflight(make_cfg(), world_size=8)
-    assert found(report.problems, r"expected a batch of whole persons in each of 8 processes")
+    assert found(report.problems, r"expected a batch of complete identities in each of 8 processes")
 
 
-def test_persons_in_training_and_test(make_cfg, market, tmp_path):
+def test_preflight_finds_identities_in_training_and_test(make_cfg, market, tmp_path):
     write_split(market / "bounding_box_train", [9, 10])
     report = preflight(make_cfg(tmp_path))
-    text = r"2 persons and 0 images of the test of Market1501 are also in training \(e.g. market15"
+    text = (
+        r"2 identities and 0 images of the test of Market1501 are also in training \(e.g. market15"
+    )
     assert found(report.problems, text)
     combined = preflight(make_cfg(tmp_path, DATASETS__COMBINEALL=True))
     assert combined.ok
     assert found(combined.warnings, r"and 18 images .* as DATASETS.COMBINEALL asks")
 
 
-def test_queries_without_a_match(make_cfg, market, tmp_path):
+def test_preflight_counts_queries_without_match(make_cfg, market, tmp_path):
     write_split(market / "query", [30], cameras=(1,), images=1)
     report = preflight(make_cfg(tmp_path))
     assert report.ok
-    assert found(report.warnings, r"1 of 7 queries of Market1501 have no image of their person")
+    assert found(report.warnings, r"1 of 7 queries of Market1501 have no image of their identity")
     shutil.rmtree(market / "bounding_box_test")
     write_split(market / "bounding_box_test", [40])
     report = preflight(make_cfg(tmp_path))
-    assert found(report.problems, r"none of the 7 queries of Market1501 has its person in the gal")
+    assert found(
+        report.problems, r"none of the 7 queries of Market1501 has its identity in the gal"
+    )
 
 
-def test_query_from_the_same_camera_is_no_match(make_cfg, market, tmp_path):
+def test_preflight_match_needs_another_camera(make_cfg, market, tmp_path):
     for path in (market / "bounding_box_test").glob("0009_c2*"):
         path.unlink()
     assert found(preflight(make_cfg(tmp_path)).warnings, r"1 of 6 queries")
 
 
-def test_set_listed_twice(make_cfg, tmp_path):
+def test_preflight_finds_a_set_listed_twice(make_cfg, tmp_path):
     generated = str(write_generated(tmp_path, range(1, 9)))
     keys = {
         "DATASETS__NAMES": ("GeneratedPersons",),
         "DATASETS__GENERATED__ROOTS": [generated, generated],
     }
     report = preflight(make_cfg(**keys))
-    text = (
-        r"32 images .* several persons \(e.g. .*0000.jpg as generated0_market1501_0001, generated1"
-    )
+    text = r"32 images .* several identities \(e.g. .*0000.jpg as generated0_market1501_0001, gen"
     assert found(report.problems, text)
     report = preflight(make_cfg(**keys, DATASETS__GENERATED__PERSON_IDS="kept"))
     assert found(report.warnings, r"32 training images are listed more than once")
 
 
-def test_persons_of_one_kind_change_the_share(make_cfg, tmp_path):
+def test_preflight_counts_identities_of_one_kind(make_cfg, tmp_path):
     cfg = make_cfg(
         DATASETS__NAMES=("Market1501", "GeneratedPersons"),
         DATASETS__GENERATED__ROOTS=[str(write_generated(tmp_path, range(1, 4)))],
@@ -167,10 +173,10 @@ def test_persons_of_one_kind_change_the_share(make_cfg, tmp_path):
     )
     report = preflight(cfg)
     assert report.ok
-    assert found(report.warnings, r"5 of 8 persons have real images only or generated ones only")
+    assert found(report.warnings, r"5 of 8 identities have real images only or generated ones only")
 
 
-def test_impossible_share_is_a_problem(make_cfg):
+def test_preflight_impossible_share_is_a_problem(make_cfg):
     cfg = make_cfg().clone()
     cfg.defrost()
     cfg.DATASETS.GENERATED.BATCH_SHARE = 0.5
@@ -180,7 +186,7 @@ def test_impossible_share_is_a_problem(make_cfg):
 
 @pytest.fixture
 def run_tool(monkeypatch, capsys):
-    """Run the tool as its command line does; returns exit status and output."""
+    """Run the tool as the command line does; return exit status and output."""
 
     def run(root, *flags, **changes):
         keys = {
@@ -201,7 +207,7 @@ def run_tool(monkeypatch, capsys):
     return run
 
 
-def test_tool_exits_with_the_reason(run_tool, market, tmp_path):
+def test_check_data_exits_with_the_reason(run_tool, market, tmp_path):
     status, output = run_tool(tmp_path)
     assert status == 0
     assert output.endswith("ok: 0 problems, 0 warnings\n")
@@ -212,7 +218,7 @@ def test_tool_exits_with_the_reason(run_tool, market, tmp_path):
     assert output.endswith("not usable: 3 problems, 0 warnings\n")
 
 
-def test_tool_compares_generated_images_with_their_rows(run_tool, market, tmp_path):
+def test_check_data_compares_generated_images_with_rows(run_tool, market, tmp_path):
     generated = write_generated(tmp_path / "made", range(1, 5))
     names = "('Market1501', 'GeneratedPersons')"
     changes = {"DATASETS__NAMES": names, "DATASETS__GENERATED__ROOTS": "['made']"}
@@ -223,7 +229,7 @@ def test_tool_compares_generated_images_with_their_rows(run_tool, market, tmp_pa
     assert f"metadata.jsonl:2: {changed} has another sha256 than the row; was it ch" in output
 
 
-def test_a_set_for_testing_alone_can_be_checked(run_tool, market, tmp_path):
+def test_preflight_checks_a_test_set_alone(run_tool, market, tmp_path):
     shutil.rmtree(market / "bounding_box_train")
     keys = {"DATASETS__FOLDER": market, "DATASETS__TESTS": "('PersonFolder',)"}
     status, output = run_tool(tmp_path, DATASETS__NAMES="()", **keys)
@@ -236,20 +242,22 @@ def test_a_set_for_testing_alone_can_be_checked(run_tool, market, tmp_path):
     assert run_tool(tmp_path, DATASETS__NAMES="()", **keys)[0] == 2
 
 
-def test_combined_sets_count_persons_and_cameras_once(make_cfg, market, tmp_path):
+def test_preflight_combined_set_counts_identities_once(make_cfg, market, tmp_path):
     report = preflight(make_cfg(tmp_path, DATASETS__COMBINEALL=True))
     assert report.rows[0][:4] + report.rows[0][-1:] == ("Market1501", "train", 50, 11, 2)
-    assert found(report.warnings, r"^3 persons and 18 images of the test of Market1501 are trained")
+    assert found(
+        report.warnings, r"^3 identities and 18 images of the test of Market1501 are trained"
+    )
 
 
-def test_generated_set_without_an_ok_image_is_no_missing_set(make_cfg, tmp_path):
+def test_preflight_generated_set_without_ok_images(make_cfg, tmp_path):
     generated = str(write_generated(tmp_path, range(1, 4), images=0))
     cfg = make_cfg(DATASETS__NAMES=("GeneratedPersons",), DATASETS__GENERATED__ROOTS=[generated])
     text = r"no image with status ok, got 3 rejected, 3 failed; loosen the filter"
     assert found(preflight(cfg).problems, text)
 
 
-def test_many_paths_are_compared_without_keeping_them(tmp_path):
+def test_preflight_duplicates_take_little_memory(tmp_path):
     paths = [f"{tmp_path}/{number}.jpg" for number in range(1000)]
     assert _repeated(paths) == []
     assert _repeated([*paths, paths[3], f"{tmp_path}/x/../3.jpg"]) == [3, 1000, 1001]

@@ -31,12 +31,12 @@ def test_leave_one_out_and_supervised():
 
 @pytest.mark.parametrize("make", [single_source, leave_one_out])
 @pytest.mark.parametrize("names", [(), ("A",), ("A", "B", "A")])
-def test_one_set_or_one_twice_is_no_protocol(make, names):
+def test_protocol_needs_two_different_sets(make, names):
     with pytest.raises(ValueError, match=r"expected two or more different data sets, got"):
         make(names)
 
 
-def test_names_of_splits_and_back():
+def test_ten_splits_and_group_of_are_inverse():
     names = ten_splits("VIPeR")
     assert names[0] == "VIPeR_split0"
     assert names[9] == "VIPeR_split9"
@@ -48,7 +48,7 @@ def test_names_of_splits_and_back():
         ten_splits("CUHK03")
 
 
-def test_papers_protocols():
+def test_protocols_of_papers():
     dcac = PROTOCOLS["dcac_single_source"]
     assert sum(len(targets) for _, targets, _ in dcac) == 12
     assert len(PROTOCOLS["dcac_leave_one_out"]) == 4
@@ -60,7 +60,7 @@ def test_papers_protocols():
     assert len(set(targets)) == 40
 
 
-def test_runs_as_a_user_asks_for_them():
+def test_planned_runs_of_sources_and_protocols():
     assert planned_runs(["A+B", "C"], ["D", "VIPeR"]) == (
         (("A", "B"), ("D", *ten_splits("VIPeR")), ()),
         (("C",), ("D", *ten_splits("VIPeR")), ()),
@@ -69,19 +69,19 @@ def test_runs_as_a_user_asks_for_them():
     assert planned_runs([], protocol="dcac_single_source") == PROTOCOLS["dcac_single_source"]
 
 
-def test_a_protocol_says_what_it_would_not_use():
-    with pytest.raises(ValueError, match=r"unknown protocol 'dcac'; known: single_source, leave"):
+def test_planned_runs_refuse_unused_sets():
+    with pytest.raises(ValueError, match=r"unknown name 'dcac' in --protocol; known: dcac_leave"):
         planned_runs(["A"], protocol="dcac")
     with pytest.raises(ValueError, match=r"'leave_one_aut'; did you mean 'leave_one_out'\?"):
         planned_runs(["A"], protocol="leave_one_aut")
-    with pytest.raises(ValueError, match=r"names its sets itself, but got C"):
+    with pytest.raises(ValueError, match=r"has its own sets, but got C"):
         planned_runs(["A", "B"], ["C"], "leave_one_out")
-    with pytest.raises(ValueError, match=r"names its sets itself, but got A"):
+    with pytest.raises(ValueError, match=r"has its own sets, but got A"):
         planned_runs(["A"], protocol="dcac_leave_one_out")
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
-def test_every_name_is_registered_and_every_override_a_key(make_cfg, name):
+def test_protocols_name_registered_sets_and_keys(make_cfg, name):
     for sources, targets, overrides in PROTOCOLS[name]:
         keys = {
             key.replace(".", "__"): value for key, value in zip(*[iter(overrides)] * 2, strict=True)
@@ -91,7 +91,7 @@ def test_every_name_is_registered_and_every_override_a_key(make_cfg, name):
         assert cfg.DATASETS.TESTS == targets
 
 
-def test_supervised_without_sources_is_the_table_of_the_paper_on_drawn_persons():
+def test_supervised_without_sources_is_the_table_of_the_paper():
     names = ("CUHK03Detected", "Market1501", "PersonX", "MSMT17")
     assert planned_runs((), (), "supervised") == tuple(((n,), (n,), ()) for n in names)
     assert planned_runs(("PRID",), (), "supervised") == ((("PRID",), ("PRID",), ()),)

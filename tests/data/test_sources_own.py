@@ -1,4 +1,4 @@
-"""The user's own folders and tables, good and bad."""
+"""Custom folders and tables, correct ones and ones with mistakes."""
 
 import os
 
@@ -24,7 +24,7 @@ def folder_cfg(make_cfg):
 
 @pytest.fixture
 def table_cfg(make_cfg, tmp_path):
-    """Configuration for a table with some text, beside the images a.jpg to f.jpg."""
+    """Return a function that writes a table next to a.jpg to f.jpg, and its configuration."""
 
     def table_cfg(text, root="", **changes):
         for name in "abcdef":
@@ -40,7 +40,7 @@ def table_cfg(make_cfg, tmp_path):
 GOOD = HEADER + "a.jpg,900,0,train\nb.jpg,7,3,train\nc.jpg,3,0,query\nd.jpg,3,1,gallery\n"
 
 
-def test_own_folder_is_trained_and_tested_on(folder_cfg, tmp_path):
+def test_person_folder_is_trained_and_tested_on(folder_cfg, tmp_path):
     folder = write_market(tmp_path / "mine", train=(3, 77, 1000, 1502, 9001))  # not contiguous
     cfg = folder_cfg(folder, SOLVER__IMS_PER_BATCH=4)
     assert preflight(cfg).ok
@@ -52,14 +52,14 @@ def test_own_folder_is_trained_and_tested_on(folder_cfg, tmp_path):
     assert build_test_loader(cfg, "PersonFolder")[1] == 6
 
 
-def test_own_folder_below_the_root_and_with_a_slash(folder_cfg, tmp_path, monkeypatch):
+def test_person_folder_below_the_root(folder_cfg, tmp_path, monkeypatch):
     write_market(tmp_path / "data" / "mine")
     assert len(training_items(folder_cfg("mine/", root=tmp_path / "data")).items) == 32
     monkeypatch.chdir(tmp_path / "data" / "mine")
     assert len(training_items(folder_cfg(".")).items) == 32
 
 
-def test_folder_for_testing_only_and_for_training_only(folder_cfg, make_cfg, tmp_path):
+def test_person_folder_with_missing_splits(folder_cfg, make_cfg, tmp_path):
     folder = tmp_path / "mine"
     write_split(folder / "query", [1], images=1)
     write_split(folder / "bounding_box_test", [1])
@@ -76,7 +76,7 @@ def test_folder_for_testing_only_and_for_training_only(folder_cfg, make_cfg, tmp
         query_and_gallery(folder_cfg(tmp_path / "other"), "PersonFolder")
 
 
-def test_wrong_folder(folder_cfg, tmp_path):
+def test_person_folder_wrong_folder(folder_cfg, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"at least one of the folders bounding_box_train, qu"
     ):
@@ -85,26 +85,28 @@ def test_wrong_folder(folder_cfg, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"got none; put images named like 0001_c1s1_0000"):
         training_items(folder_cfg(tmp_path))
     write_image(tmp_path / "bounding_box_train" / "0001_c0s1_000001_00.jpg")
-    with pytest.raises(ValueError, match=r"expected a name like .* \(person 1, camera 1\), got"):
+    with pytest.raises(ValueError, match=r"expected a name like .* \(identity 1, camera 1\), got"):
         training_items(folder_cfg(tmp_path))
 
 
-def test_person_of_training_and_test_of_a_folder(folder_cfg, tmp_path):
+def test_person_folder_identity_in_training_and_test(folder_cfg, tmp_path):
     folder = write_market(tmp_path / "mine", test=(8, 9))
     report = preflight(folder_cfg(folder))
-    assert "1 persons and 0 images of the test of PersonFolder are also in training" in str(report)
+    assert "1 identities and 0 images of the test of PersonFolder are also in training" in str(
+        report
+    )
 
 
 @pytest.mark.parametrize("name", ["PersonFolder", "PersonTable"])
 @pytest.mark.parametrize("key", ["DATASETS__NAMES", "DATASETS__TESTS"])
-def test_key_that_is_not_given(make_cfg, name, key):
+def test_own_data_without_its_key(make_cfg, name, key):
     option = "FOLDER" if name == "PersonFolder" else "TABLE"
     text = rf"the data set {name} is used but DATASETS.{option} is empty; give the "
     with pytest.raises(ValueError, match=text):
         make_cfg(**{key: (name,)})
 
 
-def test_own_table(table_cfg, tmp_path):
+def test_person_table_is_trained_and_tested_on(table_cfg, tmp_path):
     cfg = table_cfg(GOOD)
     folder = tmp_path / "own"
     assert training_items(cfg).items == [
@@ -118,8 +120,8 @@ def test_own_table(table_cfg, tmp_path):
     assert report.ok, report
 
 
-def test_table_as_spreadsheets_write_it(table_cfg, tmp_path):
-    """Byte order mark, CRLF, quotes, other order, further columns, absolute path, blank line."""
+def test_person_table_of_spreadsheets(table_cfg, tmp_path):
+    """Read a byte order mark, CRLF, quotes, other columns, an absolute path, a blank line."""
     text = (
         '\ufeffsplit,"camera_id",person_id,note,file_name\r\n'
         f'train,1,5,"a, b",{tmp_path}/own/./a.jpg\r\n\r\n'
@@ -131,7 +133,7 @@ def test_table_as_spreadsheets_write_it(table_cfg, tmp_path):
     assert "/../" not in items[1][0]
 
 
-def test_image_may_be_query_and_in_the_gallery(table_cfg):
+def test_person_table_image_as_query_and_in_gallery(table_cfg):
     text = HEADER + "a.jpg,1,0,query\na.jpg,1,0,gallery\nb.jpg,1,1,gallery\nc.jpg,2,0,train\n"
     items, num_query = query_and_gallery(table_cfg(text), "PersonTable")
     assert (len(items), num_query) == (3, 1)
@@ -158,27 +160,29 @@ def test_image_may_be_query_and_in_the_gallery(table_cfg):
         ("a.jpg,1,0,train\n./a.jpg,2,1,train\n", r":3: .*a.jpg is already in line 2 \(train\)"),
         ("a.jpg,1,0,query\n" * 2, r":3: .*a.jpg is already in line 2 \(query\)"),
         ("a.jpg,1,0,train\na.jpg,2,0,gallery\n", r":3: .*a.jpg is already in line 2 \(train\)"),
-        ("a.jpg,1,0,query\na.jpg,2,0,gallery\n", r":3: .*a.jpg has another person or camera than"),
+        ("a.jpg,1,0,query\na.jpg,2,0,gallery\n", r":3: .*a.jpg has another identity or camera"),
         ("", r"persons.csv: expected a row for each image below the header, got none"),
     ],
 )  # fmt: skip
-def test_wrong_row_is_named(table_cfg, rows, message):
+def test_person_table_wrong_row_is_named(table_cfg, rows, message):
     cfg = table_cfg(HEADER + rows)
     with pytest.raises(ValueError, match=message):
         training_items(cfg)
     assert not preflight(cfg).ok
 
 
-def test_persons_numbered_apart_stop_a_training_and_no_evaluation(table_cfg):
+def test_person_table_shared_numbers_stop_training_only(table_cfg):
     rows = "a.jpg,1,0,train\nb.jpg,1,1,gallery\nc.jpg,1,0,query\n"
     cfg = table_cfg(
         HEADER + rows, SOLVER__IMS_PER_BATCH=1, DATALOADER__SAMPLER_TRAIN="TrainingSampler"
     )
     assert len(query_and_gallery(cfg, "PersonTable")[0]) == 2
     (problem,) = preflight(cfg).problems
-    assert problem.startswith("1 persons and 0 images of the test of PersonTable are also in train")
+    assert problem.startswith(
+        "1 identities and 0 images of the test of PersonTable are also in train"
+    )
     assert problem.endswith(
-        "or number the persons of training and test apart if they are other people"
+        "or use different numbers in training and test if the identities differ"
     )
 
 
@@ -196,12 +200,12 @@ def test_persons_numbered_apart_stop_a_training_and_no_evaluation(table_cfg):
         (HEADER + 'a.jpg,1,0,"train\n', r"persons.csv: expected CSV in UTF-8, got: unexpected end"),
     ],
 )
-def test_wrong_table_is_named(table_cfg, text, message):
+def test_person_table_wrong_file_is_named(table_cfg, text, message):
     with pytest.raises(ValueError, match=message):
         training_items(table_cfg(text))
 
 
-def test_all_mistakes_come_at_once_and_many_are_counted(table_cfg):
+def test_person_table_reports_all_mistakes(table_cfg):
     rows = "".join(f"x{i}.jpg,1,0,train\n" for i in range(30)) + "a.jpg,one,two,three\n"
     with pytest.raises(ValueError, match=r"\d+:2: |:2: ") as error:
         training_items(table_cfg(HEADER + rows))
@@ -213,7 +217,7 @@ def test_all_mistakes_come_at_once_and_many_are_counted(table_cfg):
     assert len(str(error.value).splitlines()) == 3
 
 
-def test_missing_table(make_cfg, tmp_path):
+def test_person_table_missing(make_cfg, tmp_path):
     cfg = make_cfg(DATASETS__NAMES=("PersonTable",), DATASETS__TABLE=str(tmp_path / "no.csv"))
     with pytest.raises(
         FileNotFoundError, match=r"no table at .*no.csv \(DATASETS.TABLE\); give the"
@@ -221,8 +225,8 @@ def test_missing_table(make_cfg, tmp_path):
         training_items(cfg)
 
 
-def test_query_without_a_match_is_a_warning_with_the_count(table_cfg):
-    """The evaluation leaves such queries out, as fastreid does."""
+def test_person_table_query_without_match_is_a_warning(table_cfg):
+    """Expect a warning only, because the evaluation leaves such queries out, as in fastreid."""
     rows = (
         "a.jpg,1,0,query\nb.jpg,1,1,gallery\nc.jpg,2,0,query\nd.jpg,2,0,gallery\ne.jpg,3,0,query\n"
     )
@@ -231,12 +235,12 @@ def test_query_without_a_match_is_a_warning_with_the_count(table_cfg):
                                  SOLVER__IMS_PER_BATCH=1))  # fmt: skip
     assert report.ok, report
     assert report.warnings == [
-        "2 of 3 queries of PersonTable have no image of their person in the gallery from another "
+        "2 of 3 queries of PersonTable have no image of their identity in the gallery from another "
         "camera; the evaluation leaves them out"
     ]
 
 
-def test_lists_of_own_data_lie_beside_it_and_move_with_it(folder_cfg, table_cfg, tmp_path):
+def test_own_data_subset_lists_move_with_it(folder_cfg, table_cfg, tmp_path):
     folder = write_market(tmp_path / "mine")
     assert len(training_items(folder_cfg(folder, DATASETS__SUBSET="few_shot_50")).items) == 16
     file = folder / "subsets" / "PersonFolder" / "few_shot_50_seed0.txt"
@@ -245,8 +249,8 @@ def test_lists_of_own_data_lie_beside_it_and_move_with_it(folder_cfg, table_cfg,
     moved = folder_cfg(tmp_path / "moved", DATASETS__SUBSET="few_shot_50")
     assert len(training_items(moved).items) == 16
     training_items(table_cfg(GOOD, DATASETS__SUBSET="small_scale_50"))
-    file = tmp_path / "own" / "subsets" / "persons" / "small_scale_50_seed0.txt"
+    file = tmp_path / "own" / "subsets" / "identities" / "small_scale_50_seed0.txt"
     assert file.read_text().splitlines()[1] in ("a.jpg", "b.jpg")
-    # The same images under other persons are another data set.
-    with pytest.raises(ValueError, match=r"PersonTable has changed since the list was drawn"):
+    # The same images under other identities are another data set.
+    with pytest.raises(ValueError, match=r"PersonTable has changed since the list was written"):
         training_items(table_cfg(GOOD.replace("900", "7"), DATASETS__SUBSET="small_scale_50"))

@@ -1,4 +1,4 @@
-"""Stub trees with the file names of PersonX, RandPerson, ClonedPerson and CUHK02."""
+"""PersonX, RandPerson, ClonedPerson and CUHK02, read from trees with their file names."""
 
 import re
 
@@ -18,7 +18,7 @@ def touch(folder, *names):
 
 
 def labels(items):
-    """Path below the root's last folder, person and camera."""
+    """List path below the last folder of the root, pid and camid."""
     return [(path.rpartition("/")[2], pid, camid) for path, pid, camid in items]
 
 
@@ -27,8 +27,8 @@ def cfg_of(make_cfg, tmp_path):
     return lambda name: make_cfg(tmp_path, DATASETS__NAMES=(name,), DATASETS__TESTS=(name,))
 
 
-def test_person_x_as_it_is_shared(cfg_of, tmp_path):
-    """Persons 1 to 1266, cameras 3, 4, 8, 10, 11 and 12."""
+def test_person_x_published_layout(cfg_of, tmp_path):
+    """Read identities 1 to 1266 and cameras 3, 4, 8, 10, 11 and 12."""
     touch(tmp_path / "PersonX/bounding_box_train", "0001_c10s1_01.jpg", "0412_c3s1_30.jpg")
     touch(tmp_path / "PersonX/query", "0002_c12s1_10.jpg")
     touch(tmp_path / "PersonX/bounding_box_test", "0002_c4s1_10.jpg", "1266_c8s1_36.jpg")
@@ -99,7 +99,7 @@ def test_cuhk02_with_and_without_all_images(tmp_path):
             )
     dataset = CUHK02(root=str(tmp_path))
     assert len(dataset.train) == 24
-    assert len({pid for _, pid, _ in dataset.train}) == 8  # numbers begin anew in each pair
+    assert len({pid for _, pid, _ in dataset.train}) == 8  # numbers restart in each pair
     assert len({camid for _, _, camid in dataset.train}) == 8
     assert dataset.train[0][1:] == ("cuhk02_P1_1", "cuhk02_P1_1")
     assert [item[1:] for item in dataset.query] == [(1, 1), (1, 1), (2, 1)]
@@ -115,7 +115,7 @@ def test_cuhk02_with_and_without_all_images(tmp_path):
     assert len(CUHK02(root=str(tmp_path)).train) == 24
 
 
-def test_cuhk02_in_parts_or_with_other_names(tmp_path):
+def test_cuhk02_incomplete_or_wrong_names(tmp_path):
     touch(tmp_path / "cuhk02/Dataset/P1/cam1", "001_0115.png")
     with pytest.raises(FileNotFoundError, match=r"\{cam1,cam2\}/\*.png, got no P1/cam2, P2/cam1, "):
         CUHK02(root=str(tmp_path))
@@ -129,7 +129,7 @@ def test_cuhk02_in_parts_or_with_other_names(tmp_path):
         CUHK02(root=str(tmp_path))
 
 
-def test_cuhk03_labeled_reads_the_labeled_new_split(tmp_path):
+def test_cuhk03_labeled_reads_its_split(tmp_path):
     import json
 
     folder = tmp_path / "cuhk03"
@@ -162,7 +162,7 @@ def test_cuhk03_labeled_reads_the_labeled_new_split(tmp_path):
         ("iLIDS_split0", "QMUL-iLIDS/images"),
     ],
 )
-def test_missing_set_names_the_folder(cfg_of, tmp_path, name, folder):
+def test_rendered_set_missing_names_the_folder(cfg_of, tmp_path, name, folder):
     with pytest.raises(FileNotFoundError, match=re.escape(f"{tmp_path}/{folder}")):
         training_items(cfg_of(name))
     assert any(folder in problem for problem in preflight(cfg_of(name)).problems)
@@ -177,14 +177,14 @@ def test_missing_set_names_the_folder(cfg_of, tmp_path, name, folder):
         ("ClonedPerson", "clonedperson/train/1_s1_f2.jpg", "000000_s00_c01_f001632.jpg"),
     ],
 )
-def test_wrong_name_is_shown_beside_a_right_one(cfg_of, tmp_path, name, file, expected):
+def test_rendered_set_wrong_file_name(cfg_of, tmp_path, name, file, expected):
     write_image(tmp_path / file)
     with pytest.raises(ValueError, match=rf"expected a name like {expected}.* got .*/{file}"):
         open_dataset(cfg_of(name), name)
 
 
 @pytest.mark.parametrize("name", ["RandPerson", "ClonedPerson"])
-def test_empty_folder(cfg_of, tmp_path, name):
+def test_rendered_set_empty_folder(cfg_of, tmp_path, name):
     touch(
         tmp_path / {"RandPerson": "randperson_subset", "ClonedPerson": "clonedperson/train"}[name]
     )

@@ -13,7 +13,7 @@ from fastreid_ext.data.protocols import TEN_SPLITS, ten_splits
 from fastreid_ext.data.sources import open_dataset, query_and_gallery, training_items
 from fastreid_ext.evaluation.ranking import rank_metrics
 
-# test persons, queries, gallery
+# test identities, queries, gallery
 SIZES = {
     "VIPeR": (316, 316, 316),
     "PRID": (100, 100, 649),
@@ -29,9 +29,9 @@ def touch(folder, names):
 
 
 def write_viper(root):
-    persons = [3 * i // 2 for i in range(632)]  # 0 to 946, with gaps as in the original
-    touch(root / "VIPeR" / "cam_a", [f"{p:03d}_{45 * (p % 3)}.bmp" for p in persons])
-    touch(root / "VIPeR" / "cam_b", [f"{p:03d}_{90 + 45 * (p % 3)}.bmp" for p in persons])
+    identities = [3 * i // 2 for i in range(632)]  # 0 to 946, with gaps as in the original
+    touch(root / "VIPeR" / "cam_a", [f"{p:03d}_{45 * (p % 3)}.bmp" for p in identities])
+    touch(root / "VIPeR" / "cam_b", [f"{p:03d}_{90 + 45 * (p % 3)}.bmp" for p in identities])
 
 
 def write_prid(root):
@@ -50,7 +50,7 @@ def write_grid(root):
 
 
 def write_ilids(root):
-    # 476 = 119 * 4; the number of images of a person varies in the original.
+    # 476 = 119 * 4; the number of images of an identity varies in the original.
     counts = [2, 6, 4] * 39 + [4, 4]
     names = [f"{p + 1:04d}{i + 1:03d}.jpg" for p, count in enumerate(counts) for i in range(count)]
     touch(root / "QMUL-iLIDS" / "images", names)
@@ -58,7 +58,7 @@ def write_ilids(root):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Empty files under the real names, in the real numbers."""
+    """Write empty files with the real names and in the real numbers."""
     root = tmp_path_factory.mktemp("small_sets")
     for write in (write_viper, write_prid, write_grid, write_ilids):
         write(root)
@@ -67,7 +67,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def copy(root, tmp_path):
-    """Return a copy of a set's folder that a test may spoil, and the root of the copy."""
+    """Return a function that copies the folder of a set; it returns the copy and its root."""
 
     def copy(folder):
         shutil.copytree(root / folder, tmp_path / folder)
@@ -77,7 +77,7 @@ def copy(root, tmp_path):
 
 
 def sides(root, name):
-    """Persons of the queries and of the gallery."""
+    """List the identities of the queries and of the gallery."""
     return split_of(READERS[name.partition("_")[0]](root), *parts(name))[1:]
 
 
@@ -90,30 +90,31 @@ def parts(name):
 def test_split_has_the_published_size_and_one_match_for_each_query(make_cfg, root, name):
     cfg = make_cfg(root, DATASETS__NAMES=(name,), DATASETS__TESTS=(name,))
     items, num_query = query_and_gallery(cfg, name)
-    query, gallery = items[:num_query], items[num_query:]
-    persons, queries, in_gallery = SIZES[parts(name)[0]]
+    query = items[:num_query]
+    gallery = items[num_query:]
+    identities, queries, in_gallery = SIZES[parts(name)[0]]
     assert (len({pid for _, pid, _ in query}), len(query), len(gallery)) == (
-        persons, queries, in_gallery
+        identities, queries, in_gallery
     )  # fmt: skip
     for _, pid, camid in query:
         matches = [camera for _, other, camera in gallery if other == pid]
         assert len(matches) == 1
-        assert matches[0] != camid  # or the evaluation would leave it out
+        assert matches[0] != camid  # otherwise the evaluation would leave it out
     assert not {path for path, _, _ in query} & {path for path, _, _ in gallery}
 
 
 @pytest.mark.parametrize("group", TEN_SPLITS)
-def test_ten_splits_differ_and_persons_take_turns(root, group):
+def test_splits_differ_and_identities_take_turns(root, group):
     tested = [frozenset(pid for _, pid, _ in sides(root, name)[0]) for name in ten_splits(group)]
     assert len(set(tested)) == 10
     everyone = set().union(*tested)
-    # A person is not in any of ten halves with probability 1/1024.
+    # An identity is not in any of ten halves with probability 1/1024.
     assert len(everyone) >= 0.97 * 2 * (SIZES[group][0] - (group == "iLIDS"))
     counts = [sum(pid in split for split in tested) for pid in everyone]
     assert 4.5 < np.mean(counts) < 5.5
 
 
-def test_training_half_has_none_of_the_tested_persons(make_cfg, root):
+def test_split_training_half_has_no_tested_identity(make_cfg, root):
     for name in ("VIPeR_split0", "PRID_split3", "GRID_split9", "iLIDS_split5"):
         dataset = open_dataset(make_cfg(root), name)
         group = parts(name)[0]
@@ -123,14 +124,14 @@ def test_training_half_has_none_of_the_tested_persons(make_cfg, root):
         assert len(training) == {"VIPeR": 316, "PRID": 100, "GRID": 125, "iLIDS": 59}[group]
 
 
-def test_testing_on_the_split_trained_on_is_fine_and_on_another_is_not(make_cfg, root):
+def test_split_of_training_must_be_the_tested_one(make_cfg, root):
     keys = {"DATASETS__NAMES": ("VIPeR_split0",), "DATASETS__PREFLIGHT": "off"}
     assert preflight(make_cfg(root, DATASETS__TESTS=("VIPeR_split0",), **keys)).ok
     report = preflight(make_cfg(root, DATASETS__TESTS=("VIPeR_split1",), **keys))
     assert "of the test of VIPeR_split1 are also in training" in report.problems[0]
 
 
-def test_cameras_and_persons_are_read_from_the_names(root):
+def test_split_reads_identities_and_cameras_from_names(root):
     query, gallery = sides(root, "GRID_split0")
     for path, pid, camera in query + gallery:
         fields = path.rpartition("/")[2].split("_")
@@ -144,8 +145,8 @@ def test_cameras_and_persons_are_read_from_the_names(root):
     assert all(int(path[-7:-4]) == camera + 1 for path, _, camera in query + gallery)
 
 
-def test_choice_is_fixed_for_good(root):
-    """The same on every machine: another order here is another protocol."""
+def test_split_choice_is_fixed(root):
+    """Expect the same choice on every machine; another one would be another protocol."""
     # for i in $(seq 200); do echo "$(printf "PRID\nsplit\n0\n$i" | sha256sum) $i"; done | sort
     smallest = {
         name: sorted(pid for _, pid, _ in sides(root, f"{name}_split0")[0])[:5]
@@ -159,7 +160,7 @@ def test_choice_is_fixed_for_good(root):
     }
 
 
-def test_chance_level_of_a_single_shot_test(root):
+def test_split_chance_level_of_a_single_shot_test(root):
     """With random features the true match is at rank 1 in one of 649 cases."""
     query, gallery = sides(root, "PRID_split0")
     rng = np.random.default_rng(0)
@@ -172,15 +173,15 @@ def test_chance_level_of_a_single_shot_test(root):
     assert found.cmc[0] < 0.05
 
 
-def test_grids_official_partitions_are_used(copy):
+def test_split_uses_official_partitions_of_grid(copy):
     folder, root = copy("underground_reid")
     rng = np.random.default_rng(0)
     chosen = [np.sort(rng.permutation(np.arange(1, 251))[:125]) for _ in range(10)]
     fields = [("numTrain", object), ("numTest", object), ("trainIdx", object)]
     cells = np.empty((1, 10), dtype=object)
-    for number, persons in enumerate(chosen):
+    for number, identities in enumerate(chosen):
         structure = np.zeros((1, 1), dtype=fields)
-        structure[0, 0] = (125, 125, persons[None])
+        structure[0, 0] = (125, 125, identities[None])
         cells[0, number] = structure
     file = folder / "features_and_partitions.mat"
     scipy.io.savemat(file, {"trainIdxAll": cells})
@@ -195,13 +196,16 @@ def test_grids_official_partitions_are_used(copy):
         sides(root, "GRID_split0")
     structure[0, 0] = (125, 125, np.arange(7)[None])
     scipy.io.savemat(file, {"trainIdxAll": cells})
-    with pytest.raises(ValueError, match=r"expected 125 of the persons 1 to 250 .* got 7; unpack"):
+    with pytest.raises(
+        ValueError, match=r"expected 125 of the identities 1 to 250 .* got 7; unpack"
+    ):
         sides(root, "GRID_split9")
 
 
-def test_vipers_split_file_of_torchreid_is_used_in_one_direction(copy):
+def test_split_uses_one_direction_of_the_viper_file(copy):
     folder, root = copy("VIPeR")
-    a, b = (sorted(path.name for path in (folder / cam).iterdir()) for cam in ("cam_a", "cam_b"))
+    a = sorted(path.name for path in (folder / "cam_a").iterdir())
+    b = sorted(path.name for path in (folder / "cam_b").iterdir())
     splits = []
     for number in range(10):
         test = np.random.default_rng(number).permutation(632)[:316]
@@ -217,7 +221,7 @@ def test_vipers_split_file_of_torchreid_is_used_in_one_direction(copy):
     assert len(gallery) == 316
 
 
-def test_split_files_of_prid_and_ilids_are_used(copy, root):
+def test_split_uses_files_of_prid_and_ilids(copy, root):
     folder, prid = copy("prid_2011")
     splits = [{"train": list(range(101, 201)), "test": list(range(1, 101))}] * 10
     (folder / "splits_single_shot.json").write_text(json.dumps(splits))
@@ -248,7 +252,7 @@ def test_split_files_of_prid_and_ilids_are_used(copy, root):
         (
             "VIPeR/cam_b",
             "VIPeR_split0",
-            r"VIPeR is not complete: expected 632 persons in cam_b, got 6",
+            r"VIPeR is not complete: expected 632 identities in cam_b, got 6",
         ),
         (
             "prid_2011/single_shot/cam_a",
@@ -259,7 +263,7 @@ def test_split_files_of_prid_and_ilids_are_used(copy, root):
         ("QMUL-iLIDS/images", "iLIDS_split0", r"expected 476 images, got 475"),
     ],
 )
-def test_part_of_a_set_is_refused(copy, make_cfg, folder, name, text):
+def test_small_set_incomplete_is_refused(copy, make_cfg, folder, name, text):
     top = folder.partition("/")[0]
     copied, root = copy(top)
     sorted((root / folder).iterdir())[0].unlink()
@@ -272,16 +276,16 @@ def test_part_of_a_set_is_refused(copy, make_cfg, folder, name, text):
         training_items(cfg)
 
 
-def test_name_without_a_number_is_refused(copy):
+def test_small_set_name_without_number_is_refused(copy):
     folder, root = copy("VIPeR")
     (folder / "cam_a" / "holiday.bmp").touch()
     with pytest.raises(
-        ValueError, match=r"expected a person's number in the name, got .*holiday.bmp"
+        ValueError, match=r"expected an identity's number in the name, got .*holiday.bmp"
     ):
         sides(root, "VIPeR_split0")
 
 
-def test_other_folder_of_ilids(copy, tmp_path):
+def test_small_set_other_folder_of_ilids(copy, tmp_path):
     folder, root = copy("QMUL-iLIDS")
     (root / "i-LIDS_Pedestrian").mkdir()
     (folder / "images").rename(root / "i-LIDS_Pedestrian" / "Persons")

@@ -6,7 +6,7 @@ from fastreid_ext.data.text_lines import read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
-def test_text_is_the_same_in_every_encoding(tmp_path, caplog, encoding):
+def test_read_text_equals_in_every_encoding(tmp_path, caplog, encoding):
     file = tmp_path / "list.txt"
     file.write_bytes("Köln/1.jpg\r\n".encode(encoding))
     with caplog.at_level(logging.WARNING):
@@ -14,7 +14,7 @@ def test_text_is_the_same_in_every_encoding(tmp_path, caplog, encoding):
     assert ("is read as Latin-1" in caplog.text) is (encoding == "latin-1")
 
 
-def test_utf_16_is_refused(tmp_path):
+def test_read_text_refuses_utf_16(tmp_path):
     file = tmp_path / "list.txt"
     file.write_bytes("a.jpg".encode("utf-16"))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""A folder or a list of images without labels, good and bad, and labelled sets without labels."""
+"""Folders and lists of images without labels, and pre-training on labelled sets."""
 
 import os
 
@@ -37,7 +37,7 @@ def unlabelled_cfg(make_cfg):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five images in folders of any depth, and files that are none."""
+    """Write five images in folders of different depth, and other files."""
     names = ("b.png", "a.JPG", "x/1.jpeg", "x/y z/2.jpg", "x/y z/3.webp", ".hidden/4.jpg", ".5.jpg")
     for index, name in enumerate(names):
         path = tmp_path / "people" / name
@@ -47,7 +47,7 @@ def folder(tmp_path):
     return tmp_path / "people"
 
 
-def test_every_image_is_a_person_of_its_own(unlabelled_cfg, folder):
+def test_unlabelled_image_is_an_identity(unlabelled_cfg, folder):
     items = training_items(unlabelled_cfg(folder)).items
     found = [os.path.relpath(path, folder) for path, _, _ in items]
     assert found == ["a.JPG", "b.png", "x/1.jpeg", "x/y z/2.jpg", "x/y z/3.webp"]
@@ -55,7 +55,7 @@ def test_every_image_is_a_person_of_its_own(unlabelled_cfg, folder):
     assert {camid for _, _, camid in items} == {"unlabelledpersons_0"}
 
 
-def test_loader_gives_views_of_different_images(unlabelled_cfg, folder):
+def test_unlabelled_loader_gives_views_of_different_images(unlabelled_cfg, folder):
     cfg = unlabelled_cfg(folder)
     assert preflight(cfg).ok
     batch = next(iter(build_train_loader(cfg)))
@@ -64,25 +64,25 @@ def test_loader_gives_views_of_different_images(unlabelled_cfg, folder):
     assert torch.equal(batch["targets"][:4], batch["targets"][4:])
 
 
-def test_folder_below_the_root(unlabelled_cfg, folder):
+def test_unlabelled_folder_below_the_root(unlabelled_cfg, folder):
     cfg = unlabelled_cfg("people", root=folder.parent)
     assert len(training_items(cfg).items) == 5
 
 
-def test_list_of_images(unlabelled_cfg, folder, tmp_path):
+def test_unlabelled_list_of_images(unlabelled_cfg, folder, tmp_path):
     file = tmp_path / "some.txt"
     file.write_text(f"people/x/1.jpeg\n\n{folder}/b.png\n")
     items = training_items(unlabelled_cfg(file)).items
     assert sorted(path for path, _, _ in items) == [f"{folder}/b.png", f"{folder}/x/1.jpeg"]
 
 
-def test_a_subset_of_the_images(unlabelled_cfg, folder):
+def test_unlabelled_subset_of_the_images(unlabelled_cfg, folder):
     cfg = unlabelled_cfg(folder, DATASETS__SUBSET="small_scale_40")
     assert len(training_items(cfg).items) == 2
     assert (folder / "subsets/people/small_scale_40_seed0.txt").is_file()
 
 
-def test_beside_a_labelled_set(unlabelled_cfg, folder, tmp_path):
+def test_unlabelled_set_with_a_labelled_set(unlabelled_cfg, folder, tmp_path):
     write_market(tmp_path / "data" / "Market-1501-v15.09.15", train=(1, 2))
     names = ("Market1501", "UnlabelledPersons")
     cfg = unlabelled_cfg(folder, root=tmp_path / "data", DATASETS__NAMES=names)
@@ -90,7 +90,7 @@ def test_beside_a_labelled_set(unlabelled_cfg, folder, tmp_path):
     assert len({pid for _, pid, _ in items}) == 2 + 5
 
 
-def test_a_labelled_set_is_a_source_too(make_cfg, tmp_path):
+def test_contrastive_pretraining_on_a_labelled_set(make_cfg, tmp_path):
     write_market(tmp_path / "data" / "Market-1501-v15.09.15", train=(1, 2))
     cfg = make_cfg(tmp_path / "data", DATASETS__NAMES=("Market1501",), **PRETRAINING)
     assert preflight(cfg).ok
@@ -105,7 +105,7 @@ def test_a_labelled_set_is_a_source_too(make_cfg, tmp_path):
         ("empty", r"expected images \(\.jpg, .* below .*empty \(DATASETS\.FOLDER\), got none"),
     ],
 )
-def test_nothing_there(unlabelled_cfg, tmp_path, name, message):
+def test_unlabelled_folder_without_images(unlabelled_cfg, tmp_path, name, message):
     (tmp_path / "empty").mkdir()
     cfg = unlabelled_cfg(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=message):
@@ -122,14 +122,14 @@ def test_nothing_there(unlabelled_cfg, tmp_path, name, message):
         (b"a.jpg\n\na.jpg\n", r"list\.txt:3: 'a\.jpg' is already in line 1; remove one"),
     ],
 )
-def test_bad_list(unlabelled_cfg, tmp_path, content, message):
+def test_unlabelled_list_with_mistakes(unlabelled_cfg, tmp_path, content, message):
     file = tmp_path / "list.txt"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         training_items(unlabelled_cfg(file))
 
 
-def test_listed_image_that_is_missing_or_damaged(unlabelled_cfg, folder, tmp_path):
+def test_unlabelled_list_names_missing_or_damaged_images(unlabelled_cfg, folder, tmp_path):
     file = tmp_path / "list.txt"
     file.write_text("people/b.png\npeople/gone.jpg\n")
     (folder / "b.png").write_bytes(b"\x89PNG and no more")
@@ -140,13 +140,13 @@ def test_listed_image_that_is_missing_or_damaged(unlabelled_cfg, folder, tmp_pat
     ]
 
 
-def test_folder_that_has_gone(tmp_path):
+def test_unlabelled_folder_that_has_gone(tmp_path):
     with pytest.raises(OSError, match=r"cannot read the folder .*gone \(No such file or directory"):
         list(images_below(tmp_path / "gone"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_folder_that_cannot_be_read(unlabelled_cfg, folder):
+def test_unlabelled_folder_that_cannot_be_read(unlabelled_cfg, folder):
     (folder / "x").chmod(0)
     try:
         with pytest.raises(OSError, match=r"cannot read the folder .*x \(Permission denied\)"):

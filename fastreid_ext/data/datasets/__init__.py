@@ -1,4 +1,4 @@
-"""Data sets registered in fastreid's DATASET_REGISTRY."""
+"""Data sets registered in fastreid's ``DATASET_REGISTRY``."""
 
 from fastreid_ext.data.datasets import ten_splits
 from fastreid_ext.data.datasets.cuhk02 import CUHK02

@@ -1,4 +1,4 @@
-"""CUHK02, a source of the domain generalisation protocols; fastreid has no class for it."""
+"""CUHK02, a source of the domain generalisation protocols that fastreid does not read."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,13 @@ _NAME = re.compile(r"(\d+)_\d+\.png", re.IGNORECASE)
 
 @DATASET_REGISTRY.register()
 class CUHK02(ImageDataset):
-    """1,816 persons in five pairs of cameras (971, 306, 107, 193, 239), four images each.
+    """CUHK02: 1,816 identities in five camera pairs (971, 306, 107, 193, 239), four images each.
 
-    ``cuhk02/Dataset/P<pair>/cam<1 or 2>/<person>_<image>.png`` (``Dataset`` may be left out); the
-    numbers of persons begin anew in each pair. As torchreid has it: P1 to P4 are for training, P5
-    is the test, camera 1 the queries and camera 2 the gallery. DATASETS.COMBINEALL trains on all,
-    as the generalisation papers do. Overlaps with CUHK01 and CUHK03: the same campus.
+    ``cuhk02/Dataset/P<pair>/cam<1 or 2>/<pid>_<image>.png`` (``Dataset`` may be left out); the
+    numbers of identities restart in each pair. As in torchreid, P1 to P4 are for training and P5 is
+    the test, with camera 1 as queries and camera 2 as gallery. DATASETS.COMBINEALL trains on all
+    pairs, as generalisation papers do. The set overlaps with CUHK01 and CUHK03: all show one
+    campus.
 
     Li and Wang, "Locally Aligned Feature Transforms across Views", CVPR 2013.
     """
@@ -45,15 +46,13 @@ class CUHK02(ImageDataset):
             for camera in (1, 2)
             for path, pid in _images(folder / pair / f"cam{camera}")
         ]
-        query, gallery = (
-            [(path, pid, camera) for path, pid in _images(folder / _TEST_PAIR / f"cam{camera}")]
-            for camera in (1, 2)
-        )
+        query = [(path, pid, 1) for path, pid in _images(folder / _TEST_PAIR / "cam1")]
+        gallery = [(path, pid, 2) for path, pid in _images(folder / _TEST_PAIR / "cam2")]
         super().__init__(train, query, gallery, **kwargs)
 
 
 def _images(folder: Path) -> list[tuple[str, int]]:
-    """Return (path, person) of the images in a folder, sorted by name."""
+    """List (path, pid) of the images in a folder, sorted by name."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() != ".png":
@@ -61,7 +60,7 @@ def _images(folder: Path) -> list[tuple[str, int]]:
         match = _NAME.fullmatch(path.name)
         if match is None:
             raise ValueError(
-                f"expected a name like 001_0115.png (person 1), got {path}; is it of CUHK02?"
+                f"expected a name like 001_0115.png (identity 1), got {path}; is it of CUHK02?"
             )
         found.append((str(path), int(match[1])))
     if not found:

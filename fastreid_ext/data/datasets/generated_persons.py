@@ -1,4 +1,4 @@
-"""Generated persons as a data set for training."""
+"""Data set of generated images, for training."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,16 +14,17 @@ from fastreid_ext.manifest import read_set
 
 @DATASET_REGISTRY.register()
 class GeneratedPersons(ImageDataset):
-    """All images with status "ok" of one or more generated sets; training only.
+    """Images with status "ok" of one or more generated sets, for training only.
 
-    Options are those of ``cfg.DATASETS.GENERATED``; :func:`fastreid_ext.data.build` passes them on.
+    The options are the keys of ``cfg.DATASETS.GENERATED``.
 
     Args:
-        root: folder below which relative ``roots`` that do not exist as they stand are looked for.
-        roots: folders with a ``dataset.json``.
-        person_ids: "new" or "kept", see :mod:`fastreid_ext.data.items`.
-        camera_rule: "row", "source", "single" or "per_image", see there.
-        max_per_identity: most images of a person; 0 = all.
+        root: folder in which relative ``roots`` are looked for if the working directory has none.
+        roots: folders of generated sets, each with a ``dataset.json``.
+        person_ids: rule for identities, "new" or "kept"; see :mod:`fastreid_ext.data.items`.
+        camera_rule: rule for cameras, "row", "source", "single" or "per_image"; see
+            :mod:`fastreid_ext.data.items`.
+        max_per_identity: largest number of images kept of an identity; 0 = no limit.
     """
 
     dataset_dir = ""
@@ -46,7 +47,7 @@ class GeneratedPersons(ImageDataset):
             )
         rows = [read_set(locate_set(folder, root))[1] for folder in roots]
         counts = Counter(row.image.status for own in rows for row in own)
-        # Number of images by status, for the message if none is "ok".
+        # Number of images by status, for the message if no image is "ok".
         self.statuses = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
         train = generated_items(
             rows,
@@ -60,7 +61,7 @@ class GeneratedPersons(ImageDataset):
 
 
 def locate_set(folder: str, root: str) -> Path:
-    """Return ``folder`` as it stands, or below ``root`` if it is only there."""
+    """Return the path of ``folder``; below ``root`` if it exists only there."""
     path = Path(folder).expanduser()
     below = Path(root) / folder
     return below if not path.exists() and below.exists() else path

@@ -1,4 +1,4 @@
-"""A folder of the user's own in Market-1501's layout."""
+"""Custom data set in the folder layout of Market-1501."""
 
 import os
 from pathlib import Path
@@ -12,22 +12,21 @@ from fastreid_ext.data.datasets.market_folder import SPLITS, MarketFolder
 
 @DATASET_REGISTRY.register()
 class PersonFolder(MarketFolder):
-    """``DATASETS.FOLDER/{bounding_box_train,query,bounding_box_test}/<person>_c<camera>...``.
+    """Images ``<pid>_c<camera>...`` in the split folders of ``DATASETS.FOLDER``.
 
-    Names as in :mod:`fastreid_ext.data.datasets.market_folder`: persons need not be contiguous, -1
-    is junk and left out, cameras count from 1. A split that is not there has no images, so a set
-    for training needs no queries and a set for testing no training images.
+    Folders and file names are those of :mod:`fastreid_ext.data.datasets.market_folder`: identities
+    need not be contiguous, identity -1 is junk and left out, cameras count from 1. A missing split
+    has no images, so a training set needs no queries and a test set no training images.
 
     Args:
-        root: folder below which a relative ``folder`` that does not exist as it stands is looked
-            for.
-        folder: DATASETS.FOLDER.
+        root: folder in which a relative ``folder`` is looked for if the working directory has none.
+        folder: path of the data set, ``DATASETS.FOLDER``.
     """
 
     dataset_name = "personfolder"
-    key = "DATASETS.FOLDER"  # of the configuration, that holds the path
+    key = "DATASETS.FOLDER"  # configuration key that holds the path
     advice = (
-        "put images named like 0001_c1s1_000001_00.jpg (person 1, camera 1) there, or remove the "
+        "put images named like 0001_c1s1_000001_00.jpg (identity 1, camera 1) there, or remove the "
         "folder if there are none"
     )
 

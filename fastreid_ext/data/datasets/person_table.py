@@ -1,27 +1,26 @@
-"""A CSV table of the user's own: one row an image."""
+"""Custom data set described by a CSV table with a row for each image."""
 
 from typing import Any
 
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.csv_dataset import read_person_rows
+from fastreid_ext.data.csv_dataset import TableRow, read_table
 from fastreid_ext.data.datasets.generated_persons import locate_set
 
 
 @DATASET_REGISTRY.register()
 class PersonTable(ImageDataset):
-    """The images of ``DATASETS.TABLE``; see :mod:`fastreid_ext.data.csv_dataset` for its columns.
+    """Images of ``DATASETS.TABLE``; see :mod:`fastreid_ext.data.csv_dataset` for its columns.
 
     Args:
-        root: folder below which a relative ``table`` that does not exist as it stands is looked
-            for.
-        table: DATASETS.TABLE.
+        root: folder in which a relative ``table`` is looked for if the working directory has none.
+        table: path of the CSV file, ``DATASETS.TABLE``.
     """
 
     dataset_dir = ""
     dataset_name = "persontable"
-    key = "DATASETS.TABLE"  # of the configuration, that holds the path
+    key = "DATASETS.TABLE"  # configuration key that holds the path
 
     def __init__(self, root: str = "datasets", *, table: str = "", **kwargs: Any) -> None:
         if not table:
@@ -30,13 +29,17 @@ class PersonTable(ImageDataset):
                 "file with the columns file_name, person_id, camera_id and split"
             )
         path = locate_set(table, root)
-        rows = read_person_rows(path)
+        rows = read_table(path)
         self.base = path.parent
         self.list_name = path.stem
         name = self.dataset_name
-        train, query, gallery = (
-            [(row.path, row.person, row.camera) for row in rows if row.split == split]
-            for split in ("train", "query", "gallery")
-        )
-        train = [(path, f"{name}_{pid}", f"{name}_{camid}") for path, pid, camid in train]
-        super().__init__(train, query, gallery, **kwargs)
+        train = [
+            (row.path, f"{name}_{row.pid}", f"{name}_{row.camid}")
+            for row in rows
+            if row.split == "train"
+        ]
+        super().__init__(train, _items(rows, "query"), _items(rows, "gallery"), **kwargs)
+
+
+def _items(rows: list[TableRow], split: str) -> list[tuple[str, int, int]]:
+    return [(row.path, row.pid, row.camid) for row in rows if row.split == split]

@@ -1,4 +1,4 @@
-"""PersonX, rendered persons before six backgrounds."""
+"""PersonX, a rendered data set with six backgrounds."""
 
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ _SCENES = ("4", "5", "6")
 class PersonX(MarketFolder):
     """The "more challenging" part of PersonX (backgrounds 4, 5 and 6; also called PersonX456).
 
-    410 training and 856 test persons, six cameras; 9,840 / 5,136 / 30,816 images. Two layouts:
+    410 training and 856 test identities, six cameras; 9,840 / 5,136 / 30,816 images. Two layouts:
 
-    - ``PersonX/{bounding_box_train,query,bounding_box_test}/<person>_c<camera>...jpg``, with the
+    - ``PersonX/{bounding_box_train,query,bounding_box_test}/<pid>_c<camera>...jpg``, with the
       cameras 3, 4, 8, 10, 11 and 12;
-    - ``PersonX_v1/{4,5,6}/{bounding_box_train,query,bounding_box_test}``, where background and
-      camera together are the camera.
+    - ``PersonX_v1/{4,5,6}/{bounding_box_train,query,bounding_box_test}``, where each pair of
+      background and camera is a camera.
 
     Sun and Zheng, "Dissecting Person Re-identification from the Viewpoint of Viewpoint", CVPR 2019.
     """

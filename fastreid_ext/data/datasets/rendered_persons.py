@@ -1,4 +1,4 @@
-"""The rendered-person benchmark, written by tools/render_persons.py."""
+"""Data sets of the rendered benchmark that tools/render_persons.py writes."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from fastreid_ext.data.datasets.market_folder import MarketFolder
 
 
 class _Rendered(MarketFolder):
-    """A domain of rendered persons in the folder ``<root>/<class name>``."""
+    """Rendered domain in the folder ``<root>/<class name>``."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Derive folder, name and advice from the class name."""
@@ -24,27 +24,27 @@ class _Rendered(MarketFolder):
 
 @DATASET_REGISTRY.register()
 class RenderedCampus(_Rendered):
-    """Six cameras on a campus."""
+    """Rendered campus with six cameras."""
 
 
 @DATASET_REGISTRY.register()
 class RenderedMall(_Rendered):
-    """Six cameras in a mall."""
+    """Rendered mall with six cameras."""
 
 
 @DATASET_REGISTRY.register()
 class RenderedStation(_Rendered):
-    """Six cameras in a station."""
+    """Rendered station with six cameras."""
 
 
 @DATASET_REGISTRY.register()
 class RenderedStreet(_Rendered):
-    """Six cameras along a street."""
+    """Rendered street with six cameras."""
 
 
 @DATASET_REGISTRY.register()
 class RenderedVI(_Rendered):
-    """Visible cameras 1, 2, 4, 5 (gallery) and infrared cameras 3, 6 (queries)."""
+    """Rendered visible cameras 1, 2, 4, 5 (gallery) and infrared cameras 3, 6 (queries)."""
 
     @staticmethod
     def modality_of(path: str) -> int:

@@ -1,6 +1,6 @@
-"""RandPerson and ClonedPerson: rendered persons whose file names hold a scene and a camera.
+"""RandPerson and ClonedPerson: rendered data sets whose file names hold a scene and a camera.
 
-``000000_s00_c01_f001632.jpg`` is person 0 in scene 0, seen by camera 1 of that scene, frame 1632.
+``000000_s00_c01_f001632.jpg`` is identity 0 in scene 0, seen by camera 1 of the scene, frame 1632.
 The first release of RandPerson wrote camera before scene (``000000_c01_s00_f001632.jpg``); both
 orders are read. Cameras are numbered within a scene, so the camera here is ``100 scene + camera``.
 """
@@ -22,7 +22,7 @@ _NAME = re.compile(
 
 @DATASET_REGISTRY.register()
 class RandPerson(ImageDataset):
-    """The published subset of RandPerson: 8,000 persons, 132,145 images; training only.
+    """Published subset of RandPerson: 8,000 identities, 132,145 images; for training only.
 
     ``randperson_subset/*.jpg``, or ``randperson_subset/randperson_subset/*.jpg`` as it unpacks; 11
     scenes with 19 cameras.
@@ -44,10 +44,10 @@ class RandPerson(ImageDataset):
 
 @DATASET_REGISTRY.register()
 class ClonedPerson(ImageDataset):
-    """ClonedPerson: 5,621 persons dressed after real photographs, 887,766 images.
+    """ClonedPerson: 5,621 identities with clothes from real images; 887,766 images.
 
-    ``clonedperson/{train,test/query,test/gallery}/*.jpg``. The authors' loader reads all scenes as
-    one, which makes cameras of one number in two scenes the same camera; here they differ.
+    ``clonedperson/{train,test/query,test/gallery}/*.jpg``. The authors' loader merges cameras
+    that have the same number in different scenes; here they stay different.
 
     Wang et al., "Cloning Outfits from Real-World Images to 3D Characters", CVPR 2022.
     """
@@ -70,7 +70,7 @@ def _named(items: list[tuple[str, int, int]], name: str) -> list[tuple[str, str,
 
 
 def _read(folder: Path, data_set: str) -> list[tuple[str, int, int]]:
-    """Return (path, person, camera) of the images in a folder, sorted by name."""
+    """List (path, pid, camid) of the images in a folder, sorted by name."""
     advice = f"unpack {data_set} there, or name the folder above it in DATASETS.ROOT"
     if not folder.is_dir():
         raise FileNotFoundError(f"no data set {data_set}: expected the folder {folder}; {advice}")
@@ -84,10 +84,10 @@ def _read(folder: Path, data_set: str) -> list[tuple[str, int, int]]:
         match = _NAME.fullmatch(name)
         if match is None:
             raise ValueError(
-                f"expected a name like 000000_s00_c01_f001632.jpg (person 0, scene 0, camera 1), "
+                f"expected a name like 000000_s00_c01_f001632.jpg (identity 0, scene 0, camera 1), "
                 f"got {folder / name}; is {folder} the folder of {data_set}?"
             )
-        problem = number_problem(match[1], "person")
+        problem = number_problem(match[1], "identity")
         problem = problem or number_problem(match["s"] or match["s2"], "scene")
         if problem:
             raise ValueError(f"{folder / name}: expected {problem}; rename the file")

@@ -1,23 +1,23 @@
-"""Read the images of VIPeR, PRID 2011, GRID and i-LIDS and refuse a part of them."""
+"""Read the images of VIPeR, PRID 2011, GRID and i-LIDS; refuse incomplete sets."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# (path, person, camera from 0)
+# (path, pid, camid); cameras count from 0
 Image = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
 class SmallSet:
-    """The images of a small set.
+    """Images of a small set by their role in the test.
 
     Attributes:
-        folder: where its split files are looked for.
-        queries: images that can be queries of test persons.
-        matches: images that can be their true matches.
-        others: images that are in every gallery.
+        folder: folder in which split files are looked for.
+        queries: images that may be queries of test identities.
+        matches: images that may be true matches of the queries.
+        others: images that belong to every gallery.
     """
 
     folder: Path
@@ -27,20 +27,19 @@ class SmallSet:
 
 
 def viper(root: Path) -> SmallSet:
-    """``VIPeR/cam_{a,b}/<person>_<angle>.bmp``, persons from 000, not contiguous."""
+    """Read ``VIPeR/cam_{a,b}/<pid>_<angle>.bmp``; identities begin at 0 with gaps."""
     folder = root / "VIPeR"
-    a, b = (_images(folder / f"cam_{c}", ".bmp", camera) for camera, c in enumerate("ab"))
-    _expect(folder, {"persons in cam_a": (len(a), 632), "persons in cam_b": (len(b), 632)})
+    a = _images(folder / "cam_a", ".bmp", camera=0)
+    b = _images(folder / "cam_b", ".bmp", camera=1)
+    _expect(folder, {"identities in cam_a": (len(a), 632), "identities in cam_b": (len(b), 632)})
     return SmallSet(folder, a, b)
 
 
 def prid(root: Path) -> SmallSet:
-    """``prid_2011/single_shot/cam_{a,b}/person_<person>.png``; 1 to 200 are in both cameras."""
+    """Read ``prid_2011/single_shot/cam_{a,b}/person_<pid>.png``; 1 to 200 are in both cameras."""
     folder = root / "prid_2011"
-    a, b = (
-        _images(folder / "single_shot" / f"cam_{c}", ".png", camera, part=1)
-        for camera, c in enumerate("ab")
-    )
+    a = _images(folder / "single_shot" / "cam_a", ".png", camera=0, part=1)
+    b = _images(folder / "single_shot" / "cam_b", ".png", camera=1, part=1)
     _expect(folder, {"images in cam_a": (len(a), 385), "images in cam_b": (len(b), 749)})
     return SmallSet(
         folder,
@@ -51,9 +50,10 @@ def prid(root: Path) -> SmallSet:
 
 
 def grid(root: Path) -> SmallSet:
-    """``underground_reid/{probe,gallery}/<person>_<camera>_....jpeg``; person 0 is anybody."""
+    """Read ``underground_reid/{probe,gallery}/<pid>_<camera>_....jpeg``; pid 0 is unknown."""
     folder = root / "underground_reid"
-    probe, gallery = (_images(folder / part, ".jpeg", None) for part in ("probe", "gallery"))
+    probe = _images(folder / "probe", ".jpeg", camera=None)
+    gallery = _images(folder / "gallery", ".jpeg", camera=None)
     others = tuple(image for image in gallery if image[1] == 0)
     matches = tuple(image for image in gallery if image[1] != 0)
     _expect(
@@ -68,20 +68,20 @@ def grid(root: Path) -> SmallSet:
 
 
 def ilids(root: Path) -> SmallSet:
-    """``{QMUL-iLIDS/images,i-LIDS_Pedestrian/Persons}/<person: 4 digits><image: 3>.jpg``."""
+    """Read ``{QMUL-iLIDS/images,i-LIDS_Pedestrian/Persons}/<pid: 4 digits><image: 3>.jpg``."""
     folders = (root / "QMUL-iLIDS" / "images", root / "i-LIDS_Pedestrian" / "Persons")
     folder = folders[1] if folders[1].is_dir() and not folders[0].is_dir() else folders[0]
     images = tuple(
         (path, int(name[:4]), int(name[4:7]) - 1)
         for path, name in _files(folder, ".jpg", lambda name: name[:7].isdecimal())
     )
-    persons = len({pid for _, pid, _ in images})
-    _expect(folder, {"persons": (persons, 119), "images": (len(images), 476)})
+    identities = len({pid for _, pid, _ in images})
+    _expect(folder, {"identities": (identities, 119), "images": (len(images), 476)})
     return SmallSet(folder.parent, images, images)
 
 
 def _images(folder: Path, suffix: str, camera: int | None, part: int = 0) -> tuple[Image, ...]:
-    """Read <person>_<camera>_...: the person is field ``part``; the camera is given or the next."""
+    """Read (path, pid, camid): the pid is field ``part`` of the name, the camera the next one."""
 
     def numbers(name: str) -> list[str]:
         return name.rpartition(".")[0].split("_")[part : part + (2 if camera is None else 1)]
@@ -96,7 +96,7 @@ def _images(folder: Path, suffix: str, camera: int | None, part: int = 0) -> tup
 
 
 def _files(folder: Path, suffix: str, is_good: Callable[[str], bool]) -> list[tuple[str, str]]:
-    """Return (path, name) of the images in a folder, sorted."""
+    """List (path, name) of the images in a folder, sorted."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"expected the folder {folder}; unpack the data set there, or name the folder above it "
@@ -106,13 +106,14 @@ def _files(folder: Path, suffix: str, is_good: Callable[[str], bool]) -> list[tu
     for name in names:
         if not is_good(name):
             raise ValueError(
-                f"expected a person's number in the name, got {folder / name}; is it of this set?"
+                f"expected the number of an identity in the name, got {folder / name}; is it of "
+                "this set?"
             )
     return [(str(folder / name), name) for name in names]
 
 
 def _expect(folder: Path, counts: dict[str, tuple[int, int]]) -> None:
-    """Refuse a part of a set: its results would look like those of the whole."""
+    """Refuse an incomplete set, whose results would pass for those of the complete set."""
     wrong = {what: pair for what, pair in counts.items() if pair[0] != pair[1]}
     if wrong:
         listed = ", ".join(f"{want} {what}, got {got}" for what, (got, want) in wrong.items())

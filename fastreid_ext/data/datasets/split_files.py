@@ -1,4 +1,4 @@
-"""Read which persons the ten splits of a small set test, where a file says so."""
+"""Read files that list the test identities of the ten splits of a small set."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,16 @@ _GRID_FILE = "features_and_partitions.mat"
 
 
 def listed_test(folder: Path, name: str, number: int) -> tuple[set, set] | None:
-    """Return what a ``splits.json`` of torchreid's kind lists as queries and as gallery.
+    """Read queries and gallery of a split from a ``splits.json`` as torchreid writes it.
 
     Args:
-        folder: of the set; no file there: None.
-        name: "VIPeR", "PRID", "GRID" or "iLIDS".
-        number: of the split, 0 to 9. VIPeR's file has both directions of each; the first counts.
+        folder: folder of the small set.
+        name: small set: "VIPeR", "PRID", "GRID" or "iLIDS".
+        number: number of the split, 0 to 9. VIPeR's file lists each split in both directions; the
+            first one is used.
 
     Returns:
-        File names (PRID: numbers of persons) of the queries and of the gallery.
+        File names (PRID: identities) of the queries and of the gallery; None without a file.
 
     Raises:
         ValueError: the file is damaged or has other entries.
@@ -33,8 +34,8 @@ def listed_test(folder: Path, name: str, number: int) -> tuple[set, set] | None:
             raise ValueError(f"{len(splits)} splits")
         split = splits[number]
         if "test" in split:
-            persons = {int(pid) for pid in split["test"]}
-            return persons, persons
+            pids = {int(pid) for pid in split["test"]}
+            return pids, pids
         sides = tuple({_name(item) for item in split[side]} for side in ("query", "gallery"))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -45,12 +46,12 @@ def listed_test(folder: Path, name: str, number: int) -> tuple[set, set] | None:
 
 
 def _name(item: Any) -> str:
-    """``"a.jpg"`` or ``["/somewhere/a.jpg", 1, 0]`` as "a.jpg"."""
+    """Return the file name of ``"a.jpg"`` or ``["/somewhere/a.jpg", 1, 0]``."""
     return (item if isinstance(item, str) else item[0]).rpartition("/")[2]
 
 
 def grid_partition(folder: Path, number: int) -> set[int] | None:
-    """Return the training persons of one of GRID's ten official partitions; None without the file.
+    """Read the training identities of one of GRID's ten official partitions; None without file.
 
     Raises:
         ImportError: scipy is missing.
@@ -62,16 +63,16 @@ def grid_partition(folder: Path, number: int) -> set[int] | None:
     from scipy.io import loadmat
 
     try:
-        # A cell array of ten structures whose third field lists the persons.
+        # A cell array of ten structures whose third field lists the identities.
         cell = loadmat(file, variable_names=["trainIdxAll"])["trainIdxAll"][0][number]
-        training = {int(person) for person in cell[0][0][2].ravel()}
+        training = {int(pid) for pid in cell[0][0][2].ravel()}
     except Exception as error:  # scipy raises many kinds for a damaged file
         raise ValueError(
             f"{file}: expected GRID's partitions (trainIdxAll), got: {error!r}; unpack it again"
         ) from error
     if len(training) != 125 or not training <= set(range(1, 251)):
         raise ValueError(
-            f"{file}: expected 125 of the persons 1 to 250 for training in split {number}, got "
+            f"{file}: expected 125 of the identities 1 to 250 for training in split {number}, got "
             f"{len(training)}; unpack it again"
         )
     return training

@@ -1,4 +1,4 @@
-"""Images without labels, for pre-training that needs none."""
+"""Data set of images without labels, for self-supervised pre-training."""
 
 import os
 from pathlib import Path
@@ -15,21 +15,20 @@ from fastreid_ext.data.text_lines import read_text
 
 @DATASET_REGISTRY.register()
 class UnlabelledPersons(ImageDataset):
-    """All images below ``DATASETS.FOLDER``, each a person of its own; for training only.
+    """Images below ``DATASETS.FOLDER``, each an identity of its own; for training only.
 
-    The folder is searched with all folders below it but hidden ones, as
-    :mod:`fastreid_ext.data.image_files` says. Instead of a folder it may be a text file (.txt) with
-    the path of an image in each line, as it stands or from the folder of the file on.
+    All folders below it are searched except hidden ones; see :mod:`fastreid_ext.data.image_files`.
+    A text file (.txt) may stand in for the folder: each line holds the path of an image, absolute
+    or relative to the folder of the file.
 
     Args:
-        root: folder below which a relative ``folder`` that does not exist as it stands is looked
-            for.
-        folder: DATASETS.FOLDER.
+        root: folder in which a relative ``folder`` is looked for if the working directory has none.
+        folder: path of the folder or text file, ``DATASETS.FOLDER``.
     """
 
     dataset_dir = ""
     dataset_name = "unlabelledpersons"
-    key = "DATASETS.FOLDER"  # of the configuration, that holds the path
+    key = "DATASETS.FOLDER"  # configuration key that holds the path
 
     def __init__(self, root: str = "datasets", *, folder: str = "", **kwargs: Any) -> None:
         if not folder:
@@ -61,7 +60,7 @@ class UnlabelledPersons(ImageDataset):
 
 
 def _listed(file: Path) -> list[str]:
-    """Return the images that a file lists, in its order."""
+    """Read the image paths that a file lists, in its order."""
     lines = read_text(file).splitlines()
     numbers: dict[str, int] = {}
     for number, name in enumerate(map(str.strip, lines), 1):
@@ -70,7 +69,7 @@ def _listed(file: Path) -> list[str]:
         if not is_image_name(name):
             raise ValueError(
                 f"{file}:{number}: expected the path of an image ({', '.join(SUFFIXES)}), got "
-                f"'{name}'; give the path alone, without labels behind it"
+                f"'{name}'; give the path alone, without labels after it"
             )
         if name in numbers:
             raise ValueError(

@@ -13,7 +13,7 @@ from fastreid_ext.config import load_config
 from fastreid_ext.corruptions.cpu import enlarged
 from fastreid_ext.corruptions.record import replay
 from fastreid_ext.data.build import build_train_loader
-from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.samplers import SampledIndex
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
 
@@ -145,7 +145,7 @@ def test_the_image_given_is_not_written_to(config_of, picture):
 
 def test_a_sample_depends_on_its_draw_alone(config_of):
     dataset = build_train_loader(config_of(ALL)).dataset
-    first, again, other = (dataset[Draw(3, number, seed=5)] for number in (17, 17, 21))
+    first, again, other = (dataset[SampledIndex(3, number, seed=5)] for number in (17, 17, 21))
     assert torch.equal(first["images"], again["images"])
     assert first["corruptions"] == again["corruptions"]
     assert not torch.equal(first["images"], other["images"])

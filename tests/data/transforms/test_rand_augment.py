@@ -8,8 +8,8 @@ from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 
 from fastreid_ext.config import load_config
-from fastreid_ext.data.dataset import random_numbers_of
-from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.dataset import seeded_randomness
+from fastreid_ext.data.samplers import SampledIndex
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.rand_augment import TimmRandAugment
 
@@ -66,7 +66,7 @@ def test_an_image_depends_on_its_draw_alone(picture):
     assert "TimmRandAugment" in repr(transform)
 
     def draw(number):
-        with random_numbers_of(Draw(0, seed=5, number=number)):
+        with seeded_randomness(SampledIndex(0, seed=5, position=number)):
             return transform(picture)
 
     first = [draw(number) for number in range(6)]

@@ -10,7 +10,7 @@ from PIL import Image
 from fastreid_ext.corruptions.record import RandomCorruption, parse_record, replay
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.dataset import read_rgb
-from fastreid_ext.data.samplers import Draw
+from fastreid_ext.data.samplers import SampledIndex
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.dapg_views import DapgPlan, DapgViews
@@ -265,6 +265,6 @@ def test_an_image_is_decoded_once_for_all_its_views(config_of, recipe):
         return read_rgb(path)
 
     dataset.read = counting
-    sample = dataset[Draw(3, 0, seed=5)]
+    sample = dataset[SampledIndex(3, 0, seed=5)]
     assert len(read) == 1
     assert sample["images"].ndim == 4

@@ -36,7 +36,7 @@ from fastreid_ext.data.subsets import subset_items
 
 CUTS = ("few_shot_10", "few_shot_90", "small_scale_10", "small_scale_90")
 METHODS = ("tuples", "arrays", "arrays, packed")
-_LATE = 100_000_000  # number in the stream at which it is entered
+_LATE = 100_000_000  # position at which a stream is entered
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def _holder(pipe: Connection, method: str, count: int, length: int, workers: int
     began = time.perf_counter()
     dataset = _dataset(method, count, length)
     seconds = time.perf_counter() - began
-    numbers = iter(ResumableSampler(ShuffledImages(count), 0))
-    next(numbers)
+    indices = iter(ResumableSampler(ShuffledImages(count), 0))
+    next(indices)
     gc.collect()
     process = private_gigabytes() - before
     pipe.send((process, _in_workers(dataset, workers), seconds))
@@ -234,7 +234,7 @@ def batch_times(count: int, identities: int, batches: int) -> dict[str, tuple[fl
 def _times(stream: Any, batches: int) -> tuple[float, float]:
     next(stream(0))  # compiles
     began = time.process_time()
-    late = stream.from_draw(0, _LATE)
+    late = stream.from_position(0, _LATE)
     next(late)
     entered = time.process_time() - began
     began = time.process_time()
