@@ -25,7 +25,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus clean
+.PHONY: miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -85,6 +85,15 @@ miniature: miniature-pretrained  ## Pre-training in miniature, docs/miniature_pr
 	    configs/miniature/BDB_pretrained.yml --sources RenderedCampus --targets RenderedCampus \
 	    --settings $(foreach kind,few_shot small_scale,$(addprefix $(kind)_,10 30 50 70 90)) \
 	    --seeds 0 1 2 --discard-weights --output logs/miniature/matrix
+
+miniature-long: miniature-pretrained  ## Longer schedules, docs/miniature_pretraining.md (an hour)
+	for run in "15 few_shot_50 few_shot_90" "30 few_shot_50"; do \
+	    set -- $$run; epochs=$$1; shift; \
+	    $(BIN)/python tools/evaluation_matrix.py --config-file configs/miniature/AGW.yml \
+	        configs/miniature/AGW_pretrained.yml --sources RenderedCampus --targets RenderedCampus \
+	        --settings $$* --seeds 0 1 2 --discard-weights \
+	        --output logs/miniature/matrix_$$epochs SOLVER.MAX_EPOCH $$epochs || exit 1; \
+	done
 
 miniature-robust: miniature-pretrained  ## CIL and DAPG in miniature, projects/CIL and projects/DAPG (two hours)
 	for seed in 0 1 2; do \
