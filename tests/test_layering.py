@@ -21,11 +21,12 @@ ALLOWED = {
     "identity_numbers": set(),
     "registries": set(),
     "saved_settings": set(),
+    "hub": set(),
     "pictures": {"atomic"},
     "corruptions": set(),
-    "manifest": {"atomic", "identity_numbers"},
+    "manifest": {"atomic", "identity_numbers", "names"},
     # Stable Diffusion as a part: for generation, and for models that learn with it.
-    "diffusion": {"atomic", "manifest"},
+    "diffusion": {"atomic", "full_precision", "hub", "manifest", "names"},
     "config": {"names"},
     "bodies": set(),
     "rendered": {"atomic", "bodies", "manifest", "pictures", "saved_settings"},
@@ -37,7 +38,7 @@ ALLOWED = {
         "names",
         "registries",
     },
-    "modeling": {"full_precision", "names", "processes", "registries"},
+    "modeling": {"full_precision", "hub", "names", "processes", "registries"},
     # The table of keys, above what it judges, so that it imports names and limits, not copies.
     "checks": {"config", "corruptions", "data", "modeling", "names", "registries"},
     # The offline half that needs torch: reads registered data sets, never the trainer.

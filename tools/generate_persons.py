@@ -168,7 +168,7 @@ def sample(cfg: "CfgNode", args: argparse.Namespace) -> None:
     Every image has a seed of its own, so it does not depend on the number of images, of workers or
     of interruptions. --persons generates only some, to look at them first.
     """
-    from fastreid_ext.diffusion.adapter_files import is_trained
+    from fastreid_ext.diffusion.adapter_files import is_fine_tuned
     from fastreid_ext.generation.stages import sampling
     from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
@@ -178,7 +178,7 @@ def sample(cfg: "CfgNode", args: argparse.Namespace) -> None:
     with open_job(cfg, shard=args.shard, retries=retries) as job:
         list_identities(job)
         wanted = job.select(args.persons)
-        fine_tuned = [name for name in wanted if is_trained(job.layout.adapter(name))]
+        fine_tuned = [name for name in wanted if is_fine_tuned(job.layout.adapter(name))]
         report = sampling.sample(job, fine_tuned)
     end(
         f"{report.done} identities generated, {report.skipped} were, {len(report.failed)} failed, "
@@ -205,7 +205,7 @@ def filter_images(cfg: "CfgNode", args: argparse.Namespace) -> None:
         images=args.set,
         decide_only=args.decide_only,
         retry_failed=args.retry == "failed",
-        draw=not args.no_pictures,
+        plot=not args.no_pictures,
     )
     end(f"{report}; see {Path(cfg.OUTPUT_DIR) / 'filter'}", report.unscored)
 

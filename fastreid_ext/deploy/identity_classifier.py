@@ -38,7 +38,7 @@ class IdentityClassifier:
         overrides: KEY VALUE pairs, as in ``load_config``.
 
     Attributes:
-        persons: name of each class in fastreid's training items, e.g. "market1501_2".
+        identities: name of each class in fastreid's training items, e.g. "market1501_2".
         fingerprint: 12 hexadecimal digits of configuration and weights.
 
     Raises:
@@ -57,10 +57,10 @@ class IdentityClassifier:
     ) -> None:
         cfg = ready_config(config, device=device, overrides=overrides)
         self.fingerprint = fingerprint_of(cfg, weights)
-        self.persons = persons_of_training(cfg)
-        _expect_classes(weights, self.persons, cfg)
+        self.identities = persons_of_training(cfg)
+        _expect_classes(weights, self.identities, cfg)
         cfg.defrost()
-        cfg.MODEL.HEADS.NUM_CLASSES = len(self.persons)  # a recipe leaves it to the training
+        cfg.MODEL.HEADS.NUM_CLASSES = len(self.identities)  # a recipe leaves it to the training
         cfg.freeze()
         self._device = cfg.MODEL.DEVICE
         self._model = ready_model(cfg, weights)
@@ -81,7 +81,7 @@ class IdentityClassifier:
             ValueError: an array of another type or shape, or probabilities of NaN.
             OSError: a file that cannot be read.
         """
-        parts = [np.empty((0, len(self.persons)), np.float32)]
+        parts = [np.empty((0, len(self.identities)), np.float32)]
         for start in range(0, len(images), self._batch_size):
             batch = images[start : start + self._batch_size]
             tensors = [self._transform(as_image(image)) for image in batch]

@@ -1,1 +1,1 @@
-"""Stable Diffusion as a part: loading, latents, schedulers, adapters, tiny real models."""
+"""Stable Diffusion as a part: loading, latents, noising and its loss, schedulers, LoRA files."""

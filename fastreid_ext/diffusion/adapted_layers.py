@@ -1,33 +1,39 @@
-"""Which layers of a U-Net are adapted: those that peft's ``target_modules`` would find."""
+"""Layers of a U-Net that get an adapter: those that peft's ``target_modules`` would find."""
 
-import difflib
 from collections.abc import Sequence
 
 from torch import nn
 
+from fastreid_ext.names import unknown_name
 
-def adapted_layers(unet: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
-    """Return the linear layers with one of the names, or a name that ends in a dot and one.
+_KEY = "GENERATION.FINE_TUNING.TARGET_MODULES"
+
+
+def adapted_layers(unet: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
+    """Find the linear layers whose name is a target, or ends in a dot and a target.
+
+    Args:
+        unet: U-Net in which the layers are searched.
+        targets: names of layers or the last parts of their names, such as "to_q".
+
+    Returns:
+        Full name -> layer, in the order of the U-Net.
 
     Raises:
-        ValueError: a name without a layer, or of another kind of layer.
+        ValueError: a target names no layer, or a layer of another kind.
     """
     modules = dict(unet.named_modules())
     found = {}
-    for target in names:
+    for target in targets:
         fitting = [name for name in modules if name == target or name.endswith(f".{target}")]
         others = [name for name in fitting if not hasattr(modules[name], "in_features")]
         if others:
             raise ValueError(
-                f"expected linear layers in GENERATION.FINE_TUNING.TARGET_MODULES, got '{target}', "
-                f"which names a {type(modules[others[0]]).__name__} ({others[0]}); leave it out"
+                f"expected linear layers in {_KEY}, got '{target}', which names a "
+                f"{type(modules[others[0]]).__name__} ({others[0]}); leave it out"
             )
         if not fitting:
             ends = {name.rsplit(".", 1)[-1] for name in modules if name}
-            near = difflib.get_close_matches(target, sorted(ends), n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "see unet.named_modules()"
-            raise ValueError(
-                f"the U-Net has no layer '{target}' (GENERATION.FINE_TUNING.TARGET_MODULES); {hint}"
-            )
+            raise ValueError(f"{unknown_name(_KEY, target, ends)} (see unet.named_modules())")
         found.update((name, modules[name]) for name in fitting)
-    return {name: found[name] for name in modules if name in found}  # in the U-Net's order
+    return {name: found[name] for name in modules if name in found}

@@ -1,4 +1,4 @@
-"""The files of an identity's adapter, which diffusers opens too.
+"""Files of an identity's fine-tuned weights, which diffusers opens too.
 
 pytorch_lora_weights.safetensors   pipe.load_lora_weights(folder)
 learned_embeds.safetensors         pipe.load_textual_inversion(folder), with a trained token
@@ -21,7 +21,8 @@ from fastreid_ext.atomic import atomic_write_text
 LORA = "pytorch_lora_weights.safetensors"
 EMBEDDING = "learned_embeds.safetensors"
 TRAINING = "training.json"
-UNET, TEXT_ENCODER = "unet", "text_encoder"
+UNET = "unet"
+TEXT_ENCODER = "text_encoder"
 _PREFIX = "unet."
 _METADATA = "lora_adapter_metadata"  # where diffusers keeps peft's settings
 
@@ -32,11 +33,11 @@ def write_adapter(
     """Write an adapter with diffusers' own function, with peft's settings inside.
 
     Args:
-        folder: an existing one; make it whole with :func:`.job.disk.whole_folder`.
-        state: as :meth:`.tuning.lora_bank.LoraBank.state_of` returns it.
-        rank: r.
-        alpha: scale of the adapter times r.
-        targets: names of the adapted layers.
+        folder: existing folder, which :func:`fastreid_ext.atomic.whole_folder` moves into place.
+        state: tensors of the adapter under peft's names.
+        rank: rank r of the adapter.
+        alpha: scale of the adapter times its rank.
+        targets: names of the adapted layers, peft's ``target_modules``.
     """
     settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets)).to_dict()
     StableDiffusionPipeline.save_lora_weights(
@@ -46,12 +47,12 @@ def write_adapter(
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor], float | None]:
-    """Return an adapter's state and its alpha, None if the file does not tell it.
+    """Read the tensors of an adapter and its alpha, None if the file does not state it.
 
     Files of other trainers with diffusers' older names (``lora.down``, ``lora.up``) are read too.
 
     Raises:
-        FileNotFoundError: no adapter in the folder.
+        FileNotFoundError: the folder has no adapter.
         ValueError: the file is cut short or holds more than a U-Net's adapter.
     """
     path = Path(folder) / LORA
@@ -74,13 +75,13 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], float | None]:
 
 
 def write_training(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write ``training.json``, the last file of an adapter's folder."""
+    """Write ``training.json``, the last file of a folder."""
     text = json.dumps(facts, indent=1) + "\n"
-    atomic_write_text(Path(folder) / TRAINING, text, durable=False)  # the folder is, as a whole
+    atomic_write_text(Path(folder) / TRAINING, text, durable=False)  # the whole folder is synced
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """Return what :func:`write_training` wrote.
+    """Read ``training.json``: settings, losses and seconds.
 
     Raises:
         ValueError: the file is damaged.
@@ -94,10 +95,10 @@ def read_training(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def is_trained(folder: Path) -> bool:
-    """Whether an identity's folder is whole, its last file is there, and so are its weights.
+def is_fine_tuned(folder: Path) -> bool:
+    """Check that a folder is complete: its last file and its weights exist.
 
-    Those of METHOD full are taken away when the images are drawn.
+    Weights of METHOD full are removed once the images are generated.
     """
     has_weights = (Path(folder) / LORA).is_file() or (Path(folder) / UNET).is_dir()
     return has_weights and (Path(folder) / TRAINING).is_file()
@@ -114,10 +115,10 @@ def _peft_name(key: str, path: Path) -> str:
 
 
 def _sort_header(path: Path) -> None:
-    """Write a safetensors file again with the names of its header in order.
+    """Sort the names in the header of a safetensors file.
 
-    safetensors writes the metadata in the order of a hash table, so that equal adapters would be
-    different files.
+    safetensors writes metadata in the order of a hash table, so equal adapters would be different
+    files.
     """
     data = path.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")  # eight bytes with the length, then JSON
@@ -127,7 +128,7 @@ def _sort_header(path: Path) -> None:
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as JSON has them: sets as sorted lists, enumerations as their values."""
+    """Convert settings to plain JSON values: sets to sorted lists, enumerations to their values."""
     return json.loads(
         json.dumps(settings, default=lambda v: sorted(v) if isinstance(v, set) else str(v))
     )

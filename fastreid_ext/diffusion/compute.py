@@ -1,4 +1,4 @@
-"""Settings of the U-Net and the VAE that change speed and memory, not what is computed."""
+"""Settings of the U-Net and the VAE that change speed and memory but not results."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComputeSettings:
-    """``GENERATION.COMPUTE``; the comments of the keys say what each does."""
+    """Settings of ``GENERATION.COMPUTE``, where the comments of the keys explain each."""
 
     channels_last: bool = False
     compile: str = ""

@@ -1,24 +1,25 @@
-"""Between host and device without waiting for what the device is doing."""
+"""Copies between host and device that do not wait for the device's work."""
 
 import torch
 from torch import Tensor
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the host on the device.
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to the device.
 
-    From memory that is not pinned PyTorch would wait until the device has done all it was told.
+    Memory is pinned first: without it PyTorch would wait until the device has finished its queue.
     """
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def fetched(*tensors: Tensor) -> tuple[Tensor | torch.cuda.Event | None, ...]:
-    """Start to bring tensors to the host; the event that comes last says when they are there.
+def to_host(*tensors: Tensor) -> tuple[Tensor | torch.cuda.Event | None, ...]:
+    """Start to copy tensors of one device to the host.
 
     Returns:
-        The tensors on the host, and the event: None on the CPU, where they are there already.
+        The tensors on the host, and last the event of their arrival; None on the CPU, where the
+        tensors are complete.
     """
     if tensors[0].device.type != "cuda":
         return *tensors, None

@@ -1,8 +1,8 @@
-"""A base model that draws in few steps, through a LoRA such as LCM-LoRA merged into its U-Net.
+"""Base model that samples in few steps: a LoRA such as LCM-LoRA, merged into its U-Net.
 
-Merged, it lies under the adapters of the identities, which are put on the new U-Net like on any
-other. Choose SAMPLING.SCHEDULER, STEPS and GUIDANCE_SCALE as the adapter's authors say (LCM-LoRA:
-LCMScheduler, 4 to 8 steps, guidance 1 to 2).
+The adapters of the identities are added to the merged U-Net as to any other. Choose
+SAMPLING.SCHEDULER, STEPS and GUIDANCE_SCALE as the adapter's authors say (LCM-LoRA: LCMScheduler,
+4 to 8 steps, guidance 1 to 2).
 """
 
 import copy
@@ -12,8 +12,8 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 
 from fastreid_ext.diffusion.compute import set_up
-from fastreid_ext.diffusion.hub_files import hub_folder
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
+from fastreid_ext.hub import hub_folder
 from fastreid_ext.manifest import sha256_of
 
 _USUAL = "pytorch_lora_weights.safetensors"
@@ -23,16 +23,16 @@ _KEY = "GENERATION.SAMPLING.FEW_STEP_ADAPTER"
 def with_few_step_adapter(
     base: StableDiffusion, source: str, *, download: bool = False
 ) -> StableDiffusion:
-    """Return ``base`` with a U-Net of its own that the adapter is merged into.
+    """Merge an adapter into a copy of the U-Net.
 
     Args:
-        base: stays as it is; other parts than the U-Net are shared.
-        source: hub id or folder of a LoRA of the U-Net in any layout diffusers reads, safetensors.
-        download: whether the network may be used; else an id must lie in the hub's cache.
+        base: Stable Diffusion, which stays unchanged; all parts but the U-Net are shared.
+        source: hub id or folder of a LoRA of the U-Net, safetensors in any layout of diffusers.
+        download: whether the network may be used; otherwise only the hub's cache is searched.
 
     Raises:
-        FileNotFoundError: no such adapter.
-        ValueError: not a LoRA of this model's U-Net alone.
+        FileNotFoundError: the adapter is neither here nor in the hub's cache.
+        ValueError: the file is not a LoRA of this model's U-Net alone.
     """
     path = find_few_step_adapter(source, download)
     weights, alphas, metadata = StableDiffusionPipeline.lora_state_dict(
@@ -65,7 +65,7 @@ def with_few_step_adapter(
 
 
 def find_few_step_adapter(source: str, download: bool = False) -> Path:
-    """Return the file of an adapter; see :func:`with_few_step_adapter`."""
+    """Find the file of an adapter; see :func:`with_few_step_adapter`."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
         folder = hub_folder(source, key=_KEY, wanted=[_USUAL], download=download)

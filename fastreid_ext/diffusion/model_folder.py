@@ -1,25 +1,24 @@
-"""Where a model of transformers lies: a folder, or a hub id whose files are brought or cached.
+"""Folders of models of transformers, named by a path or by a hub id.
 
-Only safetensors are read: unpickling a file runs what is in it.
+Only safetensors are read: unpickling a file runs the code in it.
 """
 
 from pathlib import Path
 
-from fastreid_ext.diffusion.hub_files import hub_folder
-from fastreid_ext.diffusion.whole_files import expect_whole, read_object
+from fastreid_ext.diffusion.weight_files import expect_no_pickles, expect_whole, read_object
+from fastreid_ext.hub import hub_folder
 
 _WANTED = ["*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"]
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def find_model_folder(source: str, *, key: str, revision: str = "", download: bool = False) -> Path:
-    """Return the local folder of a model in transformers' layout, with its weights as safetensors.
+    """Find the local folder of a model in transformers' layout with safetensors.
 
     Args:
-        source: a folder, or a hub id such as "Salesforce/blip2-opt-2.7b".
-        key: configuration key that names it, for messages.
-        revision: branch, tag or commit of a hub id; "" = main.
-        download: whether the network may be used; else a hub id must lie in the hub's cache.
+        source: folder, or hub id such as "Salesforce/blip2-opt-2.7b".
+        key: configuration key that holds ``source``, for messages.
+        revision: branch, tag or commit of a hub id; "" means main.
+        download: whether the network may be used; otherwise only the hub's cache is searched.
 
     Raises:
         FileNotFoundError: no such folder, no such model in the cache, or a folder without a model.
@@ -37,15 +36,14 @@ def find_model_folder(source: str, *, key: str, revision: str = "", download: bo
     if files := sorted(folder.glob("*.safetensors")):
         expect_whole(files)
         return folder
-    if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
-        raise ValueError(
-            f"expected safetensors in {folder} ({key}), got only {', '.join(pickles)}, a pickle, "
-            "which can run code when it is read; if you trust it convert it once: "
-            f"<its class>.from_pretrained('{folder}', use_safetensors=False).save_pretrained"
-            "('<folder>'), and save its processor there too"
-        )
-    # Of a hub id whose files are pickles, none are brought.
+    expect_no_pickles(
+        folder,
+        f"{folder} ({key})",
+        f"<its class>.from_pretrained('{folder}', use_safetensors=False).save_pretrained"
+        "('<folder>'), and save its processor there too",
+    )
+    # The pickles of a hub id are not downloaded.
     raise FileNotFoundError(
         f"expected weights as safetensors in {folder} ({key}), got none; does '{source}' offer "
-        "them? Else convert it once, in a process that you trust it with, and give the folder"
+        "them? Otherwise convert it once, in a process that you trust it with, and give the folder"
     )

@@ -1,7 +1,7 @@
-"""Check the parts of a Stable Diffusion folder against each other; no tensor is read.
+"""Check the parts of a Stable Diffusion folder against each other without reading tensors.
 
 A part that loads with missing tensors is either filled with random numbers (transformers) or left
-without data (diffusers). Both are found here, from configurations and the heads of weight files.
+without data (diffusers). Both are detected from configurations and headers of weight files.
 """
 
 import re
@@ -15,12 +15,12 @@ from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from fastreid_ext.diffusion.quiet_loading import quiet_loading
-from fastreid_ext.diffusion.whole_files import read_object
+from fastreid_ext.diffusion.weight_files import read_object
 
-# Names that diffusers before 0.12 gave the attention of an autoencoder, as SD v1.4's files have.
+# Names of an autoencoder's attention in diffusers before 0.12, as in the files of SD v1.4.
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_NAME = re.compile(r"(?<=\.)(query|key|value|proj_attn)(?=\.(?:weight|bias)$)")
-# Keys of a U-Net's configuration that stand for an input which this project does not give.
+# Keys of a U-Net's configuration that require an input which this project does not provide.
 _EXTRA_INPUTS = {
     "time_cond_proj_dim": "takes its guidance as an input (a distilled model); use the model it "
     "was distilled from, with SAMPLING.FEW_STEP_ADAPTER",
@@ -29,15 +29,15 @@ _EXTRA_INPUTS = {
     "addition_embed_type": "takes further embeddings as an input (SDXL); use SD v1 or v2",
     "encoder_hid_dim_type": "takes images as an input; use a model that takes text alone",
 }
-_SHOWN = 3  # names of tensors in a message
+_SHOWN = 3  # number of tensor names in a message
 
 
 def expect_text_to_image(folder: Path, vae: Path | None = None) -> None:
     """Check that U-Net, VAE and text encoder form a plain text-to-image model.
 
     Args:
-        folder: pipeline in diffusers layout.
-        vae: folder of another VAE that replaces the pipeline's; None = the pipeline's.
+        folder: folder of a pipeline in diffusers layout.
+        vae: folder of a VAE that replaces the pipeline's; None for the pipeline's own.
 
     Raises:
         ValueError: an inpainting, distilled, class-conditioned or otherwise unfit U-Net.
@@ -64,7 +64,15 @@ def expect_text_to_image(folder: Path, vae: Path | None = None) -> None:
 
 
 def expect_no_extra_input(unet: Mapping[str, Any], name: str) -> None:
-    """Raise ValueError if a U-Net needs an input beside latents, time and text."""
+    """Check that a U-Net needs no input but latents, time and text.
+
+    Args:
+        unet: configuration of the U-Net, with its defaults.
+        name: name of the model, for messages.
+
+    Raises:
+        ValueError: the U-Net needs another input.
+    """
     for key, why in _EXTRA_INPUTS.items():
         if unet.get(key) is not None:
             raise ValueError(f"the U-Net of {name} ({key} {unet[key]}) {why}")
@@ -74,9 +82,9 @@ def expect_tensors(kind: type[ModelMixin], inside: Path, files: Iterable[Path]) 
     """Check that weight files hold every tensor of a diffusers model in its shape.
 
     Args:
-        kind: class of the model.
-        inside: folder with its ``config.json``.
-        files: weights as safetensors.
+        kind: class of the model in diffusers.
+        inside: folder with the model's ``config.json``.
+        files: weights of the model as safetensors.
 
     Raises:
         ValueError: a tensor is missing or has another shape.
@@ -107,15 +115,15 @@ def expect_text_tensors(kind: type[PreTrainedModel], folder: Path, key: str, **o
 
     Args:
         kind: class of the model, or an ``AutoModel`` class.
-        folder: ``config.json`` and safetensors of the model.
+        folder: folder with ``config.json`` and safetensors of the model.
         key: configuration key that names the model, for messages.
-        **options: further arguments of ``from_pretrained``.
+        **options: further arguments passed to ``from_pretrained``.
 
     Returns:
         The model without data, on the device "meta".
 
     Raises:
-        ValueError: a tensor is missing; transformers would put random numbers in its place.
+        ValueError: a tensor is missing; transformers would fill it with random numbers.
     """
     with quiet_loading():
         model, info = kind.from_pretrained(
@@ -135,7 +143,7 @@ def expect_text_tensors(kind: type[PreTrainedModel], folder: Path, key: str, **o
 def missing_tensors(
     folder: Path, files: Sequence[str], kind: str, missing: Sequence[str], key: str = ""
 ) -> str:
-    """Return the message for weight files without some tensors of their model."""
+    """Describe weight files that lack some tensors of their model."""
     where = f"{folder}/{', '.join(files)}" + (f" ({key})" if key else "")
     more = ", ..." if len(missing) > _SHOWN else ""
     return (
@@ -149,11 +157,11 @@ def expect_clip_vocabulary(folder: Path, rows: int) -> None:
     """Check that a CLIP tokenizer has its vocabulary and that a text encoder has its tokens.
 
     Args:
-        folder: files of the tokenizer.
+        folder: folder with the tokenizer's files.
         rows: number of embeddings in the text encoder.
 
     Raises:
-        FileNotFoundError: a vocabulary file is missing; transformers would make an empty one.
+        FileNotFoundError: a vocabulary file is missing; transformers would create an empty one.
         ValueError: more tokens than embeddings.
     """
     if not (folder / "tokenizer.json").is_file():
@@ -179,9 +187,13 @@ def expect_clip_vocabulary(folder: Path, rows: int) -> None:
 
 
 def expect_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Raise ValueError if a tokenizer knows special tokens alone."""
-    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
-    if not words:
+    """Check that a tokenizer knows more than its special tokens.
+
+    Raises:
+        ValueError: the vocabulary is empty.
+    """
+    vocabulary = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    if not vocabulary:
         raise ValueError(
             f"expected a tokenizer with a vocabulary in {folder}, got one that knows only "
             f"{', '.join(tokenizer.all_special_tokens)}; bring its vocabulary file again "
@@ -190,6 +202,6 @@ def expect_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 
 def _configuration(kind: type[ModelMixin], file: Path) -> dict[str, Any]:
-    """Return a configuration with the defaults of the model's class."""
+    """Read a configuration and add the defaults of the model's class."""
     with torch.device("meta"):
         return dict(kind.from_config(read_object(file)).config)

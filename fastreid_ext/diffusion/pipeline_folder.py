@@ -1,6 +1,6 @@
-"""Where a Stable Diffusion pipeline lies: a folder, or a hub id whose files are brought or cached.
+"""Folders of Stable Diffusion pipelines, named by a path or by a hub id.
 
-Only safetensors are read: unpickling a file runs what is in it.
+Only safetensors are read: unpickling a file runs the code in it.
 """
 
 import functools
@@ -10,33 +10,37 @@ from pathlib import Path
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from fastreid_ext.diffusion.hub_files import hub_folder
 from fastreid_ext.diffusion.part_checks import (
     expect_clip_vocabulary,
     expect_tensors,
     expect_text_tensors,
     expect_text_to_image,
 )
-from fastreid_ext.diffusion.whole_files import expect_whole, read_object
+from fastreid_ext.diffusion.weight_files import (
+    PICKLES,
+    expect_no_pickles,
+    expect_whole,
+    read_object,
+)
+from fastreid_ext.hub import hub_folder
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 WITH_WEIGHTS = ("text_encoder", "unet", "vae")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # The hub's folder of SD v1.4 also holds Flax weights, halves and a safety checker.
 _WANTED = ["model_index.json", *(f"{part}/*" for part in PARTS)]
-_UNWANTED = [*_PICKLES, "*.msgpack", "*.h5", "*.onnx", "*.non_ema.*"]
+_UNWANTED = [*PICKLES, "*.msgpack", "*.h5", "*.onnx", "*.non_ema.*"]
 _KEY = "GENERATION.BASE_MODEL"
-# Weights in half precision that lie beside others, or alone.
+# Weights in half precision, alone or beside those in full precision.
 VARIANT = "fp16"
 
 
 def find_base_folder(source: str, *, revision: str = "", download: bool = False) -> Path:
-    """Return the local folder of a pipeline in diffusers layout, checked to be readable.
+    """Find the local folder of a pipeline in diffusers layout and check that it is complete.
 
     Args:
-        source: a folder, or a hub id such as "CompVis/stable-diffusion-v1-4".
-        revision: branch, tag or commit of a hub id; "" = main.
-        download: whether the network may be used; else a hub id must lie in the hub's cache.
+        source: folder, or hub id such as "CompVis/stable-diffusion-v1-4".
+        revision: branch, tag or commit of a hub id; "" means main.
+        download: whether the network may be used; otherwise only the hub's cache is searched.
 
     Raises:
         FileNotFoundError: no such folder, or no such model in the cache.
@@ -50,30 +54,30 @@ def find_base_folder(source: str, *, revision: str = "", download: bool = False)
             ".save_pretrained('<folder>'), in a process that you trust it with"
         )
     if not folder.is_dir():
-        bring = functools.partial(
+        fetch = functools.partial(
             hub_folder, source, key=_KEY, wanted=_WANTED, revision=revision, download=download
         )
-        folder = bring(unwanted=[*_UNWANTED, f"*.{VARIANT}*"])
+        folder = fetch(unwanted=[*_UNWANTED, f"*.{VARIANT}*"])
         if any(not list((folder / part).glob("*.safetensors")) for part in WITH_WEIGHTS):
-            folder = bring(unwanted=_UNWANTED)  # some are offered in half precision alone
+            folder = fetch(unwanted=_UNWANTED)  # some are offered in half precision alone
     _expect_pipeline(folder)
     return folder
 
 
 def variant_of(inside: Path) -> str | None:
-    """Return the variant in which the weights of a part must be read; None = the plain ones."""
+    """Return the variant of a part's weights: "fp16" if there are no others, otherwise None."""
     stems = [path.stem for path in inside.glob("*.safetensors")]
     return VARIANT if stems and all(f".{VARIANT}" in stem for stem in stems) else None
 
 
 def expect_base_parts(folder: Path, vae: Path | None = None) -> None:
-    """Check that the parts of a pipeline are whole, fit each other and draw from text alone.
+    """Check that the parts of a pipeline are complete, fit each other and need text alone.
 
     Only configurations, vocabularies and the heads of weight files are read.
 
     Args:
-        folder: checked by :func:`find_base_folder`.
-        vae: folder of another VAE that replaces the pipeline's; None = the pipeline's.
+        folder: folder of the pipeline, checked by :func:`find_base_folder`.
+        vae: folder of a VAE that replaces the pipeline's; None for the pipeline's own.
 
     Raises:
         FileNotFoundError: a vocabulary is missing.
@@ -91,16 +95,16 @@ def expect_base_parts(folder: Path, vae: Path | None = None) -> None:
 
 
 def weight_files(inside: Path) -> list[Path]:
-    """Return the safetensors of a part that are read, sorted."""
+    """List the safetensors of a part that are read, sorted."""
     is_half = variant_of(inside) is not None
     files = sorted(inside.glob("*.safetensors"))
     return [path for path in files if is_half or "." not in path.stem]
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Return 12 hexadecimal digits of a SHA-256 over the weights and configurations of a folder.
+    """Hash the weights and configurations of a folder to 12 hexadecimal digits of a SHA-256.
 
-    About a second per 1.5 GB. A snapshot of the hub has its commit instead.
+    It takes about a second per 1.5 GB. A snapshot of the hub is named by its commit instead.
     """
     if folder.parent.name == "snapshots":
         return folder.name[:12]
@@ -115,7 +119,7 @@ def fingerprint_of(folder: Path) -> str:
 
 
 def _expect_pipeline(folder: Path) -> None:
-    """Raise unless the folder holds all parts of a Stable Diffusion v1 or v2 as safetensors."""
+    """Check that a folder holds all parts of a Stable Diffusion v1 or v2 as safetensors."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(
@@ -125,10 +129,10 @@ def _expect_pipeline(folder: Path) -> None:
     named = read_object(index)
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing or "text_encoder_2" in named:
-        what = "two text encoders" if "text_encoder_2" in named else f"no {', '.join(missing)}"
+        got = "two text encoders" if "text_encoder_2" in named else f"no {', '.join(missing)}"
         raise ValueError(
             f"expected a Stable Diffusion v1 or v2 pipeline in {folder} (parts "
-            f"{', '.join(PARTS)}), got {named.get('_class_name', 'an unnamed class')} with {what}; "
+            f"{', '.join(PARTS)}), got {named.get('_class_name', 'an unnamed class')} with {got}; "
             "choose another GENERATION.BASE_MODEL, or bring the folder again if it is cut short"
         )
     for part in WITH_WEIGHTS:
@@ -145,13 +149,12 @@ def _expect_safetensors(folder: Path, part: str) -> None:
             f"expected weights without a variant, or of the variant {VARIANT}, in {inside}, got "
             f"only {files[0].name}; bring the others"
         )
-    pickles = sorted(path.name for pattern in _PICKLES for path in inside.glob(pattern))
-    if pickles:
-        raise ValueError(
-            f"expected safetensors in {inside}, got only {', '.join(pickles)}, a pickle, which can "
-            "run code when it is read; if you trust it convert it once: StableDiffusionPipeline"
-            f".from_pretrained('{folder}', use_safetensors=False).save_pretrained('<folder>')"
-        )
+    expect_no_pickles(
+        inside,
+        str(inside),
+        f"StableDiffusionPipeline.from_pretrained('{folder}', use_safetensors=False)"
+        ".save_pretrained('<folder>')",
+    )
     raise FileNotFoundError(
         f"expected weights as safetensors in {inside}, got none; bring the folder again, or wait "
         "until its download is done"

@@ -1,4 +1,4 @@
-"""Load a part of a checkpoint without a report of what was left in the file."""
+"""Load part of a checkpoint without transformers' report of unused keys."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ from transformers.utils import logging
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silence transformers' progress bars and key reports; its errors pass."""
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    """Silence progress bars and key reports of transformers, but not its errors."""
+    verbosity = logging.get_verbosity()
+    has_bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:

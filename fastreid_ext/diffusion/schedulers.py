@@ -1,6 +1,5 @@
 """Schedulers of diffusers by class name, with the noise schedule of the base model."""
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -8,32 +7,37 @@ from typing import Any
 import diffusers
 from diffusers import SchedulerMixin
 
-# They have the interface but go another way: from an image to noise, or around a painted area.
+from fastreid_ext.names import unknown_name
+
+# They share the interface but do something else: invert an image to noise, or inpaint.
 _OTHER_USES = ("Inverse", "RePaint", "CogVideoX")
 
 
 def scheduler_names() -> tuple[str, ...]:
-    """Return the classes of diffusers that can draw with a Stable Diffusion model, sorted."""
+    """List the classes of diffusers that can sample from a Stable Diffusion model, sorted."""
     listed = (name for name in dir(diffusers.schedulers) if name.endswith("Scheduler"))
-    return tuple(name for name in sorted(listed) if _can_draw(name))
+    return tuple(name for name in sorted(listed) if _can_sample(name))
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> SchedulerMixin:
-    """Return a scheduler for the model whose own scheduler has the configuration ``config``.
+    """Build a scheduler with the noise schedule of a model.
+
+    Args:
+        name: class name of a scheduler of diffusers.
+        config: configuration of the model's own scheduler.
 
     Raises:
-        ValueError: there is no such class, or a package is missing that it needs.
+        ValueError: unknown class, or a class that needs a missing package.
     """
     known = scheduler_names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        key = "GENERATION.SAMPLING.SCHEDULER"
         raise ValueError(
-            f"GENERATION.SAMPLING.SCHEDULER is '{name}', no scheduler of diffusers "
-            f"{diffusers.__version__} for Stable Diffusion; {hint}"
+            f"{unknown_name(key, name, known)} (of diffusers {diffusers.__version__}, for Stable "
+            "Diffusion)"
         )
     try:
-        return corrected(getattr(diffusers, name).from_config(config))
+        return with_pipeline_defaults(getattr(diffusers, name).from_config(config))
     except ImportError as error:
         raise ValueError(
             f"scheduler '{name}' needs a package that is not installed; install it or choose "
@@ -41,22 +45,21 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> SchedulerMixin:
         ) from error
 
 
-def corrected(scheduler: SchedulerMixin) -> SchedulerMixin:
-    """Give a scheduler the settings that ``StableDiffusionPipeline`` gives to its own.
+def with_pipeline_defaults(scheduler: SchedulerMixin) -> SchedulerMixin:
+    """Set, in place, the options that ``StableDiffusionPipeline`` sets on its own scheduler.
 
-    The configuration of a scheduler of SD states them; one that was built afresh, or an old one,
-    clips samples and starts one step off, and the pictures are wrong without a word. A scheduler
-    made from a corrected one has its class's defaults again: ``from_config`` drops what was not
-    given to the first.
+    The configuration files of SD contain them. A scheduler built from scratch, or from an old file,
+    clips samples and starts one step off, and its images are silently wrong. Call this after each
+    ``from_config``, which restores the defaults of the class.
     """
-    wrong = {"steps_offset": 1, "clip_sample": False}
-    known = {key: value for key, value in wrong.items() if key in scheduler.config}
+    options = {"steps_offset": 1, "clip_sample": False}
+    known = {key: value for key, value in options.items() if key in scheduler.config}
     if any(scheduler.config[key] != value for key, value in known.items()):
         scheduler.register_to_config(**known)
     return scheduler
 
 
-def _can_draw(name: str) -> bool:
+def _can_sample(name: str) -> bool:
     if any(use in name for use in _OTHER_USES):
         return False
     scheduler = getattr(diffusers, name, None)

@@ -1,4 +1,4 @@
-"""The diffusion model everything starts from: a frozen Stable Diffusion v1 or v2, loaded once.
+"""Frozen Stable Diffusion v1 or v2: load it, encode prompts and images, decode latents.
 
 Letters: B batch, L tokens of a prompt (77), C width of the text encoder, H x W pixels, c x h x w a
 latent (4 channels and 1/8 of the pixels in SD). Latents are *scaled*: multiplied by the VAE's
@@ -33,17 +33,18 @@ _ENCODED_AT_ONCE = 8  # images of 512 x 512 in the VAE; more would only raise th
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class StableDiffusion:
-    """The parts of a Stable Diffusion, frozen and in evaluation mode.
+    """Parts of a Stable Diffusion model, frozen and in evaluation mode.
 
     Attributes:
-        tokenizer: of the prompts.
-        text_encoder: CLIP's.
-        unet: predicts the noise (or the velocity, as ``scheduler.config.prediction_type`` says).
-        vae: between pixels and latents.
-        scheduler: the pipeline's own: its noise schedule is the one the model was trained with.
-        name: "<id>@<revision>"; of a folder its last name and 12 digits of a hash of its weights.
-        device: where the models are.
-        dtype: in which they compute.
+        tokenizer: CLIP tokenizer that splits the prompts.
+        text_encoder: CLIP text model that encodes the prompts.
+        unet: network that predicts the noise (or the quantity that
+            ``scheduler.config.prediction_type`` names).
+        vae: autoencoder between pixels and latents.
+        scheduler: scheduler of the pipeline, with the noise schedule of the model's training.
+        name: "<id>@<revision>"; for a folder its last name and 12 digits of a hash of its weights.
+        device: device on which all parts compute.
+        dtype: dtype in which all parts compute.
         compute: memory layout, compilation and slicing of U-Net and VAE.
     """
 
@@ -59,15 +60,15 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Return the text encoder's (B, L, C) for B prompts, in the models' type.
+        """Encode B prompts as (B, L, C) in the model's dtype.
 
         Raises:
-            ValueError: a prompt with more tokens than the text encoder takes: nothing is cut here.
+            ValueError: a prompt has more tokens than the text encoder takes; none is cut.
         """
         return self.text_encoder(self.token_ids(prompts))[0]
 
     def token_ids(self, prompts: Sequence[str]) -> Tensor:
-        """Return (B, L) on the device, as :meth:`encode_prompts` takes them."""
+        """Tokenize B prompts to ids (B, L) on the device, padded to the full length."""
         length = self.tokenizer.model_max_length
         rows = self.tokenizer(list(prompts), padding="max_length").input_ids
         for prompt, row in zip(prompts, rows, strict=True):
@@ -80,13 +81,13 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode_posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of the VAE's posterior, both scaled.
+        """Encode images to the scaled mean and standard deviation of the VAE's posterior.
 
         Args:
             images: (B, 3, H, W) uint8 RGB; H and W multiples of :attr:`pixels_per_latent`.
 
         Returns:
-            Two (B, c, h, w) float32.
+            Mean and standard deviation, each (B, c, h, w) float32.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             raise ValueError(
@@ -104,21 +105,21 @@ class StableDiffusion:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Return images (B, 3, H, W) uint8 RGB of scaled latents (B, c, h, w)."""
+        """Decode scaled latents (B, c, h, w) to images (B, 3, H, W) uint8 RGB."""
         unscaled = latents.to(self.device, self.dtype) / self.vae.config.scaling_factor
         pixels = self.vae.decode(unscaled).sample
         return pixels.float().add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
     @property
     def pixels_per_latent(self) -> int:
-        """Pixels along an edge of one place of a latent: 8 in SD."""
+        """Edge in pixels of the square behind one place of a latent: 8 in SD."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     def latent_shape(self, size: Sequence[int]) -> tuple[int, int, int]:
-        """Return (c, h, w) of the latent of an image of ``size`` (H, W) pixels.
+        """Compute the shape (c, h, w) of the latent of an image of ``size`` (H, W) pixels.
 
         Raises:
-            ValueError: H or W is no multiple of :attr:`pixels_per_latent`.
+            ValueError: H or W is not a multiple of :attr:`pixels_per_latent`.
         """
         unit = self.pixels_per_latent
         if len(size) != 2 or any(edge < unit or edge % unit for edge in size):
@@ -133,12 +134,12 @@ def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> StableD
     """Load ``GENERATION.BASE_MODEL`` in ``GENERATION.DTYPE``, frozen.
 
     Args:
-        cfg: ``GENERATION.BASE_MODEL``, ``VAE``, ``REVISION``, ``DOWNLOAD``, ``DTYPE`` and
-            ``COMPUTE`` are read.
-        device: default ``MODEL.DEVICE``.
+        cfg: configuration, of which ``GENERATION.BASE_MODEL``, ``VAE``, ``REVISION``,
+            ``DOWNLOAD``, ``DTYPE`` and ``COMPUTE`` are read.
+        device: device of the model; None for ``MODEL.DEVICE``.
 
     Raises:
-        FileNotFoundError: no such folder, or not in the hub's cache.
+        FileNotFoundError: the model is neither here nor in the hub's cache.
         ValueError: pickles instead of safetensors, or another kind of pipeline.
     """
     source = cfg.GENERATION.BASE_MODEL
@@ -158,7 +159,7 @@ def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> StableD
 
 
 def find_base(cfg: CfgNode) -> tuple[Path, Path | None]:
-    """Return the checked folders of ``GENERATION.BASE_MODEL`` and ``GENERATION.VAE``.
+    """Find and check the folders of ``GENERATION.BASE_MODEL`` and ``GENERATION.VAE``.
 
     Raises:
         FileNotFoundError: a model is neither here nor in the hub's cache.
@@ -230,7 +231,7 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
 
 @contextlib.contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """Turn what the libraries say of damaged files into a ValueError that says what to do."""
+    """Turn the libraries' errors of damaged files into a ValueError that says what to do."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
@@ -241,7 +242,7 @@ def _readable(folder: Path) -> Iterator[None]:
 
 
 def _vae_name(source: str, folder: Path) -> str:
-    """Return "<id>@<12 digits of a SHA-256 of the weights>"."""
+    """Build "<id>@<12 digits of a SHA-256 of the weights>"."""
     total = hashlib.sha256()
     for path in weight_files(folder):
         with path.open("rb") as file:

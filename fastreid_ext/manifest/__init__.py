@@ -1,17 +1,17 @@
-"""The record of a generated image, and the folders in which such records are kept.
+"""Records of generated images, and the folders in which they are kept.
 
 A generated set is a folder in the *imagefolder* layout of Hugging Face ``datasets``, which opens it
-without code of ours::
+without further code::
 
-    <root>/dataset.json                    what made the set, and counts; written last
+    <root>/dataset.json                    origin of the set, and counts; written last
     <root>/<identity>/<name>.jpg           images of one identity (also .jpeg, .png)
-    <root>/<identity>/metadata.jsonl       one row for each image file
-    <root>/<identity>/failures.jsonl       rows of images that could not be made (no file)
+    <root>/<identity>/metadata.jsonl       one row per image file
+    <root>/<identity>/failures.jsonl       rows of images that failed (no file)
 
-One identity is the unit of work: its images are written first, ``metadata.jsonl`` last and in one
-move, so a ``metadata.jsonl`` that exists is complete. ``datasets`` wants each column to have one
-type in the whole set; hence "not known" is -1, 0 or "" here and never null, and the keys of
-``scores`` and ``conditions`` should be the same in all rows (:func:`verify_set` says if not).
+One identity is the unit of work: its images are written first, ``metadata.jsonl`` last and
+atomically, so an existing ``metadata.jsonl`` is complete. ``datasets`` needs one type per column in
+the whole set; hence unknown values are -1, 0 or "" and never null, and the keys of ``scores`` and
+``conditions`` should be the same in all rows (:func:`verify_set` reports differences).
 """
 
 from fastreid_ext.manifest.folder import (

@@ -18,12 +18,12 @@ from fastreid_ext.manifest.record import (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A generated image and where it is written down.
+    """Record of a generated image with its place in a file.
 
     Attributes:
-        image: the record.
-        manifest: the jsonl file.
-        line: its line there, from 1.
+        image: record of the image in this line.
+        manifest: jsonl file that contains the record.
+        line: number of the line in ``manifest``, from 1.
     """
 
     image: GeneratedImage
@@ -32,31 +32,32 @@ class Row:
 
     @property
     def path(self) -> Path:
-        """The image file."""
+        """Path of the image file."""
         return self.manifest.parent / self.image.file_name
 
     @property
     def where(self) -> str:
-        """``file:line``, for errors."""
+        """Place of the record as ``file:line``, for messages."""
         return f"{self.manifest}:{self.line}"
 
 
 def write_identity(
     folder: str | Path, images: Iterable[GeneratedImage], *, durable: bool = True
 ) -> None:
-    """Write the rows of one identity, whose image files are already in ``folder``.
+    """Write the rows of one identity, whose image files are in ``folder``.
 
     ``metadata.jsonl`` is written last and atomically, so an interrupted identity has none.
 
     Args:
-        folder: folder of the identity.
-        images: rows.
-        durable: see :func:`fastreid_ext.atomic.atomic_write`.
+        folder: folder of the identity, created if it is missing.
+        images: rows of the identity, one per image.
+        durable: whether to sync to the disk, as in :func:`fastreid_ext.atomic.atomic_write`.
 
     Raises:
-        ValueError: two persons, or a file twice.
+        ValueError: rows of two identities, or two rows of one file.
     """
-    folder, images = Path(folder), list(images)
+    folder = Path(folder)
+    images = list(images)
     rows = [Row(image, folder / "metadata.jsonl", n) for n, image in enumerate(images, start=1)]
     _check_identity(rows)
     failed = [image for image in images if image.status == "failed"]
@@ -82,7 +83,7 @@ def read_identity(folder: str | Path) -> list[Row]:
     """Read the rows of one identity, those of failed images last.
 
     Raises:
-        FileNotFoundError: there is no ``metadata.jsonl``.
+        FileNotFoundError: ``metadata.jsonl`` is missing.
         ValueError: a row is damaged or wrong; the message begins with ``file:line``.
     """
     manifest = Path(folder) / "metadata.jsonl"
@@ -96,7 +97,7 @@ def read_identity(folder: str | Path) -> list[Row]:
 
 
 def write_set(root: str | Path, generated: GeneratedSet) -> None:
-    """Write ``dataset.json``, when all identities are there."""
+    """Write ``dataset.json`` once all identities are finished."""
     text = json.dumps(dataclasses.asdict(generated), indent=2, allow_nan=False)
     Path(root).mkdir(parents=True, exist_ok=True)
     atomic_write_text(Path(root) / "dataset.json", text + "\n")
@@ -106,8 +107,8 @@ def read_set(root: str | Path) -> tuple[GeneratedSet, list[Row]]:
     """Read ``dataset.json`` and the rows of all finished identities, sorted by folder name.
 
     Raises:
-        FileNotFoundError: ``root`` is no generated set.
-        ValueError: a file is damaged or wrong, or two folders hold the same person.
+        FileNotFoundError: ``root`` has no ``dataset.json``.
+        ValueError: a file is damaged or wrong, or two folders hold the same identity.
     """
     description = Path(root) / "dataset.json"
     if not description.is_file():
@@ -117,29 +118,29 @@ def read_set(root: str | Path) -> tuple[GeneratedSet, list[Row]]:
         )
     generated = from_json(GeneratedSet, description.read_text(encoding="utf-8"), str(description))
     rows: list[Row] = []
-    persons: dict[tuple[str, int], Path] = {}
+    folders: dict[tuple[str, int], Path] = {}
     for manifest in sorted(Path(root).glob("*/metadata.jsonl")):
         own = read_identity(manifest.parent)
         rows += own
         for row in own[:1]:
-            person = row.image.source_dataset, row.image.person_id
-            if person in persons:
+            key = (row.image.source_dataset, row.image.person_id)
+            if key in folders:
                 raise ValueError(
-                    f"{row.where}: person {person[1]} of '{person[0]}' is also in "
-                    f"{persons[person]}; keep one folder for each person"
+                    f"{row.where}: identity {key[1]} of '{key[0]}' is also in {folders[key]}; keep "
+                    "one folder per identity"
                 )
-            persons[person] = manifest.parent
+            folders[key] = manifest.parent
     return generated, rows
 
 
 def verify_set(root: str | Path) -> list[str]:
-    """Compare a set with its files; returns what is wrong, one line each.
+    """Compare a set with its files and list the problems, one line each.
 
-    Looks for missing and changed image files, images without a row, unfinished identities, counts
-    that differ from ``dataset.json``, and rows that ``datasets`` could not put in one table.
+    Finds missing and changed image files, images without a row, unfinished identities, counts
+    that differ from ``dataset.json``, and rows that ``datasets`` cannot join in one table.
 
     Raises:
-        FileNotFoundError: ``root`` is no generated set.
+        FileNotFoundError: ``root`` has no ``dataset.json``.
         ValueError: a row or ``dataset.json`` is damaged.
     """
     generated, rows = read_set(root)
@@ -159,19 +160,20 @@ def verify_set(root: str | Path) -> list[str]:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    """Compute the SHA-256 of a file as 64 hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _check_identity(rows: list[Row]) -> None:
     seen: dict[str, int] = {}
     for row in rows:
-        image, first = row.image, rows[0].image
+        image = row.image
+        first = rows[0].image
         if (image.source_dataset, image.person_id) != (first.source_dataset, first.person_id):
             raise ValueError(
-                f"{row.where}: expected person {first.person_id} of '{first.source_dataset}' as in "
-                f"the first row, got {image.person_id} of '{image.source_dataset}'; "
-                "write each person to a folder of its own"
+                f"{row.where}: expected identity {first.person_id} of '{first.source_dataset}' as "
+                f"in the first row, got {image.person_id} of '{image.source_dataset}'; "
+                "write each identity to its own folder"
             )
         if image.file_name in seen:
             raise ValueError(

@@ -1,13 +1,13 @@
-"""One generated image as a record, and one generated set: fields, types, checks, JSON."""
+"""Records of a generated image and of a generated set: fields, types, checks, JSON."""
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
 from fastreid_ext.identity_numbers import UNKNOWN, number_problem
+from fastreid_ext.names import unknown_name
 
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "rejected", "failed")
@@ -19,29 +19,30 @@ Record = TypeVar("Record")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneratedImage:
-    """One generated image.
+    """Record of one generated image.
 
     Attributes:
-        file_name: image file, relative to the folder of its identity, with "/"; no "..".
-        source_dataset: name in fastreid's DATASET_REGISTRY of the set whose person this is, e.g.
-            "Market1501"; "" if the person is of no set.
-        person_id: the person's number, >= 0: the one in fastreid's training items of the source
-            set, else a number of the generator's.
+        file_name: path of the image file with "/", relative to the folder of its identity; no "..".
+        source_dataset: name of the identity's data set in fastreid's DATASET_REGISTRY, such as
+            "Market1501"; "" if the identity is of no data set.
+        person_id: number of the identity, >= 0: that in fastreid's training items of the data set,
+            or a number of the generator.
         seed: seed of this image, >= 0.
-        model_ids: models that took part, "<id>@<revision>".
-        status: "ok" (to be used), "rejected" (by a filter; the file is there), "failed" (no file).
-        reason: why it is not "ok", in words a person can act on.
-        sha256: of the file, 64 hexadecimal digits; "" if failed.
-        source_images: images of the person that the generator learned from or started with,
-            relative to the source set's folder.
-        source_camera_id: camera of the first of them as fastreid counts (from 0); -1 not known.
-        camera_id: camera the image imitates, in the generator's own numbers from 0; -1 none.
-        prompt: text it was made from; "" none.
-        conditions: pose, view and the like, flat: name -> text, number or truth value; angles in
+        model_ids: models that took part, each as "<id>@<revision>".
+        status: "ok" (usable), "rejected" (by a filter; the file exists) or "failed" (no file).
+        reason: reason why the image is not "ok", with a remedy where there is one.
+        sha256: SHA-256 of the file, 64 hexadecimal digits; "" for failed images.
+        source_images: real images that the generator was fine-tuned on or started from, relative to
+            the data set's folder.
+        source_camera_id: camera of the first source image as fastreid counts, from 0; -1 if
+            unknown.
+        camera_id: camera that the image imitates, numbered by the generator from 0; -1 for none.
+        prompt: text that the image was generated from; "" for none.
+        conditions: pose, view and the like as name -> text, number or truth value; angles in
             degrees.
-        steps: denoising steps; 0 not known.
-        guidance: scale of classifier-free guidance; 0 not known.
-        scores: filter -> score, finite.
+        steps: number of denoising steps; 0 if unknown.
+        guidance: scale of classifier-free guidance; 0 if unknown.
+        scores: name of a score -> its finite value.
     """
 
     file_name: str
@@ -62,7 +63,7 @@ class GeneratedImage:
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise ValueError if a field has the wrong type or contradicts another."""
+        """Check that fields have the right types and do not contradict each other."""
         for field in dataclasses.fields(self):
             _check_type(field, getattr(self, field.name))
         for condition, expectation in _expectations(self):
@@ -72,15 +73,15 @@ class GeneratedImage:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneratedSet:
-    """What ``dataset.json`` says of a set.
+    """Description of a generated set: the content of ``dataset.json``.
 
     Attributes:
-        generator: tool that made it, with version.
-        base_models: models it started from, "<id>@<revision>".
-        config_hash: of the generator's configuration.
-        package_versions: package -> version.
+        generator: tool that made the set, with its version.
+        base_models: models that the generator started from, each as "<id>@<revision>".
+        config_hash: hash of the generator's configuration.
+        package_versions: name of a package -> its version.
         counts: status -> number of rows; {} if not counted.
-        schema_version: of these files.
+        schema_version: version of the file format.
     """
 
     generator: str
@@ -91,7 +92,7 @@ class GeneratedSet:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a wrong type or another schema."""
+        """Check the types of the fields and the version of the format."""
         for field in dataclasses.fields(self):
             _check_type(field, getattr(self, field.name))
         if self.schema_version != SCHEMA_VERSION:
@@ -102,7 +103,16 @@ class GeneratedSet:
 
 
 def from_json(cls: type[Record], text: str, where: str) -> Record:
-    """Make a ``cls`` of one JSON object; ValueError begins with ``where``."""
+    """Build a record from one JSON object.
+
+    Args:
+        cls: dataclass whose fields the object has.
+        text: JSON object with the fields of ``cls``.
+        where: place of the object for messages, such as ``file:line``.
+
+    Raises:
+        ValueError: the text is damaged or does not fit ``cls``; the message begins with ``where``.
+    """
     try:
         values = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
@@ -111,9 +121,7 @@ def from_json(cls: type[Record], text: str, where: str) -> Record:
         raise ValueError(f"{where}: expected a JSON object, got {type(values).__name__}")
     known = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - set(known)):
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys are {sorted(known)}"
-        raise ValueError(f"{where}: unknown keys {unknown}; {hint}")
+        raise ValueError(f"{where}: {unknown_name('the keys of the object', unknown[0], known)}")
     required = {
         name
         for name, field in known.items()
@@ -169,7 +177,7 @@ def _type_name(expected: Any) -> str:
 
 
 def _expectations(image: GeneratedImage) -> Iterator[tuple[bool, str]]:
-    """Yield (holds, what was expected and what came)."""
+    """Yield for each rule whether it holds, and the expectation with the found value."""
     has_file = image.status != "failed"
     path = PurePosixPath(image.file_name)
     is_inside = not path.is_absolute() and ".." not in path.parts and "\\" not in image.file_name

@@ -35,10 +35,16 @@ def save_pixels(pixels: NDArray, output: Path) -> Path:
     return _write(data.tobytes(), output)
 
 
-def bare(axes: Axes) -> None:
-    """Reduce the frame of a plot to its left and bottom lines, and add a faint grid."""
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
+def bare(axes: Axes, *, grid: bool = True) -> None:
+    """Reduce the frame of a plot to its left and bottom lines, and add a faint grid.
+
+    Args:
+        axes: axes of the plot to change.
+        grid: whether the faint grid is added.
+    """
+    if grid:
+        axes.grid(alpha=0.25)
+        axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -56,6 +56,25 @@ def joined(parts: Sequence[NDArray], axis: int, *, gap: int = GAP) -> Pixels:
     return np.concatenate([*padded, parts[-1]], axis=axis).astype(np.uint8)
 
 
+def grid(images: Sequence[Pixels], columns: int, *, gap: int = 2) -> Pixels:
+    """Arrange images of one size in rows; each cell ends with a white gap.
+
+    Args:
+        images: images (H, W, 3) of one size, at least one.
+        columns: largest number of images in a row.
+        gap: white pixels below and to the right of each image.
+    """
+    height = images[0].shape[0] + gap
+    width = images[0].shape[1] + gap
+    rows = -(-len(images) // columns)
+    sheet = blank(rows * height, min(columns, len(images)) * width)
+    for number, image in enumerate(images):
+        top = number // columns * height
+        left = number % columns * width
+        sheet[top : top + height - gap, left : left + width - gap] = image
+    return sheet
+
+
 def page(rows: Sequence[Pixels], title: Sequence[str] = ()) -> Pixels:
     """Join the lines of a title and rows of equal width to a page with a white border."""
     width = max(row.shape[1] for row in rows)

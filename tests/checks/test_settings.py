@@ -17,7 +17,7 @@ from fastreid_ext.engine.schedule import build_lr_scheduler
 from fastreid_ext.generation.captions.prompts import token_of
 from fastreid_ext.generation.filters.thresholds import Thresholds, thresholds_of
 from fastreid_ext.generation.fine_tuning.settings import FineTuningSettings
-from fastreid_ext.generation.sampling.identity_images import DrawingSettings
+from fastreid_ext.generation.sampling.identity_images import IdentityImagesSettings
 from fastreid_ext.generation.sampling.image_files import FileSettings
 from fastreid_ext.generation.sampling.reference_set import ReferenceSettings
 from fastreid_ext.generation.sampling.sampler import SamplingSettings
@@ -90,7 +90,7 @@ SAMPLED = SamplingSettings(
     size=(64, 32),
     scheduler="PNDMScheduler",
     steps=6,
-    guidance=2.5,
+    guidance_scale=2.5,
     negative_prompt="blurred",
     batch_size=5,
 )
@@ -113,7 +113,7 @@ SAMPLED = SamplingSettings(
         (
             "GENERATION.SAMPLING",
             SAMPLING | {"FEW_STEP_ADAPTER": "lcm"},
-            lambda cfg: vars(DrawingSettings.from_config(cfg)),
+            lambda cfg: vars(IdentityImagesSettings.from_config(cfg)),
             {
                 "images": 3,
                 "run_seed": 11,
@@ -164,10 +164,10 @@ SAMPLED = SamplingSettings(
             vars(
                 Thresholds(
                     use=("cctf", "clip"),
-                    most=4,
-                    least=2,
+                    max_images=4,
+                    min_images=2,
                     reid={"": 0.125},
-                    nearest=False,
+                    require_nearest=False,
                     cctf=0.25,
                     clip=0.75,
                     duplicates=9,

@@ -100,14 +100,14 @@ def test_the_order_of_the_classes_is_that_of_the_training(save_model, overrides)
 
     config, weights = save_model(classes=3)
     classifier = IdentityClassifier(config, weights, overrides=overrides)
-    assert classifier.persons == ["personfolder_10", "personfolder_2", "personfolder_7"]
+    assert classifier.identities == ["personfolder_10", "personfolder_2", "personfolder_7"]
     keys = ["SOLVER.IMS_PER_BATCH", "6", "DATALOADER.SAMPLER_TRAIN", "TrainingSampler"]
     keys += ["DATALOADER.NUM_WORKERS", "0"]
     loader = build_train_loader(load_config(config, [*overrides, *keys]))
     batch = next(iter(loader))
     for path, target in zip(batch["img_paths"], batch["targets"].tolist(), strict=True):
         person = int(path.rpartition("/")[2][:4])
-        assert classifier.persons[target] == f"personfolder_{person}"
+        assert classifier.identities[target] == f"personfolder_{person}"
 
 
 def test_the_model_stays_in_evaluation_mode(save_model, images, overrides):

@@ -10,13 +10,13 @@ from fastreid_ext.config import load_config
 from fastreid_ext.diffusion.compute import ComputeSettings
 from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
-from fastreid_ext.generation.sampling.sampler import Drawing, SamplingSettings, draw
+from fastreid_ext.generation.sampling.sampler import ImageRequest, SamplingSettings, sample_images
 
 SETTINGS = SamplingSettings(
     size=(64, 32),
     scheduler="DDIMScheduler",
     steps=2,
-    guidance=5.0,
+    guidance_scale=5.0,
     negative_prompt="",
     batch_size=2,
 )
@@ -38,10 +38,10 @@ def read(tiny_pipeline_folder):
 
 def images(base, bank=None, adapters=(-1, -1), settings=SETTINGS):
     wanted = [
-        Drawing(identity="p", prompt="a man", seed=n, adapter=adapter)
+        ImageRequest(identity="p", prompt="a man", seed=n, adapter=adapter)
         for n, adapter in enumerate(adapters)
     ]
-    return np.stack([d.pixels for d in draw(base, bank, wanted, settings)]).astype(int)
+    return np.stack([d.pixels for d in sample_images(base, bank, wanted, settings)]).astype(int)
 
 
 def with_adapters(base, targets, seed):
@@ -52,7 +52,7 @@ def with_adapters(base, targets, seed):
     return bank
 
 
-def test_is_read_from_the_configuration_and_off_by_default():
+def test_compute_settings_are_read_from_the_configuration():
     cfg = load_config("", ["MODEL.DEVICE", "cpu"])
     assert ComputeSettings.from_config(cfg) == ComputeSettings()
     fields = [field.name for field in dataclasses.fields(ComputeSettings)]
@@ -65,7 +65,7 @@ def test_is_read_from_the_configuration_and_off_by_default():
 
 
 @pytest.mark.parametrize("name", ["channels_last", "attention_slicing", "vae_slicing"])
-def test_images_are_those_without_it_up_to_rounding(read, name):
+def test_compute_settings_change_images_by_rounding_only(read, name):
     base = read(**{name: True})
     is_on = {
         "channels_last": base.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
@@ -77,7 +77,8 @@ def test_images_are_those_without_it_up_to_rounding(read, name):
     }
     assert is_on[name]
     for adapters in ((-1, -1), (1, 0)):
-        found, expected = [], []
+        found = []
+        expected = []
         for model, into in ((base, found), (read(), expected)):
             bank = with_adapters(model, ["to_q", "to_v"], 0)
             into.append(images(model, bank, adapters))
@@ -85,13 +86,14 @@ def test_images_are_those_without_it_up_to_rounding(read, name):
         assert np.abs(found[0] - expected[0]).max() <= 1
 
 
-def test_tiles_are_blended(read):
+def test_vae_tiling_blends_tiles(read):
     """Images larger than the VAE was made for: nearly those of one piece, but not the same."""
-    tiled, whole = images(read(vae_tiling=True)), images(read())
+    tiled = images(read(vae_tiling=True))
+    whole = images(read())
     assert 0 < np.abs(tiled - whole).mean() < 20
 
 
-def test_tf32_is_a_setting_of_the_process(read):
+def test_tf32_is_switched_on_for_the_process(read):
     backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     try:
@@ -106,7 +108,7 @@ def test_tf32_is_a_setting_of_the_process(read):
 
 
 @pytest.mark.slow
-def test_a_compiled_model_sees_the_adapters_of_now(read):
+def test_compiled_unet_follows_changed_adapters(read):
     """By default torch.compile goes on with the hooks it saw first."""
     small = dataclasses.replace(SETTINGS, size=(32, 16))
     found = {}

@@ -49,7 +49,7 @@ def adapter(base, tmp_path_factory):
     return folder, prediction(unet)
 
 
-def test_is_the_adapted_model(base, adapter):
+def test_few_step_adapter_equals_that_of_diffusers(base, adapter):
     folder, expected = adapter
     before = prediction(base.unet)
     few = with_few_step_adapter(base, str(folder))
@@ -58,7 +58,7 @@ def test_is_the_adapted_model(base, adapter):
     assert re.fullmatch(r"tiny@0\+lcm@[0-9a-f]{12}", few.name)
 
 
-def test_leaves_the_base_as_it_was(base, adapter):
+def test_few_step_adapter_leaves_the_base_unchanged(base, adapter):
     before = {name: value.clone() for name, value in base.unet.state_dict().items()}
     few = with_few_step_adapter(base, str(adapter[0]))
     after = base.unet.state_dict()
@@ -67,14 +67,14 @@ def test_leaves_the_base_as_it_was(base, adapter):
     assert few.vae is base.vae
 
 
-def test_says_that_there_is_none(base, tmp_path):
+def test_few_step_adapter_missing_is_named(base, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"'nobody/lcm' .* is neither a folder here nor in"):
         with_few_step_adapter(base, "nobody/lcm")
     with pytest.raises(FileNotFoundError, match=r"one file of another name.* got no safetensors"):
         with_few_step_adapter(base, str(tmp_path))
 
 
-def test_does_not_choose_among_files(base, adapter, tmp_path):
+def test_few_step_adapter_of_several_files_is_refused(base, adapter, tmp_path):
     for name in ("a", "b"):
         shutil.copy(
             adapter[0] / "pytorch_lora_weights.safetensors", tmp_path / f"{name}.safetensors"
@@ -85,7 +85,7 @@ def test_does_not_choose_among_files(base, adapter, tmp_path):
     assert with_few_step_adapter(base, str(tmp_path))
 
 
-def test_refuses_words_of_its_own(base, adapter, tmp_path):
+def test_few_step_adapter_with_text_encoder_is_refused(base, adapter, tmp_path):
     weights, _ = diffusers.StableDiffusionPipeline.lora_state_dict(adapter[0])
     layers = {"q_proj.lora_A.weight": torch.ones(2, 2), "q_proj.lora_B.weight": torch.ones(2, 2)}
     unet = {key.removeprefix("unet."): value for key, value in weights.items()}
@@ -96,7 +96,7 @@ def test_refuses_words_of_its_own(base, adapter, tmp_path):
         with_few_step_adapter(base, str(tmp_path))
 
 
-def test_refuses_the_adapter_of_another_model(base, tmp_path):
+def test_few_step_adapter_of_another_model_is_refused(base, tmp_path):
     layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     layers = {
         f"{layer}.lora_A.weight": torch.ones(2, 320),

@@ -14,36 +14,37 @@ def copied(tiny_blip_folder, tmp_path):
     return shutil.copytree(tiny_blip_folder, tmp_path / "copied")
 
 
-def test_a_folder_is_itself(tiny_blip_folder):
+def test_model_folder_of_a_path(tiny_blip_folder):
     assert find_model_folder(str(tiny_blip_folder), key=KEY) == tiny_blip_folder
 
 
-def test_missing_folders_and_models_not_in_the_cache_say_what_to_do():
+def test_model_folder_missing_says_what_to_do():
     with pytest.raises(FileNotFoundError, match=r"folder or a hub id, got '\./not/here/at all'"):
         find_model_folder("./not/here/at all", key=KEY)
     with pytest.raises(FileNotFoundError, match=r"'nobody/nothing' \(GENERATION.CAPTIONS.CAPTION"):
         find_model_folder("nobody/nothing", key=KEY)
 
 
-def test_a_folder_without_a_model(tmp_path):
+def test_model_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"got no config\.json there"):
         find_model_folder(str(tmp_path), key=KEY)
 
 
-def test_pickles_are_refused_with_how_to_convert_them(copied):
+def test_model_folder_of_pickles_says_how_to_convert(copied):
     (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"only pytorch_model\.bin, a pickle.*use_safetensors=Fa"):
         find_model_folder(str(copied), key=KEY)
 
 
-def test_no_weights_at_all(copied):
+def test_model_folder_without_weights_is_refused(copied):
     (copied / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected weights as safetensors in .* got none"):
         find_model_folder(str(copied), key=KEY)
 
 
-def test_files_that_were_cut_short(copied):
-    weights, config = copied / "model.safetensors", copied / "config.json"
+def test_model_folder_with_cut_files_is_refused(copied):
+    weights = copied / "model.safetensors"
+    config = copied / "config.json"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1])
     with pytest.raises(ValueError, match=r"model\.safetensors is no whole .* bring it again"):

@@ -1,4 +1,4 @@
-"""What would be drawn from noise, or fail after the captions, is refused with the file's name."""
+"""Checks of model parts: missing tensors and unfit parts are refused with the file's name."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def configure(path, **keys):
     path.write_text(json.dumps(json.loads(path.read_text()) | keys))
 
 
-def test_a_whole_folder_passes(tiny_pipeline_folder):
+def test_complete_folder_passes(tiny_pipeline_folder):
     expect_base_parts(tiny_pipeline_folder)
 
 
@@ -108,7 +108,7 @@ def test_parts_of_different_models_are_refused(copied):
 
 
 @pytest.mark.parametrize("left", [(), ("vocab.json",)])
-def test_a_tokenizer_without_its_vocabulary_is_refused(copied, left):
+def test_tokenizer_without_its_vocabulary_is_refused(copied, left):
     folder = copied / "tokenizer"
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     (folder / "tokenizer.json").unlink()
@@ -122,7 +122,7 @@ def test_a_tokenizer_without_its_vocabulary_is_refused(copied, left):
         expect_base_parts(copied)
 
 
-def test_an_empty_or_foreign_vocabulary_is_refused(copied):
+def test_empty_or_foreign_vocabulary_is_refused(copied):
     folder = copied / "tokenizer"
     rows = json.loads((copied / "text_encoder" / "config.json").read_text())["vocab_size"]
     tokenizer = CLIPTokenizer.from_pretrained(folder)
@@ -136,7 +136,7 @@ def test_an_empty_or_foreign_vocabulary_is_refused(copied):
         expect_base_parts(copied)
 
 
-def test_a_clip_without_its_projection_is_refused(tiny_clip_folder, tmp_path):
+def test_clip_without_its_projection_is_refused(tiny_clip_folder, tmp_path):
     from transformers import CLIPModel, CLIPTextModelWithProjection
 
     folder = shutil.copytree(tiny_clip_folder, tmp_path / "clip")

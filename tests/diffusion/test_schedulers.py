@@ -13,7 +13,7 @@ CONFIG = {
 }
 
 
-def test_knows_those_of_the_papers():
+def test_scheduler_names_contain_those_of_the_papers():
     names = scheduler_names()
     assert {"DDIMScheduler", "PNDMScheduler", "LCMScheduler", "EulerDiscreteScheduler"} <= {*names}
     # Flows, EDM's sigmas, inversion and inpainting are of other models.
@@ -21,24 +21,26 @@ def test_knows_those_of_the_papers():
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "LCMScheduler", "UniPCMultistepScheduler"])
-def test_keeps_the_noise_schedule_of_the_model(name):
+def test_scheduler_keeps_the_noise_schedule_of_the_model(name):
     config = make_scheduler(name, CONFIG).config
     assert (config.beta_start, config.beta_end) == (0.00085, 0.012)
     assert config.beta_schedule == "scaled_linear"
     assert config.prediction_type == "v_prediction"
 
 
-def test_suggests_the_right_name():
-    message = r"SCHEDULER is 'DDIMSchedular', no scheduler .* did you mean 'DDIMScheduler'\?"
+def test_scheduler_misspelt_suggests_a_name():
+    message = r"'DDIMSchedular' in GENERATION.SAMPLING.SCHEDULER; did you mean 'DDIMScheduler'\?"
     with pytest.raises(ValueError, match=message):
         make_scheduler("DDIMSchedular", CONFIG)
 
 
-def test_lists_names_where_none_is_near():
+def test_scheduler_unknown_lists_the_names():
     with pytest.raises(ValueError, match=r"known: .*DDIMScheduler, .*PNDMScheduler"):
         make_scheduler("karras", CONFIG)
 
 
-def test_refuses_a_scheduler_of_other_models():
-    with pytest.raises(ValueError, match="no scheduler of diffusers"):
+def test_scheduler_of_other_models_is_refused():
+    with pytest.raises(
+        ValueError, match=r"unknown name 'FlowMatchEulerDiscreteScheduler' .*\(of diffusers"
+    ):
         make_scheduler("FlowMatchEulerDiscreteScheduler", CONFIG)

@@ -34,7 +34,7 @@ def copied(tiny_pipeline_folder, tmp_path):
     return shutil.copytree(tiny_pipeline_folder, tmp_path / "copied")
 
 
-def test_is_frozen_named_and_in_the_wanted_type(tiny_pipeline_folder):
+def test_base_is_frozen_named_and_of_the_wanted_dtype(tiny_pipeline_folder):
     base = load_base(config_of(tiny_pipeline_folder, "bfloat16"), device="cpu")
     for part in (base.unet, base.vae, base.text_encoder):
         assert not part.training
@@ -61,7 +61,7 @@ def test_images_are_encoded_with_the_scale_the_pipeline_decodes(base):
     assert mean.shape[1:] == base.latent_shape((32, 16))
 
 
-def test_decodes_to_rounded_pixels(base):
+def test_decode_rounds_pixels(base):
     latents = torch.randn(2, *base.latent_shape((32, 16)))
     pixels = base.vae.decode(latents / base.vae.config.scaling_factor).sample
     expected = ((pixels + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
@@ -70,19 +70,19 @@ def test_decodes_to_rounded_pixels(base):
     assert torch.equal(decoded, expected)
 
 
-def test_an_over_long_prompt_is_not_cut(base):
+def test_prompt_that_is_too_long_is_refused(base):
     with pytest.raises(ValueError, match=r"at most 77 tokens, got \d+ in 'a man a man"):
         base.encode_prompts(["a photo", "a man " * 60])
 
 
-def test_says_what_images_and_sizes_it_wants(base):
+def test_encode_refuses_wrong_images_and_sizes(base):
     with pytest.raises(ValueError, match=r"expected images \(B, 3, H, W\) uint8, got \(1, 3, 8, 8"):
         base.encode_posterior(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match=r"multiples of 4 \(GENERATION.SIZE\), got \[33, 16\]"):
         base.latent_shape((33, 16))
 
 
-def test_the_fingerprint_follows_the_weights(copied, tiny_pipeline_folder):
+def test_fingerprint_follows_the_weights(copied, tiny_pipeline_folder):
     assert fingerprint_of(copied) == fingerprint_of(tiny_pipeline_folder)
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -102,7 +102,7 @@ def test_the_fingerprint_follows_the_weights(copied, tiny_pipeline_folder):
         ("/no/such/folder", "expected GENERATION.BASE_MODEL to be a folder or a hub id, got"),
     ],
 )
-def test_says_that_there_is_no_such_model(source, message, monkeypatch, tmp_path):
+def test_base_missing_is_named(source, message, monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match=message):
         find_base_folder(source)
 
@@ -126,14 +126,14 @@ def test_parts_in_half_precision_load_where_there_are_no_others(copied, base):
             assert torch.equal(own.half().float(), half)
 
 
-def test_refuses_another_variant_alone(copied):
+def test_base_of_another_variant_is_refused(copied):
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".non_ema.safetensors"))
     with pytest.raises(ValueError, match=r"or of the variant fp16, in .*unet, got only .*non_ema"):
         find_base_folder(str(copied))
 
 
-def test_the_vae_may_be_another(copied, base, tmp_path):
+def test_vae_can_be_replaced(copied, base, tmp_path):
     own = shutil.copytree(copied / "vae", tmp_path / "better_vae")
     weights = own / "diffusion_pytorch_model.safetensors"
     save_file({key: tensor + 1 for key, tensor in load_file(weights).items()}, weights)
@@ -149,7 +149,7 @@ def test_the_vae_may_be_another(copied, base, tmp_path):
         load_base(cfg)
 
 
-def test_refuses_pickles_and_says_how_to_convert(copied):
+def test_base_of_pickles_says_how_to_convert(copied):
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(
@@ -163,7 +163,7 @@ def test_refuses_pickles_and_says_how_to_convert(copied):
         find_base_folder(str(copied))
 
 
-def test_refuses_files_and_other_pipelines(copied, tmp_path):
+def test_base_of_a_file_or_another_pipeline_is_refused(copied, tmp_path):
     checkpoint = tmp_path / "model.safetensors"
     checkpoint.touch()
     with pytest.raises(ValueError, match=r"in diffusers layout, got the file .*from_single_file"):
@@ -176,7 +176,7 @@ def test_refuses_files_and_other_pipelines(copied, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vae/config.json", "tokenizer/tokenizer.json"])
-def test_damaged_files_say_what_to_do(copied, name):
+def test_base_with_damaged_files_says_what_to_do(copied, name):
     content = (copied / name).read_bytes()
     (copied / name).write_bytes(content[: len(content) // 2])
     folder = name.split("/")[0]
@@ -185,7 +185,7 @@ def test_damaged_files_say_what_to_do(copied, name):
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-def test_weights_that_were_cut_short(copied, part):
+def test_base_with_cut_weights_is_refused(copied, part):
     weights = next((copied / part).glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(ValueError, match=rf"{weights} is no whole safetensors file .* again"):

@@ -64,7 +64,7 @@ def draw(args: argparse.Namespace, base: StableDiffusion) -> None:
         size=SIZES[args.size],
         scheduler="DDIMScheduler",
         steps=args.steps,
-        guidance=args.guidance,
+        guidance_scale=args.guidance,
         negative_prompt="",
         batch_size=args.batch_size,
     )

@@ -1,4 +1,4 @@
-"""Where the training of the miniature autoencoder starts: at averaging 4x4 pixels, not at noise.
+"""Initial weights of the tiny autoencoder: averages of 4x4 pixels instead of noise.
 
 From random weights an autoencoder learns the directions of the data one by one, the slower the less
 they vary; green against magenta, a sixteenth of the variance of brightness, comes too late for a
@@ -29,14 +29,15 @@ _FIRST_LOG_VARIANCE = -4.0  # of the posterior
 
 @torch.no_grad()
 def start_at_averages(autoencoder: AutoencoderKL) -> None:
-    """Set the weights, in place, so that the latent begins as the mean colours of cells."""
+    """Set the weights, in place, so that latents are mean colours of 4x4 cells."""
     for module in autoencoder.modules():
         if isinstance(module, ResnetBlock2D):
             nn.init.zeros_(module.conv2.weight)
             nn.init.zeros_(module.conv2.bias)
             if module.conv_shortcut is not None:
                 _pass_on(module.conv_shortcut)
-    encoder, decoder = autoencoder.encoder, autoencoder.decoder
+    encoder = autoencoder.encoder
+    decoder = autoencoder.decoder
     _set_rows(encoder.conv_in, _paired_rows(COLOUR_AXES))
     for block in encoder.down_blocks:
         for down in block.downsamplers or ():
@@ -56,12 +57,12 @@ def start_at_averages(autoencoder: AutoencoderKL) -> None:
 
 
 def _paired_rows(rows: Tensor) -> Tensor:
-    """Return (6, n): each of 3 rows (3, n) and its negative."""
+    """Stack each of 3 rows (3, n) and its negative to (6, n)."""
     return torch.stack([rows, -rows], dim=1).reshape(_PAIRED, -1)
 
 
 def _set_rows(layer: nn.Conv2d, values: Tensor) -> None:
-    """Let the first rows of a convolution be ``values`` (rows, n) of its first n inputs alone."""
+    """Set the first rows of a convolution to ``values`` (rows, n) of its first n inputs alone."""
     rows, inputs = values.shape
     layer.weight[:rows] = 0
     layer.bias[:rows] = 0
@@ -70,12 +71,12 @@ def _set_rows(layer: nn.Conv2d, values: Tensor) -> None:
 
 
 def _pass_on(layer: nn.Conv2d) -> None:
-    """Let the paired channels pass a convolution unchanged."""
+    """Make a convolution the identity of the paired channels."""
     _set_rows(layer, torch.eye(_PAIRED))
 
 
 def _average(layer: nn.Conv2d) -> None:
-    """Let the paired channels be averaged over 2x2 pixels by a 3x3 convolution of stride 2.
+    """Make a 3x3 convolution of stride 2 average the paired channels over 2x2 pixels.
 
     diffusers pads such a convolution below and on the right only.
     """

@@ -22,7 +22,7 @@ from fastreid_ext.diffusion.tiny.models import (
 from fastreid_ext.diffusion.tiny.sizes import ModelSizes
 from fastreid_ext.diffusion.tiny.vocabularies import bert_tokenizer, opt_tokenizer
 
-QUERY_TOKENS = 4  # of BLIP-2
+QUERY_TOKENS = 4  # image tokens that BLIP-2 puts before the text
 
 
 def build_blip(
@@ -40,7 +40,7 @@ def build_blip(
         "sep_token_id": tokenizer.sep_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    vision = {**vision_sizes(sizes), "hidden_act": "quick_gelu"}  # CLIP's, see clip_eyes
+    vision = {**vision_sizes(sizes), "hidden_act": "quick_gelu"}  # as CLIP's vision tower
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=sizes.projection)
     processor = BlipProcessor(image_processor=_blip_images(sizes), tokenizer=tokenizer)
     return BlipForConditionalGeneration(config), processor

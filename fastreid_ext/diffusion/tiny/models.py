@@ -32,7 +32,7 @@ from fastreid_ext.diffusion.tiny.vocabularies import clip_tokenizer
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw the weights made in the block from ``seed``; torch's own generator stays as it was."""
+    """Sample weights within the block from ``seed`` and restore torch's generator afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -59,7 +59,7 @@ def build_autoencoder(sizes: ModelSizes) -> AutoencoderKL:
 
 
 def build_unet(sizes: ModelSizes) -> UNet2DConditionModel:
-    """Build a U-Net on latents (B, C, H/4, W/4), told prompts (B, tokens, text width)."""
+    """Build a U-Net on latents (B, C, H/4, W/4) with prompts (B, tokens, text width)."""
     blocks = len(sizes.unet_channels)
     return UNet2DConditionModel(
         sample_size=(sizes.height // 4, sizes.width // 4),
@@ -76,7 +76,7 @@ def build_unet(sizes: ModelSizes) -> UNet2DConditionModel:
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Return the noise schedule of Stable Diffusion 1.x."""
+    """Build a scheduler with the noise schedule of Stable Diffusion 1.x."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -105,7 +105,7 @@ def build_clip(sizes: ModelSizes, tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def clip_processor(sizes: ModelSizes, tokenizer: CLIPTokenizer) -> CLIPProcessor:
-    """Return what turns images of any shape, and texts, into CLIP's inputs."""
+    """Build the processor that turns images of any shape, and texts, into CLIP's inputs."""
     images = CLIPImageProcessor(
         size={"height": sizes.vision_side, "width": sizes.vision_side}, do_center_crop=False
     )
@@ -115,7 +115,7 @@ def clip_processor(sizes: ModelSizes, tokenizer: CLIPTokenizer) -> CLIPProcessor
 def assemble_pipeline(
     clip: CLIPModel, tokenizer: CLIPTokenizer, autoencoder: AutoencoderKL, unet: Any
 ) -> StableDiffusionPipeline:
-    """Put a pipeline together whose text encoder has the weights of CLIP's text model."""
+    """Assemble a pipeline whose text encoder has the weights of CLIP's text model."""
     text_encoder = CLIPTextModel(clip.config.text_config)
     text_encoder.load_state_dict(clip.text_model.state_dict())
     return StableDiffusionPipeline(
@@ -149,14 +149,14 @@ def save_clip(folder: Path, sizes: ModelSizes, captions: Sequence[str], seed: in
 
 
 def save_together(folder: Path, *parts: Any) -> None:
-    """Write what has ``save_pretrained`` into one folder, which is whole or not there."""
+    """Write parts with ``save_pretrained`` into one folder, which appears once it is complete."""
     with whole_folder(folder, folder.parent) as partial:
         for part in parts:
             part.save_pretrained(partial)
 
 
 def transformer_sizes(width: int, layers: int, heads: int) -> dict[str, int]:
-    """Return the keys that all transformers of the hub share."""
+    """Collect the configuration keys that all transformers of the hub share."""
     return {
         "hidden_size": width,
         "intermediate_size": 4 * width,
@@ -166,6 +166,6 @@ def transformer_sizes(width: int, layers: int, heads: int) -> dict[str, int]:
 
 
 def vision_sizes(sizes: ModelSizes) -> dict[str, int]:
-    """Return the keys of a vision transformer."""
+    """Collect the configuration keys of a vision transformer."""
     side = {"image_size": sizes.vision_side, "patch_size": sizes.vision_patch}
     return {**transformer_sizes(sizes.vision_width, sizes.vision_layers, sizes.heads), **side}

@@ -1,11 +1,11 @@
-"""How large the miniature models are."""
+"""Sizes of the tiny models."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSizes:
-    """Numbers of a family of models that belong together.
+    """Sizes of a family of models that work together.
 
     Images are ``height`` x ``width`` pixels, latents a fourth of that. CLIP and the
     captioners see squares of ``vision_side`` pixels, whatever the shape of the image.

@@ -1,6 +1,6 @@
-"""Tokenizers of the families of SD, BLIP and BLIP-2, with a vocabulary learned from captions.
+"""Tokenizers of the families of SD, BLIP and BLIP-2, with a vocabulary built from captions.
 
-A word of the captions is one token; any other text falls into letters or bytes, so that nothing is
+A word of the captions is one token; other text is split into letters or bytes, so no token is
 unknown.
 """
 
@@ -24,7 +24,7 @@ END_OF_WORD = "</w>"
 
 
 def words_of(texts: Iterable[str]) -> list[str]:
-    """Return the lower-cased words of texts, the most frequent first, ties by the alphabet."""
+    """List the lower-cased words of texts, the most frequent first, ties by the alphabet."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(re.findall(r"[a-z]+", text.lower()))
@@ -46,7 +46,7 @@ def clip_tokenizer(captions: Iterable[str], tokens: int = 77) -> CLIPTokenizer:
 
 
 def opt_tokenizer(captions: Iterable[str]) -> GPT2Tokenizer:
-    """Build a tokenizer as OPT's in BLIP-2: byte-level BPE, ``</s>`` in front, ``<pad>``."""
+    """Build a tokenizer like OPT's in BLIP-2: byte-level BPE, ``</s>`` in front, ``<pad>``."""
     merges = _merges([f" {text}" for text in (*captions, *PROMPT_WORDS)], "")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     entries = ["<s>", "<pad>", "</s>", "<unk>", *alphabet]
@@ -65,7 +65,7 @@ def opt_tokenizer(captions: Iterable[str]) -> GPT2Tokenizer:
 
 
 def bert_tokenizer(captions: Iterable[str]) -> BertTokenizer:
-    """Build a tokenizer as BLIP's: BERT's WordPiece with ``[DEC]``, which begins a caption."""
+    """Build a tokenizer like BLIP's: BERT's WordPiece with ``[DEC]``, which begins a caption."""
     letters = [*string.ascii_lowercase, *string.digits]
     entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.punctuation]
     entries += letters + [f"##{letter}" for letter in letters]

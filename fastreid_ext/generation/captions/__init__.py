@@ -1,1 +1,1 @@
-"""What a person wears, carries and does, in words: captioner, captions, prompts."""
+"""Captions of the identities' clothes and belongings: captioner, captions file, prompts."""

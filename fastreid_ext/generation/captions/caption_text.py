@@ -1,4 +1,4 @@
-"""Make one caption of what a captioner said about several images of a person.
+"""Make one caption from a captioner's answers about several images of an identity.
 
 Letters: N captions, D feature dimension.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Called with N texts; returns (N, D) features of norm 1.
+# Function of N texts that returns (N, D) features of norm 1.
 Features = Callable[[Sequence[str]], NDArray[np.float32]]
 
 _NOTHING = {
@@ -18,30 +18,34 @@ _NOTHING = {
     "unanswerable", "not sure", "i am not sure", "i'm not sure", "i don't know", "i do not know",
 }  # fmt: skip
 _LABELS = re.compile(r"^\s*question\s*:\s*|\s*answer\s*:\s*$", re.IGNORECASE)
-# What adds nothing after "a photo of ... person, "; "a man is wearing" says more and stays.
+# Openings without information after "a photo of ... person, "; "a man is wearing" has some.
 _OPENING = re.compile(
     r"^(?:(?:the|this|a) person|he|she|they)(?: in (?:the|this) (?:image|picture|photo))?"
     r"(?: is| are|'s|'re)?\s+(?:(?:wearing|carrying|holding)\s+(?=nothing\b))?",
     re.IGNORECASE,
 )
-# BLIP's captions of its noisy training texts: "arafed", "araffe", "araffes".
+# Words that BLIP learned from noisy training texts: "arafed", "araffe", "araffes".
 _ARTEFACT = re.compile(r"\baraff?e[ds]?\b\s*", re.IGNORECASE)
 
 
 def attribute_name(question: str) -> str:
-    """Return a question without "Question:", "Answer:" and "?"; "caption" for the empty one."""
+    """Strip "Question:", "Answer:" and "?" from a question; "caption" for the empty one."""
     return _LABELS.sub("", _LABELS.sub("", question)).strip(" ?") or "caption"
 
 
 def clean_answer(text: str) -> str:
-    """Return an answer as a phrase for a prompt: one line, no repeats, no full stop.
+    """Clean an answer for a prompt: one line, no repeats, no full stop.
 
     "nothing", "unknown" and the like become "".
+
+    Example:
+        >>> clean_answer("a red coat, a red coat.")
+        'a red coat'
     """
     text = _ARTEFACT.sub("", " ".join(text.split("\n")[0].split()))
     # BLIP's tokenizer writes "t - shirt" and "man ' s".
     text = re.sub(r"(?<=\w) ?([-']) (?=\w)", r"\1", text)
-    # A model that loops, or was cut by the number of tokens, repeats itself after a comma.
+    # A model that loops, or reached the limit of tokens, repeats itself after a comma.
     phrases = [phrase.strip(" .;:!?\"'") for phrase in re.split(r"[,;]|\.\s", text)]
     if phrases:
         phrases[0] = _OPENING.sub("", phrases[0])
@@ -54,7 +58,7 @@ def clean_answer(text: str) -> str:
 
 
 def join_answers(answers: Sequence[str]) -> str:
-    """Return cleaned answers as one caption; a phrase that was said before is left out."""
+    """Join cleaned answers to one caption without repeated phrases."""
     phrases = [phrase for answer in answers for phrase in answer.split(", ") if phrase]
     return ", ".join(
         {phrase.lower(): phrase for phrase in reversed(phrases)}[key]
@@ -63,10 +67,14 @@ def join_answers(answers: Sequence[str]) -> str:
 
 
 def medoid(features: NDArray[np.float32]) -> int:
-    """Return the row that is nearest to the others: largest mean cosine, the first of equals.
+    """Find the row with the largest mean cosine to the others, the first of equals.
 
     Args:
-        features: (N, D) of norm 1, N >= 1.
+        features: (N, D) features of norm 1, N >= 1.
+
+    Example:
+        >>> medoid(np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], np.float32))
+        1
     """
     similarity = features.astype(np.float64) @ features.T.astype(np.float64)  # (N, N)
     np.fill_diagonal(similarity, 0.0)
@@ -75,7 +83,7 @@ def medoid(features: NDArray[np.float32]) -> int:
 
 
 def vote(answers: Sequence[str]) -> str:
-    """Return the most frequent answer; of equals one that says something, then the earliest."""
+    """Find the most frequent answer; of equals a non-empty one, then the earliest."""
     counts = Counter(answer.lower() for answer in answers)
     return max(answers, key=lambda answer: (counts[answer.lower()], bool(answer)), default="")
 
@@ -83,14 +91,14 @@ def vote(answers: Sequence[str]) -> str:
 def one_caption(
     answers: Sequence[Sequence[str]], questions: Sequence[str], rule: str, features: Features
 ) -> tuple[str, Mapping[str, str]]:
-    """Return the caption of a person, and the answer to each question.
+    """Make the caption of an identity, and the answer to each question.
 
     Args:
-        answers: for each image, the captioner's answer to each question.
-        questions: as asked.
-        rule: "medoid", the image whose answers are nearest to those of the others; "vote", the most
-            frequent answer to each question.
-        features: of texts; used by "medoid" alone.
+        answers: answer to each question, for each image.
+        questions: questions in the order of the answers.
+        rule: "medoid" for the image whose answers are nearest to those of the others; "vote" for
+            the most frequent answer to each question.
+        features: function that encodes texts, used by "medoid" alone.
 
     Returns:
         The caption, "" if no image has an answer, and answers by :func:`attribute_name`.
@@ -107,9 +115,14 @@ def one_caption(
 
 
 def shortened(caption: str, fits: Callable[[str], bool]) -> str:
-    """Return the caption without its last phrases, or words of its only phrase, so that it fits.
+    """Shorten a caption by its last phrases, or the words of its only phrase, until it fits.
 
-    ``fits`` is asked for shorter and shorter beginnings; "" if none fits.
+    Args:
+        caption: caption whose phrases are separated by commas.
+        fits: function that checks a shorter caption.
+
+    Returns:
+        The longest caption that fits; "" if none does.
     """
     for separator in (", ", " "):
         parts = caption.split(separator)

@@ -1,7 +1,7 @@
-"""Ask an image-text model of transformers about photographs.
+"""Ask an image-text model of transformers about real images.
 
-BLIP-2 [0] on OPT or T5 is what the paper found best; BLIP [1], its variant for questions, and the
-models that are talked to (LLaVA, Qwen-VL and others with a chat template) work by their id too.
+The paper found BLIP-2 [0] on OPT or T5 best. BLIP [1], its variant for questions, and chat models
+(LLaVA, Qwen-VL and others with a chat template) work by their id too.
 
 [0] Li et al., "BLIP-2", ICML 2023, https://arxiv.org/abs/2301.12597
 [1] Li et al., "BLIP", ICML 2022, https://arxiv.org/abs/2201.12086
@@ -28,25 +28,25 @@ from fastreid_ext.diffusion.part_checks import expect_text_tensors, expect_vocab
 from fastreid_ext.diffusion.quiet_loading import quiet_loading
 
 _KEY = "GENERATION.CAPTIONS.CAPTIONER"
-# Checkpoints whose configuration names a class that their type alone does not lead to.
+# Classes that a configuration names and that its model type alone does not imply.
 _FOR_QUESTIONS = ("BlipForQuestionAnswering",)
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 class Captioner:
-    """An image-text model, frozen.
+    """Frozen image-text model.
 
     Args:
-        folder: checked folder of the model (:func:`.base.model_folder.find_model_folder`).
-        name: "<id>@<revision>", for the record.
-        device: where it computes.
-        dtype: in which it computes.
-        max_tokens: most tokens of an answer.
-        beams: of the search; 1 = greedy. Nothing is sampled.
-        batch_size: images answered about at once.
+        folder: folder of the model by :func:`.diffusion.model_folder.find_model_folder`.
+        name: name for the record, "<id>@<revision>".
+        device: device on which the model computes.
+        dtype: dtype in which the model computes.
+        max_tokens: largest number of tokens of an answer.
+        beams: number of beams of the search; 1 for a greedy search. Nothing is sampled.
+        batch_size: number of images processed at once.
 
     Raises:
-        ValueError: no image-text model, or one that needs code of its own.
+        ValueError: the folder holds no image-text model, or one that needs its own code.
         FileNotFoundError: the processor's files are missing.
     """
 
@@ -72,7 +72,7 @@ class Captioner:
         """Load GENERATION.CAPTIONS.CAPTIONER onto ``device``, by default MODEL.DEVICE.
 
         Raises:
-            FileNotFoundError: no such folder, or not in the hub's cache.
+            FileNotFoundError: the model is neither here nor in the hub's cache.
             ValueError: pickles instead of safetensors, or no image-text model.
         """
         captions = cfg.GENERATION.CAPTIONS
@@ -96,41 +96,44 @@ class Captioner:
     def answers(
         self, images: Sequence[NDArray[np.uint8]], questions: Sequence[str]
     ) -> list[list[str]]:
-        """Return for each image the answer to each question, without the question.
+        """Answer questions about images.
 
         Args:
-            images: (H, W, 3) RGB in [0, 255], of any sizes.
-            questions: asked as they stand; "" = an unprompted caption.
+            images: images (H, W, 3) uint8 RGB of any sizes.
+            questions: questions, passed unchanged; "" for an unprompted caption.
+
+        Returns:
+            For each image the answer to each question, without the question.
         """
-        photographs = [Image.fromarray(image) for image in images]
-        columns = [self._answers_to(question, photographs) for question in questions]
+        pictures = [Image.fromarray(image) for image in images]
+        columns = [self._answers_to(question, pictures) for question in questions]
         return [list(own) for own in zip(*columns, strict=True)]
 
     def _answers_to(self, question: str, images: Sequence[Image.Image]) -> list[str]:
-        said: list[str] = []
+        answers: list[str] = []
         for start in range(0, len(images), self._batch_size):
-            said += self._said(question, list(images[start : start + self._batch_size]))
-        return said
+            answers += self._answer_batch(question, list(images[start : start + self._batch_size]))
+        return answers
 
     @torch.inference_mode()
-    def _said(self, question: str, images: list[Image.Image]) -> list[str]:
+    def _answer_batch(self, question: str, images: list[Image.Image]) -> list[str]:
         texts = self._texts(question, len(images))
         inputs = self._processor(images=images, return_tensors="pt", **texts)
         inputs = inputs.to(self._model.device, self._model.dtype)
         tokens = self._model.generate(**inputs, **self._search)
-        spoken = self._processor.batch_decode(tokens, skip_special_tokens=True)
-        # OPT, BLIP and chat models say the question again before the answer; T5 does not.
-        asked = inputs.get("input_ids")
-        heard = [""] * len(images)
-        if asked is not None:
-            heard = self._processor.batch_decode(asked, skip_special_tokens=True)
+        outputs = self._processor.batch_decode(tokens, skip_special_tokens=True)
+        # OPT, BLIP and chat models repeat the question before the answer; T5 does not.
+        prompts = inputs.get("input_ids")
+        echoes = [""] * len(images)
+        if prompts is not None:
+            echoes = self._processor.batch_decode(prompts, skip_special_tokens=True)
         return [
             _printable(answer.strip().removeprefix(echo.strip()))
-            for answer, echo in zip(spoken, heard, strict=True)
+            for answer, echo in zip(outputs, echoes, strict=True)
         ]
 
     def _texts(self, question: str, count: int) -> dict[str, object]:
-        """Return the arguments of the processor that ask ``count`` times."""
+        """Build the arguments of the processor for ``count`` equal questions."""
         is_chat = getattr(self._processor, "chat_template", None)
         if not question and not is_chat and type(self._model).__name__ in _FOR_QUESTIONS:
             raise ValueError(
@@ -141,13 +144,13 @@ class Captioner:
 
 
 def _printable(text: str) -> str:
-    """Return one line without what no text file should hold (broken bytes of random models)."""
+    """Keep the first line without unprintable characters (broken bytes of random models)."""
     line = (text.strip().splitlines() or [""])[0]
     return "".join(c for c in line if c.isprintable() and c != "\N{REPLACEMENT CHARACTER}").strip()
 
 
 def expect_captioner(folder: Path) -> None:
-    """Check that a folder holds a whole image-text model whose language model sees the image.
+    """Check that a folder holds a complete image-text model whose language model sees the image.
 
     No weights are read.
 
@@ -187,7 +190,7 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[torch.nn.Module, Any]:
 
 
 def _kind_of(folder: Path) -> type:
-    """Return the class of transformers that opens the model in a folder."""
+    """Select the class of transformers that opens the model in a folder."""
     try:
         config = AutoConfig.from_pretrained(folder, **_LOCAL)
     except (ValueError, KeyError) as error:
@@ -211,10 +214,10 @@ def _processor_of(folder: Path) -> Any:
 
 
 def _expect_image_tokens(folder: Path, model: torch.nn.Module, processor: Any) -> None:
-    """Check that a question has the tokens which the model replaces by what it saw.
+    """Check that a question has the tokens which the model replaces by the image.
 
-    Copies of BLIP-2 from before transformers 4.46 have none: the model then answers without the
-    image, fluently.
+    Copies of BLIP-2 from before transformers 4.46 have none: the model then answers fluently
+    without the image.
     """
     token = getattr(model.config, "image_token_id", None)
     wanted = getattr(model.config, "num_query_tokens", None)
@@ -245,5 +248,5 @@ def _expect_image_tokens(folder: Path, model: torch.nn.Module, processor: Any) -
 def _no_captioner(folder: Path, got: str) -> str:
     return (
         f"expected an image-text model of transformers in {folder} ({_KEY}), got {got}; name "
-        "BLIP-2, BLIP or another model of AutoModelForImageTextToText that needs no code of its own"
+        "BLIP-2, BLIP or another model of AutoModelForImageTextToText without code in its folder"
     )

@@ -1,6 +1,7 @@
-"""Stage 2: ask about the images of each identity, then make one caption of the answers."""
+"""Stage 2: ask about the images of each identity, then make one caption from the answers."""
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def captioned(identity: Identity, most: int) -> Identity:
-    """Return the identity with at most ``most`` (0 = all) references, spread over them."""
+    """Copy an identity with at most ``most`` (0 for all) references, spread over them."""
     count = len(identity.images)
     if not 0 < most < count:
         return identity
@@ -48,18 +49,18 @@ def caption_identities(
     questions: Sequence[str],
     max_images: int,
 ) -> dict[str, str]:
-    """Write the captioner's answers about some identities, all their images in shared batches.
+    """Write the captioner's answers about identities, whose images share batches.
 
     Args:
-        identities: whose.
-        captioner: answers.
-        output: folder of the job.
-        root_of: data set -> folder that its images' paths start from.
-        questions: GENERATION.CAPTIONS.QUESTIONS.
-        max_images: most images of an identity; 0 = all.
+        identities: identities whose references are asked about.
+        captioner: model that answers the questions.
+        output: output folder of the job.
+        root_of: function of a data set that returns the folder its paths are relative to.
+        questions: texts of GENERATION.CAPTIONS.QUESTIONS, in order.
+        max_images: largest number of images per identity; 0 for all.
 
     Returns:
-        Identities that could not be done, with reasons.
+        Name -> reason of identities whose images cannot be read.
     """
     failed: dict[str, str] = {}
     loaded: list[tuple[Identity, list]] = []
@@ -71,9 +72,10 @@ def caption_identities(
             if is_outage(error):
                 raise
             failed[identity.name] = str(error)
-    said = captioner.answers([image for _, images in loaded for image in images], questions)
+    pixels = [image for _, images in loaded for image in images]
+    remaining = iter(captioner.answers(pixels, questions))
     for identity, images in loaded:
-        own, said = said[: len(images)], said[len(images) :]
+        own = itertools.islice(remaining, len(images))
         answers = Answers(
             identity=identity.name,
             captioner=captioner.name,
@@ -91,13 +93,13 @@ def open_captioning(
     output: Path,
     device: str | torch.device | None = None,
 ) -> Callable[[Sequence[str]], dict[str, str]]:
-    """Load the captioner and return the work of the stage for :func:`.job.stage.run_stage`.
+    """Load the captioner and build the work of the stage for :func:`.runs.stage.run_stage`.
 
     Args:
-        cfg: GENERATION.CAPTIONS and DATASETS are read.
-        identities: of the job.
-        output: folder of the job.
-        device: default MODEL.DEVICE.
+        cfg: configuration; GENERATION.CAPTIONS and DATASETS are read.
+        identities: all identities of the job.
+        output: output folder of the job.
+        device: device of the captioner; None for MODEL.DEVICE.
     """
     captions = cfg.GENERATION.CAPTIONS
     roots = {name: source_folder(cfg, name) for name in {i.source_dataset for i in identities}}
@@ -118,7 +120,7 @@ def open_captioning(
 
 
 def has_answers(output: Path, name: str) -> bool:
-    """Whether the answers of an identity are there and whole."""
+    """Check that the answers of an identity exist, and raise if they are damaged."""
     if not answers_file(output, name).is_file():
         return False
     read_answers(output, name)
@@ -133,16 +135,16 @@ def assemble_captions(
     features: Features,
     tokenizer: CLIPTokenizer,
 ) -> Mapping[str, CaptionRow]:
-    """Add a row to ``captions.jsonl`` for each identity that has answers and none yet.
+    """Add a row to ``captions.jsonl`` for each identity with answers and no row.
 
-    A caption that would make the prompt longer than ``tokenizer`` allows loses its last phrases.
+    A caption that would make a prompt longer than ``tokenizer`` allows loses its last phrases.
 
     Args:
-        output: folder of the job.
-        names: identities, in the order of their rows.
-        cfg: GENERATION.CAPTIONS.AGGREGATION and GENERATION.PROMPT are read.
-        features: compares texts.
-        tokenizer: of the text encoder that reads the prompts.
+        output: output folder of the job.
+        names: names of identities in the order of their rows.
+        cfg: configuration; GENERATION.CAPTIONS.AGGREGATION and GENERATION.PROMPT are read.
+        features: function that encodes N texts to (N, D).
+        tokenizer: tokenizer of the text encoder that reads the prompts.
 
     Raises:
         ValueError: ``captions.jsonl`` or an identity's file is damaged.

@@ -1,8 +1,8 @@
-"""Captions on disk: what the captioner answered, and the one caption of each identity.
+"""Captions on disk: answers of the captioner, and the one caption of each identity.
 
 ``captions/<identity>.json`` holds all answers about the images of one identity. ``captions.jsonl``
-holds a row for each identity, made from them once, which a person may read and correct; nothing
-overwrites a row, and what is drawn depends on this file alone.
+holds a row per identity, made from them once, which you may read and correct. Rows are never
+overwritten, and generation depends on this file alone.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from fastreid_ext.manifest.record import from_json
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a captioner said of one identity.
+    """Answers of a captioner about one identity.
 
     Attributes:
-        identity: name.
-        captioner: "<id>@<revision>" of the model.
-        questions: as asked; "" = an unprompted caption.
-        images: paths as in the identity's :class:`.people.identities.SourceImage`.
-        answers: for each image, the raw answer to each question.
+        identity: name of the identity and of its folder.
+        captioner: name of the model, "<id>@<revision>".
+        questions: questions in order; "" for an unprompted caption.
+        images: paths of the images, as in :class:`.identities.identity_list.SourceImage`.
+        answers: raw answer to each question, for each image.
     """
 
     identity: str
@@ -33,7 +33,7 @@ class Answers:
     answers: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless there is an answer to each question for each image."""
+        """Check that each image has an answer to each question."""
         counts = [len(own) if isinstance(own, list | tuple) else 0 for own in self.answers]
         if counts != [len(self.questions)] * len(self.images) or not counts:
             raise ValueError(
@@ -47,10 +47,10 @@ class CaptionRow:
     """The caption of one identity.
 
     Attributes:
-        name: of the identity.
-        caption: what follows in the prompt; this is what a person corrects.
-        attributes: question -> answer, to look at; not used further.
-        automatic: the caption as it was made; "" in a row that a person added.
+        name: name of the identity and of its folder.
+        caption: text for the prompt; the field to correct by hand.
+        attributes: question -> answer, for information only.
+        automatic: caption as the captioner made it; "" in a row that was added by hand.
     """
 
     name: str
@@ -59,7 +59,7 @@ class CaptionRow:
     automatic: str = ""
 
     def __post_init__(self) -> None:
-        """Raise ValueError if a field has the wrong type, or the name is empty."""
+        """Check the types of the fields, and that the name is not empty."""
         for key in ("name", "caption", "automatic"):
             if not isinstance(getattr(self, key), str):
                 raise ValueError(f"expected {key} as text in quotes, got {getattr(self, key)!r}")
@@ -70,7 +70,7 @@ class CaptionRow:
 
     @property
     def edited(self) -> bool:
-        """Whether a person changed the caption."""
+        """Tell whether the caption was changed by hand."""
         return self.caption != self.automatic
 
 
@@ -91,7 +91,7 @@ def read_answers(output: Path, name: str) -> Answers:
     """Read the answers of one identity.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: the identity has no answers.
         ValueError: the file is damaged; the message begins with its path.
     """
     path = answers_file(output, name)
@@ -109,10 +109,10 @@ def captions_file(output: Path) -> Path:
 
 
 def read_captions(output: Path) -> dict[str, CaptionRow]:
-    """Return the rows of ``captions.jsonl`` by identity, in the order of the file.
+    """Read the rows of ``captions.jsonl`` by identity, in the order of the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file is missing.
         ValueError: a line is wrong; the message begins with ``file:line``.
     """
     path = captions_file(output)
@@ -125,27 +125,28 @@ def read_captions(output: Path) -> dict[str, CaptionRow]:
     places: dict[str, int] = {}
     for number, line in enumerate(_text_of(path).split("\n"), start=1):
         if not line.strip():
-            continue  # an editor's
+            continue  # added by an editor
         row = from_json(CaptionRow, line, f"{path}:{number}")
         if row.name in rows:
             raise ValueError(
                 f"{path}:{number}: '{row.name}' is already in line {places[row.name]}; keep one"
             )
-        rows[row.name], places[row.name] = row, number
+        rows[row.name] = row
+        places[row.name] = number
     return rows
 
 
 def add_captions(
     output: Path, names: Iterable[str], caption_of: Callable[[Answers], CaptionRow]
 ) -> dict[str, CaptionRow]:
-    """Append a row for each identity that has answers and no row yet; returns all rows.
+    """Append a row for each identity with answers and no row; return all rows.
 
-    The lines that are there stay as they are, to the letter.
+    Existing lines stay unchanged to the letter.
 
     Args:
-        output: folder of the job.
-        names: identities, in the order of their rows.
-        caption_of: makes the row of one identity.
+        output: output folder of the job.
+        names: names of identities in the order of their rows.
+        caption_of: function that makes the row of an identity from its answers.
 
     Raises:
         ValueError: ``captions.jsonl`` or an identity's file is damaged.
@@ -163,7 +164,7 @@ def add_captions(
 
 
 def empty_captions(rows: Mapping[str, CaptionRow]) -> Sequence[str]:
-    """Return the identities whose caption says nothing."""
+    """List the identities whose caption has no letter or digit."""
     return [name for name, row in rows.items() if not any(map(str.isalnum, row.caption))]
 
 

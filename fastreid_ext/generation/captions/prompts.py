@@ -1,7 +1,8 @@
-"""The texts a model learns a person by, and draws it by.
+"""Prompts of fine-tuning and sampling, and the clusters that share a reference set.
 
-The paper's identity token (IIR) stands for what words do not say. The reference prompt is the same
-without it, for the reference set (ARS) that keeps the model's idea of such a person.
+The paper's identity token (IIR) stands for the appearance that a caption does not describe. The
+reference prompt is the same text without the token, for the reference set (ARS), by which the model
+keeps the meaning of the caption.
 """
 
 import hashlib
@@ -27,8 +28,8 @@ class Prompts(NamedTuple):
 
     Attributes:
         identity: prompt of fine-tuning, with the identity token.
-        reference: the same without it.
-        sampling: prompts of the generated images, in turn; () = ``identity`` alone.
+        reference: prompt of the reference set, without the token.
+        sampling: prompts of the generated images, used in turn; () for ``identity`` alone.
     """
 
     identity: str
@@ -37,12 +38,12 @@ class Prompts(NamedTuple):
 
     @property
     def sampled(self) -> tuple[str, ...]:
-        """Prompts of the generated images, in turn by the number of the image."""
+        """Prompts of the generated images, used in turn by the number of the image."""
         return self.sampling or (self.identity,)
 
 
 def prompts_of(row: CaptionRow, cfg: CfgNode) -> Prompts:
-    """Return the prompts of an identity by GENERATION.PROMPT.
+    """Build the prompts of an identity by GENERATION.PROMPT.
 
     Raises:
         ValueError: the template needs a caption and the row has none.
@@ -63,11 +64,11 @@ def prompts_of(row: CaptionRow, cfg: CfgNode) -> Prompts:
 
 
 def sampling_templates(cfg: CfgNode) -> tuple[str, ...]:
-    """Return the templates of SAMPLING.PROMPTS, or those of SAMPLING.PROMPTS_FILE, one a line.
+    """Read the templates of SAMPLING.PROMPTS, or of SAMPLING.PROMPTS_FILE with one per line.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file has no line, or both keys are set.
+        FileNotFoundError: the file is missing.
+        ValueError: the file is empty, or both keys are set.
     """
     sampling = cfg.GENERATION.SAMPLING
     if not sampling.PROMPTS_FILE:
@@ -92,12 +93,12 @@ def sampling_templates(cfg: CfgNode) -> tuple[str, ...]:
 
 
 def token_of(name: str, cfg: CfgNode) -> str:
-    """Return the identity token: PROMPT.TOKEN, or with TRAIN_TOKEN a new one, ``<name>``."""
+    """Return the identity token: PROMPT.TOKEN, or the new token ``<name>`` with TRAIN_TOKEN."""
     return f"<{name}>" if cfg.GENERATION.PROMPT.TRAIN_TOKEN else cfg.GENERATION.PROMPT.TOKEN
 
 
 def _sampling_prompts(cfg: CfgNode, identity: str, token: str, caption: str) -> tuple[str, ...]:
-    """Fill in the templates of sampling: {prompt} is the prompt of fine-tuning."""
+    """Fill in the templates of sampling, where {prompt} is the prompt of fine-tuning."""
     prompts = []
     for template in sampling_templates(cfg):
         with_prompt = template.replace("{prompt}", identity.replace("{", "{{").replace("}", "}}"))
@@ -106,17 +107,26 @@ def _sampling_prompts(cfg: CfgNode, identity: str, token: str, caption: str) -> 
 
 
 def fill_in(template: str, token: str, caption: str) -> str:
-    """Put token and caption in place; what an empty one leaves (spaces, commas) goes too."""
+    """Fill in token and caption, and remove spaces and commas left by empty ones.
+
+    Example:
+        >>> fill_in("a photo of {token} person, {caption}", "", "a red coat")
+        'a photo of person, a red coat'
+    """
     text = " ".join(template.format(token=token, caption=caption.strip(" ,.")).split())
     return re.sub(r"\s+(?=[,.])|^[\s,]+|[\s,]+$", "", text)
 
 
 def check_length(tokenizer: CLIPTokenizer, prompt: str) -> None:
-    """Raise ValueError if the text encoder would not see the end of the prompt."""
+    """Check that a prompt fits into the text encoder.
+
+    Raises:
+        ValueError: the prompt has too many tokens; the message shows where it would be cut.
+    """
     tokens = tokenizer(prompt).input_ids
     most = tokenizer.model_max_length
     if len(tokens) > most:
-        # The last place belongs to the end token.
+        # The last place is for the end token.
         seen = tokenizer.decode(tokens[: most - 1], skip_special_tokens=True).strip()
         raise ValueError(
             f"expected a prompt of at most {most} tokens, got {len(tokens)}: it would be cut after "
@@ -126,7 +136,11 @@ def check_length(tokenizer: CLIPTokenizer, prompt: str) -> None:
 
 
 def expect_templates(cfg: CfgNode) -> None:
-    """Raise ValueError for templates of SAMPLING without an identity or with unknown fields."""
+    """Check the templates of SAMPLING.
+
+    Raises:
+        ValueError: a template has an unknown field, or none that describes the identity.
+    """
     for template in sampling_templates(cfg):
         where = f"'{template}' of GENERATION.SAMPLING.PROMPTS"
         try:
@@ -142,19 +156,19 @@ def expect_templates(cfg: CfgNode) -> None:
         if not fields & wanted:
             raise ValueError(
                 f"expected {{prompt}} or {{{sorted(wanted - {'prompt'})[0]}}} in {where}, got "
-                "neither: its images would show anybody"
+                "neither: its images would show any person"
             )
 
 
 def expect_room(tokenizer: CLIPTokenizer, cfg: CfgNode) -> None:
-    """Check the prompts that are known before any caption: the text encoder must see all of them.
+    """Check, before any caption is known, that prompts fit into the text encoder.
 
     Args:
         tokenizer: tokenizer of the text encoder.
-        cfg: ``GENERATION.PROMPT`` and the prompts of ``GENERATION.SAMPLING`` are read.
+        cfg: configuration; ``GENERATION.PROMPT`` and the prompts of ``SAMPLING`` are read.
 
     Raises:
-        FileNotFoundError: the file of prompts is not there.
+        FileNotFoundError: the file of prompts is missing.
         ValueError: the negative prompt is too long, or a template leaves no room for a caption.
     """
     most = tokenizer.model_max_length
@@ -176,21 +190,22 @@ def expect_room(tokenizer: CLIPTokenizer, cfg: CfgNode) -> None:
 
 
 def check_token(tokenizer: CLIPTokenizer, token: str) -> None:
-    """Raise ValueError if PROMPT.TOKEN is several tokens to the tokenizer; "" is none and passes.
+    """Check that PROMPT.TOKEN is one token, because parts of a split word have meanings.
 
-    Each part of a word that is split already means something.
+    Raises:
+        ValueError: the token is split; "" is allowed.
     """
     parts = tokenizer.tokenize(token)
     if token and (len(parts) != 1 or parts == [tokenizer.unk_token]):
         raise ValueError(
             f"expected GENERATION.PROMPT.TOKEN to be one token of the vocabulary, got '{token}', "
             f"which is {' + '.join(parts)}; take a short rare word such as sks, or set "
-            "PROMPT.TRAIN_TOKEN True to learn a new token from a known one"
+            "PROMPT.TRAIN_TOKEN True to train a new token from a known one"
         )
 
 
 def fits(tokenizer: CLIPTokenizer, cfg: CfgNode, caption: str) -> bool:
-    """Whether no prompt of a caption is too long; a trained token counts as one."""
+    """Check that all prompts of a caption fit; a trained token counts as one token."""
     return all(
         len(tokenizer(prompt).input_ids) <= tokenizer.model_max_length
         for prompt in prompts_to_fit(cfg, caption)
@@ -198,9 +213,9 @@ def fits(tokenizer: CLIPTokenizer, cfg: CfgNode, caption: str) -> bool:
 
 
 def prompts_to_fit(cfg: CfgNode, caption: str) -> tuple[str, ...]:
-    """Return the prompts of a caption that a text encoder must see whole.
+    """Build the prompts of a caption that must fit into the text encoder.
 
-    A token of the identity's own is as long as PROMPT.TOKEN, which stands for it here.
+    A trained token is as long as PROMPT.TOKEN, which replaces it here.
     """
     token = cfg.GENERATION.PROMPT.TOKEN
     identity = fill_in(cfg.GENERATION.PROMPT.TEMPLATE, token, caption)
@@ -210,25 +225,27 @@ def prompts_to_fit(cfg: CfgNode, caption: str) -> tuple[str, ...]:
 def cluster_prompts(
     references: Mapping[str, str], features: Features, min_similarity: float
 ) -> dict[str, str]:
-    """Decide which identities share a reference set; returns identity -> cluster.
+    """Cluster the identities that share a reference set.
 
-    In the order of their names each identity joins the most similar leader, or becomes one itself
-    if none is similar enough. The result depends on names and prompts alone.
+    In the order of their names, each identity joins the most similar leader, or becomes a leader if
+    none is similar enough. The result depends on names and prompts alone.
 
     Args:
-        references: identity -> reference prompt.
-        features: of texts; not called if only equal prompts share.
-        min_similarity: least cosine similarity to the leader in [-1, 1]; 1 = only equal prompts.
+        references: name of an identity -> its reference prompt.
+        features: function that encodes texts; not called if only equal prompts share a set.
+        min_similarity: smallest cosine similarity to the leader in [-1, 1]; 1 for equal prompts
+            only.
 
     Returns:
-        A cluster is named by :func:`cluster_id` of its leader's prompt; see :func:`leaders_of`.
+        Identity -> cluster, named by :func:`cluster_id` of its leader's prompt.
     """
     names = sorted(references)
     if min_similarity >= 1:
         return {name: cluster_id(references[name]) for name in names}
     prompts = list(dict.fromkeys(references[name] for name in names))
     encoded = features(prompts)
-    leading, leaders = np.empty_like(encoded), []  # leading[:n] are the features of n leaders
+    leading = np.empty_like(encoded)  # leading[:n] are the features of n leaders
+    leaders: list[str] = []
     leader_of: dict[str, str] = {}
     for feature, prompt in zip(encoded, prompts, strict=True):
         similarity = leading[: len(leaders)] @ feature
@@ -242,19 +259,20 @@ def cluster_prompts(
 
 
 def cluster_id(prompt: str) -> str:
-    """Return the folder name of a reference set: 12 hexadecimal digits of a SHA-256."""
+    """Build the folder name of a reference set: 12 hexadecimal digits of a SHA-256."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def reference_cost(clusters: int, identities: int, cfg: CfgNode) -> str:
-    """Say how many reference sets will be generated and what share of the whole work they are.
+    """Summarise the number of reference sets and their share of the whole work.
 
     Args:
-        clusters: number of reference sets.
-        identities: number of identities that use them.
-        cfg: ``GENERATION.REFERENCE_SET`` and ``GENERATION.SAMPLING`` are read.
+        clusters: number of reference sets to generate.
+        identities: number of identities that use the sets.
+        cfg: configuration; ``GENERATION.REFERENCE_SET`` and ``SAMPLING`` are read.
     """
-    reference, sampling = cfg.GENERATION.REFERENCE_SET, cfg.GENERATION.SAMPLING
+    reference = cfg.GENERATION.REFERENCE_SET
+    sampling = cfg.GENERATION.SAMPLING
     images = clusters * reference.IMAGES
     of_identities = identities * sampling.IMAGES_PER_IDENTITY
     share = images / max(1, images + of_identities)
@@ -272,6 +290,6 @@ def reference_cost(clusters: int, identities: int, cfg: CfgNode) -> str:
 
 
 def leaders_of(references: Mapping[str, str], clusters: Mapping[str, str]) -> dict[str, str]:
-    """Return the prompt from which each cluster's reference set is drawn: its leader's."""
+    """Map each cluster to the prompt of its reference set, which is its leader's."""
     prompts = {cluster_id(prompt): prompt for prompt in references.values()}
     return {cluster: prompts[cluster] for cluster in sorted(set(clusters.values()))}

@@ -1,4 +1,4 @@
-"""Which texts mean nearly the same: features of CLIP's text encoder.
+"""Features of CLIP's text encoder, which tell which texts have nearly the same meaning.
 
 Letters: N texts, D feature dimension.
 """
@@ -20,12 +20,12 @@ _KEY = "GENERATION.CAPTIONS.TEXT_MODEL"
 
 
 class TextFeatures:
-    """A CLIP text encoder in float32; call it with texts.
+    """CLIP text encoder in float32, called with texts.
 
     Args:
-        folder: checked folder of a CLIP model (:func:`.base.model_folder.find_model_folder`).
-        device: where it computes.
-        batch_size: texts encoded at once.
+        folder: folder of a CLIP model by :func:`.diffusion.model_folder.find_model_folder`.
+        device: device on which the model computes.
+        batch_size: number of texts encoded at once.
 
     Raises:
         ValueError: the folder holds no CLIP text model.
@@ -53,9 +53,9 @@ class TextFeatures:
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return (N, D) features of norm 1; equal texts are encoded once.
+        """Encode N texts to (N, D) features of norm 1; equal texts are encoded once.
 
-        A text longer than the encoder takes is cut: only its beginning counts.
+        A text that is too long for the encoder is cut at the end.
         """
         unique = list(dict.fromkeys(texts))
         parts = [
@@ -68,7 +68,7 @@ class TextFeatures:
         return np.concatenate(parts)[[rows[text] for text in texts]]
 
     def _encoded(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        # All to the full length, so that a text's feature does not depend on those beside it.
+        # Padded to the full length, so that a feature does not depend on the other texts.
         tokens = self.tokenizer(
             list(texts), padding="max_length", truncation=True, return_tensors="pt"
         )

@@ -22,20 +22,20 @@ _KEY = "GENERATION.FILTER.CLIP.MODEL"
 
 
 class ClipFilter:
-    """CLIP that turns images into the probability of the first of some texts.
+    """CLIP that maps images to the probability of the first of several texts.
 
-    CLIP's own preparation cuts the middle square out of an image, of a person the trunk; such a
-    processor is given the whole image padded to a square with its mean colour.
+    CLIP's own preparation crops the middle square of an image, of a person the trunk. A processor
+    that crops is given the whole image, padded to a square with its mean colour.
 
     Args:
-        folder: of a CLIP in transformers' layout, safetensors.
-        texts: T >= 2, the first is wanted.
-        device: where it computes.
-        batch_size: images at once.
+        folder: folder of a CLIP in transformers' layout with safetensors.
+        texts: T >= 2 texts, of which the first is the wanted one.
+        device: device on which the model computes.
+        batch_size: number of images encoded at once.
 
     Raises:
         FileNotFoundError: the vocabulary is missing.
-        ValueError: a text with more tokens than CLIP takes, or a tensor is missing.
+        ValueError: a text has more tokens than CLIP takes, or a tensor is missing.
     """
 
     def __init__(
@@ -53,11 +53,12 @@ class ClipFilter:
         )
         self._model = model.to(device).eval().requires_grad_(False)
         self._processor = AutoProcessor.from_pretrained(folder, **options)
-        self._device, self._batch_size = device, batch_size
+        self._device = device
+        self._batch_size = batch_size
         self._texts = self._encoded(texts)
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return (N,) in [0, 1] of images (H, W, 3) RGB in [0, 255], the softmax over the texts."""
+        """Compute the (N,) softmax over the texts for N images (H, W, 3) uint8 RGB."""
         parts = [np.empty(0, np.float32)]
         for start in range(0, len(images), self._batch_size):
             batch = [self._prepared(image) for image in images[start : start + self._batch_size]]
@@ -74,7 +75,7 @@ class ClipFilter:
 
     @torch.no_grad()
     def _encoded(self, texts: Sequence[str]) -> Tensor:
-        """Return the texts' features (T, D), of norm 1."""
+        """Encode the texts to features (T, D) of norm 1."""
         tokens = self._processor.tokenizer(list(texts), padding=True, return_tensors="pt")
         most = self._model.config.text_config.max_position_embeddings
         if tokens.input_ids.shape[1] > most:
@@ -86,7 +87,8 @@ class ClipFilter:
         return _unit(found.pooler_output)
 
     def _prepared(self, image: NDArray[np.uint8]) -> Image.Image:
-        picture, processor = Image.fromarray(image), self._processor.image_processor
+        picture = Image.fromarray(image)
+        processor = self._processor.image_processor
         if not processor.do_center_crop:
             return picture
         side = max(picture.size)
@@ -106,11 +108,11 @@ def expect_clip(folder: Path) -> None:
 
 
 def clip_source(cfg: CfgNode) -> tuple[str, Path]:
-    """Return fingerprint and folder of ``GENERATION.FILTER.CLIP``.
+    """Find the model of ``GENERATION.FILTER.CLIP``; return its fingerprint and folder.
 
     Raises:
-        FileNotFoundError: the model is not there.
-        ValueError: its weights are pickles.
+        FileNotFoundError: the model is neither here nor in the hub's cache.
+        ValueError: the weights are pickles.
     """
     clip = cfg.GENERATION.FILTER.CLIP
     folder = find_model_folder(clip.MODEL, key=_KEY, download=cfg.GENERATION.DOWNLOAD)
@@ -122,7 +124,7 @@ def clip_source(cfg: CfgNode) -> tuple[str, Path]:
 
 
 def open_clip_filter(cfg: CfgNode) -> ClipFilter:
-    """Load ``GENERATION.FILTER.CLIP`` in float32, so that scores depend on no type."""
+    """Load ``GENERATION.FILTER.CLIP`` in float32, so that scores do not depend on a dtype."""
     filters = cfg.GENERATION.FILTER
     return ClipFilter(
         clip_source(cfg)[1],

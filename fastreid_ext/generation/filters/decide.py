@@ -1,4 +1,4 @@
-"""Keep or reject the drawings of one identity, from scores and thresholds alone."""
+"""Keep or reject the generated images of one identity, from scores and thresholds alone."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,78 +9,78 @@ from fastreid_ext.generation.filters.records import FileRecord, has_file
 from fastreid_ext.generation.filters.thresholds import Thresholds
 from fastreid_ext.manifest import GeneratedImage, Row
 
-OURS = "filter "  # begins the reasons that are decided here, and may be decided again
+OURS = "filter "  # prefix of the reasons that are decided here, and may be decided again
 
 
 def decide(
     rows: Sequence[Row], files: Mapping[str, FileRecord], thresholds: Thresholds
 ) -> list[GeneratedImage]:
-    """Return the rows of an identity with status, reason and ``duplicate_distance`` decided anew.
+    """Decide on status, reason and ``duplicate_distance`` of the images of an identity.
 
-    The drawings are looked at from the best to the worst by the first filter of ``use`` that is a
-    model. Each that passes all filters of ``use`` is kept, unless it is a near-duplicate of a kept
-    one or enough are kept. If fewer than ``least`` are kept, the best of those that models rejected
-    are kept too. Rows that failed, or that somebody else has rejected, stay as they are;
-    so do the scores of the filters that are not used.
+    Images are visited from the best to the worst by the first filter of ``use`` that is a model. An
+    image that passes all filters of ``use`` is kept, unless it is a near-duplicate of a kept one or
+    ``max_images`` are kept. If fewer than ``min_images`` are kept, the best of those that models
+    rejected are kept too. Rows that failed or were rejected elsewhere keep their status, and scores
+    of unused filters stay.
 
     Args:
-        rows: of one identity.
-        files: ``file_name`` -> record.
-        thresholds: what decides.
+        rows: rows of one identity, in any order.
+        files: ``file_name`` -> record of the file.
+        thresholds: thresholds that decide, for every filter.
+
+    Returns:
+        The decided rows, in the order of ``rows``.
 
     Raises:
         ValueError: a row lacks the score of a filter of ``use``.
     """
-    kept: list[str] = []
+    ranked = _best_first(rows, thresholds)
+    kept: list[str] = []  # hashes of the kept images
     decided: dict[str, GeneratedImage] = {}
-    for row in _best_first(rows, thresholds):
-        image, file = row.image, files[row.image.file_name]
+    for row in ranked:
+        image = row.image
+        file = files[image.file_name]
         distance = nearest(file.hash, kept) if file.hash else -1
-        reasons = list(_reasons(row, file, thresholds))
-        if not reasons and "duplicates" in thresholds.use and distance < thresholds.duplicates:
-            reasons = [
-                f"duplicates: {distance} bits from a better image, below {thresholds.duplicates}"
-            ]
-        if not reasons and len(kept) == thresholds.most > 0:
-            reasons = [f"most: {thresholds.most} better images are kept (MAX_PER_IDENTITY)"]
         if not _is_foreign(image):
-            status, reason = ("rejected", OURS + "; ".join(reasons)) if reasons else ("ok", "")
+            reasons = _reasons(row, file, distance, len(kept), thresholds)
+            status = "rejected" if reasons else "ok"
+            reason = OURS + "; ".join(reasons) if reasons else ""
             image = dataclasses.replace(image, status=status, reason=reason)
         if image.status == "ok":
             kept.append(file.hash)
         decided[image.file_name] = names.with_scores(image, {names.DUPLICATE: distance})
-    if len(kept) < thresholds.least:
-        decided |= _filled_up(_best_first(rows, thresholds), files, thresholds, kept, decided)
+    if len(kept) < thresholds.min_images:
+        decided |= _keep_more(ranked, files, thresholds, kept, decided)
     return [decided.get(row.image.file_name, row.image) for row in rows]
 
 
-def _filled_up(
-    rows: Sequence[Row],
+def _keep_more(
+    ranked: Sequence[Row],
     files: Mapping[str, FileRecord],
     thresholds: Thresholds,
     kept: list[str],
     decided: Mapping[str, GeneratedImage],
 ) -> dict[str, GeneratedImage]:
-    """Keep rejected drawings, the best first, until ``least`` are kept.
+    """Keep rejected images, the best first, until ``min_images`` are kept.
 
-    Unreadable files, near-duplicates of kept drawings and what somebody else has rejected stay
-    rejected.
+    Unreadable files, near-duplicates of kept images and images rejected elsewhere stay rejected.
 
     Args:
-        rows: rows with a file, the best first.
-        files: ``file_name`` to record.
-        thresholds: what decides.
-        kept: hashes of the kept drawings; those of further ones are added.
-        decided: ``file_name`` to the decision of the filters.
+        ranked: rows with a file, the best first.
+        files: ``file_name`` -> record of the file.
+        thresholds: thresholds that decide, for every filter.
+        kept: hashes of the kept images, to which those of further images are added.
+        decided: ``file_name`` -> decision of the filters.
 
     Returns:
-        ``file_name`` to the decision of further drawings that are kept.
+        ``file_name`` -> decision of the further images that are kept.
     """
     more: dict[str, GeneratedImage] = {}
-    for row in rows:
+    for row in ranked:
         name = row.image.file_name
-        image, file = decided[name], files[name]
-        if len(kept) >= thresholds.least:
+        image = decided[name]
+        file = files[name]
+        if len(kept) >= thresholds.min_images:
             break
         if image.status != "rejected" or _is_foreign(image) or file.problem:
             continue
@@ -117,38 +117,54 @@ def _expect_scores(row: Row, models: Sequence[str]) -> None:
 
 
 def _is_foreign(image: GeneratedImage) -> bool:
+    """Tell whether an image was rejected elsewhere, which is never changed here."""
     return image.status == "rejected" and not image.reason.startswith(OURS)
 
 
-def _reasons(row: Row, file: FileRecord, thresholds: Thresholds) -> Iterator[str]:
-    """Yield why a drawing is not good, each filter for itself."""
+def _reasons(
+    row: Row, file: FileRecord, distance: int, kept: int, thresholds: Thresholds
+) -> list[str]:
+    """List the reasons to reject an image; duplicates and the limit count for good images only."""
+    reasons = list(_model_reasons(row, file, thresholds))
+    if not reasons and "duplicates" in thresholds.use and distance < thresholds.duplicates:
+        return [f"duplicates: {distance} bits from a better image, below {thresholds.duplicates}"]
+    if not reasons and kept == thresholds.max_images > 0:
+        return [f"limit: {kept} better images are kept (MAX_PER_IDENTITY)"]
+    return reasons
+
+
+def _model_reasons(row: Row, file: FileRecord, thresholds: Thresholds) -> Iterator[str]:
+    """Yield the reason of each filter that rejects an image."""
     if file.problem:
         yield f"unreadable: {file.problem}"
         return
-    found = {"reid": _reid, "cctf": _cctf, "clip": _clip}
+    judges = {"reid": _reid, "cctf": _cctf, "clip": _clip}
     for name in thresholds.use:
-        if name in found and (reason := found[name](row.image, thresholds)):
+        if name in judges and (reason := judges[name](row.image, thresholds)):
             yield f"{name}: {reason}"
 
 
 def _reid(image: GeneratedImage, thresholds: Thresholds) -> str:
-    similarity, margin = image.scores[names.SIMILARITY], image.scores[names.MARGIN]
+    similarity = image.scores[names.SIMILARITY]
+    margin = image.scores[names.MARGIN]
     if margin == names.UNKNOWN[names.MARGIN]:
-        return "there is no photograph of its person to compare with"
-    least = thresholds.reid_of(image.source_dataset)
+        return "there is no real image of its identity to compare with"
+    lowest = thresholds.reid_of(image.source_dataset)
     parts = []
-    if similarity < least:
-        parts.append(f"similarity {similarity:.3f} to its person's photographs, below {least:.3f}")
-    if thresholds.nearest and margin < 0:
-        parts.append(f"another person's photographs are nearer by {-margin:.3f}")
+    if similarity < lowest:
+        parts.append(
+            f"similarity {similarity:.3f} to its identity's real images, below {lowest:.3f}"
+        )
+    if thresholds.require_nearest and margin < 0:
+        parts.append(f"another identity's real images are nearer by {-margin:.3f}")
     return ", ".join(parts)
 
 
 def _cctf(image: GeneratedImage, thresholds: Thresholds) -> str:
     score = image.scores[names.CCTF]
     if score == names.UNKNOWN[names.CCTF]:
-        return "the classifier has not learned its person"
-    below = f"probability {score:.3f} of its person, below {thresholds.cctf:.3f}"
+        return "the classifier was not trained on its identity"
+    below = f"probability {score:.3f} of its identity, below {thresholds.cctf:.3f}"
     return below if score < thresholds.cctf else ""
 
 

@@ -1,6 +1,6 @@
-"""Filter the first generated identities at once, so that a job that yields nothing is noticed.
+"""Filter the first generated identities at once, so that a useless job is noticed early.
 
-Otherwise the filters would say so after days, when every identity has been generated.
+Otherwise the filters would reject everything days later, when all identities are generated.
 """
 
 import logging
@@ -13,20 +13,20 @@ from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.runs.stage import free_memory
 from fastreid_ext.manifest import read_identity
 
-_LITTLE = 0.2  # share of kept images below which a warning is given
+_LITTLE = 0.2  # share of kept images below which a warning is logged
 _log = logging.getLogger(__name__)
 
 
 def first_look(cfg: CfgNode, models: Mapping[str, tuple], names: Sequence[str]) -> None:
     """Score and decide on identities, and warn if few of their images are kept.
 
-    Scores stay in the rows, so the filter stage does not repeat them. An error is told and stops
-    nothing: the identities themselves are done.
+    Scores stay in the rows, so the filter stage does not repeat them. An error is logged but does
+    not stop the job, because the identities are finished.
 
     Args:
-        cfg: configuration of the job.
+        cfg: full configuration of the generation job.
         models: trained models of the filters, see :class:`FilterRun`.
-        names: finished identities.
+        names: names of the finished identities to filter.
     """
     if not set(cfg.GENERATION.FILTER.USE) - {"duplicates"}:
         return
@@ -39,7 +39,8 @@ def first_look(cfg: CfgNode, models: Mapping[str, tuple], names: Sequence[str]) 
         return
     finally:
         free_memory()
-    kept, made = counts["ok"], counts["ok"] + counts["rejected"]
+    kept = counts["ok"]
+    made = kept + counts["rejected"]
     text = f"{kept} of {made} images of the first {len(names)} identities pass the filters"
     if kept >= _LITTLE * made:
         _log.info("%s", text)
@@ -54,7 +55,7 @@ def first_look(cfg: CfgNode, models: Mapping[str, tuple], names: Sequence[str]) 
 
 
 def _most_frequent(run: FilterRun, names: Sequence[str]) -> str:
-    """Return the filter that rejects most images, with an example of its words."""
+    """Return an example reason of the filter that rejects most images."""
     reasons = [
         row.image.reason
         for name in names

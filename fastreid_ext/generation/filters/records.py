@@ -1,7 +1,7 @@
-"""What is known of the files of one identity beside its rows: ``filter/scored/<identity>.json``.
+"""Records of the image files of one identity: ``filter/scored/<identity>.json``.
 
-It says which models have scored the files, and has their perceptual hashes, from which duplicates
-are found without opening an image.
+A record names the models that have scored the files and holds perceptual hashes, by which
+duplicates are found without opening an image.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ _THREADS = min(8, len(sched_getaffinity(0)))
 
 @dataclasses.dataclass(frozen=True)
 class FileRecord:
-    """One image file.
+    """Record of one image file.
 
     Attributes:
-        sha256: of the row this was written for.
-        hash: perceptual hash, "" if the file cannot be read.
-        problem: why it cannot be read, "" if it can.
+        sha256: SHA-256 in the row of the image when the record was written.
+        hash: perceptual hash of the image; "" if the file cannot be read.
+        problem: reason why the file cannot be read; "" if it can.
     """
 
     sha256: str
@@ -41,20 +41,20 @@ class FileRecord:
 
 @dataclasses.dataclass(frozen=True)
 class IdentityRecord:
-    """The files of one identity.
+    """Record of the files of one identity.
 
     Attributes:
         models: filter -> fingerprint of the model that has scored the files.
-        files: ``file_name`` of a row -> what is known of it.
+        files: ``file_name`` of a row -> record of the file.
     """
 
     models: Mapping[str, str]
     files: Mapping[str, FileRecord]
 
     def fits(self, rows: Sequence[Row]) -> bool:
-        """Whether this says what is so of exactly these rows' files.
+        """Check that this record describes exactly the files of ``rows`` (same names and SHA-256).
 
-        Only files that could not be read are looked at again: they may be restored by now.
+        Only files that could not be read are opened again: they may have been restored.
         """
         own = {row.image.file_name: row for row in rows if has_file(row)}
         if own.keys() != self.files.keys():
@@ -67,16 +67,19 @@ class IdentityRecord:
 
 
 def has_file(row: Row) -> bool:
-    """Whether an image belongs to a row."""
+    """Check that a row has an image file."""
     return row.image.status != "failed"
 
 
 def read_images(paths: Sequence[Path], *, must_reach: bool = False) -> list[Pixels | str]:
-    """Return images (H, W, 3) RGB in [0, 255], or in their place why they cannot be read.
+    """Read images in threads.
 
     Args:
-        paths: image files.
-        must_reach: whether a file out of reach is an error, other than a damaged one.
+        paths: paths of the image files to read.
+        must_reach: whether a file out of reach raises an error, unlike a damaged one.
+
+    Returns:
+        For each path the image (H, W, 3) uint8 RGB, or the reason why it cannot be read.
 
     Raises:
         OSError: a file cannot be reached, with ``must_reach``.
@@ -86,11 +89,11 @@ def read_images(paths: Sequence[Path], *, must_reach: bool = False) -> list[Pixe
 
 
 def make_record(rows: Sequence[Row], images: Sequence[Pixels | str]) -> IdentityRecord:
-    """Look at the files of an identity.
+    """Hash the files of an identity.
 
     Args:
-        rows: those with a file.
-        images: of them, from :func:`read_images`.
+        rows: rows of the identity that have a file.
+        images: images of the rows by :func:`read_images`.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         files = list(pool.map(_file_record, rows, images))
@@ -99,16 +102,13 @@ def make_record(rows: Sequence[Row], images: Sequence[Pixels | str]) -> Identity
 
 
 def write_record(path: Path, record: IdentityRecord) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, json.dumps(dataclasses.asdict(record)) + "\n")
 
 
 def read_record(path: Path) -> IdentityRecord | None:
-    """Return what :func:`write_record` wrote; None if nothing, or nothing of use, is there.
-
-    All of it can be made again from images and models.
-    """
+    """Read a record; None if it is missing or damaged, since images and models can restore it."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         files = {name: FileRecord(**file) for name, file in values["files"].items()}

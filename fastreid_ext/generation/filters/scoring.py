@@ -14,7 +14,7 @@ from fastreid_ext.generation.filters.records import (
     read_record,
     write_record,
 )
-from fastreid_ext.generation.filters.reid import Person, SourceFeatures
+from fastreid_ext.generation.filters.reid import IdentityKey, SourceFeatures
 from fastreid_ext.generation.filters.scores import (
     KEYS,
     UNKNOWN,
@@ -29,13 +29,13 @@ Opener = Callable[[], Any]
 
 @dataclasses.dataclass(frozen=True)
 class FilterModel:
-    """A model of a filter, not loaded yet.
+    """Model of a filter that is loaded when it is first needed.
 
     Attributes:
-        fingerprint: of all that its scores depend on beside the drawings.
-        open: loads it.
-        trained_on: names of the data sets that it was trained on.
-        saw_tests: whether their test images were among its training images (COMBINEALL).
+        fingerprint: hash of everything but the generated images that its scores depend on.
+        open: function that loads the model.
+        trained_on: names of the data sets that the model was trained on.
+        saw_tests: whether it was also trained on their test images (COMBINEALL).
     """
 
     fingerprint: str
@@ -45,16 +45,16 @@ class FilterModel:
 
 
 class Scoring:
-    """Gives identities the scores they lack; a model is loaded when it is first needed.
+    """Work that computes the missing scores of identities and writes them into their rows.
 
     Args:
-        images: the generated set.
+        images: folder of the generated set.
         records: folder of the identities' records.
-        models: filter ("reid", "cctf", "clip") to its model; "reid/<data set>" is the Re-ID model
-            of one data set's persons, "reid" that of all others.
-        open_source: returns the photographs' features, given the name of a Re-ID model and what
-            opens it.
-        data_sets: DATASETS.NAMES, whose persons the set may show.
+        models: filter ("reid", "cctf", "clip") -> its model; "reid/<data set>" is the Re-ID model
+            of one data set's identities, "reid" that of all others.
+        open_source: function of the name and the opener of a Re-ID model that returns the features
+            of the real images.
+        data_sets: DATASETS.NAMES, whose identities the set may show.
     """
 
     def __init__(
@@ -65,15 +65,21 @@ class Scoring:
         open_source: Callable[[str, Opener], SourceFeatures],
         data_sets: Sequence[str],
     ) -> None:
-        self._images, self._records, self._models = images, records, models
-        self._open_source, self._data_sets = open_source, data_sets
+        self._images = images
+        self._records = records
+        self._models = models
+        self._open_source = open_source
+        self._data_sets = data_sets
         self._opened: dict[str, Any] = {}
 
     def __call__(self, names: Sequence[str]) -> dict[str, str]:
-        """Score a group of identities in one batch; returns no reasons, but raises.
+        """Score a group of identities in one batch.
+
+        Returns:
+            Always {}: failures raise, so that the stage finds the identity that caused them.
 
         Raises:
-            ValueError: a row is damaged, shows a person of another data set, or a model gives NaN.
+            ValueError: a row is damaged, names another data set, or a model gives NaN.
         """
         rows = {name: read_identity(self._images / name) for name in names}
         by_set: dict[str, dict[str, list[Row]]] = {}
@@ -115,7 +121,7 @@ class Scoring:
         known |= {model: entry.fingerprint for model, entry in models.items()}
         if list(scored) != [row.image for row in rows]:
             write_identity(self._images / name, scored)
-        # Last: a record that is there says that the rows have their scores.
+        # Last, because an existing record means that the rows have their scores.
         write_record(self._records / f"{name}.json", IdentityRecord(known, record.files))
 
     def _scores(
@@ -125,13 +131,13 @@ class Scoring:
         data_set: str,
         models: Sequence[str],
     ) -> dict[Path, dict[str, float]]:
-        """Return the new scores of each file."""
+        """Compute the new scores of each file."""
         unknown = {key: UNKNOWN[key] for model in models for key in KEYS[model]}
         scores = {row.path: dict(unknown) for row in rows}
         readable = [n for n, image in enumerate(pixels) if not isinstance(image, str)]
-        persons = [_person(rows[n]) for n in readable]
+        identities = [_identity_key(rows[n]) for n in readable]
         found = score_images(
-            [pixels[n] for n in readable], persons, self._scorers(data_set, models)
+            [pixels[n] for n in readable], identities, self._scorers(data_set, models)
         )
         for key, values in found.items():
             for n, value in zip(readable, values.tolist(), strict=True):
@@ -139,13 +145,13 @@ class Scoring:
         return scores
 
     def open(self, name: str) -> Any:
-        """Return a model, loaded once."""
+        """Load a model once."""
         if name not in self._opened:
             self._opened[name] = self._models[name].open()
         return self._opened[name]
 
     def source(self, name: str) -> SourceFeatures:
-        """Return the photographs' features by a Re-ID model, computed or read once."""
+        """Read or compute the features of the real images by a Re-ID model once."""
         key = f"source of {name}"
         if key not in self._opened:
             self._opened[key] = self._open_source(name, lambda: self.open(name))
@@ -174,24 +180,24 @@ class Scoring:
             source = row.image.source_dataset
             if source not in self._data_sets:
                 raise ValueError(
-                    f"{row.where}: its person is of '{source}', but DATASETS.NAMES is "
-                    f"{list(self._data_sets)}; name the data sets the drawings were made from"
+                    f"{row.where}: its identity is of '{source}', but DATASETS.NAMES is "
+                    f"{list(self._data_sets)}; name the data sets that the set was made from"
                 )
 
 
 def is_reid(name: str) -> bool:
-    """Whether a name is that of a Re-ID model: "reid" or "reid/<data set>"."""
+    """Tell whether a name is that of a Re-ID model: "reid" or "reid/<data set>"."""
     return name.partition("/")[0] == "reid"
 
 
 def reid_name(models: Mapping[str, FilterModel], data_set: str) -> str:
-    """Return the name of the Re-ID model that judges the persons of a data set."""
+    """Return the name of the Re-ID model that judges the identities of a data set."""
     own = f"reid/{data_set}"
     return own if own in models else "reid"
 
 
 def models_for(models: Mapping[str, FilterModel], data_set: str) -> dict[str, FilterModel]:
-    """Return the models that judge the persons of a data set, one for each filter."""
+    """Select the models that judge the identities of a data set, one per filter."""
     found = {name: model for name, model in models.items() if not is_reid(name)}
     name = reid_name(models, data_set)
     return found | ({"reid": models[name]} if name in models else {})
@@ -200,7 +206,7 @@ def models_for(models: Mapping[str, FilterModel], data_set: str) -> dict[str, Fi
 def is_scored(
     rows: Sequence[Row], record: IdentityRecord | None, models: Mapping[str, FilterModel]
 ) -> bool:
-    """Whether the rows have the scores of these models, for the files as they are."""
+    """Check that rows have the scores of these models for their files as they are now."""
     if record is None or not record.fits(rows):
         return False
     if any(record.models.get(name) != model.fingerprint for name, model in models.items()):
@@ -209,5 +215,5 @@ def is_scored(
     return all(keys <= row.image.scores.keys() for row in rows if has_file(row))
 
 
-def _person(row: Row) -> Person:
+def _identity_key(row: Row) -> IdentityKey:
     return row.image.source_dataset, row.image.person_id

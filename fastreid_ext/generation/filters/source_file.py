@@ -1,4 +1,4 @@
-"""The photographs as the Re-ID filter needs them, computed once: ``source_features.npz``."""
+"""Real images as the Re-ID filter needs them: found, turned into features, kept in a file."""
 
 import dataclasses
 import hashlib
@@ -18,62 +18,62 @@ from fastreid_ext.data.sources import open_dataset
 from fastreid_ext.generation.filters.records import Pixels, read_images
 from fastreid_ext.generation.filters.reid import (
     Floats,
-    Person,
+    IdentityKey,
     SourceFeatures,
     by_data_set,
     source_features_of,
 )
-from fastreid_ext.generation.identities.source_identities import source_persons
+from fastreid_ext.generation.identities.source_identities import source_identities_of
 
 logger = logging.getLogger(__name__)
 
 FILE = "source_features.npz"
-_AT_ONCE = 512  # photographs in memory
-_MOST_UNSEEN = 10_000  # photographs whose similarities make a percentile
+_AT_ONCE = 512  # real images in memory
+_MOST_UNSEEN = 10_000  # real images whose similarities make a percentile
 _SEPARATOR = "/"  # between "reid" and the data set that a model is for
 _UNSEEN = "unseen_"  # begins the names of arrays in the file
-Photograph = tuple[Person, Path]
+RealImage = tuple[IdentityKey, Path]
 
 
-def source_name(model: str) -> str:
-    """Return the file name of the features that a model ("reid" or "reid/<data set>") made."""
+def source_file_name(model: str) -> str:
+    """Return the file name of the features by a model "reid" or "reid/<data set>"."""
     data_set = model.partition(_SEPARATOR)[2]
     return f"source_features_{data_set}.npz" if data_set else FILE
 
 
-def photographs_of(cfg: CfgNode, data_sets: Sequence[str]) -> list[Photograph]:
-    """Return whom each photograph of some data sets shows, cut by DATASETS.SUBSET, and its file.
+def real_images_of(cfg: CfgNode, data_sets: Sequence[str]) -> list[RealImage]:
+    """List identity and file of the training images of data sets, cut by DATASETS.SUBSET.
 
     Raises:
-        FileNotFoundError: a data set is not there.
-        ValueError: it has no persons, or is a generated set.
+        FileNotFoundError: a data set is missing.
+        ValueError: a data set has no identities, or is a generated set.
     """
     return [
-        ((data_set, person.number), file)
+        ((data_set, identity.pid), file)
         for data_set in data_sets
-        for person in source_persons(cfg, data_set)
-        for file in person.files
+        for identity in source_identities_of(cfg, data_set)
+        for file in identity.files
     ]
 
 
-def unseen_photographs(cfg: CfgNode, data_set: str) -> list[Photograph]:
-    """Return photographs of the test persons of a data set, who are nobody of its training split.
+def unseen_real_images(cfg: CfgNode, data_set: str) -> list[RealImage]:
+    """List test images of a data set, whose identities are not in its training split.
 
-    Persons without a query, such as the distractors of Market-1501, are left out; so are whole
-    persons beyond 10,000 photographs.
+    Identities without a query, such as the distractors of Market-1501, are left out; so are whole
+    identities beyond 10,000 images.
 
     Raises:
         ValueError: the data set has no test images.
     """
     opened = open_dataset(cfg, data_set)
     own: dict[int, list[Path]] = {}
-    for file, person, *_ in [*opened.query, *opened.gallery]:
-        own.setdefault(person, []).append(Path(file))
-    found: list[Photograph] = []
-    for number, person in enumerate(sorted({person for _, person, *_ in opened.query})):
+    for file, pid, *_ in [*opened.query, *opened.gallery]:
+        own.setdefault(pid, []).append(Path(file))
+    found: list[RealImage] = []
+    for number, pid in enumerate(sorted({pid for _, pid, *_ in opened.query})):
         if len(found) >= _MOST_UNSEEN:
             break
-        found += [((data_set, number), file) for file in sorted(set(own[person]))]
+        found += [((data_set, number), file) for file in sorted(set(own[pid]))]
     if not found:
         raise ValueError(
             f"expected test images of {data_set}, which the Re-ID model was not trained on, for "
@@ -82,43 +82,49 @@ def unseen_photographs(cfg: CfgNode, data_set: str) -> list[Photograph]:
     return found
 
 
-def source_fingerprint(model: str, photographs: Sequence[Photograph]) -> str:
-    """Return 12 hexadecimal digits of a model's fingerprint and the names of the photographs."""
+def source_fingerprint(model: str, images: Sequence[RealImage]) -> str:
+    """Hash a model's fingerprint and the names of its real images to 12 hexadecimal digits."""
     total = hashlib.sha256(model.encode())
-    for (data_set, number), file in photographs:
+    for (data_set, number), file in images:
         total.update(f"{data_set} {number} {file.name}\n".encode())
     return total.hexdigest()[:12]
 
 
 def compute_source(
     features: Callable[[Sequence[Pixels]], NDArray[np.float32]],
-    photographs: Sequence[Photograph],
+    images: Sequence[RealImage],
     fingerprint: str,
     trained_on: Sequence[str] = (),
 ) -> SourceFeatures:
-    """Look at all photographs; those that cannot be read are left out with a warning.
+    """Compute the features of real images; unreadable ones are left out with a warning.
+
+    Args:
+        features: Re-ID model that maps images to features (N, D).
+        images: identities and files of the real images.
+        fingerprint: hash of the model and of the names of the images.
+        trained_on: names of the data sets that the model was trained on.
 
     Raises:
-        ValueError: none can be read.
+        ValueError: no image can be read.
     """
-    labels: list[Person] = []
+    labels: list[IdentityKey] = []
     parts: list[NDArray[np.float32]] = []
-    with tqdm(total=len(photographs), unit="image", desc="photographs") as bar:
-        for chunk in _chunks(photographs):
-            images = read_images([file for _, file in chunk], must_reach=True)
-            good = [not isinstance(image, str) for image in images]
-            for image in images:
+    with tqdm(total=len(images), unit="image", desc="real images") as bar:
+        for chunk in _chunks(images):
+            pixels = read_images([file for _, file in chunk], must_reach=True)
+            readable = []
+            for (identity, _), image in zip(chunk, pixels, strict=True):
                 if isinstance(image, str):
                     logger.warning("left out of the source: %s", image)
-            if any(good):
-                parts.append(
-                    features([image for image, ok in zip(images, good, strict=True) if ok])
-                )
-            labels += [person for (person, _), ok in zip(chunk, good, strict=True) if ok]
+                    continue
+                readable.append(image)
+                labels.append(identity)
+            if readable:
+                parts.append(features(readable))
             bar.update(len(chunk))
     if not parts:
         raise ValueError(
-            f"expected readable photographs in DATASETS.NAMES, got {len(photographs)} damaged; "
+            f"expected readable real images in DATASETS.NAMES, got {len(images)} damaged; "
             "run tools/check_data.py"
         )
     source = source_features_of(np.concatenate(parts), labels, fingerprint)
@@ -126,14 +132,14 @@ def compute_source(
 
 
 def write_source(path: Path, source: SourceFeatures) -> None:
-    """Write what :func:`read_source` reads."""
+    """Write the features of real images for :func:`read_source`."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        data_sets=np.array([data_set for data_set, _ in source.persons], dtype=np.str_),
-        numbers=np.array([number for _, number in source.persons], dtype=np.int64),
+        data_sets=np.array([data_set for data_set, _ in source.identities], dtype=np.str_),
+        numbers=np.array([number for _, number in source.identities], dtype=np.int64),
         means=source.means,
-        owners=source.owners,
+        identity_index=source.identity_index,
         similarities=source.similarities,
         fingerprint=source.fingerprint,
         trained_on=np.array(source.trained_on, dtype=np.str_),
@@ -144,7 +150,7 @@ def write_source(path: Path, source: SourceFeatures) -> None:
 
 
 def read_source(path: Path) -> SourceFeatures | None:
-    """Return the features of the photographs; None if there is no such file.
+    """Read the features of real images; None if there is no such file.
 
     Raises:
         ValueError: the file is damaged.
@@ -153,11 +159,11 @@ def read_source(path: Path) -> SourceFeatures | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            persons = zip(file["data_sets"].tolist(), file["numbers"].tolist(), strict=True)
+            identities = zip(file["data_sets"].tolist(), file["numbers"].tolist(), strict=True)
             return SourceFeatures(
-                tuple(persons),
+                tuple(identities),
                 file["means"],
-                file["owners"],
+                file["identity_index"],
                 file["similarities"],
                 str(file["fingerprint"]),
                 tuple(file["trained_on"].tolist()),
@@ -171,7 +177,7 @@ def read_source(path: Path) -> SourceFeatures | None:
 
 
 def read_sources(folder: Path) -> dict[str, SourceFeatures]:
-    """Map each data set to the features of its photographs in a folder; {} if there are none.
+    """Map each data set to the features of its real images in a folder; {} without files.
 
     A data set with a model of its own is read from that model's file.
 
@@ -187,6 +193,6 @@ def _unseen_in(file: Mapping[str, Floats]) -> dict[str, Floats]:
     return {key.removeprefix(_UNSEEN): file[key] for key in keys}
 
 
-def _chunks(photographs: Sequence[Photograph]) -> Iterator[Sequence[Photograph]]:
-    for start in range(0, len(photographs), _AT_ONCE):
-        yield photographs[start : start + _AT_ONCE]
+def _chunks(images: Sequence[RealImage]) -> Iterator[Sequence[RealImage]]:
+    for start in range(0, len(images), _AT_ONCE):
+        yield images[start : start + _AT_ONCE]

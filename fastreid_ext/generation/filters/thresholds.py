@@ -1,4 +1,4 @@
-"""From settings and photographs to the numbers that decide, and the file that keeps them."""
+"""Thresholds of the filters: computed from settings and real images, and written to a file."""
 
 import dataclasses
 import json
@@ -14,53 +14,54 @@ from fastreid_ext.generation.filters.reid import SourceFeatures
 
 logger = logging.getLogger(__name__)
 
-_NO_THRESHOLD = -1.0  # the least cosine
-_FEW = 30  # photographs; a percentile of fewer is much chance
+_NO_THRESHOLD = -1.0  # the smallest cosine
+_FEW = 30  # real images; a percentile of fewer depends much on chance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """What decides on a drawing, given its scores.
+    """Thresholds that decide on an image, given its scores.
 
     Attributes:
-        use: filters that decide; the first ranks the drawings of an identity.
-        most: drawings kept of an identity, 0 = all.
-        least: drawings kept of an identity even if filters reject them, the best; 0 = none.
-        reid: least similarity by data set of the person; "" for those that are not named.
-        nearest: whether another person's photographs may not be nearer.
-        cctf: least probability of the right person.
-        clip: least probability of the wanted text.
-        duplicates: least distance to a kept better drawing, in bits of 64.
+        use: filters that decide; the first ranks the images of an identity.
+        max_images: maximum images kept per identity; 0 means no limit.
+        min_images: images kept per identity even if filters reject them, the best first; 0 for
+            none.
+        reid: smallest similarity by data set of the identity; "" for all data sets not listed.
+        require_nearest: whether the nearest real images must be those of the right identity.
+        cctf: smallest probability of the right identity.
+        clip: smallest probability of the wanted text.
+        duplicates: smallest distance to a kept better image, in bits of 64.
     """
 
     use: tuple[str, ...] = ("reid",)
-    most: int = 0
-    least: int = 0
+    max_images: int = 0
+    min_images: int = 0
     reid: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"": 0.6})
-    nearest: bool = True
+    require_nearest: bool = True
     cctf: float = 0.5
     clip: float = 0.5
     duplicates: int = 4
 
     def reid_of(self, data_set: str) -> float:
-        """Return the least similarity for persons of a data set."""
+        """Return the smallest similarity for identities of a data set."""
         return self.reid.get(data_set, self.reid.get("", -1.0))
 
 
 def thresholds_of(filters: CfgNode, sources: Mapping[str, SourceFeatures]) -> Thresholds:
-    """Return what ``GENERATION.FILTER`` says.
+    """Compute the thresholds of ``GENERATION.FILTER``.
 
     With RULE percentile each data set gets its own threshold: the PERCENTILE of the similarities of
-    photographs that the model was not trained on, each to the mean of the others of its person, so
-    that PERCENTILE % of those would be refused.
+    real images that the model was not trained on, each to the mean of the others of its identity,
+    so that PERCENTILE % of those would be rejected.
 
     Args:
-        filters: ``GENERATION.FILTER``.
-        sources: data set to features of its photographs; only RULE percentile needs them.
+        filters: node ``GENERATION.FILTER`` of the configuration.
+        sources: data set -> features of its real images; needed by RULE percentile alone.
 
     Raises:
-        ValueError: a data set has no person with two photographs, or only photographs that the
-            model was trained on were looked at.
+        ValueError: a data set has no identity with two real images, or only real images that the
+            model was trained on have similarities.
     """
     reid = {"": _NO_THRESHOLD}
     if filters.REID.RULE == "fixed":
@@ -69,10 +70,10 @@ def thresholds_of(filters: CfgNode, sources: Mapping[str, SourceFeatures]) -> Th
         reid = _percentiles(sources, filters.REID.PERCENTILE)
     return Thresholds(
         use=tuple(filters.USE),
-        most=filters.MAX_PER_IDENTITY,
-        least=filters.MIN_PER_IDENTITY,
+        max_images=filters.MAX_PER_IDENTITY,
+        min_images=filters.MIN_PER_IDENTITY,
         reid=reid,
-        nearest=filters.REID.NEAREST,
+        require_nearest=filters.REID.NEAREST,
         cctf=filters.CCTF.THRESHOLD,
         clip=filters.CLIP.THRESHOLD,
         duplicates=filters.DUPLICATES.MIN_DISTANCE,
@@ -82,16 +83,16 @@ def thresholds_of(filters: CfgNode, sources: Mapping[str, SourceFeatures]) -> Th
 def write_thresholds(
     path: Path, thresholds: Thresholds, sources: Mapping[str, SourceFeatures]
 ) -> None:
-    """Write thresholds for a person to read, with the photographs they are from."""
+    """Write thresholds for people to read, with a summary of the real images behind them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, thresholds_as_json(thresholds, sources))
 
 
 def thresholds_as_json(thresholds: Thresholds, sources: Mapping[str, SourceFeatures]) -> str:
-    """Return what :func:`write_thresholds` writes."""
+    """Format thresholds and a summary of the real images as JSON."""
     values = dataclasses.asdict(thresholds)
     if sources:
-        values["photographs"] = {
+        values["real_images"] = {
             data_set: _summary(source, data_set, thresholds)
             for data_set, source in sorted(sources.items())
         }
@@ -104,19 +105,19 @@ def _percentiles(sources: Mapping[str, SourceFeatures], percentile: float) -> di
         real = source.unseen_similarities(data_set)
         if real is None:
             raise ValueError(
-                f"expected photographs of {data_set} that the Re-ID model was not trained on for "
-                "GENERATION.FILTER.REID.RULE percentile, got only its training photographs; run "
+                f"expected real images of {data_set} that the Re-ID model was not trained on for "
+                "GENERATION.FILTER.REID.RULE percentile, got only its training images; run "
                 "without --decide-only, with the model, or set RULE nearest or fixed"
             )
         if not len(real):
             raise ValueError(
-                f"no person of {data_set} has two readable photographs, so there is no similarity "
-                "to take a percentile of; set GENERATION.FILTER.REID.RULE nearest or fixed, or "
-                "take reid out of GENERATION.FILTER.USE"
+                f"no identity of {data_set} has two readable real images, so there is no "
+                "similarity to take a percentile of; set GENERATION.FILTER.REID.RULE nearest or "
+                "fixed, or take reid out of GENERATION.FILTER.USE"
             )
         if len(real) < _FEW:
             logger.warning(
-                "The threshold for %s comes from %d photographs only; RULE fixed may be safer",
+                "The threshold for %s comes from %d real images only; RULE fixed may be safer",
                 data_set,
                 len(real),
             )

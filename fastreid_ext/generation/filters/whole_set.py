@@ -1,4 +1,4 @@
-"""Filter a whole set at once: score, decide, count, draw."""
+"""Filter a whole set at once: score, decide, count, plot."""
 
 import dataclasses
 from collections import Counter
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.generation.filters.pictures import draw_contact_sheet, draw_histograms
+from fastreid_ext.generation.filters.pictures import plot_contact_sheet, plot_histograms
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.filters.source_file import read_sources
 from fastreid_ext.generation.runs.stage import run_stage
@@ -21,12 +21,12 @@ TOGETHER = 8  # identities scored at once, to fill batches
 
 @dataclasses.dataclass(frozen=True)
 class FilterReport:
-    """What became of a set.
+    """Result of filtering a set.
 
     Attributes:
-        counts: status -> rows.
-        unscored: identity -> why it could not be scored.
-        pictures: written files.
+        counts: status -> number of rows.
+        unscored: identity -> reason why it could not be scored.
+        pictures: files of the plotted pictures.
     """
 
     counts: Mapping[str, int]
@@ -34,7 +34,8 @@ class FilterReport:
     pictures: tuple[Path, ...]
 
     def __str__(self) -> str:
-        kept, rejected = self.counts.get("ok", 0), self.counts.get("rejected", 0)
+        kept = self.counts.get("ok", 0)
+        rejected = self.counts.get("rejected", 0)
         share = kept / max(1, kept + rejected)
         text = f"kept {kept} ({share:.1%}), rejected {rejected}"
         if self.unscored:
@@ -49,27 +50,28 @@ def run_filter(
     images: Path | None = None,
     decide_only: bool = False,
     retry_failed: bool = False,
-    draw: bool = True,
+    plot: bool = True,
 ) -> FilterReport:
     """Filter a finished set in this process; files of the filters go to ``OUTPUT_DIR/filter``.
 
     Args:
-        cfg: see :class:`FilterRun`.
-        models: see :class:`FilterRun`; {} with ``decide_only``.
-        images: the set; None: that of the job in OUTPUT_DIR.
-        decide_only: use the scores that are there.
-        retry_failed: try identities again that could not be scored.
-        draw: draw the pictures, which reads the whole set once more.
+        cfg: configuration as :class:`FilterRun` takes it.
+        models: models as :class:`FilterRun` takes them; {} with ``decide_only``.
+        images: folder of the set; None for that of the job in OUTPUT_DIR.
+        decide_only: whether to use existing scores without scoring.
+        retry_failed: whether to try identities again that could not be scored.
+        plot: whether to plot the pictures, which reads the whole set once more.
 
     Raises:
-        FileNotFoundError: no set, data set, or model there.
+        FileNotFoundError: the set, a data set or a model is missing.
         ValueError: a row is damaged or lacks a score, another process works on the set, or nothing
             can be scored.
     """
     run = FilterRun(cfg, models, images=images)
     retries = (STAGE,) if retry_failed else ()
     worker = Worker(output=Path(cfg.OUTPUT_DIR), shard=Shard(), retries=retries)
-    names, unscored = run.names(), {}
+    names = run.names()
+    unscored: dict[str, str] = {}
     with shard_lock(worker.output, worker.shard):
         if not decide_only:
             report = run_stage(
@@ -83,21 +85,22 @@ def run_filter(
             unscored = dict(report.failed)
         counts = run.decide(names, unscored)
         update_counts(run.images, counts)
-        return FilterReport(dict(counts), unscored, draw_pictures(run) if draw else ())
+        return FilterReport(dict(counts), unscored, plot_filter_results(run) if plot else ())
 
 
-def draw_pictures(run: FilterRun) -> tuple[Path, ...]:
-    """Draw histograms of all scores, and a contact sheet of some identities."""
+def plot_filter_results(run: FilterRun) -> tuple[Path, ...]:
+    """Plot histograms of all scores, and a contact sheet of some identities."""
     read = {name: read_identity(run.images / name) for name in run.names()}
     rows = {name: own for name, own in read.items() if own}
     if not rows:
         return ()
-    thresholds, sources = run.thresholds(), read_sources(run.output)
+    thresholds = run.thresholds()
+    sources = read_sources(run.output)
     histograms = run.output / "histograms.png"
     sheet = run.output / "contact_sheet.png"
     return (
-        draw_histograms(rows.values(), thresholds, sources, histograms),
-        draw_contact_sheet(rows, run.photographs(), thresholds, sheet),
+        plot_histograms(rows.values(), thresholds, sources, histograms),
+        plot_contact_sheet(rows, run.real_images(), thresholds, sheet),
     )
 
 

@@ -1,1 +1,1 @@
-"""Learn persons by it: adapters of several at once, or the whole model for each."""
+"""Fine-tune the diffusion model on identities: adapters of several at once, or the whole model."""

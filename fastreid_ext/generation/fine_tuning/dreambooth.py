@@ -1,10 +1,10 @@
-"""Learn several identities at once: an adapter each, on the one frozen U-Net.
+"""Fine-tune on several identities at once: an adapter each, on the one frozen U-Net.
 
-DreamBooth [0] with low-rank adapters. The identities' rows lie in one batch, the losses are summed,
-and everything else (gradient, clipping, AdamW, random numbers) is per identity, so each learns what
-it would learn alone.
+DreamBooth [0] with low-rank adapters. The rows of all identities lie in one batch and their losses
+are summed; gradient, clipping, AdamW and random numbers are per identity, so each is fine-tuned as
+if it were alone.
 
-Letters: K identities, B rows of a pass.
+Letters: K identities, B rows of a micro-batch.
 
 [0] Ruiz et al., "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven
     Generation", CVPR 2023, https://arxiv.org/abs/2208.12242
@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from fastreid_ext.diffusion.noising import NoiseSchedule, denoising_loss
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
-from fastreid_ext.generation.fine_tuning.finite_guard import FiniteGuard
+from fastreid_ext.generation.fine_tuning.gradient_guard import GradientGuard
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
-from fastreid_ext.generation.fine_tuning.noising import Noising
 from fastreid_ext.generation.fine_tuning.prior_preservation import prior_preservation_loss
 from fastreid_ext.generation.fine_tuning.prompt_rows import PromptRows
 from fastreid_ext.generation.fine_tuning.settings import (
@@ -31,12 +31,12 @@ from fastreid_ext.generation.fine_tuning.settings import (
     FineTuningSettings,
     check_tasks,
 )
-from fastreid_ext.generation.fine_tuning.training_rows import Pass, TrainingRows
+from fastreid_ext.generation.fine_tuning.training_rows import MicroBatch, TrainingRows
 
-# Steps between two looks at the losses, for which the host waits for the device.
-LOOK_EVERY = 50
+# Steps between two readings of the losses, for which the host waits for the device.
+REPORT_EVERY = 50
 
-# Told the number of steps done and the mean losses of the identities since it was last told.
+# Called with the number of steps done and the mean losses of the identities since the last call.
 OnStep = Callable[[int, list[float]], None]
 
 
@@ -46,22 +46,22 @@ def fine_tune(
     settings: FineTuningSettings,
     on_step: OnStep | None = None,
 ) -> list[FineTuned | Failure]:
-    """Train an adapter for each task; the U-Net is afterwards what it was.
+    """Train an adapter for each task and leave the U-Net unchanged.
 
     Args:
-        base: the frozen model.
+        base: frozen Stable Diffusion in float32 or bfloat16.
         tasks: identities with images of one size.
-        settings: of all of them, ``method`` "lora".
-        on_step: told every :data:`LOOK_EVERY` steps.
+        settings: settings of all tasks, with ``method`` "lora".
+        on_step: function called every :data:`REPORT_EVERY` steps.
 
     Returns:
-        One for each task, in their order. An identity whose loss or gradient is not finite is a
-        failure; the others do not notice.
+        One result per task, in their order. An identity whose loss or gradient is not finite is a
+        failure and does not affect the others.
 
     Raises:
-        ValueError: the tasks or settings do not go with the model.
+        ValueError: tasks or settings do not fit the model.
     """
-    check_tasks(base, list(tasks), settings)
+    check_tasks(base, tasks)
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         group = _Group(base, tasks, settings)
@@ -71,7 +71,7 @@ def fine_tune(
         failures = group.guard.failures()
         seconds = time.perf_counter() - began
         return [
-            Failure(task.name, failures[k][0], not_finite(*failures[k], settings))
+            Failure(task.name, failures[k][0], not_finite_reason(*failures[k], settings))
             if k in failures
             else FineTuned(
                 task=task,
@@ -85,19 +85,67 @@ def fine_tune(
         ]
 
 
+class IdentityLosses:
+    """Prior-preserving denoising loss of each identity in a micro-batch.
+
+    Args:
+        base: Stable Diffusion whose U-Net predicts.
+        rows: rows of which each micro-batch consists.
+        settings: settings of the fine-tuning; weights and the kind of loss are read.
+        count: number K of identities trained together.
+
+    Attributes:
+        schedule: noise schedule that the model was trained with.
+    """
+
+    def __init__(
+        self, base: StableDiffusion, rows: TrainingRows, settings: FineTuningSettings, count: int
+    ) -> None:
+        self._base = base
+        self._settings = settings
+        self._count = count
+        self._identity_index = torch.tensor(rows.identity_index, device=base.device)
+        self._is_prior = torch.tensor(rows.is_prior, device=base.device)
+        self.schedule = NoiseSchedule.from_scheduler(base.scheduler.config, base.device)
+
+    def of_rows(self, batch: MicroBatch, context: Tensor) -> Tensor:
+        """Compute the (B,) losses of the rows with prompts ``context`` (B, L, C)."""
+        return denoising_loss(
+            self._base,
+            self.schedule,
+            batch.clean,
+            batch.noise,
+            batch.steps,
+            context,
+            loss_on=self._settings.loss_on,
+            max_sample_weight=self._settings.max_sample_weight,
+        )
+
+    def of_identities(self, row_losses: Tensor) -> Tensor:
+        """Sum (B,) row losses to the (K,) losses of eq. 1, divided by the accumulated batches."""
+        losses = prior_preservation_loss(
+            row_losses,
+            self._identity_index,
+            self._is_prior,
+            prior_weight=self._settings.prior_weight,
+            count=self._count,
+        )
+        return losses / self._settings.gradient_accumulation
+
+
 class _Group:
     """Identities that are trained together."""
 
     def __init__(
         self, base: StableDiffusion, tasks: Sequence[FineTuneTask], settings: FineTuningSettings
     ) -> None:
-        self._settings, self._count = settings, len(tasks)
+        self._settings = settings
+        self._count = len(tasks)
+        self._device = base.device
         self._rows = TrainingRows(base, tasks, settings)
-        self._owners = torch.tensor(self._rows.owners, device=base.device)
-        self._is_prior = torch.tensor(self._rows.is_prior, device=base.device)
-        self._noising = Noising(base, settings)
+        self._losses = IdentityLosses(base, self._rows, settings, self._count)
         self.prompts = PromptRows(base, tasks, self._rows, token=settings.token)
-        self.guard = FiniteGuard(self._count, settings.max_grad_norm, base.device)
+        self.guard = GradientGuard(self._count, settings.max_grad_norm, base.device)
         self.bank = LoraBank(
             base.unet,
             count=self._count,
@@ -109,40 +157,31 @@ class _Group:
             self.bank.reset(k, generator)
 
     def train(self, on_step: OnStep | None) -> Tensor:
-        """Return the losses (steps, K) on the CPU; fewer steps if all identities failed."""
-        settings, told = self._settings, 0
+        """Train, and return the losses (steps, K) on the CPU; fewer steps if all have failed."""
+        settings = self._settings
         parameters = [p for p in (self.bank.weights, self.prompts.vectors) if p is not None]
         optimizer = self._optimizer()
-        passes = self._rows.passes(
-            settings.steps * settings.gradient_accumulation, self._noising.steps
-        )
-        losses = torch.zeros(settings.steps, self._count, device=self._owners.device)
+        batches = self._rows.micro_batches(settings.micro_batches, len(self._losses.schedule))
+        losses = torch.zeros(settings.steps, self._count, device=self._device)
+        reported = 0
         for step in range(1, settings.steps + 1):
-            for taken in itertools.islice(passes, settings.gradient_accumulation):
-                losses[step - 1] += self._backward(taken)
+            for batch in itertools.islice(batches, settings.gradient_accumulation):
+                losses[step - 1] += self._backward(batch)
             self.guard.check(step, losses[step - 1], parameters)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            if step % LOOK_EVERY == 0 or step == settings.steps:
+            if step % REPORT_EVERY == 0 or step == settings.steps:
                 if on_step is not None:
-                    on_step(step, losses[told:step].mean(dim=0).tolist())
-                told = step
+                    on_step(step, losses[reported:step].mean(dim=0).tolist())
+                reported = step
                 if len(self.guard.failures()) == self._count:
                     break
-        return losses[:told].cpu()
+        return losses[:reported].cpu()
 
-    def _backward(self, taken: Pass) -> Tensor:
-        """Add the gradients of a pass and return the share of the loss (K,)."""
-        self.bank.select(self._rows.owners)
-        errors = self._noising.errors(taken, self.prompts.context())
-        losses = prior_preservation_loss(
-            errors,
-            self._owners,
-            self._is_prior,
-            prior_weight=self._settings.prior_weight,
-            count=self._count,
-        )
-        losses = losses / self._settings.gradient_accumulation
+    def _backward(self, batch: MicroBatch) -> Tensor:
+        """Add the gradients of a micro-batch and return its share of the loss (K,)."""
+        self.bank.select(self._rows.identity_index)
+        losses = self._losses.of_identities(self._losses.of_rows(batch, self.prompts.context()))
         losses.sum().backward()
         return losses.detach()
 
@@ -160,7 +199,7 @@ class _Group:
 
 @contextlib.contextmanager
 def checkpointing(base: StableDiffusion, settings: FineTuningSettings) -> Iterator[None]:
-    """Let the U-Net compute activations twice within the block, if the settings say so."""
+    """Switch gradient checkpointing of the U-Net on within the block if the settings ask for it."""
     if not settings.gradient_checkpointing:
         yield
         return
@@ -171,10 +210,10 @@ def checkpointing(base: StableDiffusion, settings: FineTuningSettings) -> Iterat
         base.unet.disable_gradient_checkpointing()
 
 
-def not_finite(step: int, what: str, settings: FineTuningSettings) -> str:
-    """Return the reason of an identity whose loss or gradient became infinite or no number."""
+def not_finite_reason(step: int, quantity: str, settings: FineTuningSettings) -> str:
+    """Describe an identity whose loss or gradient became infinite or NaN."""
     return (
-        f"the {what} was not finite at step {step} of {settings.steps}; lower "
+        f"the {quantity} was not finite at step {step} of {settings.steps}; lower "
         f"GENERATION.FINE_TUNING.BASE_LR ({settings.base_lr:g}), look at the identity's images, "
         "and run again with --retry failed"
     )

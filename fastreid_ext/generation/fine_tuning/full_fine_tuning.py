@@ -1,8 +1,8 @@
-"""Learn an identity by the whole U-Net, as the paper does, and by the text encoder if wanted.
+"""Fine-tune the whole U-Net on an identity, as the paper does, and the text encoder on request.
 
-The weights that are trained are in float32 meanwhile, and the passes compute in the base model's
-type (autocast). A copy of the untouched weights stays on the CPU, and is put back for the next
-identity.
+The trained weights are float32 during training, while the forward passes compute in the base
+model's dtype (autocast). A copy of the original weights stays on the CPU and is restored for the
+next identity.
 """
 
 import contextlib
@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.fine_tuning.dreambooth import (
-    LOOK_EVERY,
+    REPORT_EVERY,
+    IdentityLosses,
     OnStep,
     checkpointing,
-    not_finite,
+    not_finite_reason,
 )
-from fastreid_ext.generation.fine_tuning.noising import Noising
-from fastreid_ext.generation.fine_tuning.prior_preservation import prior_preservation_loss
 from fastreid_ext.generation.fine_tuning.prompt_rows import PromptRows
 from fastreid_ext.generation.fine_tuning.settings import (
     Failure,
@@ -31,40 +30,43 @@ from fastreid_ext.generation.fine_tuning.settings import (
     FineTuningSettings,
     check_tasks,
 )
-from fastreid_ext.generation.fine_tuning.training_rows import Pass, TrainingRows
+from fastreid_ext.generation.fine_tuning.training_rows import MicroBatch, TrainingRows
 
 
 class FullFineTuner:
-    """Learns identities one after the other; the base model is never read from the disk again.
+    """Fine-tuning of one identity after the other, without reading the base model again.
 
     Args:
-        base: the frozen model; after each identity it is what it was, bit by bit.
-        settings: ``method`` "full".
+        base: frozen Stable Diffusion; its weights are restored bit by bit after each identity.
+        settings: settings of the fine-tuning, with ``method`` "full".
     """
 
     def __init__(self, base: StableDiffusion, settings: FineTuningSettings) -> None:
-        self._base, self._settings = base, settings
-        self._trained = [base.unet, *([base.text_encoder] if settings.text_encoder else [])]
-        self._untouched = [_on_cpu(part) for part in self._trained]
+        self._base = base
+        self._settings = settings
+        self._trained: list[nn.Module] = [base.unet]
+        if settings.text_encoder:
+            self._trained.append(base.text_encoder)
+        self._originals = [_on_cpu(part) for part in self._trained]
 
-    def learn(self, task: FineTuneTask, on_step: OnStep | None = None) -> FineTuned | Failure:
-        """Learn an identity.
+    def fine_tune(self, task: FineTuneTask, on_step: OnStep | None = None) -> FineTuned | Failure:
+        """Fine-tune the model on one identity and restore it.
 
         Args:
-            task: of it.
-            on_step: told every :data:`.tuning.dreambooth.LOOK_EVERY` steps.
+            task: images and prompts of the identity.
+            on_step: function called every :data:`.dreambooth.REPORT_EVERY` steps.
 
         Raises:
-            ValueError: task or settings do not go with the model.
+            ValueError: task or settings do not fit the model.
         """
-        check_tasks(self._base, [task], self._settings)
+        check_tasks(self._base, [task])
         began = time.perf_counter()
         rows = TrainingRows(self._base, [task], self._settings)
         with self._in_training():
             run = _Run(self._base, task, rows, self._settings, self._parameters())
             losses, failure = run.train(on_step)
             if failure:
-                return Failure(task.name, failure[0], not_finite(*failure, self._settings))
+                return Failure(task.name, failure[0], not_finite_reason(*failure, self._settings))
             weights = [_on_cpu(part) for part in self._trained]
         return FineTuned(
             task=task,
@@ -80,21 +82,21 @@ class FullFineTuner:
 
     @contextlib.contextmanager
     def _in_training(self) -> Iterator[None]:
-        """Bring the parts to float32 with gradients, and afterwards back to what they were."""
+        """Bring the parts to float32 with gradients, and restore them afterwards."""
         for part in self._trained:
             part.float().requires_grad_(True)
         try:
             with checkpointing(self._base, self._settings):
                 yield
         finally:
-            for part, state in zip(self._trained, self._untouched, strict=True):
+            for part, state in zip(self._trained, self._originals, strict=True):
                 part.zero_grad(set_to_none=True)
                 part.requires_grad_(False).to(self._base.dtype)
                 part.load_state_dict(state)
 
 
 class _Run:
-    """One identity that is being learned."""
+    """Training of one identity."""
 
     def __init__(
         self,
@@ -104,12 +106,12 @@ class _Run:
         settings: FineTuningSettings,
         weights: list[nn.Parameter],
     ) -> None:
-        self._settings, self._rows, self._weights = settings, rows, weights
-        self._noising = Noising(base, settings)
-        self._cast = {"dtype": base.dtype, "enabled": base.dtype != torch.float32}
+        self._settings = settings
+        self._rows = rows
+        self._weights = weights
         self._device = base.device
-        self._owners = torch.tensor(rows.owners, device=base.device)
-        self._is_prior = torch.tensor(rows.is_prior, device=base.device)
+        self._autocast = {"dtype": base.dtype, "enabled": base.dtype != torch.float32}
+        self._losses = IdentityLosses(base, rows, settings, count=1)
         self.prompts = PromptRows(
             base,
             [task],
@@ -119,54 +121,48 @@ class _Run:
         )
 
     def train(self, on_step: OnStep | None) -> tuple[list[float], tuple[int, str] | None]:
-        """Return the losses of the steps, and step and name of what was not finite."""
+        """Train, and return the losses of the steps, and step and name of a diverged quantity."""
         settings = self._settings
-        words = [] if self.prompts.vectors is None else [self.prompts.vectors]
+        tokens = [] if self.prompts.vectors is None else [self.prompts.vectors]
         optimizer = torch.optim.AdamW(
-            [{"params": self._weights}, {"params": words, "weight_decay": 0.0}],
+            [{"params": self._weights}, {"params": tokens, "weight_decay": 0.0}],
             lr=settings.base_lr,
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        largest = settings.max_grad_norm or math.inf
-        passes = self._rows.passes(
-            settings.steps * settings.gradient_accumulation, self._noising.steps
-        )
+        max_norm = settings.max_grad_norm or math.inf
+        batches = self._rows.micro_batches(settings.micro_batches, len(self._losses.schedule))
         found = torch.zeros(settings.steps, 2, device=self._device)  # loss and norm of each step
         for step in range(1, settings.steps + 1):
-            taken = itertools.islice(passes, settings.gradient_accumulation)
-            found[step - 1, 0] = torch.stack([self._backward(one) for one in taken]).sum()
-            found[step - 1, 1] = nn.utils.clip_grad_norm_([*self._weights, *words], largest)
+            own = itertools.islice(batches, settings.gradient_accumulation)
+            found[step - 1, 0] = torch.stack([self._backward(batch) for batch in own]).sum()
+            found[step - 1, 1] = nn.utils.clip_grad_norm_([*self._weights, *tokens], max_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            if step % LOOK_EVERY == 0 or step == settings.steps:
+            if step % REPORT_EVERY == 0 or step == settings.steps:
                 losses = found[:step, 0].tolist()
                 if failure := _first_not_finite(found[:step]):
                     return losses[: failure[0] - 1], failure
                 if on_step is not None:
-                    recent = losses[(step - 1) // LOOK_EVERY * LOOK_EVERY :]
+                    recent = losses[(step - 1) // REPORT_EVERY * REPORT_EVERY :]
                     on_step(step, [sum(recent) / len(recent)])
         return losses, None
 
-    def _backward(self, taken: Pass) -> Tensor:
-        with torch.autocast(self._device.type, **self._cast):
-            errors = self._noising.errors(taken, self.prompts.context())
-        losses = prior_preservation_loss(
-            errors,
-            self._owners,
-            self._is_prior,
-            prior_weight=self._settings.prior_weight,
-            count=1,
-        )
-        loss = losses.sum() / self._settings.gradient_accumulation
+    def _backward(self, batch: MicroBatch) -> Tensor:
+        with torch.autocast(self._device.type, **self._autocast):
+            row_losses = self._losses.of_rows(batch, self.prompts.context())
+        loss = self._losses.of_identities(row_losses).sum()
         loss.backward()
         return loss.detach()
 
 
 def _first_not_finite(found: Tensor) -> tuple[int, str] | None:
-    """Return step, from 1, and name of the first number of (steps, 2) that is not finite."""
+    """Find the first number of (steps, 2) that is not finite: its step, from 1, and its name."""
     wrong = (~found.isfinite()).nonzero().tolist()  # sorted
-    return (wrong[0][0] + 1, ("loss", "gradient")[wrong[0][1]]) if wrong else None
+    if not wrong:
+        return None
+    step, column = wrong[0]
+    return step + 1, ("loss", "gradient")[column]
 
 
 def _on_cpu(part: nn.Module) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Low-rank adapters of several identities at once on one frozen U-Net.
 
-Letters: K adapters, r rank, B rows of a batch, G groups of rows with one adapter, P numbers of an
-adapter. A linear layer W of the U-Net gives, for a row x of the batch whose adapter is k,
+Letters: K adapters, r rank, B rows of a batch, G groups of rows with one adapter, P parameters of
+an adapter. A linear layer W of the U-Net gives, for a row x of the batch whose adapter is k,
 
     W x + (alpha / r) B_k A_k x,    A_k (r, in), B_k (out, r)                                   [0]
 
@@ -22,19 +22,19 @@ from torch import Tensor, nn
 
 from fastreid_ext.diffusion.adapted_layers import adapted_layers
 from fastreid_ext.diffusion.adapter_files import read_adapter
-from fastreid_ext.diffusion.device_transfer import sent
+from fastreid_ext.diffusion.device_transfer import to_device
 
-_NONE = -1  # the row of a batch that no adapter changes
+_NONE = -1  # a row of the batch without an adapter
 
 
 @dataclasses.dataclass(frozen=True)
 class _Chosen:
-    """Which adapters the rows of the next batch use.
+    """Adapters of the rows of the next batch.
 
     Attributes:
-        rows: B, rows of the batch.
-        pairs: of each layer its A (G, r, in) and B (G, out, r), in the U-Net's type.
-        scales: (G, 1, 1), 0 for rows without an adapter; None if all rows have one.
+        rows: number of rows B of the batch.
+        pairs: A (G, r, in) and B (G, out, r) of each layer, in the U-Net's dtype.
+        scales: (G, 1, 1), 0 for rows without an adapter and 1 elsewhere; None if all rows have one.
     """
 
     rows: int
@@ -49,11 +49,21 @@ class LoraBank:
     +-1/sqrt(in), B zero, so that they change nothing.
 
     Args:
-        unet: its weights are neither read nor written; :meth:`remove` leaves it as it was.
-        count: K, at least 1.
-        rank: r, at least 1.
-        alpha: the adapters' part is multiplied by alpha / r.
-        target_modules: names of linear layers, or the ends of their names at a dot.
+        unet: U-Net that gets the hooks; its weights are never written, and :meth:`remove` takes the
+            hooks off.
+        count: number of adapters K, at least 1.
+        rank: rank r of all adapters, at least 1.
+        alpha: scale of the adapters times r; their output is multiplied by alpha / r.
+        target_modules: names of linear layers, or the ends of their names after a dot.
+
+    Attributes:
+        weights: (K, P) float32 parameters of all adapters.
+
+    Example:
+        >>> unet = nn.ModuleDict({"to_q": nn.Linear(4, 4)})
+        >>> bank = LoraBank(unet, count=2, rank=1, alpha=1.0, target_modules=["to_q"])
+        >>> bank.weights.shape
+        torch.Size([2, 8])
     """
 
     def __init__(
@@ -68,7 +78,9 @@ class LoraBank:
         if count < 1 or rank < 1:
             raise ValueError(f"expected at least one adapter of rank 1, got {count} of rank {rank}")
         found = adapted_layers(unet, target_modules)
-        self.count, self.rank, self.alpha = count, rank, alpha
+        self.count = count
+        self.rank = rank
+        self.alpha = alpha
         self.target_modules = tuple(target_modules)
         # Name of each adapted layer -> shapes of its A and its B.
         self.shapes = {
@@ -86,26 +98,27 @@ class LoraBank:
 
     @property
     def size(self) -> int:
-        """P, numbers of an adapter."""
+        """Number of parameters P of an adapter."""
         return sum(math.prod(a) + math.prod(b) for a, b in self.shapes.values())
 
     @torch.no_grad()
     def reset(self, k: int, generator: torch.Generator) -> None:
-        """Initialise adapter ``k`` with numbers of a generator of the CPU."""
+        """Initialise adapter ``k`` with random numbers of a CPU generator."""
         uniform = torch.rand(self.size, generator=generator) * 2 - 1
         self.weights[k] = (uniform * self._bounds()).to(self.weights.device)
 
     def select(self, rows: Tensor | Sequence[int], *, by_row: bool = False) -> None:
         """Choose the adapter of each row of the next batches.
 
-        Call it before each forward pass of a training step, since it reads the weights anew; for
-        drawing once is enough. A batch in which each adapter has equally many rows, one after the
-        other, is the fastest.
+        In training, call it before each forward pass, because it reads the weights; in sampling,
+        once is enough. A batch in which each adapter has equally many consecutive rows is the
+        fastest.
 
         Args:
-            rows: B numbers of adapters, on the CPU if the GPU should not wait; -1 = none.
-            by_row: compute each row by itself: its numbers then do not depend on who shares the
-                batch, not even in the last bit.
+            rows: adapter of each of the B rows, in [0, K), or -1 for none; on the CPU, so that the
+                host does not wait for the GPU.
+            by_row: whether each row is computed by itself, so that its result is independent of
+                the other rows of the batch to the last bit.
         """
         numbers = rows.tolist() if isinstance(rows, Tensor) else list(rows)
         unknown = sorted({row for row in numbers if not _NONE <= row < self.count})
@@ -121,15 +134,15 @@ class LoraBank:
         scales = None
         if _NONE in groups:
             used = [[[float(k != _NONE)]] for k in groups]
-            scales = sent(torch.tensor(used, dtype=self._dtype), self.weights.device)
+            scales = to_device(torch.tensor(used, dtype=self._dtype), self.weights.device)
         self._chosen = _Chosen(len(numbers), self._pairs(groups), scales)
 
     def select_none(self) -> None:
-        """Let batches of any size pass as without the bank."""
+        """Switch all adapters off; batches of any size pass."""
         self._chosen = None
 
     def state_of(self, k: int) -> dict[str, Tensor]:
-        """Return adapter ``k`` under peft's names, float32 on the CPU, a copy."""
+        """Copy adapter ``k`` to float32 tensors on the CPU under peft's names."""
         parts = self.weights.detach()[k].cpu().clone().split(self._sizes())
         state = {}
         for (name, shapes), a, b in zip(self.shapes.items(), parts[::2], parts[1::2], strict=True):
@@ -139,10 +152,10 @@ class LoraBank:
 
     @torch.no_grad()
     def set_state(self, k: int, state: Mapping[str, Tensor]) -> None:
-        """Write a state, as :meth:`state_of` returns it, to adapter ``k``.
+        """Set adapter ``k`` from a state of :meth:`state_of`.
 
         Raises:
-            ValueError: names or shapes of another bank.
+            ValueError: names or shapes do not fit this bank.
         """
         expected = {
             f"{name}.lora_{letter}.weight": shape
@@ -162,11 +175,11 @@ class LoraBank:
         )
 
     def load(self, k: int, folder: Path) -> None:
-        """Read adapter ``k`` from the folder of an identity: an identity switch.
+        """Read adapter ``k`` from the folder of an identity.
 
         Raises:
-            FileNotFoundError: there is no adapter.
-            ValueError: it has another rank, scale or other layers than the bank.
+            FileNotFoundError: the folder has no adapter.
+            ValueError: the adapter has another rank, scale or other layers than the bank.
         """
         state, alpha = read_adapter(folder)
         if alpha is not None and alpha != self.alpha:
@@ -177,7 +190,7 @@ class LoraBank:
         self.set_state(k, state)
 
     def remove(self) -> None:
-        """Take the hooks off: the U-Net is what it was."""
+        """Take the hooks off, which restores the U-Net."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -187,17 +200,17 @@ class LoraBank:
         return [math.prod(shape) for shapes in self.shapes.values() for shape in shapes]
 
     def _bounds(self) -> Tensor:
-        """Return the largest first value of each number of an adapter, (P,)."""
+        """Return the bounds (P,) of the uniform initial values of an adapter."""
         parts = []
         for a, b in self.shapes.values():
             parts += [torch.full((math.prod(a),), a[1] ** -0.5), torch.zeros(math.prod(b))]
         return torch.cat(parts)
 
     def _pairs(self, groups: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """Return A and B of each layer for the groups: views of one tensor, in the U-Net's type."""
+        """View the A and B of each layer for the groups, in the U-Net's dtype."""
         weights = self.weights
         if groups != list(range(self.count)):
-            index = sent(torch.tensor(groups).clamp_min(0), weights.device)
+            index = to_device(torch.tensor(groups).clamp_min(0), weights.device)
             weights = weights.index_select(0, index)
         # split and not slices: its gradient is one concatenation, not a sum of padded copies.
         parts = weights.to(self._dtype).split(self._sizes(), dim=1)
@@ -213,7 +226,7 @@ class LoraBank:
         return add
 
     def _adapted(self, index: int, x: Tensor, output: Tensor) -> Tensor:
-        """Return a layer's ``output`` (B, ..., out) for ``x`` (B, ..., in) with the adapters'."""
+        """Add the adapters to a layer's ``output`` (B, ..., out) for ``x`` (B, ..., in)."""
         chosen = self._chosen
         if x.shape[0] != chosen.rows:
             raise ValueError(
@@ -230,7 +243,7 @@ class LoraBank:
 
 
 def _groups(rows: list[int]) -> list[int]:
-    """Return the adapters of equally long runs of equal rows, or the rows themselves."""
+    """Group rows into runs of one adapter if all runs are equally long; otherwise keep the rows."""
     starts = [i for i in range(len(rows)) if i == 0 or rows[i] != rows[i - 1]]
     lengths = {end - start for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)}
     return [rows[start] for start in starts] if len(lengths) == 1 else rows

@@ -1,4 +1,4 @@
-"""The text embeddings of the rows of a training pass.
+"""Text embeddings of the rows of a micro-batch.
 
 Letters: B rows, K identities, L tokens, C width of the text encoder.
 """
@@ -15,17 +15,17 @@ from fastreid_ext.generation.fine_tuning.training_rows import TrainingRows
 
 
 class PromptRows:
-    """Encodes the identities' prompts: once, or in each pass if something of it is trained.
+    """Encoder of the identities' prompts: once, or per micro-batch where part of it is trained.
 
     Args:
-        base: the model.
-        tasks: of the K identities.
-        rows: of the passes.
-        token: the word that the trained token of each identity starts from; "" = none is trained.
-        trains_encoder: whether the text encoder itself is.
+        base: Stable Diffusion, whose text encoder reads the prompts.
+        tasks: fine-tuning tasks of the K identities.
+        rows: rows of which each micro-batch consists.
+        token: word from which the trained token of each identity starts; "" trains no token.
+        trains_encoder: whether the text encoder itself is trained.
 
     Attributes:
-        vectors: (K, C) of the trained tokens; None if none is trained.
+        vectors: (K, C) embeddings of the trained tokens; None without trained tokens.
     """
 
     def __init__(
@@ -38,36 +38,37 @@ class PromptRows:
         trains_encoder: bool = False,
     ) -> None:
         self._text_encoder = base.text_encoder
-        own = [task.prompt for task in tasks]
-        references = [task.reference_prompt for task in tasks]
-        self._row_of = torch.tensor(rows.owners, device=base.device)
+        prompts = [task.prompt for task in tasks]
+        reference_prompts = [task.reference_prompt for task in tasks]
+        self._identity_index = torch.tensor(rows.identity_index, device=base.device)
         self._is_prior = torch.tensor(rows.is_prior, device=base.device)[:, None, None]
         self.vectors: nn.Parameter | None = None
         if token:
             self._tokens = NewTokens(base, [token_name(task.name) for task in tasks])
             self.vectors = nn.Parameter(embedding_of(base, token).repeat(len(tasks), 1))
-        # Ids lie on the device from the start: a copy in each pass would wait for it.
-        self._own_ids = self._tokens.ids(own) if token else base.token_ids(own)
-        self._reference_ids = base.token_ids(references)
-        self._of_references = None if trains_encoder else base.encode_prompts(references)
+        # Ids lie on the device from the start: a copy per micro-batch would wait for it.
+        self._ids = self._tokens.ids(prompts) if token else base.token_ids(prompts)
+        self._reference_ids = base.token_ids(reference_prompts)
+        self._references = None if trains_encoder else base.encode_prompts(reference_prompts)
         self._fixed = None
         if not token and not trains_encoder:
-            self._fixed = self._of_rows(base.encode_prompts(own), self._of_references)
+            self._fixed = self._of_rows(base.encode_prompts(prompts), self._references)
 
     def context(self) -> Tensor:
-        """Return (B, L, C), with a gradient where something is trained."""
+        """Encode the prompts of all rows as (B, L, C), with a gradient where part is trained."""
         if self._fixed is not None:
             return self._fixed
-        references = self._of_references
+        references = self._references
         if references is None:
             references = self._text_encoder(self._reference_ids)[0]
         if self.vectors is None:
-            return self._of_rows(self._text_encoder(self._own_ids)[0], references)
-        return self._of_rows(self._tokens.encode(self._own_ids, self.vectors), references)
+            return self._of_rows(self._text_encoder(self._ids)[0], references)
+        return self._of_rows(self._tokens.encode(self._ids, self.vectors), references)
 
     def vector(self, k: int) -> Tensor | None:
-        """Return the (C,) of identity ``k``'s token on the CPU; None if none is trained."""
+        """Copy the (C,) embedding of identity ``k``'s token to the CPU; None if none is trained."""
         return None if self.vectors is None else self.vectors.detach()[k].cpu().clone()
 
     def _of_rows(self, own: Tensor, references: Tensor) -> Tensor:
-        return torch.where(self._is_prior, references[self._row_of], own[self._row_of])
+        index = self._identity_index
+        return torch.where(self._is_prior, references[index], own[index])

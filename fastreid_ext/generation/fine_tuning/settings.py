@@ -1,6 +1,7 @@
-"""What fine-tuning is given and gives back: settings, a task per identity, and what came of it."""
+"""Inputs and results of fine-tuning: settings, one task per identity, its result or failure."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from fastreid.config import CfgNode
@@ -11,11 +12,11 @@ from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FineTuningSettings:
-    """How identities are learned; the comments of ``GENERATION.FINE_TUNING`` say what is what.
+    """Settings of ``GENERATION.FINE_TUNING``, where the comments of the keys explain each.
 
     Attributes:
-        token: word of the prompts' identity token; "" if its embedding is not trained. A task's
-            own token is ``<name>``.
+        token: word from which the embedding of an identity's own token ``<name>`` starts; "" trains
+            no token.
     """
 
     method: str = "lora"
@@ -39,7 +40,8 @@ class FineTuningSettings:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "FineTuningSettings":
         """Read ``GENERATION.FINE_TUNING`` and ``GENERATION.PROMPT``."""
-        tuning, prompt = cfg.GENERATION.FINE_TUNING, cfg.GENERATION.PROMPT
+        tuning = cfg.GENERATION.FINE_TUNING
+        prompt = cfg.GENERATION.PROMPT
         return cls(
             method=tuning.METHOD,
             rank=tuning.RANK,
@@ -60,20 +62,24 @@ class FineTuningSettings:
             adapter_dtype=tuning.ADAPTER_DTYPE,
         )
 
+    @property
+    def micro_batches(self) -> int:
+        """Number of micro-batches in the whole fine-tuning of an identity."""
+        return self.steps * self.gradient_accumulation
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FineTuneTask:
-    """An identity to learn.
+    """An identity to fine-tune the model on.
 
     Attributes:
-        name: of the identity.
+        name: name of the identity and of its folder.
         images: (N, 3, H, W) uint8 RGB at ``GENERATION.SIZE``.
-        prompt: with the identity token.
-        reference_prompt: without it.
-        reference_latents: mean and standard deviation (R, c, h, w) of the latents of the reference
-            set, as :class:`.drawing.reference_set.ReferenceSet` has them; None = no prior
-            preservation.
-        seed: of all random numbers of this identity.
+        prompt: text with the identity token.
+        reference_prompt: the same text without the token.
+        reference_latents: mean and standard deviation, each (R, c, h, w), of the latents of the
+            :class:`.sampling.reference_set.ReferenceSet`; None turns prior preservation off.
+        seed: seed of all random numbers of this identity.
     """
 
     name: str
@@ -86,17 +92,17 @@ class FineTuneTask:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FineTuned:
-    """An identity that was learned.
+    """Weights fine-tuned on one identity.
 
     Attributes:
-        task: the task.
-        losses: of each step, eq. 1 of :mod:`.prior_preservation`.
-        seconds: of the group that it was learned in.
-        together: identities in that group.
-        adapter: peft's names -> tensors on the CPU; None with method full.
-        unet: weights in float32 on the CPU, with method full.
-        text_encoder: likewise, if it was trained.
-        embedding: (C,) of the token ``<name>``, if it was trained.
+        task: task that was carried out.
+        losses: loss of each step, eq. 1 of :mod:`.prior_preservation`.
+        seconds: time of the whole group that was trained together.
+        together: number of identities in that group.
+        adapter: tensors on the CPU under peft's names; None with method full.
+        unet: float32 weights of the U-Net on the CPU; None with method lora.
+        text_encoder: float32 weights of the text encoder on the CPU; None if it was not trained.
+        embedding: (C,) embedding of the token ``<name>``; None if it was not trained.
     """
 
     task: FineTuneTask
@@ -110,18 +116,18 @@ class FineTuned:
 
     @property
     def name(self) -> str:
-        """Of the identity."""
+        """Name of the identity."""
         return self.task.name
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """An identity that could not be learned.
+    """An identity whose fine-tuning failed.
 
     Attributes:
-        name: of the identity.
-        step: at which, from 1.
-        reason: in words a person can act on.
+        name: name of the identity and of its folder.
+        step: number of the failing step, from 1.
+        reason: cause and remedy in plain words.
     """
 
     name: str
@@ -129,10 +135,13 @@ class Failure:
     reason: str
 
 
-def check_tasks(
-    base: StableDiffusion, tasks: list[FineTuneTask], settings: FineTuningSettings
-) -> None:
-    """Raise ValueError for what no identity can be learned with."""
+def check_tasks(base: StableDiffusion, tasks: Sequence[FineTuneTask]) -> None:
+    """Validate tasks against the model.
+
+    Raises:
+        ValueError: float16, tasks that share a name, images that are missing or of several sizes,
+            or reference latents of another size.
+    """
     if base.dtype == torch.float16:
         raise ValueError(
             "expected GENERATION.DTYPE bfloat16 or float32 for fine-tuning, got float16, in which "

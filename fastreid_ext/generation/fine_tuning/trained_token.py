@@ -1,9 +1,9 @@
-"""A new word per identity, whose embedding is trained: the paper's identity token as a vector.
+"""Trained identity tokens: one new word per identity, whose embedding is a parameter.
 
-The token ``<name>`` stands in no vocabulary file. Its place in a prompt is found by a copy of the
-tokenizer that knows it, and its vector is put there behind the text encoder's embedding table, so
-that table and tokenizer of the base model stay as they are. diffusers does the same for users by
-``pipe.load_textual_inversion``.
+The token ``<name>`` is in no vocabulary file. A copy of the tokenizer that knows it finds its place
+in a prompt, and a hook behind the text encoder's embedding table inserts its vector there, so table
+and tokenizer of the base model stay unchanged. ``pipe.load_textual_inversion`` of diffusers does
+the same for users of the written file.
 
 Letters: B prompts, L tokens, C width of the text encoder.
 
@@ -24,15 +24,19 @@ from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 
 
 def token_name(identity: str) -> str:
-    """Return the token of an identity, as :mod:`.words.prompts` writes it."""
+    """Return the token of an identity as :mod:`.captions.prompts` writes it."""
     return f"<{identity}>"
 
 
 def embedding_of(base: StableDiffusion, word: str) -> Tensor:
-    """Return the (C,) float32 embedding of a word that is one token: where training starts.
+    """Look up the (C,) float32 embedding of a word, from which training starts.
+
+    Args:
+        base: Stable Diffusion with the tokenizer and the embedding table.
+        word: text of exactly one token.
 
     Raises:
-        ValueError: it is several tokens, or none.
+        ValueError: the word has several tokens, or none.
     """
     ids = base.tokenizer(word, add_special_tokens=False).input_ids
     if len(ids) != 1:
@@ -45,11 +49,11 @@ def embedding_of(base: StableDiffusion, word: str) -> Tensor:
 
 
 class NewTokens:
-    """Encodes prompts with tokens that the tokenizer does not have.
+    """Encoder of prompts with tokens that are not in the tokenizer's vocabulary.
 
     Args:
-        base: its parts are not changed.
-        names: the new tokens.
+        base: Stable Diffusion, which stays unchanged.
+        names: new tokens, with their brackets.
     """
 
     def __init__(self, base: StableDiffusion, names: Sequence[str]) -> None:
@@ -63,28 +67,28 @@ class NewTokens:
             )
 
     def encode(self, ids: Tensor, vectors: Tensor) -> Tensor:
-        """Return (B, L, C) of the text encoder; the gradient reaches the vectors.
+        """Encode prompts as (B, L, C), with a gradient for the vectors.
 
         Args:
-            ids: (B, L) of :meth:`ids`.
-            vectors: (T, C) float32, of the tokens in the order of ``names``.
+            ids: (B, L) token ids of :meth:`ids`.
+            vectors: (T, C) float32 embeddings of the new tokens in the order of ``names``.
         """
         is_new = ids >= self._first
         known = ids.masked_fill(is_new, self._base.tokenizer.eos_token_id)
 
-        def put_in(table: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        def insert(table: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             own = vectors[(ids - self._first).clamp_min(0)].to(output.dtype)  # (B, L, C)
             return torch.where(is_new[:, :, None], own, output)
 
         table = self._base.text_encoder.get_input_embeddings()
-        hook = table.register_forward_hook(put_in)
+        hook = table.register_forward_hook(insert)
         try:
             return self._base.text_encoder(known)[0]
         finally:
             hook.remove()
 
     def ids(self, prompts: Sequence[str]) -> Tensor:
-        """Return (B, L) on the device of B texts.
+        """Tokenize B texts to ids (B, L) on the device.
 
         Raises:
             ValueError: a prompt is longer than the text encoder takes.
@@ -103,12 +107,12 @@ class NewTokens:
 def encode_with_tokens(
     base: StableDiffusion, prompts: Sequence[str], vectors: Mapping[str, Tensor]
 ) -> Tensor:
-    """Return (B, L, C) of prompts that hold trained tokens, to draw with.
+    """Encode prompts with trained tokens as (B, L, C) for sampling.
 
     Args:
-        base: the model.
-        prompts: B texts.
-        vectors: token, with its brackets -> (C,).
+        base: Stable Diffusion, which stays unchanged.
+        prompts: B texts of the images.
+        vectors: token with its brackets -> its (C,) embedding; {} for plain prompts.
     """
     if not vectors:
         return base.encode_prompts(prompts)
@@ -119,12 +123,12 @@ def encode_with_tokens(
 
 
 def write_embedding(folder: Path, token: str, vector: Tensor) -> None:
-    """Write a file that ``pipe.load_textual_inversion`` opens: token -> (1, C)."""
+    """Write the (C,) embedding of a token for ``pipe.load_textual_inversion``."""
     save_file({token: vector.detach().cpu().float()[None]}, Path(folder) / EMBEDDING)
 
 
 def read_embedding(folder: Path) -> dict[str, Tensor]:
-    """Return token -> (C,) of an identity's folder; empty if none was trained."""
+    """Read token -> (C,) embedding from an identity's folder; {} if none was trained."""
     path = Path(folder) / EMBEDDING
     if not path.is_file():
         return {}

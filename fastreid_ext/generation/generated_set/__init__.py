@@ -1,1 +1,1 @@
-"""What a finished set says of itself: card, distribution, preview, copies."""
+"""Description of a finished set: card, distribution, preview, copies with other decisions."""

@@ -1,6 +1,6 @@
 """Copies of a generated set with other decisions: other filters, thresholds, or fewer images.
 
-The images are linked where the file system can, so a copy costs little.
+Images are hard-linked where the file system allows it, so a copy costs little.
 """
 
 import hashlib
@@ -22,39 +22,41 @@ from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.manifest import Row, read_identity, read_set, write_identity
 from fastreid_ext.saved_settings import expect_same
 
-_SET, _FILTER = "images", "filter"
+_SET = "images"
+_FILTER = "filter"
 
 
 def decided_copy(cfg: CfgNode, job: Path, target: Path, *, share: float = 1.0) -> Path:
     """Copy the set of a finished job and decide on its images by the filters of ``cfg``.
 
-    Nothing is scored: the rows must have the scores of the filters in GENERATION.FILTER.USE.
+    No image is scored: the rows must have the scores of the filters in GENERATION.FILTER.USE.
 
     Args:
-        cfg: whose GENERATION.FILTER decides.
-        job: OUTPUT_DIR of the job.
-        target: folder of the copy, made whole or not at all; one that is there is kept, if the same
-            thresholds decided on it.
-        share: of the images that are kept of each person, in (0, 1], the same choice in each run;
-            at least one of each. Below 1 the copy has these only.
+        cfg: configuration, of which GENERATION.FILTER decides.
+        job: OUTPUT_DIR of the finished job.
+        target: folder of the copy, which appears once it is complete; an existing copy with equal
+            thresholds is kept.
+        share: share in (0, 1] of the kept images of each identity, at least one, equal in every
+            run. Below 1 the copy has no other images.
 
     Returns:
         The folder of the set, for DATASETS.GENERATED.ROOTS.
 
     Raises:
         FileNotFoundError: the job is not finished.
-        ValueError: a share out of range, a row lacks a score, or the copy that is there was decided
-            otherwise.
+        ValueError: a share out of range, a row lacks a score, or an existing copy has other
+            thresholds.
     """
     if not 0 < share <= 1:
         raise ValueError(f"expected a share of the images in (0, 1], got {share}")
     if (target / _SET / "dataset.json").is_file():
         _expect_same_thresholds(cfg, target)
         return target / _SET
-    layout, partial = Layout(job), target.with_name(f".{target.name}.partial")
-    read_set(layout.images)  # says what is missing
+    layout = Layout(job)
+    partial = target.with_name(f".{target.name}.partial")
+    read_set(layout.images)  # raises if the job is not finished
     shutil.rmtree(partial, ignore_errors=True)
-    # Card and pictures tell of the job's decisions.
+    # Card and pictures describe the decisions of the job, not of the copy.
     without = shutil.ignore_patterns("README.md")
     shutil.copytree(layout.images, partial / _SET, copy_function=_link, ignore=without)
     shutil.copytree(layout.filter, partial / _FILTER, ignore=shutil.ignore_patterns("*.png"))
@@ -80,7 +82,7 @@ def _expect_same_thresholds(cfg: CfgNode, copy: Path) -> None:
 
 
 def _thin(images: Path, share: float) -> Counter[str]:
-    """Leave a share of the images that are to be used; return the counts."""
+    """Remove all images but a share of those that are "ok"; return the counts."""
     counts: Counter[str] = Counter()
     for manifest in sorted(images.glob("*/metadata.jsonl")):
         rows = read_identity(manifest.parent)
@@ -95,7 +97,7 @@ def _thin(images: Path, share: float) -> Counter[str]:
 
 
 def _chosen(rows: Sequence[Row], share: float) -> list[Row]:
-    """Choose as a hash falls, so that a larger share holds a smaller one."""
+    """Choose rows by hash, so that a larger share contains a smaller one."""
 
     def by_hash(row: Row) -> str:
         return hashlib.sha256(row.image.sha256.encode()).hexdigest()
@@ -106,7 +108,7 @@ def _chosen(rows: Sequence[Row], share: float) -> list[Row]:
 
 
 def _link(source: str, target: str) -> None:
-    """Link images, which are never written to; copy text, which is replaced anyway."""
+    """Link images, which are never written to; copy text files, which are replaced."""
     if source.endswith((".jpg", ".png")):
         link_or_copy(Path(source), Path(target))
     else:

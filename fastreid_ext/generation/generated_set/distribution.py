@@ -1,4 +1,4 @@
-"""How many images the identities of a generated set have: numbers, and the paper's curve.
+"""Number of images per identity of a generated set: a table, and the paper's curve.
 
 [0] Niu et al., "Synthesizing Efficient Data with Diffusion Models for Person Re-Identification
     Pre-Training", 2024, sec. 3.4 (150 images an identity in the mean; 80 % have 70 to 210),
@@ -6,7 +6,6 @@
 """
 
 import dataclasses
-import io
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -17,42 +16,40 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fastreid_ext.atomic import atomic_write_bytes
 from fastreid_ext.manifest import Row, read_identity
-
-_KEPT, _DRAWN = "#0072B2", "#E69F00"  # Okabe and Ito's blue and orange
+from fastreid_ext.pictures.png import BLUE, ORANGE, bare, save_figure
 
 
 @dataclasses.dataclass(frozen=True)
 class Distribution:
-    """Images by identity.
+    """Number of images per identity.
 
     Attributes:
-        names: identities, sorted.
-        drawn: images of each that have a file.
-        kept: those of them that are "ok".
-        failed: images of each that could not be made.
-        reasons: why images are not "ok", without numbers and names -> images.
+        names: names of the identities, sorted.
+        generated: number of images with a file, per identity.
+        kept: number of images with status "ok", per identity.
+        failed: number of images that failed, per identity.
+        reasons: reason why images are not "ok", with numbers as "#" -> number of images.
     """
 
     names: tuple[str, ...]
-    drawn: NDArray[np.int64]
+    generated: NDArray[np.int64]
     kept: NDArray[np.int64]
     failed: NDArray[np.int64]
     reasons: Mapping[str, int]
 
     def table(self) -> list[tuple[str, str]]:
-        """Return what is to be said of the set, (what, number)."""
+        """List the quantities of the set as (description, number)."""
         low, median, high = np.percentile(self.kept, [10, 50, 90])
-        share = self.kept.sum() / max(1, self.drawn.sum())
+        share = self.kept.sum() / max(1, self.generated.sum())
         without = int((self.kept == 0).sum())
         return [
             ("identities", f"{len(self.names)}"),
-            ("images drawn", f"{self.drawn.sum()}"),
+            ("images generated", f"{self.generated.sum()}"),
             ("images kept", f"{self.kept.sum()} ({share:.1%})"),
-            ("images that could not be made", f"{self.failed.sum()}"),
-            ("kept of an identity, mean", f"{self.kept.mean():.1f}"),
-            ("kept of an identity, median", f"{median:.0f}"),
+            ("images that failed", f"{self.failed.sum()}"),
+            ("kept per identity, mean", f"{self.kept.mean():.1f}"),
+            ("kept per identity, median", f"{median:.0f}"),
             ("80 % of the identities have", f"{low:.0f} to {high:.0f}"),
             ("identities without a kept image", f"{without}"),
             *((f"not kept: {reason}", f"{n}") for reason, n in self.reasons.items()),
@@ -60,7 +57,7 @@ class Distribution:
 
 
 def rows_by_identity(images: Path) -> dict[str, list[Row]]:
-    """Return the rows of each finished identity of a set, which need not be finished.
+    """Read the rows of each finished identity; the set itself may be unfinished.
 
     Raises:
         FileNotFoundError: no identity is finished.
@@ -69,7 +66,7 @@ def rows_by_identity(images: Path) -> dict[str, list[Row]]:
     found = {path.parent.name: path.parent for path in sorted(images.glob("*/metadata.jsonl"))}
     if not found:
         raise FileNotFoundError(
-            f"no finished identity in {images}; give the OUTPUT_DIR of a job that has drawn some"
+            f"no finished identity in {images}; give the OUTPUT_DIR of a job that has finished some"
         )
     return {name: read_identity(folder) for name, folder in found.items()}
 
@@ -85,6 +82,7 @@ def distribution_of(rows: Mapping[str, list[Row]]) -> Distribution:
     )
 
     def number(*statuses: str) -> NDArray[np.int64]:
+        """Count the images of each identity that have one of the statuses."""
         return np.array([sum(count[status] for status in statuses) for count in counts.values()])
 
     return Distribution(
@@ -96,34 +94,28 @@ def distribution_of(rows: Mapping[str, list[Row]]) -> Distribution:
     )
 
 
-def draw_distribution(distribution: Distribution, output: Path) -> Path:
-    """Draw the identities by number of images, and the share that has at least so many.
+def plot_distribution(distribution: Distribution, output: Path) -> Path:
+    """Plot a histogram of images per identity, and the share with at least so many.
 
     Args:
-        distribution: at least one identity.
-        output: PNG to write.
+        distribution: counts of at least one identity.
+        output: path of the PNG file to write.
     """
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     _histogram(left, distribution)
     _curve(right, distribution)
     for axes in (left, right):
-        axes.grid(alpha=0.25)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        bare(axes)
         axes.set_xlim(left=0)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(output, buffer.getvalue())
-    return output
+    return save_figure(figure, output)
 
 
 def _histogram(axes: Axes, distribution: Distribution) -> None:
-    most = int(distribution.drawn.max(initial=1))
+    most = int(distribution.generated.max(initial=1))
     width = max(1, -(-(most + 1) // 30))
     bins = np.arange(0, most + width + 1, width) - 0.5  # whole numbers in the middle of a bar
-    axes.hist(distribution.kept, bins=bins, color=_KEPT, rwidth=0.9)
+    axes.hist(distribution.kept, bins=bins, color=BLUE, rwidth=0.9)
     mean = distribution.kept.mean()
     axes.axvline(mean, color="black", lw=1, ls="--", label=f"mean {mean:.1f}")
     axes.set(
@@ -138,10 +130,10 @@ def _histogram(axes: Axes, distribution: Distribution) -> None:
 
 def _curve(axes: Axes, distribution: Distribution) -> None:
     for counts, label, colour in (
-        (distribution.drawn, "drawn", _DRAWN),
-        (distribution.kept, "kept", _KEPT),
+        (distribution.generated, "generated", ORANGE),
+        (distribution.kept, "kept", BLUE),
     ):
-        x = np.arange(1, int(distribution.drawn.max(initial=1)) + 2)
+        x = np.arange(1, int(distribution.generated.max(initial=1)) + 2)
         share = [100 * float((counts >= least).mean()) for least in x]
         axes.step(x, share, where="mid", color=colour, label=label, lw=2)
     axes.set(
@@ -154,5 +146,5 @@ def _curve(axes: Axes, distribution: Distribution) -> None:
 
 
 def _kind(reason: str, name: str) -> str:
-    """A reason without what is particular to one image."""
+    """Replace numbers and the name in a reason, so that equal kinds compare equal."""
     return re.sub(r"-?\d+(\.\d+)?", "#", reason.replace(name, "<identity>"))

@@ -1,1 +1,1 @@
-"""Whose images are drawn, and from which photographs each is learned."""
+"""Identities to generate, and the reference images that each is fine-tuned on."""

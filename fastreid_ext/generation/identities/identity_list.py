@@ -1,6 +1,6 @@
-"""Stage 1: whose images are drawn, and from which photographs each person is learned.
+"""Stage 1: list the identities to generate, and the reference images of each.
 
-An identity is a person of the training split of a registered data set, cut by DATASETS.SUBSET as in
+An identity is one of the training split of a registered data set, cut by DATASETS.SUBSET as in
 training. Its references are images of one camera in the order of their frames ("consecutive images
 of one ID from the same camera" [0]), unless GENERATION.IDENTITIES says otherwise.
 
@@ -24,7 +24,10 @@ from numpy.typing import NDArray
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.data.decode import read_pixels
-from fastreid_ext.generation.identities.source_identities import SourcePerson, source_persons
+from fastreid_ext.generation.identities.source_identities import (
+    SourceIdentity,
+    source_identities_of,
+)
 from fastreid_ext.generation.identities.tracklets import frames_of, longest_tracklet, round_robin
 from fastreid_ext.generation.runs.disk import is_outage
 from fastreid_ext.manifest.record import from_json
@@ -35,13 +38,13 @@ _REPORTED_EVERY = 500  # identities
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceImage:
-    """One photograph of a person.
+    """One real image of an identity.
 
     Attributes:
-        path: relative to the data sets' folder (of the user's own sets: to the set's), with "/".
-        camera: as fastreid counts, from 0.
+        path: path with "/", relative to the data sets' folder (of own sets: to the set's folder).
+        camera: number of the camera as fastreid counts, from 0.
         frame: number within ``sequence``; see :mod:`fastreid_ext.generation.identities.tracklets`.
-        sequence: recording it is of; "" not known.
+        sequence: recording that the image is from; "" if unknown.
     """
 
     path: str
@@ -52,15 +55,15 @@ class SourceImage:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Identity:
-    """One person.
+    """An identity and its references.
 
     Attributes:
-        name: "<registered data set>_<person_id>", four digits or more; a folder's name.
-        source_dataset: name in fastreid's DATASET_REGISTRY.
-        person_id: the person's number in fastreid's training items of the set.
-        images: the references, in order; () if left out.
-        reason: why the identity is left out, "" if it is used.
-        unusable: path of a photograph that may not be a reference -> why.
+        name: "<registered data set>_<person_id>", four digits or more; also a folder's name.
+        source_dataset: name of the data set in fastreid's DATASET_REGISTRY.
+        person_id: number of the identity in fastreid's training items of the set.
+        images: references of the identity, in order; () if it is left out.
+        reason: reason why the identity is left out; "" if it is used.
+        unusable: path of a real image that cannot be a reference -> reason.
     """
 
     name: str
@@ -72,39 +75,40 @@ class Identity:
 
 
 def find_identities(cfg: CfgNode) -> list[Identity]:
-    """Return the identities of DATASETS.NAMES by name, those left out with the reason.
+    """List the identities of DATASETS.NAMES by name, those left out with the reason.
 
-    With IDENTITIES.LIMIT the list ends with the last one that is used.
+    With IDENTITIES.LIMIT the list ends with the last identity that is used.
 
     Raises:
-        FileNotFoundError: a data set is not there.
-        OSError: an image cannot be reached; one that is damaged is unusable instead.
-        ValueError: a data set has no persons to draw.
+        FileNotFoundError: a data set is missing.
+        OSError: an image cannot be reached; a damaged one is unusable instead.
+        ValueError: a data set has no identities.
     """
-    rules, found = cfg.GENERATION.IDENTITIES, []
-    people = [
-        (f"{data_set}_{person.number:04d}", data_set, person)
+    rules = cfg.GENERATION.IDENTITIES
+    found: list[Identity] = []
+    sources = [
+        (f"{data_set}_{source.pid:04d}", data_set, source)
         for data_set in cfg.DATASETS.NAMES
-        for person in source_persons(cfg, data_set)
+        for source in source_identities_of(cfg, data_set)
     ]
     used = 0
     with ThreadPoolExecutor(min(8, len(sched_getaffinity(0)))) as threads:
-        for name, data_set, person in sorted(people, key=lambda entry: entry[0]):
-            problems = threads.map(lambda image: _problem(image, rules), person.files)
-            found.append(_identity(name, data_set, person, list(problems), rules))
+        for name, data_set, source in sorted(sources, key=lambda entry: entry[0]):
+            problems = threads.map(lambda image: _problem(image, rules), source.files)
+            found.append(_identity(name, data_set, source, list(problems), rules))
             used += not found[-1].reason
             if used == rules.LIMIT > 0:
                 break
             if len(found) % _REPORTED_EVERY == 0:
-                logger.info("Looked at %d of %d persons, %d used", len(found), len(people), used)
+                logger.info("Checked %d of %d identities, %d used", len(found), len(sources), used)
     return found
 
 
 def used_identities(identities: Iterable[Identity]) -> list[Identity]:
-    """Return those that are not left out.
+    """Select the identities that are not left out.
 
     Raises:
-        ValueError: all are; the message has the most frequent reason.
+        ValueError: all are left out; the message has the most frequent reason.
     """
     identities = list(identities)
     used = [identity for identity in identities if not identity.reason]
@@ -119,23 +123,23 @@ def used_identities(identities: Iterable[Identity]) -> list[Identity]:
 
 
 def load_images(identity: Identity, root: str | Path) -> list[NDArray[np.uint8]]:
-    """Return the references as (H, W, 3) RGB in [0, 255]; sizes differ.
+    """Read the references of an identity as (H, W, 3) uint8 RGB of different sizes.
 
     Args:
-        identity: whose.
-        root: folder that the paths start from; see :func:`.people.source_persons.source_folder`.
+        identity: identity whose references are to be read.
+        root: folder that the paths are relative to; see :func:`.source_identities.source_folder`.
 
     Raises:
-        OSError: a file is missing or damaged by now; the message names it.
+        OSError: a file is missing or damaged; the message names it.
     """
     return [read_pixels(Path(root) / image.path) for image in identity.images]
 
 
 def left_out(identities: Iterable[Identity]) -> dict[str, list[str]]:
-    """Group the identities that are left out by reason, without what differs between them.
+    """Group the identities that are left out by the kind of reason.
 
     Returns:
-        Reason without numbers -> "<identity>: <reason>" of each, the most frequent reason first.
+        Reason with numbers as 0 -> list of "<identity>: <reason>", the most frequent reason first.
     """
     found: dict[str, list[str]] = {}
     for identity in identities:
@@ -146,18 +150,18 @@ def left_out(identities: Iterable[Identity]) -> dict[str, list[str]]:
 
 
 def write_identities(path: str | Path, identities: Iterable[Identity]) -> None:
-    """Write one line of JSON for each."""
+    """Write one line of JSON per identity."""
     lines = (json.dumps(dataclasses.asdict(identity)) + "\n" for identity in identities)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, "".join(lines))
 
 
 def read_identities(path: str | Path) -> list[Identity]:
-    """Read what :func:`write_identities` wrote.
+    """Read the list of :func:`write_identities`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged; the message begins with ``file:line``.
+        FileNotFoundError: the file is missing.
+        ValueError: a line is damaged; the message begins with ``file:line``.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -168,7 +172,7 @@ def read_identities(path: str | Path) -> list[Identity]:
 
 
 def summary(identities: Sequence[Identity]) -> str:
-    """Say how many identities and photographs are used, and what was left out."""
+    """Summarise how many identities and images are used, and how many were left out."""
     used = [identity for identity in identities if not identity.reason]
     images = sum(len(identity.images) for identity in used)
     unusable = sum(len(identity.unusable) for identity in identities)
@@ -179,13 +183,13 @@ def summary(identities: Sequence[Identity]) -> str:
 
 
 def _problem(path: Path, rules: CfgNode) -> str:
-    """Say why a photograph may not be a reference; "" if it may."""
+    """Describe why a real image cannot be a reference; "" if it can."""
     try:
         pixels = read_pixels(path)
     except OSError as error:
         if is_outage(error):  # the image may be good
             raise
-        # The path stands beside the reason already.
+        # The path is listed with the reason.
         return f"cannot be read: {error.__cause__ or error}".replace(f" {str(path)!r}", "")
     if len(pixels) < rules.MIN_HEIGHT:
         return f"{len(pixels)} pixels high, less than MIN_HEIGHT {rules.MIN_HEIGHT}"
@@ -195,15 +199,20 @@ def _problem(path: Path, rules: CfgNode) -> str:
 
 
 def sharpness(image: NDArray[np.uint8]) -> float:
-    """Return the variance of the Laplacian of an (H, W, 3) RGB image's grey values, squared."""
+    """Compute the variance of the Laplacian of the grey values of an image (H, W, 3) uint8 RGB.
+
+    Example:
+        >>> sharpness(np.full((8, 8, 3), 100, np.uint8))
+        0.0
+    """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 
 def _identity(
-    name: str, data_set: str, person: SourcePerson, problems: Sequence[str], rules: CfgNode
+    name: str, data_set: str, source: SourceIdentity, problems: Sequence[str], rules: CfgNode
 ) -> Identity:
-    shots = list(_shots(person))
+    shots = list(_shots(source))
     good = [shot for shot, problem in zip(shots, problems, strict=True) if not problem]
     if rules.SAME_CAMERA:
         chosen = longest_tracklet(good, rules.MAX_FRAME_GAP)[: rules.MAX_IMAGES or None]
@@ -216,20 +225,20 @@ def _identity(
     return Identity(
         name=name,
         source_dataset=data_set,
-        person_id=person.number,
+        person_id=source.pid,
         images=() if reason else tuple(chosen),
         reason=reason,
         unusable=unusable,
     )
 
 
-def _shots(person: SourcePerson) -> Iterator[SourceImage]:
-    """Yield the images in the order of ``person.paths``."""
+def _shots(source: SourceIdentity) -> Iterator[SourceImage]:
+    """Yield the images in the order of ``source.paths``."""
     frames: dict[str, tuple[str, int]] = {}
-    for camera in set(person.cameras):
-        own = [p for p, c in zip(person.paths, person.cameras, strict=True) if c == camera]
+    for camera in set(source.cameras):
+        own = [p for p, c in zip(source.paths, source.cameras, strict=True) if c == camera]
         frames |= dict(zip(own, frames_of(own), strict=True))
-    for path, camera in zip(person.paths, person.cameras, strict=True):
+    for path, camera in zip(source.paths, source.cameras, strict=True):
         sequence, frame = frames[path]
         yield SourceImage(path=path, camera=camera, frame=frame, sequence=sequence)
 

@@ -1,4 +1,4 @@
-"""The persons of a registered data set, with numbers instead of fastreid's names for them."""
+"""Identities of a registered data set, with numbers instead of fastreid's names."""
 
 import dataclasses
 import logging
@@ -18,69 +18,73 @@ logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class SourcePerson:
-    """A person of the training split.
+class SourceIdentity:
+    """An identity of the training split.
 
     Attributes:
-        number: person, >= 0.
-        paths: of its images, relative to :func:`source_folder` (absolute if outside), sorted.
-        files: the same as files.
-        cameras: of them, as fastreid counts, >= 0.
+        pid: number of the identity, >= 0.
+        paths: image paths relative to :func:`source_folder` (absolute if outside), sorted.
+        files: image files in the order of ``paths``.
+        cameras: camera of each image as fastreid counts, >= 0.
     """
 
-    number: int
+    pid: int
     paths: tuple[str, ...]
     files: tuple[Path, ...]
     cameras: tuple[int, ...]
 
 
-def source_persons(cfg: CfgNode, data_set: str) -> list[SourcePerson]:
-    """Return the persons of a data set's training split cut by DATASETS.SUBSET, by number.
+def source_identities_of(cfg: CfgNode, data_set: str) -> list[SourceIdentity]:
+    """List the identities of a training split cut by DATASETS.SUBSET, by number.
+
+    Args:
+        cfg: configuration, of which ``DATASETS`` is read.
+        data_set: name of the data set in fastreid's DATASET_REGISTRY.
 
     Raises:
-        FileNotFoundError: the data set is not there.
-        ValueError: it is a generated set, has no persons, or DATASETS.COMBINEALL is on.
+        FileNotFoundError: the data set is missing.
+        ValueError: a generated set, one without identities, or DATASETS.COMBINEALL is on.
     """
     if data_set == GENERATED:
         raise ValueError(
-            f"DATASETS.NAMES has {data_set}, but persons are drawn from photographs; name the sets "
+            f"DATASETS.NAMES has {data_set}, but identities come from real images; name the sets "
             "it was made from"
         )
     if cfg.DATASETS.COMBINEALL:
         raise ValueError(
-            "DATASETS.COMBINEALL is True, but images of test persons must not be learned; set it "
-            "False to draw persons"
+            "DATASETS.COMBINEALL is True, but test identities must not be fine-tuned on; set it "
+            "False to generate images"
         )
-    items, base, said = training_split(cfg, data_set)
-    if said:
-        logger.info(said)
+    items, base, message = training_split(cfg, data_set)
+    if message:
+        logger.info(message)
     prefix = DATASET_REGISTRY.get(data_set).dataset_name
-    numbers = _numbers("persons", data_set, prefix, (person for _, person, _ in items))
+    pids = _numbers("identities", data_set, prefix, (pid for _, pid, _ in items))
     cameras = _numbers("cameras", data_set, prefix, (camera for _, _, camera in items))
     own: dict[int, list[tuple[str, Path, int]]] = defaultdict(list)
-    for path, (file, person, camera) in named_items(items, base).items():
-        own[numbers[person]].append((path, Path(file), cameras[camera]))
-    return [SourcePerson(number, *zip(*own[number], strict=True)) for number in sorted(own)]
+    for path, (file, pid, camera) in named_items(items, base).items():
+        own[pids[pid]].append((path, Path(file), cameras[camera]))
+    return [SourceIdentity(pid, *zip(*own[pid], strict=True)) for pid in sorted(own)]
 
 
 def source_folder(cfg: CfgNode, data_set: str) -> Path:
-    """Return the folder that the paths of a data set's identities start from."""
+    """Find the folder that the image paths of a data set are relative to."""
     return Path(getattr(open_dataset(cfg, data_set), "base", dataset_root(cfg)))
 
 
 def _numbers(kind: str, data_set: str, prefix: str, texts: Iterable[str]) -> dict[str, int]:
-    """Return the number in each "<prefix>_<number>"; places in the sorted list if one has none."""
+    """Parse the number of each "<prefix>_<number>"; use sorted places if one has no number."""
     known = sorted(set(texts))
     matches = {text: re.fullmatch(rf"{re.escape(prefix)}_(0|[1-9]\d*)", text) for text in known}
     if all(matches.values()):
         return {text: int(match[1]) for text, match in matches.items() if match}
     odd = next(text for text, match in matches.items() if not match)
     logger.warning(
-        "The %s of %s are no numbers (e.g. '%s') and are counted by their order instead, so "
-        "DATASETS.GENERATED.%s cannot join drawn and real images of this set",
+        "The %s of %s have no numbers (e.g. '%s') and are counted by their order instead, so "
+        "DATASETS.GENERATED.%s cannot join generated and real images of this set",
         kind,
         data_set,
         odd,
-        "PERSON_IDS kept" if kind == "persons" else "CAMERA_RULE source",
+        "PERSON_IDS kept" if kind == "identities" else "CAMERA_RULE source",
     )
     return {text: number for number, text in enumerate(known)}

@@ -1,7 +1,7 @@
-"""Which images of a person were taken one after the other.
+"""Tracklets: images of an identity that were taken one after the other by one camera.
 
-Sequence and frame are read off file names as the data sets write them. A name that tells neither
-has the sequence "" and its place among the person's images of that camera as its frame.
+Sequence and frame are parsed from the file names of the data sets. A name without them has the
+sequence "" and, as its frame, its place among the identity's images of that camera.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Protocol, TypeVar
 
 _PATTERNS = (
-    # Market-1501 (and ours): 0002_c1s1_000451_03.jpg, camera 1, sequence 1, frame 451.
+    # Market-1501 (and rendered sets): 0002_c1s1_000451_03.jpg, camera 1, sequence 1, frame 451.
     re.compile(r"_c\d+s(?P<sequence>\d+)_(?P<frame>\d+)"),
     # DukeMTMC-reID: 0001_c2_f0046182.jpg.
     re.compile(r"_c\d+_f(?P<frame>\d+)"),
@@ -33,21 +33,26 @@ Shot = TypeVar("Shot", bound=_Shot)
 
 
 def frames_of(paths: Sequence[str]) -> list[tuple[str, int]]:
-    """Return (sequence, frame) of each image of one person in one camera."""
+    """Parse (sequence, frame) of each image of one identity in one camera.
+
+    Example:
+        >>> frames_of(["0002_c1s1_000451_03.jpg", "0002_c1s1_000476_01.jpg"])
+        [('1', 451), ('1', 476)]
+    """
     in_order = {path: place for place, path in enumerate(sorted(paths, key=_natural))}
     return [_read(path) or ("", in_order[path]) for path in paths]
 
 
 def longest_tracklet(shots: Sequence[Shot], max_gap: int) -> list[Shot]:
-    """Return the images of the camera or tracklet that has most, in the order of their frames.
+    """Find the camera or tracklet with the most images, in the order of their frames.
 
     Args:
-        shots: images of one person.
-        max_gap: neighbouring frames further apart than this, or of two sequences, belong to two
-            tracklets; 0 = all images of a camera are one.
+        shots: images of one identity by all cameras.
+        max_gap: largest distance of neighbouring frames in a tracklet, which also ends with its
+            sequence; 0 to treat all images of a camera as one tracklet.
 
     Returns:
-        Of two that are equally long the one of the lower camera, then the earlier one.
+        The images; of two equally long tracklets those of the lower camera, then the earlier ones.
     """
     ordered = in_order(shots)
     tracklets: list[list[Shot]] = []
@@ -57,12 +62,12 @@ def longest_tracklet(shots: Sequence[Shot], max_gap: int) -> list[Shot]:
 
 
 def in_order(shots: Sequence[Shot]) -> list[Shot]:
-    """Return the images by camera, sequence and frame."""
+    """Sort the images by camera, sequence and frame."""
     return sorted(shots, key=lambda shot: (shot.camera, _natural(shot.sequence), shot.frame))
 
 
 def round_robin(shots: Sequence[Shot], most: int) -> list[Shot]:
-    """Choose ``most`` images (0 = all), one of each camera in turn; returns them in order."""
+    """Choose up to ``most`` images (0 for all), one of each camera in turn, and sort them."""
     by_camera = [list(g) for _, g in groupby(in_order(shots), key=lambda shot: shot.camera)]
     turns = [(turn, shot) for own in by_camera for turn, shot in enumerate(own)]
     turns.sort(key=lambda pair: pair[0])  # stable: within a turn the cameras stay in order
@@ -87,6 +92,6 @@ def _read(path: str) -> tuple[str, int] | None:
 
 
 def _natural(text: str) -> list[tuple[bool, int | str]]:
-    """Sort "c10" after "c9"."""
+    """Build a sort key that puts "c10" after "c9"."""
     parts = re.findall(r"\d+|\D+", text)
     return [(True, int(part)) if part.isdecimal() else (False, part) for part in parts]

@@ -1,1 +1,1 @@
-"""Draw: reference sets of the untouched model, and all images of each person."""
+"""Generate images: reference sets of prompts, and the images of each identity."""

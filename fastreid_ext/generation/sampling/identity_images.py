@@ -1,4 +1,4 @@
-"""Draw all images of persons and write the folder of each: files, rows, whole or not there."""
+"""Generate all images of identities and write the folder of each: image files and rows."""
 
 import dataclasses
 import functools
@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from fastreid.config import CfgNode
 from torch import Tensor
@@ -17,21 +18,28 @@ from fastreid_ext.generation.identities.identity_list import Identity
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.progress import progress_bar
 from fastreid_ext.generation.runs.seeds import seed_of
-from fastreid_ext.generation.sampling.generated_rows import generated_row, image_name, index_of
 from fastreid_ext.generation.sampling.image_files import FileSettings, ImageWriter
-from fastreid_ext.generation.sampling.sampler import Drawing, Drawn, SamplingSettings, draw
+from fastreid_ext.generation.sampling.sampler import (
+    ImageRequest,
+    SampledImage,
+    SamplingSettings,
+    sample_images,
+)
 from fastreid_ext.manifest import GeneratedImage, read_identity, write_identity
+
+# Domain of the images' seeds; another word would change every image.
+_SEED_DOMAIN = "draw"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DrawingSettings:
-    """How the images of a person are made.
+class IdentityImagesSettings:
+    """Settings of the images of an identity.
 
     Attributes:
-        images: images of each person that says no other number.
-        run_seed: ``SEED`` of the job.
-        sampling: how they are drawn.
-        files: how they are written.
+        images: number of images of an identity whose task names no other.
+        run_seed: ``SEED`` of the job, from which all seeds derive.
+        sampling: size, scheduler, steps and guidance of the sampler.
+        files: size and format of the files.
     """
 
     images: int
@@ -40,7 +48,7 @@ class DrawingSettings:
     files: FileSettings
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> "DrawingSettings":
+    def from_config(cls, cfg: CfgNode) -> "IdentityImagesSettings":
         """Read ``SEED`` and ``GENERATION.SAMPLING``."""
         return cls(
             images=cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY,
@@ -51,18 +59,18 @@ class DrawingSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class PersonToDraw:
-    """A person, and what was learned of them.
+class SamplingTask:
+    """An identity to generate images of.
 
     Attributes:
-        identity: who.
-        prompts: P prompts of the images, in turn by the number of the image.
-        embedding: (P, L, C) of the prompts, where they have a trained token or text encoder; None =
-            the base model's.
-        adapter: row of the bank; -1 = the U-Net as it is.
-        model_id: of what was learned, "<id>@<revision>"; "" = nothing.
-        indices: numbers of the images to generate; None = from 0 to ``DrawingSettings.images``.
-            What is there already stays, so that a person's folder can grow.
+        identity: identity that the images show.
+        prompts: P prompts of the images, used in turn by the number of the image.
+        embedding: (P, L, C) embeddings of the prompts, where a trained token or text encoder made
+            them; None to use the base model's.
+        adapter: row of the adapter bank; -1 for the U-Net without an adapter.
+        model_id: id of the fine-tuned weights, "<id>@<revision>"; "" without any.
+        indices: numbers of the images to generate; None for 0 to ``IdentityImagesSettings.images``.
+            Existing images are kept, so an identity's folder can grow.
     """
 
     identity: Identity
@@ -73,80 +81,134 @@ class PersonToDraw:
     indices: range | None = None
 
     def prompt(self, index: int) -> str:
-        """Return the prompt of the image of a number."""
+        """Return the prompt of the image number ``index``."""
         return self.prompts[index % len(self.prompts)]
 
 
-class _NothingDrawnError(Exception):
-    """Not one image of a person could be drawn."""
+class _NothingSampledError(Exception):
+    """All images of an identity failed."""
 
 
-def draw_persons(
+def sample_identities(
     base: StableDiffusion,
     bank: LoraBank | None,
-    persons: Sequence[PersonToDraw],
+    tasks: Sequence[SamplingTask],
     layout: Layout,
-    settings: DrawingSettings,
+    settings: IdentityImagesSettings,
 ) -> dict[str, str]:
-    """Draw the images of persons into ``images/<identity>``; batches run across persons.
+    """Generate the images of identities into ``images/<identity>``; batches run across identities.
 
-    A person's folder is put in place as soon as the last image is written, while the device draws
-    the next person's.
+    The folder of an identity is put in place as soon as its last image is written, while the device
+    generates the next identity.
 
     Args:
-        base: the model.
-        bank: holds the adapters of ``persons``; None if none has one.
-        persons: whose images to draw, each once.
-        layout: of the job.
-        settings: how.
+        base: Stable Diffusion model that generates the images.
+        bank: bank with the adapters of ``tasks``; None if no task has one.
+        tasks: identities to generate, each once.
+        layout: paths of the folders of the job.
+        settings: number of images, sampler and file format.
 
     Returns:
-        Name -> reason of those of whom not one image could be drawn; they get no folder.
+        Name -> reason of identities whose images all failed; they get no folder.
     """
-    by_name = {person.identity.name: person for person in persons}
+    by_name = {task.identity.name: task for task in tasks}
     reasons = {}
     with ImageWriter(settings.files) as writer:
-        drawn = draw(base, bank, _requests(base, persons, settings), settings.sampling)
-        total = sum(len(_indices(person, settings)) for person in persons)
-        drawn = progress_bar("  drawing", total, "image", inner=True, counted=drawn)
-        for name, images in itertools.groupby(drawn, key=lambda image: image.request.identity):
+        images = sample_images(base, bank, _requests(base, tasks, settings), settings.sampling)
+        total = sum(len(_indices(task, settings)) for task in tasks)
+        images = progress_bar("  sampling", total, "image", inner=True, counted=images)
+        for name, own in itertools.groupby(images, key=lambda image: image.request.identity):
             finish = functools.partial(_finish, by_name[name], settings, base.name)
             try:
                 with whole_folder(layout.images / name, layout.output) as folder:
-                    before = _kept(layout.images / name, folder)
-                    finish(_written(folder, images, settings.files, writer), before, folder)
-            except _NothingDrawnError as error:
+                    before = _link_existing(layout.images / name, folder)
+                    finish(_start_writing(folder, own, settings.files, writer), before, folder)
+            except _NothingSampledError as error:
                 reasons[name] = str(error)
     return reasons
 
 
+def image_name(identity: str, index: int, image_format: str) -> str:
+    """Build the file name of an image below the folder of its identity.
+
+    Example:
+        >>> image_name("Market1501_0002", 7, "jpg")
+        'Market1501_0002_0007.jpg'
+    """
+    return f"{identity}_{index:04d}.{image_format}"
+
+
+def index_of(file_name: str) -> int:
+    """Parse the number of an image from a name of :func:`image_name`."""
+    return int(file_name.rpartition(".")[0].rpartition("_")[2])
+
+
+def generated_row(
+    image: SampledImage,
+    identity: Identity,
+    *,
+    file_name: str,
+    sha256: str,
+    prompt: str,
+    model_ids: Sequence[str],
+    sampling: SamplingSettings,
+) -> GeneratedImage:
+    """Build the row of an image that no filter has judged: "ok", or "failed" with the reason.
+
+    Args:
+        image: image, or failure, as the sampler returned it.
+        identity: identity that the image shows.
+        file_name: name of the file below the folder of the identity.
+        sha256: SHA-256 of the file; "" without a file.
+        prompt: text that the image was generated from.
+        model_ids: ids of the models that took part.
+        sampling: size, scheduler, steps and guidance of the sampler.
+    """
+    status: dict[str, Any] = {"sha256": sha256}
+    if image.pixels is None:
+        status = {"status": "failed", "reason": image.reason}
+    return GeneratedImage(
+        file_name=file_name,
+        source_dataset=identity.source_dataset,
+        person_id=identity.person_id,
+        seed=image.request.seed,
+        model_ids=tuple(model_ids),
+        source_images=tuple(source.path for source in identity.images),
+        source_camera_id=identity.images[0].camera if identity.images else -1,
+        prompt=prompt,
+        steps=sampling.steps,
+        guidance=sampling.guidance_scale,
+        **status,
+    )
+
+
 def _requests(
-    base: StableDiffusion, persons: Sequence[PersonToDraw], settings: DrawingSettings
-) -> Iterator[Drawing]:
-    """Yield all images of the first person, then those of the second ..."""
-    without = [person for person in persons if person.embedding is None]
-    texts = list(dict.fromkeys(text for person in without for text in person.prompts))
+    base: StableDiffusion, tasks: Sequence[SamplingTask], settings: IdentityImagesSettings
+) -> Iterator[ImageRequest]:
+    """Yield all images of the first identity, then those of the second, and so on."""
+    without = [task for task in tasks if task.embedding is None]
+    texts = list(dict.fromkeys(text for task in without for text in task.prompts))
     # All at once, before the device has anything else to do.
     known = dict(zip(texts, base.encode_prompts(texts), strict=True)) if texts else {}
-    numbered = ((person, i) for person in persons for i in _indices(person, settings))
-    for person, index in numbered:
-        name = person.identity.name
-        own = person.embedding
-        place = index % len(person.prompts)
-        yield Drawing(
+    numbered = ((task, i) for task in tasks for i in _indices(task, settings))
+    for task, index in numbered:
+        name = task.identity.name
+        place = index % len(task.prompts)
+        prompt = known[task.prompts[place]] if task.embedding is None else task.embedding[place]
+        yield ImageRequest(
             identity=name,
-            prompt=known[person.prompts[place]] if own is None else own[place],
-            adapter=person.adapter,
-            seed=seed_of(settings.run_seed, "draw", name, index),
+            prompt=prompt,
+            adapter=task.adapter,
+            seed=seed_of(settings.run_seed, _SEED_DOMAIN, name, index),
             index=index,
         )
 
 
-def _indices(person: PersonToDraw, settings: DrawingSettings) -> range:
-    return range(settings.images) if person.indices is None else person.indices
+def _indices(task: SamplingTask, settings: IdentityImagesSettings) -> range:
+    return range(settings.images) if task.indices is None else task.indices
 
 
-def _kept(target: Path, folder: Path) -> list[GeneratedImage]:
+def _link_existing(target: Path, folder: Path) -> list[GeneratedImage]:
     """Link the images of an earlier run into a new folder; return their rows in order."""
     if not (target / "metadata.jsonl").is_file():
         return []
@@ -157,10 +219,10 @@ def _kept(target: Path, folder: Path) -> list[GeneratedImage]:
     return [row.image for row in sorted(rows, key=lambda row: index_of(row.image.file_name))]
 
 
-def _written(
-    folder: Path, images: Iterable[Drawn], files: FileSettings, writer: ImageWriter
-) -> list[tuple[Drawn, str, Future[str] | None]]:
-    """Start to write images; returns each with its file name and what becomes its SHA-256."""
+def _start_writing(
+    folder: Path, images: Iterable[SampledImage], files: FileSettings, writer: ImageWriter
+) -> list[tuple[SampledImage, str, Future[str] | None]]:
+    """Start to write images; return each with its file name and its pending SHA-256."""
     started = []
     for image in images:
         name = image_name(image.request.identity, image.request.index, files.format)
@@ -170,28 +232,31 @@ def _written(
 
 
 def _finish(
-    person: PersonToDraw,
-    settings: DrawingSettings,
+    task: SamplingTask,
+    settings: IdentityImagesSettings,
     base_name: str,
-    started: Sequence[tuple[Drawn, str, Future[str] | None]],
+    started: Sequence[tuple[SampledImage, str, Future[str] | None]],
     before: Sequence[GeneratedImage],
     folder: Path,
 ) -> None:
-    rows = [
-        *before,
-        *(
-            generated_row(
-                image,
-                person.identity,
-                file_name=name,
-                sha256="" if pending is None else pending.result(),
-                prompt=person.prompt(image.request.index),
-                model_ids=[base_name, *([person.model_id] if person.model_id else [])],
-                sampling=settings.sampling,
-            )
-            for image, name, pending in started
-        ),
+    model_ids = [base_name]
+    if task.model_id:
+        model_ids.append(task.model_id)
+    new = [
+        generated_row(
+            image,
+            task.identity,
+            file_name=name,
+            sha256="" if pending is None else pending.result(),
+            prompt=task.prompt(image.request.index),
+            model_ids=model_ids,
+            sampling=settings.sampling,
+        )
+        for image, name, pending in started
     ]
+    rows = [*before, *new]
     if all(row.status == "failed" for row in rows):
-        raise _NothingDrawnError(f"none of {len(rows)} images could be drawn: {rows[0].reason}")
+        raise _NothingSampledError(
+            f"none of {len(rows)} images could be generated: {rows[0].reason}"
+        )
     write_identity(folder, rows, durable=False)  # whole_folder waits for the disk

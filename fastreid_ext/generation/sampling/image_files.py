@@ -1,4 +1,4 @@
-"""Bring drawings to the size of the files, and write them in threads while the device draws on.
+"""Resize generated images and write their files in threads while the device goes on.
 
 Images are (H, W, 3) uint8 RGB in [0, 255]; sizes are (height, width) in pixels.
 """
@@ -23,13 +23,14 @@ _WAITING = 512  # images in memory: as much as a slow disk may lag behind
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileSettings:
-    """How a drawing becomes a file.
+    """Size and format of the image files.
 
     Attributes:
-        size: of the files.
-        resize_mode: "resize", or "crop" to the aspect of ``size`` around the centre first.
-        format: "jpg" or "png".
-        quality: of JPEG, 1 to 95.
+        size: height and width of the files in pixels.
+        resize_mode: "resize" to stretch, "crop" to cut to the aspect of ``size`` around the centre
+            first.
+        format: file format, "jpg" or "png".
+        quality: quality of JPEG files, 1 to 95.
     """
 
     size: tuple[int, int]
@@ -59,20 +60,24 @@ class FileSettings:
         )
 
 
-def fitted(image: NDArray[np.uint8], size: tuple[int, int], resize_mode: str) -> NDArray[np.uint8]:
-    """Return an image in another size: Pillow's bicubic, which averages where it shrinks.
+def resize_image(image: NDArray[np.uint8], size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
+    """Resize an image by Pillow's bicubic filter, which averages where it shrinks.
 
     Args:
-        image: (H, W, 3).
-        size: wanted.
-        resize_mode: "resize" stretches the image; "crop" first cuts it around its centre to the
-            aspect ratio of ``size``.
+        image: (H, W, 3) uint8 RGB.
+        size: height and width of the result.
+        mode: "resize" to stretch; "crop" to cut half of the surplus at each side first.
+
+    Example:
+        >>> resize_image(np.zeros((16, 16, 3), np.uint8), (8, 4), "crop").shape
+        (8, 4, 3)
     """
     height, width = image.shape[:2]
     box = (0.0, 0.0, float(width), float(height))
-    if resize_mode == "crop":
+    if mode == "crop":
         scale = min(height / size[0], width / size[1])
-        top, left = (height - size[0] * scale) / 2, (width - size[1] * scale) / 2
+        top = (height - size[0] * scale) / 2
+        left = (width - size[1] * scale) / 2
         box = (left, top, width - left, height - top)
     if (height, width) == size and box == (0, 0, width, height):
         return image
@@ -80,23 +85,23 @@ def fitted(image: NDArray[np.uint8], size: tuple[int, int], resize_mode: str) ->
     return np.asarray(resized)
 
 
-def encoded(image: NDArray[np.uint8], settings: FileSettings) -> bytes:
-    """Return the bytes of the file of a drawing."""
+def encode_image(image: NDArray[np.uint8], settings: FileSettings) -> bytes:
+    """Resize an image (H, W, 3) and encode it as the bytes of its file."""
     data = io.BytesIO()
-    picture = Image.fromarray(fitted(image, settings.size, settings.resize_mode))
+    resized = Image.fromarray(resize_image(image, settings.size, settings.resize_mode))
     if settings.format == "png":
-        picture.save(data, "PNG", compress_level=4)
+        resized.save(data, "PNG", compress_level=4)
     else:
-        picture.save(data, "JPEG", quality=settings.quality)
+        resized.save(data, "JPEG", quality=settings.quality)
     return data.getvalue()
 
 
 class ImageWriter:
-    """Encodes and writes images in threads; a context, whose end waits for all files.
+    """Writer of images in threads; leaving its context waits for all files.
 
     Args:
-        settings: of the files.
-        threads: that encode; two are faster than any GPU draws.
+        settings: size and format of the files.
+        threads: number of encoding threads; two are faster than any GPU generates.
     """
 
     def __init__(self, settings: FileSettings, threads: int = 2) -> None:
@@ -118,7 +123,7 @@ class ImageWriter:
             self.finish()
 
     def write(self, path: Path, image: NDArray[np.uint8]) -> "Future[str]":
-        """Start to write an image; the result is the SHA-256 of the file.
+        """Start to write an image; the future holds the SHA-256 of the file.
 
         Raises:
             OSError: an earlier image could not be written.
@@ -132,12 +137,12 @@ class ImageWriter:
         """Wait for all files.
 
         Raises:
-            OSError: one could not be written.
+            OSError: a file could not be written.
         """
         while self._pending:
             self._pending.popleft().result()
 
     def _write(self, path: Path, image: NDArray[np.uint8]) -> str:
-        data = encoded(image, self._settings)
-        path.write_bytes(data)  # into a folder that is whole or not there
+        data = encode_image(image, self._settings)
+        path.write_bytes(data)  # the folder is moved into place once it is complete
         return hashlib.sha256(data).hexdigest()

@@ -1,13 +1,13 @@
-"""The attribute reference set (ARS in [0]): what the untouched model draws for a prompt.
+"""Attribute reference set (ARS in [0]): images of a prompt by the untouched model.
 
-Fine-tuning keeps these images as they are, so that the model does not forget what the words of the
-prompt mean. Persons whose reference prompts are alike share one set.
+Fine-tuning trains on these images too, so that the model keeps the meaning of the prompt's words.
+Identities with similar reference prompts share one set.
 
-    reference_sets/<cluster>/settings.json          what made it; a folder that exists is whole
-    reference_sets/<cluster>/0000.jpg ...           the images, as they were drawn, to look at
-    reference_sets/<cluster>/metadata.jsonl         one row an image: file_name, prompt, seed
-    reference_sets/<cluster>/latents.safetensors    the VAE's posterior of the images: mean, std
-    reference_sets/<cluster>/grid.png               the first of them in one picture
+    reference_sets/<cluster>/settings.json          settings of the set, written last
+    reference_sets/<cluster>/0000.jpg ...           generated images, to look at
+    reference_sets/<cluster>/metadata.jsonl         one row per image: file_name, prompt, seed
+    reference_sets/<cluster>/latents.safetensors    posterior of the VAE for the images: mean, std
+    reference_sets/<cluster>/grid.png               the first 50 images in one picture
 
 [0] Niu et al., "Synthesizing Efficient Data with Diffusion Models for Person Re-Identification
     Pre-Training", 2024, section 3.2, https://arxiv.org/abs/2406.06045
@@ -24,8 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from numpy.typing import NDArray
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -33,24 +31,32 @@ from torch import Tensor
 from fastreid_ext.atomic import whole_folder
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.runs.seeds import seed_of
-from fastreid_ext.generation.sampling.image_files import FileSettings, encoded, fitted
-from fastreid_ext.generation.sampling.sampler import Drawing, Drawn, SamplingSettings, draw
+from fastreid_ext.generation.sampling.image_files import FileSettings, encode_image, resize_image
+from fastreid_ext.generation.sampling.sampler import (
+    ImageRequest,
+    SampledImage,
+    SamplingSettings,
+    sample_images,
+)
+from fastreid_ext.pictures.png import save_pixels
+from fastreid_ext.pictures.tiles import grid
 from fastreid_ext.saved_settings import expect_same
 
 FOLDER = "reference_sets"
-_GRID = (5, 10)  # rows and columns
-_GRID_HEIGHT = 192  # pixels of an image in it, at most
+_GRID_COLUMNS = 10
+_GRID_IMAGES = 50
+_GRID_HEIGHT = 192  # largest height of an image in the grid, in pixels
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReferenceSettings:
-    """How a reference set is made.
+    """Settings of a reference set.
 
     Attributes:
-        images: number of images.
-        run_seed: ``SEED`` of the job.
-        sampling: how they are drawn.
+        images: number of images in the set.
+        run_seed: ``SEED`` of the job, from which all seeds derive.
+        sampling: size, scheduler, steps and guidance of the sampler.
     """
 
     images: int
@@ -69,12 +75,12 @@ class ReferenceSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceSet:
-    """A set on the disk.
+    """Reference set on disk.
 
     Attributes:
-        folder: with its files.
-        mean: (N, c, h, w) float32 on the CPU: means of the VAE's posterior, scaled.
-        std: standard deviations, likewise.
+        folder: folder of the set's files.
+        mean: (N, c, h, w) float32 scaled means of the VAE's posterior, on the CPU.
+        std: (N, c, h, w) float32 scaled standard deviations of the posterior, on the CPU.
     """
 
     folder: Path
@@ -85,25 +91,25 @@ class ReferenceSet:
 def make_reference_set(
     base: StableDiffusion, prompt: str, cluster: str, output: Path, settings: ReferenceSettings
 ) -> ReferenceSet:
-    """Draw the reference set of a prompt, or read it if it is there.
+    """Generate the reference set of a prompt, or read an existing one.
 
     Args:
-        base: the untouched model.
-        prompt: without the identity token.
-        cluster: name of its folder.
-        output: folder of the job.
-        settings: how.
+        base: Stable Diffusion model without any adapter.
+        prompt: text without the identity token.
+        cluster: name of the set's folder.
+        output: output folder of the job.
+        settings: number of images and sampler.
 
     Raises:
-        ValueError: the folder holds a set made otherwise, or no image could be drawn.
+        ValueError: the folder holds a set with other settings, or all images failed.
     """
     folder = output / FOLDER / cluster
-    wanted = _as_written(base, prompt, settings)
+    wanted = _settings_of_set(base, prompt, settings)
     if folder.is_dir():
         _expect_same(folder, wanted)
         return read_reference_set(folder)
     requests = [
-        Drawing(
+        ImageRequest(
             identity=cluster,
             prompt=prompt,
             seed=seed_of(settings.run_seed, "reference set", prompt, index),
@@ -111,16 +117,17 @@ def make_reference_set(
         )
         for index in range(settings.images)
     ]
-    drawn = list(draw(base, None, requests, settings.sampling))
-    good = [image for image in drawn if image.pixels is not None]
+    images = list(sample_images(base, None, requests, settings.sampling))
+    good = [image for image in images if image.pixels is not None]
     if not good:
+        reason = images[0].reason if images else "set GENERATION.REFERENCE_SET.IMAGES above 0"
         raise ValueError(
-            f"none of the {settings.images} images for '{prompt}' could be drawn by {base.name}: "
-            f"{drawn[0].reason if drawn else 'set GENERATION.REFERENCE_SET.IMAGES above 0'}"
+            f"none of the {settings.images} images for '{prompt}' could be generated by "
+            f"{base.name}: {reason}"
         )
-    if len(good) < len(drawn):
-        reason = next(image.reason for image in drawn if image.reason)
-        _log.warning("%s: %d of %d images: %s", folder, len(good), len(drawn), reason)
+    if len(good) < len(images):
+        reason = next(image.reason for image in images if image.reason)
+        _log.warning("%s: %d of %d images: %s", folder, len(good), len(images), reason)
     mean, std = base.encode_posterior(_stacked(good))
     with whole_folder(folder, output) as partial:
         _write_images(partial, prompt, good)
@@ -130,16 +137,16 @@ def make_reference_set(
 
 
 def is_reference_set(folder: Path) -> bool:
-    """Whether a set is in a folder; what is there is whole."""
+    """Tell whether a folder holds a reference set; existing sets are complete."""
     return (folder / "settings.json").is_file()
 
 
 def read_reference_set(folder: Path) -> ReferenceSet:
-    """Read a set.
+    """Read a reference set.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged.
+        FileNotFoundError: the folder has no set.
+        ValueError: a file is damaged.
     """
     if not is_reference_set(folder):
         raise FileNotFoundError(
@@ -154,7 +161,7 @@ def read_reference_set(folder: Path) -> ReferenceSet:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return what a set was made with, its "prompt" among it.
+    """Read the settings of a set, including its "prompt".
 
     Raises:
         ValueError: the file is damaged.
@@ -169,21 +176,23 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def _damaged(path: Path, error: Exception) -> str:
     return (
         f"{path} is damaged ({type(error).__name__}: {error}); remove {path.parent}, and it is "
-        "drawn again by the stage reference_sets"
+        "generated again by the stage reference_sets"
     )
 
 
-def _as_written(base: StableDiffusion, prompt: str, settings: ReferenceSettings) -> dict[str, Any]:
-    """What a set depends on, as JSON has it; the batch size changes no more than rounding."""
-    drawing = dataclasses.asdict(settings.sampling)
-    del drawing["batch_size"]
+def _settings_of_set(
+    base: StableDiffusion, prompt: str, settings: ReferenceSettings
+) -> dict[str, Any]:
+    """Collect all settings that change the images; the batch size only changes rounding."""
+    sampling = dataclasses.asdict(settings.sampling)
+    del sampling["batch_size"]
     return {
         "model": base.name,
         "dtype": str(base.dtype).removeprefix("torch."),
         "prompt": prompt,
         "images": settings.images,
         "run_seed": settings.run_seed,
-        **drawing,
+        **sampling,
         "size": list(settings.sampling.size),
     }
 
@@ -200,17 +209,17 @@ def _expect_same(folder: Path, wanted: dict[str, Any]) -> None:
     )
 
 
-def _stacked(images: Sequence[Drawn]) -> Tensor:
-    """(N, 3, H, W) uint8."""
+def _stacked(images: Sequence[SampledImage]) -> Tensor:
+    """Stack images to (N, 3, H, W) uint8."""
     return torch.from_numpy(np.stack([image.pixels for image in images])).permute(0, 3, 1, 2)
 
 
-def _write_images(folder: Path, prompt: str, images: Sequence[Drawn]) -> None:
+def _write_images(folder: Path, prompt: str, images: Sequence[SampledImage]) -> None:
     files = FileSettings(size=images[0].pixels.shape[:2])
 
-    def write(image: Drawn) -> dict[str, Any]:
+    def write(image: SampledImage) -> dict[str, Any]:
         name = f"{image.request.index:04d}.jpg"
-        (folder / name).write_bytes(encoded(image.pixels, files))
+        (folder / name).write_bytes(encode_image(image.pixels, files))
         return {"file_name": name, "prompt": prompt, "seed": image.request.seed}
 
     with ThreadPoolExecutor() as pool:  # the device waits meanwhile
@@ -219,16 +228,5 @@ def _write_images(folder: Path, prompt: str, images: Sequence[Drawn]) -> None:
     (folder / "metadata.jsonl").write_text(text)
     scale = min(1.0, _GRID_HEIGHT / files.size[0])
     small = tuple(round(side * scale) for side in files.size)
-    shown = [fitted(image.pixels, small, "resize") for image in images[: _GRID[0] * _GRID[1]]]
-    Image.fromarray(_grid(shown, _GRID[1])).save(folder / "grid.png")
-
-
-def _grid(images: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
-    """Equally large images in rows, with a gap of 2 pixels; what stays empty is white."""
-    height, width = (side + 2 for side in images[0].shape[:2])
-    rows = -(-len(images) // columns)
-    sheet = np.full((rows * height, min(columns, len(images)) * width, 3), 255, np.uint8)
-    for number, image in enumerate(images):
-        top, left = number // columns * height, number % columns * width
-        sheet[top : top + height - 2, left : left + width - 2] = image
-    return sheet
+    shown = [resize_image(image.pixels, small, "resize") for image in images[:_GRID_IMAGES]]
+    save_pixels(grid(shown, _GRID_COLUMNS), folder / "grid.png")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fastreid_ext.generation.filters.run import FilterRun
-from fastreid_ext.generation.filters.whole_set import TOGETHER, draw_pictures
+from fastreid_ext.generation.filters.whole_set import TOGETHER, plot_filter_results
 from fastreid_ext.generation.generated_set.card import write_card, write_description
 from fastreid_ext.generation.runs.stage import failures, run_stage
 from fastreid_ext.generation.runs.workers import wait_for
@@ -83,7 +83,7 @@ def filter_images(job: Job, names: Sequence[str], run: FilterRun) -> Mapping[str
     expect_few_failed(job)
     counts = run.decide(names, failures(job.layout.output, FILTER))
     write_description(fixed_settings(job.cfg), job.layout.images)
-    draw_pictures(run)
+    plot_filter_results(run)
     write_card(job.cfg, job.layout.images, set_title(job.cfg))
     statistics(job.cfg)
     preview(job.cfg)

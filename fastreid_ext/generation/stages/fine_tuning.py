@@ -15,10 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fastreid_ext.atomic import whole_folder
-from fastreid_ext.diffusion.adapter_files import is_trained, read_training
+from fastreid_ext.diffusion.adapter_files import is_fine_tuned, read_training
 from fastreid_ext.generation.fine_tuning import dreambooth
-from fastreid_ext.generation.fine_tuning.adapter_bytes import learned_bytes
-from fastreid_ext.generation.fine_tuning.fine_tuned_files import write_tuned
+from fastreid_ext.generation.fine_tuning.fine_tuned_files import fine_tuned_bytes, write_fine_tuned
 from fastreid_ext.generation.fine_tuning.full_fine_tuning import FullFineTuner
 from fastreid_ext.generation.fine_tuning.settings import (
     Failure,
@@ -31,7 +30,7 @@ from fastreid_ext.generation.identities.source_identities import source_folder
 from fastreid_ext.generation.runs.progress import progress_bar
 from fastreid_ext.generation.runs.seeds import seed_of
 from fastreid_ext.generation.runs.stage import StageReport, reason_of, run_stage
-from fastreid_ext.generation.sampling.image_files import fitted
+from fastreid_ext.generation.sampling.image_files import resize_image
 from fastreid_ext.generation.sampling.reference_set import (
     is_reference_set,
     read_reference_set,
@@ -65,11 +64,11 @@ def fine_tune(job: Job, names: Sequence[str]) -> StageReport:
     return run_stage(
         names,
         lambda: FineTuningWork(job),
-        lambda name: is_trained(layout.adapter(name)) or not job.needs_fine_tuning(name),
+        lambda name: is_fine_tuned(layout.adapter(name)) or not job.needs_fine_tuning(name),
         stage=FINE_TUNING,
         worker=job.worker,
         together=fine_tuned_together(job),
-        bytes_each=learned_bytes(job.cfg),
+        bytes_each=fine_tuned_bytes(job.cfg),
     )
 
 
@@ -134,7 +133,7 @@ class FineTuningWork:
 
     def _is_fine_tuned(self, name: str) -> bool:
         folder = self._job.layout.adapter(name)
-        if not is_trained(folder):
+        if not is_fine_tuned(folder):
             return False
         trained_on = read_training(folder).get("base")
         if trained_on != self._base.name:
@@ -183,7 +182,7 @@ class FineTuningWork:
         if self._full is not None:
             for task in tasks:
                 with self._progress() as bar:
-                    result = self._full.learn(task, functools.partial(_show_step, bar))
+                    result = self._full.fine_tune(task, functools.partial(_show_step, bar))
                 yield result
         elif tasks:
             with self._progress() as bar:
@@ -198,7 +197,7 @@ class FineTuningWork:
         layout = self._job.layout
         writes_modules = self._in_memory is None
         with whole_folder(layout.adapter(tuned.name), layout.output) as folder:
-            write_tuned(folder, tuned, self._base, self._settings, with_modules=writes_modules)
+            write_fine_tuned(folder, tuned, self._base, self._settings, with_modules=writes_modules)
         if self._in_memory is not None and tuned.unet is not None:
             self._in_memory[tuned.name] = tuned
 
@@ -220,7 +219,7 @@ def training_images(images: Sequence[NDArray[np.uint8]], size: tuple[int, int], 
     resized = []
     for image in images:
         whole = image if fit == "resize" else _with_edges(image, size)
-        resized.append(fitted(whole, size, "resize"))
+        resized.append(resize_image(whole, size, "resize"))
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()
 
 

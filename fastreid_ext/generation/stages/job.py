@@ -16,7 +16,7 @@ from diffusers.utils.logging import disable_progress_bar
 from fastreid.config import CfgNode
 from transformers import CLIPTokenizer
 
-from fastreid_ext.diffusion.adapter_files import is_trained, read_training
+from fastreid_ext.diffusion.adapter_files import is_fine_tuned, read_training
 from fastreid_ext.diffusion.few_step_adapter import with_few_step_adapter
 from fastreid_ext.diffusion.pipeline_folder import find_base_folder
 from fastreid_ext.diffusion.quiet_loading import quiet_loading
@@ -30,7 +30,7 @@ from fastreid_ext.generation.captions.prompts import (
     prompts_of,
     prompts_to_fit,
 )
-from fastreid_ext.generation.fine_tuning.adapter_bytes import learned_bytes
+from fastreid_ext.generation.fine_tuning.fine_tuned_files import fine_tuned_bytes
 from fastreid_ext.generation.identities.identity_list import (
     Identity,
     read_identities,
@@ -177,7 +177,7 @@ class Job:
         """Estimated bytes that an identity takes on the disk: images, and weights if kept."""
         sampling = self.cfg.GENERATION.SAMPLING
         image = _image_bytes(sampling.SAVE_SIZE, sampling.FORMAT)
-        weights = learned_bytes(self.cfg) if self.keeps_weights else 0
+        weights = fine_tuned_bytes(self.cfg) if self.keeps_weights else 0
         return image * sampling.IMAGES_PER_IDENTITY + weights
 
     @property
@@ -219,7 +219,7 @@ class Job:
             images = self.cfg.GENERATION.SAMPLING.IMAGES_PER_IDENTITY
         if self.layout.has_images(name, images):
             return False
-        return not (self.layout.is_generated(name) and is_trained(self.layout.adapter(name)))
+        return not (self.layout.is_generated(name) and is_fine_tuned(self.layout.adapter(name)))
 
     def has_changed(self, name: str) -> bool:
         """Tell whether the caption of an identity changed since it was generated or fine-tuned.
@@ -235,7 +235,7 @@ class Job:
         if generated_with is not None:
             return generated_with != prompts.sampled[0]
         adapter = self.layout.adapter(name)
-        if not is_trained(adapter):
+        if not is_fine_tuned(adapter):
             return False
         return read_training(adapter).get("prompt") not in (None, prompts.identity)
 

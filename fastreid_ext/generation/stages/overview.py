@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from fastreid_ext.generation.captions.captions_file import captions_file, read_captions
 from fastreid_ext.generation.generated_set.distribution import (
     distribution_of,
-    draw_distribution,
+    plot_distribution,
     rows_by_identity,
 )
-from fastreid_ext.generation.generated_set.preview import draw_preview, preview_samples
+from fastreid_ext.generation.generated_set.preview import plot_preview, preview_samples
 from fastreid_ext.generation.identities.identity_list import Identity, load_images, read_identities
 from fastreid_ext.generation.identities.source_identities import source_folder
 from fastreid_ext.generation.runs.layout import Layout
@@ -43,7 +43,7 @@ def statistics(cfg: CfgNode, output: Path | None = None) -> tuple[list[tuple[str
     """
     folder = Path(cfg.OUTPUT_DIR)
     distribution = distribution_of(rows_by_identity(Layout(folder).images))
-    picture = draw_distribution(distribution, output or folder / "distribution.png")
+    picture = plot_distribution(distribution, output or folder / "distribution.png")
     return distribution.table(), picture
 
 
@@ -70,7 +70,7 @@ def preview(cfg: CfgNode, output: Path | None = None, number: int = 12) -> Path:
     captions = read_captions(folder) if captions_file(folder).is_file() else {}
     texts = {name: row.caption for name, row in captions.items()}
     samples = preview_samples(rows, texts, real_images, number)
-    return draw_preview(samples, output or folder / "preview.png")
+    return plot_preview(samples, output or folder / "preview.png")
 
 
 def _real_images(cfg: CfgNode, identity: Identity) -> list[NDArray[np.uint8]]:

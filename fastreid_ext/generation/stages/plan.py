@@ -16,8 +16,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastreid_ext.diffusion.pipeline_folder import find_base_folder
-from fastreid_ext.diffusion.whole_files import read_object
-from fastreid_ext.generation.fine_tuning.adapter_bytes import unet_without_weights
+from fastreid_ext.diffusion.weight_files import read_object
+from fastreid_ext.generation.fine_tuning.fine_tuned_files import unet_without_weights
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
 from fastreid_ext.generation.stages.job import Job
 

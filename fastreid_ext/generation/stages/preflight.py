@@ -15,13 +15,13 @@ from fastreid_ext.diffusion.few_step_adapter import find_few_step_adapter
 from fastreid_ext.diffusion.model_folder import find_model_folder
 from fastreid_ext.diffusion.schedulers import make_scheduler
 from fastreid_ext.diffusion.stable_diffusion import find_base, read_tokenizer
-from fastreid_ext.diffusion.whole_files import read_object
+from fastreid_ext.diffusion.weight_files import read_object
 from fastreid_ext.generation.captions.captioner import expect_captioner
 from fastreid_ext.generation.captions.captions_file import captions_file
 from fastreid_ext.generation.captions.prompts import check_token, expect_room, expect_templates
 from fastreid_ext.generation.captions.text_features import expect_text_model
 from fastreid_ext.generation.filters.clip import expect_clip
-from fastreid_ext.generation.fine_tuning.adapter_bytes import unet_without_weights
+from fastreid_ext.generation.fine_tuning.fine_tuned_files import unet_without_weights
 
 
 def expect_models(cfg: CfgNode) -> None:

@@ -17,7 +17,7 @@ from fastreid_ext.generation.sampling.reference_set import (
     is_reference_set,
     make_reference_set,
 )
-from fastreid_ext.generation.sampling.sampler import expect_possible
+from fastreid_ext.generation.sampling.sampler import check_sampling_settings
 from fastreid_ext.generation.stages.job import Job, read_clusters
 
 REFERENCE_SETS = "reference_sets"
@@ -126,7 +126,7 @@ def _write_clusters(job: Job) -> None:
 def open_generation(job: Job) -> Work:
     """Load the model; the returned work generates the sets that it is given."""
     settings = ReferenceSettings.from_config(job.cfg)
-    expect_possible(job.sampling_model, settings.sampling)
+    check_sampling_settings(job.sampling_model, settings.sampling)
 
     def work(clusters: Sequence[str]) -> dict[str, str]:
         for cluster in clusters:

@@ -16,11 +16,11 @@ from fastreid_ext.generation.fine_tuning.settings import FineTuned
 from fastreid_ext.generation.fine_tuning.trained_token import encode_with_tokens, read_embedding
 from fastreid_ext.generation.runs.stage import StageReport, reason_of, run_stage
 from fastreid_ext.generation.sampling.identity_images import (
-    DrawingSettings,
-    PersonToDraw,
-    draw_persons,
+    IdentityImagesSettings,
+    SamplingTask,
+    sample_identities,
 )
-from fastreid_ext.generation.sampling.sampler import expect_possible
+from fastreid_ext.generation.sampling.sampler import check_sampling_settings
 from fastreid_ext.generation.stages.full_weights import (
     with_weights_in_memory,
     with_weights_of_folder,
@@ -69,8 +69,8 @@ class SamplingWork:
         self._model = job.sampling_model
         self._in_memory = {} if in_memory is None else in_memory
         self._numbers = numbers or {}
-        self._settings = DrawingSettings.from_config(job.cfg)
-        expect_possible(self._model, self._settings.sampling)
+        self._settings = IdentityImagesSettings.from_config(job.cfg)
+        check_sampling_settings(self._model, self._settings.sampling)
         tuning = job.cfg.GENERATION.FINE_TUNING
         self._bank = None
         if tuning.METHOD == "lora":
@@ -98,7 +98,7 @@ class SamplingWork:
     def _sample_with_adapters(self, bank: LoraBank, names: Sequence[str]) -> dict[str, str]:
         """Generate the images of all identities in shared batches, each with its own adapter."""
         reasons: dict[str, str] = {}
-        tasks: list[PersonToDraw] = []
+        tasks: list[SamplingTask] = []
         for name in names:
             folder = self._job.layout.adapter(name)
             try:
@@ -109,7 +109,7 @@ class SamplingWork:
                 reasons[name] = reason_of(error)
                 continue
             tasks.append(self._task(name, digest, embedding, adapter=len(tasks)))
-        failed = draw_persons(self._model, bank, tasks, self._job.layout, self._settings)
+        failed = sample_identities(self._model, bank, tasks, self._job.layout, self._settings)
         return reasons | failed
 
     def _sample_with_full_weights(self, names: Sequence[str]) -> dict[str, str]:
@@ -125,15 +125,15 @@ class SamplingWork:
             embedding = self._embedding(name, own)
             task = self._task(name, digest, embedding)
             named = dataclasses.replace(self._job.with_few_steps(own), name=self._model.name)
-            reasons |= draw_persons(named, None, [task], self._job.layout, self._settings)
+            reasons |= sample_identities(named, None, [task], self._job.layout, self._settings)
         return reasons
 
     def _task(
         self, name: str, digest: str, embedding: Tensor | None, adapter: int = -1
-    ) -> PersonToDraw:
+    ) -> SamplingTask:
         """Collect what the images of an identity are generated from."""
         wanted = self._numbers.get(name, self._settings.images)
-        return PersonToDraw(
+        return SamplingTask(
             identity=self._job.identities[name],
             prompts=self._job.prompts[name].sampled,
             embedding=embedding,

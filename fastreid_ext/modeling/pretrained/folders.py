@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from fastreid_ext.hub import expect_hub_package, fetch_first, fetch_patterns
 from fastreid_ext.modeling.pretrained.normalisation import Normalisation, named
 
 HUB = "hf-hub:"
@@ -102,38 +103,20 @@ def _parts(index: Path) -> list[Path]:
 
 
 def _from_hub(repository: str) -> Path:
+    expect_hub_package(f"{HUB}{repository}")
     try:
-        import huggingface_hub
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise ImportError(
-            f"hf-hub:{repository} needs the package huggingface_hub (`pip install "
-            "huggingface_hub`); or give a local folder"
-        ) from error
-    is_cut_off = False
-    try:
-        for name in (*_WHOLE, *_IN_PARTS):
-            try:
-                weights = Path(
-                    huggingface_hub.hf_hub_download(repository, name, local_files_only=is_cut_off)
-                )
-            except LocalEntryNotFoundError:
-                is_cut_off = True  # no network: ask the cache alone for the others
-                continue
-            except EntryNotFoundError:
-                continue
-            beside = list(_BESIDE)
-            if name in _IN_PARTS:
+        weights, is_reached = fetch_first(repository, (*_WHOLE, *_IN_PARTS))
+        if weights is not None:
+            beside = [*_BESIDE]
+            if weights.name in _IN_PARTS:
                 beside += set(_read_json(weights).get("weight_map", {}).values())
-            huggingface_hub.snapshot_download(
-                repository, allow_patterns=beside, local_files_only=is_cut_off
-            )
+            fetch_patterns(repository, beside, use_network=is_reached)
             return weights.parent
         reason = "none of its files is a weight file, or it is not in the cache and offline"
     except Exception as error:  # of the hub, of HTTP, of a name that is none: a dozen kinds
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     raise ValueError(
-        f"cannot fetch weights from hf-hub:{repository} ({reason}); check owner/name and the "
+        f"cannot fetch weights from {HUB}{repository} ({reason}); check owner/name and the "
         "network (HF_HUB_OFFLINE unset), or download the folder elsewhere and give its path"
     )
 

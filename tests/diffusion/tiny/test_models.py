@@ -29,7 +29,7 @@ def pipeline(tiny_pipeline_folder):
     return pipeline
 
 
-def drawn(pipeline, seed=0):
+def sampled(pipeline, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return pipeline(
         "a photo of sks person", num_inference_steps=2, generator=generator, output_type="np"
@@ -40,8 +40,8 @@ def parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_pipeline_draws_images_of_its_own_size(pipeline):
-    assert drawn(pipeline).shape == (TEST.height, TEST.width, 3)
+def test_pipeline_generates_images_of_its_size(pipeline):
+    assert sampled(pipeline).shape == (TEST.height, TEST.width, 3)
     assert parameters(pipeline.unet) <= 300_000
 
 
@@ -49,7 +49,7 @@ def test_pipeline_survives_saving(pipeline, tmp_path):
     pipeline.save_pretrained(tmp_path / "again")
     again = StableDiffusionPipeline.from_pretrained(tmp_path / "again", local_files_only=True)
     again.set_progress_bar_config(disable=True)
-    np.testing.assert_array_equal(drawn(again), drawn(pipeline))
+    np.testing.assert_array_equal(sampled(again), sampled(pipeline))
 
 
 def test_weights_are_a_function_of_the_seed(tiny_pipeline_folder, tiny_captions, tmp_path):
@@ -65,7 +65,8 @@ def test_weights_are_a_function_of_the_seed(tiny_pipeline_folder, tiny_captions,
 
 def test_text_encoder_is_clips(pipeline, tiny_clip_folder):
     clip = CLIPModel.from_pretrained(tiny_clip_folder, local_files_only=True)
-    theirs, ours = clip.text_model.state_dict(), pipeline.text_encoder.state_dict()
+    theirs = clip.text_model.state_dict()
+    ours = pipeline.text_encoder.state_dict()
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[key], ours[key]) for key in ours)
 

@@ -40,19 +40,19 @@ from fastreid_ext.generation.captions.caption_text import (
         ("rouge café, 红色外套", "rouge café, 红色外套"),
     ],
 )
-def test_cleaning(text, expected):
+def test_clean_answer(text, expected):
     assert clean_answer(text) == expected
     assert clean_answer(clean_answer(text)) == expected
 
 
-def test_questions_become_names():
+def test_attribute_name_strips_the_question():
     question = "Question: what is the person carrying? Answer:"
     assert attribute_name(question) == "what is the person carrying"
     assert attribute_name("bag?") == "bag"
     assert attribute_name("") == "caption"
 
 
-def test_joining_leaves_out_what_was_said():
+def test_join_answers_drops_repeated_phrases():
     assert join_answers(["red shirt, a bag", "", "A bag", "walking"]) == "red shirt, a bag, walking"
     assert join_answers(["", ""]) == ""
 
@@ -108,7 +108,7 @@ def test_vote_caption_decides_each_question_alone_and_asks_no_model():
 
 
 @pytest.mark.parametrize("rule", ["medoid", "vote"])
-def test_no_answers_are_an_empty_caption(rule):
+def test_caption_without_answers_is_empty(rule):
     assert one_caption([["", "nothing"]] * 2, QUESTIONS, rule, letters) == (
         "",
         {"clothes": "", "carried": ""},

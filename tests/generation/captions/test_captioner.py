@@ -75,7 +75,8 @@ def chat_folder(tmp_path_factory, tiny_captions):
     folder = tmp_path_factory.mktemp("tiny") / "chat"
     tokenizer = opt_tokenizer(tiny_captions)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    side, size = TEST.vision_side, {"hidden_size": 32, "intermediate_size": 64}
+    side = TEST.vision_side
+    size = {"hidden_size": 32, "intermediate_size": 64}
     layers = {"num_hidden_layers": 2, "num_attention_heads": 2}
     template = (
         "{% for m in messages %}{{ m.role }}: {% for c in m.content %}"
@@ -169,7 +170,7 @@ def test_blip_for_questions_answers_them_alone(vqa_folder, images):
         captioner.answers(images, [""])
 
 
-def test_a_chat_model_is_asked_through_its_template(chat_folder, images):
+def test_chat_model_is_asked_through_its_template(chat_folder, images):
     answers = captioner_of(chat_folder).answers(images, [QUESTION, ""])
     text = f"user: <image>{QUESTION} assistant:"
     truth = expected(chat_folder, LlavaForConditionalGeneration, images, text, echo="all")
@@ -185,12 +186,14 @@ def test_answers_do_not_depend_on_the_batch(tiny_blip2_folder, images):
     assert captioner_of(tiny_blip2_folder).answers([], [QUESTION]) == []
 
 
-def test_is_read_from_the_configuration(tiny_blip2_folder, images):
+def test_captioner_is_read_from_the_configuration(tiny_blip2_folder, images):
     cfg = get_cfg()
     add_fastreid_ext_config(cfg)
     cfg.MODEL.DEVICE = "cpu"
     captions = cfg.GENERATION.CAPTIONS
-    captions.CAPTIONER, captions.MAX_TOKENS, captions.BEAMS = str(tiny_blip2_folder), TOKENS, 2
+    captions.CAPTIONER = str(tiny_blip2_folder)
+    captions.MAX_TOKENS = TOKENS
+    captions.BEAMS = 2
     cfg.GENERATION.DTYPE = "float32"
     captioner = Captioner.from_config(cfg)
     assert captioner.name == "blip2"
@@ -199,7 +202,7 @@ def test_is_read_from_the_configuration(tiny_blip2_folder, images):
     )
 
 
-def test_bfloat16(tiny_blip2_folder, images):
+def test_captioner_in_bfloat16(tiny_blip2_folder, images):
     captioner = captioner_of(tiny_blip2_folder, dtype=torch.bfloat16)
     assert {p.dtype for p in captioner._model.parameters()} == {torch.bfloat16}
     assert len(captioner.answers(images, [QUESTION])) == 3
@@ -210,31 +213,31 @@ def test_answers_on_a_gpu_are_those_of_the_cpu(tiny_blip2_folder, images):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     options = {"name": "tiny", "max_tokens": TOKENS, "beams": 1, "batch_size": 2}
-    cpu, gpu = (
-        Captioner(tiny_blip2_folder, device=device, dtype=torch.float32, **options)
-        for device in ("cpu", "cuda")
-    )
+    cpu = Captioner(tiny_blip2_folder, device="cpu", dtype=torch.float32, **options)
+    gpu = Captioner(tiny_blip2_folder, device="cuda", dtype=torch.float32, **options)
     assert gpu.answers(images, [QUESTION]) == cpu.answers(images, [QUESTION])
 
 
-def test_other_models_are_refused(tiny_clip_folder):
+def test_captioner_of_another_kind_is_refused(tiny_clip_folder):
     with pytest.raises(
         ValueError, match=r"expected an image-text model .*CAPTIONER\), got a clip;"
     ):
         captioner_of(tiny_clip_folder)
 
 
-def test_code_of_a_model_is_never_run(tiny_blip_folder, tmp_path):
+def test_captioner_with_its_own_code_is_refused(tiny_blip_folder, tmp_path):
     folder = shutil.copytree(tiny_blip_folder, tmp_path / "own_code")
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.MyConfig"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "mine.py").write_text("raise SystemExit('ran')")
-    with pytest.raises(ValueError, match=r"expected an image-text model .*that needs no code of"):
+    with pytest.raises(
+        ValueError, match=r"expected an image-text model .*without code in its folder"
+    ):
         captioner_of(folder)
 
 
-def test_a_missing_processor_and_missing_weights_are_said(tiny_blip_folder, vqa_folder, tmp_path):
+def test_captioner_without_processor_or_weights_is_named(tiny_blip_folder, vqa_folder, tmp_path):
     folder = shutil.copytree(tiny_blip_folder, tmp_path / "bare")
     for path in folder.iterdir():
         if path.name not in ("config.json", "model.safetensors"):
@@ -268,7 +271,7 @@ def test_copies_whose_image_never_reaches_the_model_are_refused(tiny_blip2_folde
         captioner_of(older)
 
 
-def test_a_captioner_without_its_vocabulary_is_refused(tiny_blip2_folder, tmp_path):
+def test_captioner_without_its_vocabulary_is_refused(tiny_blip2_folder, tmp_path):
     bare = shutil.copytree(tiny_blip2_folder, tmp_path / "bare")
     (bare / "tokenizer.json").unlink()
     with pytest.raises((FileNotFoundError, ValueError), match=r"bare.*(vocabulary|processor)"):

@@ -32,12 +32,12 @@ TOOLS = Path(__file__).resolve().parents[3] / "tools"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three persons of three images."""
-    for person in (1, 2, 3):
+    """Three identities with three images each."""
+    for pid in (1, 2, 3):
         for frame in (1, 2, 3):
-            path = tmp_path / f"mine/bounding_box_train/{person:04d}_c1s1_{frame:06d}_00.jpg"
+            path = tmp_path / f"mine/bounding_box_train/{pid:04d}_c1s1_{frame:06d}_00.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            rng = np.random.default_rng(10 * person + frame)
+            rng = np.random.default_rng(10 * pid + frame)
             Image.fromarray(rng.integers(0, 256, (72, 24, 3), dtype=np.uint8)).save(path)
     return tmp_path / "mine"
 
@@ -79,7 +79,8 @@ def test_images_are_spread_over_the_references(cfg):
 def test_answers_are_written_together_and_a_lost_image_fails_its_identity_alone(
     cfg, folder, tmp_path
 ):
-    people, output = find_identities(cfg), tmp_path / "out"
+    people = find_identities(cfg)
+    output = tmp_path / "out"
     (folder / people[1].images[0].path).write_bytes(b"gone")
     work = open_captioning(cfg, people, output)
     failed = work([identity.name for identity in people])
@@ -164,7 +165,7 @@ def test_tools_list_and_caption_resume_and_keep_corrections(
     assert out.startswith("3 identities with 9 reference images")
 
 
-def test_tool_says_when_nobody_can_be_used(settings, tmp_path, monkeypatch, capsys):
+def test_tool_without_usable_identities_says_so(settings, tmp_path, monkeypatch, capsys):
     settings["GENERATION.IDENTITIES.MIN_IMAGES"] = 4
     with pytest.raises(SystemExit) as stopped:
         run("list", settings, monkeypatch, capsys)

@@ -57,7 +57,8 @@ def test_reference_prompt_is_the_same_without_the_token(cfg):
     ],
 )
 def test_template_is_filled_in_without_left_overs(cfg, template, token, caption, expected):
-    cfg.GENERATION.PROMPT.TEMPLATE, cfg.GENERATION.PROMPT.TOKEN = template, token
+    cfg.GENERATION.PROMPT.TEMPLATE = template
+    cfg.GENERATION.PROMPT.TOKEN = token
     assert prompts_of(row(caption), cfg).identity == expected
 
 
@@ -65,14 +66,15 @@ def test_no_token_means_equal_prompts_and_a_trained_one_is_the_identitys(cfg):
     cfg.GENERATION.PROMPT.TOKEN = ""
     prompts = prompts_of(row("red coat"), cfg)
     assert prompts.identity == prompts.reference == "a photo of person, red coat"
-    cfg.GENERATION.PROMPT.TOKEN, cfg.GENERATION.PROMPT.TRAIN_TOKEN = "sks", True
+    cfg.GENERATION.PROMPT.TOKEN = "sks"
+    cfg.GENERATION.PROMPT.TRAIN_TOKEN = True
     prompts = prompts_of(row("red coat"), cfg)
     assert prompts.identity == "a photo of <Market1501_0002> person, red coat"
     assert prompts.reference == "a photo of person, red coat"
 
 
 @pytest.mark.parametrize("caption", ["", "  ", " , ."])
-def test_an_empty_caption_says_what_to_write_where(cfg, caption):
+def test_empty_caption_says_what_to_write_where(cfg, caption):
     with pytest.raises(ValueError, match="caption of Market1501_0002 is empty; write one into"):
         prompts_of(row(caption), cfg)
 
@@ -95,7 +97,7 @@ def test_what_fits_is_what_check_length_accepts(cfg, tokenizer):
         check_length(tokenizer, longer)
 
 
-def test_the_token_must_be_one(tokenizer):
+def test_token_must_be_one_token(tokenizer):
     check_token(tokenizer, "sks")
     check_token(tokenizer, "")
     with pytest.raises(ValueError, match=r"one token of the vocabulary, got 'xqz', which is x \+"):
@@ -129,7 +131,7 @@ def test_clusters_by_hand():
     }
 
 
-def test_the_nearest_leader_is_joined_and_the_order_of_the_dict_does_not_matter():
+def test_nearest_leader_is_joined_and_the_order_of_the_dict_does_not_matter():
     vectors = {"a": (1, 0), "b": (0.6, 0.8), "c": (0.75, 0.66)}
     references = {"p1": "a", "p2": "b", "p3": "c"}
     clusters = cluster_prompts(references, features_of(vectors), 0.7)
@@ -173,7 +175,8 @@ def test_prompts_of_sampling(cfg):
 
 
 def test_prompts_of_sampling_from_a_file(cfg, tmp_path):
-    sampling, file = cfg.GENERATION.SAMPLING, tmp_path / "prompts.txt"
+    sampling = cfg.GENERATION.SAMPLING
+    file = tmp_path / "prompts.txt"
     sampling.PROMPTS_FILE = str(file)
     with pytest.raises(FileNotFoundError, match=r"prompts.txt \(GENERATION.SAMPLING.PROMPTS_FILE"):
         sampling_templates(cfg)
@@ -216,9 +219,10 @@ def test_prompts_of_sampling_must_leave_room(cfg, tokenizer):
     assert fits(tokenizer, cfg, long)
 
 
-def test_the_cost_of_reference_sets_is_said(cfg):
+def test_reference_cost_is_summarised(cfg):
     generation = cfg.GENERATION
-    generation.REFERENCE_SET.IMAGES, generation.SAMPLING.IMAGES_PER_IDENTITY = 200, 150
+    generation.REFERENCE_SET.IMAGES = 200
+    generation.SAMPLING.IMAGES_PER_IDENTITY = 150
     text = reference_cost(600, 751, cfg)
     assert text.startswith("600 reference sets for 751 identities: 120,000 images of 50 steps")
     assert "52% of all that are generated (112,650 of the identities" in text

@@ -17,7 +17,7 @@ def features(tiny_clip_folder):
     return TextFeatures(tiny_clip_folder, device="cpu", batch_size=2)
 
 
-def test_equals_clip_normalised(features, tiny_clip_folder):
+def test_text_features_equal_normalised_clip(features, tiny_clip_folder):
     model = CLIPModel.from_pretrained(tiny_clip_folder)
     tokens = CLIPTokenizer.from_pretrained(tiny_clip_folder)(
         TEXTS, padding=True, return_tensors="pt"
@@ -31,7 +31,7 @@ def test_equals_clip_normalised(features, tiny_clip_folder):
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
-def test_do_not_depend_on_the_batch_and_long_texts_are_cut(features):
+def test_text_features_do_not_depend_on_the_batch_and_long_texts_are_cut(features):
     alone = features([TEXTS[1]])
     np.testing.assert_allclose(features(TEXTS)[1:2], alone, atol=1e-6)
     long = " ".join(["walking"] * 100)
@@ -39,7 +39,7 @@ def test_do_not_depend_on_the_batch_and_long_texts_are_cut(features):
     assert features([]).shape == (0, alone.shape[1])
 
 
-def test_is_read_from_the_configuration(tiny_clip_folder, features):
+def test_text_features_are_read_from_the_configuration(tiny_clip_folder, features):
     cfg = get_cfg()
     add_fastreid_ext_config(cfg)
     cfg.MODEL.DEVICE = "cpu"
@@ -48,7 +48,7 @@ def test_is_read_from_the_configuration(tiny_clip_folder, features):
     np.testing.assert_allclose(found, features(TEXTS), atol=1e-6)
 
 
-def test_another_model_is_refused(tiny_blip_folder):
+def test_text_features_of_another_model_are_refused(tiny_blip_folder):
     message = r"expected all tensors of CLIPTextModelWithProjection in .*TEXT_MODEL\), got"
     with pytest.raises(ValueError, match=message):
         TextFeatures(tiny_blip_folder, device="cpu")

@@ -1,4 +1,4 @@
-"""A planted set: persons are colours, and the model's feature is the mean colour."""
+"""A planted set: identities are colours, and the model's feature is the mean colour."""
 
 import cv2
 import numpy as np
@@ -30,39 +30,40 @@ def save(path, image):
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    """A folder like Market-1501's: four photographs of each of three persons."""
-    root, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    for person, colour in COLOURS.items():
+def real_images(tmp_path_factory):
+    """A folder like Market-1501's: four real images of each of three identities."""
+    root = tmp_path_factory.mktemp("real")
+    rng = np.random.default_rng(0)
+    for pid, colour in COLOURS.items():
         for number in range(4):
-            name = f"{person:04d}_c{number % 2 + 1}s1_{number:06d}_00.png"
+            name = f"{pid:04d}_c{number % 2 + 1}s1_{number:06d}_00.png"
             save(root / "bounding_box_train" / name, picture(colour, rng))
     return root
 
 
 def plant(images):
-    """Two good drawings of each person, one of another person, one of nothing."""
+    """Two good images of each identity, one of another identity, one of noise."""
     rng = np.random.default_rng(1)
-    for person, colour in COLOURS.items():
-        folder = images / f"PersonFolder_{person:04d}"
+    for pid, colour in COLOURS.items():
+        folder = images / f"PersonFolder_{pid:04d}"
         made = {
             "good": lambda colour=colour: picture(colour, rng),
-            "wrong": lambda person=person: picture(COLOURS[person % 3 + 1], rng),
+            "wrong": lambda pid=pid: picture(COLOURS[pid % 3 + 1], rng),
             "garbage": lambda: rng.integers(0, 256, (32, 16, 3), dtype=np.uint8),
         }
         rows = []
         for number, kind in enumerate(KINDS):
             save(folder / f"{number}.png", made[kind]())
-            rows.append(row(folder / f"{number}.png", person, kind))
+            rows.append(row(folder / f"{number}.png", pid, kind))
         write_identity(folder, rows)
     write_set(images, GeneratedSet(generator="planted", counts={"ok": 12}))
 
 
-def row(path, person, kind, **fields):
+def row(path, pid, kind, **fields):
     return GeneratedImage(
         file_name=path.name,
         source_dataset="PersonFolder",
-        person_id=person,
+        person_id=pid,
         seed=0,
         model_ids=("planted@0",),
         conditions={"kind": kind},
@@ -72,7 +73,7 @@ def row(path, person, kind, **fields):
 
 
 class Colours:
-    """Mean colour, less its mean: what a very small Re-ID model would learn here."""
+    """Mean colour, less its mean: the feature of a very small Re-ID model."""
 
     def __init__(self):
         self.seen = 0
@@ -86,7 +87,7 @@ class Colours:
 class WhichColour(Colours):
     """Softmax of the similarity to the three colours."""
 
-    persons = tuple(f"personfolder_{person}" for person in COLOURS)
+    identities = tuple(f"personfolder_{pid}" for pid in COLOURS)
 
     def __call__(self, images):
         wanted = np.array(list(COLOURS.values()), dtype=np.float32)
@@ -100,7 +101,8 @@ class Opened:
     """Opens a model and counts how often."""
 
     def __init__(self, kind):
-        self.model, self.times = kind(), 0
+        self.model = kind()
+        self.times = 0
 
     def __call__(self):
         self.times += 1
@@ -108,16 +110,16 @@ class Opened:
 
 
 @pytest.fixture
-def job(tmp_path, photographs):
+def job(tmp_path, real_images):
     plant(tmp_path / "images")
     return tmp_path
 
 
 @pytest.fixture
-def cfg(job, photographs):
+def cfg(job, real_images):
     def make(*keys):
         own = ["MODEL.DEVICE", "cpu", "DATASETS.NAMES", "('PersonFolder',)"]
-        own += ["DATASETS.FOLDER", str(photographs), "OUTPUT_DIR", str(job)]
+        own += ["DATASETS.FOLDER", str(real_images), "OUTPUT_DIR", str(job)]
         use = dict(zip(keys[::2], keys[1::2], strict=True)).get("USE", "reid")
         keys = ("REID.RULE", "percentile", *keys) if "reid" in str(use) else keys
         prefixed = [f"GENERATION.FILTER.{k}" if n % 2 == 0 else k for n, k in enumerate(keys)]

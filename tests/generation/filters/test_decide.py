@@ -47,34 +47,34 @@ def statuses(images):
     return [image.status for image in images]
 
 
-def test_reid_by_hand():
+def test_decide_reid_by_hand():
     rows = [row(0, scored(0.5)), row(1, scored(0.49)), row(2, scored(0.9, -0.1))]
     found = decided(rows, REID)
     assert statuses(found) == ["ok", "rejected", "rejected"]
     assert found[0].reason == ""
     assert found[1].reason == (
-        "filter reid: similarity 0.490 to its person's photographs, below 0.500"
+        "filter reid: similarity 0.490 to its identity's real images, below 0.500"
     )
-    assert found[2].reason == "filter reid: another person's photographs are nearer by 0.100"
+    assert found[2].reason == "filter reid: another identity's real images are nearer by 0.100"
 
 
-def test_the_nearest_person_may_be_left_out_of_account():
-    thresholds = dataclasses.replace(REID, nearest=False)
+def test_decide_without_require_nearest():
+    thresholds = dataclasses.replace(REID, require_nearest=False)
     assert statuses(decided([row(0, scored(0.9, -0.1))], thresholds)) == ["ok"]
 
 
-def test_a_person_without_photographs_is_said_to_be_so():
+def test_decide_names_an_identity_without_real_images():
     assert decided([row(0, scored(-1, -2))], REID)[0].reason == (
-        "filter reid: there is no photograph of its person to compare with"
+        "filter reid: there is no real image of its identity to compare with"
     )
 
 
-def test_thresholds_of_the_rows_own_data_set():
+def test_decide_by_the_threshold_of_the_data_set():
     thresholds = dataclasses.replace(REID, reid={"S": 0.95, "T": 0.1})
     assert statuses(decided([row(0, scored(0.9))], thresholds)) == ["rejected"]
 
 
-def test_cctf_and_clip_by_hand():
+def test_decide_cctf_and_clip_by_hand():
     thresholds = dataclasses.replace(REID, use=("cctf", "clip"), cctf=0.3, clip=0.6)
     rows = [
         row(n, {"cctf": a, "clip": b})
@@ -82,19 +82,19 @@ def test_cctf_and_clip_by_hand():
     ]
     assert [image.reason for image in decided(rows, thresholds)] == [
         "",
-        "filter cctf: probability 0.200 of its person, below 0.300",
-        "filter cctf: probability 0.200 of its person, below 0.300; clip: probability 0.100 of the "
-        "wanted text, below 0.600",
-        "filter cctf: the classifier has not learned its person",
+        "filter cctf: probability 0.200 of its identity, below 0.300",
+        "filter cctf: probability 0.200 of its identity, below 0.300; clip: probability 0.100 of "
+        "the wanted text, below 0.600",
+        "filter cctf: the classifier was not trained on its identity",
     ]
 
 
-def test_filters_that_are_not_used_do_not_decide():
+def test_unused_filters_do_not_decide():
     rows = [row(0, scored(0.1, -0.5, cctf=0.0, clip=0.0))]
     assert statuses(decided(rows, dataclasses.replace(REID, use=()))) == ["ok"]
 
 
-def test_of_near_duplicates_the_better_stays():
+def test_better_of_near_duplicates_is_kept():
     rows = [row(0, scored(0.7)), row(1, scored(0.8)), row(2, scored(0.6))]
     hashes = ["0000000000000000", "0000000000000007", "ffffffff00000000"]  # 3 bits, 35 bits
     thresholds = dataclasses.replace(REID, use=("reid", "duplicates"), duplicates=4)
@@ -105,51 +105,51 @@ def test_of_near_duplicates_the_better_stays():
     assert [image.scores["duplicate_distance"] for image in found] == [3, 64, 35]
 
 
-def test_duplicates_of_a_rejected_image_are_no_duplicates():
+def test_duplicate_of_a_rejected_image_is_kept():
     rows = [row(0, scored(0.9, -0.1)), row(1, scored(0.8))]
     thresholds = dataclasses.replace(REID, use=("reid", "duplicates"))
     assert statuses(decided(rows, thresholds, ["0" * 16] * 2)) == ["rejected", "ok"]
 
 
-def test_without_a_model_the_first_of_duplicates_stays():
+def test_first_of_duplicates_is_kept_without_a_model():
     rows = [row(0, {}), row(1, {})]
     thresholds = dataclasses.replace(REID, use=("duplicates",))
     assert statuses(decided(rows, thresholds, ["0" * 16] * 2)) == ["ok", "rejected"]
 
 
-def test_only_the_best_are_kept():
+def test_max_images_keeps_the_best():
     rows = [row(n, scored(value)) for n, value in enumerate([0.6, 0.9, 0.7, 0.8, 0.1])]
-    found = decided(rows, dataclasses.replace(REID, most=2))
+    found = decided(rows, dataclasses.replace(REID, max_images=2))
     assert statuses(found) == ["rejected", "ok", "rejected", "ok", "rejected"]
-    assert found[0].reason == "filter most: 2 better images are kept (MAX_PER_IDENTITY)"
+    assert found[0].reason == "filter limit: 2 better images are kept (MAX_PER_IDENTITY)"
     assert found[4].reason.startswith("filter reid")
 
 
-def test_at_least_so_many_are_kept_the_best_first():
+def test_min_images_keeps_the_best_of_the_rejected():
     values = [(0.6, -0.1), (0.9, -0.2), (0.7, 0.1), (0.4, 0.1), (0.3, 0.1)]
     rows = [row(n, scored(*pair)) for n, pair in enumerate(values)]
-    thresholds = dataclasses.replace(REID, least=3)
+    thresholds = dataclasses.replace(REID, min_images=3)
     found = decided(rows, thresholds)
     assert statuses(found) == ["ok", "ok", "ok", "rejected", "rejected"]
     assert found[0].reason == ""
     again = [dataclasses.replace(r, image=i) for r, i in zip(rows, found, strict=True)]
     assert decided(again, thresholds) == found
-    assert statuses(decided(rows, dataclasses.replace(REID, least=9))) == ["ok"] * 5
+    assert statuses(decided(rows, dataclasses.replace(REID, min_images=9))) == ["ok"] * 5
 
 
-def test_what_is_kept_at_least_is_readable_new_and_not_refused_by_others():
+def test_min_images_skips_unreadable_duplicate_and_foreign_images():
     rows = [row(n, scored(0.9 - 0.1 * n, -0.1)) for n in range(3)]
     rows.append(row(3, scored(0.5, -0.1), status="rejected", reason="no face"))
     hashes = ["0" * 16, "0" * 16, "f" * 16, "a" * 16]
     records = files(rows, hashes)
     records["0.png"] = FileRecord(records["0.png"].sha256, "", "cannot read image")
-    thresholds = dataclasses.replace(REID, use=("reid", "duplicates"), least=9)
+    thresholds = dataclasses.replace(REID, use=("reid", "duplicates"), min_images=9)
     assert statuses(decide(rows, records, thresholds)) == ["rejected", "ok", "ok", "rejected"]
     copies = decide(rows, files(rows, hashes), thresholds)
     assert statuses(copies) == ["ok", "rejected", "ok", "rejected"]
 
 
-def test_what_others_rejected_and_what_failed_stays():
+def test_foreign_rejections_and_failures_stay():
     failed = row(1, {}, status="failed", reason="NaN latents", sha256="")
     rows = [row(0, scored(), status="rejected", reason="no face"), failed]
     found = decide(rows, files(rows[:1]), REID)
@@ -158,7 +158,7 @@ def test_what_others_rejected_and_what_failed_stays():
     assert found[1] == failed.image
 
 
-def test_an_unreadable_file_is_rejected_whatever_is_used():
+def test_unreadable_file_is_rejected_by_any_filters():
     rows = [row(0, scored(-1, -2))]
     record = {"0.png": FileRecord(rows[0].image.sha256, "", "cannot read image 0.png")}
     found = decide(rows, record, dataclasses.replace(REID, use=()))[0]
@@ -169,7 +169,7 @@ def test_an_unreadable_file_is_rejected_whatever_is_used():
     assert found.scores["duplicate_distance"] == -1
 
 
-def test_deciding_again_forgets_the_decision_before():
+def test_deciding_again_replaces_the_decision():
     rows = [row(n, scored(value)) for n, value in enumerate([0.6, 0.9, 0.4])]
     strict = decided(rows, dataclasses.replace(REID, reid={"S": 0.95}))
     assert statuses(strict) == ["rejected"] * 3
@@ -178,17 +178,17 @@ def test_deciding_again_forgets_the_decision_before():
     assert statuses(decided(again, REID)) == ["ok", "ok", "rejected"]
 
 
-def test_the_order_of_the_rows_does_not_matter_where_scores_differ():
+def test_order_of_the_rows_does_not_matter():
     rng = np.random.default_rng(1)
     rows = [row(n, scored(value)) for n, value in enumerate(rng.uniform(0.3, 1, 20))]
     hashes = [f"{rng.integers(0, 8):016x}" for _ in rows]
-    thresholds = dataclasses.replace(REID, use=("reid", "duplicates"), most=5, duplicates=2)
+    thresholds = dataclasses.replace(REID, use=("reid", "duplicates"), max_images=5, duplicates=2)
     straight = {image.file_name: image for image in decided(rows, thresholds, hashes)}
     turned = decided(rows[::-1], thresholds, hashes[::-1])
     assert {image.file_name: image for image in turned} == straight
 
 
-def test_a_missing_score_says_what_to_run():
+def test_missing_score_names_the_command():
     with pytest.raises(
         ValueError,
         match=r"S_0001/metadata.jsonl:1: expected the score clip for filter clip.*got "

@@ -9,7 +9,7 @@ from fastreid_ext.manifest import read_identity, write_identity
 NAMES = ["PersonFolder_0001", "PersonFolder_0002"]
 
 
-def test_says_how_many_images_pass(job, cfg, models, caplog):
+def test_first_look_logs_the_share_that_passes(job, cfg, models, caplog):
     caplog.set_level(logging.INFO)
     first_look(cfg("REID.RULE", "fixed", "REID.THRESHOLD", "0.9"), models, NAMES)
     assert "4 of 8 images of the first 2 identities pass the filters" in caplog.text
@@ -19,8 +19,8 @@ def test_says_how_many_images_pass(job, cfg, models, caplog):
     )
 
 
-def test_warns_when_little_passes(job, cfg, models, caplog):
-    for name in NAMES:  # nobody of the photographs
+def test_first_look_warns_when_few_images_pass(job, cfg, models, caplog):
+    for name in NAMES:  # no identity of the real images
         rows = [entry.image for entry in read_identity(job / "images" / name)]
         write_identity(
             job / "images" / name, [dataclasses.replace(row, person_id=9) for row in rows]
@@ -28,11 +28,11 @@ def test_warns_when_little_passes(job, cfg, models, caplog):
     first_look(cfg("REID.RULE", "nearest"), models, NAMES)
     [record] = [record for record in caplog.records if record.levelname == "WARNING"]
     assert record.message.startswith("only 0 of 8 images of the first 2 identities pass the filter")
-    assert "most frequent reason: filter reid: there is no photograph" in record.message
+    assert "most frequent reason: filter reid: there is no real image" in record.message
     assert str(job / "images" / NAMES[0]) in record.message
 
 
-def test_what_the_filters_cannot_do_stops_nothing(job, cfg, models, caplog):
+def test_first_look_logs_errors_and_goes_on(job, cfg, models, caplog):
     models["reid"] = (*models["reid"], ("PersonFolder",))  # a percentile has no test images here
     first_look(cfg(), models, NAMES)
     assert "the filters could not look at PersonFolder_0001, PersonFolder_0002" in caplog.text

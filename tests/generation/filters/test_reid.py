@@ -27,7 +27,7 @@ def unit(x):
     return x / np.linalg.norm(x)
 
 
-def test_photographs_are_compared_with_the_mean_of_the_others_as_a_slow_loop_does(random_case):
+def test_similarity_of_real_images_equals_a_slow_loop(random_case):
     features, labels = random_case
     found = source_features_of(features, labels).similarities
     for i, label in enumerate(labels):
@@ -35,25 +35,25 @@ def test_photographs_are_compared_with_the_mean_of_the_others_as_a_slow_loop_doe
         assert found[i] == pytest.approx(cosine(features[i], np.mean(others, axis=0)), abs=1e-5)
 
 
-def test_a_photograph_in_its_own_mean_would_flatter_it():
-    """Two photographs with nothing in common: 0, not cos 45 degrees, is what a drawing gets."""
+def test_real_image_is_not_part_of_its_own_mean():
+    """Two unrelated real images have similarity 0, not cos 45 degrees."""
     features = np.eye(2, dtype=np.float32)
     source = source_features_of(features, [A, A])
     assert source.similarities.tolist() == [0, 0]
     with_itself = [cosine(feature, source.means[0]) for feature in features]
     assert with_itself == pytest.approx([0.7071, 0.7071], abs=1e-4)
-    # A drawing like the first photograph resembles the mean of both, of which it is no part.
-    drawing_of_half = source_features_of(features[1:], [A])
-    assert reid_scores(features[:1], [A], drawing_of_half)[0] == 0
+    # An image like the first real one is compared with a mean that does not contain it.
+    source_of_half = source_features_of(features[1:], [A])
+    assert reid_scores(features[:1], [A], source_of_half)[0] == 0
 
 
-def test_the_only_photograph_of_a_person_has_no_similarity():
+def test_only_image_of_an_identity_has_no_similarity():
     source = source_features_of(np.eye(3, dtype=np.float32), [A, B, B])
     assert np.isnan(source.similarities[0])
     assert source.real_similarities("S").tolist() == [0, 0]
 
 
-def test_real_similarities_are_told_apart_by_data_set(random_case):
+def test_real_similarities_are_selected_by_data_set(random_case):
     source = source_features_of(*random_case)
     assert source.data_sets() == ["S", "T"]
     assert len(source.real_similarities("S")) == 7
@@ -63,19 +63,19 @@ def test_real_similarities_are_told_apart_by_data_set(random_case):
 def test_similarity_and_margin_by_hand():
     # Means: A along x, B along y, C along z.
     source = source_features_of(np.eye(3, dtype=np.float32), [A, B, C])
-    drawings = np.array([[3, 0, 4], [0, 2, 0], [0, 2, 0]], dtype=np.float32)
-    similarity, margin = reid_scores(drawings, [A, B, A], source)
+    generated = np.array([[3, 0, 4], [0, 2, 0], [0, 2, 0]], dtype=np.float32)
+    similarity, margin = reid_scores(generated, [A, B, A], source)
     np.testing.assert_allclose(similarity, [0.6, 1, 0], atol=1e-6)
     np.testing.assert_allclose(margin, [0.6 - 0.8, 1 - 0, 0 - 1], atol=1e-6)
 
 
-def test_scores_as_a_slow_loop(random_case):
+def test_reid_scores_equal_a_slow_loop(random_case):
     features, labels = random_case
     source = source_features_of(features, labels)
-    drawings = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
-    persons = [A, B, C, C, A, B]
-    similarity, margin = reid_scores(drawings, persons, source)
-    for i, person in enumerate(persons):
+    generated = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
+    identities = [A, B, C, C, A, B]
+    similarity, margin = reid_scores(generated, identities, source)
+    for i, identity in enumerate(identities):
         means = {
             other: np.mean(
                 [unit(f) for f, label in zip(features, labels, strict=True) if label == other],
@@ -83,33 +83,34 @@ def test_scores_as_a_slow_loop(random_case):
             )
             for other in (A, B, C)
         }
-        own = cosine(drawings[i], means.pop(person))
+        own = cosine(generated[i], means.pop(identity))
         assert similarity[i] == pytest.approx(own, abs=1e-5)
-        best = max(cosine(drawings[i], mean) for mean in means.values())
+        best = max(cosine(generated[i], mean) for mean in means.values())
         assert margin[i] == pytest.approx(own - best, abs=1e-5)
 
 
-def test_the_length_of_a_feature_does_not_matter(random_case):
+def test_norm_of_a_feature_does_not_matter(random_case):
     features, labels = random_case
     lengths = np.random.default_rng(2).uniform(1e-3, 1e3, (9, 1)).astype(np.float32)
-    first, second = (source_features_of(x, labels) for x in (features, features * lengths))
+    first = source_features_of(features, labels)
+    second = source_features_of(features * lengths, labels)
     np.testing.assert_allclose(first.means, second.means, atol=1e-5)
     np.testing.assert_allclose(first.similarities, second.similarities, atol=1e-5)
 
 
-def test_a_person_without_photographs_gets_the_least_possible_scores():
+def test_identity_without_real_images_gets_the_lowest_scores():
     source = source_features_of(np.eye(2, dtype=np.float32), [A, B])
     similarity, margin = reid_scores(np.eye(2, dtype=np.float32), [C, B], source)
     assert similarity.tolist() == [NO_SIMILARITY, 1]
     assert margin.tolist() == [NO_MARGIN, 1]
 
 
-def test_the_only_person_has_no_rival():
+def test_margin_of_the_only_identity():
     source = source_features_of(np.eye(2, dtype=np.float32)[:1], [A])
     assert reid_scores(np.eye(2, dtype=np.float32), [A, A], source)[1].tolist() == [NO_OTHER] * 2
 
 
-def test_a_feature_of_zeros_resembles_nobody():
+def test_zero_feature_has_similarity_zero():
     source = source_features_of(np.eye(2, dtype=np.float32), [A, B])
     similarity, margin = reid_scores(np.zeros((1, 2), np.float32), [A], source)
     assert similarity.tolist() == [0]

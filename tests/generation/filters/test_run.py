@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fastreid_ext.generation.filters import run_filter as filter_and_draw
+from fastreid_ext.generation.filters import run_filter as filter_and_plot
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.manifest import (
     read_identity,
@@ -20,7 +20,7 @@ from fastreid_ext.manifest import (
 
 from .conftest import COLOURS, Colours, Opened, WhichColour, picture, plant, row, save
 
-run_filter = functools.partial(filter_and_draw, draw=False)  # a second each
+run_filter = functools.partial(filter_and_plot, plot=False)  # a second each
 
 
 def kinds(images, status="ok"):
@@ -44,8 +44,8 @@ def test_planted_good_wrong_and_garbage_images(job, cfg, models, use):
     assert all(list(own) == keys for own in scores)
 
 
-def test_pictures_are_drawn(job, cfg, models):
-    report = filter_and_draw(cfg(), models)
+def test_pictures_are_plotted(job, cfg, models):
+    report = filter_and_plot(cfg(), models)
     assert [path.name for path in report.pictures] == ["histograms.png", "contact_sheet.png"]
     assert all(cv2.imread(str(path)) is not None for path in report.pictures)
     assert [path.parent for path in report.pictures] == [job / "filter"] * 2
@@ -55,10 +55,10 @@ def test_thresholds_are_written_with_what_they_mean(job, cfg, models):
     run_filter(cfg(), models)
     values = json.loads((job / "filter/thresholds.json").read_text())
     assert 0.9 < values["reid"]["PersonFolder"] < 1
-    assert values["photographs"]["PersonFolder"]["compared"] == 12
+    assert values["real_images"]["PersonFolder"]["compared"] == 12
 
 
-def test_a_second_run_opens_no_model_and_changes_nothing(job, cfg, models):
+def test_second_run_opens_no_model_and_changes_nothing(job, cfg, models):
     run_filter(cfg(), models)
     before = texts(job)
     run_filter(cfg(), models)
@@ -88,7 +88,7 @@ def test_other_weights_are_scored_again_and_only_those(job, cfg, models):
     assert models["cctf"][1].model.seen == 12
 
 
-def test_a_redrawn_identity_is_scored_again(job, cfg, models):
+def test_regenerated_identity_is_scored_again(job, cfg, models):
     run_filter(cfg(), models)
     folder = job / "images/PersonFolder_0002"
     save(folder / "0.png", picture(COLOURS[3], np.random.default_rng(5)))
@@ -96,11 +96,11 @@ def test_a_redrawn_identity_is_scored_again(job, cfg, models):
     write_identity(folder, [row(folder / "0.png", 2, "wrong"), *old[1:]])
     models["reid"] = ("r1", Opened(Colours))
     run_filter(cfg(), models)
-    assert models["reid"][1].model.seen == 4  # the photographs are known already
+    assert models["reid"][1].model.seen == 4  # the real images are known already
     assert read_identity(folder)[0].image.status == "rejected"
 
 
-def test_killed_between_rows_and_record(job, cfg, models):
+def test_interruption_between_rows_and_record_is_repaired(job, cfg, models):
     run_filter(cfg(), models)
     before = texts(job)
     (job / "filter/scored/PersonFolder_0002.json").unlink()
@@ -115,7 +115,9 @@ def test_a_damaged_and_a_changed_file_are_rejected_with_the_reason(job, cfg, mod
     (folder / "0.png").write_bytes((folder / "0.png").read_bytes()[:100])
     shutil.copy(folder / "2.png", folder / "1.png")
     run_filter(cfg(), models)
-    first, second = (entry.image for entry in read_identity(folder)[:2])
+    rows = read_identity(folder)
+    first = rows[0].image
+    second = rows[1].image
     assert first.reason.startswith("filter unreadable: cannot read image")
     assert second.reason == (
         "filter unreadable: 1.png has another sha256 than its row; was it changed?"
@@ -124,7 +126,7 @@ def test_a_damaged_and_a_changed_file_are_rejected_with_the_reason(job, cfg, mod
     assert kinds(job / "images") == ["good"] * 4
 
 
-def test_a_restored_file_is_looked_at_again(job, cfg, models):
+def test_restored_file_is_scored_again(job, cfg, models):
     path = job / "images/PersonFolder_0001/0.png"
     data = path.read_bytes()
     path.unlink()
@@ -134,7 +136,7 @@ def test_a_restored_file_is_looked_at_again(job, cfg, models):
     assert kinds(job / "images") == ["good"] * 6
 
 
-def test_a_person_without_photographs(job, cfg, models):
+def test_identity_without_real_images_is_rejected(job, cfg, models):
     folder = job / "images/PersonFolder_0009"
     shutil.copytree(job / "images/PersonFolder_0003", folder)
     write_identity(folder, [row(folder / "0.png", 9, "good")])
@@ -142,12 +144,12 @@ def test_a_person_without_photographs(job, cfg, models):
         (folder / f"{number}.png").unlink()
     run_filter(cfg("USE", "['reid','cctf']"), models)
     assert read_identity(folder)[0].image.reason == (
-        "filter reid: there is no photograph of its person to compare with; cctf: the classifier "
-        "has not learned its person"
+        "filter reid: there is no real image of its identity to compare with; cctf: the classifier "
+        "was not trained on its identity"
     )
 
 
-def test_persons_of_another_data_set_are_rejected_with_the_reason(job, cfg, models):
+def test_identities_of_another_data_set_are_rejected_with_the_reason(job, cfg, models):
     folder = job / "images/PersonFolder_0003"
     rows = [entry.image for entry in read_identity(folder)]
     write_identity(folder, [dataclasses.replace(r, source_dataset="Market1501") for r in rows])
@@ -155,7 +157,7 @@ def test_persons_of_another_data_set_are_rejected_with_the_reason(job, cfg, mode
     assert list(report.unscored) == ["PersonFolder_0003"]
     reason = read_identity(folder)[0].image.reason
     assert reason.startswith("filter failed: ValueError")
-    assert "its person is of 'Market1501', but DATASETS.NAMES is ['PersonFolder']" in reason
+    assert "its identity is of 'Market1501', but DATASETS.NAMES is ['PersonFolder']" in reason
     assert str(report).endswith("1 identities could not be scored and are rejected")
     assert json.loads((job / "filter/thresholds.json").read_text())["use"] == ["reid"]
 
@@ -184,35 +186,35 @@ def test_near_duplicates_of_a_planted_set(job, cfg, models):
     assert kinds(job / "images") == ["good"] * 6
 
 
-def test_deciding_without_scores_of_the_photographs(cfg):
+def test_deciding_needs_scores_of_the_real_images(cfg):
     with pytest.raises(FileNotFoundError, match=r"source_features.npz.*without --decide-only"):
         run_filter(cfg(), {}, decide_only=True)
 
 
-def test_deciding_without_scores_of_the_drawings(cfg):
+def test_deciding_needs_scores_of_the_generated_images(cfg):
     with pytest.raises(ValueError, match=r"metadata.jsonl:1: expected the score cctf"):
         run_filter(cfg("USE", "['cctf']"), {}, decide_only=True)
 
 
-def test_a_damaged_file_of_the_photographs(job, cfg, models):
+def test_damaged_source_features_are_named(job, cfg, models):
     run_filter(cfg(), models)
     (job / "filter/source_features.npz").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(ValueError, match=r"source_features.npz is damaged.*remove it"):
         run_filter(cfg(), {}, decide_only=True)
 
 
-def test_a_set_that_is_not_there(job, cfg, models):
+def test_missing_set_is_named(job, cfg, models):
     with pytest.raises(FileNotFoundError, match=r"no finished identity in .*nowhere; give"):
         run_filter(cfg(), models, images=job / "nowhere")
 
 
-def test_any_set_in_any_folder(job, cfg, models, tmp_path):
+def test_set_in_another_folder_is_filtered(job, cfg, models, tmp_path):
     other = tmp_path / "elsewhere"
     shutil.move(job / "images", other)
     assert run_filter(cfg(), models, images=other).counts == {"ok": 6, "rejected": 6}
 
 
-def test_by_default_the_nearest_identity_decides(job, cfg, models):
+def test_rule_nearest_keeps_images_with_positive_margin(job, cfg, models):
     run_filter(cfg("REID.RULE", "nearest"), models)
     for entry in read_set(job / "images")[1]:
         is_nearest = entry.image.scores["reid_margin"] >= 0
@@ -222,70 +224,68 @@ def test_by_default_the_nearest_identity_decides(job, cfg, models):
 
 
 @pytest.fixture
-def test_persons(photographs):
-    """Two test persons whose photographs have colours of their own, unlike each other."""
+def test_images(real_images):
+    """Real images of two test identities whose colours differ."""
     rng = np.random.default_rng(7)
     made = []
     for folder in ("query", "bounding_box_test"):
-        for person in (8, 9):
+        for pid in (8, 9):
             for number in range(3):
-                name = f"{person:04d}_c{number % 2 + 1}s1_{number:06d}_{len(folder):02d}.png"
-                made.append(photographs / folder / name)
+                name = f"{pid:04d}_c{number % 2 + 1}s1_{number:06d}_{len(folder):02d}.png"
+                made.append(real_images / folder / name)
                 save(made[-1], picture(rng.integers(30, 220, 3), rng))
     yield made
     for folder in ("query", "bounding_box_test"):
-        shutil.rmtree(photographs / folder)
+        shutil.rmtree(real_images / folder)
 
 
-def test_a_percentile_is_of_photographs_the_model_was_not_trained_on(
-    job, cfg, models, test_persons
-):
+def test_percentile_is_of_images_the_model_was_not_trained_on(job, cfg, models, test_images):
     models["reid"] = (*models["reid"], ("PersonFolder",))
     run_filter(cfg(), models)
     values = json.loads((job / "filter/thresholds.json").read_text())
-    features = Colours()([cv2.imread(str(path))[:, :, ::-1] for path in test_persons])
+    features = Colours()([cv2.imread(str(path))[:, :, ::-1] for path in test_images])
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     real = []
-    for n, path in enumerate(test_persons):
+    for n, path in enumerate(test_images):
         others = [
             unit[m]
-            for m, other in enumerate(test_persons)
+            for m, other in enumerate(test_images)
             if m != n and other.name[:4] == path.name[:4]
         ]
         mean = np.mean(others, axis=0)
         real.append(unit[n] @ mean / np.linalg.norm(mean))
-    assert values["photographs"]["PersonFolder"]["unseen_compared"] == len(real) == 12
+    assert values["real_images"]["PersonFolder"]["unseen_compared"] == len(real) == 12
     expected = np.percentile(real, 10)
     assert values["reid"]["PersonFolder"] == pytest.approx(expected, abs=1e-4)
     assert expected < 0.8  # those it was trained on are all above 0.9
 
 
-def test_without_such_photographs_a_percentile_is_refused(job, cfg, models):
+def test_percentile_without_test_images_is_refused(job, cfg, models):
     models["reid"] = (*models["reid"], ("PersonFolder",))
     with pytest.raises(ValueError, match=r"expected test images of PersonFolder.*RULE nearest or"):
         run_filter(cfg(), models)
 
 
-def test_training_on_the_test_images_leaves_none(job, cfg, models, test_persons):
+def test_percentile_of_a_model_trained_on_test_images_is_refused(job, cfg, models, test_images):
     models["reid"] = (*models["reid"], ("PersonFolder",), True)
     with pytest.raises(ValueError, match=r"test images of PersonFolder too .*COMBINEALL"):
         run_filter(cfg(), models)
 
 
-def test_a_rule_that_is_changed_to_percentile_looks_at_them(job, cfg, models, test_persons):
+def test_rule_changed_to_percentile_computes_unseen_images(job, cfg, models, test_images):
     models["reid"] = (*models["reid"], ("PersonFolder",))
     run_filter(cfg("REID.RULE", "nearest"), models)
     with pytest.raises(ValueError, match=r"not trained on .*without --decide-only, with the model"):
         run_filter(cfg(), {}, decide_only=True)
     run_filter(cfg(), models)
-    assert models["reid"][1].model.seen == 12 + 12 + 12  # photographs, images, test photographs
+    assert models["reid"][1].model.seen == 12 + 12 + 12  # real, generated and test images
     run_filter(cfg(), {}, decide_only=True)
 
 
-def test_a_model_for_each_source_set(job, cfg, photographs, tmp_path):
-    """Two sets: each is scored by its own model, and compared with its own persons alone."""
+def test_each_data_set_has_its_own_model(job, cfg, real_images, tmp_path):
+    """Two sets: each is scored by its own model, and compared with its own identities alone."""
     table = tmp_path / "table.csv"
-    real = sorted((photographs / "bounding_box_train").glob("*.png"))
+    real = sorted((real_images / "bounding_box_train").glob("*.png"))
     lines = [f"{path},{40 + int(path.name[:4])},1,train" for path in real]
     table.write_text("file_name,person_id,camera_id,split\n" + "\n".join(lines) + "\n")
     for person in COLOURS:
@@ -307,9 +307,9 @@ def test_a_model_for_each_source_set(job, cfg, photographs, tmp_path):
         for entry in read_set(job / "images")[1]
         if entry.image.person_id in (2, 42)
     }
-    for number in range(4):  # the same pictures and photographs, so the same scores
-        first, second = (scores[f"{number}.png{s}"] for s in both.DATASETS.NAMES)
-        assert first == second
+    for number in range(4):  # the same generated and real images, so the same scores
+        folder_scores = scores[f"{number}.pngPersonFolder"]
+        assert folder_scores == scores[f"{number}.pngPersonTable"]
     run_filter(both, own)
     assert [own[name][1].times for name in own] == [1, 1]
     own["reid/PersonTable"] = ("r3", Opened(Colours))

@@ -1,4 +1,4 @@
-"""The filters with a model that was trained for them, on images it has never seen."""
+"""The filters with a trained model on images it has never seen."""
 
 import subprocess
 import sys
@@ -16,29 +16,30 @@ from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.writer import render_domain
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-HELD_OUT = 4  # images of each person
+HELD_OUT = 4  # images of each identity
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """Held-out images of a person (good) and of the next one (wrong), noise and blur (garbage)."""
+    """Held-out images of an identity (good), of the next one (wrong), noise and blur (garbage)."""
     root = tmp_path_factory.mktemp("planted")
     render_domain(Settings("RenderedCampus", 12, 4, 16, 0, difficulty="easy"), root, workers=1)
-    folder, rng = root / "RenderedCampus/bounding_box_train", np.random.default_rng(0)
-    people = {}
+    folder = root / "RenderedCampus/bounding_box_train"
+    rng = np.random.default_rng(0)
+    files = {}
     for path in sorted(folder.glob("*.jpg")):
-        people.setdefault(int(path.name[:4]), []).append(path)
-    held = {person: [path.read_bytes() for path in own[::4]] for person, own in people.items()}
-    for own in people.values():
+        files.setdefault(int(path.name[:4]), []).append(path)
+    held = {pid: [path.read_bytes() for path in own[::4]] for pid, own in files.items()}
+    for own in files.values():
         for path in own[::4]:
             path.unlink()
-    numbers = sorted(people)
-    for place, person in enumerate(numbers):
+    numbers = sorted(files)
+    for place, pid in enumerate(numbers):
         wrong = held[numbers[(place + 1) % len(numbers)]]
-        garbage = [encoded(rng.integers(0, 256, (64, 32, 3), dtype=np.uint8)) for _ in range(2)]
-        garbage += [encoded(smooth(rng)) for _ in range(2)]
-        images = {"good": held[person], "wrong": wrong, "garbage": garbage}
-        write_person(root / "job/images" / f"RenderedCampus_{person:04d}", person, images)
+        garbage = [jpeg(rng.integers(0, 256, (64, 32, 3), dtype=np.uint8)) for _ in range(2)]
+        garbage += [jpeg(smooth(rng)) for _ in range(2)]
+        images = {"good": held[pid], "wrong": wrong, "garbage": garbage}
+        write_images(root / "job/images" / f"RenderedCampus_{pid:04d}", pid, images)
     return root
 
 
@@ -47,22 +48,22 @@ def smooth(rng):
     return cv2.resize(small, (32, 64), interpolation=cv2.INTER_CUBIC)
 
 
-def encoded(image):
+def jpeg(image):
     return cv2.imencode(".jpg", image)[1].tobytes()
 
 
-def write_person(folder, person, images):
+def write_images(folder, pid, images):
     folder.mkdir(parents=True)
     rows = []
-    for kind, files in images.items():
-        for number, data in enumerate(files):
+    for kind, own in images.items():
+        for number, data in enumerate(own):
             path = folder / f"{kind}{number}.jpg"
             path.write_bytes(data)
             rows.append(
                 GeneratedImage(
                     file_name=path.name,
                     source_dataset="RenderedCampus",
-                    person_id=person,
+                    person_id=pid,
                     seed=0,
                     model_ids=("planted@0",),
                     conditions={"kind": kind},
@@ -81,7 +82,7 @@ def test_planted_images_and_a_trained_model(planted):
     train(load_config(REPOSITORY / "configs/demo.yml", [str(key) for key in keys]))
     kept = {use: filtered(planted, use) for use in ("reid", "cctf")}
     for counts in kept.values():
-        # Not 90 %: the percentile is of test images, which are of other persons.
+        # Not 90 %: the percentile is of test images, which show other identities.
         assert counts["good", "ok"] >= 0.4 * 12 * HELD_OUT
         assert counts["wrong", "ok"] <= 0.1 * 12 * HELD_OUT
         assert counts["garbage", "ok"] <= 0.1 * 12 * 4

@@ -1,4 +1,4 @@
-"""Several identities learned at once, beside each learned alone by peft and plain loops."""
+"""Fine-tuning of several identities at once against peft and plain loops for each alone."""
 
 import copy
 
@@ -9,9 +9,9 @@ from fastreid.config import get_cfg
 from peft import LoraConfig
 from torch.nn import functional as F
 
-from fastreid_ext.config import add_fastreid_ext_config
+from fastreid_ext.config import add_fastreid_ext_config, load_config
 from fastreid_ext.diffusion.stable_diffusion import load_base
-from fastreid_ext.generation.fine_tuning.dreambooth import fine_tune
+from fastreid_ext.generation.fine_tuning.dreambooth import IdentityLosses, fine_tune
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
 from fastreid_ext.generation.fine_tuning.settings import Failure, FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.fine_tuning.training_rows import TrainingRows
@@ -78,17 +78,17 @@ def by_peft(base, task, settings):
     own, prior = base.encode_prompts([task.prompt, task.reference_prompt])
     m = settings.batch_size
     losses = []
-    passes = rows.passes(settings.steps * settings.gradient_accumulation, 1000)
+    batches = rows.micro_batches(settings.steps * settings.gradient_accumulation, 1000)
     for _ in range(settings.steps):
         total = 0.0
         for _ in range(settings.gradient_accumulation):
-            taken = next(passes)
-            noisy = scheduler.add_noise(taken.clean, taken.noise, taken.steps)
+            batch = next(batches)
+            noisy = scheduler.add_noise(batch.clean, batch.noise, batch.steps)
             context = torch.stack([own] * m + [prior] * (len(noisy) - m))
-            predicted = unet(noisy, taken.steps, context).sample
-            loss = F.mse_loss(predicted[:m], taken.noise[:m])
+            predicted = unet(noisy, batch.steps, context).sample
+            loss = F.mse_loss(predicted[:m], batch.noise[:m])
             if len(noisy) > m:
-                loss = loss + settings.prior_weight * F.mse_loss(predicted[m:], taken.noise[m:])
+                loss = loss + settings.prior_weight * F.mse_loss(predicted[m:], batch.noise[m:])
             (loss / settings.gradient_accumulation).backward()
             total += loss.item() / settings.gradient_accumulation
         losses.append(total)
@@ -112,7 +112,7 @@ def by_peft(base, task, settings):
         {"max_grad_norm": 0.0},
     ],
 )
-def test_each_learns_what_peft_teaches_it_alone(base, references, values):
+def test_fine_tune_group_equals_peft_of_each_alone(base, references, values):
     settings = changed(SETTINGS, **values)
     tasks = [task_of(0, references), task_of(1, references), task_of(2)]  # the last has no set
     results = fine_tune(base, tasks, settings)
@@ -125,7 +125,7 @@ def test_each_learns_what_peft_teaches_it_alone(base, references, values):
             torch.testing.assert_close(result.adapter[name], value, rtol=1e-2, atol=1e-4, msg=name)
 
 
-def test_the_base_model_is_what_it_was(base, references):
+def test_fine_tune_leaves_the_base_model_unchanged(base, references):
     before = copy.deepcopy(base.unet.state_dict())
     fine_tune(base, [task_of(0, references)], changed(SETTINGS, gradient_checkpointing=True))
     assert not any(module._forward_hooks for module in base.unet.modules())
@@ -133,24 +133,24 @@ def test_the_base_model_is_what_it_was(base, references):
     assert all(torch.equal(value, before[key]) for key, value in base.unet.state_dict().items())
 
 
-def test_activations_computed_twice_give_the_same(base, references):
+def test_checkpointing_gives_equal_losses(base, references):
     tasks = [task_of(0, references)]
     (kept,) = fine_tune(base, tasks, SETTINGS)
     (twice,) = fine_tune(base, tasks, changed(SETTINGS, gradient_checkpointing=True))
     torch.testing.assert_close(kept.losses, twice.losses)
 
 
-def test_the_loss_falls_below_that_of_the_same_rows_without_learning(base):
-    told = []
+def test_loss_falls_below_that_without_training(base):
+    reports = []
     settings = changed(SETTINGS, steps=60)
-    (learned,) = fine_tune(base, [task_of(0)], settings, lambda *report: told.append(report))
+    (trained,) = fine_tune(base, [task_of(0)], settings, lambda *report: reports.append(report))
     (idle,) = fine_tune(base, [task_of(0)], changed(settings, base_lr=1e-12))
-    assert [step for step, _ in told] == [50, 60]
-    assert told[0][1][0] == pytest.approx(sum(learned.losses[:50]) / 50, rel=1e-4)
-    assert sum(learned.losses[-20:]) < 0.95 * sum(idle.losses[-20:])
+    assert [step for step, _ in reports] == [50, 60]
+    assert reports[0][1][0] == pytest.approx(sum(trained.losses[:50]) / 50, rel=1e-4)
+    assert sum(trained.losses[-20:]) < 0.95 * sum(idle.losses[-20:])
 
 
-def test_an_identity_that_is_not_finite_fails_alone(base, references):
+def test_identity_that_is_not_finite_fails_alone(base, references):
     mean, std = references
     poisoned = (torch.full_like(mean, float("nan")), std)
     good = [task_of(0, references), task_of(2, references)]
@@ -168,7 +168,7 @@ def test_an_identity_that_is_not_finite_fails_alone(base, references):
         )
 
 
-def test_stops_when_nobody_is_left(base):
+def test_fine_tune_stops_when_all_identities_failed(base):
     steps = []
     settings = changed(SETTINGS, steps=200, base_lr=1e30, max_grad_norm=0.0)
     (failure,) = fine_tune(base, [task_of(0)], settings, lambda step, _: steps.append(step))
@@ -177,7 +177,7 @@ def test_stops_when_nobody_is_left(base):
     assert steps == [50]
 
 
-def test_bfloat16_learns_the_same_roughly(base, references, tiny_pipeline_folder):
+def test_bfloat16_losses_are_close_to_float32(base, references, tiny_pipeline_folder):
     cfg = get_cfg()
     add_fastreid_ext_config(cfg)
     cfg.GENERATION.BASE_MODEL = str(tiny_pipeline_folder)
@@ -189,7 +189,7 @@ def test_bfloat16_learns_the_same_roughly(base, references, tiny_pipeline_folder
     assert all(value.dtype == torch.float32 for value in rough.adapter.values())
 
 
-def test_says_what_it_cannot_learn_from(base, references):
+def test_fine_tune_refuses_bad_tasks(base, references):
     half = copy.copy(base)
     object.__setattr__(half, "dtype", torch.float16)
     with pytest.raises(ValueError, match=r"bfloat16 or float32 for fine-tuning, got float16"):
@@ -208,8 +208,8 @@ def test_says_what_it_cannot_learn_from(base, references):
         fine_tune(base, [task_of(0, wrong)], SETTINGS)
 
 
-def test_adapters_are_decayed_as_adamw_says(base, references):
-    """After one step, weights with decay lack rate * decay * the weights they began with."""
+def test_adapters_are_decayed_as_by_adamw(base, references):
+    """After one step, decayed weights lack rate * decay * initial weights."""
     one = changed(SETTINGS, steps=1, weight_decay=0.0)
     [start] = fine_tune(base, [task_of(0, references)], changed(one, base_lr=1e-12))
     [plain] = fine_tune(base, [task_of(0, references)], one)
@@ -220,18 +220,34 @@ def test_adapters_are_decayed_as_adamw_says(base, references):
         torch.testing.assert_close(decayed.adapter[key], value - lost, atol=1e-6, rtol=1e-4)
 
 
-def test_checkpointing_computes_activations_twice_and_nothing_else(base, references):
+def test_checkpointing_computes_activations_twice(base, references):
     calls = []
     block = base.unet.up_blocks[-1].resnets[-1]
-    # Before, for the second forward pass ends where all activations are there.
+    # A pre-hook, because the second forward pass ends once all activations are there.
     handle = block.register_forward_pre_hook(lambda *_: calls.append(1))
     found = []
     for is_on in (False, True):
         calls.clear()
         settings = changed(SETTINGS, gradient_checkpointing=is_on)
-        [tuned] = fine_tune(base, [task_of(0, references)], settings)
-        found.append((len(calls), tuned))
+        [result] = fine_tune(base, [task_of(0, references)], settings)
+        found.append((len(calls), result))
     handle.remove()
     assert [count for count, _ in found] == [SETTINGS.steps, 2 * SETTINGS.steps]
     for key, value in found[0][1].adapter.items():
         torch.testing.assert_close(found[1][1].adapter[key], value)
+
+
+def test_configuration_chooses_the_loss(base, references):
+    keys = "GENERATION.FINE_TUNING."
+    pairs = [f"{keys}LOSS_ON", "sample", f"{keys}MAX_SAMPLE_WEIGHT", "2.0"]
+    pairs += [f"{keys}PRIOR_WEIGHT", "0.25"]
+    settings = FineTuningSettings.from_config(load_config("", ["MODEL.DEVICE", "cpu", *pairs]))
+    assert settings.prior_weight == 0.25
+    rows = TrainingRows(base, [task_of(0, references)], settings)
+    (batch,) = rows.micro_batches(1, 1000)
+    context = base.encode_prompts(["a man"] * 2)
+    plain = IdentityLosses(base, rows, SETTINGS, 1).of_rows(batch, context)
+    capped = IdentityLosses(base, rows, settings, 1).of_rows(batch, context)
+    signal = DDPMScheduler.from_config(base.scheduler.config).alphas_cumprod[batch.steps]
+    weight = (signal / (1 - signal)).clamp(max=2.0) * (1 - signal) / signal
+    torch.testing.assert_close(capped, plain * weight)

@@ -1,4 +1,4 @@
-"""The adapters of several identities beside peft, and their files beside diffusers."""
+"""Adapters of several identities against peft, and their files against diffusers."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from fastreid_ext.diffusion.adapter_files import (
     LORA,
     UNET,
-    is_trained,
+    is_fine_tuned,
     read_adapter,
     read_training,
     write_adapter,
@@ -106,13 +106,14 @@ def test_gradient_equals_that_of_peft_for_each_identity(unet, pristine, targets)
 
 
 def gradient_state(bank, k):
-    weights, bank.weights = bank.weights, torch.nn.Parameter(bank.weights.grad)
+    weights = bank.weights
+    bank.weights = torch.nn.Parameter(weights.grad)
     state = bank.state_of(k)
     bank.weights = weights
     return state
 
 
-def test_new_adapters_change_nothing_and_start_as_peft_starts_them(unet, pristine):
+def test_new_adapters_change_nothing_and_start_as_in_peft(unet, pristine):
     bank = LoraBank(unet, count=2, rank=RANK, alpha=ALPHA, target_modules=TARGETS)
     for k in range(2):
         bank.reset(k, torch.Generator().manual_seed(k))
@@ -135,7 +136,7 @@ def test_new_adapters_change_nothing_and_start_as_peft_starts_them(unet, pristin
     assert not torch.equal(bank.weights[0], bank.weights[1])
 
 
-def test_without_selection_and_after_removal_the_unet_is_what_it_was(unet, pristine):
+def test_unet_is_unchanged_without_selection_and_after_removal(unet, pristine):
     bank = random_bank(unet)
     batch = inputs(unet, 2)
     expected = predict(pristine, batch)
@@ -183,7 +184,7 @@ def written(bank, k, folder):
     return folder
 
 
-def test_diffusers_opens_the_file_and_draws_the_same(
+def test_diffusers_opens_the_file_and_predicts_the_same(
     unet, pristine, tiny_pipeline_folder, tmp_path
 ):
     bank = random_bank(unet)
@@ -196,7 +197,7 @@ def test_diffusers_opens_the_file_and_draws_the_same(
     assert (predict(unet, batch) - predict(pristine, batch)).abs().max() > 1e-3
 
 
-def test_is_read_back_to_any_place_also_under_older_names(unet, tmp_path):
+def test_adapter_loads_into_any_place_and_from_older_names(unet, tmp_path):
     bank = random_bank(unet)
     folder = written(bank, 2, tmp_path / "a")
     bank.load(0, folder)
@@ -210,7 +211,7 @@ def test_is_read_back_to_any_place_also_under_older_names(unet, tmp_path):
     assert torch.equal(bank.weights[1], bank.weights[2])
 
 
-def test_says_what_does_not_fit(unet, pristine, tmp_path):
+def test_load_refuses_other_rank_layers_or_alpha(unet, pristine, tmp_path):
     bank = random_bank(unet)
     folder = written(bank, 0, tmp_path / "a")
     other = copy.deepcopy(pristine)
@@ -225,7 +226,7 @@ def test_says_what_does_not_fit(unet, pristine, tmp_path):
         scale.load(0, folder)
 
 
-def test_says_what_is_wrong_with_a_file(tmp_path):
+def test_read_adapter_refuses_damaged_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected an adapter at .*got none; make it with"):
         read_adapter(tmp_path)
     (tmp_path / LORA).write_bytes(b"cut")
@@ -240,31 +241,34 @@ def test_says_what_is_wrong_with_a_file(tmp_path):
 def test_training_facts_are_the_last_file(tmp_path, weights):
     (tmp_path / weights).parent.mkdir(exist_ok=True)
     (tmp_path / weights).touch()
-    assert not is_trained(tmp_path)
+    assert not is_fine_tuned(tmp_path)
     write_training(tmp_path, {"steps": 3, "losses": [0.5]})
-    assert is_trained(tmp_path)
+    assert is_fine_tuned(tmp_path)
     assert read_training(tmp_path) == {"steps": 3, "losses": [0.5]}
     assert json.loads((tmp_path / "training.json").read_text())
     (tmp_path / weights).unlink()
     if weights != LORA:
         (tmp_path / UNET).rmdir()
-    assert not is_trained(tmp_path)  # nothing to draw with
+    assert not is_fine_tuned(tmp_path)  # no weights to sample with
 
 
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["to_w"], r"no layer 'to_w' .*; did you mean 'to_"),
-        (["zzzzzz"], r"no layer 'zzzzzz' .*; see unet.named_modules"),
+        (["to_w"], r"unknown name 'to_w' in GENERATION.*; did you mean 'to_"),
+        (
+            ["zzzzzz"],
+            r"unknown name 'zzzzzz' in GENERATION.FINE_TUNING.TARGET_MODULES; .*unet.named_modules",
+        ),
         (["conv1"], r"expected linear layers in .*, got 'conv1', which names a Conv2d"),
     ],
 )
-def test_says_which_layers_it_cannot_adapt(unet, targets, message):
+def test_bank_refuses_unknown_layers(unet, targets, message):
     with pytest.raises(ValueError, match=message):
         LoraBank(unet, count=1, rank=RANK, alpha=1, target_modules=targets)
 
 
-def test_says_which_rows_it_wants(unet):
+def test_bank_refuses_wrong_rows(unet):
     with pytest.raises(ValueError, match=r"at least one adapter of rank 1, got 1 of rank 0"):
         LoraBank(unet, count=1, rank=0, alpha=1, target_modules=TARGETS)
     bank = random_bank(unet)
@@ -275,8 +279,9 @@ def test_says_which_rows_it_wants(unet):
         predict(unet, inputs(unet, 3))
 
 
-def test_rows_by_themselves_equal_rows_in_groups(unet):
-    bank, batch = random_bank(unet), inputs(unet, 4)
+def test_rows_computed_singly_equal_rows_in_groups(unet):
+    bank = random_bank(unet)
+    batch = inputs(unet, 4)
     with torch.no_grad():
         bank.select([0, 0, 2, 2])
         grouped = predict(unet, batch)

@@ -1,4 +1,4 @@
-"""New words with trained vectors: through the text encoder, in files, and in training."""
+"""Trained identity tokens in the text encoder, in files, and in training."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def base(tiny_pipeline_folder):
     )
 
 
-def test_starts_as_the_word_it_is_made_from(base):
+def test_new_token_starts_as_its_word(base):
     vector = embedding_of(base, WORD)
     encoded = encode_with_tokens(base, [PROMPT], {token_name(NAME): vector})
     expected = base.encode_prompts([f"a photo of {WORD} person, walking"])
@@ -74,7 +74,7 @@ def task_of(k):
     )
 
 
-def test_is_trained_for_each_identity_as_if_it_were_alone(base):
+def test_token_of_each_identity_is_trained_as_if_alone(base):
     settings = FineTuningSettings(rank=2, steps=3, base_lr=1e-2, token=WORD)
     together = fine_tune(base, [task_of(0), task_of(1)], settings)
     (alone,) = fine_tune(base, [task_of(1)], settings)
@@ -85,7 +85,7 @@ def test_is_trained_for_each_identity_as_if_it_were_alone(base):
     assert not torch.equal(together[0].embedding, together[1].embedding)
 
 
-def test_says_what_is_no_token(base):
+def test_new_tokens_refuse_several_tokens_duplicates_and_long_prompts(base):
     with pytest.raises(
         ValueError, match=r"one token of the vocabulary, .* got 'a man', which is 2"
     ):
@@ -97,7 +97,7 @@ def test_says_what_is_no_token(base):
         tokens.ids(["<a> " + "a man " * 60])
 
 
-def test_a_trained_vector_is_not_decayed(base):
+def test_trained_token_is_not_decayed(base):
     """One step with and without decay leaves the same vector, and other adapters."""
     settings = FineTuningSettings(
         rank=2, alpha=2, steps=1, base_lr=1e-2, token=WORD, weight_decay=0.0

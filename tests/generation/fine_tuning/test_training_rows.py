@@ -1,4 +1,4 @@
-"""What each training pass takes: the numbers of an identity do not depend on its neighbours."""
+"""Micro-batches: the random numbers of an identity do not depend on the others."""
 
 import pytest
 import torch
@@ -44,35 +44,36 @@ def test_rows_are_ordered_by_identity_own_before_prior(base):
     shared = references_of(base)
     tasks = [task_of(base, "a", 0, references=shared), task_of(base, "b", 1)]
     rows = rows_of(base, tasks, batch_size=2)
-    assert rows.owners == [0, 0, 0, 0, 1, 1]
+    assert rows.identity_index == [0, 0, 0, 0, 1, 1]
     assert rows.is_prior == [False, False, True, True, False, False]
-    (taken, *_) = rows.passes(3, 1000)
-    assert taken.clean.shape == taken.noise.shape == (6, *base.latent_shape((32, 16)))
-    assert taken.steps.shape == (6,)
+    (batch, *_) = rows.micro_batches(3, 1000)
+    assert batch.clean.shape == batch.noise.shape == (6, *base.latent_shape((32, 16)))
+    assert batch.steps.shape == (6,)
 
 
-def test_numbers_do_not_depend_on_who_is_beside(base):
+def test_micro_batches_of_an_identity_do_not_depend_on_the_others(base):
     shared = references_of(base)
     tasks = [task_of(base, str(k), k, images=2 + k, references=shared) for k in range(3)]
-    together = list(rows_of(base, tasks).passes(40, 1000))
-    alone = list(rows_of(base, tasks[1:2]).passes(40, 1000))
+    together = list(rows_of(base, tasks).micro_batches(40, 1000))
+    alone = list(rows_of(base, tasks[1:2]).micro_batches(40, 1000))
     for whole, single in zip(together, alone, strict=True):
         assert torch.equal(whole.steps[2:4], single.steps)
         assert torch.equal(whole.noise[2:4], single.noise)
         torch.testing.assert_close(whole.clean[2:4], single.clean)
 
 
-def test_rows_of_an_equal_reference_set_are_kept_once(base):
+def test_shared_reference_set_is_cached_once(base):
     shared = references_of(base)
     tasks = [task_of(base, str(k), k, references=shared) for k in range(4)]
     assert len(rows_of(base, tasks)._mean) == 4 * 3 + 5
 
 
-def test_every_image_is_taken_once_before_any_is_taken_twice(base):
+def test_every_image_is_used_once_before_any_twice(base):
     task = task_of(base, "a", 0, images=5, references=references_of(base, 4))
     rows = rows_of(base, [task], batch_size=2)
     places = rows._indices(0, 10)  # 20 of 5 own images, 20 of 4 references
-    own, prior = places[:, :2].flatten(), places[:, 2:].flatten()
+    own = places[:, :2].flatten()
+    prior = places[:, 2:].flatten()
     for epoch in own.view(4, 5):
         assert sorted(epoch.tolist()) == [0, 1, 2, 3, 4]
     for epoch in prior.view(5, 4):
@@ -80,18 +81,18 @@ def test_every_image_is_taken_once_before_any_is_taken_twice(base):
     assert len({tuple(epoch.tolist()) for epoch in own.view(4, 5)}) > 1
 
 
-def test_latents_are_drawn_from_the_posterior_and_steps_from_the_whole_schedule(base):
+def test_latents_are_sampled_from_the_posterior_and_steps_from_the_schedule(base):
     task = task_of(base, "a", 0, images=1)
-    passes = list(rows_of(base, [task]).passes(400, 10))
-    clean = torch.cat([taken.clean for taken in passes])
-    noise = torch.cat([taken.noise for taken in passes])
+    batches = list(rows_of(base, [task]).micro_batches(400, 10))
+    clean = torch.cat([batch.clean for batch in batches])
+    noise = torch.cat([batch.noise for batch in batches])
     mean, std = base.encode_posterior(task.images)
     assert (clean.mean(dim=0) - mean[0]).abs().max() < 5 * std.max() / 400**0.5
     assert (clean.std(dim=0) / std[0]).mean() == pytest.approx(1, abs=0.02)
     assert noise.mean().abs() < 0.02
     assert noise.std() == pytest.approx(1, abs=0.02)
-    # Noise and the place in the posterior are two draws.
+    # Noise and the place in the posterior are independent.
     assert (
         abs(torch.corrcoef(torch.stack([noise.flatten(), (clean - mean).flatten()]))[0, 1]) < 0.02
     )
-    assert sorted({int(taken.steps) for taken in passes}) == list(range(10))
+    assert sorted({int(batch.steps) for batch in batches}) == list(range(10))

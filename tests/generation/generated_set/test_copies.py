@@ -22,10 +22,11 @@ SCORES = ((0.9, 0.1), (0.8, 0.9), (0.7, 0.8), (0.3, 0.9), (0.2, 0.2))
 
 @pytest.fixture
 def job(tmp_path):
-    """Two persons with five drawings each, the last two refused by the Re-ID filter."""
+    """Two identities with five images each, the last two rejected by the Re-ID filter."""
     rng = np.random.default_rng(0)
-    for person in (1, 2):
-        folder, rows = tmp_path / "job" / "images" / f"Market1501_{person:04d}", []
+    for pid in (1, 2):
+        folder = tmp_path / "job" / "images" / f"Market1501_{pid:04d}"
+        rows = []
         folder.mkdir(parents=True)
         for index, (similarity, probability) in enumerate(SCORES):
             name = f"{index}.png"
@@ -34,7 +35,7 @@ def job(tmp_path):
                 GeneratedImage(
                     file_name=name,
                     source_dataset="Market1501",
-                    person_id=person,
+                    person_id=pid,
                     seed=index,
                     model_ids=("tiny@1",),
                     sha256=sha256_of(folder / name),
@@ -73,17 +74,17 @@ def kept(root):
     [((), [0, 1, 2, 3, 4]), (("reid",), [0, 1, 2]), (("cctf",), [1, 2, 3])],
     ids=["none", "reid", "cctf"],
 )
-def test_a_copy_is_decided_by_its_own_filters(job, tmp_path, use, expected):
+def test_copy_is_decided_by_its_own_filters(job, tmp_path, use, expected):
     before = {path: path.read_bytes() for path in job.rglob("*") if path.is_file()}
     root = decided_copy(cfg_of(*use), job, tmp_path / "copy")
-    assert kept(root) == [(person, seed) for person in (1, 2) for seed in expected]
+    assert kept(root) == [(pid, seed) for pid in (1, 2) for seed in expected]
     assert verify_set(root) == []
     assert not list((tmp_path / "copy").rglob("*README.md"))
     assert read_set(root)[0].counts["ok"] == 2 * len(expected)
     assert {path: path.read_bytes() for path in job.rglob("*") if path.is_file()} == before
 
 
-def test_smaller_shares_lie_in_larger_ones(job, tmp_path):
+def test_copy_of_a_smaller_share_lies_in_that_of_a_larger(job, tmp_path):
     """Of three that are kept: one, two, all; nothing else is in such a copy."""
     made = {
         share: decided_copy(cfg_of("reid"), job, tmp_path / str(share), share=share)
@@ -96,7 +97,7 @@ def test_smaller_shares_lie_in_larger_ones(job, tmp_path):
     assert all(verify_set(root) == [] for root in made.values())
 
 
-def test_a_copy_that_is_there_is_kept(job, tmp_path):
+def test_copy_that_exists_is_kept(job, tmp_path):
     first = decided_copy(cfg_of("reid"), job, tmp_path / "copy")
     before = (first / "dataset.json").stat().st_mtime_ns
     assert decided_copy(cfg_of("reid"), job, tmp_path / "copy") == first
@@ -104,7 +105,7 @@ def test_a_copy_that_is_there_is_kept(job, tmp_path):
     assert len(kept(first)) == 6
 
 
-def test_a_copy_by_other_thresholds_is_not_taken_for_one(job, tmp_path):
+def test_copy_with_other_thresholds_is_refused(job, tmp_path):
     decided_copy(cfg_of("reid"), job, tmp_path / "copy")
     with pytest.raises(ValueError, match=r"use was \['reid'\], is \['cctf'\].*; remove it and"):
         decided_copy(cfg_of("cctf"), job, tmp_path / "copy")
@@ -113,7 +114,7 @@ def test_a_copy_by_other_thresholds_is_not_taken_for_one(job, tmp_path):
         decided_copy(stricter, job, tmp_path / "copy")
 
 
-def test_what_a_killed_copy_left_is_no_copy(job, tmp_path):
+def test_copy_that_was_interrupted_is_made_again(job, tmp_path):
     partial = tmp_path / ".copy.partial" / "images" / "Market1501_0001"
     partial.mkdir(parents=True)
     (partial / "0.png").write_bytes(b"half")

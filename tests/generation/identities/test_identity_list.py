@@ -20,10 +20,10 @@ from fastreid_ext.generation.identities.identity_list import (
     used_identities,
     write_identities,
 )
-from fastreid_ext.generation.identities.source_identities import source_folder, source_persons
+from fastreid_ext.generation.identities.source_identities import source_folder, source_identities_of
 
 
-def photograph(path, size=(24, 72), seed=0):
+def save_image(path, size=(24, 72), seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -38,7 +38,7 @@ def folder(tmp_path):
     names += ["0007_c2s1_000001_00.jpg", "0007_c2s1_000002_00.jpg"]
     names += ["0012_c1s1_000001_00.jpg", "0012_c2s1_000001_00.jpg"]
     for seed, name in enumerate(names):
-        photograph(train / name, seed=seed)
+        save_image(train / name, seed=seed)
     return train.parent
 
 
@@ -51,7 +51,7 @@ def cfg(folder):
     return cfg
 
 
-def test_people_are_learned_from_the_camera_with_most_images_in_order(cfg, folder):
+def test_references_are_of_the_camera_with_most_images_in_order(cfg, folder):
     first, second, third = find_identities(cfg)
     assert (first.name, first.source_dataset, first.person_id) == (
         "PersonFolder_0002",
@@ -69,9 +69,10 @@ def test_people_are_learned_from_the_camera_with_most_images_in_order(cfg, folde
     )
 
 
-def test_all_cameras_and_numbers_of_images(cfg):
+def test_references_of_all_cameras_and_their_number(cfg):
     rules = cfg.GENERATION.IDENTITIES
-    rules.SAME_CAMERA, rules.MAX_IMAGES = False, 4
+    rules.SAME_CAMERA = False
+    rules.MAX_IMAGES = 4
     first, _, third = find_identities(cfg)
     assert [(image.camera, image.frame) for image in first.images] == [
         (0, 5),
@@ -82,12 +83,12 @@ def test_all_cameras_and_numbers_of_images(cfg):
     assert [image.camera for image in third.images] == [0, 1]
 
 
-def test_a_gap_in_the_frames_ends_a_tracklet(cfg):
+def test_gap_in_the_frames_ends_a_tracklet(cfg):
     cfg.GENERATION.IDENTITIES.MAX_FRAME_GAP = 10
     assert [image.frame for image in find_identities(cfg)[0].images] == [5, 6, 7]
 
 
-def test_limit_counts_the_used_ones(cfg):
+def test_limit_counts_used_identities(cfg):
     cfg.GENERATION.IDENTITIES.LIMIT = 1
     cfg.GENERATION.IDENTITIES.MIN_IMAGES = 3
     assert [identity.name for identity in find_identities(cfg)] == ["PersonFolder_0002"]
@@ -95,10 +96,10 @@ def test_limit_counts_the_used_ones(cfg):
     assert len(find_identities(cfg)) == 3  # looked for a second one to the end
 
 
-def test_corrupt_low_and_blurred_photographs_are_left_out_with_the_reason(cfg, folder):
+def test_corrupt_low_and_blurred_images_are_left_out_with_the_reason(cfg, folder):
     train = folder / "bounding_box_train"
     (train / "0002_c1s1_000005_00.jpg").write_bytes(b"\xff\xd8\xff damaged")
-    photograph(train / "0002_c1s1_000006_00.jpg", size=(10, 30))
+    save_image(train / "0002_c1s1_000006_00.jpg", size=(10, 30))
     Image.fromarray(np.full((72, 24, 3), 90, np.uint8)).save(train / "0002_c1s1_000007_00.jpg")
     cfg.GENERATION.IDENTITIES.MIN_SHARPNESS = 5.0
     first = find_identities(cfg)[0]
@@ -113,7 +114,7 @@ def test_corrupt_low_and_blurred_photographs_are_left_out_with_the_reason(cfg, f
     )
 
 
-def test_an_identity_of_one_image_and_unusable_ones_says_which(cfg, folder):
+def test_identity_with_unusable_images_names_them(cfg, folder):
     (folder / "bounding_box_train" / "0007_c2s1_000002_00.jpg").write_bytes(b"")
     reason = find_identities(cfg)[1].reason
     assert "1 usable images, expected 2 (MIN_IMAGES); 1 unusable, e.g. bounding_box_train" in reason
@@ -127,8 +128,9 @@ def test_sharpness_by_hand():
     assert sharpness(image) == pytest.approx(laplacian.var())
 
 
-def test_files_round_trip_and_damage_is_named_by_line(cfg, tmp_path):
-    identities, path = find_identities(cfg), tmp_path / "out" / "identities.jsonl"
+def test_identities_round_trip_and_damage_is_named_by_line(cfg, tmp_path):
+    identities = find_identities(cfg)
+    path = tmp_path / "out" / "identities.jsonl"
     write_identities(path, identities)
     assert read_identities(path) == identities
     lines = path.read_text().splitlines()
@@ -143,7 +145,7 @@ def test_files_round_trip_and_damage_is_named_by_line(cfg, tmp_path):
         read_identities(tmp_path / "none.jsonl")
 
 
-def test_images_are_loaded_from_the_sets_folder(cfg, folder):
+def test_load_images_from_the_folder_of_the_set(cfg, folder):
     identity = find_identities(cfg)[1]
     images = load_images(identity, source_folder(cfg, "PersonFolder"))
     assert len(images) == 2
@@ -154,17 +156,17 @@ def test_images_are_loaded_from_the_sets_folder(cfg, folder):
         load_images(dataclasses.replace(identity, images=(gone,)), folder)
 
 
-def test_none_usable_is_an_error_with_the_most_frequent_reason(cfg):
+def test_no_used_identity_names_the_most_frequent_reason(cfg):
     cfg.GENERATION.IDENTITIES.MIN_HEIGHT = 100
     with pytest.raises(ValueError, match=r"none of 3 identities .*72 pixels high.*loosen the rule"):
         used_identities(find_identities(cfg))
 
 
-def test_subsets_and_several_sets_come_by_name(cfg, folder, tmp_path):
-    for person in (3, 10):
+def test_subsets_and_several_sets_are_sorted_by_name(cfg, folder, tmp_path):
+    for pid in (3, 10):
         for frame in range(4):
-            photograph(
-                tmp_path / "RenderedMall/bounding_box_train" / f"{person:04d}_c1s1_{frame:06d}.jpg"
+            save_image(
+                tmp_path / "RenderedMall/bounding_box_train" / f"{pid:04d}_c1s1_{frame:06d}.jpg"
             )
     cfg.DATASETS.ROOT = str(tmp_path)
     cfg.DATASETS.NAMES = ("RenderedMall", "PersonFolder")
@@ -177,24 +179,26 @@ def test_subsets_and_several_sets_come_by_name(cfg, folder, tmp_path):
         "RenderedMall_0003",
         "RenderedMall_0010",
     ]
-    mall = source_persons(cfg, "RenderedMall")
-    assert [len(person.paths) for person in mall] == [2, 2]
+    mall = source_identities_of(cfg, "RenderedMall")
+    assert [len(identity.paths) for identity in mall] == [2, 2]
     assert mall[0].paths[0].startswith("RenderedMall/bounding_box_train/0003_c1s1_")
     assert source_folder(cfg, "RenderedMall") == tmp_path
 
 
-def test_persons_are_those_of_training(cfg):
-    """So that DATASETS.GENERATED.PERSON_IDS kept joins drawn and real images."""
+def test_source_identities_equal_those_of_training(cfg):
+    """So that DATASETS.GENERATED.PERSON_IDS kept joins generated and real images."""
     from fastreid_ext.data.sources import training_items
 
-    persons = {person for _, person, _ in training_items(cfg).items}
-    assert {f"personfolder_{p.number}" for p in source_persons(cfg, "PersonFolder")} == persons
+    names = {name for _, name, _ in training_items(cfg).items}
+    assert {
+        f"personfolder_{identity.pid}" for identity in source_identities_of(cfg, "PersonFolder")
+    } == names
 
 
-def test_persons_without_numbers_are_counted_and_said(tmp_path, caplog):
+def test_identities_without_numbers_are_counted_with_a_warning(tmp_path, caplog):
     from fastreid_ext.generation.identities.source_identities import _numbers
 
-    assert _numbers("persons", "Set", "set", ["set_b-01", "set_a-7", "set_b-01"]) == {
+    assert _numbers("identities", "Set", "set", ["set_b-01", "set_a-7", "set_b-01"]) == {
         "set_a-7": 0,
         "set_b-01": 1,
     }
@@ -204,9 +208,9 @@ def test_persons_without_numbers_are_counted_and_said(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_generated_sets_and_test_persons_are_refused(cfg):
-    with pytest.raises(ValueError, match="GeneratedPersons, but persons are drawn from photograph"):
-        source_persons(cfg, "GeneratedPersons")
+def test_generated_sets_and_test_identities_are_refused(cfg):
+    with pytest.raises(ValueError, match="GeneratedPersons, but identities come from real images"):
+        source_identities_of(cfg, "GeneratedPersons")
     cfg.DATASETS.COMBINEALL = True
-    with pytest.raises(ValueError, match="COMBINEALL is True, but images of test persons"):
+    with pytest.raises(ValueError, match="COMBINEALL is True, but test identities"):
         find_identities(cfg)

@@ -14,23 +14,28 @@ from fastreid_ext.generation.identities.identity_list import Identity, SourceIma
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.seeds import seed_of
 from fastreid_ext.generation.sampling.identity_images import (
-    DrawingSettings,
-    PersonToDraw,
-    draw_persons,
+    IdentityImagesSettings,
+    SamplingTask,
+    sample_identities,
 )
-from fastreid_ext.generation.sampling.image_files import FileSettings, fitted
-from fastreid_ext.generation.sampling.sampler import NOT_FINITE, Drawing, SamplingSettings, draw
+from fastreid_ext.generation.sampling.image_files import FileSettings, resize_image
+from fastreid_ext.generation.sampling.sampler import (
+    NOT_FINITE,
+    ImageRequest,
+    SamplingSettings,
+    sample_images,
+)
 from fastreid_ext.manifest import GeneratedSet, read_identity, verify_set, write_set
 
 SAMPLING = SamplingSettings(
     size=(32, 16),
     scheduler="DDIMScheduler",
     steps=2,
-    guidance=5.0,
+    guidance_scale=5.0,
     negative_prompt="",
     batch_size=4,
 )
-SETTINGS = DrawingSettings(
+SETTINGS = IdentityImagesSettings(
     images=3, run_seed=5, sampling=SAMPLING, files=FileSettings(size=(16, 8), format="png")
 )
 
@@ -54,7 +59,7 @@ def bank(base):
     bank.remove()
 
 
-def person(number, **changes):
+def task_of(number, **changes):
     identity = Identity(
         name=f"Market1501_{number:04d}",
         source_dataset="Market1501",
@@ -64,26 +69,26 @@ def person(number, **changes):
             SourceImage(path=f"train/{number:04d}_c3s1_000026_01.jpg", camera=2, frame=26),
         ),
     )
-    found = PersonToDraw(
+    task = SamplingTask(
         identity=identity,
         prompts=(f"a photo of a person, {'black' if number % 2 else 'blue'} coat",),
         adapter=number,
         model_id=f"adapters/{identity.name}@0123456789ab",
     )
-    return dataclasses.replace(found, **changes)
+    return dataclasses.replace(task, **changes)
 
 
-PEOPLE = [person(n) for n in range(3)]
+TASKS = [task_of(n) for n in range(3)]
 
 
 @pytest.fixture(scope="module")
 def layout(base, bank, tmp_path_factory):
     layout = Layout(tmp_path_factory.mktemp("job"))
-    assert draw_persons(base, bank, PEOPLE, layout, SETTINGS) == {}
+    assert sample_identities(base, bank, TASKS, layout, SETTINGS) == {}
     return layout
 
 
-def test_writes_a_generated_set(layout):
+def test_sample_identities_writes_a_generated_set(layout):
     write_set(layout.images, GeneratedSet(generator="test", counts={"ok": 9}))
     assert verify_set(layout.images) == []
     assert sorted(path.name for path in layout.images.iterdir() if path.is_dir()) == [
@@ -94,7 +99,7 @@ def test_writes_a_generated_set(layout):
     assert not [*layout.output.glob(".partial/*")]
 
 
-def test_rows_say_what_was_done(layout):
+def test_rows_record_seed_models_prompt_and_sources(layout):
     rows = [row.image for row in read_identity(layout.images / "Market1501_0002")]
     assert [row.file_name for row in rows] == [f"Market1501_0002_000{n}.png" for n in range(3)]
     assert [row.seed for row in rows] == [
@@ -102,44 +107,44 @@ def test_rows_say_what_was_done(layout):
     ]
     first = rows[0]
     assert (first.source_dataset, first.person_id, first.source_camera_id) == ("Market1501", 2, 2)
-    assert first.source_images == tuple(image.path for image in PEOPLE[2].identity.images)
+    assert first.source_images == tuple(image.path for image in TASKS[2].identity.images)
     assert first.model_ids == ("tiny@0", "adapters/Market1501_0002@0123456789ab")
-    assert first.prompt == PEOPLE[2].prompt(0)
+    assert first.prompt == TASKS[2].prompt(0)
     assert (first.steps, first.guidance) == (2, 5.0)
     assert (first.status, first.reason, first.scores) == ("ok", "", {})
 
 
-def test_files_are_the_drawings_in_the_wanted_size(base, bank, layout):
+def test_files_are_the_generated_images_at_the_file_size(base, bank, layout):
     row = read_identity(layout.images / "Market1501_0001")[2].image
-    request = Drawing(identity="", prompt=row.prompt, adapter=1, seed=row.seed)
-    (drawn,) = draw(base, bank, [request], SAMPLING)
+    request = ImageRequest(identity="", prompt=row.prompt, adapter=1, seed=row.seed)
+    (image,) = sample_images(base, bank, [request], SAMPLING)
     path = layout.images / "Market1501_0001" / row.file_name
-    expected = fitted(drawn.pixels, (16, 8), "resize")
+    expected = resize_image(image.pixels, (16, 8), "resize")
     assert np.array_equal(np.asarray(Image.open(path)), expected)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
 
 
-def test_a_person_alone_equals_the_person_of_a_run(base, bank, layout, tmp_path):
+def test_identity_generated_alone_equals_that_of_a_run(base, bank, layout, tmp_path):
     alone = Layout(tmp_path)
-    draw_persons(base, bank, [PEOPLE[1]], alone, SETTINGS)
+    sample_identities(base, bank, [TASKS[1]], alone, SETTINGS)
     for path in (layout.images / "Market1501_0001").iterdir():
         assert path.read_bytes() == (alone.images / "Market1501_0001" / path.name).read_bytes()
 
 
-def test_a_persons_own_embedding_is_used(base, bank, layout, tmp_path):
-    embedding = base.encode_prompts(PEOPLE[0].prompts)
-    same = dataclasses.replace(PEOPLE[1], embedding=embedding)
-    draw_persons(base, bank, [same], Layout(tmp_path), SETTINGS)
+def test_own_embedding_of_an_identity_is_used(base, bank, layout, tmp_path):
+    embedding = base.encode_prompts(TASKS[0].prompts)
+    same = dataclasses.replace(TASKS[1], embedding=embedding)
+    sample_identities(base, bank, [same], Layout(tmp_path), SETTINGS)
     name = "Market1501_0001/Market1501_0001_0000.png"
     assert (tmp_path / "images" / name).read_bytes() != (layout.images / name).read_bytes()
 
 
-def test_a_person_of_whom_nothing_can_be_drawn_is_a_reason_and_no_folder(base, tmp_path):
+def test_identity_without_images_is_a_reason_and_no_folder(base, tmp_path):
     nan = torch.full_like(base.encode_prompts(["a man"]), float("nan"))
-    people = [person(0, adapter=-1), person(1, adapter=-1, embedding=nan), person(2, adapter=-1)]
+    tasks = [task_of(0, adapter=-1), task_of(1, adapter=-1, embedding=nan), task_of(2, adapter=-1)]
     layout = Layout(tmp_path)
-    reasons = draw_persons(base, None, people, layout, SETTINGS)
-    assert reasons == {"Market1501_0001": f"none of 3 images could be drawn: {NOT_FINITE}"}
+    reasons = sample_identities(base, None, tasks, layout, SETTINGS)
+    assert reasons == {"Market1501_0001": f"none of 3 images could be generated: {NOT_FINITE}"}
     assert sorted(path.name for path in layout.images.iterdir()) == [
         "Market1501_0000",
         "Market1501_0002",
@@ -149,12 +154,12 @@ def test_a_person_of_whom_nothing_can_be_drawn_is_a_reason_and_no_folder(base, t
 
 def test_failed_images_are_rows_without_a_file(base, tmp_path, monkeypatch):
     def some_fail(*arguments):
-        for drawn in draw(*arguments):
-            is_bad = drawn.request.index == 1
-            yield dataclasses.replace(drawn, pixels=None, reason=NOT_FINITE) if is_bad else drawn
+        for image in sample_images(*arguments):
+            is_bad = image.request.index == 1
+            yield dataclasses.replace(image, pixels=None, reason=NOT_FINITE) if is_bad else image
 
-    monkeypatch.setattr("fastreid_ext.generation.sampling.identity_images.draw", some_fail)
-    draw_persons(base, None, [person(0, adapter=-1)], Layout(tmp_path), SETTINGS)
+    monkeypatch.setattr("fastreid_ext.generation.sampling.identity_images.sample_images", some_fail)
+    sample_identities(base, None, [task_of(0, adapter=-1)], Layout(tmp_path), SETTINGS)
     folder = tmp_path / "images" / "Market1501_0000"
     assert sorted(path.name for path in folder.iterdir()) == [
         "Market1501_0000_0000.png",
@@ -166,42 +171,44 @@ def test_failed_images_are_rows_without_a_file(base, tmp_path, monkeypatch):
     assert json.loads(failed)["reason"] == NOT_FINITE
 
 
-def test_what_is_interrupted_leaves_whole_persons_only(base, tmp_path, monkeypatch):
+def test_interruption_leaves_complete_identities_only(base, tmp_path, monkeypatch):
     def killed(*arguments):
-        for count, drawn in enumerate(draw(*arguments)):
+        for count, image in enumerate(sample_images(*arguments)):
             if count == 5:
                 raise KeyboardInterrupt
-            yield drawn
+            yield image
 
-    monkeypatch.setattr("fastreid_ext.generation.sampling.identity_images.draw", killed)
-    people = [dataclasses.replace(p, adapter=-1) for p in PEOPLE]
+    monkeypatch.setattr("fastreid_ext.generation.sampling.identity_images.sample_images", killed)
+    tasks = [dataclasses.replace(p, adapter=-1) for p in TASKS]
     with pytest.raises(KeyboardInterrupt):
-        draw_persons(base, None, people, Layout(tmp_path), SETTINGS)
+        sample_identities(base, None, tasks, Layout(tmp_path), SETTINGS)
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["Market1501_0000"]
     assert len(read_identity(tmp_path / "images" / "Market1501_0000")) == 3
 
 
-def test_a_full_disk_passes_on(base, tmp_path, monkeypatch):
+def test_full_disk_is_raised(base, tmp_path, monkeypatch):
     def full(path, data):
         assert path.suffix == ".png"
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        draw_persons(base, None, [person(0, adapter=-1)], Layout(tmp_path), SETTINGS)
+        sample_identities(base, None, [task_of(0, adapter=-1)], Layout(tmp_path), SETTINGS)
     assert not [*(tmp_path / "images").glob("*")]
 
 
 def test_prompts_take_turns_by_the_number_of_the_image(base, bank, tmp_path):
-    """Image n has prompt n mod P; the first images are those of a person with one prompt."""
-    texts = (PEOPLE[0].prompts[0], "a woman, seen from behind")
-    turns = dataclasses.replace(PEOPLE[0], prompts=texts)
-    draw_persons(base, bank, [turns], Layout(tmp_path / "a"), SETTINGS)
-    draw_persons(base, bank, [PEOPLE[0]], Layout(tmp_path / "b"), SETTINGS)
+    """Image n has prompt n mod P; the first images are those of an identity with one prompt."""
+    texts = (TASKS[0].prompts[0], "a woman, seen from behind")
+    turns = dataclasses.replace(TASKS[0], prompts=texts)
+    sample_identities(base, bank, [turns], Layout(tmp_path / "a"), SETTINGS)
+    sample_identities(base, bank, [TASKS[0]], Layout(tmp_path / "b"), SETTINGS)
     embedded = dataclasses.replace(turns, embedding=base.encode_prompts(texts))
-    draw_persons(base, bank, [embedded], Layout(tmp_path / "c"), SETTINGS)
-    name = PEOPLE[0].identity.name
-    both, one, other = (read_identity(tmp_path / f / "images" / name) for f in "abc")
+    sample_identities(base, bank, [embedded], Layout(tmp_path / "c"), SETTINGS)
+    name = TASKS[0].identity.name
+    both = read_identity(tmp_path / "a" / "images" / name)
+    one = read_identity(tmp_path / "b" / "images" / name)
+    other = read_identity(tmp_path / "c" / "images" / name)
     assert [row.image.prompt for row in both] == [texts[n % 2] for n in range(len(both))]
     same = [a.image.sha256 == b.image.sha256 for a, b in zip(both, one, strict=True)]
     assert same == [n % 2 == 0 for n in range(len(both))]

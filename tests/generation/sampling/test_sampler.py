@@ -8,23 +8,23 @@ import pytest
 import torch
 
 from fastreid_ext.config import load_config
-from fastreid_ext.diffusion.device_transfer import fetched
+from fastreid_ext.diffusion.device_transfer import to_host
 from fastreid_ext.diffusion.schedulers import scheduler_names
 from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
 from fastreid_ext.generation.sampling.sampler import (
     NOT_FINITE,
     ONE_COLOUR,
-    Drawing,
+    ImageRequest,
     SamplingSettings,
-    draw,
+    sample_images,
 )
 
 SETTINGS = SamplingSettings(
     size=(32, 16),
     scheduler="DDIMScheduler",
     steps=3,
-    guidance=5.0,
+    guidance_scale=5.0,
     negative_prompt="blue",
     batch_size=3,
 )
@@ -40,7 +40,7 @@ def base(tiny_pipeline_folder):
 
 def requests(count, first=0):
     return [
-        Drawing(identity="p", prompt=PROMPTS[n % 4], seed=1_000 + n, index=n)
+        ImageRequest(identity="p", prompt=PROMPTS[n % 4], seed=1_000 + n, index=n)
         for n in range(first, first + count)
     ]
 
@@ -50,7 +50,7 @@ def changed(**changes):
 
 
 def pixels_of(base, wanted, settings=SETTINGS):
-    return [drawn.pixels for drawn in draw(base, None, wanted, settings)]
+    return [image.pixels for image in sample_images(base, None, wanted, settings)]
 
 
 def of_pipeline(base, wanted, settings):
@@ -75,7 +75,7 @@ def images_of(pipeline, wanted, settings):
         height=settings.size[0],
         width=settings.size[1],
         num_inference_steps=settings.steps,
-        guidance_scale=settings.guidance,
+        guidance_scale=settings.guidance_scale,
         negative_prompt=[settings.negative_prompt] * len(wanted),
         generator=[torch.Generator().manual_seed(request.seed) for request in wanted],
         output_type="np",
@@ -99,7 +99,7 @@ VARIANTS = {
     "v_prediction": {"prediction_type": "v_prediction"},
     "pndm": {"_class_name": "PNDMScheduler", "skip_prk_steps": True},
     "euler": {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"},
-    # What a scheduler that was built afresh leaves: no steps_offset, no clip_sample.
+    # As written by a scheduler built from scratch: no steps_offset, no clip_sample.
     "fresh": None,
 }
 
@@ -137,14 +137,14 @@ def test_equals_the_pipeline_that_diffusers_makes_of_a_folder(other_folder, vari
 
 
 def test_equals_the_pipeline_without_guidance(base):
-    settings = changed(guidance=1.0)
+    settings = changed(guidance_scale=1.0)
     expected = of_pipeline(base, requests(3), settings)
     found = np.stack(pixels_of(base, requests(3), settings))
     assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
-def test_an_image_made_alone_equals_that_of_a_run(base, name):
+def test_image_alone_equals_that_of_a_run(base, name):
     settings = changed(scheduler=name)
     run = pixels_of(base, requests(8), settings)
     assert len(run) == 8
@@ -153,8 +153,8 @@ def test_an_image_made_alone_equals_that_of_a_run(base, name):
         assert np.array_equal(alone, run[k])
 
 
-def test_seeds_and_prompts_make_the_image(base):
-    first = Drawing(identity="p", prompt="a man", seed=1)
+def test_image_depends_on_seed_and_prompt(base):
+    first = ImageRequest(identity="p", prompt="a man", seed=1)
     other_seed = dataclasses.replace(first, seed=2)
     other_prompt = dataclasses.replace(first, prompt="a woman")
     a, b, c, again = pixels_of(base, [first, other_seed, other_prompt, first])
@@ -169,14 +169,13 @@ def test_settings_are_read_from_the_configuration(base):
     pairs += [f"{keys}STEPS", "3", f"{keys}GUIDANCE_SCALE", "5.0", f"{keys}BATCH_SIZE", "3"]
     cfg = load_config("", ["MODEL.DEVICE", "cpu", *pairs])
     assert SamplingSettings.from_config(cfg) == SETTINGS
-    (image,), (other,) = (
-        pixels_of(base, requests(1), changed(negative_prompt=text)) for text in ("blue", "")
-    )
+    (image,) = pixels_of(base, requests(1), changed(negative_prompt="blue"))
+    (other,) = pixels_of(base, requests(1), changed(negative_prompt=""))
     assert not np.array_equal(image, other)
 
 
 def test_a_text_equals_its_embedding(base):
-    text = Drawing(identity="p", prompt=PROMPTS[0], seed=3)
+    text = ImageRequest(identity="p", prompt=PROMPTS[0], seed=3)
     embedded = dataclasses.replace(text, prompt=base.encode_prompts([PROMPTS[0]])[0])
     a, b = pixels_of(base, [text, embedded])
     assert np.array_equal(a, b)
@@ -190,11 +189,11 @@ def test_does_not_touch_the_global_generator(base):
 
 def test_yields_in_order_with_requests(base):
     wanted = requests(5)
-    assert [drawn.request for drawn in draw(base, None, iter(wanted), SETTINGS)] == wanted
-    assert list(draw(base, None, [], SETTINGS)) == []
+    assert [image.request for image in sample_images(base, None, iter(wanted), SETTINGS)] == wanted
+    assert list(sample_images(base, None, [], SETTINGS)) == []
 
 
-def test_a_batch_is_handed_out_when_the_next_is_on_its_way(base):
+def test_batch_is_yielded_once_the_next_is_launched(base):
     taken = []
 
     def watched():
@@ -202,8 +201,8 @@ def test_a_batch_is_handed_out_when_the_next_is_on_its_way(base):
             taken.append(request.index)
             yield request
 
-    drawn = draw(base, None, watched(), SETTINGS)
-    assert next(drawn).request.index == 0
+    images = sample_images(base, None, watched(), SETTINGS)
+    assert next(images).request.index == 0
     assert taken == [0, 1, 2, 3, 4, 5]
 
 
@@ -211,23 +210,23 @@ def test_latents_stay_float32_under_a_half_model(tiny_pipeline_folder, base):
     half = read_base(
         tiny_pipeline_folder, name="tiny@0", device=torch.device("cpu"), dtype=torch.bfloat16
     )
-    settings = changed(steps=50, guidance=1.0)
+    settings = changed(steps=50, guidance_scale=1.0)
     near = np.stack(pixels_of(half, requests(3), settings)).astype(int)
     exact = np.stack(pixels_of(base, requests(3), settings)).astype(int)
     of_half_latents = of_pipeline(half, requests(3), settings).astype(int)
     assert np.abs(near - exact).mean() < np.abs(of_half_latents - exact).mean()
 
 
-def test_a_nan_fails_its_image_and_no_other(base):
+def test_nan_fails_its_image_alone(base):
     wanted = requests(4)
     bad = torch.full_like(base.encode_prompts(["a man"])[0], float("nan"))
     wanted[1] = dataclasses.replace(wanted[1], prompt=bad)
     good = pixels_of(base, requests(4))
-    drawn = list(draw(base, None, wanted, SETTINGS))
-    assert [d.reason for d in drawn] == ["", NOT_FINITE, "", ""]
-    assert drawn[1].pixels is None
+    images = list(sample_images(base, None, wanted, SETTINGS))
+    assert [d.reason for d in images] == ["", NOT_FINITE, "", ""]
+    assert images[1].pixels is None
     for k in (0, 2, 3):
-        assert np.array_equal(drawn[k].pixels, good[k])
+        assert np.array_equal(images[k].pixels, good[k])
 
 
 def test_an_image_of_one_colour_fails(tiny_pipeline_folder):
@@ -236,26 +235,26 @@ def test_an_image_of_one_colour_fails(tiny_pipeline_folder):
     )
     torch.nn.init.zeros_(broken.vae.decoder.conv_out.weight)
     torch.nn.init.zeros_(broken.vae.decoder.conv_out.bias)
-    (drawn,) = draw(broken, None, requests(1), SETTINGS)
-    assert (drawn.pixels, drawn.reason) == (None, ONE_COLOUR)
+    (image,) = sample_images(broken, None, requests(1), SETTINGS)
+    assert (image.pixels, image.reason) == (None, ONE_COLOUR)
 
 
 def test_refuses_a_size_that_has_no_latents(base):
     with pytest.raises(ValueError, match=r"multiples of 4 \(GENERATION.SIZE\), got \[30, 16\]"):
-        next(draw(base, None, requests(1), changed(size=(30, 16))))
+        next(sample_images(base, None, requests(1), changed(size=(30, 16))))
 
 
 def test_refuses_a_distilled_model(base):
     unet = diffusers.UNet2DConditionModel.from_config(base.unet.config, time_cond_proj_dim=8)
     distilled = dataclasses.replace(base, unet=unet)
     with pytest.raises(ValueError, match="takes its guidance as an input"):
-        next(draw(distilled, None, requests(1), SETTINGS))
+        next(sample_images(distilled, None, requests(1), SETTINGS))
 
 
 @pytest.mark.parametrize("name", ["steps", "batch_size"])
-def test_refuses_nothing_to_do(base, name):
+def test_refuses_zero_steps_or_images(base, name):
     with pytest.raises(ValueError, match=rf"expected GENERATION.SAMPLING.{name.upper()} >= 1"):
-        next(draw(base, None, requests(1), changed(**{name: 0})))
+        next(sample_images(base, None, requests(1), changed(**{name: 0})))
 
 
 @pytest.fixture
@@ -276,27 +275,28 @@ def adapted(count, adapters):
 
 
 def test_each_image_has_the_adapter_of_its_row(base, bank):
-    mixed = [drawn.pixels for drawn in draw(base, bank, adapted(8, [0, 2, -1]), SETTINGS)]
+    mixed = [image.pixels for image in sample_images(base, bank, adapted(8, [0, 2, -1]), SETTINGS)]
     plain = pixels_of(base, requests(8))
     for k, (image, without) in enumerate(zip(mixed, plain, strict=True)):
         assert np.array_equal(image, without) == (k % 3 == 2)
     # The same row of a run in which all have that adapter.
-    all_of_2 = [drawn.pixels for drawn in draw(base, bank, adapted(8, [2]), SETTINGS)]
+    all_of_2 = [image.pixels for image in sample_images(base, bank, adapted(8, [2]), SETTINGS)]
     for k in (1, 4, 7):
         assert np.abs(mixed[k].astype(int) - all_of_2[k]).max() <= 1
 
 
-def test_an_adapted_image_made_alone_equals_that_of_a_mixed_run(base, bank):
+def test_adapted_image_alone_equals_that_of_a_mixed_run(base, bank):
     wanted = adapted(8, [0, 1, 1, 2, -1])
-    run = [drawn.pixels for drawn in draw(base, bank, wanted, SETTINGS)]
+    run = [image.pixels for image in sample_images(base, bank, wanted, SETTINGS)]
     for k in (0, 2, 4, 7):
-        (alone,) = draw(base, bank, [wanted[k]], SETTINGS)
+        (alone,) = sample_images(base, bank, [wanted[k]], SETTINGS)
         assert np.array_equal(alone.pixels, run[k])
 
 
 def test_batches_are_full_and_each_row_is_computed_by_itself(base):
     """So small a model has equal bits in batches of any size; larger ones have not."""
-    chosen, sizes = [], {"unet": set(), "vae": set()}
+    chosen = []
+    sizes = {"unet": set(), "vae": set()}
 
     class Watched(LoraBank):
         def select(self, rows, *, by_row=False):
@@ -310,7 +310,7 @@ def test_batches_are_full_and_each_row_is_computed_by_itself(base):
     ]
     try:
         wanted = adapted(7, [0, 0, 0, 1, 1, 2, 0])  # the second batch shares an adapter in part
-        assert [drawn.request for drawn in draw(base, bank, wanted, SETTINGS)] == wanted
+        assert [image.request for image in sample_images(base, bank, wanted, SETTINGS)] == wanted
     finally:
         bank.remove()
         for handle in handles:
@@ -320,28 +320,28 @@ def test_batches_are_full_and_each_row_is_computed_by_itself(base):
     assert sizes == {"unet": {both}, "vae": {SETTINGS.batch_size}}
 
 
-def test_the_bank_chooses_nothing_afterwards(base, bank):
+def test_bank_is_off_afterwards(base, bank):
     plain = pixels_of(base, requests(1))
-    next(draw(base, bank, adapted(8, [0]), SETTINGS))  # left in the middle
+    next(sample_images(base, bank, adapted(8, [0]), SETTINGS))  # left in the middle
     assert np.array_equal(pixels_of(base, requests(1)), plain)
 
 
-def test_broken_weights_fail_the_images_of_their_person_alone(base, bank):
+def test_broken_weights_fail_the_images_of_their_identity_alone(base, bank):
     with torch.no_grad():
         bank.weights[1] = float("nan")
-    drawn = list(draw(base, bank, adapted(6, [0, 1, 2]), SETTINGS))
-    assert [d.reason for d in drawn] == ["", NOT_FINITE, ""] * 2
+    images = list(sample_images(base, bank, adapted(6, [0, 1, 2]), SETTINGS))
+    assert [d.reason for d in images] == ["", NOT_FINITE, ""] * 2
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no second CUDA device")
-def test_waits_for_the_gpu_that_draws_and_not_for_the_first():
+def test_to_host_waits_for_the_device_of_the_tensors():
     device = torch.device("cuda:1")
     large = torch.rand(4096, 4096, device=device)
     for _ in range(50):  # the device is busy when the copy is asked for
         large = large @ large / large.norm()
     expected = large + 1
-    on_host, arrival = fetched(expected)
+    on_host, arrival = to_host(expected)
     arrival.synchronize()
     torch.testing.assert_close(on_host.clone(), expected.cpu())
 
@@ -349,7 +349,7 @@ def test_waits_for_the_gpu_that_draws_and_not_for_the_first():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu(tiny_pipeline_folder, base):
-    """The same pictures as on the CPU, and an image made alone as in a mixed run."""
+    """The same images as on the CPU, and an image alone as in a mixed run."""
     device = torch.device("cuda")
     on_gpu = read_base(tiny_pipeline_folder, name="tiny@0", device=device, dtype=torch.float32)
     found = np.stack(pixels_of(on_gpu, requests(8))).astype(int)
@@ -357,7 +357,7 @@ def test_on_a_gpu(tiny_pipeline_folder, base):
     bank = LoraBank(on_gpu.unet, count=2, rank=2, alpha=2, target_modules=["to_q"])
     torch.nn.init.normal_(bank.weights, std=0.3)
     wanted = adapted(8, [0, 1, 1, -1])
-    run = [drawn.pixels for drawn in draw(on_gpu, bank, wanted, SETTINGS)]
+    run = [image.pixels for image in sample_images(on_gpu, bank, wanted, SETTINGS)]
     for k in (0, 2, 3, 7):
-        (alone,) = draw(on_gpu, bank, [wanted[k]], SETTINGS)
+        (alone,) = sample_images(on_gpu, bank, [wanted[k]], SETTINGS)
         assert np.abs(alone.pixels.astype(int) - run[k]).max() <= 1

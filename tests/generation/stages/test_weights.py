@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from fastreid_ext import atomic
 from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.fine_tuning import fine_tuned_files
-from fastreid_ext.generation.fine_tuning.adapter_bytes import learned_bytes
+from fastreid_ext.generation.fine_tuning.fine_tuned_files import fine_tuned_bytes
 from fastreid_ext.generation.runs.disk import OutageError
 from fastreid_ext.generation.stages import fine_tune_and_sample
 from fastreid_ext.generation.stages.command import STAGES
@@ -67,7 +67,7 @@ def test_the_estimate_is_what_is_written(settings_of, run_job, tmp_path, keys):
     run_job(cfg, stages=STAGES[:4])
     files = list((tmp_path / "job" / "adapters").rglob("*.safetensors"))
     headers = sum(8 + int.from_bytes(path.read_bytes()[:8], "little") for path in files)
-    assert sum(path.stat().st_size for path in files) - headers == learned_bytes(cfg)
+    assert sum(path.stat().st_size for path in files) - headers == fine_tuned_bytes(cfg)
 
 
 def test_half_precision_halves_adapters_and_changes_no_image(settings_of, run_job, tmp_path):

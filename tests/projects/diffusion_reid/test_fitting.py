@@ -22,7 +22,7 @@ def small_model():
         return nn.Linear(3, 1)
 
 
-def fitted(tmp_path, *, kill_at=None, model=None, schedule=SCHEDULE, worth=1.0):
+def resize_image(tmp_path, *, kill_at=None, model=None, schedule=SCHEDULE, worth=1.0):
     """Fit y = sum of x; returns the losses."""
     model = model or small_model()
     calls = []
@@ -40,12 +40,12 @@ def fitted(tmp_path, *, kill_at=None, model=None, schedule=SCHEDULE, worth=1.0):
 
 def interrupted(tmp_path, **changes):
     with pytest.raises(Killed):
-        fitted(tmp_path, kill_at=9, **changes)
+        resize_image(tmp_path, kill_at=9, **changes)
     return tmp_path / "checkpoints" / "line.pt"
 
 
 def test_loss_falls_and_the_checkpoint_goes(tmp_path):
-    losses = fitted(tmp_path)
+    losses = resize_image(tmp_path)
     assert len(losses) == SCHEDULE.steps
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     assert not (tmp_path / "checkpoints" / "line.pt").exists()
@@ -53,18 +53,18 @@ def test_loss_falls_and_the_checkpoint_goes(tmp_path):
 
 def test_interrupted_equals_uninterrupted(tmp_path):
     expected = small_model()
-    losses = fitted(tmp_path / "whole", model=expected)
+    losses = resize_image(tmp_path / "whole", model=expected)
     interrupted(tmp_path / "cut")
     resumed = small_model()
-    assert fitted(tmp_path / "cut", model=resumed) == losses
+    assert resize_image(tmp_path / "cut", model=resumed) == losses
     assert torch.equal(resumed.weight, expected.weight)
     assert torch.equal(resumed.bias, expected.bias)
 
 
 def test_result_is_the_average_of_the_weights(tmp_path):
     last, average = small_model(), small_model()
-    fitted(tmp_path, model=last, schedule=dataclasses.replace(SCHEDULE, average=0.0))
-    fitted(tmp_path, model=average)
+    resize_image(tmp_path, model=last, schedule=dataclasses.replace(SCHEDULE, average=0.0))
+    resize_image(tmp_path, model=average)
     assert not torch.equal(last.weight, average.weight)
 
 
@@ -72,18 +72,18 @@ def test_damaged_checkpoint_is_named(tmp_path):
     checkpoint = interrupted(tmp_path)
     checkpoint.write_bytes(checkpoint.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"line\.pt: expected a checkpoint.*damaged.*delete it"):
-        fitted(tmp_path)
+        resize_image(tmp_path)
 
 
 def test_checkpoint_of_other_settings_is_refused(tmp_path):
     interrupted(tmp_path)
     with pytest.raises(ValueError, match=r'"steps": 13.*got one of .*"steps": 12.*delete it'):
-        fitted(tmp_path, schedule=dataclasses.replace(SCHEDULE, steps=13))
+        resize_image(tmp_path, schedule=dataclasses.replace(SCHEDULE, steps=13))
 
 
 def test_a_loss_that_is_not_finite_stops(tmp_path):
     with pytest.raises(FloatingPointError, match=r"got nan in step 0 of the line; lower its rate"):
-        fitted(tmp_path, worth=float("nan"))
+        resize_image(tmp_path, worth=float("nan"))
 
 
 def test_rate_rises_then_falls():

@@ -15,7 +15,7 @@ SAMPLING = SamplingSettings(
     size=(32, 16),
     scheduler="DDIMScheduler",
     steps=2,
-    guidance=7.5,
+    guidance_scale=7.5,
     negative_prompt="",
     batch_size=4,
 )

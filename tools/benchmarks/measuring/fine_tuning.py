@@ -75,13 +75,13 @@ def measure_fine_tuning(
     tasks = _tasks(base, persons, size, images, references)
     device = str(base.device)
 
-    def learn(steps: int) -> None:
+    def train(steps: int) -> None:
         fine_tune(base, tasks, dataclasses.replace(settings, steps=steps))
 
-    learn(_WARM_UP)
+    train(_WARM_UP)
     forget_peak(base.device)
-    short = seconds(lambda: learn(_WARM_UP), device)
-    long = seconds(lambda: learn(_WARM_UP + settings.steps), device)
+    short = seconds(lambda: train(_WARM_UP), device)
+    long = seconds(lambda: train(_WARM_UP + settings.steps), device)
     peak = peak_bytes(base.device)
     of_step = (long - short) / settings.steps
     before = max(0.0, short - _WARM_UP * of_step)
@@ -92,7 +92,7 @@ def measure_fine_tuning(
         seconds_before=before,
         seconds_of_switch=_switch(base, settings),
         peak_bytes=peak,
-        busy=busy(base.device, lambda: learn(_PROFILED), after=before),
+        busy=busy(base.device, lambda: train(_PROFILED), after=before),
     )
 
 

@@ -12,12 +12,12 @@ from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
 from fastreid_ext.generation.identities.identity_list import Identity
 from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.sampling.identity_images import (
-    DrawingSettings,
-    PersonToDraw,
-    draw_persons,
+    IdentityImagesSettings,
+    SamplingTask,
+    sample_identities,
 )
 from fastreid_ext.generation.sampling.image_files import FileSettings
-from fastreid_ext.generation.sampling.sampler import Drawing, SamplingSettings, draw
+from fastreid_ext.generation.sampling.sampler import ImageRequest, SamplingSettings, sample_images
 from measuring.device_use import busy, forget_peak, peak_bytes
 from measuring.timing import seconds
 
@@ -68,7 +68,7 @@ def measure_sampling(
     """
     device = str(base.device)
     bank = _adapters(base, persons, rank) if rank else None
-    settings = DrawingSettings(
+    settings = IdentityImagesSettings(
         images=images, run_seed=0, sampling=sampling, files=FileSettings(size=(256, 128))
     )
     people = [_person(number, -1 if bank is None else number) for number in range(persons)]
@@ -80,7 +80,8 @@ def measure_sampling(
             layout = Layout(Path(folder))
             reasons: dict[str, str] = {}
             whole = seconds(
-                lambda: reasons.update(draw_persons(base, bank, people, layout, settings)), device
+                lambda: reasons.update(sample_identities(base, bank, people, layout, settings)),
+                device,
             )
         if reasons:
             raise ValueError(f"{base.name} draws nothing: {next(iter(reasons.values()))}")
@@ -101,16 +102,20 @@ def _adapters(base: StableDiffusion, persons: int, rank: int) -> LoraBank:
     return bank
 
 
-def _person(number: int, adapter: int) -> PersonToDraw:
+def _person(number: int, adapter: int) -> SamplingTask:
     name = f"Market1501_{number:04d}"
     identity = Identity(name=name, source_dataset="Market1501", person_id=number, images=())
-    return PersonToDraw(identity=identity, prompts=(_PROMPT,), adapter=adapter)
+    return SamplingTask(identity=identity, prompts=(_PROMPT,), adapter=adapter)
 
 
-def _requests(base: StableDiffusion, people: Sequence[PersonToDraw], images: int) -> list[Drawing]:
+def _requests(
+    base: StableDiffusion, people: Sequence[SamplingTask], images: int
+) -> list[ImageRequest]:
     (prompt,) = base.encode_prompts([_PROMPT])
     return [
-        Drawing(identity=person.identity.name, prompt=prompt, adapter=person.adapter, seed=seed)
+        ImageRequest(
+            identity=person.identity.name, prompt=prompt, adapter=person.adapter, seed=seed
+        )
         for person in people
         for seed in range(images)
     ]
@@ -119,8 +124,8 @@ def _requests(base: StableDiffusion, people: Sequence[PersonToDraw], images: int
 def _draw_only(
     base: StableDiffusion,
     bank: LoraBank | None,
-    requests: Sequence[Drawing],
+    requests: Sequence[ImageRequest],
     sampling: SamplingSettings,
 ) -> None:
-    for _ in draw(base, bank, requests, sampling):
+    for _ in sample_images(base, bank, requests, sampling):
         pass

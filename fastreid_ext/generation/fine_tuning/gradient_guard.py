@@ -1,4 +1,4 @@
-"""Gradients of several identities in one tensor: clipped each by itself, and kept apart.
+"""Clip the gradient of each identity by itself, and stop identities that diverge.
 
 Letters: K identities.
 """
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 
-class FiniteGuard:
-    """Clips each identity's gradient and stops those whose loss or gradient is not finite.
+class GradientGuard:
+    """Per-identity gradient guard: clips each gradient, and zeroes those that are not finite.
 
-    It never waits for the device; :meth:`failures` does.
+    It never waits for the device; only :meth:`failures` does.
 
     Args:
-        count: K.
-        max_norm: largest norm of an identity's gradient over all its parameters; 0 = any.
-        device: of the parameters.
+        count: number K of identities trained together.
+        max_norm: largest norm of an identity's gradient over all its parameters; 0 means no limit.
+        device: device on which the parameters lie.
     """
 
     def __init__(self, count: int, max_norm: float, device: torch.device) -> None:
@@ -28,14 +28,14 @@ class FiniteGuard:
 
     @torch.no_grad()
     def check(self, step: int, losses: Tensor, parameters: Sequence[nn.Parameter]) -> None:
-        """Look at a step's losses (K,) and clip the gradients (K, ...) in place.
+        """Check the losses of a step and clip the gradients in place.
 
         The gradient of an identity that failed is 0 from then on.
 
         Args:
             step: number of the step, from 1.
-            losses: of the identities.
-            parameters: with gradients; the first dimension is K.
+            losses: (K,) losses of the identities.
+            parameters: parameters (K, ...) with gradients.
         """
         squares = [p.grad.flatten(1).square().sum(dim=1) for p in parameters]
         norms = torch.stack(squares).sum(dim=0).sqrt()
@@ -53,8 +53,9 @@ class FiniteGuard:
             p.grad.masked_fill_(~self._alive.view(per_identity), 0)  # a product would leave nan
 
     def failures(self) -> dict[int, tuple[int, str]]:
-        """Return number of an identity -> the step at which it failed and what was not finite."""
-        steps, by_loss = self._failed_at.tolist(), self._by_loss.tolist()
+        """Map each failed identity to its step and to "loss" or "gradient", whichever diverged."""
+        steps = self._failed_at.tolist()
+        by_loss = self._by_loss.tolist()
         return {
             k: (step, "loss" if loss else "gradient")
             for k, (step, loss) in enumerate(zip(steps, by_loss, strict=True))

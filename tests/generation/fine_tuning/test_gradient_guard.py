@@ -1,10 +1,10 @@
-"""Gradients kept apart by identity."""
+"""Per-identity gradient guard against torch's clipping."""
 
 import pytest
 import torch
 from torch import nn
 
-from fastreid_ext.generation.fine_tuning.finite_guard import FiniteGuard
+from fastreid_ext.generation.fine_tuning.gradient_guard import GradientGuard
 
 
 def parameter(gradient):
@@ -14,10 +14,11 @@ def parameter(gradient):
 
 
 @pytest.mark.parametrize("max_norm", [0.0, 1.0, 100.0])
-def test_clips_each_identity_as_torch_clips_it_alone(max_norm):
-    weights, vectors = torch.randn(3, 4) * 5, torch.randn(3, 2, 2)
+def test_guard_clips_each_identity_as_torch_does_alone(max_norm):
+    weights = torch.randn(3, 4) * 5
+    vectors = torch.randn(3, 2, 2)
     together = [parameter(weights), parameter(vectors)]
-    FiniteGuard(3, max_norm, torch.device("cpu")).check(1, torch.ones(3), together)
+    GradientGuard(3, max_norm, torch.device("cpu")).check(1, torch.ones(3), together)
     for k in range(3):
         alone = [parameter(weights[k]), parameter(vectors[k])]
         if max_norm:
@@ -26,9 +27,10 @@ def test_clips_each_identity_as_torch_clips_it_alone(max_norm):
             torch.testing.assert_close(mine.grad[k], its.grad)
 
 
-def test_remembers_the_first_step_at_which_something_was_not_finite():
-    guard = FiniteGuard(3, 1.0, torch.device("cpu"))
-    nan, inf = float("nan"), float("inf")
+def test_guard_records_the_first_step_that_is_not_finite():
+    guard = GradientGuard(3, 1.0, torch.device("cpu"))
+    nan = float("nan")
+    inf = float("inf")
     guard.check(1, torch.ones(3), [parameter(torch.ones(3, 2))])
     assert guard.failures() == {}
     bad = parameter(torch.tensor([[1.0, 1.0], [nan, 1.0], [inf, 1.0]]))

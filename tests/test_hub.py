@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from fastreid_ext.diffusion.hub_files import hub_folder
+from fastreid_ext.hub import fetch_first, hub_folder
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def cache(tmp_path, monkeypatch):
     return model / "snapshots" / commit
 
 
-def test_a_model_in_the_cache_is_found_without_the_network(cache):
+def test_hub_folder_finds_the_cache_without_the_network(cache):
     assert hub_folder("owner/model", key="KEY", wanted=["*.json"]) == cache
     assert hub_folder("owner/model", key="KEY", wanted=["*"], revision=cache.name) == cache
 
 
-def test_what_the_cache_lacks_is_said_with_the_key(cache):
+def test_hub_folder_missing_names_the_key(cache):
     for source, revision in (("owner/other", ""), ("owner/model", "v2")):
         with pytest.raises(
             FileNotFoundError, match=rf"'{source}' \(KEY\) is neither a folder .*DO"
@@ -36,6 +36,13 @@ def test_what_the_cache_lacks_is_said_with_the_key(cache):
         FileNotFoundError, match=r"expected KEY to be a folder or a hub id, got 'a/b"
     ):
         hub_folder("a/b/c", key="KEY", wanted=["*"])
+
+
+def test_fetch_first_prefers_earlier_names_and_falls_back_to_the_cache(cache, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    found = fetch_first("owner/model", ["model.safetensors", "config.json"])
+    assert found == (cache / "config.json", False)
+    assert fetch_first("owner/model", ["model.safetensors"]) == (None, False)
 
 
 class _UnknownModel(BaseHTTPRequestHandler):
@@ -50,7 +57,7 @@ class _UnknownModel(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_hub_that_lacks_the_model_and_one_out_of_reach(cache, monkeypatch):
+def test_hub_folder_of_an_unknown_model_or_without_network(cache, monkeypatch):
     with HTTPServer(("127.0.0.1", 0), _UnknownModel) as server:
         address = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
