@@ -211,7 +211,6 @@ ROWS: list[Row] = [
         SUPERVISED=Names(("clean", "all")),
         ERASED=(Names(ERASINGS), _recipe("cil")),
     ),
-    Row("INPUT.FAST_PATH.ENABLED", ANYTHING),
     Row("INPUT.CLEAN_VIEW.SIZE", Numbers((0, 2), COUNT, "[height, width] in pixels", whole=True)),
 ]
 

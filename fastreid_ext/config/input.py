@@ -15,9 +15,6 @@ def add_input_keys(inputs: CfgNode) -> None:
     _add_colour(inputs)
     _add_batch_mixing(inputs)
     _add_views(inputs)
-    inputs.FAST_PATH = CN()
-    # Compiled steps in place of Pillow and torchvision; batches are equal to the last bit.
-    inputs.FAST_PATH.ENABLED = True
 
 
 def _add_augmix(augmix: CfgNode) -> None:

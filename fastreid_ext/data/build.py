@@ -11,14 +11,12 @@ from fastreid.config import CfgNode
 from fastreid.data import samplers as host
 from fastreid.utils import comm
 from numpy.typing import NDArray
-from PIL import Image
 
-from fastreid_ext.data.dataset import PersonDataset, read_rgb
+from fastreid_ext.data.dataset import PersonDataset
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
-from fastreid_ext.data.loaders import BatchStep, PersonLoader, TrainLoader
+from fastreid_ext.data.loaders import PersonLoader, TrainLoader
 from fastreid_ext.data.mixing import MixedBatches
-from fastreid_ext.data.packed import PackedImages
 from fastreid_ext.data.packing import packed_images
 from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, batch_problems
 from fastreid_ext.data.samplers import ChosenImages, ResumableSampler, Stream, named_stream
@@ -29,7 +27,6 @@ from fastreid_ext.data.sources import (
     training_items,
 )
 from fastreid_ext.data.transforms import build_transforms
-from fastreid_ext.data.transforms.fast_path import paint_steps
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
 from fastreid_ext.data.transforms.one_pass import ResizeOnly
 
@@ -85,7 +82,7 @@ def build_train_loader(
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         device=cfg.MODEL.DEVICE,
-        batch_steps=_batch_steps(cfg, is_train=True),
+        batch_steps=build_batch_steps(cfg, is_train=True),
         stream_of=functools.partial(_stream_of_labels, cfg, training, world_size),
     )
 
@@ -134,7 +131,7 @@ def _whole_loader(cfg: CfgNode, dataset: PersonDataset) -> PersonLoader:
         drop_last=False,
         num_workers=cfg.TEST.NUM_WORKERS,
         device=cfg.MODEL.DEVICE,
-        batch_steps=_batch_steps(cfg, is_train=False),
+        batch_steps=build_batch_steps(cfg, is_train=False),
     )
 
 
@@ -236,27 +233,16 @@ def image_reader(cfg: CfgNode, name: str, paths: Sequence[str]) -> Callable[[str
     """Build the function that reads an image from its file or from a packed set.
 
     Args:
-        cfg: INPUT.FAST_PATH and DATALOADER.PACKED_CACHE are read; a packed set is written here.
+        cfg: configuration with DATALOADER.PACKED_CACHE, the folder in which a packed set is
+            written; "" = none.
         name: prefix of a packed set's file name.
         paths: paths of all images that will be read.
 
     Returns:
-        A function from a path to (H, W, 3) uint8 RGB on the fast path, else to a PIL image.
+        A function from a path to (H, W, 3) uint8 RGB.
     """
-    is_fast = cfg.INPUT.FAST_PATH.ENABLED
     folder = cfg.DATALOADER.PACKED_CACHE
-    if not folder:
-        return read_pixels if is_fast else read_rgb
-    packed = packed_images(folder, name, paths, read_pixels)
-    return packed if is_fast else functools.partial(_pillow_image, packed)
-
-
-def _pillow_image(packed: PackedImages, path: str) -> Image.Image:
-    return Image.fromarray(packed(path))
-
-
-def _batch_steps(cfg: CfgNode, *, is_train: bool) -> list[BatchStep]:
-    return [*paint_steps(cfg, is_train=is_train), *build_batch_steps(cfg, is_train=is_train)]
+    return packed_images(folder, name, paths, read_pixels) if folder else read_pixels
 
 
 def _log_summary(training: TrainingItems) -> None:

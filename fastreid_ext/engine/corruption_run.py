@@ -42,7 +42,6 @@ _INDEX_FILE = "corruption_index.jsonl"
 _WITHOUT_EFFECT = (
     "MODEL.WEIGHTS",
     "MODEL.DEVICE",
-    "INPUT.FAST_PATH",
     "TEST.NUM_WORKERS",
     "TEST.IMS_PER_BATCH",
 )

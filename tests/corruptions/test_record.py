@@ -96,7 +96,9 @@ def test_kinds_severities_and_probability_are_sampled_as_asked():
 
 def test_equal_seeds_sample_equal_chains():
     transform = RandomCorruption(names=NOISES)
-    first, again, other = (transform.sample(np.random.default_rng(s)) for s in (3, 3, 4))
+    first = transform.sample(np.random.default_rng(3))
+    again = transform.sample(np.random.default_rng(3))
+    other = transform.sample(np.random.default_rng(4))
     assert first == again != other
 
 

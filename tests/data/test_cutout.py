@@ -12,13 +12,14 @@ from PIL import Image
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.samplers import SampledIndex
 from fastreid_ext.data.transforms import Cutout, build_transforms
+from fastreid_ext.data.transforms.one_pass import ResizeOnly
 
 from .conftest import small_config
+from .pillow_transforms import pillow_transforms, shown
 
 MEAN = [0.485 * 255, 0.456 * 255, 0.406 * 255]
 PLAIN = {f"INPUT__{name}__ENABLED": False for name in ("FLIP", "REA", "CJ", "AUGMIX", "AUTOAUG")}
 CUT = PLAIN | {
-    "INPUT__FAST_PATH__ENABLED": False,  # tests of the list; test_fast_path.py has the other
     "INPUT__CUTOUT__ENABLED": True,
     "INPUT__CUTOUT__SIZE": [8, 4],
 }
@@ -59,7 +60,8 @@ def test_cutout_refuses_a_small_image():
 def test_cutout_is_zero_for_the_model():
     """The original cuts after normalisation, which is the model's first step here."""
     cfg = small_config("", **CUT, INPUT__CUTOUT__PROB=1.0)
-    image = build_transforms(cfg, is_train=True)(Image.new("RGB", (20, 40), (255, 0, 0)))
+    red = Image.new("RGB", (20, 40), (255, 0, 0))
+    image = shown(cfg, build_transforms(cfg, is_train=True)(red))
     normalised = (image - torch.tensor(cfg.MODEL.PIXEL_MEAN)[:, None, None]) / torch.tensor(
         cfg.MODEL.PIXEL_STD
     )[:, None, None]
@@ -70,10 +72,14 @@ def test_cutout_is_zero_for_the_model():
 
 def test_cutout_order_among_transforms():
     cfg = small_config("", **CUT | {"INPUT__REA__ENABLED": True, "INPUT__FLIP__ENABLED": True})
-    names = [type(step).__name__ for step in build_transforms(cfg, is_train=True).transforms]
-    assert names == ["Resize", "RandomHorizontalFlip", "ToTensor", "Cutout", "RandomErasing"]
-    test = build_transforms(cfg, is_train=False).transforms
-    assert [type(step).__name__ for step in test] == ["Resize", "ToTensor"]
+    painters = build_transforms(cfg, is_train=True).painters
+    assert [type(painter).__name__ for painter in painters] == ["CutoutPainter", "ErasingPainter"]
+    names = [
+        getattr(s, "__name__", type(s).__name__)
+        for s in pillow_transforms(cfg, is_train=True).transforms
+    ]
+    assert names[1:] == ["Resize", "RandomHorizontalFlip", "ToTensor", "Cutout", "RandomErasing"]
+    assert isinstance(build_transforms(cfg, is_train=False), ResizeOnly)
 
 
 def test_cutout_disabled_equals_fastreid():
@@ -85,19 +91,24 @@ def test_cutout_disabled_equals_fastreid():
             np.random.seed(1)  # noqa: NPY002
             torch.manual_seed(1)
             random.seed(1)
-            images.append(build(cfg, is_train=is_train)(Image.fromarray(noise)))
+            sample = build(cfg, is_train=is_train)(Image.fromarray(noise))
+            images.append(shown(cfg, sample, is_train=is_train))
         assert torch.equal(*images)
 
 
 def test_cutout_same_position_cuts_the_same_place(make_cfg):
-    dataset = build_train_loader(make_cfg(**CUT)).dataset
-    first = dataset[SampledIndex(3, 17, seed=5)]["images"]
-    again = dataset[SampledIndex(3, 17, seed=5)]["images"]
-    other = dataset[SampledIndex(3, 21, seed=5)]["images"]
+    cfg = make_cfg(**CUT)
+    dataset = build_train_loader(cfg).dataset
+    first, again, other = (image_at(cfg, dataset, number) for number in (17, 17, 21))
     assert torch.equal(first, again)
-    places = {tuple(_cut_pixels(dataset[SampledIndex(3, n, seed=5)]["images"])) for n in range(30)}
+    places = {tuple(_cut_pixels(image_at(cfg, dataset, n))) for n in range(30)}
     assert len(places) > 8
     assert not torch.equal(first, other)
+
+
+def image_at(cfg, dataset, number):
+    sample = dataset[SampledIndex(3, number, seed=5)]
+    return shown(cfg, {name: sample[name] for name in ("images", "painted")})
 
 
 def _cut_pixels(image):

@@ -187,11 +187,9 @@ def test_domains_count_each_name_once(make_cfg, two_sets):
     assert training.modalities.sum() == 16
 
 
-@pytest.mark.parametrize("is_fast", [True, False])
-def test_clean_view_is_the_resized_image(make_cfg, is_fast):
+def test_clean_view_is_the_resized_image(make_cfg):
     cfg = make_cfg(
         INPUT__CLEAN_VIEW__SIZE=[24, 24],
-        INPUT__FAST_PATH__ENABLED=is_fast,
         SOLVER__IMS_PER_BATCH=4,
         DATALOADER__NUM_WORKERS=1,
     )

@@ -131,10 +131,8 @@ def test_packed_set_verify_finds_changed_pixels(tmp_path, paths):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("fast", [True, False])
-def test_packed_set_gives_equal_training_batches(make_cfg, tmp_path, workers, fast):
+def test_packed_set_gives_equal_training_batches(make_cfg, tmp_path, workers):
     changes = {
-        "INPUT__FAST_PATH__ENABLED": fast,
         "DATALOADER__NUM_WORKERS": workers,
         "INPUT__CJ__ENABLED": False,
     }

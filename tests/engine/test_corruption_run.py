@@ -10,6 +10,7 @@ import pytest
 import plot
 from fastreid_ext.config import load_config
 from fastreid_ext.corruptions.cpu import CORRUPTION_NAMES
+from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.engine import corruption_run
 from fastreid_ext.engine.run import train
 from fastreid_ext.evaluation.corruption.corrupted_images import test_images
@@ -128,7 +129,7 @@ def test_parts_of_something_else_are_refused(tested, trained, tmp_path, monkeypa
 
 
 def test_shards_merge_to_the_numbers_of_one_process(tested, trained, tmp_path, capsys, monkeypatch):
-    """Also from packed images, and without the fast decoder."""
+    """Also from packed images, and from images decoded by Pillow."""
     folder = tmp_path / "BoT"
     folder.mkdir()
     (folder / INDEX).write_bytes((tested / INDEX).read_bytes())
@@ -139,12 +140,14 @@ def test_shards_merge_to_the_numbers_of_one_process(tested, trained, tmp_path, c
     assert "15 parts are left to other shards (clean, ...); the last of them writes" in said
     assert not (folder / "corruption.json").exists()
     assert len(list((tmp_path / "packed").glob("*.packed"))) == 1
-    run(trained, folder, *common, "2/3", "INPUT.FAST_PATH.ENABLED", "False")
+    with monkeypatch.context() as patch:
+        patch.setattr("fastreid_ext.data.build.read_pixels", read_rgb)
+        run(trained, folder, *common, "2/3")
     # The first of three in two processes of a launcher.
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("1", "0"):
         monkeypatch.setenv("RANK", rank)
-        run(trained, folder, *common, "0/3", *packed, "INPUT.FAST_PATH.ENABLED", "False")
+        run(trained, folder, *common, "0/3", *packed)
     one, three = (json.loads((f / "corruption.json").read_text()) for f in (tested, folder))
     for key in ("clean", "repeats", "grid", "corrupted", "by_severity", "pixel_probe"):
         assert three[key] == one[key]

@@ -4,11 +4,11 @@
     python tools/benchmarks/loading.py --sizes 256x128 --workers 0 1 4 --rounds 3
 
 Rendered persons as JPEG files of each size (height x width) become batches of 256 x 128 with
-padding, crop, mirror and erasing. "fastreid": its dataset, transforms and collator; "classic":
-INPUT.FAST_PATH off; "fast"; "packed": from a packed set. Samples: CPU time of one process from
-files to a batch; the methods take turns, medians. Loaders: CPU time of this process and its
-workers from start to end, and images per second of wall time. Batches of fast and packed are uint8;
-what it costs to make them float on this CPU (a GPU does it beside its work) is a line of its own.
+padding, crop, mirror and erasing. "fastreid": its dataset, transforms and collator; "fast": ours
+from files; "packed": ours from a packed set. Samples: CPU time of one process from files to a
+batch; the methods take turns, medians. Loaders: CPU time of this process and its workers from start
+to end, and images per second of wall time. Batches of fast and packed are uint8; their conversion
+to float on this CPU (a GPU does it beside its work) is a line of its own.
 """
 
 import fastreid_ext  # noqa: F401, I001  first: it repairs fastreid

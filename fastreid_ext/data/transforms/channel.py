@@ -16,7 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_ext.data.transforms.soft_erasing import Patch, place_patch, sample_patch_size
+from fastreid_ext.data.transforms.rectangles import (
+    Patch,
+    paint_patch,
+    place_patch,
+    sample_patch_size,
+)
 
 _LUMINANCE = (0.2989, 0.5870, 0.1140)
 # Outcomes of the channel operations besides the channels 0, 1, 2.
@@ -131,11 +136,7 @@ class ChannelErasing:
     def apply(self, image: Tensor, patch: Patch) -> Tensor:
         """Paint the rectangle into a copy of the image."""
         erased = image.clone()
-        colour = torch.tensor(self.fill)
-        if not image.is_floating_point():
-            colour = colour.round()
-        rows, columns = patch.slices
-        erased[:, rows, columns] = colour.to(image.dtype)[:, None, None]
+        paint_patch(erased, patch, self.fill)
         return erased
 
     def __repr__(self) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fastreid_ext.data.transforms.rectangles import Patch, paint_patch
+
 # (top, left) in pixels.
 Corner = tuple[int, int]
 
@@ -66,11 +68,8 @@ class Cutout:
 
     def apply(self, image: Tensor, corner: Corner) -> Tensor:
         """Paint the rectangle with that top left corner into a copy of the image."""
-        top, left = corner
-        rows, columns = self.size
         cut = image.clone()
-        colour = torch.tensor(self.fill, dtype=image.dtype)[:, None, None]
-        cut[:, top : top + rows, left : left + columns] = colour
+        paint_patch(cut, Patch(*corner, *self.size), self.fill)
         return cut
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """Our transforms built from a configuration."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from fastreid.config import CfgNode
@@ -118,25 +119,28 @@ def _augmix_step(cfg: CfgNode) -> Callable:
     keys = cfg.INPUT.AUGMIX
     if keys.METHOD != "fastreid":
         return build_augmix(cfg, keys.PROB)
-    return OnArray(HostAugMix(prob=keys.PROB))
+    return OnPillow(HostAugMix(prob=keys.PROB))
 
 
-class OnArray:
+class OnPillow:
     """A transform of PIL images as a step on arrays; it samples from the process-wide generators.
 
     Args:
-        transform: transform from PIL images to PIL images or arrays.
+        step: transform from PIL images to PIL images or arrays.
     """
 
-    def __init__(self, transform: Callable) -> None:
-        self.transform = transform
+    def __init__(self, step: Callable[[Image.Image], Any]) -> None:
+        self.step = step
 
-    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Transform an image; the generator is not used."""
-        return np.array(self.transform(Image.fromarray(image)))
+    def __call__(
+        self, image: NDArray[np.uint8] | Image.Image, rng: np.random.Generator | None = None
+    ) -> NDArray[np.uint8]:
+        """Transform an image to an array (H, W, 3); the generator is not used."""
+        is_array = isinstance(image, np.ndarray)
+        return np.array(self.step(Image.fromarray(image) if is_array else image))
 
     def __repr__(self) -> str:
-        return f"OnArray({type(self.transform).__name__})"
+        return f"OnPillow({self.step!r})"
 
 
 def build_channel_steps(cfg: CfgNode) -> list[Callable]:

@@ -38,19 +38,19 @@ class Parts:
     """The three parts of a training transform.
 
     Attributes:
-        front: decoded image (PIL, or (H, W, 3) uint8 of any size) -> array at network size.
-        pixels: array at network size -> the same.
-        back: array -> tensor (3, H, W).
+        decoded: transforms of a decoded image, PIL or (h, w, 3) uint8, to an array at network size.
+        image: transforms of an array at network size to an array of that size.
+        tensor: transforms of an array at network size to a tensor (3, H, W).
     """
 
-    front: Callable[[Any, np.random.Generator], Recorded]
-    pixels: Callable[[NDArray[np.uint8], np.random.Generator], Recorded]
-    back: Callable[[NDArray[np.uint8], np.random.Generator], Tensor]
+    decoded: Callable[[Any, np.random.Generator], Recorded]
+    image: Callable[[NDArray[np.uint8], np.random.Generator], Recorded]
+    tensor: Callable[[NDArray[np.uint8], np.random.Generator], Tensor]
 
     def pass_through(self, image: Any, rng: np.random.Generator) -> Recorded:
         """Resize a decoded image to network size and transform it there."""
-        array, before = self.front(image, rng)
-        array, after = self.pixels(array, rng)
+        array, before = self.decoded(image, rng)
+        array, after = self.image(array, rng)
         return array, joined(before, after)
 
     def passes(self, image: Any, rng: np.random.Generator, count: int, *, same: bool) -> list:

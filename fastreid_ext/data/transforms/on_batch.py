@@ -12,7 +12,9 @@ from torch import Tensor
 
 from fastreid_ext.corruptions.record import BETWEEN_VIEWS
 from fastreid_ext.data.transforms.batch_mixing import CutMix, MixBatch, Mixup
+from fastreid_ext.data.transforms.fastreid_steps import build_painters
 from fastreid_ext.data.transforms.from_config import CORRUPTING
+from fastreid_ext.data.transforms.painting import PaintRectangles
 
 Batch = dict[str, Any]
 
@@ -20,10 +22,13 @@ Batch = dict[str, Any]
 def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch], Batch]]:
     """Build the steps in their order.
 
-    Training: views become rows (:func:`flatten_views`), corruption of uint8 images
+    Training: rectangles are painted, views become rows (:func:`flatten_views`), corruption
     (``INPUT.CORRUPTION.WHERE`` device), float32, Mixup and CutMix. Tests: float32.
     """
     steps: list[Callable[[Batch], Batch]] = []
+    painters = build_painters(cfg) if is_train else []
+    if painters:
+        steps.append(PaintRectangles([painter.fill for painter in painters]))
     if is_train and cfg.INPUT.VIEWS.RECIPE:
         steps.append(flatten_views)
     corruption = cfg.INPUT.CORRUPTION
@@ -31,7 +36,7 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
         # Imported only where it is used: its kernels take long to load.
         from fastreid_ext.corruptions.gpu import CorruptOnDevice
 
-        steps += [to_uint8, CorruptOnDevice()]
+        steps.append(CorruptOnDevice())
     steps.append(to_float)
     methods = [
         (kind(alpha=keys.ALPHA), keys.PROB)
@@ -78,12 +83,6 @@ def _repeated(value: Any, views: int) -> Any:
     if isinstance(value, dict):
         return {key: _repeated(part, views) for key, part in value.items()}
     return value
-
-
-def to_uint8(batch: Batch) -> Batch:
-    """Convert images to whole grey levels; a painted mean colour is rounded."""
-    images = batch["images"]
-    return {**batch, "images": images if images.dtype == torch.uint8 else images.round().byte()}
 
 
 def to_float(batch: Batch) -> Batch:

@@ -1,7 +1,7 @@
-"""Rectangles of one colour, drawn image by image and painted on a batch.
+"""Rectangles of one colour, sampled image by image and painted on a batch.
 
-Random erasing and Cut-out paint the mean colour, which is no whole number; a batch of uint8 images
-gets it when it has become float, on its device.
+Random erasing and Cutout paint the mean colour, which is no whole number; a batch of uint8 images
+gets it after its conversion to float, on its device.
 
 Letters: B images, P rectangles of each, H height, W width.
 """
@@ -15,30 +15,36 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.data.transforms.cutout import Cutout
+from fastreid_ext.data.transforms.rectangles import Patch, paint_patch
 
-# Top, left, rows and columns in pixels; no rows: nothing is painted.
+# Top, left, rows and columns in pixels; 0 rows paint nothing.
 Rectangle = tuple[int, int, int, int]
 NOTHING: Rectangle = (0, 0, 0, 0)
-# Of the area and of rows / columns, as torchvision's RandomErasing has them.
+# Ranges of the area and of rows / columns, those of torchvision's RandomErasing.
 _SCALE = (0.02, 0.33)
 _RATIO = (0.3, 3.3)
 _ATTEMPTS = 10
 
 
 class Painter(Protocol):
-    """Draws a rectangle for an image of H x W; ``fill`` is its colour in [0, 255]."""
+    """Sampler of rectangles; ``fill`` is their colour, a value in [0, 255] for each channel."""
 
     fill: Sequence[float]
 
     def sample(self, height: int, width: int, generator: torch.Generator) -> Rectangle:
-        """Draw a rectangle."""
+        """Sample a rectangle in an image of H x W."""
 
 
 class ErasingPainter:
     """The rectangle of torchvision's ``RandomErasing``, from the same random numbers.
 
+    Example:
+        >>> painter = ErasingPainter(probability=1.0, fill=(124, 116, 104))
+        >>> len(painter.sample(256, 128, torch.Generator().manual_seed(0)))
+        4
+
     Args:
-        probability: of an image to be erased, in [0, 1].
+        probability: probability that an image is erased, in [0, 1].
         fill: colour, one value per channel or one for all, in [0, 255].
     """
 
@@ -49,7 +55,7 @@ class ErasingPainter:
         self._log_ratio = low, high
 
     def sample(self, height: int, width: int, generator: torch.Generator) -> Rectangle:
-        """Draw a rectangle; one that is too large is drawn again, ten times at most."""
+        """Sample a rectangle; one that is too large is sampled again, ten times at most."""
         if not happens(self.probability, generator):
             return NOTHING
         for _ in range(_ATTEMPTS):
@@ -85,13 +91,20 @@ class CutoutPainter:
         self.fill = cutout.fill
 
     def sample(self, height: int, width: int, generator: torch.Generator) -> Rectangle:
-        """Draw a rectangle."""
+        """Sample a rectangle in an image of H x W."""
         corner = self.cutout.sample(height, width, generator)
         return NOTHING if corner is None else (*corner, *self.cutout.size)
 
 
 class PaintRectangles:
     """Batch step: paint ``painted`` (B, P, 4) on ``images`` (B, 3, H, W), which become float32.
+
+    Example:
+        >>> paint = PaintRectangles([(124, 116, 104)])
+        >>> images = torch.zeros(1, 3, 64, 32, dtype=torch.uint8)
+        >>> batch = paint({"images": images, "painted": torch.tensor([[[0, 0, 8, 8]]])})
+        >>> batch["images"].amax().item()
+        124.0
 
     Args:
         fills: P colours in [0, 255], three values each; later rectangles cover earlier ones.
@@ -101,7 +114,7 @@ class PaintRectangles:
         self.fills = tuple(map(tuple, fills))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a batch without ``painted``; one that has none is returned as it is."""
+        """Paint and drop ``painted``; return a batch without it unchanged."""
         if "painted" not in batch:
             return batch
         batch = dict(batch)
@@ -114,10 +127,9 @@ class PaintRectangles:
 
 
 def _paint_one_by_one(images: Tensor, rectangles: Tensor, fill: Sequence[float]) -> None:
-    colour = torch.tensor(fill)[:, None, None]
-    for image, (top, left, rows, columns) in zip(images, rectangles.tolist(), strict=True):
-        if rows:
-            image[:, top : top + rows, left : left + columns] = colour
+    for image, rectangle in zip(images, rectangles.tolist(), strict=True):
+        if rectangle != [*NOTHING]:
+            paint_patch(image, Patch(*rectangle), fill)
 
 
 def _paint_together(images: Tensor, rectangles: Tensor, fill: Sequence[float]) -> None:
@@ -128,17 +140,10 @@ def _paint_together(images: Tensor, rectangles: Tensor, fill: Sequence[float]) -
 
 
 def _inside(rectangles: Tensor, height: int, width: int) -> Tensor:
-    """Return the pixels (B, H, W) inside of rectangles (B, 4), bool."""
+    """Compute the pixels (B, H, W) inside of rectangles (B, 4), bool."""
     top, left, rows, columns = rectangles.long()[..., None].unbind(1)  # (B, 1) each
     y = torch.arange(height, device=rectangles.device)
     x = torch.arange(width, device=rectangles.device)
     in_rows = (y >= top) & (y < top + rows)
     in_columns = (x >= left) & (x < left + columns)
     return in_rows[:, :, None] & in_columns[:, None, :]
-
-
-def paint_rounded(image: Tensor, rectangle: Rectangle, fill: Sequence[float]) -> None:
-    """Paint a rectangle into a uint8 image (3, H, W), in place, in the nearest grey levels."""
-    top, left, rows, columns = rectangle
-    colour = torch.tensor(fill).round().to(torch.uint8)[:, None, None]
-    image[:, top : top + rows, left : left + columns] = colour

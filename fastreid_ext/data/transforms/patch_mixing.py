@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid_ext.data.transforms.soft_erasing import (
+from fastreid_ext.data.transforms.rectangles import (
     Patch,
     place_patch,
     sample_patch_size,

@@ -59,7 +59,8 @@ def test_colours_worked_out_by_hand(name, severity, colour, wanted, reference):
 def test_brightness_and_saturation_against_colorsys(severity, texture):
     image = texture(32, 32)
     factor, added = SATURATE[severity - 1]
-    bright, rich = np.empty(image.shape), np.empty(image.shape)
+    bright = np.empty(image.shape)
+    rich = np.empty(image.shape)
     for place in np.ndindex(32, 32):
         h, s, v = colorsys.rgb_to_hsv(*(image[place] / 255.0))
         more = min(s * factor + added, 1) if s > 0 else min(added, 1)
@@ -77,7 +78,8 @@ def test_brightness_and_saturation_against_colorsys(severity, texture):
 def test_fast_colours_are_at_most_one_level_from_the_reference(name, severity):
     image = np.random.default_rng(1).integers(0, 256, (300, 301, 3), dtype=np.uint8)
     image[:100] = np.sort(image[:100] // 16, axis=-1)  # dark and grey pixels, where hues are few
-    fast, reference = (run(image, name, severity, kind).astype(int) for kind in (False, True))
+    fast = run(image, name, severity, False).astype(int)
+    reference = run(image, name, severity, True).astype(int)
     assert np.abs(fast - reference).max() <= 1
 
 
@@ -114,7 +116,8 @@ def test_pixelate_and_jpeg_are_pillows(severity, reference, shape, texture):
 @pytest.mark.parametrize("reach", [0.0, 0.7, 3.0, 90.0])
 def test_a_warp_reads_where_scipy_does(size, reach, texture):
     """Also from beyond the border, which is a mirror that may be met several times."""
-    rng, image = np.random.default_rng(0), texture(*size)
+    rng = np.random.default_rng(0)
+    image = texture(*size)
     down, across = rng.uniform(-reach, reach, (2, *size)).astype(np.float32)
     y, x = np.mgrid[: size[0], : size[1]]
     wanted = [

@@ -20,10 +20,12 @@ def test_frost_adds_a_part_of_one_of_five_textures(severity, is_reference):
     weight, other = FROST[severity - 1]
     for seed in range(40):
         if is_reference:
-            frosted, rng = reference(image, "frost", severity, seed), np.random.RandomState(seed)
+            frosted = reference(image, "frost", severity, seed)
+            rng = np.random.RandomState(seed)
             below = rng.randint
         else:
-            frosted, rng = fast(image, "frost", severity, seed), np.random.default_rng(seed)
+            frosted = fast(image, "frost", severity, seed)
+            rng = np.random.default_rng(seed)
             below = rng.integers
         index = below(5)
         texture = frost_texture(index, 80, 50)

@@ -25,7 +25,8 @@ def slow_copies(image, reach, passes, rng):
 @pytest.mark.parametrize(("reach", "passes"), [glass[1:] for glass in GLASS_BLUR])
 def test_glass_copies_as_the_slow_loop_and_leaves_the_same_stream(reach, passes):
     image = noise_image(37, 32)
-    ours, theirs = np.random.RandomState(4), np.random.RandomState(4)
+    ours = np.random.RandomState(4)
+    theirs = np.random.RandomState(4)
     copied = copy_near_pixels(image, reach, passes, ours)
     np.testing.assert_array_equal(copied, slow_copies(image, reach, passes, theirs))
     assert ours.randint(2**31) == theirs.randint(2**31)

@@ -31,7 +31,8 @@ def compare(image, name, severity, expected, seed=0, before=()):
 
     ``before`` sample from the stream first: the stream need not be at the start of its state.
     """
-    reference_rng, rng = np.random.RandomState(seed), np.random.RandomState(seed)
+    reference_rng = np.random.RandomState(seed)
+    rng = np.random.RandomState(seed)
     for sample in before:
         sample(reference_rng), sample(rng)
     wanted = expected(image, name, severity, reference_rng)

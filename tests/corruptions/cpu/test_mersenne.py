@@ -13,7 +13,8 @@ SHAPES = [(1,), (2,), (3,), (311,), (312,), (313,), (1001,), (7, 5, 3), (20_001,
 
 
 def pair(place, seed=0):
-    numpys, ours = np.random.RandomState(seed), np.random.RandomState(seed)
+    numpys = np.random.RandomState(seed)
+    ours = np.random.RandomState(seed)
     for rng in (numpys, ours):
         rng.randint(0, 2**32, size=place, dtype=np.uint32)
     return numpys, ours

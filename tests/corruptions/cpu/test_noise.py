@@ -27,7 +27,8 @@ def noisy(level, name, severity, seed=0):
 
 def by_definition(level, name, severity, seed=1):
     """The paper's formula in numpy, with random numbers of its own."""
-    rng, value = np.random.default_rng(seed), even(level) / 255.0
+    rng = np.random.default_rng(seed)
+    value = even(level) / 255.0
     if name == "gaussian_noise":
         value = value + rng.normal(scale=GAUSSIAN_SCALES[severity - 1], size=value.shape)
     elif name == "speckle_noise":
@@ -36,7 +37,8 @@ def by_definition(level, name, severity, seed=1):
         photons = PHOTONS_OF_WHITE[severity - 1]
         value = rng.poisson(value * photons) / float(photons)
     else:
-        uniform, share = rng.random(value.shape), IMPULSE_SHARES[severity - 1]
+        uniform = rng.random(value.shape)
+        share = IMPULSE_SHARES[severity - 1]
         value = np.where(uniform < share / 2, 0, np.where(uniform > 1 - share / 2, 1, value))
     return (np.clip(value, 0, 1) * 255).astype(np.uint8)
 
@@ -99,7 +101,8 @@ def test_photons_are_counted_around_their_mean(severity):
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_impulses_are_half_black_half_white(severity):
-    image, share = noisy(100, "impulse_noise", severity), IMPULSE_SHARES[severity - 1]
+    image = noisy(100, "impulse_noise", severity)
+    share = IMPULSE_SHARES[severity - 1]
     assert set(np.unique(image)) == {0, 100, 255}
     deviation = np.sqrt(share / 2 / image.size)
     assert (image == 0).mean() == pytest.approx(share / 2, abs=4 * deviation)
@@ -117,7 +120,8 @@ def test_values_are_independent_of_their_neighbours_channels_and_the_other_half(
 
 
 def test_seeds_one_apart_are_independent():
-    first, second = (noisy(127, "gaussian_noise", 1, seed).astype(float) for seed in (0, 1))
+    first = noisy(127, "gaussian_noise", 1, 0).astype(float)
+    second = noisy(127, "gaussian_noise", 1, 1).astype(float)
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 4.5 / np.sqrt(first.size)
 
 
@@ -127,7 +131,8 @@ def test_a_table_holds_the_probabilities():
     probabilities = rng.dirichlet(np.full(LEVELS, 0.05), LEVELS)
     probabilities[7] = np.eye(LEVELS)[7]
     table = transition_table(probabilities).reshape(LEVELS, LEVELS)
-    threshold, alias = (table >> 8) / 2.0**24, table & 255
+    threshold = (table >> 8) / 2.0**24
+    alias = table & 255
     found = threshold / LEVELS
     for old in range(LEVELS):
         np.add.at(found[old], alias[old], (1 - threshold[old]) / LEVELS)

@@ -37,7 +37,8 @@ def test_drops_begin_where_they_fit(severity, generator):
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_a_drop_goes_down_by_its_length_and_right_by_10(severity):
-    length, reach = RAIN[severity - 1][1], 2 + severity
+    length = RAIN[severity - 1][1]
+    reach = 2 + severity
     image = np.full((140, 80, 3), 100, np.uint8)
     dry = apply_drops(image, severity, NO_DROPS)
     wet = apply_drops(image, severity, np.array([[30, 40]]))

@@ -10,18 +10,21 @@ COUNT = 1 << 20
 
 def test_equal_seeds_repeat_and_each_call_differs():
     rng = np.random.default_rng(3)
-    first, second = random_words(rng, 1000), random_words(rng, 1000)
+    first = random_words(rng, 1000)
+    second = random_words(rng, 1000)
     np.testing.assert_array_equal(first, random_words(np.random.default_rng(3), 1000))
     assert (first == second).sum() <= 1
 
 
 def test_more_numbers_begin_like_fewer():
-    short, long = (random_words(np.random.default_rng(0), count) for count in (100, 5000))
+    short = random_words(np.random.default_rng(0), 100)
+    long = random_words(np.random.default_rng(0), 5000)
     np.testing.assert_array_equal(short, long[:100])
 
 
 def test_one_word_of_the_generator_is_used():
-    ours, plain = np.random.default_rng(0), np.random.default_rng(0)
+    ours = np.random.default_rng(0)
+    plain = np.random.default_rng(0)
     random_words(ours, 5000)
     plain.integers(2**64, dtype=np.uint64)
     assert ours.integers(2**63) == plain.integers(2**63)
@@ -36,7 +39,8 @@ def test_every_bit_is_set_half_of_the_time():
 def test_pairs_of_bytes_are_uniform():
     """Of neighbours, of numbers 128 apart (a row of an image), and of two keys in a row."""
     rng = np.random.default_rng(2)
-    words, others = random_words(rng, COUNT), random_words(rng, COUNT)
+    words = random_words(rng, COUNT)
+    others = random_words(rng, COUNT)
     for first, second in ((words[:-1], words[1:]), (words[:-128], words[128:]), (words, others)):
         pairs = (first >> np.uint32(24) << np.uint32(8)) | (second & np.uint32(255))
         counts = np.bincount(pairs, minlength=65536)

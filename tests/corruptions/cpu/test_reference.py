@@ -20,13 +20,15 @@ def image():
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 def test_all_19_run_and_repeat_after_a_seed(severity, image, expected):
     for name in reference().get_corruption_names("all"):
-        first, again = (expected(image, name, severity, np.random.RandomState(3)) for _ in range(2))
+        first = expected(image, name, severity, np.random.RandomState(3))
+        again = expected(image, name, severity, np.random.RandomState(3))
         np.testing.assert_array_equal(first, again, err_msg=name)
 
 
 def test_impulse_noise_takes_two_uniforms_of_the_seeded_stream_for_each_value(image, expected):
     rng = np.random.RandomState(5)
-    changed, whites = rng.random_sample(image.shape) <= 0.09, rng.random_sample(image.shape) <= 0.5
+    changed = rng.random_sample(image.shape) <= 0.09
+    whites = rng.random_sample(image.shape) <= 0.5
     wanted = np.where(changed, np.where(whites, 255, 0), image)
     np.testing.assert_array_equal(
         expected(image, "impulse_noise", 3, np.random.RandomState(5)), wanted

@@ -58,7 +58,8 @@ def test_snow_on_an_even_image_is_equal_upside_down(severity):
 
 def test_reference_snow_samples_a_number_for_each_pixel():
     image = noise_image(40, 50)
-    ours, plain = np.random.RandomState(0), np.random.RandomState(0)
+    ours = np.random.RandomState(0)
+    plain = np.random.RandomState(0)
     corrupt(image, "snow", 5, ours, reference=True)
     plain.normal(size=40 * 50)
     plain.uniform()
@@ -69,16 +70,19 @@ def slow_plasma(noise, side, decay):
     """Diamond-square on a torus, cell by cell, one number after the other."""
     cells = np.zeros((side, side))
     numbers = iter(noise)
-    step, wibble = side, 100.0
+    step = side
+    wibble = 100.0
 
     def wobble():
         return wibble * (-wibble + 2 * wibble * next(numbers))
 
     while step >= 2:
-        half, places = step // 2, range(0, side, step)
+        half = step // 2
+        places = range(0, side, step)
         for y in places:
             for x in places:
-                right, below = (x + step) % side, (y + step) % side
+                right = (x + step) % side
+                below = (y + step) % side
                 corners = (cells[y, x] + cells[below, x]) + (cells[y, right] + cells[below, right])
                 cells[y + half, x + half] = corners / 4 + wobble()
         for y in places:

@@ -16,7 +16,9 @@ def textured_photo(height, width, seed):
         image += scale * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     image = (image - image.min()) / (image.max() - image.min())
     photo = np.clip(image * 290 - 15, 0, 255).astype(np.uint8)
-    photo[:5, :7], photo[-6:, :9], photo[10:20, 10:20] = 0, 255, 128
+    photo[:5, :7] = 0
+    photo[-6:, :9] = 255
+    photo[10:20, 10:20] = 128
     return photo
 
 

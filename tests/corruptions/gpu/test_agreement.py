@@ -89,7 +89,8 @@ def test_glass_blur_by_the_offsets_of_the_reference(
 
 
 def offsets_of_the_reference(height, width, severity, rng):
-    largest, passes = LARGEST_OFFSET[severity - 1], PASSES[severity - 1]
+    largest = LARGEST_OFFSET[severity - 1]
+    passes = PASSES[severity - 1]
     offsets = np.zeros((passes, height, width, 2), np.int64)
     rows = height - 2 * largest
     columns = width - 2 * largest
@@ -119,7 +120,8 @@ def test_snow_by_the_numbers_of_the_reference(
     for severity in SEVERITIES:
         rng = np.random.RandomState(3)
         bucket = bucket_of([severity])
-        mean, zoom = FLAKE_MEAN[severity - 1], FLAKE_ZOOM[severity - 1]
+        mean = FLAKE_MEAN[severity - 1]
+        zoom = FLAKE_ZOOM[severity - 1]
         sampled = (rng.normal(mean, FLAKE_SIGMA, size) - mean) / FLAKE_SIGMA / math.sqrt(2)
         angle = rng.uniform(-135, -45)
         middle = [math.ceil(side / zoom) for side in size]
@@ -182,7 +184,8 @@ def test_shot_noise_has_the_probabilities_of_poisson(severity):
         found = np.zeros(256)
         np.add.at(found, table[value] & 255, (table[value] >> 16) / 2**15 / 64)
         np.add.at(found, table[value] >> 8 & 255, (1 - (table[value] >> 16) / 2**15) / 64)
-        wanted, mean = np.zeros(256), value * photons / 255
+        wanted = np.zeros(256)
+        mean = value * photons / 255
         for count in range(200):
             log = count * math.log(mean) if mean else (-math.inf if count else 0)
             probability = math.exp(log - mean - math.lgamma(count + 1))

@@ -140,7 +140,8 @@ def test_those_without_batched_form_are_those_of_the_cpu(name, photo, to_batch, 
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_distribution_is_that_of_the_cpu(name, severity, photo, to_batch):
     """Mean, spread and quantiles over 96 seeds, beside the spread between the seeds."""
-    image, count = photo(64, 48), 96
+    image = photo(64, 48)
+    count = 96
     batch = to_batch(image).repeat(count, 1, 1, 1)
     ours = corrupt_batch(batch, [name] * count, [severity] * count, range(count)).double()
     theirs = to_batch(
@@ -152,7 +153,8 @@ def test_distribution_is_that_of_the_cpu(name, severity, photo, to_batch):
         lambda images: images.flatten(1).quantile(0.1, dim=1),
         lambda images: images.flatten(1).quantile(0.9, dim=1),
     ):
-        first, second = measure(ours), measure(theirs)
+        first = measure(ours)
+        second = measure(theirs)
         error = ((first.var() + second.var()) / count).sqrt()
         assert abs(first.mean() - second.mean()) < 4.5 * error + 0.05
 

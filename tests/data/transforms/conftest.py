@@ -16,13 +16,12 @@ def picture():
 
 @pytest.fixture
 def config_of(market_root):
-    """Configuration with 64 x 32 images by Pillow; changes are KEY: value, and not checked."""
+    """Configuration with 64 x 32 images; changes are KEY: value, and not checked."""
 
     def build(changes=(), **root):
         cfg = small_config(root.get("root", market_root)).clone()
         cfg.defrost()
-        slow = {"INPUT.FAST_PATH.ENABLED": False}
-        changes = {"INPUT.SIZE_TRAIN": [64, 32], **slow, **PLAIN, **dict(changes)}
+        changes = {"INPUT.SIZE_TRAIN": [64, 32], **PLAIN, **dict(changes)}
         cfg.merge_from_list([part for pair in changes.items() for part in pair])
         return cfg
 

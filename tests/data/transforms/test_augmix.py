@@ -50,7 +50,8 @@ def test_operations_are_those_of_fastreid_and_of_augmix(name):
 def test_compiled_operations_equal_pillows(name, size):
     for seed, level in enumerate((0.1, 0.9, 2.4, 3.0, 5.7, 7.5, 9.999)):
         for sign in (-1, 1):
-            image, operation = picture(*size, seed), Operation(name, level, sign)
+            image = picture(*size, seed)
+            operation = Operation(name, level, sign)
             before = image.copy()
             assert np.array_equal(operated(image, operation), by_pillow(image, operation))
             assert np.array_equal(image, before)
@@ -61,7 +62,8 @@ def test_compiled_movements_equal_pillows_at_random_levels(name):
     rng = np.random.default_rng(0)
     for level in rng.uniform(0.1, 10, 60):
         height, width = rng.integers(2, 70, 2)
-        image, operation = picture(height, width), Operation(name, float(level), 1)
+        image = picture(height, width)
+        operation = Operation(name, float(level), 1)
         assert np.array_equal(operated(image, operation), by_pillow(image, operation))
 
 
@@ -188,6 +190,7 @@ def test_equal_seeds_give_equal_plans():
 
 
 def test_probability():
-    rng, half = np.random.default_rng(0), AugMix(probability=0.5)
+    rng = np.random.default_rng(0)
+    half = AugMix(probability=0.5)
     assert 900 < sum(half.sample(rng) is None for _ in range(2000)) < 1100
     assert AugMix(probability=0.0)(image := picture(), rng) is image

@@ -76,7 +76,8 @@ def test_channel_erasing_paints_its_colour():
 
 
 def test_half_of_the_images_are_erased_by_default():
-    rng, erasing = np.random.default_rng(0), ChannelErasing(fill=(0, 0, 0))
+    rng = np.random.default_rng(0)
+    erasing = ChannelErasing(fill=(0, 0, 0))
     drawn = [erasing.sample(rng, 256, 128) for _ in range(4000)]
     assert 1880 < sum(patch is None for patch in drawn) < 2120
     areas = [patch.height * patch.width / (256 * 128) for patch in drawn if patch]
@@ -112,7 +113,8 @@ def test_grey_is_pillows():
 
 
 def test_a_fifth_becomes_grey():
-    rng, transform = np.random.default_rng(0), RandomGrayscale(probability=0.2)
+    rng = np.random.default_rng(0)
+    transform = RandomGrayscale(probability=0.2)
     assert 720 < sum(transform.sample(rng) for _ in range(4000)) < 880  # 800, deviation 25
     image = np.ones((2, 2, 3), np.uint8)
     assert RandomGrayscale(probability=0.0)(image, rng) is image

@@ -29,7 +29,8 @@ def seeded(seed):
 
 
 def test_pixels_are_timms(picture):
-    ours, before = TimmRandAugment(TEXT, fill=MEAN), picture.copy()
+    ours = TimmRandAugment(TEXT, fill=MEAN)
+    before = picture.copy()
     theirs = rand_augment_transform(TEXT, {"img_mean": (124, 116, 104)})
     for seed in range(20):
         seeded(seed)

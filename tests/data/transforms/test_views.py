@@ -45,9 +45,11 @@ def as_array(view):
     ("recipe", "views"), [("independent", 2), ("corrupted", 3), ("cil", 3), ("dapg", 4)]
 )
 def test_views_are_stacked_and_repeat_under_equal_seeds(config_of, picture, recipe, views):
-    first, again, other = (sample_of(config_of, picture, recipe, seed) for seed in (1, 1, 2))
+    first = sample_of(config_of, picture, recipe, 1)
+    again = sample_of(config_of, picture, recipe, 1)
+    other = sample_of(config_of, picture, recipe, 2)
     assert first["images"].shape == (views, 3, 64, 32)
-    assert first["images"].dtype == torch.float32
+    assert first["images"].dtype == torch.uint8
     assert 1 < first["images"].max() <= 255
     assert torch.equal(first["images"], again["images"])
     assert not torch.equal(first["images"], other["images"])
@@ -150,7 +152,8 @@ def test_dapg_plan_applies_n1_to_all_three_views(picture):
 
 
 def test_dapg_mixture_at_the_ends(picture):
-    recipe, drawn = dapg(), dapg().sample(np.random.default_rng(1))
+    recipe = dapg()
+    drawn = dapg().sample(np.random.default_rng(1))
     views = [picture] * 3
     assert np.array_equal(
         recipe.apply(views, DapgPlan(drawn.chains, drawn.weights, 0.0))[3], picture
@@ -161,9 +164,11 @@ def test_dapg_mixture_at_the_ends(picture):
 
 
 def test_dapg_draws_severities_for_each_application():
-    recipe, rng = dapg((1, 2, 3, 4, 5)), np.random.default_rng(0)
+    recipe = dapg((1, 2, 3, 4, 5))
+    rng = np.random.default_rng(0)
     plans = [recipe.sample(rng) for _ in range(600)]
-    first, second = (np.array([plan.chains[i][0].severity for plan in plans]) for i in (0, 1))
+    first = np.array([plan.chains[0][0].severity for plan in plans])
+    second = np.array([plan.chains[1][0].severity for plan in plans])
     assert 0.15 < (first == second).mean() < 0.25
     assert abs(first.mean() - 3) < 0.2
     assert all(plan.chains[0][0].seed != plan.chains[1][0].seed for plan in plans)
@@ -201,7 +206,9 @@ class Recorder:
     """A step that notes what it is given and passes it on."""
 
     def __init__(self, mark, log, step=None):
-        self.mark, self.log, self.step = mark, log, step
+        self.mark = mark
+        self.log = log
+        self.step = step
 
     def __call__(self, image, rng):
         self.log.append(self.mark)

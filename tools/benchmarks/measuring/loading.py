@@ -1,4 +1,4 @@
-"""Pipelines that ``tools/benchmarks/loading.py`` compares: fastreid's, and ours in three ways."""
+"""Pipelines that ``tools/benchmarks/loading.py`` compares: fastreid's, and ours in two ways."""
 
 import itertools
 import resource
@@ -14,24 +14,24 @@ from fastreid.data.common import CommDataset
 from fastreid.data.transforms import build_transforms as host_transforms
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fastreid_ext.data.dataset import PersonDataset, collate, read_rgb
+from fastreid_ext.data.dataset import PersonDataset, collate
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.loaders import PersonLoader
 from fastreid_ext.data.packing import packed_images
 from fastreid_ext.data.samplers import ResumableSampler
 from fastreid_ext.data.transforms import build_transforms
-from fastreid_ext.data.transforms.fast_path import paint_steps
+from fastreid_ext.data.transforms.fastreid_steps import build_painters
+from fastreid_ext.data.transforms.painting import PaintRectangles
 from measuring.timing import median_seconds
 
-METHODS = ("fastreid", "classic", "fast", "packed")
+METHODS = ("fastreid", "fast", "packed")
 
 
-def recipe(*, is_fast: bool) -> CfgNode:
+def recipe() -> CfgNode:
     """Return the transforms of the usual recipes: 256 x 128, padding, crop, mirror, erasing."""
     cfg = get_cfg()
     for name in ("FLIP", "PADDING", "REA"):
         cfg.INPUT[name].ENABLED = True
-    cfg.INPUT.FAST_PATH.ENABLED = is_fast
     return cfg
 
 
@@ -39,9 +39,9 @@ def dataset_of(method: str, paths: Sequence[str], packed_folder: Path) -> Datase
     """Return the training set of a method; each image is a person of its own."""
     items = [(path, f"p_{number}", "p_1") for number, path in enumerate(paths)]
     if method == "fastreid":
-        return CommDataset(items, host_transforms(recipe(is_fast=False), is_train=True))
-    transform = build_transforms(recipe(is_fast=method != "classic"), is_train=True)
-    read: Callable[[str], Any] = read_rgb if method == "classic" else read_pixels
+        return CommDataset(items, host_transforms(recipe(), is_train=True))
+    transform = build_transforms(recipe(), is_train=True)
+    read: Callable[[str], Any] = read_pixels
     if method == "packed":
         read = packed_images(packed_folder, "benchmark", paths, read_pixels)
     return PersonDataset(items, transform, relabel=True, read=read)
@@ -89,7 +89,7 @@ class Compared:
     def device_steps(self) -> float:
         """Return the CPU time in which a fast batch becomes float and is painted on."""
         taken = self._batch_maker("fast")()
-        (paint,) = paint_steps(recipe(is_fast=True), is_train=True)
+        paint = PaintRectangles([painter.fill for painter in build_painters(recipe())])
         return median_seconds({"": lambda: paint(taken)}, self.rounds, "cpu")[""] / self.batch
 
     def loaders(self, workers: int, images: int) -> dict[str, tuple[float, float]]:

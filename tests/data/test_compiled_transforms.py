@@ -10,11 +10,15 @@ from PIL import Image
 from fastreid_ext.data.build import build_test_loader, build_train_loader
 from fastreid_ext.data.dataset import seeded_randomness
 from fastreid_ext.data.samplers import SampledIndex
-from fastreid_ext.data.transforms.fast_path import fast_back, fast_front, fast_whole
-from fastreid_ext.data.transforms.one_pass import FastTransform, Geometry
+from fastreid_ext.data.transforms.fastreid_steps import (
+    build_decoded_steps,
+    build_plain_transform,
+    build_tensor_steps,
+)
+from fastreid_ext.data.transforms.one_pass import Geometry, OnePass
 from fastreid_ext.data.transforms.painting import NOTHING, ErasingPainter, PaintRectangles, happens
 
-from .conftest import small_config
+from .pillow_transforms import loading_by_pillow, pillow_transforms
 
 PLAIN = {f"INPUT__{name}__ENABLED": False for name in ("CJ", "AUGMIX", "AUTOAUG")}
 CONFIGS = {
@@ -55,26 +59,20 @@ def assert_equal_batches(ours, theirs):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_training_batches_equal_those_of_pillow_and_torchvision(make_cfg, name):
-    assert_equal_batches(
-        *(
-            batches(build_train_loader(make_cfg(**CONFIGS[name], INPUT__FAST_PATH__ENABLED=on)), 6)
-            for on in (True, False)
-        )
-    )
+    cfg = make_cfg(**CONFIGS[name])
+    ours = batches(build_train_loader(cfg), 6)
+    with loading_by_pillow():
+        theirs = batches(build_train_loader(cfg), 6)
+    assert_equal_batches(ours, theirs)
 
 
 @pytest.mark.parametrize("name", ["bare", "host crop", "native size", "larger", "smaller"])
 def test_test_batches_equal_those_of_pillow_and_torchvision(make_cfg, name):
-    assert_equal_batches(
-        *(
-            list(
-                build_test_loader(
-                    make_cfg(**CONFIGS[name], INPUT__FAST_PATH__ENABLED=on), "Market1501"
-                )[0]
-            )
-            for on in (True, False)
-        )
-    )
+    cfg = make_cfg(**CONFIGS[name])
+    ours = list(build_test_loader(cfg, "Market1501")[0])
+    with loading_by_pillow():
+        theirs = list(build_test_loader(cfg, "Market1501")[0])
+    assert_equal_batches(ours, theirs)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -94,9 +92,10 @@ def test_resumed_run_sees_the_rest_of_the_whole_one(make_cfg):
 
 def test_plain_configurations_take_the_one_pass(make_cfg):
     for name in ("bare", "flip", "erasing", "padding", "cut-out", "larger"):
-        made = fast_whole(make_cfg(**CONFIGS[name]), is_train=True)
-        assert isinstance(made, FastTransform), name
-    assert "padding=10, flip=0.5" in repr(fast_whole(make_cfg(**CONFIGS["padding"]), is_train=True))
+        made = build_plain_transform(make_cfg(**CONFIGS[name]), is_train=True)
+        assert isinstance(made, OnePass), name
+    made = build_plain_transform(make_cfg(**CONFIGS["padding"]), is_train=True)
+    assert "padding=10, flip=0.5" in repr(made)
 
 
 # One pass against steps that can be read off.
@@ -220,7 +219,7 @@ def test_painting_equals_loops():
     assert PaintRectangles(fills)(other) is other
 
 
-# Front and back, for steps in between.
+# Steps before and after those on arrays at network size.
 
 
 @pytest.mark.parametrize("name", ["padding", "auto, jitter, AugMix", "host crop", "native size"])
@@ -229,7 +228,13 @@ def test_steps_before_tensor_equal_those_of_fastreid(make_cfg, name):
     image = np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8)
     steps = host_transforms(cfg, is_train=True).transforms
     steps = steps[: [type(step).__name__ for step in steps].index("ToTensor")]
-    front = fast_front(cfg, is_train=True)
+    compiled = build_decoded_steps(cfg, is_train=True)
+
+    def front(given):
+        for step in compiled:
+            given = step(given)
+        return given
+
     for number in range(12):
         with seeded_randomness(SampledIndex(0, number, 3)):
             ours = front(image)
@@ -244,37 +249,28 @@ def test_steps_before_tensor_equal_those_of_fastreid(make_cfg, name):
     assert np.array_equal(front(Image.fromarray(image)).shape, ours.shape)
 
 
-def test_back_rounds_the_colour_of_erasing_and_nothing_else(make_cfg):
+def test_tensor_steps_round_the_colour_of_erasing_and_nothing_else(make_cfg):
     cfg = make_cfg(**PLAIN, INPUT__CUTOUT__ENABLED=True, INPUT__CUTOUT__SIZE=[5, 5])
     cfg_slow = make_cfg(
         **PLAIN,
         INPUT__CUTOUT__ENABLED=True,
         INPUT__CUTOUT__SIZE=[5, 5],
-        INPUT__FAST_PATH__ENABLED=False,
         INPUT__FLIP__ENABLED=False,
         INPUT__SIZE_TRAIN=[0],
     )
-    from fastreid_ext.data.transforms import build_transforms
-
-    slow = build_transforms(cfg_slow, is_train=True)
-    back = fast_back(cfg)
+    slow = pillow_transforms(cfg_slow, is_train=True)
+    tensor_steps = build_tensor_steps(cfg)
     image = np.random.default_rng(0).integers(0, 256, (32, 16, 3), dtype=np.uint8)
     changed = 0
     for number in range(20):
         with seeded_randomness(SampledIndex(0, number, 3)):
-            ours = back(image)
+            ours = tensor_steps(image)
         with seeded_randomness(SampledIndex(0, number, 3)):
             theirs = slow(Image.fromarray(image))
         assert ours.dtype == torch.uint8
         assert torch.equal(ours.float(), theirs.round())
         changed += not np.array_equal(cv2.merge(tuple(ours.numpy())), image)
     assert changed > 10
-
-
-def test_the_whole_path_can_be_switched_off(market_root):
-    cfg = small_config(market_root, INPUT__FAST_PATH__ENABLED=False)
-    dataset = build_train_loader(cfg).dataset
-    assert isinstance(dataset.read(dataset.img_items[0][0]), Image.Image)
 
 
 def test_events_happen_as_a_comparison_of_tensors_says():

@@ -1,5 +1,6 @@
-"""The fast data path changes no number in training and testing on rendered identities."""
+"""Compiled loading changes no number against Pillow: training and tests on rendered images."""
 
+import contextlib
 import itertools
 
 import pytest
@@ -13,9 +14,11 @@ from fastreid_ext.evaluation.features import extract_features
 from fastreid_ext.rendered.plan import Settings
 from fastreid_ext.rendered.writer import render_domain
 
+from ..data.pillow_transforms import loading_by_pillow
+
 pytestmark = pytest.mark.slow  # renders 128 images
 
-PATHS = {"fast": True, "classic": False}
+PATHS = {"compiled": contextlib.nullcontext, "pillow": loading_by_pillow}
 STEPS = 40
 BATCH = 16
 
@@ -37,7 +40,7 @@ class Embedding(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def configurations(tmp_path_factory):
+def cfg(tmp_path_factory):
     root = tmp_path_factory.mktemp("rendered")
     render_domain(Settings("RenderedCampus", 8, 8, 8, 0, height=64, width=32), root)
     keys = {
@@ -59,17 +62,7 @@ def configurations(tmp_path_factory):
         "SOLVER.IMS_PER_BATCH": BATCH,
         "TEST.NUM_WORKERS": 0,
     }
-    return {
-        name: load_config(
-            "",
-            [
-                str(part)
-                for pair in {**keys, "INPUT.FAST_PATH.ENABLED": on}.items()
-                for part in pair
-            ],
-        )
-        for name, on in PATHS.items()
-    }
+    return load_config("", [str(part) for pair in keys.items() for part in pair])
 
 
 def trained(cfg):
@@ -93,27 +86,31 @@ def scores(model, cfg):
 
 
 @pytest.fixture(scope="module")
-def models(configurations):
+def models(cfg):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield {name: trained(cfg) for name, cfg in configurations.items()}
+    found = {}
+    for name, path in PATHS.items():
+        with path():
+            found[name] = trained(cfg)
+    yield found
     torch.set_num_threads(threads)
 
 
 def test_training_sees_the_same_losses_and_ends_with_the_same_weights(models):
-    fast, fast_losses = models["fast"]
-    classic, classic_losses = models["classic"]
-    assert fast_losses == classic_losses
-    assert all(map(torch.equal, fast.parameters(), classic.parameters()))
-    assert sum(fast_losses[-5:]) < 0.6 * sum(fast_losses[:5])
+    compiled, compiled_losses = models["compiled"]
+    pillow, pillow_losses = models["pillow"]
+    assert compiled_losses == pillow_losses
+    assert all(map(torch.equal, compiled.parameters(), pillow.parameters()))
+    assert sum(compiled_losses[-5:]) < 0.6 * sum(compiled_losses[:5])
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_rank_1_and_map_are_the_same_wherever_trained_and_tested(configurations, models, name):
-    """Equal without tolerance; this is why INPUT.FAST_PATH is on by default."""
+def test_rank_1_and_map_are_the_same_wherever_trained_and_tested(cfg, models, name):
+    """Tolerance: none; compiled loading has no switch because of it."""
     model, _ = models[name]
-    fast = scores(model, configurations["fast"])
-    classic = scores(model, configurations["classic"])
-    assert fast == classic
+    compiled = scores(model, cfg)
+    with loading_by_pillow():
+        assert scores(model, cfg) == compiled
     torch.manual_seed(0)
-    assert fast[1] > scores(Embedding(), configurations["fast"])[1] + 0.03
+    assert compiled[1] > scores(Embedding(), cfg)[1] + 0.03
