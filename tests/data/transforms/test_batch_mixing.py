@@ -96,15 +96,15 @@ def test_a_batch_is_mixed_by_its_seeds_alone():
     assert first["mix"]["weight"] == again["mix"]["weight"] != other["mix"]["weight"]
 
 
-def test_of_both_methods_one_or_none_is_drawn():
+def test_of_both_methods_one_or_none_is_sampled():
     step = MixBatch([(Mixup(alpha=1.0), 0.25), (CutMix(alpha=1.0), 0.5)])
     rng = np.random.default_rng(0)
-    drawn = Counter()
+    sampled = Counter()
     for _ in range(2000):
         mixture = step.sample(rng, SHAPE)
-        drawn["none" if mixture is None else "cut" if mixture.box else "mix"] += 1
-    assert 430 < drawn["mix"] < 570  # 500, deviation 19
-    assert 910 < drawn["cut"] < 1090  # 1000, deviation 22
+        sampled["none" if mixture is None else "cut" if mixture.box else "mix"] += 1
+    assert 430 < sampled["mix"] < 570  # 500, deviation 19
+    assert 910 < sampled["cut"] < 1090  # 1000, deviation 22
     assert "mix" not in MixBatch([(Mixup(alpha=1.0), 0.0)])(batch())
 
 

@@ -148,7 +148,7 @@ def test_the_image_given_is_not_written_to(config_of, picture):
     assert np.array_equal(np.asarray(image), picture)
 
 
-def test_a_sample_depends_on_its_draw_alone(config_of):
+def test_a_sample_depends_on_its_seed_alone(config_of):
     dataset = build_train_loader(config_of(ALL)).dataset
     first = dataset[SampledIndex(3, 17, seed=5)]
     again = dataset[SampledIndex(3, 17, seed=5)]

@@ -21,9 +21,9 @@ from fastreid_ext.data.transforms.soft_erasing import Patch
 COLOURS = torch.tensor([[[10, 20]], [[100, 110]], [[200, 210]]])  # (3, 1, 2)
 
 
-def counts(transform, draws=8000):
+def counts(transform, times=8000):
     rng = np.random.default_rng(0)
-    return Counter(transform.sample(rng) for _ in range(draws))
+    return Counter(transform.sample(rng) for _ in range(times))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -48,18 +48,18 @@ def test_luminance():
 
 
 def test_exchange_takes_each_channel_equally_often():
-    drawn = counts(ChannelExchange(probability=0.75))
-    assert set(drawn) == {0, 1, 2, UNCHANGED}
-    assert all(1860 < drawn[outcome] < 2140 for outcome in drawn)  # 2000, deviation 39
-    drawn = counts(ChannelExchange(probability=1.0, with_luminance=True))
-    assert set(drawn) == {0, 1, 2, LUMINANCE}
-    assert all(1860 < drawn[outcome] < 2140 for outcome in drawn)
+    sampled = counts(ChannelExchange(probability=0.75))
+    assert set(sampled) == {0, 1, 2, UNCHANGED}
+    assert all(1860 < sampled[outcome] < 2140 for outcome in sampled)  # 2000, deviation 39
+    sampled = counts(ChannelExchange(probability=1.0, with_luminance=True))
+    assert set(sampled) == {0, 1, 2, LUMINANCE}
+    assert all(1860 < sampled[outcome] < 2140 for outcome in sampled)
 
 
 def test_adaptive_gray_leaves_an_eighth_unchanged():
-    drawn = counts(AdaptiveGray())
-    assert all(1860 < drawn[outcome] < 2140 for outcome in (0, 1, 2))
-    assert all(890 < drawn[outcome] < 1110 for outcome in (LUMINANCE, UNCHANGED))  # deviation 30
+    sampled = counts(AdaptiveGray())
+    assert all(1860 < sampled[outcome] < 2140 for outcome in (0, 1, 2))
+    assert all(890 < sampled[outcome] < 1110 for outcome in (LUMINANCE, UNCHANGED))  # deviation 30
     assert counts(AdaptiveGray(probability=0.0), 50) == {UNCHANGED: 50}
 
 
@@ -78,9 +78,9 @@ def test_channel_erasing_paints_its_colour():
 def test_half_of_the_images_are_erased_by_default():
     rng = np.random.default_rng(0)
     erasing = ChannelErasing(fill=(0, 0, 0))
-    drawn = [erasing.sample(rng, 256, 128) for _ in range(4000)]
-    assert 1880 < sum(patch is None for patch in drawn) < 2120
-    areas = [patch.height * patch.width / (256 * 128) for patch in drawn if patch]
+    sampled = [erasing.sample(rng, 256, 128) for _ in range(4000)]
+    assert 1880 < sum(patch is None for patch in sampled) < 2120
+    areas = [patch.height * patch.width / (256 * 128) for patch in sampled if patch]
     assert 0.019 < min(areas)
     assert max(areas) < 0.41
 

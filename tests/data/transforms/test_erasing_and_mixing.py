@@ -42,7 +42,7 @@ def test_noise_is_standard_normal_for_the_model_and_clipped():
     assert 0.17 < (erased[:, :, 2] == 255).mean() < 0.19  # P(z > 54.5 / 60) = 0.182
 
 
-def test_same_draw_gives_the_same_pixels_and_another_seed_others():
+def test_soft_erasing_repeats_for_a_seed():
     image = picture()
     transform = erasing(std=(60, 60, 60))
     first = transform.apply(image, SoftErasure(Patch(3, 4, 9, 8), 0.9, 1))
@@ -54,8 +54,8 @@ def test_same_draw_gives_the_same_pixels_and_another_seed_others():
 
 def test_patches_are_mixed_as_they_were():
     image = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
-    drawn = MixedPatch(Patch(0, 0, 2, 2), source=Patch(1, 1, 2, 2), weight=0.5)
-    mixed = PatchMixing().apply(image, drawn)
+    sampled = MixedPatch(Patch(0, 0, 2, 2), source=Patch(1, 1, 2, 2), weight=0.5)
+    mixed = PatchMixing().apply(image, sampled)
     # The source lies 15 values further on; halves go to the even number.
     expected = np.rint(image[:2, :2] + 7.5)
     assert np.array_equal(mixed[:2, :2], expected)
@@ -74,8 +74,8 @@ def test_weights_at_the_ends(weight, of_other):
 @pytest.mark.parametrize("transform", [erasing(), PatchMixing()], ids=["erasing", "mixing"])
 def test_half_of_the_images_change_and_the_weight_is_beta(transform):
     rng = np.random.default_rng(0)
-    drawn = [transform.sample(rng, 256, 128) for _ in range(6000)]
-    made = [one for one in drawn if one is not None]
+    sampled = [transform.sample(rng, 256, 128) for _ in range(6000)]
+    made = [one for one in sampled if one is not None]
     assert 2850 < len(made) < 3150  # 3000, deviation 39
     weights = np.array([one.weight for one in made])
     assert abs(weights.mean() - 1 / 3) < 0.02  # Beta(0.5, 1)
@@ -107,7 +107,7 @@ def test_places_are_uniform_inside_the_image():
     assert all(420 < count < 580 for count in counts.values())  # 500, deviation 20
 
 
-def test_a_patch_that_cannot_be_smaller_than_the_image_is_not_drawn():
+def test_a_patch_that_cannot_be_smaller_than_the_image_is_not_sampled():
     assert sample_patch_size(np.random.default_rng(0), 4, 4, (0.95, 0.99), 1.0) is None
     always = erasing(probability=1.0, area=(0.95, 0.99), aspect=1.0)
     image = np.zeros((4, 4, 3), np.uint8)
@@ -121,7 +121,7 @@ def test_a_patch_that_cannot_be_smaller_than_the_image_is_not_drawn():
     [erasing(probability=1.0, std=(60, 60, 60)), PatchMixing(probability=1.0)],
     ids=["erasing", "mixing"],
 )
-def test_a_draw_depends_on_the_seed_and_the_input_stays(transform):
+def test_result_depends_on_the_seed_and_the_input_stays(transform):
     image = picture()
     before = image.copy()
     image.flags.writeable = False
@@ -135,14 +135,14 @@ def test_a_draw_depends_on_the_seed_and_the_input_stays(transform):
 
 
 def test_a_second_beta_of_zero_is_erasing_by_pixels():
-    """The rectangle is a standard normal after normalisation, and nothing of the person is left."""
+    """The rectangle is a standard normal after normalisation, and nothing of the image is left."""
     erase = erasing(probability=1.0, beta=(1.0, 0.0), mean=(120, 110, 100), std=(20, 21, 22))
     image = np.full((200, 100, 3), 250, np.uint8)
     rng = np.random.default_rng(0)
-    drawn = [erase.sample(rng, 200, 100) for _ in range(50)]
-    assert {one.weight for one in drawn} == {1.0}
+    sampled = [erase.sample(rng, 200, 100) for _ in range(50)]
+    assert {one.weight for one in sampled} == {1.0}
     pixels = np.concatenate(
-        [erase.apply(image, one)[one.patch.slices].reshape(-1, 3) for one in drawn]
+        [erase.apply(image, one)[one.patch.slices].reshape(-1, 3) for one in sampled]
     )
     assert np.abs(pixels.mean(0) - (120, 110, 100)).max() < 0.5
     assert np.abs(pixels.std(0) - (20, 21, 22)).max() < 0.5

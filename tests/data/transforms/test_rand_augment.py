@@ -25,7 +25,7 @@ def picture():
 
 def seeded(seed):
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  timm draws from it
+    np.random.seed(seed)  # noqa: NPY002  timm samples from it
 
 
 def test_pixels_are_timms(picture):
@@ -44,7 +44,7 @@ def test_two_operations_each_left_out_half_of_the_time(picture):
     augment = TimmRandAugment(TEXT, fill=MEAN)
     seeded(0)
     unchanged = sum(np.array_equal(augment(picture, RNG), picture) for _ in range(400))
-    assert 70 < unchanged < 150  # 100 draw neither; some operations change nothing
+    assert 70 < unchanged < 150  # 100 get neither; some operations change nothing
 
 
 def test_posterizing_to_no_bits_is_black(picture):
@@ -55,7 +55,7 @@ def test_posterizing_to_no_bits_is_black(picture):
     assert any(not image.any() for image in made)
 
 
-def test_an_image_depends_on_its_draw_alone(picture):
+def test_an_image_depends_on_its_seed_alone(picture):
     cfg = load_config(
         "",
         [
@@ -66,12 +66,12 @@ def test_an_image_depends_on_its_draw_alone(picture):
     transform = build_transforms(cfg, is_train=True)
     assert "TimmRandAugment" in repr(transform)
 
-    def draw(number):
+    def image_at(number):
         with seeded_randomness(SampledIndex(0, seed=5, position=number)):
             return transform(picture)
 
-    first = [draw(number) for number in range(6)]
+    first = [image_at(number) for number in range(6)]
     seeded(1)
-    again = [draw(number) for number in reversed(range(6))][::-1]
+    again = [image_at(number) for number in reversed(range(6))][::-1]
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert any((a != first[0]).any() for a in first)

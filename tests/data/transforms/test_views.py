@@ -153,17 +153,17 @@ def test_dapg_plan_applies_n1_to_all_three_views(picture):
 
 def test_dapg_mixture_at_the_ends(picture):
     recipe = dapg()
-    drawn = dapg().sample(np.random.default_rng(1))
+    sampled = dapg().sample(np.random.default_rng(1))
     views = [picture] * 3
     assert np.array_equal(
-        recipe.apply(views, DapgPlan(drawn.chains, drawn.weights, 0.0))[3], picture
+        recipe.apply(views, DapgPlan(sampled.chains, sampled.weights, 0.0))[3], picture
     )
-    q, k1, _, k3 = recipe.apply(views, DapgPlan(drawn.chains, (0.0, 1.0, 0.0), 1.0))
+    q, k1, _, k3 = recipe.apply(views, DapgPlan(sampled.chains, (0.0, 1.0, 0.0), 1.0))
     assert np.array_equal(k3, k1)
     assert not np.array_equal(k3, q)
 
 
-def test_dapg_draws_severities_for_each_application():
+def test_dapg_samples_severities_for_each_application():
     recipe = dapg((1, 2, 3, 4, 5))
     rng = np.random.default_rng(0)
     plans = [recipe.sample(rng) for _ in range(600)]
