@@ -16,9 +16,8 @@ PACKAGE = ROOT / "fastreid_ext"
 # Findings that are left in a folder that is still being rewritten. Numbers only shrink.
 ALLOWED_TODAY = {
     "ground floor": 1,
-    "data": 83,
     "projects": 42,
-    "tests": 125,
+    "tests": 67,
 }
 
 RIDDLE = re.compile(r"(Return what|What)\b")
