@@ -189,7 +189,7 @@ def test_a_filter_model_of_other_persons_is_said(save_model, overrides, caplog):
     filter_models(load_config("", both))
     assert not caplog.text
     filter_models(load_config("", keys))
-    assert "FILTER.REID was trained on Market1501 by its CONFIG_FILE, the persons" in caplog.text
+    assert "FILTER.REID was trained on Market1501 by its CONFIG_FILE, the identities" in caplog.text
 
 
 def test_the_fingerprint_needs_the_checkpoint(save_model, tmp_path):

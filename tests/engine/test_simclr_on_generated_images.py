@@ -13,7 +13,7 @@ from fastreid_ext.engine.checkpoint import read_checkpoint
 
 from .test_classification_pretrain import RECIPE, generated_set
 
-PROJECT = Path(__file__).resolve().parents[2] / "projects" / "DiffusionReID"
+PROJECT = Path(__file__).resolve().parents[2] / "projects" / "DiffusionReID" / "configs"
 SMALL = {
     "SEED": 7,
     "MODEL.DEVICE": "cpu",

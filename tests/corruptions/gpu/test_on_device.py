@@ -46,7 +46,7 @@ def test_says_that_records_are_missing(images):
 
 
 def test_says_how_many_records_it_wanted(images):
-    with pytest.raises(ValueError, match=r"each of 4 images, got 2; views are to be flattened"):
+    with pytest.raises(ValueError, match=r"each of 4 images, got 2; flatten views in both"):
         CorruptOnDevice()({"images": images, "corruptions": ["", ""]})
 
 
