@@ -24,7 +24,7 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[BinaryIO
     step: a crash, a full disk or SIGKILL leaves the earlier ``path`` as it was.
 
     Args:
-        path: file to write.
+        path: name of the file to write.
         durable: whether to wait for the disk, so that the file survives a power cut. False is for
             files of a folder that is brought to the disk as a whole.
 
@@ -51,7 +51,7 @@ def expect_writable(path: str | Path, *, is_folder: bool = False) -> Path:
     """Return ``path`` after trying to write where it will lie; commands ask before they compute.
 
     Args:
-        path: file or folder to be written later; missing folders are made.
+        path: name of the file to write.
         is_folder: whether ``path`` is the folder of what will be written.
 
     Raises:
@@ -148,7 +148,7 @@ def whole_folder(target: Path, output: Path) -> Iterator[Path]:
 
     Args:
         target: folder to make, below ``output``.
-        output: folder of the job.
+        output: folder of the whole job.
     """
     partial = output / PARTIAL / str(target.relative_to(output)).replace(os.sep, "--")
     before = partial.with_name(f"{partial.name}.before")

@@ -1,4 +1,4 @@
-"""What a user sees when a command fails."""
+"""Messages that a user sees when a command fails."""
 
 import subprocess
 import sys

@@ -33,7 +33,10 @@ def test_recipes_have_the_published_values():
     """Spot checks against the papers and fastreid's model zoo."""
     recipes = {name: load_config(path, CPU) for name, path in BASE_OF.items()}
     assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN", "BDB", *CIL, *PRETRAINING}
-    bagtricks, agw, sbs, mgn = (recipes[name] for name in ("bagtricks", "AGW", "SBS", "MGN"))
+    bagtricks = recipes["bagtricks"]
+    agw = recipes["AGW"]
+    sbs = recipes["SBS"]
+    mgn = recipes["MGN"]
     assert (bagtricks.SOLVER.BASE_LR, bagtricks.SOLVER.STEPS) == (3.5e-4, [40, 90])
     assert bagtricks.MODEL.LOSSES.TRI.MARGIN == 0.3
     assert bagtricks.MODEL.BACKBONE.LAST_STRIDE == 1
@@ -119,7 +122,7 @@ def test_stage_1_of_dapg_has_the_published_values():
 
 
 def test_classification_pretraining_has_the_published_values():
-    """What the paper prints; for the rest ConvNeXt's recipe, which that is."""
+    """The paper prints these values; the rest is ConvNeXt's recipe."""
     cfg = load_config(BASE_OF["classification-pretrain"], CPU)
     solver = cfg.SOLVER
     inputs = cfg.INPUT

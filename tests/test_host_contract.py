@@ -1,4 +1,4 @@
-"""What fastreid_ext.compat relies on in fastreid 1.4.0, and that each repair works.
+"""Facts of fastreid 1.4.0 on which fastreid_ext.compat relies, and the effect of each repair.
 
 Every repair has a test of its cause in the host (it fails when the host has changed; then the
 repair can go) and of the repaired behaviour.

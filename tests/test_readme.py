@@ -1,4 +1,4 @@
-"""What the READMEs tell people to type works."""
+"""Commands, links and figures of the documents."""
 
 import contextlib
 import functools

@@ -53,13 +53,8 @@ def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
     keys = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run")]
     final = ["MODEL.WEIGHTS", str(tmp_path / "run/model_final.pth")]
     run(render)
-    trained, resumed, evaluated = (
-        run(words).strip().splitlines()[-1]
-        for words in (
-            [*train, *keys],
-            [*train, "--resume", *keys],
-            [*train, "--eval-only", *keys, *final],
-        )
-    )
+    trained = run([*train, *keys]).strip().splitlines()[-1]
+    resumed = run([*train, "--resume", *keys]).strip().splitlines()[-1]
+    evaluated = run([*train, "--eval-only", *keys, *final]).strip().splitlines()[-1]
     assert trained.startswith("RenderedCampus: Rank-1")
     assert trained == resumed == evaluated

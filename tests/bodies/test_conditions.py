@@ -25,7 +25,8 @@ def seen():
 
 def test_depth_is_1_at_the_nearest_and_a_tenth_at_the_furthest(seen):
     depth = conditions.depth_map(seen)
-    far_pixel, near_pixel = depth[32, 20], depth[32, 28]
+    far_pixel = depth[32, 20]
+    near_pixel = depth[32, 28]
     assert near_pixel == pytest.approx(1.0)
     assert far_pixel == pytest.approx(0.1)
     assert depth.dtype == np.float32

@@ -99,7 +99,9 @@ def test_cutout_disabled_equals_fastreid():
 def test_cutout_same_position_cuts_the_same_place(make_cfg):
     cfg = make_cfg(**CUT)
     dataset = build_train_loader(cfg).dataset
-    first, again, other = (image_at(cfg, dataset, number) for number in (17, 17, 21))
+    first = image_at(cfg, dataset, 17)
+    again = image_at(cfg, dataset, 17)
+    other = image_at(cfg, dataset, 21)
     assert torch.equal(first, again)
     places = {tuple(_cut_pixels(image_at(cfg, dataset, n))) for n in range(30)}
     assert len(places) > 8

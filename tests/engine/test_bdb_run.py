@@ -131,9 +131,8 @@ def test_smoke_recipe_killed_resumed_and_evaluated_by_the_command(market_root, t
     assert not (killed / "model_final.pth").exists()
     code, output = finish(start("--config-file", recipe, "--resume", *keys, str(killed)))
     assert code == 0, output
-    ours, theirs = (
-        read_checkpoint(folder / "model_final.pth")["model"] for folder in (killed, whole)
-    )
+    ours = read_checkpoint(killed / "model_final.pth")["model"]
+    theirs = read_checkpoint(whole / "model_final.pth")["model"]
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
 
     weights = ("MODEL.WEIGHTS", str(killed / "model_final.pth"))

@@ -30,7 +30,8 @@ def folder(tmp_path) -> Path:
 
 
 def test_round_trip_is_weights_only_and_tags_the_file(folder):
-    net, optimizer = (net := Net()), torch.optim.Adam(net.parameters())
+    net = Net()
+    optimizer = torch.optim.Adam(net.parameters())
     net.first(torch.ones(4)).sum().backward()
     optimizer.step()
     AtomicCheckpointer(net, str(folder), optimizer=optimizer).save("model_0001", epoch=1)

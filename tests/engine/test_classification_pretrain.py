@@ -116,7 +116,8 @@ def test_stopped_and_resumed_run_ends_with_the_same_weights(finished, market_roo
     (target / "model_0002.pth").write_bytes((source / "model_0002.pth").read_bytes())
     (target / "last_checkpoint").write_text("model_0002.pth")
     train(again, resume=True)
-    ours, theirs = (read_checkpoint(folder / "model_final.pth") for folder in (target, source))
+    ours = read_checkpoint(target / "model_final.pth")
+    theirs = read_checkpoint(source / "model_final.pth")
     assert all(torch.equal(ours["model"][name], value) for name, value in theirs["model"].items())
 
 

@@ -102,7 +102,8 @@ def test_what_is_done_is_not_done_again(tested, trained, tmp_path, monkeypatch):
 
     monkeypatch.setattr(corruption_run, "load_model", never)
     run(trained, folder, "--grid", "--repeats", 2, "--corrupt", "gallery")
-    before, now = (json.loads((f / "corruption.json").read_text()) for f in (tested, folder))
+    before = json.loads((tested / "corruption.json").read_text())
+    now = json.loads((folder / "corruption.json").read_text())
     for key in ("clean", "repeats", "grid", "corrupted", "weights_sha256", "index"):
         assert before[key] == now[key]
     assert now["pixels"] == {
@@ -148,7 +149,8 @@ def test_shards_merge_to_the_numbers_of_one_process(tested, trained, tmp_path, c
     for rank in ("1", "0"):
         monkeypatch.setenv("RANK", rank)
         run(trained, folder, *common, "0/3", *packed)
-    one, three = (json.loads((f / "corruption.json").read_text()) for f in (tested, folder))
+    one = json.loads((tested / "corruption.json").read_text())
+    three = json.loads((folder / "corruption.json").read_text())
     for key in ("clean", "repeats", "grid", "corrupted", "by_severity", "pixel_probe"):
         assert three[key] == one[key]
     pixels = "corruption_index.pixels.jsonl"
@@ -169,9 +171,8 @@ def test_the_same_index_for_all(tested, trained, tmp_path):
     """A given index is used as it is; one of other images is refused."""
     index = tested / INDEX
     run(trained, tmp_path / "a", "--index", index, "--repeats", 1, "--corrupt", "gallery")
-    theirs, ours = (
-        json.loads((f / "corruption.json").read_text()) for f in (tested, tmp_path / "a")
-    )
+    theirs = json.loads((tested / "corruption.json").read_text())
+    ours = json.loads((tmp_path / "a" / "corruption.json").read_text())
     assert ours["repeats"][0] == theirs["repeats"][0]
     assert ours["pixels"]["compared"] == 24
     assert not (tmp_path / "a" / INDEX).exists()

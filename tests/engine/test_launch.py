@@ -54,7 +54,7 @@ def run_as_srun(folder: Path, *arguments: str) -> list[tuple[int, str]]:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> list[dict]:
-    """Return what each of two processes found."""
+    """Run two processes and return the findings of each."""
     folder = tmp_path_factory.mktemp("waits")
     outcomes = run_as_srun(folder, "waits")
     assert [code for code, _ in outcomes] == [0, 0], outcomes

@@ -85,7 +85,8 @@ def test_two_processes_train_the_model_of_one(outputs):
 
 
 def test_both_processes_hold_the_same_weights(outputs):
-    first, second = (of_rank(outputs / "two", rank)["model"] for rank in (0, 1))
+    first = of_rank(outputs / "two", 0)["model"]
+    second = of_rank(outputs / "two", 1)["model"]
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
@@ -106,9 +107,8 @@ def test_two_processes_resume_exactly(outputs, rank):
 
 
 def test_average_of_two_processes_resumes_exactly(outputs):
-    ours, theirs = (
-        read_checkpoint(outputs / run / "model_ema.pth")["model"] for run in ("resumed", "whole")
-    )
+    ours = read_checkpoint(outputs / "resumed" / "model_ema.pth")["model"]
+    theirs = read_checkpoint(outputs / "whole" / "model_ema.pth")["model"]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
     assert not torch.equal(flat(ours), flat(of_rank(outputs / "whole", 0)["model"]))
 

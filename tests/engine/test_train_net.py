@@ -63,7 +63,8 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(market
 
     code, output = finish(start("--resume", *overrides(market_root, killed, **FOUR_EPOCHS)))
     assert code == 0, output
-    ours, theirs = (read_checkpoint(folder / "model_final.pth") for folder in (killed, whole))
+    ours = read_checkpoint(killed / "model_final.pth")
+    theirs = read_checkpoint(whole / "model_final.pth")
     unequal = [
         n for n, value in theirs["model"].items() if not torch.equal(ours["model"][n], value)
     ]

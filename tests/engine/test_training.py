@@ -103,10 +103,8 @@ def test_run_stopped_in_its_second_epoch_resumes_to_the_same_weights(reference, 
     assert "interrupted at iteration 9; continue with --resume from" in log
     train(stopped, resume=True)
     assert_equal_weights(weights(cfg.OUTPUT_DIR), weights(stopped.OUTPUT_DIR))
-    ours, theirs = (
-        read_checkpoint(Path(folder) / "model_final.pth")
-        for folder in (cfg.OUTPUT_DIR, stopped.OUTPUT_DIR)
-    )
+    ours = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")
+    theirs = read_checkpoint(Path(stopped.OUTPUT_DIR) / "model_final.pth")
     torch.testing.assert_close(
         ours["optimizer"]["state"], theirs["optimizer"]["state"], rtol=0, atol=0
     )
@@ -126,10 +124,8 @@ def test_a_run_in_float16_resumes_with_its_loss_scale(make_cfg):
         run_until(stopped, iteration=8)
     train(stopped, resume=True)
     assert_equal_weights(weights(whole.OUTPUT_DIR), weights(stopped.OUTPUT_DIR))
-    ours, theirs = (
-        read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")["grad_scaler"]
-        for cfg in (whole, stopped)
-    )
+    ours = read_checkpoint(Path(whole.OUTPUT_DIR) / "model_final.pth")["grad_scaler"]
+    theirs = read_checkpoint(Path(stopped.OUTPUT_DIR) / "model_final.pth")["grad_scaler"]
     assert ours == theirs
     assert ours["scale"] < 2**16
 
@@ -263,10 +259,8 @@ def test_an_evaluation_that_fails_costs_no_training(reference, make_cfg, period)
     assert read_checkpoint(folder / name)["epoch"] == 1
     assert train(failed, resume=True) == results
     assert not (folder / "model_latest.pth").exists()
-    ours, theirs = (
-        read_checkpoint(Path(path) / "model_final.pth")
-        for path in (cfg.OUTPUT_DIR, failed.OUTPUT_DIR)
-    )
+    ours = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")
+    theirs = read_checkpoint(Path(failed.OUTPUT_DIR) / "model_final.pth")
     assert_equal_weights(ours["model"], theirs["model"])
     assert ours["best_metric"] == theirs["best_metric"]
     evaluated = {line["iteration"]: line["mAP"] for line in metrics(folder) if "mAP" in line}
@@ -295,9 +289,7 @@ def test_the_last_evaluation_is_made_up_for_too(reference, make_cfg):
     assert train(failed, resume=True) == results
     lines = [line for line in metrics(failed.OUTPUT_DIR) if "mAP" in line]
     assert [line["iteration"] for line in lines] == [5, 11, 17]
-    ours, theirs = (
-        read_checkpoint(Path(path) / "model_final.pth")
-        for path in (cfg.OUTPUT_DIR, failed.OUTPUT_DIR)
-    )
+    ours = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")
+    theirs = read_checkpoint(Path(failed.OUTPUT_DIR) / "model_final.pth")
     assert ours["best_metric"] == theirs["best_metric"]
     assert not theirs["evaluation_pending"]

@@ -95,7 +95,8 @@ def test_stopped_and_resumed_run_ends_with_the_same_weights(finished, make_cfg):
 def test_queue_and_key_encoder_move(finished):
     """So the equality above means something."""
     name, cfg, _ = finished
-    early, late = (checkpoint(cfg, number)["model"] for number in ("model_0000", "model_final"))
+    early = checkpoint(cfg, "model_0000")["model"]
+    late = checkpoint(cfg, "model_final")["model"]
     assert ("queue.keys" in late) == (name == "pretraining")
     if name != "pretraining":
         return

@@ -90,7 +90,8 @@ def run(
 
 def assert_equal_checkpoints(one: Path | str, other: Path | str) -> None:
     """Hold the last checkpoints of two runs equal, all states included, bit by bit."""
-    ours, theirs = (read_checkpoint(Path(path) / "model_final.pth") for path in (one, other))
+    ours = read_checkpoint(Path(one) / "model_final.pth")
+    theirs = read_checkpoint(Path(other) / "model_final.pth")
     for checkpoint in (ours, theirs):
         checkpoint.pop("config", None)  # names the folder of the run
     assert list(differences(ours, theirs)) == []

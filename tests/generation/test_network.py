@@ -68,7 +68,8 @@ def test_local_models_load_alike_with_and_without_the_network(
         )
         for offline in ({"HF_HUB_OFFLINE": "1"}, {})
     ]
-    (offline, errors), (online, other_errors) = (child.communicate() for child in children)
+    offline, errors = children[0].communicate()
+    online, other_errors = children[1].communicate()
     assert [child.returncode for child in children] == [0, 0], errors + other_errors
     assert offline == online
     assert len(offline.splitlines()) == 5

@@ -70,7 +70,8 @@ def test_a_person_passes_in_one_session_and_all_are_used():
 
 
 def test_hard_has_more_of_everything():
-    easy, hard = DIFFICULTIES["easy"], DIFFICULTIES["hard"]
+    easy = DIFFICULTIES["easy"]
+    hard = DIFFICULTIES["hard"]
     for name in ("sessions", "exposure", "gains", "motion_share", "cut_share"):
         assert getattr(hard, name) > getattr(easy, name)
     assert hard.look_alike_period < easy.look_alike_period

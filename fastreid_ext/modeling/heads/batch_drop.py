@@ -47,7 +47,8 @@ class BatchDrop(nn.Module):
         Raises:
             ValueError: the map is so small that none or all of it would be zeroed.
         """
-        rows, columns = round(self.height_ratio * height), round(self.width_ratio * width)
+        rows = round(self.height_ratio * height)
+        columns = round(self.width_ratio * width)
         if rows * columns in (0, height * width):
             raise ValueError(
                 f"BatchDrop would zero none or all of the {height} x {width} feature map "

@@ -123,11 +123,13 @@ def _from_hub(repository: str) -> Path:
 
 def declared_by(weights: Path, folder: Path | None, metadata: Mapping[str, str]) -> Declared:
     """Read the metadata in a safetensors file, or in the files beside the weights."""
-    mean, std = None, None
+    mean = None
+    std = None
     activation = metadata.get("activation")
     image_size = json.loads(metadata.get("image_size", "null"))
     if "mean" in metadata and "std" in metadata:
-        mean, std = json.loads(metadata["mean"]), json.loads(metadata["std"])
+        mean = json.loads(metadata["mean"])
+        std = json.loads(metadata["std"])
     elif folder is not None:
         configs = {name: _read_json(folder / name) for name in _BESIDE}
         mean, std = _mean_and_std(configs)

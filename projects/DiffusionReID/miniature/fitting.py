@@ -106,7 +106,9 @@ class _Run:
     """Model, optimizer and average of one training, and their checkpoint."""
 
     def __init__(self, model: nn.Module, schedule: Schedule, progress: Progress) -> None:
-        self.model, self.schedule, self.progress = model, schedule, progress
+        self.model = model
+        self.schedule = schedule
+        self.progress = progress
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.optimizer = torch.optim.AdamW(

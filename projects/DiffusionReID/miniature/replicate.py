@@ -29,7 +29,8 @@ from projects.DiffusionReID.miniature.variants import REFERENCE, VARIANTS, Varia
 from tools.command import add_pairs, parse_command
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
-PERSONS, SHARE = "RenderedCampus", "few_shot_30"
+PERSONS = "RenderedCampus"
+SHARE = "few_shot_30"
 
 
 def measure(args: argparse.Namespace, seed: int, key: str) -> Measured:

@@ -29,10 +29,16 @@ def train_captioner(
     def loss_of(rng: np.random.Generator) -> Tensor:
         rows = rng.integers(len(persons), size=schedule.batch_size)
         pairs = [sample_question(persons.captions[row], rng) for row in rows]
-        ids, mask, labels = (part.to(model.device) for part in answer_batch(processor, pairs))
+        ids, mask, labels = answer_batch(processor, pairs)
         images = random_squares(persons.images[torch.from_numpy(rows)], rng).to(model.device)
         pixels = standardised(images, processor)
-        return model(pixel_values=pixels, input_ids=ids, attention_mask=mask, labels=labels).loss
+        outputs = model(
+            pixel_values=pixels,
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            labels=labels.to(model.device),
+        )
+        return outputs.loss
 
     return fit(model, loss_of, schedule, progress)
 

@@ -9,7 +9,9 @@ from fastreid_ext.generation.filters.reid import (
     source_features_of,
 )
 
-A, B, C = ("S", 1), ("S", 2), ("T", 1)
+A = ("S", 1)
+B = ("S", 2)
+C = ("T", 1)
 
 
 @pytest.fixture

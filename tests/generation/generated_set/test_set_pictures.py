@@ -24,7 +24,8 @@ from fastreid_ext.pictures.tiles import evenly
 COUNTS = {"Set_0001": (4, 1, 0), "Set_0002": (0, 3, 0), "Set_0007": (6, 0, 2)}
 REASONS = {"ok": "", "rejected": "reid_similarity 0.41 is below 0.6", "failed": "not finite"}
 BASE = "CompVis/stable-diffusion-v1-4@main"
-RED, BLUE = (200, 30, 30), (30, 30, 200)
+RED = (200, 30, 30)
+BLUE = (30, 30, 200)
 
 
 def picture(folder, name, colour):

@@ -18,8 +18,10 @@ class Stage:
     """A real stage that writes a file for each identity; ``trouble`` says what goes wrong."""
 
     def __init__(self, output, trouble=None):
-        self.output, self.trouble = output, trouble or {}
-        self.calls, self.opened = [], 0
+        self.output = output
+        self.trouble = trouble or {}
+        self.calls = []
+        self.opened = 0
 
     def open(self):
         self.opened += 1

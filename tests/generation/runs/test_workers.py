@@ -124,7 +124,8 @@ def test_without_flock_a_touched_file_is_the_lock(tmp_path, without_flock, caplo
 def test_of_several_who_find_an_abandoned_lock_one_gets_it(tmp_path, without_flock):
     path = tmp_path / "lock"
     path.write_text("{}")
-    owners, refused = [], []
+    owners = []
+    refused = []
 
     def take():
         try:
@@ -205,7 +206,8 @@ def test_machines_of_other_numbers_of_processes_work_at_one_time(tmp_path, holde
 def test_shards_overlap_where_a_list_has_a_common_item(counts):
     names = list(range(60))
     for first, second in itertools.product(*map(range, counts)):
-        shard, other = Shard(first, counts[0]), Shard(second, counts[1])
+        shard = Shard(first, counts[0])
+        other = Shard(second, counts[1])
         assert shard.overlaps(other) == bool(set(shard.of(names)) & set(other.of(names)))
 
 

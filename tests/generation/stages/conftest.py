@@ -14,7 +14,8 @@ from fastreid_ext.config import load_config
 from fastreid_ext.generation.stages.folder import open_job
 from fastreid_ext.generation.stages.generate import generate
 
-PERSONS, IMAGES = 4, 3
+PERSONS = 4
+IMAGES = 3
 
 
 def write_market(root, persons=PERSONS):
@@ -98,7 +99,7 @@ def run_job():
 
 @pytest.fixture(scope="session")
 def contents():
-    """What a job is for, as hashes; seconds, histories and locks differ between equal jobs."""
+    """Hash the results of a job; seconds, histories and locks differ between equal jobs."""
     kinds = ("*.jpg", "*.jsonl", "*.safetensors", "captions/*.json", "dataset.json", "README.md")
 
     def of(output):

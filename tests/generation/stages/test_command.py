@@ -1,4 +1,4 @@
-"""What the tools of a job have in common."""
+"""Options and exit codes that the tools of a job share."""
 
 import pytest
 import torch

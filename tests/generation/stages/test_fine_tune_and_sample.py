@@ -11,7 +11,8 @@ from fastreid_ext.generation.stages.job import Job
 def test_look_sees_the_first_generated_identities_once(tmp_path):
     cfg = get_cfg()
     add_fastreid_ext_config(cfg)
-    seen, failing = [], {"a": "no luck", "b": ""}
+    seen = []
+    failing = {"a": "no luck", "b": ""}
     work = _GroupWork(
         job=Job(cfg, Worker(output=tmp_path)),
         fine_tune=lambda names: {name: failing.get(name, "") for name in names},

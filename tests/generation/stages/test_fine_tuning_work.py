@@ -49,12 +49,18 @@ def people_folder(tmp_path_factory):
 def cfg(tiny_pipeline_folder, people_folder, tmp_path):
     cfg = get_cfg()
     add_fastreid_ext_config(cfg)
-    cfg.MODEL.DEVICE, cfg.SEED, cfg.OUTPUT_DIR = "cpu", 4, str(tmp_path)
-    cfg.DATASETS.NAMES, cfg.DATASETS.FOLDER = ("PersonFolder",), str(people_folder)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.SEED = 4
+    cfg.OUTPUT_DIR = str(tmp_path)
+    cfg.DATASETS.NAMES = ("PersonFolder",)
+    cfg.DATASETS.FOLDER = str(people_folder)
     cfg.GENERATION.BASE_MODEL = str(tiny_pipeline_folder)
-    cfg.GENERATION.DTYPE, cfg.GENERATION.SIZE = "float32", [32, 16]
+    cfg.GENERATION.DTYPE = "float32"
+    cfg.GENERATION.SIZE = [32, 16]
     tuning = cfg.GENERATION.FINE_TUNING
-    tuning.RANK, tuning.ALPHA, tuning.STEPS = 2, 4, 2
+    tuning.RANK = 2
+    tuning.ALPHA = 4
+    tuning.STEPS = 2
     cfg.GENERATION.SAMPLING.STEPS = 2
     cfg.GENERATION.REFERENCE_SET.IMAGES = 2
     return cfg
@@ -131,7 +137,8 @@ def test_full_fine_tuning_writes_whole_unets(cfg, base):
 
 
 def test_a_failure_is_a_reason_and_nothing_is_written(cfg, base):
-    cfg.GENERATION.FINE_TUNING.BASE_LR, cfg.GENERATION.FINE_TUNING.MAX_GRAD_NORM = 1e30, 0.0
+    cfg.GENERATION.FINE_TUNING.BASE_LR = 1e30
+    cfg.GENERATION.FINE_TUNING.MAX_GRAD_NORM = 0.0
     cfg.GENERATION.FINE_TUNING.STEPS = 4
     work, layout = work_of(cfg, base, {})
     reasons = work(NAMES[:1])

@@ -36,7 +36,9 @@ def test_growth_adds_what_is_missing(
     kept = {path: path.stat().st_mtime_ns for path in output.glob("images/*/*.jpg")}
     adapters = {path: path.stat().st_mtime_ns for path in output.glob(f"adapters/*/{LORA}")}
     cfg = settings_of(output, **MORE)
-    stops, replace, left = [], os.replace, [0]
+    stops = []
+    replace = os.replace
+    left = [0]
 
     def stopping(source, target):
         left[0] -= 1
@@ -85,7 +87,8 @@ def test_without_adapters_growth_fine_tunes_again_and_says_so(
     assert verify.verify_job(settings_of(output))[:-1] == []  # no dataset.json yet, and that alone
     run_job(settings_of(output, **dropped, **MORE))
     assert "4 of them are fine-tuned again, e.g. PersonFolder_0001" in caplog.text
-    found, expected = contents(output), contents(larger)
+    found = contents(output)
+    expected = contents(larger)
     assert found == {name: value for name, value in expected.items() if LORA not in name}
 
 

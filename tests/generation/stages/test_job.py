@@ -87,13 +87,15 @@ def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tm
 def test_a_run_killed_while_it_removes_what_changed_is_continued(tmp_path, monkeypatch):
     layout = Layout(tmp_path)
     job = Job(get_cfg(), Worker(output=tmp_path))
-    drawn, learned = layout.images / "A_0001", layout.adapter("A_0001")
+    drawn = layout.images / "A_0001"
+    learned = layout.adapter("A_0001")
     for file in (drawn / "metadata.jsonl", learned / "training.json"):
         file.parent.mkdir(parents=True)
         file.write_text('{"prompt": "a photo of sks person, a red coat"}\n')
     prompts = Prompts("a photo of sks person, a blue coat", "a photo of person")
     vars(job)["prompts"] = {"A_0001": prompts}  # as if they had been read
-    remove, removed = shutil.rmtree, []
+    remove = shutil.rmtree
+    removed = []
 
     def killed(folder, **kwargs):
         if removed:
@@ -189,7 +191,8 @@ def test_a_reference_set_that_cannot_be_drawn_is_the_reason_of_its_persons(
 ):
     layout = Layout(shutil.copytree(whole[0], tmp_path / "job"))
     clusters = json.loads(layout.clusters.read_text())["clusters"]
-    (lost, *_), worker = sorted(set(clusters.values())), Worker(output=layout.output)
+    (lost, *_) = sorted(set(clusters.values()))
+    worker = Worker(output=layout.output)
     shutil.rmtree(layout.reference_set(lost))
     stage.settle(worker, "reference_sets", lost, "ValueError: NaN everywhere")
     persons = [name for name in clusters if clusters[name] == lost]

@@ -40,7 +40,9 @@ def test_memory_grows_with_what_is_learned_together(settings_of, tmp_path):
         full = {f"FINE_TUNING.{key}": value for key, value in keys.items()}
         return plan_of(settings_of(tmp_path, **full), 4, 2).tuning_bytes
 
-    one, two, three = (memory(IDENTITIES_AT_ONCE=number) for number in (1, 2, 3))
+    one = memory(IDENTITIES_AT_ONCE=1)
+    two = memory(IDENTITIES_AT_ONCE=2)
+    three = memory(IDENTITIES_AT_ONCE=3)
     assert three - two == pytest.approx(two - one, rel=0.05)
     assert memory(IDENTITIES_AT_ONCE=3, GRADIENT_CHECKPOINTING=True) < three
     assert memory(METHOD="full") > one
@@ -52,7 +54,8 @@ def test_kept_activations_are_those_of_autograd(settings_of, tmp_path):
     unet = load_base(cfg).unet
     found = plan._kept_bytes(unet.to("meta"), 2, (4, 2), cfg)
     real = load_base(cfg).unet.train().requires_grad_(True)
-    own, kept = {part.untyped_storage().data_ptr() for part in real.parameters()}, {}
+    own = {part.untyped_storage().data_ptr() for part in real.parameters()}
+    kept = {}
 
     def keep(value):
         storage = value.untyped_storage()

@@ -1,4 +1,4 @@
-"""What is wrong with the models of a job is said before it begins."""
+"""Faults of a job's models are reported before it begins."""
 
 import json
 import shutil

@@ -26,8 +26,10 @@ def test_a_job_stopped_at_any_file_ends_as_one_never_stopped(
 
     In turn the user stops them and the disk is full.
     """
-    replace, left = os.replace, [0]
-    cfg, stops = settings_of(tmp_path / "job"), []
+    replace = os.replace
+    left = [0]
+    cfg = settings_of(tmp_path / "job")
+    stops = []
 
     def stopping(source, target):
         left[0] -= 1

@@ -37,12 +37,17 @@ def cfg(tiny_pipeline_folder):
     cfg.SEED = 4
     generation = cfg.GENERATION
     generation.BASE_MODEL = str(tiny_pipeline_folder)
-    generation.DTYPE, generation.SIZE = "float32", [32, 16]
-    generation.FINE_TUNING.RANK, generation.FINE_TUNING.ALPHA = 2, 4
+    generation.DTYPE = "float32"
+    generation.SIZE = [32, 16]
+    generation.FINE_TUNING.RANK = 2
+    generation.FINE_TUNING.ALPHA = 4
     generation.FINE_TUNING.IDENTITIES_AT_ONCE = 2
     sampling = generation.SAMPLING
-    sampling.IMAGES_PER_IDENTITY, sampling.STEPS, sampling.BATCH_SIZE = 3, 2, 4
-    sampling.SAVE_SIZE, sampling.FORMAT = [32, 16], "png"
+    sampling.IMAGES_PER_IDENTITY = 3
+    sampling.STEPS = 2
+    sampling.BATCH_SIZE = 4
+    sampling.SAVE_SIZE = [32, 16]
+    sampling.FORMAT = "png"
     generation.REFERENCE_SET.IMAGES = 2
     return cfg
 
@@ -141,9 +146,11 @@ def test_reference_sets_of_clusters(cfg, model, tmp_path):
 
 def test_a_trained_word_is_put_into_the_prompt(cfg, model, tiny_pipeline_folder, tmp_path):
     """Equal to diffusers with the embedding loaded."""
-    name, layout = NAMES[0], Layout(tmp_path)
+    name = NAMES[0]
+    layout = Layout(tmp_path)
     zero = LoraBank(model.unet, count=1, rank=2, alpha=4, target_modules=["to_q"])
-    state, prompt = zero.state_of(0), f"a photo of <{name}> person"
+    state = zero.state_of(0)
+    prompt = f"a photo of <{name}> person"
     zero.remove()
     layout.adapter(name).mkdir(parents=True)
     write_adapter(layout.adapter(name), state, rank=2, alpha=4, targets=["to_q"])
@@ -170,7 +177,8 @@ def test_a_few_step_adapter_lies_under_that_of_the_person(
     }
     (tmp_path / "lcm").mkdir()
     write_adapter(tmp_path / "lcm", few_step, rank=3, alpha=3, targets=["to_q"])
-    few, name = cfg.clone(), NAMES[0]
+    few = cfg.clone()
+    name = NAMES[0]
     few.GENERATION.SAMPLING.FEW_STEP_ADAPTER = str(tmp_path / "lcm")
     job = job_of(few, load_base(few), tmp_path, {name: PROMPTS[name]})
     shutil.copytree(layout.adapter(name), job.layout.adapter(name))
@@ -186,7 +194,9 @@ def test_a_few_step_adapter_lies_under_that_of_the_person(
 
 def test_full_weights_are_drawn_with(cfg, model, tiny_pipeline_folder, tmp_path):
     """Equal to diffusers with the parts put in; the base model stays as it is."""
-    name, layout, before = NAMES[0], Layout(tmp_path), model.unet.conv_out.bias.clone()
+    name = NAMES[0]
+    layout = Layout(tmp_path)
+    before = model.unet.conv_out.bias.clone()
     pipeline = opened(tiny_pipeline_folder)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

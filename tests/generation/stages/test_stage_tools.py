@@ -19,7 +19,8 @@ NAMES = [f"PersonFolder_000{n}" for n in (1, 2, 3)]
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory, tiny_pipeline_folder):
     """Of a job with three persons who have captions."""
-    root, output = tmp_path_factory.mktemp("market"), tmp_path_factory.mktemp("job")
+    root = tmp_path_factory.mktemp("market")
+    output = tmp_path_factory.mktemp("job")
     rng = np.random.default_rng(0)
     folder = root / "bounding_box_train"
     folder.mkdir()

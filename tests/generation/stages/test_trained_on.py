@@ -32,7 +32,7 @@ SMALL = {
 
 def command():
     """Read the arguments of the page's command for a generated set beside a real one."""
-    (line,) = (line for line in PAGE.read_text().splitlines() if "GENERATED.ROOTS" in line)
+    (line,) = [line for line in PAGE.read_text().splitlines() if "GENERATED.ROOTS" in line]
     words = shlex.split(line)
     assert words[:3] == ["python", "tools/train_net.py", "--config-file"]
     file, *pairs = words[3:]

@@ -1,4 +1,4 @@
-"""What fine-tuning leaves on the disk, and that a group survives one of its members."""
+"""Files that fine-tuning leaves, and a group that survives one of its members."""
 
 import os
 import shutil
@@ -88,7 +88,8 @@ def test_one_bad_image_leaves_its_group_together(
 ):
     """The others are fine-tuned in one batch, and are what they are beside a good one."""
     people = shutil.copytree(market, tmp_path / "market")
-    good, bad = tmp_path / "good", tmp_path / "bad"
+    good = tmp_path / "good"
+    bad = tmp_path / "bad"
     run_job(settings_of(good, **TOGETHER), stages=STAGES[:4])
     run_job(settings_of(bad, market=people, **TOGETHER), stages=STAGES[:3])
     broken = people / "bounding_box_train" / "0002_c1s1_000001_00.jpg"
@@ -136,7 +137,9 @@ def test_a_folder_costs_one_sync(settings_of, run_job, tmp_path, monkeypatch):
     """Its files are brought to the disk together, then its place in the parent."""
     cfg = settings_of(tmp_path / "job", **{"SAMPLING.IMAGES_PER_IDENTITY": 12})
     run_job(cfg, stages=STAGES[:3])
-    fsync, sync, calls = os.fsync, atomic._sync_file_system, []
+    fsync = os.fsync
+    sync = atomic._sync_file_system
+    calls = []
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append("fsync") or fsync(handle))
     monkeypatch.setattr(atomic, "_sync_file_system", lambda f: calls.append("sync") or sync(f))
     run_job(cfg, stages=["persons"])

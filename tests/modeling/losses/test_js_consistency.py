@@ -7,7 +7,8 @@ import torch
 
 from fastreid_ext.modeling.losses import js_consistency_loss
 
-B, C = 5, 7
+B = 5
+C = 7
 
 
 def views(count: int, scale: float = 2.0) -> list[torch.Tensor]:

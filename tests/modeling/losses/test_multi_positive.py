@@ -8,7 +8,10 @@ from torch.nn import functional as F
 
 from fastreid_ext.modeling.losses import multi_positive_contrastive_loss, multi_positive_log_loss
 
-B, P, N, D = 4, 3, 7, 16
+B = 4
+P = 3
+N = 7
+D = 16
 
 
 def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

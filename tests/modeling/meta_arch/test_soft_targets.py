@@ -105,7 +105,8 @@ def _box_of(before, after):
     changed = (before != after).any(dim=1).any(dim=0)
     if not changed.any():
         return Mixture(FLIPPED, 1.0, (slice(0, 0), slice(0, 0)))
-    rows, columns = changed.any(1).nonzero().flatten(), changed.any(0).nonzero().flatten()
+    rows = changed.any(1).nonzero().flatten()
+    columns = changed.any(0).nonzero().flatten()
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     area = len(rows) * len(columns)
     return Mixture(FLIPPED, 1 - area / changed.numel(), box)

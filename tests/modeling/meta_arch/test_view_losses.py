@@ -24,7 +24,8 @@ from fastreid_ext.modeling.meta_arch.view_losses import ViewLosses
 
 from ...tiny_cfg import dotted, tiny_cfg
 
-V, B = 3, 4
+V = 3
+B = 4
 CIL = {
     "INPUT.VIEWS.RECIPE": "cil",
     "INPUT.AUGMIX.METHOD": "paper",

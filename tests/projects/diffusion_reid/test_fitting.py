@@ -62,7 +62,8 @@ def test_interrupted_equals_uninterrupted(tmp_path):
 
 
 def test_result_is_the_average_of_the_weights(tmp_path):
-    last, average = small_model(), small_model()
+    last = small_model()
+    average = small_model()
     resize_image(tmp_path, model=last, schedule=dataclasses.replace(SCHEDULE, average=0.0))
     resize_image(tmp_path, model=average)
     assert not torch.equal(last.weight, average.weight)
