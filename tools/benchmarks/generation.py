@@ -4,7 +4,7 @@
     python tools/benchmarks/generation.py --device cpu --size miniature
 
 Each of --persons has an adapter of its own; they share batches. Learning takes an image of each
-person and one of the reference set in a step. Drawing counts up to the files. On the CPU seconds
+person and one of the reference set in a step. Sampling counts up to the files. On the CPU seconds
 are those of the process.
 """
 
@@ -34,10 +34,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--checkpointing", action="store_true", help="activations twice")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps (20)")
     parser.add_argument("--guidance", type=float, default=7.5, help="1 = without (7.5)")
-    parser.add_argument("--batch-size", type=int, default=16, help="images drawn at once (16)")
+    parser.add_argument("--batch-size", type=int, default=16, help="images sampled at once (16)")
     parser.add_argument("--persons", type=int, default=8, help="adapters in use (8)")
-    parser.add_argument("--images", type=int, default=20, help="of each person (20)")
-    parser.add_argument("--rank", type=int, default=8, help="of the adapters; 0 = draw without (8)")
+    parser.add_argument("--images", type=int, default=20, help="of each identity (20)")
+    parser.add_argument("--rank", type=int, default=8, help="of the adapters; 0 = without (8)")
     return parser.parse_args()
 
 
@@ -59,7 +59,7 @@ def learn(args: argparse.Namespace, base: StableDiffusion) -> None:
     )
 
 
-def draw(args: argparse.Namespace, base: StableDiffusion) -> None:
+def sample(args: argparse.Namespace, base: StableDiffusion) -> None:
     sampling = SamplingSettings(
         size=SIZES[args.size],
         scheduler="DDIMScheduler",
@@ -84,7 +84,7 @@ def draw(args: argparse.Namespace, base: StableDiffusion) -> None:
 def main(args: argparse.Namespace) -> None:
     base = random_base(args.size, torch.device(args.device), getattr(torch, args.dtype))
     for part in args.parts:
-        {"fine-tuning": learn, "sampling": draw}[part](args, base)
+        {"fine-tuning": learn, "sampling": sample}[part](args, base)
 
 
 if __name__ == "__main__":

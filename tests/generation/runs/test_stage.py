@@ -39,7 +39,7 @@ class Stage:
     def run(self, worker=None, **kwargs):
         worker = worker or Worker(output=self.output)
         done = lambda name: (self.output / name).exists()  # noqa: E731
-        return run_stage(NAMES, self.open, done, stage="drawing", worker=worker, **kwargs)
+        return run_stage(NAMES, self.open, done, stage="sampling", worker=worker, **kwargs)
 
 
 def test_does_what_is_not_done_and_opens_models_only_then(tmp_path):
@@ -69,17 +69,17 @@ def test_groups_keep_their_borders_when_resumed(tmp_path):
 def test_a_failure_is_a_file_and_is_tried_again_only_when_asked(tmp_path):
     report = Stage(tmp_path, {NAMES[1]: "latents are not finite"}).run()
     assert report.failed == {NAMES[1]: "latents are not finite"}
-    written = json.loads((tmp_path / "failed" / "drawing" / f"{NAMES[1]}.json").read_text())
+    written = json.loads((tmp_path / "failed" / "sampling" / f"{NAMES[1]}.json").read_text())
     assert written == {
         "identity": NAMES[1],
-        "stage": "drawing",
+        "stage": "sampling",
         "reason": "latents are not finite",
     }
     again = Stage(tmp_path)
     assert again.run().failed == report.failed
     assert again.opened == 0
-    assert Stage(tmp_path).run(Worker(output=tmp_path, retries=["drawing"])).done == 1
-    assert failures(tmp_path, "drawing") == {}
+    assert Stage(tmp_path).run(Worker(output=tmp_path, retries=["sampling"])).done == 1
+    assert failures(tmp_path, "sampling") == {}
 
 
 def test_an_error_is_a_failure_of_the_identity_it_happens_to(tmp_path):
@@ -93,7 +93,7 @@ def test_an_error_is_a_failure_of_the_identity_it_happens_to(tmp_path):
 def test_a_bug_passes(tmp_path):
     with pytest.raises(AttributeError, match="no such thing"):
         Stage(tmp_path, {NAMES[0]: AttributeError("no such thing")}).run()
-    assert failures(tmp_path, "drawing") == {}
+    assert failures(tmp_path, "sampling") == {}
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_a_bug_passes(tmp_path):
     ],
 )
 def test_a_full_disk_stops_the_job_and_blames_nobody(tmp_path, error):
-    with pytest.raises(OSError, match=r"disk of .* is full \(stage drawing\); make room, then run"):
+    with pytest.raises(OSError, match=r"disk of .* is full \(stage sampling\); make room"):
         Stage(tmp_path, {NAMES[2]: error}).run(together=2)
-    assert failures(tmp_path, "drawing") == {}
+    assert failures(tmp_path, "sampling") == {}
     assert Stage(tmp_path).run().done == 4
 
 
@@ -120,7 +120,7 @@ def test_room_is_asked_for_before_anything_is_done(tmp_path):
 
 def test_too_little_memory_says_what_to_lower(tmp_path):
     with pytest.raises(
-        ValueError, match=r"stage drawing needs more memory .* lower the BATCH_SIZE"
+        ValueError, match=r"stage sampling needs more memory .* lower the BATCH_SIZE"
     ):
         Stage(tmp_path, {NAMES[0]: torch.OutOfMemoryError("CUDA out of memory")}).run()
 
@@ -137,7 +137,7 @@ def test_what_fails_for_all_is_no_identitys_fault(tmp_path):
         ValueError, match="the first 10 identities all failed with: ValueError: <name>: unknown"
     ):
         run_stage(
-            names, lambda: work, lambda _: False, stage="drawing", worker=Worker(output=tmp_path)
+            names, lambda: work, lambda _: False, stage="sampling", worker=Worker(output=tmp_path)
         )
     assert calls == names[:10]
 
@@ -152,11 +152,11 @@ def test_shards_divide_the_identities(tmp_path):
 
 
 def test_a_damaged_failure_file_is_named(tmp_path):
-    path = Worker(output=tmp_path).failure("drawing", NAMES[0])
+    path = Worker(output=tmp_path).failure("sampling", NAMES[0])
     path.parent.mkdir(parents=True)
     path.write_text('{"identity"')
     with pytest.raises(ValueError, match=rf"{NAMES[0]}\.json: expected .* remove the file"):
-        failures(tmp_path, "drawing")
+        failures(tmp_path, "sampling")
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path):

@@ -102,7 +102,7 @@ def test_adapters_do_not_depend_on_who_was_learned_together(cfg, base):
     assert facts["together"] == 3
     assert facts["base"] == base.name
     assert facts["prompt"] == PROMPTS[NAMES[2]].identity
-    assert facts["reference_prompt"] == LEADER  # of which the images were drawn
+    assert facts["reference_prompt"] == LEADER  # of which the images were generated
     assert facts["reference_images"] == 2
     before = load_file(layout.adapter(NAMES[2]) / LORA)
     kept = (layout.adapter(NAMES[0]) / LORA).stat().st_mtime_ns
@@ -131,7 +131,7 @@ def test_full_fine_tuning_writes_whole_unets(cfg, base):
     weights = layout.adapter(NAMES[1]) / "unet" / "diffusion_pytorch_model.safetensors"
     assert weights.is_file()
     assert not (layout.adapter(NAMES[1]) / LORA).exists()
-    shutil.rmtree(weights.parent)  # as when the images are drawn, which somebody then removes
+    shutil.rmtree(weights.parent)  # as when the images are generated, which somebody then removes
     assert work(NAMES[:2]) == {}
     assert weights.is_file()
 

@@ -79,7 +79,7 @@ def test_killed_at_any_stage_it_ends_as_one_never_killed(whole, settings_of, con
     assert said.strip() == str(whole[1]).replace(str(whole[0]), str(output))
     assert contents(output) == contents(whole[0])
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
-    drawn = f"no problem found: 4 of 4 identities generated in {output}/images"
-    for command, end in (("verify", drawn), ("preview", "preview.png"), ("stats", ".png")):
+    generated = f"no problem found: 4 of 4 identities generated in {output}/images"
+    for command, end in (("verify", generated), ("preview", "preview.png"), ("stats", ".png")):
         process = started([command, *words])
         assert process.communicate()[0].strip().endswith(end)

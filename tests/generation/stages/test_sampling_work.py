@@ -68,7 +68,7 @@ def opened(folder):
 
 
 def expect_images_of(pipeline, prompt, folder):
-    """The folder has the images that diffusers' pipeline draws from the seeds in its rows."""
+    """The folder has the images that diffusers' pipeline generates from the seeds in its rows."""
     rows = [row.image for row in read_identity(folder)]
     expected = pipeline(
         [prompt] * 3,
@@ -100,7 +100,7 @@ def model(cfg):
 
 @pytest.fixture(scope="module")
 def layout(cfg, model, tmp_path_factory):
-    """A job in which two persons have adapters, drawn."""
+    """A job in which two persons have adapters, generated."""
     layout = Layout(tmp_path_factory.mktemp("job"))
     tuning = cfg.GENERATION.FINE_TUNING
     trained = LoraBank(model.unet, count=2, rank=2, alpha=4, target_modules=tuning.TARGET_MODULES)
@@ -192,7 +192,7 @@ def test_a_few_step_adapter_lies_under_that_of_the_person(
     assert "+lcm@" in read_identity(job.layout.images / name)[0].image.model_ids[0]
 
 
-def test_full_weights_are_drawn_with(cfg, model, tiny_pipeline_folder, tmp_path):
+def test_full_weights_generate_images(cfg, model, tiny_pipeline_folder, tmp_path):
     """Equal to diffusers with the parts put in; the base model stays as it is."""
     name = NAMES[0]
     layout = Layout(tmp_path)

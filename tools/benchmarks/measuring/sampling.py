@@ -30,7 +30,7 @@ class SamplingFigures:
     """Speed and memory of generating images.
 
     Attributes:
-        images: drawn in each timed run.
+        images: number of images in each timed run.
         seconds: from requests to files; on the CPU those of the process, of one core.
         seconds_without_files: the same images, thrown away.
         peak_bytes: most memory: of the device, or of this process on the CPU.
@@ -84,7 +84,7 @@ def measure_sampling(
                 device,
             )
         if reasons:
-            raise ValueError(f"{base.name} draws nothing: {next(iter(reasons.values()))}")
+            raise ValueError(f"{base.name} generates nothing: {next(iter(reasons.values()))}")
         alone = seconds(lambda: _draw_only(base, bank, requests, sampling), device)
         peak = peak_bytes(base.device)
         few = requests[: 3 * sampling.batch_size]
