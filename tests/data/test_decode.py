@@ -102,7 +102,7 @@ def test_read_pixels_equal_pillow(tmp_path, name):
     assert (pixels.dtype, pixels.ndim) == (np.uint8, 3)
     assert np.array_equal(pixels, np.asarray(read_rgb(path)))
     if is_fast is not None:
-        assert (decode._fast(path.read_bytes()) is not None) == is_fast
+        assert (decode._decoded(path.read_bytes()) is not None) == is_fast
 
 
 def test_read_pixels_applies_xmp_orientation(tmp_path):

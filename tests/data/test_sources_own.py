@@ -191,7 +191,7 @@ def test_person_table_shared_numbers_stop_training_only(table_cfg):
     [
         ("file_name,person_id,camera,split\n", r":1: expected the columns .*; camera_id missing"),
         ("", r"persons.csv:1: expected the columns file_name, .* split missing"),
-        ("file_name,person_id,camera_id,split,split\n", r":1: the column split is there twice"),
+        ("file_name,person_id,camera_id,split,split\n", r":1: the column split appears twice"),
         (
             b"file_name,person_id,camera_id,split\n\xff.jpg,1,0,train\n",
             r"no file .*/own/ÿ.jpg; restore it",
@@ -249,7 +249,7 @@ def test_own_data_subset_lists_move_with_it(folder_cfg, table_cfg, tmp_path):
     moved = folder_cfg(tmp_path / "moved", DATASETS__SUBSET="few_shot_50")
     assert len(training_items(moved).items) == 16
     training_items(table_cfg(GOOD, DATASETS__SUBSET="small_scale_50"))
-    file = tmp_path / "own" / "subsets" / "identities" / "small_scale_50_seed0.txt"
+    file = tmp_path / "own" / "subsets" / "persons" / "small_scale_50_seed0.txt"
     assert file.read_text().splitlines()[1] in ("a.jpg", "b.jpg")
     # The same images under other identities are another data set.
     with pytest.raises(ValueError, match=r"PersonTable has changed since the list was written"):

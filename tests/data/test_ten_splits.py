@@ -236,7 +236,7 @@ def test_split_uses_files_of_prid_and_ilids(copy, root):
         ("0001001.jpg", 1, 0), ("0001002.jpg", 1, 1)
     ]  # fmt: skip
     (folder / "splits.json").write_text(json.dumps([{**splits[0], "query": ["x.jpg"]}] * 10))
-    with pytest.raises(ValueError, match=r"lists 1 queries, of which 0 are there; move it away"):
+    with pytest.raises(ValueError, match=r"lists 1 queries, of which 0 exist; move it away"):
         sides(ilids, "iLIDS_split0")
     for text in ("[]", "{", '[{"train": []}]', "[1, 2, 3, 4, 5, 6, 7, 8, 9, 0]"):
         (folder / "splits.json").write_text(text)
@@ -280,7 +280,7 @@ def test_small_set_name_without_number_is_refused(copy):
     folder, root = copy("VIPeR")
     (folder / "cam_a" / "holiday.bmp").touch()
     with pytest.raises(
-        ValueError, match=r"expected an identity's number in the name, got .*holiday.bmp"
+        ValueError, match=r"expected the number of an identity in the name, got .*holiday.bmp"
     ):
         sides(root, "VIPeR_split0")
 

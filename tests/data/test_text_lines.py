@@ -18,6 +18,6 @@ def test_read_text_refuses_utf_16(tmp_path):
     file = tmp_path / "list.txt"
     file.write_bytes("a.jpg".encode("utf-16"))
     with pytest.raises(
-        ValueError, match=r"list.txt: expected a text file in UTF-8, got bytes of 0"
+        ValueError, match=r"list.txt: expected a text file in UTF-8, got bytes of value 0"
     ):
         read_text(file)

@@ -41,7 +41,7 @@ def test_models_that_are_there_pass(settings_of, tmp_path):
             r"PROMPT.TEMPLATE to leave room for a caption within 77 tokens, got \d+ with",
         ),
         ({"SAMPLING.STEPS": 1001}, r"SAMPLING.STEPS of at most 1000, .* got 1001; 20 to 50"),
-        ({"FINE_TUNING.TARGET_MODULES": ["to_qq"]}, r"no layer 'to_qq' .* did you mean 'to_q'\?"),
+        ({"FINE_TUNING.TARGET_MODULES": ["to_qq"]}, r"'to_qq' in .*MODULES; did you mean 'to_q'\?"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(
