@@ -290,7 +290,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def _add_options(name: str, parser: argparse.ArgumentParser) -> None:
     """Add the options of one command."""
     if name == "run":
-        parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+        parser.add_argument(
+            "--stages",
+            nargs="+",
+            choices=STAGES,
+            default=STAGES,
+            help="only these (all); persons = fine-tune and sample",
+        )
         parser.add_argument("--wait", type=float, default=60.0, help="minutes for idle shards (60)")
     if name in ("run", "caption", "reference", "fine-tune", "sample"):
         parser.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part of the job")

@@ -72,7 +72,7 @@ def test_planned_runs_of_sources_and_protocols():
 def test_planned_runs_refuse_unused_sets():
     with pytest.raises(ValueError, match=r"unknown name 'dcac' in --protocol; known: dcac_leave"):
         planned_runs(["A"], protocol="dcac")
-    with pytest.raises(ValueError, match=r"'leave_one_aut' in --protocol; did you mean 'leave_one_out'\?"):
+    with pytest.raises(ValueError, match=r"in --protocol; did you mean 'leave_one_out'\?"):
         planned_runs(["A"], protocol="leave_one_aut")
     with pytest.raises(ValueError, match=r"has its own sets, but got C"):
         planned_runs(["A", "B"], ["C"], "leave_one_out")
