@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import fastreid_ext  # isort: skip  # noqa: F401  first, in spawned processes too
 from fastreid.data.common import CommDataset
 from numpy.typing import NDArray
 
