@@ -103,8 +103,6 @@ class PackedIndex:
         Raises:
             KeyError: an image is not in the packed set.
         """
-        if isinstance(paths, TextArray) and _are_equal(paths, self.paths):
-            return np.arange(len(paths), dtype=np.int32)
         absolute = (_key(os.path.abspath(path)) for path in paths)
         keys = np.fromiter(absolute, np.uint64, count=len(paths))
         firsts = self.keys.searchsorted(keys)
