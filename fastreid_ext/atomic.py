@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there."""
+"""Write files and folders so that each is either complete or absent."""
 
 import contextlib
 import ctypes

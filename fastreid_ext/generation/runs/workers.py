@@ -130,7 +130,7 @@ class Worker:
 
     @property
     def is_first(self) -> bool:
-        """Whether this worker does what is done once for all workers."""
+        """Tell whether this worker does the work that is done once for all workers."""
         return self.shard.index == 0
 
     def failure(self, stage: str, name: str) -> Path:

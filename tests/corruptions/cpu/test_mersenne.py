@@ -7,7 +7,7 @@ from fastreid_ext.corruptions.cpu.legacy_poisson import poisson_of_levels
 from fastreid_ext.corruptions.cpu.mersenne import normals, uniforms
 
 # How many 32-bit words were taken before: the start, an odd place, the last word, and the end of
-# a state, whose 624 words are made anew at the first sample.
+# a state, whose 624 words are computed again at the first sample.
 PLACES = [0, 1, 2, 311, 621, 622, 623, 624, 625, 1247, 5000]
 SHAPES = [(1,), (2,), (3,), (311,), (312,), (313,), (1001,), (7, 5, 3), (20_001,)]
 
