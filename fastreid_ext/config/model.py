@@ -1,4 +1,4 @@
-"""Keys of ``MODEL``: loading of weights, backbones, heads, losses, contrastive pre-training."""
+"""Keys of ``MODEL``: weights, backbones, heads, losses, contrast, diffusion branch."""
 
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
@@ -18,6 +18,7 @@ def add_model_keys(model: CfgNode) -> None:
     _add_heads(model.HEADS)
     _add_losses(model.LOSSES)
     _add_moco(model)
+    _add_diffusion(model)
 
 
 def _add_backbone(backbone: CfgNode) -> None:
@@ -88,6 +89,13 @@ def _add_losses(losses: CfgNode) -> None:
     losses.NT_XENT.SCALE = 1.0
     # Temperature tau of SimCLR, above 0, by which cosine similarities are divided.
     losses.NT_XENT.TEMPERATURE = 0.1
+    prototype = losses.PROTOTYPE = CN()
+    # Weight of PrototypeContrastLoss in the total loss.
+    prototype.SCALE = 1.0
+    # Temperature tau_m, above 0, by which cosine similarities to the prototypes are divided.
+    prototype.TEMPERATURE = 0.01
+    # Share in [0, 1] of a prototype that stays when a batch updates it.
+    prototype.MOMENTUM = 0.2
 
 
 def _add_moco(model: CfgNode) -> None:
@@ -99,3 +107,54 @@ def _add_moco(model: CfgNode) -> None:
     moco.QUEUE = 0
     # Share in [0, 1) of the key encoder that stays in each step, m of MoCo.
     moco.MOMENTUM = 0.999
+
+
+def _add_diffusion(model: CfgNode) -> None:
+    # Diffusion branch of DCAC: in training, a Stable Diffusion denoises the latent of each image,
+    # conditioned on what the Re-ID model says of the image. Nothing of it is left in evaluation.
+    diffusion = model.DIFFUSION = CN()
+    diffusion.ENABLED = False
+    # Weight of the denoising loss in the total loss, lambda.
+    diffusion.SCALE = 1.0
+    # Hub id or local folder of a Stable Diffusion pipeline in diffusers' layout that predicts noise.
+    diffusion.BASE_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    # Revision of BASE_MODEL on the hub (branch, tag or commit); "" = main.
+    diffusion.REVISION = ""
+    # Permission to download the model. False: only local folders and the hub's cache are read.
+    diffusion.DOWNLOAD = False
+    # Random weights instead of a file, for tests and for counts of parameters: in the architecture
+    # of BASE_MODEL if that is a folder, else in that of Stable Diffusion 1.5.
+    diffusion.RANDOM_WEIGHTS = False
+    # Trained part of the U-Net: "lora" = low-rank adapters, "frozen" = none, "partial1" = time
+    # embedding, up blocks and last convolution, "partial2" = these and the middle block, "full" =
+    # all, "scratch" = all, from random weights.
+    diffusion.UNET = "lora"
+    # Rank of the adapters of "lora"; 8 for Market-1501, DukeMTMC and CUHK03 in DCAC, 32 for
+    # MSMT17 and for several sources.
+    diffusion.RANK = 8
+    # Condition of the U-Net: "correlation" = softmax(logits / TEMPERATURE) times a learned prompt
+    # of each identity, "class" = the prompt of the image's own identity, "instance" = the
+    # normalised feature times a learned matrix.
+    diffusion.CONDITION = "correlation"
+    # Temperature tau, above 0, of the softmax of "correlation"; 0.6 for Market-1501 and DukeMTMC in
+    # DCAC, 0.1 for CUHK03, 1.0 for MSMT17 and for several sources.
+    diffusion.TEMPERATURE = 1.0
+    # Layers between condition and U-Net: "identity" (none), "silu", "bn", "bn_silu", or
+    # "condition_net" = batch normalisation, SiLU and linear layer, twice.
+    diffusion.BOTTLENECK = "identity"
+    # Target of the U-Net: "noise" = the noise in a noisy latent, or, as a control without
+    # denoising, "latent" = the clean latent from the condition alone.
+    diffusion.TARGET = "noise"
+    # Folder in which the VAE's latents of all training images are kept; "" = the VAE encodes the
+    # clean images of every batch. INPUT.CLEAN_VIEW.SIZE is the size of the encoded images.
+    diffusion.LATENT_CACHE = ""
+    # Dtype of frozen weights: "float32", "bfloat16" or "float16". The U-Net then computes under
+    # autocast to it. Trained parameters stay in float32.
+    diffusion.DTYPE = "float32"
+    # Cross-attention to the single token of the condition without queries and keys, which the
+    # softmax over one key makes useless. Equal results; False computes them all the same.
+    diffusion.SINGLE_TOKEN_ATTENTION = True
+    # Channels-last memory layout of the U-Net; faster on GPUs since Volta.
+    diffusion.CHANNELS_LAST = False
+    # Backend of torch.compile for the U-Net, usually "inductor"; "" = not compiled.
+    diffusion.COMPILE = ""

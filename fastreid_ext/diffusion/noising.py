@@ -21,10 +21,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.full_precision import in_full_precision
 
 LOSS_TARGETS = ("prediction", "sample")
@@ -86,7 +85,7 @@ class NoiseSchedule:
 
 
 def denoising_loss(
-    model: StableDiffusion,
+    unet: UNet2DConditionModel,
     schedule: NoiseSchedule,
     clean: Tensor,
     noise: Tensor,
@@ -99,7 +98,7 @@ def denoising_loss(
     """Add noise to latents, let the U-Net predict, and compute the loss of each row.
 
     Args:
-        model: Stable Diffusion whose U-Net predicts, in its own dtype.
+        unet: U-Net that predicts.
         schedule: noise schedule that the U-Net was trained with.
         clean: (B, c, h, w) scaled latents, float32.
         noise: (B, c, h, w) noise of variance 1, float32.
@@ -112,8 +111,8 @@ def denoising_loss(
         (B,) losses, with a gradient where the U-Net or ``context`` has one.
     """
     noisy = schedule.add_noise(clean, noise, steps)
-    predicted = model.unet(
-        noisy.to(model.dtype), steps, encoder_hidden_states=context, return_dict=False
+    predicted = unet(
+        noisy.to(context.dtype), steps, encoder_hidden_states=context, return_dict=False
     )[0]
     return prediction_loss(
         predicted,

@@ -29,18 +29,21 @@ WITH_WEIGHTS = ("text_encoder", "unet", "vae")
 # The hub's folder of SD v1.4 also holds Flax weights, halves and a safety checker.
 _WANTED = ["model_index.json", *(f"{part}/*" for part in PARTS)]
 _UNWANTED = [*PICKLES, "*.msgpack", "*.h5", "*.onnx", "*.non_ema.*"]
-_KEY = "GENERATION.BASE_MODEL"
+KEY = "GENERATION.BASE_MODEL"
 # Weights in half precision, alone or beside those in full precision.
 VARIANT = "fp16"
 
 
-def find_base_folder(source: str, *, revision: str = "", download: bool = False) -> Path:
+def find_base_folder(
+    source: str, *, revision: str = "", download: bool = False, key: str = KEY
+) -> Path:
     """Find the local folder of a pipeline in diffusers layout and check that it is complete.
 
     Args:
         source: folder, or hub id such as "CompVis/stable-diffusion-v1-4".
         revision: branch, tag or commit of a hub id; "" means main.
         download: whether the network may be used; otherwise only the hub's cache is searched.
+        key: configuration key that holds ``source``, for messages.
 
     Raises:
         FileNotFoundError: no such folder, or no such model in the cache.
@@ -49,18 +52,18 @@ def find_base_folder(source: str, *, revision: str = "", download: bool = False)
     folder = Path(source).expanduser()
     if folder.is_file():
         raise ValueError(
-            f"expected GENERATION.BASE_MODEL to be a folder in diffusers layout, got the file "
+            f"expected {key} to be a folder in diffusers layout, got the file "
             f"{source}; convert it once: StableDiffusionPipeline.from_single_file('{source}')"
             ".save_pretrained('<folder>'), in a process that you trust it with"
         )
     if not folder.is_dir():
         fetch = functools.partial(
-            hub_folder, source, key=_KEY, wanted=_WANTED, revision=revision, download=download
+            hub_folder, source, key=key, wanted=_WANTED, revision=revision, download=download
         )
         folder = fetch(unwanted=[*_UNWANTED, f"*.{VARIANT}*"])
         if any(not list((folder / part).glob("*.safetensors")) for part in WITH_WEIGHTS):
             folder = fetch(unwanted=_UNWANTED)  # some are offered in half precision alone
-    _expect_pipeline(folder)
+    _expect_pipeline(folder, key)
     return folder
 
 
@@ -90,7 +93,7 @@ def expect_base_parts(folder: Path, vae: Path | None = None) -> None:
     ):
         expect_tensors(kind, inside, weight_files(inside))
     inside = folder / "text_encoder"
-    text = expect_text_tensors(CLIPTextModel, inside, _KEY, variant=variant_of(inside))
+    text = expect_text_tensors(CLIPTextModel, inside, KEY, variant=variant_of(inside))
     expect_clip_vocabulary(folder / "tokenizer", text.get_input_embeddings().num_embeddings)
 
 
@@ -118,7 +121,7 @@ def fingerprint_of(folder: Path) -> str:
     return total.hexdigest()[:12]
 
 
-def _expect_pipeline(folder: Path) -> None:
+def _expect_pipeline(folder: Path, key: str) -> None:
     """Check that a folder holds all parts of a Stable Diffusion v1 or v2 as safetensors."""
     index = folder / "model_index.json"
     if not index.is_file():
@@ -133,7 +136,7 @@ def _expect_pipeline(folder: Path) -> None:
         raise ValueError(
             f"expected a Stable Diffusion v1 or v2 pipeline in {folder} (parts "
             f"{', '.join(PARTS)}), got {named.get('_class_name', 'an unnamed class')} with {got}; "
-            "choose another GENERATION.BASE_MODEL, or bring the folder again if it is cut short"
+            f"choose another {key}, or bring the folder again if it is cut short"
         )
     for part in WITH_WEIGHTS:
         _expect_safetensors(folder, part)

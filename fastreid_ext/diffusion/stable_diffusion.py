@@ -10,15 +10,23 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ModelMixin,
+    SchedulerMixin,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from fastreid.config import CfgNode
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from fastreid_ext.diffusion.compute import ComputeSettings, set_up
+from fastreid_ext.diffusion.latents import encode_posterior, latent_shape, pixels_per_latent
 from fastreid_ext.diffusion.model_folder import find_model_folder
 from fastreid_ext.diffusion.pipeline_folder import (
     expect_base_parts,
@@ -28,7 +36,7 @@ from fastreid_ext.diffusion.pipeline_folder import (
     weight_files,
 )
 
-_ENCODED_AT_ONCE = 8  # images of 512 x 512 in the VAE; more would only raise the peak of memory
+Part = TypeVar("Part", bound=nn.Module)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +87,6 @@ class StableDiffusion:
                 )
         return torch.tensor(rows, device=self.device)
 
-    @torch.no_grad()
     def encode_posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images to the scaled mean and standard deviation of the VAE's posterior.
 
@@ -89,19 +96,7 @@ class StableDiffusion:
         Returns:
             Mean and standard deviation, each (B, c, h, w) float32.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
-            raise ValueError(
-                f"expected images (B, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}; "
-                "give RGB before any normalisation"
-            )
-        self.latent_shape(images.shape[2:])
-        parts = []
-        for chunk in images.split(_ENCODED_AT_ONCE):
-            pixels = chunk.to(self.device).to(self.dtype) / 127.5 - 1
-            posterior = self.vae.encode(pixels).latent_dist
-            parts.append(torch.stack([posterior.mean, posterior.std]).float())
-        mean, std = torch.cat(parts, dim=1) * self.vae.config.scaling_factor
-        return mean, std
+        return encode_posterior(self.vae, images)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -113,7 +108,7 @@ class StableDiffusion:
     @property
     def pixels_per_latent(self) -> int:
         """Edge in pixels of the square behind one place of a latent: 8 in SD."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return pixels_per_latent(self.vae)
 
     def latent_shape(self, size: Sequence[int]) -> tuple[int, int, int]:
         """Compute the shape (c, h, w) of the latent of an image of ``size`` (H, W) pixels.
@@ -121,13 +116,7 @@ class StableDiffusion:
         Raises:
             ValueError: H or W is not a multiple of :attr:`pixels_per_latent`.
         """
-        unit = self.pixels_per_latent
-        if len(size) != 2 or any(edge < unit or edge % unit for edge in size):
-            raise ValueError(
-                f"expected a height and a width that are multiples of {unit} (GENERATION.SIZE), "
-                f"got {list(size)}; {self.name} has one latent for {unit} x {unit} pixels"
-            )
-        return self.unet.config.in_channels, size[0] // unit, size[1] // unit
+        return latent_shape(self.vae, size, "GENERATION.SIZE")
 
 
 def load_base(cfg: CfgNode, device: str | torch.device | None = None) -> StableDiffusion:
@@ -186,18 +175,12 @@ def read_base(
     compute: ComputeSettings | None = None,
 ) -> StableDiffusion:
     """Read the parts of checked folders (:func:`find_base`)."""
-    options = {"use_safetensors": True, "local_files_only": True}
-    kinds = {"text_encoder": CLIPTextModel, "unet": UNet2DConditionModel, "vae": AutoencoderKL}
-    with _readable(folder):
-        parts = {
-            part: kind.from_pretrained(
-                vae if part == "vae" and vae else folder / part,
-                variant=variant_of(vae if part == "vae" and vae else folder / part),
-                **{"dtype" if part == "text_encoder" else "torch_dtype": dtype},
-                **options,
-            )
-            for part, kind in kinds.items()
-        }
+    parts = {
+        "text_encoder": read_part(CLIPTextModel, folder / "text_encoder", dtype),
+        "unet": read_part(UNet2DConditionModel, folder / "unet", dtype),
+        "vae": read_part(AutoencoderKL, vae or folder / "vae", dtype),
+    }
+    with readable(folder):
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder,
             safety_checker=None,
@@ -207,7 +190,7 @@ def read_base(
             **parts,
         )
     for part in parts.values():
-        _freeze(part, device)
+        part.to(device)
     compute = compute or ComputeSettings()
     set_up(pipeline.unet, pipeline.vae, compute)
     return StableDiffusion(
@@ -223,14 +206,37 @@ def read_base(
     )
 
 
+def read_part(kind: type[Part], inside: Path, dtype: torch.dtype) -> Part:
+    """Read one part of a checked pipeline, frozen and in evaluation mode, on the CPU.
+
+    Args:
+        kind: class of the part in diffusers or transformers.
+        inside: folder of the part.
+        dtype: dtype of the weights.
+
+    Raises:
+        ValueError: a file is damaged or missing.
+    """
+    key = "torch_dtype" if issubclass(kind, ModelMixin) else "dtype"
+    with readable(inside):
+        part = kind.from_pretrained(
+            inside,
+            variant=variant_of(inside),
+            use_safetensors=True,
+            local_files_only=True,
+            **{key: dtype},
+        )
+    return part.eval().requires_grad_(False)
+
+
 def read_tokenizer(folder: Path) -> CLIPTokenizer:
     """Read the tokenizer of a checked folder."""
-    with _readable(folder / "tokenizer"):
+    with readable(folder / "tokenizer"):
         return CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
 
 
 @contextlib.contextmanager
-def _readable(folder: Path) -> Iterator[None]:
+def readable(folder: Path) -> Iterator[None]:
     """Turn the libraries' errors of damaged files into a ValueError that says what to do."""
     try:
         yield
@@ -250,6 +256,3 @@ def _vae_name(source: str, folder: Path) -> str:
     is_local = Path(source).expanduser().is_dir()
     return f"{folder.resolve().name if is_local else source}@{total.hexdigest()[:12]}"
 
-
-def _freeze(part: nn.Module, device: torch.device) -> None:
-    part.to(device).eval().requires_grad_(False)

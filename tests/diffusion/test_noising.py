@@ -41,7 +41,7 @@ def test_denoising_loss_equals_that_of_diffusers_dreambooth_script(base, what):
     clean, noise, steps = batch_of(base)
     context = base.encode_prompts(["a man"] * 3)
     schedule = NoiseSchedule.from_scheduler(model.scheduler.config)
-    found = denoising_loss(model, schedule, clean, noise, steps, context)
+    found = denoising_loss(model.unet, schedule, clean, noise, steps, context)
     scheduler = DDPMScheduler.from_config(model.scheduler.config)
     assert scheduler.config.prediction_type == what
     noisy = scheduler.add_noise(clean, noise, steps)
@@ -59,9 +59,9 @@ def test_denoising_loss_on_sample_is_weighted_and_capped(base):
     batch = batch_of(base)
     context = base.encode_prompts(["a man"] * 3)
     schedule = NoiseSchedule.from_scheduler(base.scheduler.config)
-    plain = denoising_loss(base, schedule, *batch, context)
+    plain = denoising_loss(base.unet, schedule, *batch, context)
     capped = denoising_loss(
-        base, schedule, *batch, context, loss_on="sample", max_sample_weight=2.0
+        base.unet, schedule, *batch, context, loss_on="sample", max_sample_weight=2.0
     )
     signal = DDPMScheduler.from_config(base.scheduler.config).alphas_cumprod[batch[2]]
     weight = (signal / (1 - signal)).clamp(max=2.0) * (1 - signal) / signal

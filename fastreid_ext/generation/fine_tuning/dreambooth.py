@@ -111,7 +111,7 @@ class IdentityLosses:
     def of_rows(self, batch: MicroBatch, context: Tensor) -> Tensor:
         """Compute the (B,) losses of the rows with prompts ``context`` (B, L, C)."""
         return denoising_loss(
-            self._base,
+            self._base.unet,
             self.schedule,
             batch.clean,
             batch.noise,
