@@ -38,7 +38,7 @@ ALLOWED = {
         "names",
         "registries",
     },
-    "modeling": {"full_precision", "hub", "names", "processes", "registries"},
+    "modeling": {"diffusion", "full_precision", "hub", "names", "processes", "registries"},
     # The table of keys, above what it judges, so that it imports names and limits, not copies.
     "checks": {"config", "corruptions", "data", "modeling", "names", "registries"},
     # The offline half that needs torch: reads registered data sets, never the trainer.
@@ -86,7 +86,15 @@ FLOORS = {
         "generated_set",
         "stages",
     ),
-    "modeling": ("losses", "backbones", "pretrained", "build", "heads", "meta_arch"),
+    "modeling": (
+        "losses",
+        "backbones",
+        "pretrained",
+        "build",
+        "heads",
+        "meta_arch",
+        "diffusion_branch",
+    ),
 }
 # Offline code runs without fastreid, so that images can be made in another environment.
 WITHOUT_FASTREID = {

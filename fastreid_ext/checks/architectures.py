@@ -10,7 +10,7 @@ from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LO
 PRETRAINING_LOSSES = {"ContrastivePretrain": VIEW_LOSSES, "SimCLRPretrain": (NT_XENT,)}
 _RECIPES = {"ContrastivePretrain": "dapg", "SimCLRPretrain": "independent"}
 _PROJECTION = "ProjectionHead"
-_WITH_LABELS = ("Baseline", "MGN", "BDB", "MoCo", "Distiller")
+_WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (
     "projects/DAPG/configs/Base-DAPG-stage1.yml or projects/SimCLR/configs/Base-SimCLR.yml"
 )
@@ -26,7 +26,9 @@ def _batch_drop_block(cfg: CfgNode) -> list[str]:
     architecture = cfg.MODEL.META_ARCHITECTURE
     heads = cfg.MODEL.HEADS
     is_bdb = heads.NAME == "BDBHead"
-    if (architecture == "BDB" and not is_bdb) or (is_bdb and architecture in ("Baseline", "MGN")):
+    if (architecture == "BDB" and not is_bdb) or (
+        is_bdb and architecture in ("Baseline", "PrototypeBaseline", "MGN")
+    ):
         return [
             "expected MODEL.META_ARCHITECTURE BDB and MODEL.HEADS.NAME BDBHead together, got "
             f"{architecture} and {heads.NAME}; start from projects/BDB/configs/Base-BDB.yml"
@@ -75,7 +77,12 @@ def _pretraining(cfg: CfgNode) -> list[str]:
             f"from {_PRETRAINING_RECIPES}, or name labelled sets only"
         ]
     if architecture not in PRETRAINING_LOSSES:
-        if heads.NAME == _PROJECTION and architecture in ("Baseline", "MGN", "BDB"):
+        if heads.NAME == _PROJECTION and architecture in (
+            "Baseline",
+            "PrototypeBaseline",
+            "MGN",
+            "BDB",
+        ):
             return [
                 f"MODEL.HEADS.NAME {_PROJECTION} has no classes, which {architecture} needs; take "
                 "EmbeddingHead, or MODEL.META_ARCHITECTURE ContrastivePretrain"

@@ -22,6 +22,8 @@ from fastreid_ext.checks.conditions import (
     is_none_of,
     is_on,
 )
+from fastreid_ext.checks.diffusion_branch import ROWS as DIFFUSION_ROWS
+from fastreid_ext.checks.diffusion_branch import diffusion_problems
 from fastreid_ext.checks.input import COLOUR
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import (
@@ -36,6 +38,7 @@ from fastreid_ext.checks.values import (
     Read,
 )
 from fastreid_ext.modeling.backbones.facts import FACTS, VITS
+from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
 from fastreid_ext.modeling.pretrained.families import FAMILIES
@@ -46,6 +49,7 @@ from fastreid_ext.registries import LOSS_REGISTRY, registered_names
 _BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", *VIEW_LOSSES)
 LOSSES = {
     "Baseline": _BASELINE_LOSSES,
+    "PrototypeBaseline": (*_BASELINE_LOSSES, PROTOTYPE),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", *VIEW_LOSSES),
@@ -288,6 +292,14 @@ ROWS: list[Row] = [
         TEMPERATURE=Range(0, is_above=True, hint="0.1 is SimCLR's"),
     ),
     *rows_of(
+        "MODEL.LOSSES.PROTOTYPE",
+        _loss(PROTOTYPE),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.01 is DCAC's"),
+        MOMENTUM=SHARE,
+    ),
+    *DIFFUSION_ROWS,
+    *rows_of(
         "MODEL.MOCO",
         architecture("ContrastivePretrain"),
         QUEUE=AT_LEAST_0,
@@ -309,6 +321,8 @@ def model_problems(cfg: CfgNode) -> list[str]:
         *_frozen_layers(cfg),
         *_pretrained(cfg),
         *backbone_problems(cfg),
+        *diffusion_problems(cfg),
+        *_prototypes(cfg),
     ]
 
 
@@ -323,6 +337,30 @@ def _losses(cfg: CfgNode) -> list[str]:
         for name in cfg.MODEL.LOSSES.NAME
         if name not in known
     ]
+
+
+def _prototypes(cfg: CfgNode) -> list[str]:
+    if cfg.MODEL.META_ARCHITECTURE != "PrototypeBaseline":
+        return []
+    heads = cfg.MODEL.HEADS
+    rules = (
+        (
+            PROTOTYPE in cfg.MODEL.LOSSES.NAME,
+            f"MODEL.META_ARCHITECTURE PrototypeBaseline without {PROTOTYPE} in MODEL.LOSSES.NAME "
+            "is Baseline; add the name, or take Baseline",
+        ),
+        (
+            heads.NECK_FEAT == "after",
+            "expected MODEL.HEADS.NECK_FEAT after under PrototypeBaseline, whose prototypes are "
+            f"those of evaluated features, got {heads.NECK_FEAT}",
+        ),
+        (
+            not cfg.TEST.PRECISE_BN.ENABLED,
+            "TEST.PRECISE_BN runs training batches, which would move the prototypes without a "
+            "step; set TEST.PRECISE_BN.ENABLED False",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
 
 
 def _frozen_layers(cfg: CfgNode) -> list[str]:

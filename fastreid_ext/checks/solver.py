@@ -21,7 +21,15 @@ STAIRS = "StairWarmupLR"
 SCHEDULERS = ("MultiStepLR", "CosineAnnealingLR", STAIRS)
 # LBFGS wants a closure, SparseAdam sparse gradients, Muon matrices only, Optimizer is abstract.
 _UNFIT_OPTIMIZERS = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
-_WITH_HEADS = ("Baseline", "MoCo", "Distiller", "BDB", "ContrastivePretrain", "SimCLRPretrain")
+_WITH_HEADS = (
+    "Baseline",
+    "PrototypeBaseline",
+    "MoCo",
+    "Distiller",
+    "BDB",
+    "ContrastivePretrain",
+    "SimCLRPretrain",
+)
 
 
 def _optimizers() -> list[str]:

@@ -116,7 +116,8 @@ def _add_diffusion(model: CfgNode) -> None:
     diffusion.ENABLED = False
     # Weight of the denoising loss in the total loss, lambda.
     diffusion.SCALE = 1.0
-    # Hub id or local folder of a Stable Diffusion pipeline in diffusers' layout that predicts noise.
+    # Hub id or local folder of a Stable Diffusion pipeline in diffusers' layout, which must predict
+    # noise.
     diffusion.BASE_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     # Revision of BASE_MODEL on the hub (branch, tag or commit); "" = main.
     diffusion.REVISION = ""

@@ -9,6 +9,8 @@ ONCE_PER_IDENTITY = "OncePerIdentitySampler"  # BDB's
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of different identities in the batch of one process.
 PAIR_LOSSES = ("TripletLoss", "CircleLoss", "Cosface")
+# Losses that compare images with all identities, but learn nothing from batches of one.
+PROTOTYPE_LOSSES = ("PrototypeContrastLoss",)
 
 
 def batch_problems(
@@ -28,8 +30,8 @@ def batch_problems(
         batch_size: images in the batch of all processes together, ``SOLVER.IMS_PER_BATCH``.
         instances: images of an identity in a batch, ``DATALOADER.NUM_INSTANCE``.
         world_size: number of processes that train together.
-        losses: values of ``MODEL.LOSSES.NAME``; those of PAIR_LOSSES need two identities in the
-            batch of each process.
+        losses: values of ``MODEL.LOSSES.NAME``; those of PAIR_LOSSES and PROTOTYPE_LOSSES need
+            two identities in the batch of each process.
 
     Example:
         >>> options = {"batch_size": 8, "instances": 2, "world_size": 1}
@@ -59,7 +61,7 @@ def batch_problems(
         )
     if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY):
         problems += _identity_problems(sampler, images, batch_size, instances, world_size)
-    pairs = [name for name in losses if name in PAIR_LOSSES]
+    pairs = [name for name in losses if name in (*PAIR_LOSSES, *PROTOTYPE_LOSSES)]
     if pairs and not problems:
         problems += _pair_problems(sampler, pairs, len(images), batch_size, instances, world_size)
     return problems
@@ -81,6 +83,8 @@ def _pair_problems(
             f"show {identities}; add identities, or remove the name"
         ]
     if sampler in ("TrainingSampler", "ImbalancedDatasetSampler"):
+        if set(losses) <= set(PROTOTYPE_LOSSES):
+            return []
         return [
             f"MODEL.LOSSES.NAME has {named}, which compares images of one identity, but "
             f"DATALOADER.SAMPLER_TRAIN {sampler} takes images one by one, so that hardly any batch "

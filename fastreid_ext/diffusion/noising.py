@@ -98,7 +98,7 @@ def denoising_loss(
     """Add noise to latents, let the U-Net predict, and compute the loss of each row.
 
     Args:
-        unet: U-Net that predicts.
+        unet: U-Net that predicts from noisy latents.
         schedule: noise schedule that the U-Net was trained with.
         clean: (B, c, h, w) scaled latents, float32.
         noise: (B, c, h, w) noise of variance 1, float32.

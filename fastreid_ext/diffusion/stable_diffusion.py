@@ -255,4 +255,3 @@ def _vae_name(source: str, folder: Path) -> str:
             total.update(hashlib.file_digest(file, "sha256").digest())
     is_local = Path(source).expanduser().is_dir()
     return f"{folder.resolve().name if is_local else source}@{total.hexdigest()[:12]}"
-

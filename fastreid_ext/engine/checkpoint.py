@@ -2,6 +2,10 @@
 
 Same files and names as fastreid's ``Checkpointer`` (``model_0004.pth``, ``model_best.pth``,
 ``model_final.pth``, ``last_checkpoint``), readable with ``torch.load(weights_only=True)``.
+
+Where a model has parts that are only for training, the checkpoint holds neither them nor the state
+of the optimizer, but names a second file that does, ``model_0004.<iterations>.training.pt``.
+Evaluation does not need it.
 """
 
 import logging
@@ -18,7 +22,11 @@ import torch
 from fastreid.utils.checkpoint import Checkpointer
 
 from fastreid_ext.atomic import atomic_write, atomic_write_text
-from fastreid_ext.engine.saved_weights import saved_weights
+from fastreid_ext.engine.saved_weights import (
+    load_training_weights,
+    saved_weights,
+    training_weights,
+)
 from fastreid_ext.modeling.pretrained.files import (
     pickle_problem,
     refuse_other_content,
@@ -30,6 +38,8 @@ from fastreid_ext.modeling.pretrained.older_zoo import current_names
 logger = logging.getLogger(__name__)
 
 TAG = "last_checkpoint"  # file that names the checkpoint to resume from
+TRAINING_SUFFIX = ".training.pt"  # of the file with what only a resumed run needs
+_TRAINING_FILE = "training_file"  # key of its name in the checkpoint
 
 _BACKBONE_ALONE = "weights of a backbone alone belong in MODEL.BACKBONE.PRETRAIN_PATH"
 
@@ -38,7 +48,8 @@ class AtomicCheckpointer(Checkpointer):
     """fastreid's checkpointer with atomic writing and strict reading.
 
     Modules that a model leaves out (:mod:`fastreid_ext.engine.saved_weights`) are neither written
-    nor read, so they stay as they were built.
+    nor read, so they stay as they were built. Those that are only for training, and the state of
+    the optimizer with them, have a file of their own beside each checkpoint to resume from.
 
     Args:
         model: the model, wrapped by DDP or not.
@@ -73,22 +84,44 @@ class AtomicCheckpointer(Checkpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         weights = saved_weights(self.model)
-        self._refuse_non_finite(weights)
+        apart = training_weights(self.model)
+        self._refuse_non_finite({**weights, **apart})
         states = {key: item.state_dict() for key, item in self.checkpointables.items()}
         path = Path(self.save_dir) / f"{name}.pth"
         self.logger.info("Saving checkpoint to %s", path)
+        if apart and tag:
+            # A name for each iteration: until the checkpoint is replaced, its old file stays.
+            companion = path.with_suffix(f".{extra.get('iteration', 0)}{TRAINING_SUFFIX}")
+            self._write(companion, {"model": apart, **states})
+            extra[_TRAINING_FILE] = companion.name
+        self._write(path, {"model": weights, **({} if apart else states), **extra})
+        if tag:
+            self._write_tag(path)
+            self._remove_companions(name, but=extra.get(_TRAINING_FILE))
+
+    def _write(self, path: Path, content: Mapping[str, Any]) -> None:
         try:
             with atomic_write(path) as file:
-                torch.save({"model": weights, **states, **extra}, file)
-            if tag:
-                atomic_write_text(path.with_name(TAG), path.name)
+                torch.save(dict(content), file)
         except (OSError, RuntimeError) as error:  # torch wraps the OSError of a full disk
             raise self._could_not_save(path, error) from error
+
+    def _write_tag(self, path: Path) -> None:
+        try:
+            atomic_write_text(path.with_name(TAG), path.name)
+        except OSError as error:
+            raise self._could_not_save(path, error) from error
+
+    def _remove_companions(self, name: str, but: str | None = None) -> None:
+        for path in Path(self.save_dir).glob(f"{name}.*{TRAINING_SUFFIX}"):
+            if path.name != but:
+                path.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         """Delete ``<name>.pth`` if it is there."""
         if self.save_dir and self.save_to_disk:
             (Path(self.save_dir) / f"{name}.pth").unlink(missing_ok=True)
+            self._remove_companions(name)
 
     def resume(self) -> dict[str, Any]:
         """Load everything from the checkpoint that ``last_checkpoint`` names.
@@ -99,8 +132,14 @@ class AtomicCheckpointer(Checkpointer):
         Raises:
             ValueError: the file is damaged or of another model.
         """
-        path = self.get_checkpoint_file()
-        return self._load(path, list(self.checkpointables), min_matched=1.0)
+        path = Path(self.get_checkpoint_file())
+        checkpoint = read_checkpoint(path)
+        companion = checkpoint.pop(_TRAINING_FILE, None)
+        if companion is not None:
+            states = read_checkpoint(path.with_name(companion))
+            load_training_weights(self.model, states.pop("model"))
+            checkpoint |= states
+        return self._take(str(path), checkpoint, list(self.checkpointables), min_matched=1.0)
 
     def load(self, path: str, checkpointables: Sequence[str] | None = None) -> dict[str, Any]:
         """Load weights (and the named checkpointables, None = all) from a file; "" loads nothing.
@@ -113,10 +152,12 @@ class AtomicCheckpointer(Checkpointer):
             self.logger.info("MODEL.WEIGHTS is empty: the model starts as it was built")
             return {}
         keys = list(self.checkpointables) if checkpointables is None else list(checkpointables)
-        return self._load(path, keys, min_matched=self.min_matched)
+        return self._take(path, read_checkpoint(path), keys, min_matched=self.min_matched)
 
-    def _load(self, path: str, keys: list[str], *, min_matched: float) -> dict[str, Any]:
-        checkpoint = read_checkpoint(path)
+    def _take(
+        self, path: str, checkpoint: dict[str, Any], keys: list[str], *, min_matched: float
+    ) -> dict[str, Any]:
+        """Take weights and states out of the content of a file; the rest is returned."""
         matching = self._load_weights(path, checkpoint.pop("model"), min_matched)
         self.logger.info("Loaded weights from %s: %s", path, matching)
         for key in keys:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.engine.changed_keys import changed_keys
+from fastreid_ext.engine.checkpoint import TAG, TRAINING_SUFFIX
 from fastreid_ext.engine.matrix_plan import MatrixRun
 from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE
 from fastreid_ext.engine.run import evaluate, train
@@ -112,7 +113,8 @@ def _finish(run: MatrixRun, output: Path, continue_on_error: bool, keep_weights:
     finally:
         gc.collect()  # a trainer and its hooks know each other, so a model stays until this
     if not keep_weights:
-        for path in (*folder.glob("*.pth"), folder / "last_checkpoint"):
+        weights = (*folder.glob("*.pth"), *folder.glob(f"*{TRAINING_SUFFIX}"))
+        for path in (*weights, folder / TAG):
             path.unlink(missing_ok=True)
     return ""
 

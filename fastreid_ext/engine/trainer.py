@@ -36,6 +36,7 @@ from fastreid_ext.engine.launch import wrap_for_processes
 from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.optimizer import build_optimizer
+from fastreid_ext.engine.prototypes import PrototypeRebuild
 from fastreid_ext.engine.results import plain
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
 from fastreid_ext.engine.resumed_configuration import (
@@ -53,6 +54,8 @@ from fastreid_ext.engine.schedule import (
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
+from fastreid_ext.modeling.diffusion_branch import add_diffusion_branch
+from fastreid_ext.modeling.losses import PrototypeMemory
 from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
 from fastreid_ext.processes import meet
 
@@ -267,7 +270,8 @@ class Trainer(DefaultTrainer):
         """Return the hooks of the method, which run before evaluation, metrics and checkpoints.
 
         These are what the meta-architecture's ``training_hooks(cfg)`` returns, where it has that,
-        and the average of ``SOLVER.EMA``. A project overrides this and adds its own.
+        the rebuilding of its ``memory`` of prototypes, and the average of ``SOLVER.EMA``. A project
+        overrides this and adds its own.
 
         A hook with ``state_dict`` and ``load_state_dict`` is in the checkpoint, under the key
         ``checkpoint_name`` that it must have. Its state must be equal on all processes, and made
@@ -276,6 +280,8 @@ class Trainer(DefaultTrainer):
         model = getattr(self.model, "module", self.model)
         build = getattr(model, "training_hooks", None)
         built = [] if build is None else list(build(self.cfg))
+        if isinstance(getattr(model, "memory", None), PrototypeMemory):
+            built.append(PrototypeRebuild(self.cfg, model))
         if self.cfg.SOLVER.EMA.DECAY > 0:
             decay = self.cfg.SOLVER.EMA.DECAY
             folder = self.cfg.OUTPUT_DIR
@@ -292,6 +298,7 @@ class Trainer(DefaultTrainer):
         model = build_model(cfg)
         add_losses(model, cfg)
         add_view_losses(model, cfg)
+        add_diffusion_branch(model, cfg)
         counts = [p.numel() for p in model.parameters() if p.requires_grad]
         logger.info("%s with %.2f M parameters to train", type(model).__name__, sum(counts) / 1e6)
         return model

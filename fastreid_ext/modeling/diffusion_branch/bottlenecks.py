@@ -14,7 +14,7 @@ def build_bottleneck(kind: str, width: int) -> nn.Module:
     """Build layers from conditions (B, C) to conditions (B, C).
 
     Args:
-        kind: name in :data:`BOTTLENECKS`.
+        kind: name of the layers, a key of :data:`BOTTLENECKS`.
         width: width C of the condition.
 
     Example:

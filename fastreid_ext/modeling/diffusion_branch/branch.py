@@ -60,9 +60,7 @@ class DiffusionBranch(nn.Module):
         self.prediction_type = schedule.prediction_type
         self.register_buffer("signal", schedule.signal, persistent=False)
 
-    def forward(
-        self, logits: Tensor, features: Tensor, targets: Tensor, latents: Tensor
-    ) -> Tensor:
+    def forward(self, logits: Tensor, features: Tensor, targets: Tensor, latents: Tensor) -> Tensor:
         """Compute the loss of a batch.
 
         Noise, steps and the sample of the VAE's posterior come from torch's generator on the CPU,
@@ -71,7 +69,7 @@ class DiffusionBranch(nn.Module):
         Args:
             logits: (B, N) of the training identities.
             features: (B, D) of the Re-ID model.
-            targets: (B,) identities.
+            targets: (B,) identities in [0, N).
             latents: (B, 2, c, h, w) scaled mean and deviation of the VAE's posterior.
 
         Returns:

@@ -10,13 +10,19 @@ from fastreid_ext.modeling.losses.multi_positive import (
     negative_similarities,
 )
 from fastreid_ext.modeling.losses.nt_xent import nt_xent_loss
+from fastreid_ext.modeling.losses.prototype_contrast import (
+    PrototypeMemory,
+    prototype_contrast_loss,
+)
 from fastreid_ext.modeling.losses.view_contrast import view_contrast_loss
 
 __all__ = [
+    "PrototypeMemory",
     "js_consistency_loss",
     "multi_positive_contrastive_loss",
     "multi_positive_log_loss",
     "negative_similarities",
     "nt_xent_loss",
+    "prototype_contrast_loss",
     "view_contrast_loss",
 ]

@@ -4,12 +4,14 @@ from fastreid_ext.modeling.meta_arch.added_losses import add_losses
 from fastreid_ext.modeling.meta_arch.bdb import BDB
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import ContrastivePretrain
 from fastreid_ext.modeling.meta_arch.mgn import extend_host_mgn
+from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import SimCLRPretrain
 from fastreid_ext.modeling.meta_arch.view_losses import add_view_losses
 
 __all__ = [
     "BDB",
     "ContrastivePretrain",
+    "PrototypeBaseline",
     "SimCLRPretrain",
     "add_losses",
     "add_view_losses",
