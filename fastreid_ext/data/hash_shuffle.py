@@ -33,6 +33,10 @@ def hash_shuffled_places(names: Iterable[str], *key: str | int) -> NDArray[np.in
 
     Memory is 40 bytes per name; only one name exists as an object at a time.
 
+    Example:
+        >>> hash_shuffled_places(["a", "b", "c", "d"], "split", 0).tolist()
+        [2, 0, 3, 1]
+
     Args:
         names: strings to order, without repetitions.
         key: purpose of the order; see :func:`hash_shuffle`.

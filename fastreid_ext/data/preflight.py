@@ -84,6 +84,12 @@ class PreflightReport:
 def preflight(cfg: CfgNode, *, world_size: int | None = None) -> PreflightReport:
     """Check training and test data of a configuration; findings are reported, not raised.
 
+    Example::
+
+        report = preflight(load_config("configs/demo.yml"))
+        print(report)
+        report.problems  # [] for data that can be trained on
+
     Args:
         cfg: checked configuration. ``DATASETS.PREFLIGHT`` "full" decodes all images, "headers" only
             opens them, "off" does neither. If ``DATASETS.NAMES`` is empty, only test sets are

@@ -51,6 +51,11 @@ def expect_format(path: Path) -> Path:
 def write_features(result: ImageFeatures, path: str | Path) -> Path:
     """Write features; the format follows from the name.
 
+    Example::
+
+        write_features(extract.folder("crops"), "features.npz")  # of a FeatureExtractor
+        features = read_features("features.npz").features  # (N, D) float32
+
     Raises:
         ValueError: the name ends in neither .npz nor .safetensors.
     """

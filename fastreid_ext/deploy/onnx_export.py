@@ -88,6 +88,12 @@ def export_onnx(
 ) -> ExportReport:
     """Export a model and compare it with torch on random and on given images.
 
+    Example::
+
+        weights = "demo/train/model_final.pth"
+        report = export_onnx("demo/train/config.yaml", weights, "demo/model.onnx")
+        print(report)
+
     Args:
         config: a YAML file or a configuration.
         weights: checkpoint file of that configuration.

@@ -83,6 +83,12 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
 
     Of several shards, the one that ends last writes the results.
 
+    Example::
+
+        weights = Path("demo/train/model_final.pth")
+        cfg = load_config("demo/train/config.yaml", FROM_CHECKPOINT)
+        evaluate_corruption(cfg, CorruptionRun(weights, "RenderedCampus", Path("demo/corruption")))
+
     Args:
         cfg: checked configuration of the checkpoint.
         run: settings of this evaluation, such as checkpoint and test set.

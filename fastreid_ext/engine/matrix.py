@@ -61,6 +61,12 @@ def run_matrix(
 ) -> MatrixReport:
     """Do what is not done yet and return everything that is.
 
+    Example::
+
+        pairs = [(["RenderedCampus"], ["RenderedMall"], [])]  # sources, targets, KEY VALUE
+        runs = matrix_runs([Path("configs/demo.yml")], pairs, seeds=(0, 1, 2))
+        report = run_matrix(runs, Path("logs/matrix"))
+
     Args:
         runs: runs to do, each of a folder of its own.
         output: folder that holds all runs.

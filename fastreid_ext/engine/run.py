@@ -38,6 +38,12 @@ class UnfitDataError(ValueError):
 def train(cfg: CfgNode, resume: bool = False, *, kind: type[Trainer] = Trainer) -> Results:
     """Train as the configuration says and write ``result.json`` into its ``OUTPUT_DIR``.
 
+    Example::
+
+        cfg = load_config("configs/demo.yml")
+        results = train(cfg)
+        results["RenderedCampus"]["mAP"]  # in percent
+
     Args:
         cfg: configuration checked by ``fastreid_ext.config.load_config``.
         resume: continue from the last checkpoint in ``OUTPUT_DIR`` if there is one.
@@ -65,6 +71,12 @@ def train(cfg: CfgNode, resume: bool = False, *, kind: type[Trainer] = Trainer) 
 def evaluate(cfg: CfgNode) -> Results:
     """Evaluate ``MODEL.WEIGHTS`` on ``DATASETS.TESTS`` and write ``evaluation.json``.
 
+    Example::
+
+        weights = ["MODEL.WEIGHTS", "demo/train/model_final.pth"]
+        results = evaluate(load_config("demo/train/config.yaml", [*FROM_CHECKPOINT, *weights]))
+        results["RenderedCampus"]["Rank-1"]  # in percent
+
     Returns:
         As :func:`train`.
 
@@ -88,6 +100,12 @@ def evaluate(cfg: CfgNode) -> Results:
 
 def load_model(cfg: CfgNode, weights: str | Path) -> nn.Module:
     """Build the model of a configuration with the weights of a checkpoint.
+
+    Example::
+
+        cfg = load_config("demo/train/config.yaml", FROM_CHECKPOINT)
+        model = load_model(cfg, "demo/train/model_final.pth").eval()
+        features = model({"images": images})  # (B, 3, H, W) RGB in [0, 255] to (B, D)
 
     Raises:
         FileNotFoundError: there is no such checkpoint.

@@ -72,6 +72,12 @@ class Trainer(DefaultTrainer):
     """Build everything a configuration asks for, and train.
 
     Call :meth:`resume_or_load` before :meth:`train`.
+
+    Example::
+
+        trainer = Trainer(load_config("configs/demo.yml"))
+        trainer.resume_or_load(resume=False)
+        trainer.train()
     """
 
     build_lr_scheduler = staticmethod(build_lr_scheduler)

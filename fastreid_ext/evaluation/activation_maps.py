@@ -45,6 +45,11 @@ def activation_maps(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Compute maps of where images resemble a reference, and their similarities.
 
+    Example::
+
+        model = load_model(cfg, "demo/train/model_final.pth").eval()
+        maps, similarities = activation_maps(model, images, reference=model(images)[0])
+
     Args:
         model: model in evaluation mode, from images to features (B, D).
         images: (B, 3, H, W) RGB in [0, 255], as from the test loader.

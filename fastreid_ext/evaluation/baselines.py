@@ -21,6 +21,10 @@ def colour_histograms(paths: Sequence[str]) -> NDArray[np.float32]:
     Columns are weighted by a Gaussian around the image centre, where the body is. The square root
     of the normalised histogram makes the cosine of two features their Bhattacharyya coefficient.
 
+    Example::
+
+        cosines = colour_histograms(["a.jpg", "b.jpg"]) @ colour_histograms(["c.jpg"]).T  # (2, 1)
+
     Args:
         paths: paths of N image files of any size.
 

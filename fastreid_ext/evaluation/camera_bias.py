@@ -57,6 +57,14 @@ class CameraBias:
 def camera_bias(test: TestFeatures) -> CameraBias:
     """Measure how similarity depends on the pair of cameras.
 
+    Example:
+        >>> import torch
+        >>> pids = np.array([7, 9, 7, 9])
+        >>> cameras = np.array([1, 1, 2, 2])
+        >>> test = TestFeatures(torch.eye(4), pids, cameras, ["?"] * 4, num_query=2)
+        >>> camera_bias(test).negatives  # mean cosines of camera 1 with camera 2
+        array([[0.]])
+
     Raises:
         ValueError: all images are of one camera or one identity, or features are not finite.
     """

@@ -19,6 +19,13 @@ from fastreid_ext.evaluation.ranking import RankMetrics, rank_metrics
 class TestFeatures:
     """Features, labels and paths of a test set, queries first.
 
+    Example:
+        >>> pids = np.array([7, 9, 7, 9])
+        >>> cameras = np.array([1, 1, 2, 2])
+        >>> test = TestFeatures(torch.rand(4, 8), pids, cameras, ["?"] * 4, num_query=2)
+        >>> [part.tolist() for part in test.labels()]
+        [[7, 9], [7, 9], [1, 1], [2, 2]]
+
     Attributes:
         features: (N, D) float32 on the CPU.
         pids: (N,) identities of the images.

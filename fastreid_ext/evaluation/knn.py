@@ -44,6 +44,11 @@ Distances = Callable[[Tensor, slice, slice], Tensor]
 def nearest(features: Tensor, count: int, as_distances: Distances) -> Nearest:
     """Find the ``count`` nearest images of each image.
 
+    Example:
+        >>> features = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> nearest(features, 2, lambda products, rows, columns: 1 - products).index.tolist()
+        [[0, 1], [1, 0], [2, 1]]
+
     Args:
         features: (N, D) float32 features on any device.
         count: number K of nearest images, from 1 to N.

@@ -75,6 +75,13 @@ def pair_histograms(
 ) -> PairHistograms:
     """Count the distances of all query-gallery pairs.
 
+    Example:
+        >>> pids = np.array([7, 9, 7, 9])
+        >>> cameras = np.array([1, 1, 2, 2])
+        >>> test = TestFeatures(torch.rand(4, 8), pids, cameras, ["?"] * 4, num_query=2)
+        >>> int(pair_histograms(test).counts[NEGATIVE].sum())
+        2
+
     Args:
         test: features of a test set with their labels.
         metric: distance to count: "cosine" or "euclidean".

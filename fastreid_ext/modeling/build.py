@@ -12,6 +12,12 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     download weights or skip tensors that do not fit. A configuration without our keys, as a script
     of fastreid's has it, gets their defaults.
 
+    Example::
+
+        weights = ["MODEL.BACKBONE.PRETRAIN_PATH", "swin_tiny_patch4_window7_224.pth"]
+        cfg = load_config("configs/Market1501/AGW_swin-T.yml", weights)
+        backbone = build_backbone(cfg)  # images (B, 3, 256, 128) to a map (B, 768, 8, 4)
+
     Raises:
         ValueError: ``PRETRAIN`` is True without a ``PRETRAIN_PATH``, or the weights do not fit.
         FileNotFoundError: there are no weights at ``PRETRAIN_PATH``.

@@ -88,6 +88,11 @@ class TensorSteps:
 
     They sample from the process-wide generators.
 
+    Example:
+        >>> steps = TensorSteps([ErasingPainter(probability=0.5, fill=(124, 116, 104))], [])
+        >>> steps(np.zeros((64, 32, 3), np.uint8)).shape
+        torch.Size([3, 64, 32])
+
     Args:
         painters: samplers of rectangles and their colours, in their order.
         patches: fastreid's random patch, or an empty list.

@@ -125,6 +125,11 @@ def _augmix_step(cfg: CfgNode) -> Callable:
 class OnPillow:
     """A transform of PIL images as a step on arrays; it samples from the process-wide generators.
 
+    Example:
+        >>> mirror = OnPillow(lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+        >>> mirror(np.array([[[1, 1, 1], [2, 2, 2]]], np.uint8))[0, :, 0].tolist()
+        [2, 1]
+
     Args:
         step: transform from PIL images to PIL images or arrays.
     """

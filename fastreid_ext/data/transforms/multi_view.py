@@ -63,6 +63,14 @@ class Parts:
 class IndependentViews:
     """Views that are each a pass of its own through all transforms.
 
+    Example:
+        >>> def keep(image, rng):
+        ...     return image, ""  # and no record of corruptions
+        >>> parts = Parts(decoded=keep, image=keep, tensor=keep)
+        >>> image = np.zeros((64, 32, 3), np.uint8)
+        >>> len(IndependentViews(count=2)(image, np.random.default_rng(0), parts))
+        2
+
     Args:
         count: number of views V.
     """
@@ -80,6 +88,17 @@ class IndependentViews:
 
 class CorruptedViews:
     """A clean view and V - 1 corrupted ones.
+
+    Example:
+        >>> def keep(image, rng):
+        ...     return image, ""  # and no record of corruptions
+        >>> parts = Parts(decoded=keep, image=keep, tensor=keep)
+        >>> corruption = RandomCorruption(names=["contrast"])
+        >>> views = CorruptedViews(count=2, same_crop=True, corruption=corruption)
+        >>> image = np.full((64, 32, 3), 100, np.uint8)
+        >>> (_, clean), (_, corrupted) = views(image, np.random.default_rng(0), parts)
+        >>> clean, corrupted.split(":")[0]
+        ('', 'contrast')
 
     Args:
         count: number of views V.
@@ -115,6 +134,16 @@ class CorruptedViews:
 
 class CilViews:
     """A clean view and V - 1 with soft erasing, self-patch mixing and AugMix, in this order.
+
+    Example:
+        >>> def keep(image, rng):
+        ...     return image, ""  # and no record of corruptions
+        >>> parts = Parts(decoded=keep, image=keep, tensor=keep)
+        >>> erasing = SoftErasing(mean=(124, 116, 104), std=(58, 57, 57))
+        >>> steps = {"erasing": erasing, "mixing": PatchMixing(), "augmix": AugMix()}
+        >>> image = np.full((64, 32, 3), 100, np.uint8)
+        >>> len(CilViews(count=3, same_crop=True, **steps)(image, np.random.default_rng(0), parts))
+        3
 
     Args:
         count: number of views V; 3 in [1].
@@ -185,5 +214,10 @@ class CilViews:
 
 
 def joined(*records: str) -> str:
-    """Join the records of corruptions that follow one another."""
+    """Join the records of corruptions that follow one another.
+
+    Example:
+        >>> joined("", "fog:3:7", "snow:1:8")
+        'fog:3:7+snow:1:8'
+    """
     return BETWEEN_CORRUPTIONS.join(text for text in records if text)

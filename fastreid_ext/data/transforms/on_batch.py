@@ -58,6 +58,12 @@ def flatten_views(batch: Batch) -> Batch:
 
     ``images`` (B, V, 3, H, W) become (V B, 3, H, W); all other entries are repeated V times but
     ``corruptions``, which hold a record for each view; ``views`` is V.
+
+    Example:
+        >>> batch = {"images": torch.rand(2, 3, 3, 64, 32), "targets": torch.tensor([5, 8])}
+        >>> flat = flatten_views(batch)  # three views of two images
+        >>> flat["images"].shape, flat["targets"].tolist()
+        (torch.Size([6, 3, 64, 32]), [5, 8, 5, 8, 5, 8])
     """
     images = batch["images"]
     if images.ndim != 5:

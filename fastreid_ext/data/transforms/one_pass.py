@@ -131,6 +131,11 @@ class StepByStep:
 
     Its result is that of :class:`OnePass`; it samples from the process-wide generators.
 
+    Example:
+        >>> transform = StepByStep([np.asarray])
+        >>> transform(Image.new("RGB", (32, 64))).shape
+        torch.Size([3, 64, 32])
+
     Args:
         steps: steps from a decoded image to an array (H, W, 3).
         painters: samplers of rectangles, in their order.

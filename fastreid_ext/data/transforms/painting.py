@@ -75,6 +75,11 @@ def happens(probability: float, generator: torch.Generator) -> bool:
 
     The same as ``torch.rand(1, generator=generator) < probability`` in a third of the time: a
     comparison of tensors costs more than the number. Tensors compare in float32, so this does.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> sum(happens(0.25, generator) for _ in range(1000))
+        251
     """
     return torch.rand(1, generator=generator).item() < float(np.float32(probability))
 
@@ -84,7 +89,13 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> Tensor:
 
 
 class CutoutPainter:
-    """The rectangle of :class:`Cutout`."""
+    """The rectangle of :class:`Cutout`.
+
+    Example:
+        >>> cutout = Cutout(probability=1.0, size=(64, 32), fill=(124, 116, 104))
+        >>> CutoutPainter(cutout).sample(256, 128, torch.Generator().manual_seed(0))[2:]
+        (64, 32)
+    """
 
     def __init__(self, cutout: Cutout) -> None:
         self.cutout = cutout

@@ -48,6 +48,11 @@ class RandAugment:
 class TimmRandAugment:
     """timm's RandAugment, used by the recipes of ConvNeXt, DeiT and Swin.
 
+    Example:
+        >>> augment = TimmRandAugment("rand-m9-mstd0.5-inc1", fill=(124, 116, 104))
+        >>> augment(np.zeros((64, 32, 3), np.uint8), np.random.default_rng(0)).shape
+        (64, 32, 3)
+
     Args:
         text: policy in timm's notation, e.g. "rand-m9-mstd0.5-inc1": magnitude 9 of 10 with a
             standard deviation of 0.5, operations that grow stronger with it, two of them on an

@@ -57,6 +57,12 @@ def with_mixed_patch(
 ) -> NDArray[np.uint8]:
     """Mix a patch of a copy of the image: ``(1 - weight) own + weight other``, rounded.
 
+    Example:
+        >>> image = np.zeros((4, 4, 3), np.uint8)
+        >>> mixed = with_mixed_patch(image, Patch(0, 0, 2, 2), np.full((2, 2, 3), 200), weight=0.5)
+        >>> mixed[0, :, 0].tolist()
+        [100, 100, 0, 0]
+
     Args:
         image: (H, W, 3) uint8 RGB; not written to.
         patch: rectangle of h x w pixels inside the image.
@@ -72,6 +78,12 @@ def with_mixed_patch(
 
 def paint_patch(image: Tensor, patch: Patch, fill: Sequence[float]) -> None:
     """Paint a patch of an image in one colour, in place.
+
+    Example:
+        >>> image = torch.zeros(3, 4, 4)
+        >>> paint_patch(image, Patch(0, 0, 2, 2), fill=(124.0, 116.0, 104.0))
+        >>> image[0, 0].tolist()
+        [124.0, 124.0, 0.0, 0.0]
 
     Args:
         image: (3, H, W) float or uint8 tensor in [0, 255]; uint8 gets the nearest grey levels.

@@ -139,6 +139,11 @@ class SwinBackbone(SwinTrunk):
     trained; they come with the pre-trained weights. Its files hold a fourth pair after the last
     stage, whose result is unused; it is left out here.
 
+    Example:
+        >>> size = SwinSize(width=12, depths=(1, 1, 2, 1), heads=(1, 2, 3, 6))
+        >>> SwinBackbone(size)(torch.rand(2, 3, 64, 32)).shape
+        torch.Size([2, 96, 2, 1])
+
     Args:
         size: widths, blocks and heads, one of :data:`SIZES`.
         drop_path: rate in [0, 1) of stochastic depth in the last block; it rises linearly from 0.

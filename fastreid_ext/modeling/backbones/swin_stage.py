@@ -70,6 +70,11 @@ class WindowBlock(SwinTransformerBlock):
 def shift_mask(size: tuple[int, int], shift: tuple[int, int], like: Tensor) -> Tensor:
     """Mask attention between tokens that shifting brought into one window from two ends of a map.
 
+    Example:
+        >>> mask = shift_mask((14, 7), (3, 0), torch.empty(0))  # two windows, shifted by 3 rows
+        >>> mask.shape, mask[0].any().item(), mask[1].any().item()
+        (torch.Size([2, 49, 49]), False, True)
+
     Args:
         size: rows and columns of the padded map, multiples of the window.
         shift: rows and columns by which the map was shifted.
@@ -108,6 +113,11 @@ class SwinStage(nn.Module):
 
 def semantic_modulation(embed_w: nn.Module, embed_b: nn.Module, weight: float) -> tuple:
     """Compute factor softplus(w) and summand b of SOLIDER's controller.
+
+    Example:
+        >>> factor, summand = semantic_modulation(nn.Linear(2, 96), nn.Linear(2, 96), weight=0.2)
+        >>> factor.shape, summand.shape
+        (torch.Size([96]), torch.Size([96]))
 
     Args:
         embed_w: linear layer (2 to C) that gives w.

@@ -31,6 +31,12 @@ def timm_backbone(name: str, image_size: tuple[int, int]) -> nn.Module:
     the map does not depend, such as a norm after pooling. They are kept for their keys, and frozen,
     as parameters without gradient stop distributed training.
 
+    Example:
+        >>> import torch
+        >>> backbone = timm_backbone("test_convnext", (64, 32))
+        >>> backbone(torch.rand(2, 3, 64, 32)).shape
+        torch.Size([2, 64, 2, 1])
+
     Args:
         name: name of the model in ``timm.list_models()``.
         image_size: height and width in pixels.

@@ -67,6 +67,10 @@ def new_timm_model(name: str, image_size: tuple[int, int]) -> nn.Module:
 def timm_map(name: str, image_size: tuple[int, int]) -> TimmMap:
     """Measure the map of timm's model ``name`` for images of ``image_size`` (rows, columns).
 
+    Example:
+        >>> timm_map("test_vit", (160, 160)).grid
+        (10, 10)
+
     Raises:
         ValueError: the name is unknown, or the model gives no map at this size.
     """

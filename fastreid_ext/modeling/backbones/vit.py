@@ -82,6 +82,10 @@ class ViTLastStage(nn.Module):
 class TokensAsMap:
     """Reshaping of tokens (B, 1 + N, C) into a map.
 
+    Example:
+        >>> TokensAsMap("patch", (4, 2))(torch.rand(2, 1 + 4 * 2, 24)).shape
+        torch.Size([2, 24, 4, 2])
+
     Attributes:
         tokens: "class" for the class token as (B, C, 1, 1), or "patch" for the patches as
             (B, C, h, w).
@@ -100,6 +104,12 @@ class TokensAsMap:
 
 class ViTBackbone(VisionTransformer):
     """ViT of timm that gives a map (B, C, h, w).
+
+    Example:
+        >>> size = ViTSize(width=24, depth=2, heads=2)
+        >>> backbone = ViTBackbone(size, image_size=(64, 32), tokens="patch")
+        >>> backbone(torch.rand(2, 3, 64, 32)).shape
+        torch.Size([2, 24, 4, 2])
 
     Args:
         size: width, blocks and heads, one of :data:`SIZES`.
@@ -159,6 +169,12 @@ class ClipViTBackbone(ViTBackbone):
 
     Keys are those of timm's CLIP towers; ``head`` is the projection, without timm's bias of zeros,
     as in the original.
+
+    Example:
+        >>> size = ViTSize(width=24, depth=2, heads=2)
+        >>> backbone = ClipViTBackbone(size, image_size=(64, 32))
+        >>> backbone(torch.rand(2, 3, 64, 32)).shape  # the class token, in the shared space
+        torch.Size([2, 512, 1, 1])
 
     Args:
         size: width, blocks and heads, one of :data:`SIZES`.

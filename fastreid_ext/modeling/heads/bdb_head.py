@@ -33,6 +33,13 @@ BranchOutputs = dict[str, Tensor]
 class BranchHead(nn.Module):
     """Branch that pools a map, reduces it to a feature and classifies the feature.
 
+    Example:
+        >>> pool = nn.AdaptiveAvgPool2d(1)
+        >>> head = BranchHead(pool, in_channels=64, out_channels=16, num_classes=10, norm="BN")
+        >>> outputs = head(torch.rand(2, 64, 16, 8))
+        >>> outputs["features"].shape, outputs["cls_outputs"].shape
+        (torch.Size([2, 16]), torch.Size([2, 10]))
+
     Args:
         pool: layer from a map (B, C, h, w) to (B, C, 1, 1).
         in_channels: number C of the map's channels.

@@ -25,7 +25,16 @@ Loss = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
 @LOSS_REGISTRY.register()
 class CrossEntropyLoss:
-    """Cross-entropy with smoothed labels of fastreid, set by ``MODEL.LOSSES.CE``."""
+    """Cross-entropy with smoothed labels of fastreid, set by ``MODEL.LOSSES.CE``.
+
+    Example:
+        >>> import torch
+        >>> from fastreid.config import get_cfg
+        >>> logits = torch.zeros(2, 10)  # (B, C)
+        >>> loss = CrossEntropyLoss(get_cfg())({"cls_outputs": logits}, torch.tensor([3, 7]))
+        >>> round(loss.item(), 4)  # log(10)
+        2.3026
+    """
 
     name = "loss_cls"
 
@@ -41,7 +50,15 @@ class CrossEntropyLoss:
 
 @LOSS_REGISTRY.register()
 class TripletLoss:
-    """Triplet loss of fastreid, set by ``MODEL.LOSSES.TRI``."""
+    """Triplet loss of fastreid, set by ``MODEL.LOSSES.TRI``.
+
+    Example:
+        >>> import torch
+        >>> from fastreid.config import get_cfg
+        >>> features = torch.tensor([[0.0], [1.0], [5.0], [6.0]])  # (B, D)
+        >>> TripletLoss(get_cfg())({"features": features}, torch.tensor([0, 0, 1, 1])).item()
+        0.0
+    """
 
     name = "loss_triplet"
 
@@ -57,7 +74,15 @@ class TripletLoss:
 
 @LOSS_REGISTRY.register()
 class CircleLoss:
-    """Pairwise circle loss of fastreid, set by ``MODEL.LOSSES.CIRCLE``."""
+    """Pairwise circle loss of fastreid, set by ``MODEL.LOSSES.CIRCLE``.
+
+    Example:
+        >>> import torch
+        >>> from fastreid.config import get_cfg
+        >>> features = torch.eye(4).repeat(2, 1)  # (B, D): both images of an identity are equal
+        >>> CircleLoss(get_cfg())({"features": features}, torch.arange(4).repeat(2)).item() < 1
+        True
+    """
 
     name = "loss_circle"
 
@@ -73,7 +98,15 @@ class CircleLoss:
 
 @LOSS_REGISTRY.register()
 class Cosface:
-    """Pairwise CosFace of fastreid, set by ``MODEL.LOSSES.COSFACE``; SCALE is unused there too."""
+    """Pairwise CosFace of fastreid, set by ``MODEL.LOSSES.COSFACE``; SCALE is unused there too.
+
+    Example:
+        >>> import torch
+        >>> from fastreid.config import get_cfg
+        >>> features = torch.eye(4).repeat(2, 1)  # (B, D): both images of an identity are equal
+        >>> Cosface(get_cfg())({"features": features}, torch.arange(4).repeat(2)).item() < 1
+        True
+    """
 
     name = "loss_cosface"
 

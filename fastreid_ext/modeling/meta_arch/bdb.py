@@ -18,6 +18,15 @@ class BDB(Baseline):
 
     With ``MODEL.LOSSES.TRI.MARGIN 0`` and ``HARD_MINING`` the triplet loss is the batch-hard
     soft-margin one of [0], on features that are not normalised.
+
+    Example:
+        >>> import torch
+        >>> from fastreid_ext.modeling.heads import BDBHead
+        >>> backbone = torch.nn.Conv2d(3, 8, kernel_size=8, stride=8)
+        >>> head = BDBHead(feat_dim=8, num_classes=5)
+        >>> model = BDB(backbone=backbone, heads=head, pixel_mean=[0.0] * 3, pixel_std=[1.0] * 3)
+        >>> model.eval()(torch.rand(2, 3, 64, 32)).shape  # features of the two branches
+        torch.Size([2, 1536])
     """
 
     def losses(self, outputs: dict[str, BranchOutputs], gt_labels: Tensor) -> dict[str, Tensor]:

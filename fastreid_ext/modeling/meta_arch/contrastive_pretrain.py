@@ -65,6 +65,15 @@ class ContrastivePretrain(Baseline):
     Evaluation gives the pooled feature of the query encoder, so that a labelled test set measures
     retrieval. A checkpoint can be a ``MODEL.BACKBONE.PRETRAIN_PATH``.
 
+    Example:
+        >>> from fastreid_ext.modeling.heads import ProjectionHead
+        >>> backbone = nn.Conv2d(3, 8, kernel_size=8, stride=8)
+        >>> pixels = {"pixel_mean": [0.0] * 3, "pixel_std": [1.0] * 3}
+        >>> head = ProjectionHead(feat_dim=8)
+        >>> model = ContrastivePretrain(backbone=backbone, heads=head, **pixels)
+        >>> sorted(model({"images": torch.rand(8, 3, 64, 32), "views": 4}))  # of two images
+        ['loss_contrast', 'loss_js']
+
     Args:
         momentum: share in [0, 1) of the key encoder that stays in each step.
         queue_size: length K of the queue; 0 takes negatives from the batch instead.
@@ -190,6 +199,11 @@ def _uses_batch_statistics(module: nn.Module) -> bool:
 
 def split_views(images: Tensor, batch: Mapping[str, Any] | Tensor, expected: int) -> Tensor:
     """Split the rows (V * B, ...) of a batch, which come view by view, into (V, B, ...).
+
+    Example:
+        >>> rows = torch.rand(8, 3, 64, 32)  # four views of two images
+        >>> split_views(rows, {"images": rows, "views": 4}, expected=4).shape
+        torch.Size([4, 2, 3, 64, 32])
 
     Args:
         images: rows of the batch, the first B of them in the first view.

@@ -28,6 +28,12 @@ HEADS = ("b1", "b2", "b21", "b22", "b3", "b31", "b32", "b33")
 def split_for_branches(backbone: nn.Module) -> dict[str, nn.Module]:
     """Cut a backbone into ``backbone`` (the trunk) and ``neck1`` to ``neck3`` (equal last stages).
 
+    Example:
+        >>> from fastreid_ext.modeling.backbones.vit import SIZES, ViTBackbone
+        >>> backbone = ViTBackbone(SIZES["tiny"], image_size=(32, 16))
+        >>> list(split_for_branches(backbone))
+        ['backbone', 'neck1', 'neck2', 'neck3']
+
     Raises:
         ValueError: the backbone has no ``split_last_stage``.
     """

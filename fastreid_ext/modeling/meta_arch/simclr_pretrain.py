@@ -31,6 +31,16 @@ NT_XENT = "NTXentLoss"  # in MODEL.LOSSES.NAME
 class SimCLRPretrain(Baseline):
     """Backbone and ProjectionHead with the NT-Xent loss; evaluated as ContrastivePretrain is.
 
+    Example:
+        >>> import torch
+        >>> from fastreid_ext.modeling.heads import ProjectionHead
+        >>> backbone = torch.nn.Conv2d(3, 8, kernel_size=8, stride=8)
+        >>> pixels = {"pixel_mean": [0.0] * 3, "pixel_std": [1.0] * 3}
+        >>> head = ProjectionHead(feat_dim=8)
+        >>> model = SimCLRPretrain(backbone=backbone, heads=head, **pixels)
+        >>> list(model({"images": torch.rand(4, 3, 64, 32), "views": 2}))  # of two images
+        ['loss_contrast']
+
     Args:
         temperature: divisor tau > 0 of the cosines.
         scale: weight of the loss in the total.

@@ -75,6 +75,15 @@ def add_view_losses(model: nn.Module, cfg: CfgNode) -> None:
 class ViewLosses:
     """Losses of a model for batches of several views or mixed images.
 
+    Example:
+        >>> import torch
+        >>> def losses(outputs, targets):
+        ...     return {"loss_cls": torch.tensor(float(len(targets)))}  # number of rows it sees
+        >>> both = ViewLosses(losses, js_scale=1.0)
+        >>> both.remember(torch.nn.Identity(), ({"views": 2},))
+        >>> both({"pred_class_logits": torch.zeros(6, 10)}, torch.zeros(6))  # two views of 3 images
+        {'loss_cls': tensor(3.), 'loss_js': tensor(0.)}
+
     Args:
         host: ``losses`` method of the model; its last argument is the targets.
         on_all_views: whether the host sees the rows of all views, or of the first view only.
@@ -194,7 +203,14 @@ class ViewLosses:
 
 
 def branches_of(outputs: Any, name: str) -> list[tuple[str, Mapping[str, Tensor]]]:
-    """List name and outputs of each branch: the mappings that hold logits or features."""
+    """List name and outputs of each branch: the mappings that hold logits or features.
+
+    Example:
+        >>> import torch
+        >>> outputs = {"b1": {"features": torch.zeros(2, 8)}, "b2": {"features": torch.ones(2, 8)}}
+        >>> [name for name, _ in branches_of(outputs, "")]
+        ['b1', 'b2']
+    """
     if not isinstance(outputs, Mapping):
         return []
     if LOGITS in outputs or FEATURES in outputs:

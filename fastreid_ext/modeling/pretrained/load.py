@@ -31,6 +31,12 @@ def load_pretrained(
 ) -> LoadReport:
     """Load a weight file of any family into a backbone, and log a report.
 
+    Example::
+
+        backbone = SwinBackbone(SIZES["tiny"])
+        pixels = {"pixel_mean": cfg.MODEL.PIXEL_MEAN, "pixel_std": cfg.MODEL.PIXEL_STD}
+        print(load_pretrained(backbone, "swin_tiny_patch4_window7_224.pth", **pixels))
+
     Args:
         backbone: network to load into, unchanged if the file does not fit.
         path: weight file, folder with the layout of the hubs, or ``hf-hub:owner/name``.
