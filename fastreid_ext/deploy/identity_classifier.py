@@ -34,7 +34,7 @@ class IdentityClassifier:
 
         classify = IdentityClassifier("demo/train/config.yaml", "demo/train/model_final.pth")
         probabilities = classify(["a.jpg", "b.jpg"])  # (2, identities) float32
-        classify.identities[probabilities[0].argmax()]  # e.g. "rendered_campus_2"
+        classify.identities[probabilities[0].argmax()]  # e.g. "renderedcampus_2"
 
     Args:
         config: a YAML file (a recipe, or the ``config.yaml`` of a run) or a configuration. Its
@@ -44,7 +44,7 @@ class IdentityClassifier:
         overrides: KEY VALUE pairs, as in ``load_config``.
 
     Attributes:
-        identities: name of each class in fastreid's training items, e.g. "rendered_campus_2".
+        identities: name of each class in fastreid's training items, e.g. "renderedcampus_2".
         fingerprint: 12 hexadecimal digits of configuration and weights.
 
     Raises:

@@ -66,7 +66,7 @@ def activation_maps(
     """
     modules, reshape = _layers_named(model, layers) if layers else map_layers(model)
     _expect_maps(model, images[:1], modules, reshape)
-    target = SimilarityTo(F.normalize(reference.to(images.device), dim=0))
+    target = SimilarityTo(F.normalize(reference.detach().to(images.device), dim=0))
     grad_cam = GradCAM(model, modules, reshape_transform=reshape)
     try:
         with torch.enable_grad():

@@ -98,7 +98,8 @@ def test_maps_of_each_model(name):
     images = random_images(2, cfg.INPUT.SIZE_TEST)
     with torch.no_grad():
         before = model(images)
-    maps, similarity = activation_maps(model, images, before[0])
+    reference = before[0].clone().requires_grad_()  # as of a model called with gradient
+    maps, similarity = activation_maps(model, images, reference)
     assert maps.shape == (2, *cfg.INPUT.SIZE_TEST)
     assert maps[0].min() == 0
     assert maps[0].max() == pytest.approx(1, abs=1e-3)
