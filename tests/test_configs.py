@@ -16,7 +16,11 @@ FILES = sorted([*CONFIGS.rglob("*.yml"), *PROJECTS.rglob("*.yml")])
 BASES = sorted(path for path in FILES if path.name.startswith("Base-"))
 BASE_OF = {path.stem.removeprefix("Base-"): path for path in BASES}
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
-ARCHITECTURES = {"Baseline", "MGN", "BDB", "ContrastivePretrain", "SimCLRPretrain"}
+ARCHITECTURES = {
+    *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
+    *("ContrastivePretrain", "SimCLRPretrain"),
+}
+DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 PRETRAINING = ["DAPG-stage1", "SimCLR", "classification-pretrain"]
 
@@ -32,7 +36,7 @@ def test_loads(path):
 def test_recipes_have_the_published_values():
     """Spot checks against the papers and fastreid's model zoo."""
     recipes = {name: load_config(path, CPU) for name, path in BASE_OF.items()}
-    assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN", "BDB", *CIL, *PRETRAINING}
+    assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN", "BDB", *CIL, *DCAC, *PRETRAINING}
     bagtricks = recipes["bagtricks"]
     agw = recipes["AGW"]
     sbs = recipes["SBS"]
@@ -82,6 +86,38 @@ def test_transformers_have_the_published_values():
     clip = load_config(CONFIGS / "Market1501/bagtricks_clip-vit-b16.yml", CPU)
     assert (clip.SOLVER.OPT, clip.SOLVER.BASE_LR, clip.SOLVER.STEPS) == ("Adam", 5e-6, [30, 50])
     assert (clip.MODEL.BACKBONE.FEAT_DIM, clip.MODEL.BACKBONE.TOKENS) == (512, "class")
+
+
+def test_dcac_has_the_published_values():
+    """Values of the authors' code: optimizer, schedule, rank and temperature by source."""
+    base = load_config(BASE_OF["DCAC"], CPU)
+    solver = base.SOLVER
+    assert (solver.OPT, solver.BASE_LR, solver.MAX_EPOCH) == ("Adam", 5e-6, 60)
+    assert (solver.STEPS, solver.GAMMA, solver.WARMUP_EPOCHS) == ([30, 50], 0.1, 10)
+    assert (solver.WARMUP_FACTOR, solver.WEIGHT_DECAY) == (0.1, 1e-4)
+    assert (solver.WEIGHT_DECAY_BIAS, solver.WEIGHT_DECAY_NORM, solver.BIAS_LR_FACTOR) == (
+        1e-4,
+        1e-4,
+        1.0,
+    )
+    assert (solver.IMS_PER_BATCH, base.DATALOADER.NUM_INSTANCE) == (64, 4)
+    assert base.MODEL.PIXEL_MEAN == base.MODEL.PIXEL_STD == [127.5] * 3
+    assert base.MODEL.LOSSES.NAME == ("CrossEntropyLoss", "PrototypeContrastLoss")
+    assert (base.MODEL.LOSSES.CE.EPSILON, base.INPUT.CLEAN_VIEW.SIZE) == (0.1, [128, 128])
+    prototype = base.MODEL.LOSSES.PROTOTYPE
+    assert (prototype.SCALE, prototype.TEMPERATURE, prototype.MOMENTUM) == (1.0, 0.01, 0.2)
+    assert base.MODEL.BACKBONE.FREEZE_PATCH_EMBED
+    published = {
+        "Market1501": (8, 0.6),
+        "DukeMTMC": (8, 0.6),
+        "CUHK03": (8, 0.1),
+        "MSMT17": (32, 1.0),
+        "DukeMTMC+MSMT17+CUHK03": (32, 1.0),
+    }
+    for source, values in published.items():
+        branch = load_config(PROJECTS / f"DCAC/configs/{source}/DCAC.yml", CPU).MODEL.DIFFUSION
+        assert (branch.ENABLED, branch.UNET, branch.CONDITION) == (True, "lora", "correlation")
+        assert (branch.SCALE, branch.RANK, branch.TEMPERATURE) == (1.0, *values)
 
 
 @pytest.mark.parametrize("name", CIL)
@@ -163,7 +199,8 @@ def test_baselines_from_drawings_differ_in_their_start_alone(baseline):
 
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
 def test_recipe_steps_and_gives_features(path):
-    cfg = load_config(path, [*CPU, "MODEL.HEADS.NUM_CLASSES", 4]).clone()
+    size = ["INPUT.SIZE_TRAIN", [96, 32], "INPUT.SIZE_TEST", [96, 32]]
+    cfg = load_config(path, [*CPU, *size, "MODEL.HEADS.NUM_CLASSES", 4]).clone()
     torch.manual_seed(0)
     model = build_model(cfg).train()
     add_view_losses(model, cfg)
@@ -180,7 +217,12 @@ def test_recipe_steps_and_gives_features(path):
         with EventStorage():
             losses = model(batch)
     sum(losses.values()).backward()
-    kinds = {"JSConsistencyLoss": "js", "CrossEntropyLoss": "cls", "TripletLoss": "triplet"}
+    kinds = {
+        "JSConsistencyLoss": "js",
+        "CrossEntropyLoss": "cls",
+        "TripletLoss": "triplet",
+        "PrototypeContrastLoss": "prototype",
+    }
     expected = {kinds.get(name, "contrast") for name in cfg.MODEL.LOSSES.NAME}
     assert {name.split("_")[1] for name in losses} == expected
     gradients = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]

@@ -7,7 +7,8 @@ r"""Train and test models x sources x settings x seeds, and write one table and 
 Several --config-file are several models; `A+B` is one source of two sets; the target VIPeR, PRID,
 GRID or iLIDS is the mean of its ten splits. --protocol leave_one_out, single_source or supervised
 makes targets of --sources; dcac_single_source and the like (fastreid_ext/data/protocols.py) name
-both. The same command continues an interrupted matrix and retries failed runs.
+both. Without any of these, each recipe has its own DATASETS.NAMES and TESTS, and recipes of one
+file name are one model. The same command continues an interrupted matrix and retries failed runs.
 --output then holds matrix.json, matrix.md, heat_map.png and, for settings that are shares of a set,
 shares.png.
 """
@@ -57,8 +58,12 @@ def main(args: argparse.Namespace) -> None:
 
 def planned(args: argparse.Namespace) -> list["MatrixRun"]:
     from fastreid_ext.data.protocols import planned_runs
-    from fastreid_ext.engine.matrix_plan import matrix_runs
+    from fastreid_ext.engine.matrix_plan import matrix_runs, own_runs
 
+    if not (args.sources or args.targets or args.protocol):
+        return own_runs(
+            args.config_file, settings=args.settings, seeds=args.seeds, overrides=args.opts
+        )
     return matrix_runs(
         args.config_file,
         planned_runs(args.sources, args.targets, args.protocol),

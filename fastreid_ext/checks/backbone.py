@@ -198,5 +198,7 @@ def map_rows(cfg: CfgNode, size: list[int]) -> int:
         return _timm(cfg, size).grid[0]
     # The branches of fastreid's MGN that are cut have stride 1 whatever LAST_STRIDE says.
     is_strided = "LAST_STRIDE" in facts.reads and cfg.MODEL.META_ARCHITECTURE != "MGN"
-    stride = facts.stride * (cfg.MODEL.BACKBONE.LAST_STRIDE if is_strided else 1)
+    stride = facts.stride_of(cfg.MODEL.BACKBONE.DEPTH) * (
+        cfg.MODEL.BACKBONE.LAST_STRIDE if is_strided else 1
+    )
     return math.ceil(size[0] / stride)

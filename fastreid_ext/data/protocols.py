@@ -27,6 +27,7 @@ Run = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 TEN_SPLITS = ("VIPeR", "PRID", "GRID", "iLIDS")
 
 _DCAC = ("Market1501", "DukeMTMC", "MSMT17", "CUHK03Detected")
+_DCAC_WITHOUT_DUKE = ("Market1501", "MSMT17", "CUHK03Detected")
 _RENDERED = ("RenderedCampus", "RenderedMall", "RenderedStation", "RenderedStreet")
 
 
@@ -132,6 +133,9 @@ PROTOCOLS: dict[str, tuple[Run, ...]] = {
     # Twelve pairs from four trainings; and three sources, tested on the fourth [0].
     "dcac_single_source": single_source(_DCAC),
     "dcac_leave_one_out": leave_one_out(_DCAC),
+    # The same without DukeMTMC, which its authors have withdrawn.
+    "dcac_single_source_without_duke": single_source(_DCAC_WITHOUT_DUKE),
+    "dcac_leave_one_out_without_duke": leave_one_out(_DCAC_WITHOUT_DUKE),
     # All images of the sources, tested on the ten splits of each of four targets. META [1] trains
     # on four sets, MetaBIN [2] on DukeMTMC too.
     "dg_ten_splits": ((_DG_SOURCES, _DG_TARGETS, ("DATASETS.COMBINEALL", "True")),),

@@ -97,3 +97,33 @@ def matrix_runs(
         for setting in settings
         for file in config_files
     ]
+
+
+def own_runs(
+    config_files: Sequence[Path],
+    *,
+    settings: Sequence[str] = (ALL,),
+    seeds: Sequence[int] = (0,),
+    overrides: Sequence[str] = (),
+) -> list[MatrixRun]:
+    """Return the runs of recipes that each have data sets, and keys, of their own.
+
+    Recipes of one file name are one model, trained on several sources, e.g.
+    ``Market1501/DCAC.yml`` and ``MSMT17/DCAC.yml``.
+
+    Args:
+        config_files: YAML files of the recipes, with ``DATASETS.NAMES`` and ``DATASETS.TESTS``.
+        settings: "all" or values of DATASETS.SUBSET.
+        seeds: seeds of the trainings, which vary slowest.
+        overrides: KEY VALUE pairs for all runs.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`fastreid_ext.config.load_config`.
+    """
+    sets = {file: load_config(file, list(overrides)).DATASETS for file in config_files}
+    return [
+        MatrixRun(file, tuple(own.NAMES), tuple(own.TESTS), setting, seed, tuple(overrides))
+        for seed in seeds
+        for setting in settings
+        for file, own in sets.items()
+    ]

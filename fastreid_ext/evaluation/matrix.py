@@ -131,16 +131,67 @@ class Table:
         rows = [
             [
                 *row,
-                *(
-                    " / ".join(str(self.summary(row, target, m) or "-") for m in METRICS[:2])
-                    for target in self.targets
-                ),
+                *(self._scores(row, target) for target in self.targets),
             ]
             for row in self.rows
         ]
         caption = f"Rank-1 / mAP in percent, {self._seeds()}; {AP_RULE}."
         table = markdown_table(["model", "trained on", "share", *self.targets], rows)
-        return "\n".join([caption, "", *table]) + "\n"
+        return "\n".join([caption, "", *table]) + "\n" + self._pairs_as_markdown()
+
+    def _pairs_as_markdown(self) -> str:
+        """Format the table of generalisation papers: a column for each pair, and their mean.
+
+        It has the pairs of a source with a set that it was not trained on; "" with less than two.
+        """
+        pairs = [
+            pair
+            for pair in dict.fromkeys((cell.source, cell.target) for cell in self.cells)
+            if pair[1] not in pair[0].split("+")
+        ]
+        models = list(dict.fromkeys((model, setting) for model, _, setting in self.rows))
+        if len(pairs) < 2 or len({source for source, _ in pairs}) < 2:
+            return ""
+        headers = [f"{source} -> {target}" for source, target in pairs]
+        rows = [
+            [
+                f"{model}, {setting}" if setting != "all" else model,
+                *(self._scores((model, source, setting), target) for source, target in pairs),
+                self._average(model, setting, pairs),
+            ]
+            for model, setting in models
+        ]
+        table = markdown_table(["model", *headers, "average"], rows)
+        return "\n".join(
+            ["", "By pair of source and target; average over the pairs:", "", *table, ""]
+        )
+
+    def _scores(self, row: Row, target: str) -> str:
+        return " / ".join(str(self.summary(row, target, m) or "-") for m in METRICS[:2])
+
+    def _average(self, model: str, setting: str, pairs: Sequence[tuple[str, str]]) -> str:
+        """Average over the pairs of each seed that has them all, then summarise the seeds."""
+        wanted = set(pairs)
+        found = [
+            cell
+            for cell in self.cells
+            if (cell.model, cell.setting) == (model, setting)
+            and (cell.source, cell.target) in wanted
+        ]
+        seeds = sorted({cell.seed for cell in found})
+        whole = [seed for seed in seeds if sum(c.seed == seed for c in found) == len(wanted)]
+        if not whole:
+            return "-"
+        means = (
+            Summary.of(
+                [
+                    statistics.fmean(cell.metrics[metric] for cell in found if cell.seed == seed)
+                    for seed in whole
+                ]
+            )
+            for metric in METRICS[:2]
+        )
+        return " / ".join(map(str, means))
 
 
 def write_table(table: Table, folder: Path) -> None:

@@ -50,6 +50,27 @@ def test_markdown_names_the_ap_rule_and_the_number_of_seeds():
     assert "| AGW | Campus | all | 20.0 (14.1) / 20.0 (0.0) |" in text
 
 
+def test_markdown_has_pairs_of_source_and_target_and_their_average():
+    def pair(source, target, seed, rank1):
+        return Cell("DCAC", source, "all", target, seed, {"Rank-1": rank1, "mAP": 1.0})
+
+    cells = [
+        *(pair("A", "B", seed, 10.0 + 10 * seed) for seed in (0, 1)),
+        *(pair("B", "A", seed, 30.0 + 30 * seed) for seed in (0, 1)),
+        pair("A", "A", 0, 99.0),  # in its own domain, so no pair
+    ]
+    text = Table(cells).as_markdown()
+    assert "| model | A -> B | B -> A | average |" in text
+    # Averages of the seeds: (10 + 30) / 2 = 20 and (20 + 60) / 2 = 40.
+    assert text.splitlines()[-1].endswith("| 30.0 (14.1) / 1.0 (0.0) |")
+    cells.pop(3)
+    assert Table(cells).as_markdown().splitlines()[-1].endswith("| 20.0 / 1.0 |")
+
+
+def test_markdown_of_one_source_has_no_pairs():
+    assert "average" not in Table([cell(), cell(target="Street")]).as_markdown()
+
+
 def test_markdown_names_unequal_numbers_of_seeds():
     text = Table([cell(seed=0), cell(seed=1), cell(model="BoT")]).as_markdown()
     assert "over 1 to 2 seeds" in text

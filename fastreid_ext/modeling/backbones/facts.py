@@ -30,12 +30,18 @@ class BackboneFacts:
         stride: rows of the image per row of the map (with LAST_STRIDE 1 where that is read); 0 =
             no map.
         reads: keys of ResNets that the builder reads.
+        other_strides: stride of those depths whose stride differs.
     """
 
     group: str
     widths: Mapping[str, int]
     stride: int
     reads: tuple[str, ...] = ()
+    other_strides: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def stride_of(self, depth: str) -> int:
+        """Return rows of the image per row of the map for a MODEL.BACKBONE.DEPTH."""
+        return self.other_strides.get(depth, self.stride)
 
 
 def _same(width: int, *depths: str) -> dict[str, int]:
@@ -81,7 +87,7 @@ FACTS: dict[str, BackboneFacts] = {
     "build_plain_vit_backbone": BackboneFacts(
         PLAIN_VIT, {"tiny": 192, "small": 384, "base": 768}, VIT_PATCH
     ),
-    "build_clip_vit_backbone": BackboneFacts(CLIP_VIT, {"base": 512}, VIT_PATCH),
+    "build_clip_vit_backbone": BackboneFacts(CLIP_VIT, {"base": 512, "miniature": 64}, VIT_PATCH),
     "build_timm_backbone": BackboneFacts(TIMM, {}, 0),
 }
 VITS = ("build_plain_vit_backbone", "build_clip_vit_backbone")

@@ -1,8 +1,8 @@
 """Plain ViT and the image tower of CLIP as backbones: VisionTransformer of timm with its keys.
 
-Letters: B batch, N patches, h x w their grid (one row of patches per 16 pixels), C channels of the
-output. Images are (B, 3, height, width), normalised, of exactly the size the model was made for:
-the position embedding has one vector per patch.
+Letters: B batch, N patches, h x w their grid (one row of patches per 16 pixels, 8 in a miniature
+CLIP), C channels of the output. Images are (B, 3, height, width), normalised, of exactly the size
+the model was made for: the position embedding has one vector per patch.
 
 [0] Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, https://arxiv.org/abs/2010.11929
 [1] Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP),
@@ -25,11 +25,15 @@ PATCH = 16
 
 @dataclasses.dataclass(frozen=True)
 class ViTSize:
-    """Width, number of blocks and of heads; tables 1 of [0] and of DeiT (arXiv 2012.12877)."""
+    """Width, number of blocks and of heads, edge of a patch in pixels.
+
+    From tables 1 of [0] and of DeiT (arXiv 2012.12877).
+    """
 
     width: int
     depth: int
     heads: int
+    patch: int = PATCH
 
 
 SIZES = {
@@ -38,6 +42,11 @@ SIZES = {
     "base": ViTSize(768, 12, 12),
 }
 CLIP_WIDTH = 512  # of the space that images and texts share, ViT-B/16
+# Towers of CLIP by DEPTH, each with that width; "miniature" is that of fastreid_ext.diffusion.tiny.
+CLIP_TOWERS = {
+    "base": (SIZES["base"], CLIP_WIDTH),
+    "miniature": (ViTSize(96, 3, 4, patch=8), 64),
+}
 
 
 class ViTTrunk(nn.Module):
@@ -140,7 +149,7 @@ class ViTBackbone(VisionTransformer):
             )
         super().__init__(
             img_size=image_size,
-            patch_size=PATCH,
+            patch_size=size.patch,
             embed_dim=size.width,
             depth=size.depth,
             num_heads=size.heads,
@@ -246,7 +255,6 @@ def resized_position_embedding(
 def _shared_arguments(cfg: CfgNode) -> dict[str, Any]:
     backbone = cfg.MODEL.BACKBONE
     return {
-        "size": SIZES[backbone.DEPTH],
         "image_size": tuple(cfg.INPUT.SIZE_TRAIN),
         "tokens": backbone.TOKENS,
         "drop_path_rate": backbone.DROP_PATH_RATIO,
@@ -263,10 +271,17 @@ def _frozen_as_wanted(vit: ViTBackbone, cfg: CfgNode) -> ViTBackbone:
 
 def plain_vit_backbone(cfg: CfgNode) -> ViTBackbone:
     """Build the ViT of ``MODEL.BACKBONE.DEPTH`` (tiny, small, base) with random weights."""
-    return _frozen_as_wanted(ViTBackbone(**_shared_arguments(cfg)), cfg)
+    size = SIZES[cfg.MODEL.BACKBONE.DEPTH]
+    return _frozen_as_wanted(ViTBackbone(size, **_shared_arguments(cfg)), cfg)
 
 
 def clip_vit_backbone(cfg: CfgNode) -> ClipViTBackbone:
-    """Build CLIP's ViT-B/16 image tower with random weights."""
-    quick_gelu = cfg.MODEL.BACKBONE.QUICK_GELU
-    return _frozen_as_wanted(ClipViTBackbone(quick_gelu=quick_gelu, **_shared_arguments(cfg)), cfg)
+    """Build the image tower of CLIP's ViT-B/16, or of a miniature CLIP, with random weights."""
+    size, projection = CLIP_TOWERS[cfg.MODEL.BACKBONE.DEPTH]
+    tower = ClipViTBackbone(
+        size,
+        projection=projection,
+        quick_gelu=cfg.MODEL.BACKBONE.QUICK_GELU,
+        **_shared_arguments(cfg),
+    )
+    return _frozen_as_wanted(tower, cfg)
