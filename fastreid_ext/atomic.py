@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+logger = logging.getLogger(__name__)
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # error numbers of a full disk or quota
 PARTIAL_FILES = ".*.partial"  # what a killed process leaves
 PARTIAL = ".partial"  # folder of folders that are being written
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -135,6 +140,50 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def one_writer(path: str | Path) -> Iterator[None]:
+    """Let one process at a time run the block that writes ``path``; others wait for it.
+
+    The lock is ``.<name>.lock`` beside the file. It ends with its process, even a killed one, whose
+    temporary files are removed.
+
+    Args:
+        path: name of the file to write, in a folder that exists.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    path = Path(path)
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("Waiting for another process that writes %s", path)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in path.parent.glob(f".{path.name}.*.partial"):
+            left.unlink()  # its process was killed; a live one would hold the lock
+        yield
+
+
+def reserve_space(opened: BinaryIO, size: int) -> None:
+    """Reserve the disk space of a file, so that a full disk is noticed before work is done.
+
+    A file system that cannot do this is left to itself: writing finds out.
+
+    Args:
+        opened: file opened for writing.
+        size: bytes of the whole file.
+
+    Raises:
+        OSError: the disk is full; the error number is one of :data:`DISK_FULL`.
+    """
+    try:
+        os.posix_fallocate(opened.fileno(), 0, max(size, 1))
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
 
 
 @contextlib.contextmanager

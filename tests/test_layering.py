@@ -62,6 +62,7 @@ ALLOWED = {
         "compat",
         "config",
         "data",
+        "diffusion",
         "modeling",
         "evaluation",
         "names",

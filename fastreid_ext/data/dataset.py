@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from torch.utils.data import get_worker_info
 
 from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
+from fastreid_ext.data.latent_file import LatentFile
 from fastreid_ext.data.samplers import SampledIndex
 
 _NUMBERS = struct.Struct("<QQ")  # seed of the run, position in the stream
@@ -39,8 +40,9 @@ class Origin(NamedTuple):
 class PersonDataset(CommDataset):
     """Images as samples with the keys of fastreid's dataset: images, targets, camids, img_paths.
 
-    Samples also have ``domains`` and ``modalities``, the fields of :class:`Origin` as ints, and
-    with ``clean`` the image without augmentation as ``clean_images``.
+    Samples also have ``domains`` and ``modalities``, the fields of :class:`Origin` as ints, with
+    ``clean`` the image without augmentation as ``clean_images``, and with ``latents`` its latent
+    (2, c, h, w) float16 as ``latents``.
 
     ``images`` is the result of ``transform``: with fastreid's transforms float (3, H, W) RGB in
     [0, 255]. ``targets`` and ``camids`` are Python ints (fastreid's collator turns numpy's into
@@ -54,6 +56,8 @@ class PersonDataset(CommDataset):
         cams: sorted names of the cameras.
         targets: (N,) int, class of each image.
         camids: (N,) int, camera of each image.
+        latents: latents of the N images, or None, the default;
+            :func:`~fastreid_ext.engine.latent_cache.give_latents` sets them in place of ``clean``.
 
     Args:
         items: (path, pid, camid) of each of N images.
@@ -102,6 +106,7 @@ class PersonDataset(CommDataset):
         self.domains = domains
         self.modalities = modalities
         self.clean = clean
+        self.latents: LatentFile | None = None
 
     def set_targets(self, labels: NDArray[np.integer]) -> None:
         """Assign other classes to the images.
@@ -139,6 +144,8 @@ class PersonDataset(CommDataset):
         }
         if self.clean is not None:
             sample["clean_images"] = self.clean(image)
+        if self.latents is not None:
+            sample["latents"] = self.latents.at(index)
         if is_sampled:
             sample["seeds"] = batch_seed(index)
         return sample | (output if isinstance(output, Mapping) else {"images": output})

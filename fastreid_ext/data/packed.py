@@ -13,7 +13,7 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -269,6 +269,35 @@ def stamp(path: str) -> tuple[int, int]:
     """Return the size of a file in bytes and the time of its last change in ns."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns
+
+
+def stamps_of(paths: TextArray, read: Callable[[str], Any]) -> NDArray[np.int64]:
+    """Collect the :func:`stamp` of each of N files as (N, 2) int64.
+
+    Args:
+        paths: paths of the image files.
+        read: function that reads an image file, and whose error names a missing file and a remedy.
+
+    Raises:
+        OSError: a file is missing.
+    """
+    stamps = np.empty((len(paths), 2), np.int64)
+    for place, path in enumerate(paths):
+        try:
+            stamps[place] = stamp(path)
+        except OSError:
+            read(path)  # raises an error that names the file and a remedy
+            raise
+    return stamps
+
+
+def hash_of_paths(paths: TextArray) -> str:
+    """Hash a list of paths, in its order, to 16 hexadecimal digits."""
+    joined = hashlib.blake2b(digest_size=8)
+    for place, path in enumerate(paths):
+        text = f"\n{path}" if place else path
+        joined.update(text.encode("utf-8", "surrogateescape"))
+    return joined.hexdigest()
 
 
 def reason_to_pack(file: Path, paths: TextArray, stamps: NDArray[np.int64]) -> str:

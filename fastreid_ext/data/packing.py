@@ -6,9 +6,6 @@ depend on the number of processes.
 """
 
 import contextlib
-import errno
-import fcntl
-import hashlib
 import itertools
 import logging
 import multiprocessing
@@ -22,13 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fastreid_ext.atomic import atomic_write
+from fastreid_ext.atomic import DISK_FULL, atomic_write, one_writer, reserve_space
 from fastreid_ext.data.decode import pixel_count
 from fastreid_ext.data.item_arrays import TextArray
 from fastreid_ext.data.packed import (
@@ -37,14 +34,14 @@ from fastreid_ext.data.packed import (
     absolute_paths,
     content_of,
     digest,
+    hash_of_paths,
     read_index,
     reason_to_pack,
-    stamp,
+    stamps_of,
 )
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_REPORTS = 10.0
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 32  # images in one task of a process
 _FEW = 1000  # this many images are decoded faster than processes start
 
@@ -71,11 +68,11 @@ def packed_images(
         OSError: an image cannot be read, or the disk is full; no partial file remains.
     """
     absolute = absolute_paths(paths)
-    file = Path(folder) / f"{name}-{_name_hash(absolute)}.packed"
+    file = Path(folder) / f"{name}-{hash_of_paths(absolute)}.packed"
     file.parent.mkdir(parents=True, exist_ok=True)
-    stamps = _stamps(absolute, read)
+    stamps = stamps_of(absolute, read)
     if reason_to_pack(file, absolute, stamps):
-        with _only_one(file):
+        with one_writer(file):
             # Another process may have written it in the meantime.
             reason = reason_to_pack(file, absolute, stamps)
             if reason:
@@ -91,39 +88,6 @@ def packed_images(
     return packed
 
 
-def _name_hash(paths: TextArray) -> str:
-    joined = hashlib.blake2b(digest_size=8)
-    for place, path in enumerate(paths):
-        text = f"\n{path}" if place else path
-        joined.update(text.encode("utf-8", "surrogateescape"))
-    return joined.hexdigest()
-
-
-def _stamps(paths: TextArray, read: Read) -> NDArray[np.int64]:
-    stamps = np.empty((len(paths), 2), np.int64)
-    for place, path in enumerate(paths):
-        try:
-            stamps[place] = stamp(path)
-        except OSError:
-            read(path)  # raises an error that names the file and a remedy
-            raise
-    return stamps
-
-
-@contextlib.contextmanager
-def _only_one(file: Path) -> Iterator[None]:
-    """Let one process at a time continue; the lock ends with the process, even a killed one."""
-    with open(file.with_name(f".{file.name}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("Waiting for another process that packs %s", file)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in file.parent.glob(f".{file.name}.*.partial"):
-            left.unlink()  # its process was killed; a live one would hold the lock
-        yield
-
-
 def _pack(
     file: Path, paths: TextArray, stamps: NDArray[np.int64], read: Read, spread: Spread
 ) -> None:
@@ -136,25 +100,15 @@ def _pack(
         raise OSError(_no_space(file, len(paths), needed, free))
     try:
         with atomic_write(file) as opened:
-            _reserve(opened, needed)
+            reserve_space(opened, needed)
             sizes, content = _write_pixels(str(opened.name), paths, pixels, read, spread)
             PackedIndex.of(paths, stamps, sizes, content).write(opened)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL:
             raise
         free = shutil.disk_usage(file.parent).free
         raise OSError(_no_space(file, len(paths), needed, free)) from error
     read_index(file)
-
-
-def _reserve(opened: BinaryIO, size: int) -> None:
-    """Reserve the space now, so that a full disk is noticed before images are decoded."""
-    try:
-        os.posix_fallocate(opened.fileno(), 0, max(size, 1))
-    except OSError as error:
-        if error.errno in _FULL:
-            raise
-        # The file system cannot reserve space; writing finds out.
 
 
 def _write_pixels(

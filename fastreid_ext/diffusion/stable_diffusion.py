@@ -7,7 +7,6 @@ scaling factor (0.18215 in SD v1), which brings their variance to about 1, the u
 
 import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +34,7 @@ from fastreid_ext.diffusion.pipeline_folder import (
     variant_of,
     weight_files,
 )
+from fastreid_ext.diffusion.weight_files import hash_of_files
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -249,9 +249,5 @@ def readable(folder: Path) -> Iterator[None]:
 
 def _vae_name(source: str, folder: Path) -> str:
     """Build "<id>@<12 digits of a SHA-256 of the weights>"."""
-    total = hashlib.sha256()
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
     is_local = Path(source).expanduser().is_dir()
-    return f"{folder.resolve().name if is_local else source}@{total.hexdigest()[:12]}"
+    return f"{folder.resolve().name if is_local else source}@{hash_of_files(weight_files(folder))}"

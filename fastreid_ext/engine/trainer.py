@@ -54,7 +54,7 @@ from fastreid_ext.engine.schedule import (
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
-from fastreid_ext.modeling.diffusion_branch import add_diffusion_branch
+from fastreid_ext.modeling.diffusion_branch import add_diffusion_branch, naming_missing_packages
 from fastreid_ext.modeling.losses import PrototypeMemory
 from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
 from fastreid_ext.processes import meet
@@ -87,7 +87,12 @@ class Trainer(DefaultTrainer):
         # fastreid's own constructor fixes the step, DDP's device_ids and the checkpointer.
         super(DefaultTrainer, self).__init__()
         data_loader = self.build_train_loader(cfg)
-        meet()  # a machine may have packed its images, for hours
+        if cfg.MODEL.DIFFUSION.ENABLED and cfg.MODEL.DIFFUSION.LATENT_CACHE:
+            # Only here, because it imports diffusers, which takes seconds.
+            with naming_missing_packages():
+                from fastreid_ext.engine.latent_cache import give_latents
+            give_latents(cfg, data_loader.dataset)
+        meet()  # a machine may have packed or encoded its images, for hours
         dataset = data_loader.dataset
         self.iters_per_epoch = iterations_per_epoch(cfg, len(dataset), dataset.num_classes)
         cfg = with_warmup(cfg, self.iters_per_epoch)

@@ -4,6 +4,9 @@ DCAC's method; ``MODEL.DIFFUSION`` has its keys. diffusers is imported where a c
 for a branch.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 from fastreid.config import CfgNode
 from torch import nn
 
@@ -20,12 +23,19 @@ def add_diffusion_branch(model: nn.Module, cfg: CfgNode) -> None:
     keys = cfg.MODEL.DIFFUSION
     if not keys.ENABLED:
         return
-    try:
+    with naming_missing_packages():
         from fastreid_ext.modeling.diffusion_branch.attached import attach
         from fastreid_ext.modeling.diffusion_branch.parts import build_branch
+    attach(model, build_branch(cfg), keys.SCALE)
+
+
+@contextlib.contextmanager
+def naming_missing_packages() -> Iterator[None]:
+    """Turn a failed import of the diffusion branch into an ImportError that says what to do."""
+    try:
+        yield
     except ImportError as error:
         raise ImportError(
             "MODEL.DIFFUSION needs diffusers and peft; install them with "
             f"`pip install fastreid_ext[generation]` ({error})"
         ) from error
-    attach(model, build_branch(cfg), keys.SCALE)

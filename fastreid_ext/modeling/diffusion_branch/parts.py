@@ -1,5 +1,7 @@
 """Build the parts of a diffusion branch from a configuration: ``MODEL.DIFFUSION``."""
 
+import hashlib
+import json
 import logging
 from pathlib import Path
 
@@ -10,10 +12,14 @@ from torch import nn
 
 from fastreid_ext.diffusion import sd15
 from fastreid_ext.diffusion.noising import NoiseSchedule
-from fastreid_ext.diffusion.pipeline_folder import expect_base_parts, find_base_folder
+from fastreid_ext.diffusion.pipeline_folder import (
+    expect_base_parts,
+    find_base_folder,
+    weight_files,
+)
 from fastreid_ext.diffusion.single_token import attend_to_single_tokens
 from fastreid_ext.diffusion.stable_diffusion import read_part
-from fastreid_ext.diffusion.weight_files import read_object
+from fastreid_ext.diffusion.weight_files import hash_of_files, read_object
 from fastreid_ext.modeling.diffusion_branch.bottlenecks import build_bottleneck
 from fastreid_ext.modeling.diffusion_branch.branch import DiffusionBranch
 from fastreid_ext.modeling.diffusion_branch.conditions import (
@@ -95,6 +101,24 @@ def load_autoencoder(cfg: CfgNode) -> AutoencoderKL:
         autoencoder = read_part(AutoencoderKL, checked_folder(cfg) / "vae", torch.float32)
     autoencoder.left_out_of_checkpoints = True
     return autoencoder.to(cfg.MODEL.DEVICE)
+
+
+def autoencoder_fingerprint(cfg: CfgNode) -> str:
+    """Hash weights and configuration of the VAE, without loading it.
+
+    Equal files have equal fingerprints, in whatever folder they lie.
+
+    Returns:
+        12 hexadecimal digits of a SHA-256; for random weights "random-" and those of the
+        configuration.
+    """
+    if cfg.MODEL.DIFFUSION.RANDOM_WEIGHTS:
+        logger.warning("latents of a VAE with random weights (MODEL.DIFFUSION.RANDOM_WEIGHTS)")
+        settings = json.dumps(_settings(cfg, "vae", dict(sd15.VAE)), sort_keys=True)
+        return f"random-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
+    folder = checked_folder(cfg) / "vae"
+    # The configuration too, which has the factor that scales the latents.
+    return hash_of_files([folder / "config.json", *weight_files(folder)])
 
 
 def noise_schedule(cfg: CfgNode) -> NoiseSchedule:
