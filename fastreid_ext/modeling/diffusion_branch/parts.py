@@ -116,7 +116,7 @@ def autoencoder_fingerprint(cfg: CfgNode) -> str:
         logger.warning("latents of a VAE with random weights (MODEL.DIFFUSION.RANDOM_WEIGHTS)")
         settings = json.dumps(_settings(cfg, "vae", dict(sd15.VAE)), sort_keys=True)
         return f"random-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
-    folder = checked_folder(cfg) / "vae"
+    folder = _base_folder(cfg) / "vae"
     # The configuration too, which has the factor that scales the latents.
     return hash_of_files([folder / "config.json", *weight_files(folder)])
 
@@ -145,12 +145,16 @@ def checked_folder(cfg: CfgNode) -> Path:
         FileNotFoundError: the model is neither here nor in the hub's cache.
         ValueError: a part is damaged, incomplete or of an unsupported kind.
     """
-    keys = cfg.MODEL.DIFFUSION
-    folder = find_base_folder(
-        keys.BASE_MODEL, revision=keys.REVISION, download=keys.DOWNLOAD, key=KEY
-    )
+    folder = _base_folder(cfg)
     expect_base_parts(folder)
     return folder
+
+
+def _base_folder(cfg: CfgNode) -> Path:
+    keys = cfg.MODEL.DIFFUSION
+    return find_base_folder(
+        keys.BASE_MODEL, revision=keys.REVISION, download=keys.DOWNLOAD, key=KEY
+    )
 
 
 def _settings(cfg: CfgNode, part: str, of_sd15: dict[str, object]) -> dict[str, object]:
