@@ -25,7 +25,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus clean
+.PHONY: miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus miniature-dcac miniature-dcac-base clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -128,6 +128,38 @@ miniature-robust: miniature-pretrained  ## CIL and DAPG in miniature, projects/C
 
 miniature-diffusion: miniature-base  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
 	$(BIN)/python -m projects.DiffusionReID.miniature.replicate --seeds 0 1 2
+
+DCAC := logs/miniature/dcac
+DCAC_CONFIGS := projects/DCAC/miniature/configs
+DOMAINS := RenderedCampus RenderedMall RenderedStation RenderedStreet
+SINGLE := --sources $(DOMAINS) --targets $(DOMAINS)
+MATRIX := $(BIN)/python tools/evaluation_matrix.py --discard-weights
+
+miniature-dcac: miniature-dcac-base  ## DCAC in miniature, projects/DCAC (hours)
+	$(MATRIX) --output $(DCAC)/single_source --config-file $(DCAC_CONFIGS)/baseline.yml \
+	    $(DCAC_CONFIGS)/DCAC.yml $(SINGLE) --seeds 0 1 2
+	$(MATRIX) --output $(DCAC)/controls --config-file $(DCAC_CONFIGS)/scratch.yml \
+	    $(DCAC_CONFIGS)/latent.yml $(SINGLE) --seeds 0 1 2
+	$(MATRIX) --output $(DCAC)/leave_one_out --config-file $(DCAC_CONFIGS)/baseline.yml \
+	    $(DCAC_CONFIGS)/DCAC.yml --protocol rendered_leave_one_out --seeds 0 1 2
+	$(MATRIX) --output $(DCAC)/ablations --seeds 0 1 2 --sources RenderedCampus \
+	    --targets $(DOMAINS) --config-file $(wildcard $(DCAC_CONFIGS)/unet_*.yml \
+	        $(DCAC_CONFIGS)/condition_*.yml $(DCAC_CONFIGS)/bottleneck_*.yml)
+	$(BIN)/python -m projects.DCAC.miniature.report $(addprefix $(DCAC)/,single_source controls) \
+	    --json docs/miniature_dcac.json --picture docs/miniature_dcac.png
+
+miniature-dcac-base: $(STAMP)  ## A tiny Stable Diffusion and CLIP of other people, and four domains
+	for domain in $(filter-out RenderedCampus,$(DOMAINS)); do \
+	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature_other $(EASY) \
+	        --train-identities 400 --test-identities 2 --images-per-identity 5 --seed 1 || exit 1; \
+	done
+	for domain in $(DOMAINS); do \
+	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/miniature_domains $(EASY) \
+	        --train-identities 80 --test-identities 40 --images-per-identity 12 || exit 1; \
+	done
+	$(BIN)/python -m projects.DiffusionReID.miniature.train_base --data datasets/miniature_other \
+	    --domains $(filter-out RenderedCampus,$(DOMAINS)) --stages autoencoder clip denoiser \
+	    --steps autoencoder=700 clip=1200 denoiser=3000 --output $(DCAC)/base
 
 miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (an hour of one core)
 	for domain in RenderedMall RenderedStation RenderedStreet; do \

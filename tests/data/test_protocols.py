@@ -52,6 +52,9 @@ def test_protocols_of_papers():
     dcac = PROTOCOLS["dcac_single_source"]
     assert sum(len(targets) for _, targets, _ in dcac) == 12
     assert len(PROTOCOLS["dcac_leave_one_out"]) == 4
+    without_duke = PROTOCOLS["dcac_single_source_without_duke"]
+    assert sum(len(targets) for _, targets, _ in without_duke) == 6
+    assert len(PROTOCOLS["dcac_leave_one_out_without_duke"]) == 3
     assert all("CUHK03" not in sources + targets for sources, targets, _ in dcac)  # labeled
     ((sources, targets, overrides),) = PROTOCOLS["dg_ten_splits"]
     assert sources == ("Market1501", "CUHK02", "CUHK03Labeled", "cuhkSYSU")

@@ -9,7 +9,7 @@ import pytest
 
 from fastreid_ext.engine import matrix
 from fastreid_ext.engine.matrix import run_matrix
-from fastreid_ext.engine.matrix_plan import matrix_runs
+from fastreid_ext.engine.matrix_plan import matrix_runs, own_runs
 from fastreid_ext.engine.setup import prepare_run
 from fastreid_ext.engine.trainer import Trainer
 
@@ -59,6 +59,23 @@ def test_seeds_vary_slowest(recipes):
     assert [run.seed for run in runs] == [0] * 8 + [1] * 8
     assert [run.model for run in runs[:3]] == ["one", "two", "one"]
     assert runs[-1].overrides == ("K", "V")
+
+
+def test_own_runs_have_the_sets_and_keys_of_their_recipes(tmp_path):
+    recipes = []
+    for source, target in (("Market1501", "DukeMTMC"), ("DukeMTMC", "Market1501")):
+        recipe = tmp_path / source / "DCAC.yml"
+        recipe.parent.mkdir()
+        recipe.write_text(f"DATASETS:\n  NAMES: ('{source}',)\n  TESTS: ('{target}',)\n")
+        recipes.append(recipe)
+    runs = own_runs(recipes, seeds=[0, 1], overrides=["MODEL.DEVICE", "cpu"])
+    assert [(run.model, run.source, run.targets, run.seed) for run in runs] == [
+        ("DCAC", "Market1501", ("DukeMTMC",), 0),
+        ("DCAC", "DukeMTMC", ("Market1501",), 0),
+        ("DCAC", "Market1501", ("DukeMTMC",), 1),
+        ("DCAC", "DukeMTMC", ("Market1501",), 1),
+    ]
+    assert len({run.folder(tmp_path) for run in runs}) == 4
 
 
 def test_nothing_to_train_or_test_is_said(recipes):

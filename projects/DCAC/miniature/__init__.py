@@ -1,0 +1,1 @@
+"""DCAC in miniature: recipes, and the comparison of their results."""
