@@ -74,7 +74,7 @@ def sample_cloth(
     """Sample a cloth's colour and pattern by weight; its second colour has another name."""
     colour = palettes.sample_key(colours, rng)
     pattern = palettes.sample_key(patterns, rng)
-    others = {name: weight for name, weight in colours.items() if name != colour} or {"white": 1.0}
+    others = {name: weight for name, weight in colours.items() if name != colour}
     second = palettes.sample_key({**others, "white" if colour != "white" else "navy": 0.4}, rng)
     nir = sample_nir(fabric, rng)
     return Cloth(

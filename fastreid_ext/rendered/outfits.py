@@ -159,7 +159,7 @@ def _sample_details(season: Season, rng: np.random.Generator) -> dict:
 def resembling(outfit: Outfit, season: Season, rng: np.random.Generator) -> Outfit:
     """Sample a look-alike's outfit: same garments and colours, other details.
 
-    Details are shoes, bag, headwear, sleeve, hem, collar, print and NIR reflectance.
+    Details are shoes, bag, headwear, scarf, sleeve, hem, collar, print and NIR reflectance.
     """
     cut = UPPERS[outfit.upper_kind]
     return dataclasses.replace(

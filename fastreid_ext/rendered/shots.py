@@ -16,7 +16,7 @@ class Shot:
 
     x: float
     z: float
-    yaw: float  # 0 faces away from the camera's forward axis, along +z
+    yaw: float  # 0 faces away from the camera, along +z
     stance: str
     pose: np.ndarray  # (24, 3) axis-angle
     sun: float  # strength of the direct light
