@@ -119,11 +119,11 @@ def test_beanies_are_knitted_and_soles_are_rubber():
 
 
 def test_equal_generators_dress_equally():
-    one, other, another = (
+    found = [
         sample_outfit(SEASONS["RenderedMall"], True, np.random.default_rng(seed))
         for seed in (3, 3, 4)
-    )
-    assert one == other != another
+    ]
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("domain", SEASONS)

@@ -11,7 +11,7 @@ from fastreid_ext.rendered.pieces import ANCHORS, JOINTS, blob, bound, grid_face
 
 def volume(vertices, faces):
     """Signed volume by the divergence theorem; positive where faces turn outwards."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    a, b, c = vertices[faces].transpose(1, 0, 2)
     return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
 
 
@@ -51,7 +51,7 @@ def test_tube_rings_are_superellipses(power):
 
 def test_tube_faces_turn_outwards():
     vertices, faces = tube(np.array([[0, 1.0, 0], [0, 0.0, 0]]), np.full((2, 2), 0.3), 12)
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    a, b, c = vertices[faces].transpose(1, 0, 2)
     outwards = (a + b + c) * [1, 0, 1]
     assert (np.einsum("ij,ij->i", np.cross(b - a, c - a), outwards) > 0).all()
 

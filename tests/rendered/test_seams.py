@@ -169,10 +169,11 @@ def test_a_shoulder_bags_strap_lies_on_one_shoulder_on_both_sides(shows):
 @pytest.mark.parametrize("side", [-1, 1])
 def test_a_face_has_brows_eyes_and_a_mouth(figure, shows, side):
     tall = figure.head_height
-    brow, eye, mouth = ((bc.HEAD, 0.033 * side, q * tall) for q in (0.42, 0.485, 0.775))
-    assert shows(*brow) == shows(*eye) == "dark"
+    eye = (bc.HEAD, 0.033 * side, 0.485 * tall)
+    assert shows(*eye) == "dark"
     assert shows(*eye, BEHIND) == "skin"
-    assert shows(bc.HEAD, 0.01 * side, mouth[2]) == "lips"
+    assert shows(bc.HEAD, 0.033 * side, 0.42 * tall) == "dark"
+    assert shows(bc.HEAD, 0.01 * side, 0.775 * tall) == "lips"
     assert shows(bc.HEAD, 0.01 * side, 0.6 * tall) == "skin"
 
 
@@ -184,7 +185,8 @@ def test_a_beard_covers_chin_and_leaves_the_mouth(figure, shows):
 
 
 def test_scalp_below_headwear(figure, shows):
-    top, nape = ((bc.HAIR, 0.0, share * figure.head_height, BEHIND) for share in (0.1, 0.6))
+    top = (bc.HAIR, 0.0, 0.1 * figure.head_height, BEHIND)
+    nape = (bc.HAIR, 0.0, 0.6 * figure.head_height, BEHIND)
     assert shows(*top) == shows(*nape) == "hair"
     assert shows(*top, hair="bald") == "skin"
     for kind in ("cap", "hat", "beanie"):
