@@ -31,6 +31,9 @@ _TINY_GENERATION = ["--size", "miniature", "--dtype", "float32", "--tuning-steps
 _TINY_GENERATION += ["--steps", "2", "--persons", "2", "--images", "2", "--batch-size", "2"]
 _TINY_BASELINES = ["--baselines", "BoT", "--size", "96", "48", "--batch", "8", "--steps", "1"]
 _TINY_BASELINES += ["--warm-up", "1", "--loader-batches", "1", "--workers", "0"]
+_TINY_BRANCH = ["--batch", "4", "--rounds", "1", "--modes", "lora", "--levers", "latents"]
+# Compiling takes longer than everything else of this part.
+_BRANCH_LEVERS = ["--levers", "latents", "dtype", "attention", "gradients", "layout"]
 
 
 class PartError(Exception):
@@ -212,6 +215,21 @@ def baselines(bench: Bench) -> dict[str, Any]:
     }
 
 
+def diffusion_branch(bench: Bench) -> dict[str, Any]:
+    """Measure what the diffusion branch of DCAC adds to a training step, by mode and lever."""
+    file = bench.folder / "diffusion_branch.json"
+    sizes = _TINY_BRANCH if bench.is_tiny else [*_BRANCH_LEVERS, "--rounds", 3]
+    bench.run("tools/benchmarks/diffusion_branch.py", *_on(bench), "--output", file, *sizes)
+    content = json.loads(file.read_text())
+    goals = {f"goal of {key}": verdict for key, verdict in content["goals"].items()}
+    return goals | {
+        f"{row['name']} {key} / baseline": row[key]
+        for row in content["rows"]
+        for key in ("step", "memory")
+        if not row["skipped"]
+    }
+
+
 def fine_tuning(bench: Bench) -> dict[str, Any]:
     """Measure fine-tuning of identities at the size of Stable Diffusion 1.x."""
     return _generation(bench, "fine-tuning")
@@ -244,6 +262,7 @@ PARTS: dict[str, tuple[Callable[[Bench], dict[str, Any]], float]] = {
     "kill and resume": (resume, 60.0),
     "evaluation, CPU and GPU": (evaluation, 50.0),
     "four baselines": (baselines, 110.0),
+    "diffusion branch": (diffusion_branch, 80.0),
     "fine-tuning": (fine_tuning, 80.0),
     "sampling": (sampling, 80.0),
     "corruptions": (corruptions, 40.0),

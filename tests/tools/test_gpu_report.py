@@ -76,4 +76,7 @@ def test_whole_report_on_the_cpu(tool, report):
     differences = parts["evaluation, CPU and GPU"]["figures"]
     assert set(differences.values()) == {0.0}
     assert parts["four baselines"]["figures"]["BoT bound_by"] in ("CPU", "loader")
+    branch = parts["diffusion branch"]["figures"]
+    assert branch["baseline step / baseline"] == 1
+    assert branch["lora, VAE in each step step / baseline"] > 0
     assert "images/s learned" in parts["fine-tuning"]["output"]

@@ -20,7 +20,6 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -28,17 +27,16 @@ import numpy as np
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
-from fastreid.solver import build_optimizer
 from fastreid.utils.events import EventStorage
 from tabulate import tabulate
 
 from fastreid_ext.atomic import atomic_write_text
 from measuring.device_use import busy, forget_peak, peak_bytes
 from measuring.timing import seconds
+from measuring.training_step import build_step, random_batch
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.config import load_config
 from fastreid_ext.data.build import build_train_loader
-from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 BASELINES = {
@@ -126,37 +124,6 @@ def write_market(root: Path, identities: int, size: tuple[int, int]) -> None:
             cv2.imwrite(str(folder / tests / name), image)
 
 
-def random_batch(cfg: CfgNode) -> dict:
-    """Return images (B, 3, H, W) in [0, 255] of B / 4 identities, on the model's device."""
-    count = cfg.SOLVER.IMS_PER_BATCH
-    device = cfg.MODEL.DEVICE
-    targets = torch.arange(count, device=device) // cfg.DATALOADER.NUM_INSTANCE
-    return {
-        "images": torch.rand((count, 3, *cfg.INPUT.SIZE_TRAIN), device=device) * 255,
-        "targets": targets,
-        "camids": targets,
-        "img_paths": [f"{index}.jpg" for index in range(count)],
-    }
-
-
-def build_step(cfg: CfgNode, model: torch.nn.Module) -> Callable[[], object]:
-    """Return our training step of the model on one batch, again and again."""
-    optimizer, wrapper = build_optimizer(cfg, model)
-    batch = random_batch(cfg)
-    # A copy each time: the host's models normalise their images in place.
-    batches = (batch | {"images": batch["images"].clone()} for _ in itertools.count())
-    step = TrainingStep(
-        model,
-        batches,
-        optimizer,
-        wrapper,
-        autocast_dtype=autocast_dtype(cfg),
-        max_skipped=cfg.SOLVER.NON_FINITE.MAX_SKIPPED,
-    )
-    step.start()
-    return lambda: step.run(0)
-
-
 def loader_rate(cfg: CfgNode, batches: int) -> float:
     """Return images per second of the training loader, after its workers have started."""
     loader = build_train_loader(cfg)
@@ -177,7 +144,7 @@ def measure(args: argparse.Namespace, baseline: str, root: Path) -> StepFigures:
     cfg = configuration(args, baseline, root)
     model = build_model(cfg)
     device = torch.device(cfg.MODEL.DEVICE)
-    run = build_step(cfg, model)
+    run = build_step(cfg, model, random_batch(cfg))
     with EventStorage():
         for _ in range(args.warm_up):
             run()

@@ -7,6 +7,7 @@ Parameters are counted for Stable Diffusion 1.5: 859.52 M in the U-Net, of which
 import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from torch import nn
 
 _UP = ("time_embedding", "up_blocks", "conv_norm_out", "conv_out")
@@ -39,9 +40,22 @@ def train_parts(unet: UNet2DConditionModel, mode: str, *, rank: int) -> None:
         unet.add_adapter(
             LoraConfig(r=rank, lora_alpha=_LORA_ALPHA, target_modules=list(LORA_TARGETS))
         )
+        _leave_casts_to_autocast(unet)
     for name in _TRAINED[mode]:
         unet.get_submodule(name).requires_grad_(True)
     _to_float32(unet)
+
+
+def _leave_casts_to_autocast(unet: nn.Module) -> None:
+    """Keep adapters from casting their input to float32, which autocast would cast back.
+
+    Half-precision weights compute under autocast (:class:`.branch.DiffusionBranch`). The casts
+    change no value, but copy every input of an adapter, and the copies are kept for the backward
+    pass.
+    """
+    for module in unet.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False
 
 
 def _to_float32(unet: nn.Module) -> None:

@@ -14,7 +14,7 @@ import multiprocessing.connection
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,16 +125,34 @@ class ProductClock(TorchFunctionMode):
         return results[0]
 
 
-def median_seconds(
+def seconds_in_turns(
     methods: Mapping[str, Callable[[], object]], rounds: int, device: str
-) -> dict[str, float]:
-    """Return the median seconds of each method; they take turns, first forwards, then backwards."""
+) -> dict[str, list[float]]:
+    """Return the seconds of each method in each round; first forwards, then backwards."""
     times: dict[str, list[float]] = {name: [] for name in methods}
     for number in range(rounds):
         order = list(methods) if number % 2 == 0 else list(reversed(methods))
         for name in order:
             times[name].append(seconds(methods[name], device))
+    return times
+
+
+def median_seconds(
+    methods: Mapping[str, Callable[[], object]], rounds: int, device: str
+) -> dict[str, float]:
+    """Return the median seconds of each method; they take turns, first forwards, then backwards."""
+    times = seconds_in_turns(methods, rounds, device)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def median_ratio(times: Sequence[float], of_other: Sequence[float]) -> float:
+    """Return the median over rounds of a method's seconds over another's in the same round.
+
+    Example:
+        >>> median_ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0])
+        2.0
+    """
+    return statistics.median(own / other for own, other in zip(times, of_other, strict=True))
 
 
 def peak_extra_mib(run: Callable[[], object], device: str) -> float:
