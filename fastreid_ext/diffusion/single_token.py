@@ -1,9 +1,10 @@
 """Cross-attention to a context of one token, without queries and keys.
 
 A softmax over one key is 1 whatever the query, so that the output of the attention is the value of
-that token at every place: ``to_out(to_v(context))``. Queries and keys have no influence, and a
-gradient of exactly zero. Leaving them out saves two projections and an attention in each block,
-and changes nothing but the rounding of a matrix product.
+that token at every place: ``to_out(to_v(context))``. Queries, keys and the normalisation before
+them have no influence, and a gradient of exactly zero. Leaving queries and keys out saves two
+projections and an attention in each block, and changes nothing but the rounding of a matrix
+product.
 
 Letters: B batch, N places of the feature map, C its channels, D channels of the context.
 """
@@ -12,34 +13,39 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
-
-_CROSS = "attn2.processor"  # cross-attention of a transformer block; attn1 is its self-attention
+from torch import Tensor, nn
 
 
 def attend_to_single_tokens(unet: UNet2DConditionModel) -> None:
     """Give the cross-attentions of a U-Net the short way, in place; other layers stay."""
-    short = SingleTokenAttention()
-    processors = {
-        name: short if name.endswith(_CROSS) else processor
-        for name, processor in unet.attn_processors.items()
-    }
-    unet.set_attn_processor(processors)
+    for block in unet.modules():
+        if isinstance(block, BasicTransformerBlock):
+            # attn1 is the self-attention of the block.
+            block.attn2.set_processor(SingleTokenAttention(norm=block.norm2))
 
 
 class SingleTokenAttention:
     """Attention processor of diffusers for a context of one token.
 
-    Queries and keys that are trained get gradients of zero, as without the short way: a parameter
-    without gradient would stop DistributedDataParallel, and weight decay would pass it by.
+    Queries, keys and the normalisation before them get gradients of zero where they are trained, as
+    without the short way: a parameter without gradient would stop DistributedDataParallel, and
+    weight decay would pass it by.
 
     Example:
         >>> attention = Attention(query_dim=4, cross_attention_dim=6, heads=2, dim_head=2)
         >>> attention.set_processor(SingleTokenAttention())
         >>> attention(torch.rand(3, 10, 4), encoder_hidden_states=torch.rand(3, 1, 6)).shape
         torch.Size([3, 10, 4])
+
+    Args:
+        norm: layer that normalises the input of the attention and of nothing else; None where there
+            is no such layer.
     """
+
+    def __init__(self, norm: nn.Module | None = None) -> None:
+        self._norm = norm
 
     def __call__(
         self,
@@ -66,8 +72,9 @@ class SingleTokenAttention:
                 "or a residual of its own; set MODEL.DIFFUSION.SINGLE_TOKEN_ATTENTION False"
             )
         value = attn.to_v(encoder_hidden_states)
-        unused = [*attn.to_q.parameters(), *attn.to_k.parameters()]
-        trained = [parameter for parameter in unused if parameter.requires_grad]
+        unused = [layer for layer in (attn.to_q, attn.to_k, self._norm) if layer is not None]
+        parameters = [parameter for layer in unused for parameter in layer.parameters()]
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
         if trained:
             value = _WithZeroGradients.apply(value, *trained)
         output = attn.to_out[1](attn.to_out[0](value))
