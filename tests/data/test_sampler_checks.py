@@ -129,3 +129,35 @@ def test_sampler_checks_pair_losses_need_two_identities(
     if message:
         assert re.search(message, named[0])
     assert not [p for p in batch_problems("NaiveIdentitySampler", pids, **sizes) if "Trip" in p]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "counts", "batch_size", "instances", "message"),
+    [
+        ("NaiveIdentitySampler", [9] * 8, 8, 4, None),
+        ("NaiveIdentitySampler", [9] * 8, 4, 4, "each of 1 processes gets 4 images .* of one iden"),
+        (
+            "NaiveIdentitySampler",
+            [9],
+            4,
+            4,
+            "PrototypeContrastLoss, which compares identities, but",
+        ),
+        ("TrainingSampler", [9], 4, 4, "the training images show 1; add identities, or remove the"),
+        # Images one by one are no problem: each is compared with all prototypes.
+        ("TrainingSampler", [9] * 8, 4, 4, None),
+    ],
+)
+def test_sampler_checks_prototype_losses_need_two_identities(
+    sampler, counts, batch_size, instances, message
+):
+    pids = [f"p{identity}" for identity, count in enumerate(counts) for _ in range(count)]
+    sizes = {"batch_size": batch_size, "instances": instances, "world_size": 1}
+    found = batch_problems(sampler, pids, **sizes, losses=("PrototypeContrastLoss",))
+    assert bool(found) == (message is not None)
+    if message:
+        assert re.search(message, found[0])
+    with_triplets = batch_problems(
+        sampler, pids, **sizes, losses=("PrototypeContrastLoss", "TripletLoss")
+    )
+    assert bool(with_triplets) == (message is not None or sampler == "TrainingSampler")
