@@ -130,13 +130,14 @@ class AtomicCheckpointer(Checkpointer):
             What the file holds beside the model and the checkpointables.
 
         Raises:
-            ValueError: the file is damaged or of another model.
+            FileNotFoundError: the checkpoint or the file beside it is missing.
+            ValueError: a file is damaged or of another model.
         """
         path = Path(self.get_checkpoint_file())
         checkpoint = read_checkpoint(path)
         companion = checkpoint.pop(_TRAINING_FILE, None)
         if companion is not None:
-            states = read_checkpoint(path.with_name(companion))
+            states = _read_companion(path.with_name(companion), path)
             load_training_weights(self.model, states.pop("model"))
             checkpoint |= states
         return self._take(str(path), checkpoint, list(self.checkpointables), min_matched=1.0)
@@ -281,6 +282,16 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
             f"{found if isinstance(found, list) else type(found).__name__}; {_BACKBONE_ALONE}"
         )
     return checkpoint
+
+
+def _read_companion(companion: Path, path: Path) -> dict[str, Any]:
+    if not companion.is_file():
+        raise FileNotFoundError(
+            f"expected {companion.name} beside {path}, with the optimizer and the parts that are "
+            "only for training, got no such file; bring it back, or give the checkpoint as "
+            "MODEL.WEIGHTS to a new run without --resume"
+        )
+    return read_checkpoint(companion)
 
 
 def _others(path: Path) -> str:
