@@ -214,8 +214,17 @@ def test_unfinished_file_cut_short_is_refused(tmp_path, latents):
         pass
 
 
-def test_full_disk_is_found_before_anything_is_encoded(tmp_path):
-    """Latents of 2048 x 2048 of five images, each 2^40 bytes."""
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def cannot(*_):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def test_full_disk_is_found_without_reserving(tmp_path, monkeypatch):
+    """Give five images latents of 2^40 bytes each, where the file system reserves no space."""
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
     shape = (2**16, 2048, 2048)
     with (
         pytest.raises(OSError, match=r"expected 5242880\.0 MiB of free space for .* of 5 images"),
@@ -223,10 +232,6 @@ def test_full_disk_is_found_before_anything_is_encoded(tmp_path):
     ):
         raise AssertionError
     assert not list(tmp_path.iterdir())
-
-
-def full(*_):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_full_quota_is_found_before_anything_is_encoded(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import torch
 from diffusers import AutoencoderKL
 from fastreid.config import get_cfg
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from fastreid_ext.data.build import build_train_loader
 from fastreid_ext.data.dataset import PersonDataset
@@ -183,10 +184,10 @@ def test_another_vae_size_or_list_has_a_file_of_its_own(cfg, paths, encoded, tmp
 
 
 def change_weights(folder):
-    autoencoder = AutoencoderKL.from_pretrained(folder, subfolder="vae")
-    with torch.no_grad():
-        autoencoder.quant_conv.weight.mul_(2)
-    autoencoder.save_pretrained(folder / "vae")
+    (file,) = (folder / "vae").glob("*.safetensors")
+    weights = load_file(file)
+    weights["quant_conv.weight"] *= 2
+    save_file(weights, file, {"format": "pt"})
 
 
 def test_file_of_another_vae_under_this_name_is_refused(cfg, paths):
@@ -296,6 +297,11 @@ class Reports:
 
 
 def reporting(cfg, paths, encoder):
+    def load(cfg):
+        (encoder.folder / f"load-of-{os.getpid()}").touch()
+        return load_autoencoder(cfg)
+
+    latent_cache.load_autoencoder = load
     latent_cache.encode_posterior = encoder
     with_latents(cfg, paths)
 
@@ -351,6 +357,7 @@ def test_one_of_several_processes_encodes(cfg, paths, tmp_path):
         process.join(LONG)
         assert process.exitcode == 0
     assert len(list(tmp_path.glob("batch-*"))) == 4
+    assert len(list(tmp_path.glob("load-*"))) == 1
     assert len(with_latents(cfg, paths).latents.stamps) == IMAGES
 
 
