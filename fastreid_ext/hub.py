@@ -15,6 +15,7 @@ def hub_folder(
     unwanted: Sequence[str] = (),
     revision: str = "",
     download: bool = False,
+    download_key: str = "GENERATION.DOWNLOAD",
 ) -> Path:
     """Find the local folder of a model, and download its files if that is allowed.
 
@@ -25,6 +26,7 @@ def hub_folder(
         unwanted: glob patterns of files to skip among the wanted ones.
         revision: branch, tag or commit of the model; "" means main.
         download: whether the network may be used; otherwise only the hub's cache is searched.
+        download_key: configuration key that holds ``download``, for messages.
 
     Returns:
         The folder of the snapshot; its name is the commit.
@@ -50,7 +52,7 @@ def hub_folder(
             "folder; check the path, relative to where the command was started"
         ) from error
     except LocalEntryNotFoundError as error:
-        advice = "allow the download with GENERATION.DOWNLOAD True"
+        advice = f"allow the download with {download_key} True"
         if download:
             advice = "the connection: the hub cannot be reached"
         raise FileNotFoundError(

@@ -58,7 +58,13 @@ def find_base_folder(
         )
     if not folder.is_dir():
         fetch = functools.partial(
-            hub_folder, source, key=key, wanted=_WANTED, revision=revision, download=download
+            hub_folder,
+            source,
+            key=key,
+            wanted=_WANTED,
+            revision=revision,
+            download=download,
+            download_key=f"{key.removesuffix('BASE_MODEL')}DOWNLOAD",
         )
         folder = fetch(unwanted=[*_UNWANTED, f"*.{VARIANT}*"])
         if any(not list((folder / part).glob("*.safetensors")) for part in WITH_WEIGHTS):
