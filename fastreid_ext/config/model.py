@@ -155,7 +155,7 @@ def _add_diffusion(model: CfgNode) -> None:
     # Cross-attention to the single token of the condition without queries and keys, which the
     # softmax over one key makes useless. Equal results; False computes them all the same.
     diffusion.SINGLE_TOKEN_ATTENTION = True
-    # Channels-last memory layout of the U-Net; faster on GPUs since Volta.
+    # Channels-last memory layout of the U-Net's frozen kernels; faster on GPUs since Volta.
     diffusion.CHANNELS_LAST = False
     # Backend of torch.compile for the U-Net, usually "inductor"; "" = not compiled.
     diffusion.COMPILE = ""

@@ -43,11 +43,11 @@ def build_branch(cfg: CfgNode) -> DiffusionBranch:
     """
     keys = cfg.MODEL.DIFFUSION
     unet = load_unet(cfg)
+    if keys.CHANNELS_LAST:
+        unet.to(memory_format=torch.channels_last)
     train_parts(unet, keys.UNET, rank=keys.RANK)
     if keys.SINGLE_TOKEN_ATTENTION:
         attend_to_single_tokens(unet)
-    if keys.CHANNELS_LAST:
-        unet.to(memory_format=torch.channels_last)
     if keys.COMPILE:
         unet.compile(backend=keys.COMPILE)
     width = unet.config.cross_attention_dim

@@ -28,7 +28,9 @@ _LORA_ALPHA = 1.0  # the adapter's output is multiplied by alpha / rank
 
 
 def train_parts(unet: UNet2DConditionModel, mode: str, *, rank: int) -> None:
-    """Freeze a U-Net but for the part of a mode, in place; trained parameters become float32.
+    """Freeze a U-Net but for the part of a mode, in place.
+
+    Trained parameters become float32 and contiguous, as fastreid's flat buffers need them.
 
     Args:
         unet: U-Net in the dtype of its frozen weights.
@@ -43,7 +45,7 @@ def train_parts(unet: UNet2DConditionModel, mode: str, *, rank: int) -> None:
         _leave_casts_to_autocast(unet)
     for name in _TRAINED[mode]:
         unet.get_submodule(name).requires_grad_(True)
-    _to_float32(unet)
+    _fit_for_flat_buffers(unet)
 
 
 def _leave_casts_to_autocast(unet: nn.Module) -> None:
@@ -58,7 +60,7 @@ def _leave_casts_to_autocast(unet: nn.Module) -> None:
             module.cast_input_dtype_enabled = False
 
 
-def _to_float32(unet: nn.Module) -> None:
+def _fit_for_flat_buffers(unet: nn.Module) -> None:
     for parameter in unet.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
+            parameter.data = parameter.data.to(torch.float32).contiguous()

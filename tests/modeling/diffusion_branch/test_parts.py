@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 from fastreid_ext.engine import Trainer
+from fastreid_ext.engine.optimizer import build_optimizer
 from fastreid_ext.modeling.diffusion_branch.bottlenecks import BOTTLENECKS
 from fastreid_ext.modeling.diffusion_branch.branch import TARGETS
 from fastreid_ext.modeling.diffusion_branch.parts import (
@@ -146,6 +147,18 @@ def test_channels_last_changes_the_layout_of_kernels_alone(config):
     expected = plain(*given)
     torch.manual_seed(1)
     torch.testing.assert_close(branch(*given), expected)
+
+
+def test_channels_last_leaves_trained_kernels_to_the_flat_buffers(config):
+    """fastreid's optimizer copies them, and can do so for contiguous ones alone."""
+    keys = {"MODEL__DIFFUSION__RANDOM_WEIGHTS": True, "MODEL__DIFFUSION__UNET": "partial1"}
+    cfg = config(**keys, MODEL__DIFFUSION__CHANNELS_LAST=True)
+    unet = build_branch(cfg).unet
+    kernels = [p for p in unet.parameters() if p.ndim == 4 and p.shape[2] > 1]
+    assert {p.requires_grad for p in kernels} == {True, False}
+    for kernel in kernels:
+        assert kernel.is_contiguous() == kernel.requires_grad
+    build_optimizer(cfg, unet)
 
 
 def test_random_autoencoder_is_equal_at_every_start_and_takes_no_random_numbers(config):
