@@ -2,7 +2,7 @@
 
 A softmax over one key is 1 whatever the query, so that the output of the attention is the value of
 that token at every place: ``to_out(to_v(context))``. Queries, keys and the normalisation before
-them have no influence, and a gradient of exactly zero. Leaving queries and keys out saves two
+them have no influence, and a gradient of exactly zero. Leaving them out saves a norm, two
 projections and an attention in each block, and changes nothing but the rounding of a matrix
 product.
 
@@ -23,6 +23,7 @@ def attend_to_single_tokens(unet: UNet2DConditionModel) -> None:
     for block in unet.modules():
         if isinstance(block, BasicTransformerBlock):
             # attn1 is the self-attention of the block.
+            block.norm2 = _UnusedNorm(block.norm2)
             block.attn2.set_processor(SingleTokenAttention(norm=block.norm2))
 
 
@@ -85,6 +86,19 @@ def _has_further_steps(attn: Attention) -> bool:
     norms = (attn.group_norm, attn.spatial_norm, attn.norm_cross, attn.norm_q, attn.norm_k)
     is_plain = attn.rescale_output_factor == 1 and not attn.residual_connection
     return any(norm is not None for norm in norms) or not is_plain
+
+
+class _UnusedNorm(nn.LayerNorm):
+    """Normalisation that is not computed: it keeps its parameters and passes its input on."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__(norm.normalized_shape, norm.eps, norm.elementwise_affine, device="meta")
+        self.weight = norm.weight
+        self.bias = norm.bias
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the input, of which attention to a single token reads the shape alone."""
+        return states
 
 
 class _WithZeroGradients(torch.autograd.Function):
