@@ -8,9 +8,9 @@ r"""Generate a set of persons after the real images of a labelled one (Diffusion
     python tools/generate_persons.py plan --gpus 8 --speed 60 ...       # hours, memory, disk
 
 "run" does all stages, and is meant where no command is given; list, caption, reference, fine-tune,
-sample and filter do one each. The same command continues a job that was stopped in any way. Several
-machines each get a --shard; the first also does what is done once. Identities that failed are in
-OUTPUT_DIR/failed and are tried again with --retry failed.
+sample and filter do one each, and "run --stages" takes the same names. The same command continues a
+job that was stopped in any way. Several machines each get a --shard; the first also does what is
+done once. Identities that failed are in OUTPUT_DIR/failed and are tried again with --retry failed.
 
 Results: OUTPUT_DIR/images (a set for GeneratedPersons) and OUTPUT_DIR/filter. The exit code is 0 if
 every identity is done, 3 if some failed, 1 after an error.
@@ -29,7 +29,7 @@ from command import run as run_tool
 if TYPE_CHECKING:
     from fastreid.config import CfgNode
 
-STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
+STAGES = ("list", "caption", "reference", "fine-tune", "sample", "filter")
 
 
 def run(cfg: "CfgNode", args: argparse.Namespace) -> None:
@@ -88,12 +88,13 @@ def caption(cfg: "CfgNode", args: argparse.Namespace) -> None:
     Writes OUTPUT_DIR/captions.jsonl, one line for each identity. Read it, and correct "caption"
     where it is wrong: no later command writes over a line that is there.
     """
+    from fastreid_ext.generation.runs.stage import CAPTION
     from fastreid_ext.generation.stages import captions
     from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
     from fastreid_ext.generation.stages.identities import list_identities
 
-    retries = (captions.CAPTIONS,) if args.retry else ()
+    retries = (CAPTION,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as job:
         list_identities(job)
         report = captions.caption(job, list(job.identities))
@@ -112,18 +113,18 @@ def reference(cfg: "CfgNode", args: argparse.Namespace) -> None:
     the folders of OUTPUT_DIR/reference_sets: what is wrong there is wrong with the prompt or the
     base model, not with the fine-tuning.
     """
+    from fastreid_ext.generation.runs.stage import REFERENCE
     from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
     from fastreid_ext.generation.stages.identities import list_identities
     from fastreid_ext.generation.stages.reference_sets import (
-        REFERENCE_SETS,
         assign_reference_sets,
         expect_reference_sets_wanted,
         make_reference_sets,
     )
 
     expect_reference_sets_wanted(cfg)
-    retries = (REFERENCE_SETS,) if args.retry else ()
+    retries = (REFERENCE,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as job:
         list_identities(job)
         assign_reference_sets(job)
@@ -144,13 +145,14 @@ def fine_tune(cfg: "CfgNode", args: argparse.Namespace) -> None:
     diffusers opens with pipe.load_lora_weights. training.json there has the losses. Several are
     fine-tuned at once (GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE), which changes no result.
     """
+    from fastreid_ext.generation.runs.stage import FINE_TUNE
     from fastreid_ext.generation.stages import fine_tuning
     from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
     from fastreid_ext.generation.stages.identities import list_identities
     from fastreid_ext.generation.stages.reference_sets import assign_reference_sets
 
-    retries = (fine_tuning.FINE_TUNING,) if args.retry else ()
+    retries = (FINE_TUNE,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as job:
         list_identities(job)
         assign_reference_sets(job)
@@ -168,21 +170,19 @@ def sample(cfg: "CfgNode", args: argparse.Namespace) -> None:
     Every image has a seed of its own, so it does not depend on the number of images, of workers or
     of interruptions. --persons generates only some, to look at them first.
     """
-    from fastreid_ext.diffusion.adapter_files import is_fine_tuned
+    from fastreid_ext.generation.runs.stage import SAMPLE
     from fastreid_ext.generation.stages import sampling
     from fastreid_ext.generation.stages.command import end
     from fastreid_ext.generation.stages.folder import open_job
     from fastreid_ext.generation.stages.identities import list_identities
 
-    retries = (sampling.IDENTITIES,) if args.retry else ()
+    retries = (SAMPLE,) if args.retry else ()
     with open_job(cfg, shard=args.shard, retries=retries) as job:
         list_identities(job)
-        wanted = job.select(args.persons)
-        fine_tuned = [name for name in wanted if is_fine_tuned(job.layout.adapter(name))]
-        report = sampling.sample(job, fine_tuned)
+        report, left = sampling.sample_fine_tuned(job, job.select(args.persons))
     end(
         f"{report.done} identities generated, {report.skipped} were, {len(report.failed)} failed, "
-        f"{len(wanted) - len(fine_tuned)} are not fine-tuned yet (tools/generate_persons.py "
+        f"{left} are not fine-tuned yet (tools/generate_persons.py "
         f"fine-tune): {job.layout.images}",
         report.failed,
     )
@@ -295,7 +295,7 @@ def _add_options(name: str, parser: argparse.ArgumentParser) -> None:
             nargs="+",
             choices=STAGES,
             default=STAGES,
-            help="only these (all); persons = fine-tune and sample",
+            help="only these, by the names of their commands (all)",
         )
         parser.add_argument("--wait", type=float, default=60.0, help="minutes for idle shards (60)")
     if name in ("run", "caption", "reference", "fine-tune", "sample"):

@@ -10,12 +10,11 @@ from fastreid.config import CfgNode
 from fastreid_ext.generation.filters.pictures import plot_contact_sheet, plot_histograms
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.filters.source_file import read_sources
-from fastreid_ext.generation.runs.stage import run_stage
+from fastreid_ext.generation.runs.stage import FILTER, run_stage
 from fastreid_ext.generation.runs.workers import Shard, Worker, shard_lock
 from fastreid_ext.manifest import GeneratedSet, read_identity, write_set
 from fastreid_ext.manifest.record import from_json
 
-STAGE = "filter"
 TOGETHER = 8  # identities scored at once, to fill batches
 
 
@@ -68,7 +67,7 @@ def run_filter(
             can be scored.
     """
     run = FilterRun(cfg, models, images=images)
-    retries = (STAGE,) if retry_failed else ()
+    retries = (FILTER,) if retry_failed else ()
     worker = Worker(output=Path(cfg.OUTPUT_DIR), shard=Shard(), retries=retries)
     names = run.names()
     unscored: dict[str, str] = {}
@@ -78,7 +77,7 @@ def run_filter(
                 names,
                 run.open_work,
                 run.is_scored,
-                stage=STAGE,
+                stage=FILTER,
                 worker=worker,
                 together=TOGETHER,
             )

@@ -26,6 +26,15 @@ from fastreid_ext.generation.runs.layout import Layout
 from fastreid_ext.generation.runs.progress import progress_bar
 from fastreid_ext.generation.runs.workers import Worker
 
+# Stages of a job, in their order: commands of tools/generate_persons.py, and folders of failed/.
+LIST = "list"
+CAPTION = "caption"
+REFERENCE = "reference"
+FINE_TUNE = "fine-tune"
+SAMPLE = "sample"
+FILTER = "filter"
+STAGES = (LIST, CAPTION, REFERENCE, FINE_TUNE, SAMPLE, FILTER)
+
 # Function that does a group of identities and returns the reason of each that failed.
 Work = Callable[[Sequence[str]], Mapping[str, str]]
 
@@ -121,7 +130,7 @@ def failures(output: Path, stage: str) -> dict[str, str]:
 
     Args:
         output: folder of the whole job.
-        stage: name of the stage, such as "captions".
+        stage: name of the stage, such as "caption".
 
     Returns:
         Reason by identity, sorted by name.
@@ -160,7 +169,7 @@ def room_to_work(what: str, output: Path) -> Iterator[None]:
     """Turn a full disk, files out of reach and a full device into errors with advice.
 
     Args:
-        what: name of the work for messages, such as "stage captions".
+        what: name of the work for messages, such as "stage caption".
         output: folder of the whole job.
     """
     again = "then run the same command, which continues where it stopped"
@@ -191,7 +200,7 @@ def settle(worker: Worker, stage: str, name: str, reason: str) -> None:
 
     Args:
         worker: worker that did the identity.
-        stage: name of the stage, such as "captions".
+        stage: name of the stage, such as "caption".
         name: name of the identity or reference set.
         reason: reason of the failure; "" removes an earlier record.
     """

@@ -137,7 +137,7 @@ class Worker:
         """Name the file with the reason why an identity failed.
 
         Args:
-            stage: name of the stage, such as "captions".
+            stage: name of the stage, such as "caption".
             name: name of the identity or reference set.
         """
         return self.output / "failed" / stage / f"{name}.json"
@@ -146,7 +146,7 @@ class Worker:
         """Tell whether an identity failed and no worker is about to try it again.
 
         Args:
-            stage: name of the stage, such as "captions".
+            stage: name of the stage, such as "caption".
             name: name of the identity or reference set.
         """
         try:

@@ -176,7 +176,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def _damaged(path: Path, error: Exception) -> str:
     return (
         f"{path} is damaged ({type(error).__name__}: {error}); remove {path.parent}, and it is "
-        "generated again by the stage reference_sets"
+        "generated again by the stage reference"
     )
 
 

@@ -10,11 +10,10 @@ from fastreid_ext.generation.captions.captioning import (
 )
 from fastreid_ext.generation.captions.captions_file import CaptionRow, captions_file, read_captions
 from fastreid_ext.generation.captions.text_features import TextFeatures
-from fastreid_ext.generation.runs.stage import StageReport, run_stage
+from fastreid_ext.generation.runs.stage import CAPTION, StageReport, run_stage
 from fastreid_ext.generation.runs.workers import wait_for
 from fastreid_ext.generation.stages.job import Job
 
-CAPTIONS = "captions"
 _IMAGES_AT_ONCE = 4  # batches of the captioner that a group of identities fills
 _USUAL_IMAGES = 16  # images of an identity where no key limits them
 _log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def caption(job: Job, names: Sequence[str]) -> StageReport:
     """
     report = _ask_captioner(job, names)
     rows = _read_rows(job)
-    if not all(name in rows or job.worker.has_failed(CAPTIONS, name) for name in names):
+    if not all(name in rows or job.worker.has_failed(CAPTION, name) for name in names):
         _assemble_rows(job, names, rows)
     _log.info("%d of %d identities have a caption", len(job.captions), len(names))
     return report
@@ -58,7 +57,7 @@ def _ask_captioner(job: Job, names: Sequence[str]) -> StageReport:
             job.cfg, list(job.identities.values()), output, job.cfg.MODEL.DEVICE
         ),
         lambda name: name in rows or has_answers(output, name),
-        stage=CAPTIONS,
+        stage=CAPTION,
         worker=job.worker,
         together=max(1, _IMAGES_AT_ONCE * generation.CAPTIONS.BATCH_SIZE // images),
     )
@@ -70,18 +69,18 @@ def _assemble_rows(job: Job, names: Sequence[str], rows: Mapping[str, CaptionRow
 
     def is_settled(name: str) -> bool:
         is_answered = name in rows or has_answers(output, name)
-        return is_answered or job.worker.has_failed(CAPTIONS, name)
+        return is_answered or job.worker.has_failed(CAPTION, name)
 
-    wait_for(names, is_settled, stage=CAPTIONS, worker=job.worker)
+    wait_for(names, is_settled, stage=CAPTION, worker=job.worker)
     if job.worker.is_first:
         features = TextFeatures.from_config(job.cfg)
         assemble_captions(output, names, job.cfg, features=features, tokenizer=job.tokenizer)
         return
     answered = {name for name in names if has_answers(output, name)}
     wait_for(
-        [CAPTIONS],
+        [CAPTION],
         lambda _: answered <= _read_rows(job).keys(),
-        stage=CAPTIONS,
+        stage=CAPTION,
         worker=job.worker,
     )
 

@@ -12,9 +12,6 @@ from fastreid_ext.ranks import read_ranks
 
 FAILED = 3  # exit code of a tool that did its work but for identities that failed
 
-# Stages of a job, in their order.
-STAGES = ("identities", "captions", "reference_sets", "persons", "filter")
-
 
 def end(said: str, failed: Collection[str]) -> None:
     """Print the last line of a tool, and exit with :data:`FAILED` if identities failed.

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from fastreid_ext.generation.filters.run import FilterRun
 from fastreid_ext.generation.filters.whole_set import TOGETHER, plot_filter_results
 from fastreid_ext.generation.generated_set.card import write_card, write_description
-from fastreid_ext.generation.runs.stage import failures, run_stage
+from fastreid_ext.generation.runs.stage import FILTER, SAMPLE, failures, run_stage
 from fastreid_ext.generation.runs.workers import wait_for
 from fastreid_ext.generation.stages.enough import Enough
 from fastreid_ext.generation.stages.folder import fixed_settings
 from fastreid_ext.generation.stages.job import Job
 from fastreid_ext.generation.stages.overview import preview, set_title, statistics
-from fastreid_ext.generation.stages.report import FILTER, expect_few_failed, has_failed
-from fastreid_ext.generation.stages.sampling import IDENTITIES
+from fastreid_ext.generation.stages.report import expect_few_failed, has_failed
 
 
 def wait_for_images(job: Job) -> None:
@@ -35,10 +34,10 @@ def wait_for_images(job: Job) -> None:
     if missing and job.worker.shard.count == 1:
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} identities are not generated, e.g. {missing[0]}; do "
-            "the stage persons first, or filter the generated ones with tools/generate_persons.py "
-            "filter"
+            "the stages fine-tune and sample first, or filter the generated ones with "
+            "tools/generate_persons.py filter"
         )
-    wait_for(names, is_settled, stage=IDENTITIES, worker=job.worker)
+    wait_for(names, is_settled, stage=SAMPLE, worker=job.worker)
 
 
 def score(job: Job, names: Sequence[str], run: FilterRun) -> None:
@@ -75,7 +74,7 @@ def filter_images(job: Job, names: Sequence[str], run: FilterRun) -> Mapping[str
     enough = Enough(job.cfg)
 
     def is_settled(name: str) -> bool:
-        if any(job.worker.has_failed(stage, name) for stage in (FILTER, IDENTITIES)):
+        if any(job.worker.has_failed(stage, name) for stage in (FILTER, SAMPLE)):
             return True
         return run.is_scored(name) and enough.is_reached(name)
 

@@ -11,12 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fastreid_ext.diffusion.adapter_files import LORA, TEXT_ENCODER, UNET
 from fastreid_ext.generation.fine_tuning.settings import FineTuned
-from fastreid_ext.generation.runs.stage import StageReport, Work, failures, run_stage
+from fastreid_ext.generation.runs.stage import (
+    REFERENCE,
+    SAMPLE,
+    StageReport,
+    Work,
+    failures,
+    run_stage,
+)
 from fastreid_ext.generation.sampling.reference_set import is_reference_set
 from fastreid_ext.generation.stages.fine_tuning import FineTuningWork, fine_tuned_together
 from fastreid_ext.generation.stages.job import Job
-from fastreid_ext.generation.stages.reference_sets import REFERENCE_SETS
-from fastreid_ext.generation.stages.sampling import IDENTITIES, SamplingWork
+from fastreid_ext.generation.stages.sampling import SamplingWork
 
 Look = Callable[[Sequence[str]], None]  # told the names of finished identities
 _log = logging.getLogger(__name__)
@@ -74,7 +80,7 @@ def fine_tune_and_sample(
         names,
         open_work,
         is_done,
-        stage=IDENTITIES,
+        stage=SAMPLE,
         worker=job.worker,
         together=fine_tuned_together(job),
         bytes_each=job.identity_bytes if unfinished else 0,
@@ -157,13 +163,13 @@ def _without_reference_set(job: Job, names: set[str]) -> dict[str, str]:
     needed = {name: cluster for name, cluster in job.clusters.items() if name in names}
     clusters = set(needed.values())
     missing = {c for c in clusters if not is_reference_set(job.layout.reference_set(c))}
-    untried = sorted(c for c in missing if not job.worker.has_failed(REFERENCE_SETS, c))
+    untried = sorted(c for c in missing if not job.worker.has_failed(REFERENCE, c))
     if untried:
         raise FileNotFoundError(
             f"{len(untried)} of {len(clusters)} reference sets are missing, e.g. "
-            f"{job.layout.reference_set(untried[0])}; do the stage reference_sets first"
+            f"{job.layout.reference_set(untried[0])}; do the stage reference first"
         )
-    failed = failures(job.layout.output, REFERENCE_SETS)
+    failed = failures(job.layout.output, REFERENCE)
     return {
         name: f"its reference set {cluster} could not be generated: {failed[cluster]}"
         for name, cluster in needed.items()

@@ -29,7 +29,7 @@ from fastreid_ext.generation.identities.identity_list import load_images
 from fastreid_ext.generation.identities.source_identities import source_folder
 from fastreid_ext.generation.runs.progress import progress_bar
 from fastreid_ext.generation.runs.seeds import seed_of
-from fastreid_ext.generation.runs.stage import StageReport, reason_of, run_stage
+from fastreid_ext.generation.runs.stage import FINE_TUNE, StageReport, reason_of, run_stage
 from fastreid_ext.generation.sampling.image_files import resize_image
 from fastreid_ext.generation.sampling.reference_set import (
     is_reference_set,
@@ -38,7 +38,6 @@ from fastreid_ext.generation.sampling.reference_set import (
 )
 from fastreid_ext.generation.stages.job import Job
 
-FINE_TUNING = "fine_tuning"
 _SETS_IN_MEMORY = 8  # reference sets whose latents are kept for the next identities
 
 
@@ -65,7 +64,7 @@ def fine_tune(job: Job, names: Sequence[str]) -> StageReport:
         names,
         lambda: FineTuningWork(job),
         lambda name: is_fine_tuned(layout.adapter(name)) or not job.needs_fine_tuning(name),
-        stage=FINE_TUNING,
+        stage=FINE_TUNE,
         worker=job.worker,
         together=fine_tuned_together(job),
         bytes_each=fine_tuned_bytes(job.cfg),

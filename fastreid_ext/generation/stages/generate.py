@@ -12,15 +12,23 @@ from fastreid.config import CfgNode
 
 from fastreid_ext.generation.filters.first_look import first_look
 from fastreid_ext.generation.filters.run import FilterRun
-from fastreid_ext.generation.runs.stage import failures
+from fastreid_ext.generation.runs.stage import (
+    CAPTION,
+    FILTER,
+    FINE_TUNE,
+    REFERENCE,
+    SAMPLE,
+    STAGES,
+    failures,
+)
 from fastreid_ext.generation.stages.captions import caption
-from fastreid_ext.generation.stages.command import STAGES
 from fastreid_ext.generation.stages.enough import Enough
 from fastreid_ext.generation.stages.filtering import filter_images, score, wait_for_images
 from fastreid_ext.generation.stages.fine_tune_and_sample import (
     fine_tune_and_sample,
     remove_changed,
 )
+from fastreid_ext.generation.stages.fine_tuning import fine_tune
 from fastreid_ext.generation.stages.identities import list_identities
 from fastreid_ext.generation.stages.job import Job
 from fastreid_ext.generation.stages.reference_sets import (
@@ -28,12 +36,11 @@ from fastreid_ext.generation.stages.reference_sets import (
     make_reference_sets,
 )
 from fastreid_ext.generation.stages.report import (
-    FILTER,
     JobReport,
     expect_few_failed,
     report_of_job,
 )
-from fastreid_ext.generation.stages.sampling import IDENTITIES
+from fastreid_ext.generation.stages.sampling import sample_fine_tuned
 
 FilterModels = Mapping[str, tuple]  # see FilterRun
 
@@ -51,7 +58,8 @@ def generate(
         job: job that :func:`.stages.folder.open_job` opened.
         open_filter_models: function from the configuration to the trained models of
             ``GENERATION.FILTER``, see :class:`.filters.run.FilterRun`.
-        stages: stages to do, of :data:`STAGES`; the files of the others must exist.
+        stages: stages to do, of :data:`STAGES`; the files of the others must exist. Fine-tuning and
+            sampling are done in turn, group by group, if both are among them.
         redo_changed: whether to generate identities again whose caption was corrected since.
 
     Raises:
@@ -62,28 +70,33 @@ def generate(
             than GENERATION.MAX_FAILED allows.
     """
     # First, since an error in them should come before days of generation.
-    filter_models = open_filter_models(job.cfg) if "filter" in stages else {}
+    filter_models = open_filter_models(job.cfg) if FILTER in stages else {}
     list_identities(job)
-    if "captions" in stages:
+    if CAPTION in stages:
         caption(job, list(job.identities))
-    if "reference_sets" in stages or "persons" in stages:
+    if {REFERENCE, FINE_TUNE, SAMPLE} & set(stages):
         remove_changed(job, redo=redo_changed)
         assign_reference_sets(job)
-    if "reference_sets" in stages and job.has_reference_sets:
+    if REFERENCE in stages and job.has_reference_sets:
         make_reference_sets(job)
-    if "persons" in stages:
+    generates_all = {FINE_TUNE, SAMPLE} <= set(stages)
+    if generates_all:
         look = None
-        if "filter" in stages and job.worker.is_first:
+        if FILTER in stages and job.worker.is_first:
             look = functools.partial(first_look, job.cfg, filter_models)
         fine_tune_and_sample(job, list(job.prompts), look=look)
+    elif FINE_TUNE in stages:
+        fine_tune(job, list(job.prompts))
+    elif SAMPLE in stages:
+        sample_fine_tuned(job, list(job.prompts))
     job.release_models()
     counts: Mapping[str, int] = {}
-    if "filter" in stages:
+    if FILTER in stages:
         wait_for_images(job)
         expect_few_failed(job)
         run = FilterRun(job.cfg, filter_models)
         names = [name for name in run.names() if name in job.identities]
-        if "persons" in stages:
+        if generates_all:
             _generate_until_kept(job, names, run)
         counts = filter_images(job, names, run)
     return report_of_job(job, counts)
@@ -101,7 +114,7 @@ def _generate_until_kept(job: Job, names: Sequence[str], run: FilterRun) -> None
     while True:
         score(job, names, run)
         output = job.layout.output
-        failed = failures(output, FILTER) | failures(output, IDENTITIES)
+        failed = failures(output, FILTER) | failures(output, SAMPLE)
         mine = [name for name in job.worker.shard.of(names) if name not in failed]
         unfinished = [name for name in mine if not enough.is_reached(name)]
         if unfinished:

@@ -9,6 +9,7 @@ from fastreid_ext.generation.identities.identity_list import (
     read_identities,
     write_identities,
 )
+from fastreid_ext.generation.runs.stage import LIST
 from fastreid_ext.generation.runs.workers import wait_for
 from fastreid_ext.generation.stages.job import Job
 
@@ -38,7 +39,7 @@ def list_identities(job: Job) -> None:
             wait_for(
                 ["identities"],
                 lambda _: _has_enough(job),
-                stage="identities",
+                stage=LIST,
                 worker=job.worker,
             )
     if job.worker.is_first:

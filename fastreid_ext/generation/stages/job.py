@@ -244,7 +244,7 @@ def read_clusters(path: Path) -> Mapping[str, dict[str, str]]:
     """Read ``clusters.json``.
 
     Args:
-        path: file that the stage ``reference_sets`` wrote.
+        path: file that the stage ``reference`` wrote.
 
     Returns:
         "references": identity -> prompt that the clusters were made for; "clusters": identity ->

@@ -10,7 +10,7 @@ from fastreid.config import CfgNode
 from fastreid_ext.atomic import atomic_write_text
 from fastreid_ext.generation.captions.prompts import cluster_prompts, reference_cost
 from fastreid_ext.generation.captions.text_features import TextFeatures
-from fastreid_ext.generation.runs.stage import StageReport, Work, run_stage
+from fastreid_ext.generation.runs.stage import REFERENCE, StageReport, Work, run_stage
 from fastreid_ext.generation.runs.workers import wait_for
 from fastreid_ext.generation.sampling.reference_set import (
     ReferenceSettings,
@@ -20,7 +20,6 @@ from fastreid_ext.generation.sampling.reference_set import (
 from fastreid_ext.generation.sampling.sampler import check_sampling_settings
 from fastreid_ext.generation.stages.job import Job, read_clusters
 
-REFERENCE_SETS = "reference_sets"
 _log = logging.getLogger(__name__)
 
 
@@ -100,14 +99,14 @@ def make_reference_sets(job: Job) -> StageReport:
         sets,
         lambda: open_generation(job),
         is_done,
-        stage=REFERENCE_SETS,
+        stage=REFERENCE,
         worker=job.worker,
         bytes_each=images * job.reference_bytes,
     )
     wait_for(
         sets,
-        lambda cluster: is_done(cluster) or job.worker.has_failed(REFERENCE_SETS, cluster),
-        stage=REFERENCE_SETS,
+        lambda cluster: is_done(cluster) or job.worker.has_failed(REFERENCE, cluster),
+        stage=REFERENCE,
         worker=job.worker,
     )
     return report

@@ -6,14 +6,11 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.generation.runs.stage import failures
-from fastreid_ext.generation.stages.captions import CAPTIONS
+from fastreid_ext.generation.runs.stage import CAPTION, FILTER, SAMPLE, failures
 from fastreid_ext.generation.stages.job import Job
-from fastreid_ext.generation.stages.sampling import IDENTITIES
 
-FILTER = "filter"  # stage in which a generated identity fails whose images cannot be scored
 # Stages whose failures leave an identity without images.
-_FAILING = (CAPTIONS, "prompts", IDENTITIES)
+_FAILING = (CAPTION, "prompts", SAMPLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +76,7 @@ def report_of_job(job: Job, counts: Mapping[str, int]) -> JobReport:
         for name, reason in failures(output, stage).items():
             if name in names - done:
                 failed[name] = reason
-    unscored = failures(output, FILTER)
+    unscored = failures(output, FILTER)  # generated, but their images cannot be scored
     for name in sorted(names & unscored.keys() - failed.keys()):
         failed[name] = unscored[name]
     return JobReport(output, len(names), len(done), dict(counts), failed)

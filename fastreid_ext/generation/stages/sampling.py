@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from fastreid_ext.diffusion.adapter_files import LORA
+from fastreid_ext.diffusion.adapter_files import LORA, is_fine_tuned
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
 from fastreid_ext.generation.fine_tuning.settings import FineTuned
 from fastreid_ext.generation.fine_tuning.trained_token import encode_with_tokens, read_embedding
-from fastreid_ext.generation.runs.stage import StageReport, reason_of, run_stage
+from fastreid_ext.generation.runs.stage import SAMPLE, StageReport, reason_of, run_stage
 from fastreid_ext.generation.sampling.identity_images import (
     IdentityImagesSettings,
     SamplingTask,
@@ -27,8 +27,6 @@ from fastreid_ext.generation.stages.full_weights import (
 )
 from fastreid_ext.generation.stages.job import Job
 from fastreid_ext.manifest import sha256_of
-
-IDENTITIES = "persons"  # name of the stage in failed/ and in --stages
 
 
 def sample(job: Job, names: Sequence[str]) -> StageReport:
@@ -43,10 +41,24 @@ def sample(job: Job, names: Sequence[str]) -> StageReport:
         names,
         lambda: SamplingWork(job),
         lambda name: job.layout.has_images(name, images),
-        stage=IDENTITIES,
+        stage=SAMPLE,
         worker=job.worker,
         together=job.cfg.GENERATION.FINE_TUNING.IDENTITIES_AT_ONCE,
     )
+
+
+def sample_fine_tuned(job: Job, names: Sequence[str]) -> tuple[StageReport, int]:
+    """Generate the images of those of the identities that have been fine-tuned.
+
+    Args:
+        job: job whose captions are made.
+        names: identities of all workers, in the same order for all.
+
+    Returns:
+        Report of the stage, and the number of identities that are not fine-tuned yet.
+    """
+    fine_tuned = [name for name in names if is_fine_tuned(job.layout.adapter(name))]
+    return sample(job, fine_tuned), len(names) - len(fine_tuned)
 
 
 class SamplingWork:

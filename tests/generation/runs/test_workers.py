@@ -221,19 +221,19 @@ def test_workers_that_begin_together_do_not_take_each_other_for_an_earlier_one(t
 
 
 def test_an_old_failure_does_not_count_where_it_is_tried_again(tmp_path):
-    path = Worker(output=tmp_path).failure("persons", "A_0001")
+    path = Worker(output=tmp_path).failure("sample", "A_0001")
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     written = path.stat().st_mtime
     for retries, began, failed in (
         ((), written + 1, True),
-        (("captions",), written + 1, True),
-        (("persons",), written + 1, False),
-        (("persons",), written - 1, True),
+        (("caption",), written + 1, True),
+        (("sample",), written + 1, False),
+        (("sample",), written - 1, True),
     ):
         worker = Worker(output=tmp_path, retries=retries, began=began)
-        assert worker.has_failed("persons", "A_0001") == failed
-    assert not worker.has_failed("persons", "A_0002")
+        assert worker.has_failed("sample", "A_0001") == failed
+    assert not worker.has_failed("sample", "A_0002")
 
 
 def test_waits_until_the_others_are_done(tmp_path):
@@ -244,15 +244,15 @@ def test_waits_until_the_others_are_done(tmp_path):
         return name != NAMES[1] or looks.count(name) > 2
 
     worker = Worker(output=tmp_path, shard=Shard(0, 2), wait=1)
-    wait_for(NAMES, is_settled, stage="captions", worker=worker, seconds_between_looks=0.01)
+    wait_for(NAMES, is_settled, stage="caption", worker=worker, seconds_between_looks=0.01)
     assert looks.count(NAMES[1]) == 3
 
 
 def test_gives_up_when_the_others_finish_nothing(tmp_path):
     worker = Worker(output=tmp_path, shard=Shard(0, 2), wait=0)
     with pytest.raises(
-        TimeoutError, match=r"stage captions is not finished: 2 of 6 are left to shards 1/2, .* run"
+        TimeoutError, match=r"stage caption is not finished: 2 of 6 are left to shards 1/2, .* run"
     ):
         wait_for(
-            NAMES, lambda name: name not in (NAMES[1], NAMES[3]), stage="captions", worker=worker
+            NAMES, lambda name: name not in (NAMES[1], NAMES[3]), stage="caption", worker=worker
         )

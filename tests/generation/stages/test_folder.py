@@ -72,10 +72,10 @@ def test_a_younger_key_had_its_default(tmp_path):
 
 def test_settings_are_written_once(settings_of, tmp_path, run_job):
     output = tmp_path / "job"
-    run_job(settings_of(output, **{"IDENTITIES.LIMIT": 1}), stages=["identities"])
+    run_job(settings_of(output, **{"IDENTITIES.LIMIT": 1}), stages=["list"])
     before = (output / "job.json").stat()
-    run_job(settings_of(output, **{"IDENTITIES.LIMIT": 3}), stages=["identities"])
-    run_job(settings_of(output), stages=["identities"])
+    run_job(settings_of(output, **{"IDENTITIES.LIMIT": 3}), stages=["list"])
+    run_job(settings_of(output), stages=["list"])
     after = (output / "job.json").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 

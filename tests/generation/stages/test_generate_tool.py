@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastreid_ext.generation.stages.command import STAGES
+from fastreid_ext.generation.runs.stage import STAGES
 
 TOOL = Path(__file__).parents[3] / "tools" / "generate_persons.py"
 CONFIG = str(TOOL.parents[1] / "projects/DiffusionReID/miniature/configs/generate.yml")
@@ -29,8 +29,8 @@ def test_commands_and_pairs_are_told_apart(tool):
     assert (args.command, args.identities, args.opts) == ("preview", 3, ["DATASETS.ROOT", "b"])
     args = parse(["plan", "--config-file", CONFIG, "--gpus", "8", "SEED", "3"])
     assert (args.command, args.identities, args.gpus, args.speed) == ("plan", 751, 8, 60.0)
-    args = parse(["--config-file", CONFIG, "--stages", "captions", "GENERATION.DTYPE", "float32"])
-    assert (args.stages, args.opts) == (["captions"], ["GENERATION.DTYPE", "float32"])
+    args = parse(["--config-file", CONFIG, "--stages", "caption", "GENERATION.DTYPE", "float32"])
+    assert (args.stages, args.opts) == (["caption"], ["GENERATION.DTYPE", "float32"])
     args = parse(["sample", "--persons", "A_1,B_2", "--shard", "1/2", "--retry", "failed"])
     assert (args.persons, args.shard, args.retry) == (["A_1", "B_2"], "1/2", "failed")
 

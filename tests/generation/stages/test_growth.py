@@ -8,8 +8,8 @@ import pytest
 
 from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.runs.stage import STAGES
 from fastreid_ext.generation.stages import verify
-from fastreid_ext.generation.stages.command import STAGES
 from fastreid_ext.generation.stages.enough import next_number
 from fastreid_ext.manifest import read_identity, read_set
 
@@ -82,7 +82,7 @@ def test_without_adapters_growth_fine_tunes_again_and_says_so(
 ):
     output = tmp_path / "job"
     dropped = {"FINE_TUNING.KEEP_ADAPTERS": False}
-    run_job(settings_of(output, **dropped), stages=STAGES[:4])
+    run_job(settings_of(output, **dropped), stages=STAGES[:5])
     assert [path.name for path in output.glob("adapters/*/*")] == ["training.json"] * 4
     assert verify.verify_job(settings_of(output))[:-1] == []  # no dataset.json yet, and that alone
     run_job(settings_of(output, **dropped, **MORE))

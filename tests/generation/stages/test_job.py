@@ -15,10 +15,10 @@ from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.captions.prompts import Prompts
 from fastreid_ext.generation.runs import progress, stage
 from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.generation.runs.stage import STAGES
 from fastreid_ext.generation.runs.workers import Worker
 from fastreid_ext.generation.sampling.reference_set import is_reference_set
 from fastreid_ext.generation.stages import fine_tune_and_sample, verify
-from fastreid_ext.generation.stages.command import STAGES
 from fastreid_ext.generation.stages.fine_tune_and_sample import remove_changed
 from fastreid_ext.generation.stages.job import Job
 from fastreid_ext.generation.stages.report import report_of
@@ -54,9 +54,9 @@ def test_everything_is_there(whole, settings_of):
 @pytest.mark.slow
 def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tmp_path, run_job):
     cfg = settings_of(tmp_path / "job")
-    run_job(cfg, stages=["identities"])
+    run_job(cfg, stages=["list"])
     assert not (tmp_path / "job" / "captions.jsonl").exists()
-    run_job(cfg, stages=["captions"])
+    run_job(cfg, stages=["caption"])
     path = tmp_path / "job" / "captions.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["caption"] = "a man in a red coat"
@@ -74,11 +74,11 @@ def test_stages_can_be_done_one_by_one_and_captions_be_corrected(settings_of, tm
     kept = tmp_path / "job" / "images" / "PersonFolder_0003" / "metadata.jsonl"
     before = kept.stat().st_mtime_ns
     with pytest.raises(FileNotFoundError, match=r"1 of 1 reference sets are missing, .* first"):
-        run_job(cfg, stages=["persons"])
-    assert run_job(cfg, stages=["reference_sets", "persons"]).generated == 4
+        run_job(cfg, stages=["fine-tune", "sample"])
+    assert run_job(cfg, stages=["reference", "fine-tune", "sample"]).generated == 4
     generated = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
     assert "red coat" in generated[0].image.prompt
-    run_job(cfg, stages=["reference_sets", "persons"], redo_changed=True)
+    run_job(cfg, stages=["reference", "fine-tune", "sample"], redo_changed=True)
     generated = read_identity(tmp_path / "job" / "images" / "PersonFolder_0001")
     assert "blue coat" in generated[0].image.prompt
     assert kept.stat().st_mtime_ns == before
@@ -127,12 +127,12 @@ def test_a_run_killed_while_it_removes_what_changed_is_continued(tmp_path, monke
 )
 def test_every_way_to_learn_draws(settings_of, tmp_path, keys, files, run_job):
     cfg = settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 1}, **keys)
-    report = run_job(cfg, stages=STAGES[:4])
+    report = run_job(cfg, stages=STAGES[:5])
     assert (report.generated, report.failed) == (1, {})
     adapter = tmp_path / "job" / "adapters" / "PersonFolder_0001"
     assert sorted(path.name for path in adapter.iterdir()) == files
     assert (tmp_path / "job" / "reference_sets").exists() == ("REFERENCE_SET.IMAGES" not in keys)
-    assert run_job(cfg, stages=STAGES[:4]).generated == 1
+    assert run_job(cfg, stages=STAGES[:5]).generated == 1
 
 
 @pytest.mark.slow
@@ -142,15 +142,16 @@ def test_a_photograph_that_breaks_later_fails_its_person_alone(
     folder = tmp_path / "market"
     shutil.copytree(market, folder)
     cfg = settings_of(tmp_path / "job", market=folder)
-    run_job(cfg, stages=["captions"])
+    run_job(cfg, stages=["caption"])
     broken = folder / "bounding_box_train" / "0003_c1s1_000001_00.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
-    report = run_job(cfg, stages=["reference_sets", "persons"])
+    report = run_job(cfg, stages=["reference", "fine-tune", "sample"])
     assert report.generated == 3
     assert broken.name in report.failed["PersonFolder_0003"]
     shutil.copy(market / "bounding_box_train" / broken.name, broken)
-    assert run_job(cfg, stages=["persons"]).generated == 3
-    assert run_job(cfg, stages=["persons"], worker={"retries": ["persons"]}).generated == 4
+    assert run_job(cfg, stages=["fine-tune", "sample"]).generated == 3
+    report = run_job(cfg, stages=["fine-tune", "sample"], worker={"retries": ["sample"]})
+    assert report.generated == 4
 
 
 def test_a_corrected_caption_has_its_reference_set_before_anybody_is_generated_again(
@@ -161,7 +162,7 @@ def test_a_corrected_caption_has_its_reference_set_before_anybody_is_generated_a
     rows = [json.loads(line) for line in layout.captions.read_text().splitlines()]
     rows[1]["caption"] = "a man in a red coat"
     layout.captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run_job(settings_of(layout.output), stages=["reference_sets"])
+    run_job(settings_of(layout.output), stages=["reference"])
     cluster = json.loads(layout.clusters.read_text())["clusters"]["PersonFolder_0002"]
     assert is_reference_set(layout.reference_set(cluster))
     settings = json.loads((layout.reference_set(cluster) / "settings.json").read_text())
@@ -173,12 +174,12 @@ def test_workers_wait_for_each_others_second_tries(market, settings_of, tmp_path
     folder = shutil.copytree(market, tmp_path / "market")
     broken = folder / "bounding_box_train" / "0002_c1s1_000001_00.jpg"
     cfg = settings_of(tmp_path / "job", market=folder)
-    run_job(cfg, stages=["captions"])
+    run_job(cfg, stages=["caption"])
     broken.write_bytes(b"")
-    assert run_job(cfg, stages=["reference_sets", "persons"]).generated == 3
+    assert run_job(cfg, stages=["reference", "fine-tune", "sample"]).generated == 3
     shutil.copy(market / "bounding_box_train" / broken.name, broken)
     again = {"retries": STAGES}
-    with pytest.raises(TimeoutError, match=r"stage persons is not finished: 1 of 4 .* shards 1/2"):
+    with pytest.raises(TimeoutError, match=r"stage sample is not finished: 1 of 4 .* shards 1/2"):
         run_job(cfg, shard="0/2", wait=0, worker=again)
     assert run_job(cfg, shard="1/2", wait=0, worker=again).generated == 4
     report = run_job(cfg, shard="0/2", wait=0, worker=again)
@@ -194,12 +195,12 @@ def test_a_reference_set_that_cannot_be_generated_is_the_reason_of_its_persons(
     (lost, *_) = sorted(set(clusters.values()))
     worker = Worker(output=layout.output)
     shutil.rmtree(layout.reference_set(lost))
-    stage.settle(worker, "reference_sets", lost, "ValueError: NaN everywhere")
+    stage.settle(worker, "reference", lost, "ValueError: NaN everywhere")
     persons = [name for name in clusters if clusters[name] == lost]
     for name in persons:
         shutil.rmtree(layout.images / name)
     cfg = settings_of(layout.output)
-    report = run_job(cfg, stages=["persons"])
+    report = run_job(cfg, stages=["fine-tune", "sample"])
     words = f"its reference set {lost} could not be generated: ValueError: NaN everywhere"
     assert report.failed == dict.fromkeys(persons, words)
     assert report_of(cfg) == report
@@ -208,10 +209,10 @@ def test_a_reference_set_that_cannot_be_generated_is_the_reason_of_its_persons(
 def test_whole_weights_that_a_killed_run_left_are_removed(settings_of, tmp_path, run_job):
     keys = {"FINE_TUNING.METHOD": "full", "IDENTITIES.LIMIT": 1}
     cfg = settings_of(tmp_path / "job", **keys)
-    run_job(cfg, stages=STAGES[:4])
+    run_job(cfg, stages=STAGES[:5])
     left = tmp_path / "job" / "adapters" / "PersonFolder_0001" / "unet"
     left.mkdir()
-    assert run_job(cfg, stages=STAGES[:4]).generated == 1
+    assert run_job(cfg, stages=STAGES[:5]).generated == 1
     assert not left.exists()
 
 
@@ -221,7 +222,7 @@ def test_adapters_and_reference_sets_are_of_one_base_model(whole, settings_of, t
         shutil.rmtree(folder / "PersonFolder_0001")
     for settings in layout.clusters.parent.glob("*/settings.json"):
         settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model": "other@1"}))
-    report = run_job(settings_of(layout.output), stages=["persons"])
+    report = run_job(settings_of(layout.output), stages=["fine-tune", "sample"])
     assert "generated by other@1, the base model is" in report.failed["PersonFolder_0001"]
 
 
@@ -235,13 +236,13 @@ def test_whole_models_are_sampled_one_by_one(settings_of, tmp_path, run_job, mon
         lambda self, names: groups.append(names) or work(self, names),
     )
     keys = {"FINE_TUNING.METHOD": "full"}
-    run_job(settings_of(tmp_path / "job", **keys), stages=STAGES[:4])
+    run_job(settings_of(tmp_path / "job", **keys), stages=STAGES[:5])
     assert [len(group) for group in groups] == [1, 1, 1, 1]
 
 
 def test_progress_is_told_within_a_group(settings_of, tmp_path, run_job, capsys, monkeypatch):
     monkeypatch.setattr(progress, "tqdm", functools.partial(progress.tqdm, mininterval=0))
-    run_job(settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 2}), stages=STAGES[:4])
+    run_job(settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 2}), stages=STAGES[:5])
     said = capsys.readouterr().err
     for words in (
         r"persons: 100%.* 2/2 ",

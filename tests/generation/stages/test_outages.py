@@ -13,10 +13,10 @@ from fastreid_ext.generation.filters.source_file import compute_source
 from fastreid_ext.generation.identities.identity_list import Identity, left_out
 from fastreid_ext.generation.runs.disk import OutageError, expect_writable_folders, is_outage
 from fastreid_ext.generation.runs.layout import Layout
-from fastreid_ext.generation.runs.stage import failures, run_stage
+from fastreid_ext.generation.runs.stage import STAGES, failures, run_stage
 from fastreid_ext.generation.runs.workers import Worker
 from fastreid_ext.generation.stages import verify
-from fastreid_ext.generation.stages.command import FAILED, STAGES, end
+from fastreid_ext.generation.stages.command import FAILED, end
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def people(market, tmp_path):
 
 
 @pytest.mark.parametrize("outage", [moved, dangling, input_output_error])
-@pytest.mark.parametrize("stage", ["captions", "persons"])
+@pytest.mark.parametrize("stage", ["caption", "sample"])
 def test_an_outage_stops_the_job_and_blames_nobody(
     whole, people, settings_of, tmp_path, run_job, contents, outage, stage
 ):
@@ -90,7 +90,7 @@ def test_an_outage_while_identities_are_listed_leaves_nobody_out(
     input_output_error(people / "bounding_box_train")
     cfg = settings_of(tmp_path / "job", market=people)
     with pytest.raises(OutageError, match=r"Input/output error.* continues where it stopped"):
-        run_job(cfg, stages=["identities"])
+        run_job(cfg, stages=["list"])
     assert not (tmp_path / "job" / "identities.jsonl").exists()
 
 
@@ -146,7 +146,7 @@ def test_many_failures_leave_no_set(people, settings_of, tmp_path, run_job):
     assert sorted(report.failed) == ["PersonFolder_0002", "PersonFolder_0003"]
     assert (output / "images" / "dataset.json").exists()
     (problem,) = verify.verify_job(cfg)
-    assert problem.startswith("PersonFolder_0002, PersonFolder_0003: failed in the stage persons, ")
+    assert problem.startswith("PersonFolder_0002, PersonFolder_0003: failed in the stage sample, ")
     assert problem.endswith("--retry failed")
 
 
@@ -172,7 +172,7 @@ def alike(output, reasons, **kwargs):
     output.mkdir(exist_ok=True)
     worker = Worker(output=output, **kwargs)
     with contextlib.suppress(ValueError):
-        run_stage(list(reasons), lambda: work, lambda _: False, stage="persons", worker=worker)
+        run_stage(list(reasons), lambda: work, lambda _: False, stage="sample", worker=worker)
     return tried
 
 
@@ -188,7 +188,7 @@ def test_alike_failures_in_a_row_stop_a_stage_after_successes_too(tmp_path):
 
     # Who fails again in the same way tells nothing new, and hides nobody behind it.
     assert len(alike(tmp_path / "d", reasons)) == 10
-    assert len(alike(tmp_path / "d", reasons, retries=["persons"])) == 20
+    assert len(alike(tmp_path / "d", reasons, retries=["sample"])) == 20
 
 
 def test_who_is_left_out_is_said_with_the_reason(people, settings_of, tmp_path, run_job, caplog):
@@ -197,7 +197,7 @@ def test_who_is_left_out_is_said_with_the_reason(people, settings_of, tmp_path, 
     cfg = settings_of(tmp_path / "job", market=people)
     for _ in range(2):  # when they are listed, and when they are read
         caplog.clear()
-        assert run_job(cfg, stages=["identities"]).identities == 3
+        assert run_job(cfg, stages=["list"]).identities == 3
         assert "1 of 4 identities are left out (all in " in caplog.text
         assert "1, e.g. PersonFolder_0004: 1 usable images, expected 2 (MIN_IMAGES)" in caplog.text
 

@@ -59,7 +59,7 @@ def test_shards_together_do_what_one_does(whole, settings_of, tmp_path, run_job,
     cfg = settings_of(tmp_path / "job")
     with pytest.raises(TimeoutError, match=r"captions is not finished: 2 of 4 .* shards 1/2"):
         run_job(cfg, shard="0/2", wait=0)
-    for stages in (("captions",), ("reference_sets",), ("persons",)):
+    for stages in (("caption",), ("reference",), ("fine-tune", "sample")):
         for shard in ("1/2", "0/2"):
             with contextlib.suppress(TimeoutError):
                 run_job(cfg, shard=shard, wait=0, stages=stages)
@@ -70,13 +70,13 @@ def test_shards_together_do_what_one_does(whole, settings_of, tmp_path, run_job,
 
 def test_a_larger_limit_goes_on(settings_of, tmp_path, run_job):
     output = tmp_path / "job"
-    first = run_job(settings_of(output, **{"IDENTITIES.LIMIT": 1}), stages=["captions"])
+    first = run_job(settings_of(output, **{"IDENTITIES.LIMIT": 1}), stages=["caption"])
     assert first.identities == 1
     assert (
-        run_job(settings_of(output, **{"IDENTITIES.LIMIT": 3}), stages=["captions"]).identities == 3
+        run_job(settings_of(output, **{"IDENTITIES.LIMIT": 3}), stages=["caption"]).identities == 3
     )
     assert (
-        run_job(settings_of(output, **{"IDENTITIES.LIMIT": 2}), stages=["captions"]).identities == 2
+        run_job(settings_of(output, **{"IDENTITIES.LIMIT": 2}), stages=["caption"]).identities == 2
     )
     assert len(read_identities(output / "identities.jsonl")) == 3
-    assert run_job(settings_of(output), stages=["captions"]).identities == 4
+    assert run_job(settings_of(output), stages=["caption"]).identities == 4

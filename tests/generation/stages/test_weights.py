@@ -13,8 +13,8 @@ from fastreid_ext.diffusion.adapter_files import LORA
 from fastreid_ext.generation.fine_tuning import fine_tuned_files
 from fastreid_ext.generation.fine_tuning.fine_tuned_files import fine_tuned_bytes
 from fastreid_ext.generation.runs.disk import OutageError
+from fastreid_ext.generation.runs.stage import STAGES
 from fastreid_ext.generation.stages import fine_tune_and_sample
-from fastreid_ext.generation.stages.command import STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def images_of(contents, output):
 def test_whole_models_generate_from_memory(settings_of, run_job, contents, tmp_path, monkeypatch):
     """The images are those of a job that keeps the weights on the disk, row by row."""
     kept = tmp_path / "kept"
-    run_job(settings_of(kept, **FULL, **{"FINE_TUNING.KEEP_FULL_WEIGHTS": True}), stages=STAGES[:4])
+    run_job(settings_of(kept, **FULL, **{"FINE_TUNING.KEEP_FULL_WEIGHTS": True}), stages=STAGES[:5])
     assert len(list(kept.glob("adapters/*/*/*.safetensors"))) == 4
 
     def refused(*_, **__):
@@ -37,7 +37,7 @@ def test_whole_models_generate_from_memory(settings_of, run_job, contents, tmp_p
 
     monkeypatch.setattr(fine_tuned_files, "save_file", refused)
     output = tmp_path / "job"
-    assert run_job(settings_of(output, **FULL), stages=STAGES[:4]).generated == 2
+    assert run_job(settings_of(output, **FULL), stages=STAGES[:5]).generated == 2
     assert images_of(contents, output) == images_of(contents, kept)
 
 
@@ -45,10 +45,10 @@ def test_weights_of_an_earlier_stage_generate_the_same(settings_of, run_job, con
     """Images generated later, from the files of fine-tuning, are those generated at once."""
     keep = {"FINE_TUNING.KEEP_FULL_WEIGHTS": True}
     output = tmp_path / "job"
-    run_job(settings_of(output, **FULL, **keep), stages=STAGES[:4])
+    run_job(settings_of(output, **FULL, **keep), stages=STAGES[:5])
     before = images_of(contents, output)
     shutil.rmtree(output / "images")
-    run_job(settings_of(output, **FULL), stages=STAGES[:4])
+    run_job(settings_of(output, **FULL), stages=STAGES[:5])
     assert images_of(contents, output) == before
     assert not list(output.glob("adapters/*/unet"))
 
@@ -64,7 +64,7 @@ def test_weights_of_an_earlier_stage_generate_the_same(settings_of, run_job, con
 def test_the_estimate_is_what_is_written(settings_of, run_job, tmp_path, keys):
     """But for the headers of the files."""
     cfg = settings_of(tmp_path / "job", **(keys | {"IDENTITIES.LIMIT": 1}))
-    run_job(cfg, stages=STAGES[:4])
+    run_job(cfg, stages=STAGES[:5])
     files = list((tmp_path / "job" / "adapters").rglob("*.safetensors"))
     headers = sum(8 + int.from_bytes(path.read_bytes()[:8], "little") for path in files)
     assert sum(path.stat().st_size for path in files) - headers == fine_tuned_bytes(cfg)
@@ -75,7 +75,7 @@ def test_half_precision_halves_adapters_and_changes_no_image(settings_of, run_jo
     for dtype in ("float32", "bfloat16"):
         output = tmp_path / dtype
         keys = {"DTYPE": "bfloat16", "FINE_TUNING.ADAPTER_DTYPE": dtype, "IDENTITIES.LIMIT": 1}
-        run_job(settings_of(output, **keys), stages=STAGES[:4])
+        run_job(settings_of(output, **keys), stages=STAGES[:5])
         (adapter,) = output.glob(f"adapters/*/{LORA}")
         assert {str(value.dtype) for value in load_file(adapter).values()} == {f"torch.{dtype}"}
         found[dtype] = [path.read_bytes() for path in sorted(output.glob("images/*/*.jpg"))]
@@ -90,7 +90,7 @@ def test_one_bad_image_leaves_its_group_together(
     people = shutil.copytree(market, tmp_path / "market")
     good = tmp_path / "good"
     bad = tmp_path / "bad"
-    run_job(settings_of(good, **TOGETHER), stages=STAGES[:4])
+    run_job(settings_of(good, **TOGETHER), stages=STAGES[:5])
     run_job(settings_of(bad, market=people, **TOGETHER), stages=STAGES[:3])
     broken = people / "bounding_box_train" / "0002_c1s1_000001_00.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
@@ -101,7 +101,7 @@ def test_one_bad_image_leaves_its_group_together(
         "__call__",
         lambda self, names: groups.append(names) or work(self, names),
     )
-    report = run_job(settings_of(bad, market=people, **TOGETHER), stages=["persons"])
+    report = run_job(settings_of(bad, market=people, **TOGETHER), stages=["fine-tune", "sample"])
     assert [len(group) for group in groups] == [4]  # never tried one by one
     assert list(report.failed) == ["PersonFolder_0002"]
     for name in ("PersonFolder_0001", "PersonFolder_0003", "PersonFolder_0004"):
@@ -110,7 +110,8 @@ def test_one_bad_image_leaves_its_group_together(
             torch.testing.assert_close(adapters[1][key], value, rtol=1e-3, atol=1e-5)
     shutil.copy(market / "bounding_box_train" / broken.name, broken)
     again = settings_of(bad, market=people, **TOGETHER)
-    assert run_job(again, stages=["persons"], worker={"retries": ["persons"]}).generated == 4
+    report = run_job(again, stages=["fine-tune", "sample"], worker={"retries": ["sample"]})
+    assert report.generated == 4
 
 
 def test_a_write_error_generates_nothing_again(settings_of, run_job, tmp_path, monkeypatch):
@@ -124,7 +125,7 @@ def test_a_write_error_generates_nothing_again(settings_of, run_job, tmp_path, m
         return write(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", failing)
-    with pytest.raises(OutageError, match=r"stage persons stopped at a file .* Input/output error"):
+    with pytest.raises(OutageError, match=r"stage sample stopped at a file .* Input/output error"):
         run_job(cfg)
     kept = {path: path.stat().st_mtime_ns for path in output.glob("images/*/*.jpg")}
     assert len(kept) == 6
@@ -142,6 +143,6 @@ def test_a_folder_costs_one_sync(settings_of, run_job, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append("fsync") or fsync(handle))
     monkeypatch.setattr(atomic, "_sync_file_system", lambda f: calls.append("sync") or sync(f))
-    run_job(cfg, stages=["persons"])
+    run_job(cfg, stages=["fine-tune", "sample"])
     # Two folders of each of four identities: weights and images.
     assert (calls.count("sync"), calls.count("fsync")) == (8, 8)
