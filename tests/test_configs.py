@@ -187,7 +187,7 @@ def test_the_papers_generation_has_the_printed_values():
 
 
 @pytest.mark.parametrize("baseline", ["MGN", "AGW", "SBS", "BDB", "bagtricks"])
-def test_baselines_from_drawings_differ_in_their_start_alone(baseline):
+def test_baselines_from_generated_images_differ_in_their_start_alone(baseline):
     ours = load_config(PROJECTS / f"DiffusionReID/configs/{baseline}_R50.yml", CPU)
     theirs = load_config(BASE_OF[baseline], CPU)
     assert ours.MODEL.BACKBONE.PRETRAIN_PATH.startswith("logs/DiffusionReID/pretrain_R50/")

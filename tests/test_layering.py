@@ -165,7 +165,7 @@ def test_the_table_of_the_document_is_the_law():
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_module_is_a_drawer(source):
+def test_no_module_has_a_name_that_fits_everything(source):
     assert source.stem not in {"utils", "util", "common", "helpers", "helper", "misc", "core"}
 
 

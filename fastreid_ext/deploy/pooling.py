@@ -1,4 +1,4 @@
-"""One feature for several images of a person: those of a tracklet, or of a folder."""
+"""One feature for several images of an identity: those of a tracklet, or of a folder."""
 
 import re
 

@@ -125,7 +125,7 @@ def test_a_run_killed_while_it_removes_what_changed_is_continued(tmp_path, monke
         ({"REFERENCE_SET.IMAGES": 0, "PROMPT.TOKEN": ""}, [LORA, "training.json"]),
     ],
 )
-def test_every_way_to_learn_draws(settings_of, tmp_path, keys, files, run_job):
+def test_every_method_of_fine_tuning_generates_images(settings_of, tmp_path, keys, files, run_job):
     cfg = settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 1}, **keys)
     report = run_job(cfg, stages=STAGES[:5])
     assert (report.generated, report.failed) == (1, {})
@@ -321,7 +321,7 @@ def test_a_caption_that_cannot_be_used_is_said_of_who_was_generated_before(
     assert "PersonFolder_0002: expected a prompt of at most 77 tokens" in caplog.text
 
 
-def test_a_model_that_draws_nothing_is_the_last_thing_said(
+def test_a_model_that_generates_nothing_is_the_last_thing_said(
     settings_of, tiny_pipeline_folder, tmp_path, run_job
 ):
     broken = shutil.copytree(tiny_pipeline_folder, tmp_path / "broken")
@@ -333,12 +333,12 @@ def test_a_model_that_draws_nothing_is_the_last_thing_said(
         run_job(cfg)
 
 
-def test_who_works_alone_does_not_wait_for_drawings(settings_of, tmp_path, run_job):
+def test_a_single_worker_does_not_wait_for_images_of_others(settings_of, tmp_path, run_job):
     with pytest.raises(FileNotFoundError, match=r"4 of 4 identities are not generated, .* persons"):
         run_job(settings_of(tmp_path / "job"), stages=["filter"])
 
 
-def test_a_drawing_that_is_lost_does_not_stop_the_job(whole, settings_of, tmp_path, run_job):
+def test_a_lost_generated_image_does_not_stop_the_job(whole, settings_of, tmp_path, run_job):
     output = tmp_path / "job"
     shutil.copytree(whole[0], output)
     next((output / "images" / "PersonFolder_0004").glob("*.jpg")).unlink()

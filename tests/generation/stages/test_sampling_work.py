@@ -120,7 +120,7 @@ def layout(cfg, model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_images_are_those_diffusers_draws_with_the_adapter(layout, tiny_pipeline_folder, name):
+def test_images_are_those_diffusers_generates_with_the_adapter(layout, tiny_pipeline_folder, name):
     pipeline = opened(tiny_pipeline_folder)
     pipeline.load_lora_weights(layout.adapter(name))
     expect_images_of(pipeline, PROMPTS[name][0], layout.images / name)

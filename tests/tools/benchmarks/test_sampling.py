@@ -80,7 +80,7 @@ def test_the_large_model_is_stable_diffusion_v1():
     assert base.latent_shape((512, 256)) == (4, 64, 32)
 
 
-def test_the_small_model_draws():
+def test_the_small_model_generates():
     base = random_base("miniature", torch.device("cpu"), torch.float32)
     few = dataclasses.replace(SAMPLING, size=(64, 32), steps=1, batch_size=2)
     assert measure_sampling(base, few, persons=1, images=2).images == 2

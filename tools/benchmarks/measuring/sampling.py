@@ -74,7 +74,7 @@ def measure_sampling(
     people = [_person(number, -1 if bank is None else number) for number in range(persons)]
     requests = _requests(base, people, images)
     try:
-        _draw_only(base, bank, requests[: sampling.batch_size], sampling)
+        _sample_only(base, bank, requests[: sampling.batch_size], sampling)
         forget_peak(base.device)
         with tempfile.TemporaryDirectory() as folder:
             layout = Layout(Path(folder))
@@ -85,10 +85,10 @@ def measure_sampling(
             )
         if reasons:
             raise ValueError(f"{base.name} generates nothing: {next(iter(reasons.values()))}")
-        alone = seconds(lambda: _draw_only(base, bank, requests, sampling), device)
+        alone = seconds(lambda: _sample_only(base, bank, requests, sampling), device)
         peak = peak_bytes(base.device)
         few = requests[: 3 * sampling.batch_size]
-        share = busy(base.device, lambda: _draw_only(base, bank, few, sampling))
+        share = busy(base.device, lambda: _sample_only(base, bank, few, sampling))
     finally:
         if bank is not None:
             bank.remove()
@@ -121,7 +121,7 @@ def _requests(
     ]
 
 
-def _draw_only(
+def _sample_only(
     base: StableDiffusion,
     bank: LoraBank | None,
     requests: Sequence[ImageRequest],
