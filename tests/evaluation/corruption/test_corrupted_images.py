@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from fastreid_ext.corruptions.cpu import corrupt, enlarged
@@ -15,21 +14,10 @@ from fastreid_ext.evaluation.corruption.corrupted_images import (
     corrupted_batches,
     corrupted_pixels,
     pixel_hash,
-    test_images,
 )
 from fastreid_ext.evaluation.corruption.index import sample_index
 
-SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
-
-
-@pytest.fixture
-def images(make_cfg):
-    return test_images(make_cfg(), "Market1501")
-
-
-@pytest.fixture
-def index(images):
-    return sample_index("Market1501", images.files("both"), repeats=3)
+from .conftest import SOME
 
 
 def test_images_of_each_side(images):

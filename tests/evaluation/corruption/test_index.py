@@ -19,18 +19,6 @@ from fastreid_ext.evaluation.corruption.index_file import read_index, write_inde
 
 from .conftest import small_config, write_image
 
-SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
-
-
-@pytest.fixture
-def images(make_cfg):
-    return test_images(make_cfg(), "Market1501")
-
-
-@pytest.fixture
-def index(images):
-    return sample_index("Market1501", images.files("both"), repeats=3)
-
 
 @pytest.fixture
 def tree(market_root, tmp_path):

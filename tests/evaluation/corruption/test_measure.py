@@ -20,8 +20,8 @@ from fastreid_ext.evaluation.corruption.results import CorruptionResults
 from fastreid_ext.evaluation.features import extract_features
 
 from ...tiny_cfg import tiny_cfg
+from .conftest import SOME
 
-SOME = ("gaussian_noise", "fog", "rain")  # quick to compile
 IDENTITIES = 6
 CAMERAS = 3
 

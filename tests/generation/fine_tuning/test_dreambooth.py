@@ -20,15 +20,6 @@ SETTINGS = FineTuningSettings(rank=2, alpha=4, steps=3, base_lr=1e-2, prior_weig
 
 
 @pytest.fixture(scope="module")
-def base(tiny_pipeline_folder):
-    cfg = get_cfg()
-    add_fastreid_ext_config(cfg)
-    cfg.GENERATION.BASE_MODEL = str(tiny_pipeline_folder)
-    cfg.GENERATION.DTYPE = "float32"
-    return load_base(cfg, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def references(base):
     generator = torch.Generator().manual_seed(9)
     shape = (5, *base.latent_shape((32, 16)))

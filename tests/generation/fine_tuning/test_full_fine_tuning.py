@@ -10,23 +10,15 @@ from torch.nn import functional as F
 from transformers import CLIPTextModel
 
 from fastreid_ext.diffusion.adapter_files import read_training
-from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.fine_tuning.fine_tuned_files import write_fine_tuned
 from fastreid_ext.generation.fine_tuning.full_fine_tuning import FullFineTuner
 from fastreid_ext.generation.fine_tuning.settings import Failure, FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.fine_tuning.trained_token import read_embedding, token_name
 from fastreid_ext.generation.fine_tuning.training_rows import TrainingRows
 
+from ..conftest import read_tiny
+
 SETTINGS = FineTuningSettings(method="full", steps=3, base_lr=1e-3, prior_weight=0.5)
-
-
-def read(folder, dtype):
-    return read_base(folder, name="tiny@0", device=torch.device("cpu"), dtype=dtype)
-
-
-@pytest.fixture(scope="module")
-def base(tiny_pipeline_folder):
-    return read(tiny_pipeline_folder, torch.float32)
 
 
 def task_of(base, k=0, token="sks"):
@@ -89,7 +81,7 @@ def test_full_fine_tuning_equals_a_plain_loop_and_restores_the_base(base, text_e
 
 
 def test_bfloat16_weights_are_trained_in_float32_and_restored(tiny_pipeline_folder):
-    half = read(tiny_pipeline_folder, torch.bfloat16)
+    half = read_tiny(tiny_pipeline_folder, torch.bfloat16)
     before = copy.deepcopy(half.unet.state_dict())
     result = FullFineTuner(half, SETTINGS).fine_tune(task_of(half))
     assert {value.dtype for value in result.unet.values()} == {torch.float32}

@@ -6,7 +6,6 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.fine_tuning.dreambooth import fine_tune
 from fastreid_ext.generation.fine_tuning.settings import FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.fine_tuning.trained_token import (
@@ -21,13 +20,6 @@ from fastreid_ext.generation.fine_tuning.trained_token import (
 WORD = "man"  # of the tiny vocabulary
 NAME = "Market1501_0002"
 PROMPT = f"a photo of {token_name(NAME)} person, walking"
-
-
-@pytest.fixture(scope="module")
-def base(tiny_pipeline_folder):
-    return read_base(
-        tiny_pipeline_folder, name="tiny@0", device=torch.device("cpu"), dtype=torch.float32
-    )
 
 
 def test_new_token_starts_as_its_word(base):

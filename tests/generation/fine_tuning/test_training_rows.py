@@ -2,21 +2,9 @@
 
 import pytest
 import torch
-from fastreid.config import get_cfg
 
-from fastreid_ext.config import add_fastreid_ext_config
-from fastreid_ext.diffusion.stable_diffusion import load_base
 from fastreid_ext.generation.fine_tuning.settings import FineTuneTask, FineTuningSettings
 from fastreid_ext.generation.fine_tuning.training_rows import TrainingRows
-
-
-@pytest.fixture(scope="module")
-def base(tiny_pipeline_folder):
-    cfg = get_cfg()
-    add_fastreid_ext_config(cfg)
-    cfg.GENERATION.BASE_MODEL = str(tiny_pipeline_folder)
-    cfg.GENERATION.DTYPE = "float32"
-    return load_base(cfg, device="cpu")
 
 
 def task_of(base, name, seed, images=3, references=None):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
 from fastreid_ext.generation.identities.identity_list import Identity, SourceImage
 from fastreid_ext.generation.runs.layout import Layout
@@ -38,15 +37,6 @@ SAMPLING = SamplingSettings(
 SETTINGS = IdentityImagesSettings(
     images=3, run_seed=5, sampling=SAMPLING, files=FileSettings(size=(16, 8), format="png")
 )
-
-
-def load(folder):
-    return read_base(folder, name="tiny@0", device=torch.device("cpu"), dtype=torch.float32)
-
-
-@pytest.fixture(scope="module")
-def base(tiny_pipeline_folder):
-    return load(tiny_pipeline_folder)
 
 
 @pytest.fixture(scope="module")

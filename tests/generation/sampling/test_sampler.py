@@ -20,6 +20,8 @@ from fastreid_ext.generation.sampling.sampler import (
     sample_images,
 )
 
+from ..conftest import read_tiny
+
 SETTINGS = SamplingSettings(
     size=(32, 16),
     scheduler="DDIMScheduler",
@@ -29,13 +31,6 @@ SETTINGS = SamplingSettings(
     batch_size=3,
 )
 PROMPTS = ("a man with red sneakers", "a woman", "a person, walking", "a photo of a black coat")
-
-
-@pytest.fixture(scope="module")
-def base(tiny_pipeline_folder):
-    return read_base(
-        tiny_pipeline_folder, name="tiny@0", device=torch.device("cpu"), dtype=torch.float32
-    )
 
 
 def requests(count, first=0):
@@ -128,7 +123,7 @@ def other_folder(tiny_pipeline_folder, tmp_path):
 def test_equals_the_pipeline_that_diffusers_makes_of_a_folder(other_folder, variant):
     """With the scheduler of the folder, as the pipeline corrects it."""
     folder, name = other_folder(variant)
-    read = read_base(folder, name="tiny@0", device=torch.device("cpu"), dtype=torch.float32)
+    read = read_tiny(folder)
     settings = changed(scheduler=name, steps=5)
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     expected = images_of(pipeline, requests(3), settings)

@@ -11,6 +11,7 @@ from fastreid.config import get_cfg
 
 from fastreid_ext.checks.table import unread_keys
 from fastreid_ext.config import load_config
+from fastreid_ext.generation.stages import fine_tune_and_sample
 from fastreid_ext.generation.stages.folder import open_job
 from fastreid_ext.generation.stages.generate import generate
 
@@ -118,3 +119,16 @@ def whole(settings_of, run_job, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole") / "job"
     report = run_job(settings_of(output))
     return output, report
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """Names of each group of identities that is fine-tuned and sampled together, as it comes."""
+    found = []
+    work = fine_tune_and_sample._GroupWork.__call__
+    monkeypatch.setattr(
+        fine_tune_and_sample._GroupWork,
+        "__call__",
+        lambda self, names: found.append(names) or work(self, names),
+    )
+    return found

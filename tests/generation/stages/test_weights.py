@@ -14,7 +14,6 @@ from fastreid_ext.generation.fine_tuning import fine_tuned_files
 from fastreid_ext.generation.fine_tuning.fine_tuned_files import fine_tuned_bytes
 from fastreid_ext.generation.runs.disk import OutageError
 from fastreid_ext.generation.runs.stage import STAGES
-from fastreid_ext.generation.stages import fine_tune_and_sample
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +83,7 @@ def test_half_precision_halves_adapters_and_changes_no_image(settings_of, run_jo
 
 
 def test_one_bad_image_leaves_its_group_together(
-    market, settings_of, run_job, contents, tmp_path, monkeypatch
+    market, settings_of, run_job, contents, tmp_path, groups
 ):
     """The others are fine-tuned in one batch, and are what they are beside a good one."""
     people = shutil.copytree(market, tmp_path / "market")
@@ -94,13 +93,7 @@ def test_one_bad_image_leaves_its_group_together(
     run_job(settings_of(bad, market=people, **TOGETHER), stages=STAGES[:3])
     broken = people / "bounding_box_train" / "0002_c1s1_000001_00.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
-    groups = []
-    work = fine_tune_and_sample._GroupWork.__call__
-    monkeypatch.setattr(
-        fine_tune_and_sample._GroupWork,
-        "__call__",
-        lambda self, names: groups.append(names) or work(self, names),
-    )
+    groups.clear()
     report = run_job(settings_of(bad, market=people, **TOGETHER), stages=["fine-tune", "sample"])
     assert [len(group) for group in groups] == [4]  # never tried one by one
     assert list(report.failed) == ["PersonFolder_0002"]
