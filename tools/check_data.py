@@ -14,9 +14,9 @@ from command import add_pairs, parse_command, run, tool_parser
 
 def main(args: argparse.Namespace) -> int:
     from fastreid_ext.config import load_config
+    from fastreid_ext.data.configured_sets import dataset_root
     from fastreid_ext.data.datasets.generated_persons import locate_set
     from fastreid_ext.data.preflight import preflight
-    from fastreid_ext.data.sources import dataset_root
     from fastreid_ext.manifest import verify_set
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

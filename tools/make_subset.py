@@ -16,8 +16,8 @@ from command import add_pairs, parse_command, run, tool_parser
 
 def main(args: argparse.Namespace) -> None:
     from fastreid_ext.config import load_config
+    from fastreid_ext.data.configured_sets import write_subset_lists
     from fastreid_ext.data.own_sets import SubsetSetting, parse_subset
-    from fastreid_ext.data.sources import write_subset_lists
 
     settings = [parse_subset(text) for text in args.settings]
     for text, setting in zip(args.settings, settings, strict=True):

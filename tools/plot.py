@@ -56,7 +56,7 @@ def activation_maps(args: argparse.Namespace) -> None:
     Grad-CAM explains the cosine similarity of the two features. With MGN the maps of the three
     branches are averaged; name other layers with --layer.
     """
-    from fastreid_ext.data.sources import query_and_gallery
+    from fastreid_ext.data.configured_sets import query_and_gallery
     from fastreid_ext.engine.inspection import inspection
     from fastreid_ext.evaluation.pictures.activation_maps import plot_activation_maps
 

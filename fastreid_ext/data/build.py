@@ -12,20 +12,20 @@ from fastreid.data import samplers as host
 from fastreid.utils import comm
 from numpy.typing import NDArray
 
-from fastreid_ext.data.dataset import PersonDataset
-from fastreid_ext.data.decode import read_pixels
-from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
-from fastreid_ext.data.loaders import PersonLoader, TrainLoader
-from fastreid_ext.data.mixing import MixedBatches
-from fastreid_ext.data.packing import packed_images
-from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, batch_problems
-from fastreid_ext.data.samplers import ChosenImages, ResumableSampler, Stream, named_stream
-from fastreid_ext.data.sources import (
+from fastreid_ext.data.configured_sets import (
     TrainingItems,
     modalities_of,
     query_and_gallery,
     training_items,
 )
+from fastreid_ext.data.dataset import PersonDataset
+from fastreid_ext.data.decode import read_pixels
+from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
+from fastreid_ext.data.loaders import PersonLoader, TrainLoader
+from fastreid_ext.data.mixed_batches import MixedBatches
+from fastreid_ext.data.packing import packed_images
+from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, batch_problems
+from fastreid_ext.data.samplers import ChosenImages, ResumableSampler, Stream, named_stream
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
 from fastreid_ext.data.transforms.one_pass import ResizeOnly

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from fastreid_ext.data.build import mixed_batches, sampling_problems
+from fastreid_ext.data.configured_sets import TrainingItems, query_and_gallery, training_items
 from fastreid_ext.data.datasets.market_folder import MarketFolder
 from fastreid_ext.data.image_check import unreadable_images
 from fastreid_ext.data.item_arrays import ItemArrays, TextArray
 from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
 from fastreid_ext.data.own_sets import GENERATED
-from fastreid_ext.data.sources import TrainingItems, query_and_gallery, training_items
 
 HEADERS = (
     "data set",

@@ -8,7 +8,7 @@ from typing import Any
 from fastreid.config import CfgNode
 
 from fastreid_ext.checks.generation import filter_model_problems
-from fastreid_ext.data.sources import dataset_root
+from fastreid_ext.data.configured_sets import dataset_root
 from fastreid_ext.deploy.feature_extractor import FeatureExtractor
 from fastreid_ext.deploy.identity_classifier import IdentityClassifier
 from fastreid_ext.deploy.load import fingerprint_of, ready_config

@@ -15,7 +15,7 @@ from fastreid.data.transforms import build_transforms
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastreid_ext.data.sources import training_items
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.deploy.feature_extractor import AnyImage, as_image
 from fastreid_ext.deploy.load import (
     Config,

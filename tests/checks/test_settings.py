@@ -9,7 +9,7 @@ import torch
 from fastreid.config import CfgNode, get_cfg
 from torch import nn
 
-from fastreid_ext.data.sources import open_dataset
+from fastreid_ext.data.configured_sets import open_dataset
 from fastreid_ext.data.transforms import from_config
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
 from fastreid_ext.diffusion.compute import ComputeSettings

@@ -1,7 +1,7 @@
 import pytest
 
+from fastreid_ext.data.configured_sets import open_dataset, query_and_gallery, training_items
 from fastreid_ext.data.datasets import CUHK03Detected, RenderedCampus
-from fastreid_ext.data.sources import open_dataset, query_and_gallery, training_items
 
 from .conftest import write_image, write_market
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from fastreid_ext.data.build import build_train_loader
-from fastreid_ext.data.sources import training_items
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.manifest import GeneratedImage, GeneratedSet, sha256_of, write_identity, write_set
 
 from .conftest import write_image

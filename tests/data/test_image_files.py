@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.data.image_files import images_below
 from fastreid_ext.data.left_out import left_out
 from fastreid_ext.data.preflight import preflight
-from fastreid_ext.data.sources import training_items
 
 from .conftest import write_image, write_market
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fastreid_ext.data.sources import training_items
+from fastreid_ext.data.configured_sets import training_items
 
 from .conftest import write_market
 

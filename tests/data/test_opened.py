@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from fastreid_ext.data.build import build_items_loader, build_test_loader, build_train_loader
+from fastreid_ext.data.configured_sets import TrainingItems, training_items
 from fastreid_ext.data.dataset import Origin, read_rgb
 from fastreid_ext.data.joined import JoinedLoaders
-from fastreid_ext.data.sources import TrainingItems, training_items
 from fastreid_ext.registries import SAMPLER_REGISTRY
 
 from .conftest import write_image, write_market

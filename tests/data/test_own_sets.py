@@ -4,8 +4,8 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.data.preflight import preflight
-from fastreid_ext.data.sources import training_items
 
 from .conftest import write_image, write_market
 

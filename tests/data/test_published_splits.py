@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.data.named_items import named_items
-from fastreid_ext.data.sources import training_items
 
 from .conftest import write_market, write_split
 

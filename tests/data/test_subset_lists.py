@@ -9,10 +9,10 @@ import pytest
 
 from fastreid_ext.data import subsets
 from fastreid_ext.data.build import build_train_loader
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.data.named_items import named_items
 from fastreid_ext.data.own_sets import SubsetSetting
 from fastreid_ext.data.preflight import preflight
-from fastreid_ext.data.sources import training_items
 from fastreid_ext.data.subsets import FORMAT, HEADER_KEYS, write_subset
 
 from .conftest import write_market, write_split

@@ -6,11 +6,11 @@ import pytest
 import scipy.io
 import torch
 
+from fastreid_ext.data.configured_sets import open_dataset, query_and_gallery, training_items
 from fastreid_ext.data.datasets.small_sets import READERS
 from fastreid_ext.data.datasets.ten_splits import split_of
 from fastreid_ext.data.preflight import preflight
 from fastreid_ext.data.protocols import TEN_SPLITS, ten_splits
-from fastreid_ext.data.sources import open_dataset, query_and_gallery, training_items
 from fastreid_ext.evaluation.ranking import rank_metrics
 
 # test identities, queries, gallery

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fastreid_ext.data.build import build_train_loader
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.data.image_files import images_below
 from fastreid_ext.data.preflight import preflight
-from fastreid_ext.data.sources import training_items
 
 from .conftest import write_image, write_market
 

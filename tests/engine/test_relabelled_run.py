@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from fastreid_ext.data.build import build_items_loader, build_train_loader
+from fastreid_ext.data.configured_sets import TrainingItems, training_items
 from fastreid_ext.data.joined import JoinedLoaders
-from fastreid_ext.data.sources import TrainingItems, training_items
 from fastreid_ext.engine import Trainer
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.evaluation.features import extract_features

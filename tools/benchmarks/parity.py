@@ -255,7 +255,7 @@ def baselines(settings: Content) -> dict[str, dict[str, float]]:
     """Rank the test set by colour histograms and at random; metrics in percent."""
     from fastreid.config import get_cfg
 
-    from fastreid_ext.data.sources import query_and_gallery
+    from fastreid_ext.data.configured_sets import query_and_gallery
     from fastreid_ext.evaluation.baselines import chance, colour_histograms
     from fastreid_ext.evaluation.features import TestFeatures
 

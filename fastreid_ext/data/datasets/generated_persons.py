@@ -8,7 +8,7 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from fastreid_ext.data.items import generated_items
+from fastreid_ext.data.generated_items import generated_items
 from fastreid_ext.manifest import read_set
 
 
@@ -21,9 +21,10 @@ class GeneratedPersons(ImageDataset):
     Args:
         root: folder in which relative ``roots`` are looked for if the working directory has none.
         roots: folders of generated sets, each with a ``dataset.json``.
-        person_ids: rule for identities, "new" or "kept"; see :mod:`fastreid_ext.data.items`.
+        person_ids: rule for identities, "new" or "kept"; see
+            :mod:`fastreid_ext.data.generated_items`.
         camera_rule: rule for cameras, "row", "source", "single" or "per_image"; see
-            :mod:`fastreid_ext.data.items`.
+            :mod:`fastreid_ext.data.generated_items`.
         max_per_identity: largest number of images kept of an identity; 0 = no limit.
     """
 

@@ -23,10 +23,10 @@ from torch.utils.data import BatchSampler, Dataset
 from fastreid_ext.corruptions.cpu import enlarged
 from fastreid_ext.corruptions.record import Corruption
 from fastreid_ext.data.build import image_reader
+from fastreid_ext.data.configured_sets import dataset_root, open_dataset, query_and_gallery
 from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.data.loaders import Batch, PersonLoader
 from fastreid_ext.data.named_items import named_items
-from fastreid_ext.data.sources import dataset_root, open_dataset, query_and_gallery
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side
 

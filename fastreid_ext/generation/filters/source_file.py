@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_bytes
-from fastreid_ext.data.sources import open_dataset
+from fastreid_ext.data.configured_sets import open_dataset
 from fastreid_ext.generation.filters.records import Pixels, read_images
 from fastreid_ext.generation.filters.reid import (
     Floats,

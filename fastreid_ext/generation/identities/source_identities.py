@@ -10,9 +10,9 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
+from fastreid_ext.data.configured_sets import dataset_root, open_dataset, training_split
 from fastreid_ext.data.named_items import named_items
 from fastreid_ext.data.own_sets import GENERATED
-from fastreid_ext.data.sources import dataset_root, open_dataset, training_split
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid_ext.config import load_config
-from fastreid_ext.data.sources import training_items
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.engine.matrix import run_matrix
 from fastreid_ext.engine.matrix_plan import ALL, MatrixRun
 

@@ -187,7 +187,7 @@ def test_subsets_and_several_sets_are_sorted_by_name(cfg, folder, tmp_path):
 
 def test_source_identities_equal_those_of_training(cfg):
     """So that DATASETS.GENERATED.PERSON_IDS kept joins generated and real images."""
-    from fastreid_ext.data.sources import training_items
+    from fastreid_ext.data.configured_sets import training_items
 
     names = {name for _, name, _ in training_items(cfg).items}
     assert {

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fastreid_ext.config import load_config
-from fastreid_ext.data.sources import training_items
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.engine.run import train
 
 ROOT = Path(__file__).resolve().parents[3]

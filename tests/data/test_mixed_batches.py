@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fastreid_ext.data.mixing import MixedBatches
+from fastreid_ext.data.mixed_batches import MixedBatches
 
 
 def pool(real, generated):

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from fastreid_ext.data.configured_sets import open_dataset, query_and_gallery, training_items
 from fastreid_ext.data.datasets import CUHK02, CUHK03Labeled, PersonX
 from fastreid_ext.data.preflight import preflight
-from fastreid_ext.data.sources import open_dataset, query_and_gallery, training_items
 
 from .conftest import write_image
 

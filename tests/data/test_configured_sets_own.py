@@ -5,8 +5,8 @@ import os
 import pytest
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
+from fastreid_ext.data.configured_sets import query_and_gallery, training_items
 from fastreid_ext.data.preflight import preflight
-from fastreid_ext.data.sources import query_and_gallery, training_items
 
 from .conftest import write_image, write_market, write_split
 
