@@ -1,4 +1,4 @@
-"""Open the data sets that a configuration names, in a fixed order and with clear errors."""
+"""Open the data sets that a configuration names: their items in a fixed order, clear errors."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Store lists of images as arrays: a few buffers in place of several Python objects per image.
+"""Hold the items of a data set in arrays: a few buffers, not several Python objects per image.
 
 A list of (path, pid, camid) tuples takes 0.3 GB per million images, and every loader worker gets a
 copy of it during an epoch: reference counts and garbage collection write to the objects, and

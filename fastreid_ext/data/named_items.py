@@ -1,4 +1,4 @@
-"""Map names that are the same on every machine to training images."""
+"""Find items by name: the path below the folder of the set, which is equal on every machine."""
 
 import os
 from bisect import bisect_left
