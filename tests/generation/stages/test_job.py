@@ -238,7 +238,7 @@ def test_progress_is_told_within_a_group(settings_of, tmp_path, run_job, capsys,
     run_job(settings_of(tmp_path / "job", **{"IDENTITIES.LIMIT": 2}), stages=STAGES[:5])
     said = capsys.readouterr().err
     for words in (
-        r"persons: 100%.* 2/2 ",
+        r"sample: 100%.* 2/2 ",
         r"  fine-tuning: 100%.* 2/2 .*loss \d",
         r"  sampling: .* 3/3 ",
     ):
@@ -327,7 +327,9 @@ def test_a_model_that_generates_nothing_is_the_last_thing_said(
 
 
 def test_a_single_worker_does_not_wait_for_images_of_others(settings_of, tmp_path, run_job):
-    with pytest.raises(FileNotFoundError, match=r"4 of 4 identities are not generated, .* persons"):
+    with pytest.raises(
+        FileNotFoundError, match=r"4 of 4 identities are not generated.*sample first"
+    ):
         run_job(settings_of(tmp_path / "job"), stages=["filter"])
 
 
