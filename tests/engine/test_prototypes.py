@@ -1,4 +1,4 @@
-"""Prototypes at the start of every epoch, held against an extraction image by image."""
+"""Prototypes at the start of every epoch, held against an extraction of its own."""
 
 from pathlib import Path
 
@@ -59,16 +59,16 @@ class Relabelling(HookBase):
 
 @torch.no_grad()
 def prototypes_by_loops(model: nn.Module, items: list, targets: list) -> Tensor:
-    """Extract each image alone, read and scaled by Pillow, and average by identity."""
-    rows: dict[int, list[Tensor]] = {}
+    """Extract all images, read and scaled by Pillow, in one batch, and average by identity."""
+    pixels = []
+    for item in items:
+        image = Image.open(item[0]).convert("RGB").resize(SIZE, Image.Resampling.BICUBIC)
+        pixels.append(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float())
     with modes_kept(model):
-        model.eval()
-        for item, target in zip(items, targets, strict=True):
-            if target < 0:
-                continue
-            image = Image.open(item[0]).convert("RGB").resize(SIZE, Image.Resampling.BICUBIC)
-            pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float()
-            feature = model(pixels[None])[0]
+        features = model.eval()(torch.stack(pixels))
+    rows: dict[int, list[Tensor]] = {}
+    for feature, target in zip(features, targets, strict=True):
+        if target >= 0:
             rows.setdefault(int(target), []).append(feature / feature.norm())
     means = [torch.stack(rows[identity]).mean(dim=0) for identity in sorted(rows)]
     return torch.stack([mean / mean.norm() for mean in means])

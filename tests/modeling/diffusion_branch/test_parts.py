@@ -113,7 +113,7 @@ def test_branch_begins_with_the_weights_of_the_folder(config, tiny_pipeline_fold
 
 
 def test_branch_takes_schedule_and_autoencoder_of_the_folder(config, tiny_pipeline_folder):
-    branch = build_branch(config())
+    branch = build_branch(config(MODEL__DIFFUSION__UNET="frozen"))
     scheduler = DDPMScheduler.from_pretrained(tiny_pipeline_folder / "scheduler")
     torch.testing.assert_close(branch.signal, scheduler.alphas_cumprod)
     file = AutoencoderKL.from_pretrained(tiny_pipeline_folder / "vae").state_dict()
@@ -121,11 +121,11 @@ def test_branch_takes_schedule_and_autoencoder_of_the_folder(config, tiny_pipeli
     assert all(torch.equal(own[name], value) for name, value in file.items())
     assert not any(p.requires_grad for p in branch.autoencoder.parameters())
     assert branch.autoencoder.left_out_of_checkpoints
-    assert build_branch(config(MODEL__DIFFUSION__LATENT_CACHE="latents")).autoencoder is None
 
 
 def test_frozen_weights_are_of_the_dtype_and_the_autoencoder_is_float32(config):
-    branch = build_branch(config(MODEL__DIFFUSION__DTYPE="bfloat16"))
+    keys = {"MODEL__DIFFUSION__RANDOM_WEIGHTS": True, "MODEL__DIFFUSION__UNET": "partial1"}
+    branch = build_branch(config(**keys, MODEL__DIFFUSION__DTYPE="bfloat16"))
     frozen = [p for p in branch.unet.parameters() if not p.requires_grad]
     assert {p.dtype for p in frozen} == {torch.bfloat16}
     trained = [p for p in branch.parameters() if p.requires_grad]
@@ -173,6 +173,7 @@ def test_random_autoencoder_is_equal_at_every_start_and_takes_no_random_numbers(
     assert all(torch.equal(one[name], value) for name, value in other.items())
 
 
+@pytest.mark.slow
 def test_random_weights_have_the_architecture_of_the_folder_or_of_stable_diffusion(config):
     tiny = build_branch(config(MODEL__DIFFUSION__RANDOM_WEIGHTS=True))
     assert tiny.unet.config.cross_attention_dim == 32
@@ -191,6 +192,7 @@ def test_layers_and_targets_come_from_their_keys(config):
     for target in TARGETS:
         assert build_branch(config(MODEL__DIFFUSION__TARGET=target)).target == target
     assert build_branch(config(MODEL__DIFFUSION__TEMPERATURE=0.3)).condition.temperature == 0.3
+    assert build_branch(config(MODEL__DIFFUSION__LATENT_CACHE="latents")).autoencoder is None
     instance = build_branch(config(MODEL__DIFFUSION__CONDITION="instance")).condition
     assert instance.prompts.shape == (2048, 32)  # BACKBONE.FEAT_DIM
 

@@ -195,7 +195,7 @@ def test_prototype_contrast_of_half_precision_is_computed_in_float32(dtype):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = prototype_contrast_loss(features, prototypes, targets)
     assert loss.dtype == torch.float32
-    assert float(loss) == float(prototype_contrast_loss(features.float(), prototypes, targets))
+    assert torch.equal(loss, prototype_contrast_loss(features.float(), prototypes, targets))
     loss.backward()
     assert features.grad.isfinite().all()
 
