@@ -17,6 +17,7 @@ if multiprocessing.parent_process() is not None:
     import fastreid_ext  # noqa: F401
 
 _SECTIONS = "MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|KD|GENERATION"
+_BEFORE_KEY = "--vary"  # option whose first word is a key
 _KEY = re.compile(rf"({_SECTIONS})\.[A-Z][A-Z_0-9.]*|OUTPUT_DIR|SEED|CUDNN_BENCHMARK")
 
 
@@ -100,7 +101,7 @@ def split_pairs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Take the KEY VALUE pairs out of a command.
 
     An option of several words (``--targets A B SOLVER.BASE_LR 1e-3``) would else take the pairs
-    after it for its own.
+    after it for its own. The key that follows ``--vary`` begins no pair.
 
     Returns:
         The other words of the command, and the pairs.
@@ -109,7 +110,8 @@ def split_pairs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     pairs: list[str] = []
     words = iter(arguments)
     for word in words:
-        if _KEY.fullmatch(word):
+        is_varied = others[-1:] == [_BEFORE_KEY]
+        if _KEY.fullmatch(word) and not is_varied:
             pairs += [word, *[value for value in [next(words, None)] if value is not None]]
         else:
             others.append(word)
