@@ -93,7 +93,7 @@ def parse_command(
         args.opts = [*args.opts, *others, *pairs]
         if len(args.opts) % 2:
             parser.error(f"expected KEY VALUE pairs, got {' '.join(args.opts)}")
-    _expect_configuration(getattr(args, "config_file", None))
+    expect_configuration(getattr(args, "config_file", None))
     return args
 
 
@@ -148,7 +148,7 @@ def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespa
         sys.exit(exit_code)
 
 
-def _expect_configuration(named: str | Path | Sequence[Path] | None) -> None:
+def expect_configuration(named: str | Path | Sequence[Path] | None) -> None:
     """End the tool if a configuration file does not exist, before seconds of imports."""
     files = [named] if isinstance(named, str | Path) else named or []
     for file in map(str, files):

@@ -16,6 +16,7 @@ from command import (
     add_command,
     add_pairs,
     count,
+    expect_configuration,
     parse_command,
     run,
     tool_parser,
@@ -54,24 +55,33 @@ def activation_maps(args: argparse.Namespace) -> None:
     """Activation maps: where images resemble a reference image of their identity (Grad-CAM).
 
     Grad-CAM explains the cosine similarity of the two features. With MGN the maps of the three
-    branches are averaged; name other layers with --layer.
+    branches are averaged; name other layers with --layer. With --second-weights a second model
+    looks at the same images: image, map of the first, map of the second.
     """
     from fastreid_ext.data.configured_sets import query_and_gallery
     from fastreid_ext.engine.inspection import inspection
-    from fastreid_ext.evaluation.pictures.activation_maps import plot_activation_maps
+    from fastreid_ext.evaluation.pictures.activation_maps import MappedModel, plot_activation_maps
 
-    look = inspection(args)
-    items, _ = query_and_gallery(look.cfg, look.dataset)
+    looks = [inspection(args)]
+    if args.second_weights:
+        config_file = args.second_config_file or args.config_file
+        second = {"config_file": config_file, "weights": args.second_weights}
+        looks.append(inspection(argparse.Namespace(**vars(args) | second)))
+    first = looks[0]
+    names = args.names or [look.weights.parent.name for look in looks]
+    models = [
+        MappedModel(look.model(), look.transform(), name, args.layer)
+        for look, name in zip(looks, names, strict=True)
+    ]
+    items, _ = query_and_gallery(first.cfg, first.dataset)
     picture = plot_activation_maps(
-        look.model(),
+        models,
         items,
-        look.transform(),
-        look.output,
-        name=look.dataset,
+        first.output,
+        name=first.dataset,
         identities=args.identities,
         cameras=args.cameras,
         seed=args.seed,
-        layers=args.layer,
     )
     print(f"wrote {picture}")
 
@@ -160,6 +170,28 @@ def training(args: argparse.Namespace) -> None:
     print(f"wrote {plot_training(args.run / 'metrics.json', output)}")
 
 
+def prompts(args: argparse.Namespace) -> None:
+    """Similarity of learned identity prompts, beside that of what the identities look like.
+
+    Each RUN was trained with MODEL.DIFFUSION, condition correlation or class. Looks are the
+    prototypes of its memory; without one they are computed from the training images, which KEY
+    VALUE pairs such as DATASETS.ROOT can place. Identities that look alike stand side by side.
+    """
+    from fastreid_ext.engine.identity_prompts import identity_prompts
+    from fastreid_ext.evaluation.identity_prompts import prompt_similarity
+    from fastreid_ext.evaluation.pictures.prompts import plot_prompts
+    from fastreid_ext.pictures.png import expect_png
+
+    output = expect_png(args.output or args.runs[0] / "prompts.png")
+    similarities = {}
+    for run_folder in args.runs:
+        learned = identity_prompts(run_folder, args.opts)
+        similarity = prompt_similarity(*learned, permutations=args.permutations, seed=args.seed)
+        similarities[str(run_folder)] = similarity
+        print(f"{run_folder}: {len(similarity.order)} identities, {similarity.test}")
+    print(f"wrote {plot_prompts(similarities, output)}")
+
+
 OF_FEATURES = {
     "rank-lists": rank_lists,
     "feature-map": feature_map,
@@ -180,7 +212,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run_curves = add_command(commands, "training", training)
     run_curves.add_argument("run", type=Path, help="OUTPUT_DIR of a run")
     run_curves.add_argument("--output", type=Path, help="PNG; default: curves.png in the run")
-    return parse_command(parser, arguments)
+    _add_prompts(add_command(commands, "prompts", prompts))
+    args = parse_command(parser, arguments)
+    if args.command == "activation-maps":
+        _expect_second_model(parser, args)
+    return args
+
+
+def _expect_second_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if not args.second_weights and (args.second_config_file or args.names):
+        parser.error("expected --second-weights, the checkpoint of the second model; got none")
+    expect_configuration(args.second_config_file)
 
 
 def _add_model_options(name: str, parser: argparse.ArgumentParser) -> None:
@@ -219,6 +261,14 @@ def _add_own_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
         default=[],
         help="module whose output gives the map, e.g. backbone.layer3; may be repeated",
     )
+    maps.add_argument("--second-weights", help="checkpoint of a model to compare with")
+    maps.add_argument("--second-config-file", help="of that model; default: --config-file")
+    maps.add_argument(
+        "--names",
+        nargs=2,
+        metavar=("FIRST", "SECOND"),
+        help="short names of the two models; default: the folders of their checkpoints",
+    )
     plane = parsers["feature-map"]
     plane.add_argument("--identities", type=count, default=14, help="number of identities (14)")
     plane.add_argument("--thumbnails", action="store_true", help="show images instead of markers")
@@ -231,6 +281,16 @@ def _add_corruptions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of corruptions and of the choice (0)"
+    )
+    add_pairs(parser)
+
+
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="OUTPUT_DIR of a run")
+    parser.add_argument("--output", type=Path, help="PNG; default: prompts.png in the first run")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the permutations (0)")
+    parser.add_argument(
+        "--permutations", type=count, default=999, help="number of the Mantel test (999)"
     )
     add_pairs(parser)
 

@@ -135,9 +135,8 @@ class AtomicCheckpointer(Checkpointer):
         """
         path = Path(self.get_checkpoint_file())
         checkpoint = read_checkpoint(path)
-        companion = checkpoint.pop(_TRAINING_FILE, None)
-        if companion is not None:
-            states = _read_companion(path.with_name(companion), path)
+        states = read_training_file(path, checkpoint)
+        if checkpoint.pop(_TRAINING_FILE, None):
             load_training_weights(self.model, states.pop("model"))
             checkpoint |= states
         return self._take(str(path), checkpoint, list(self.checkpointables), min_matched=1.0)
@@ -284,7 +283,23 @@ def read_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
     return checkpoint
 
 
-def _read_companion(companion: Path, path: Path) -> dict[str, Any]:
+def read_training_file(path: str | Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the file beside a checkpoint that holds what is only for training.
+
+    Args:
+        path: file of the checkpoint, for the folder.
+        checkpoint: content of that file, from :func:`read_checkpoint`.
+
+    Returns:
+        Weights under ``model``, and states; {} where the model has no part only for training.
+
+    Raises:
+        FileNotFoundError: the checkpoint names a file that is not beside it.
+        ValueError: the file is damaged, as :func:`read_checkpoint` says.
+    """
+    if _TRAINING_FILE not in checkpoint:
+        return {}
+    companion = Path(path).with_name(checkpoint[_TRAINING_FILE])
     if not companion.is_file():
         raise FileNotFoundError(
             f"expected {companion.name} beside {path}, with the optimizer and the parts that are "

@@ -4,10 +4,12 @@ import pytest
 import torch
 from fastreid.data.transforms import build_transforms
 from fastreid.modeling.meta_arch import build_model
+from PIL import Image
+from pytorch_grad_cam.utils.image import show_cam_on_image
 from torch.nn import functional as F
 
 from fastreid_ext.evaluation.activation_maps import activation_maps
-from fastreid_ext.evaluation.pictures.activation_maps import plot_activation_maps
+from fastreid_ext.evaluation.pictures.activation_maps import MappedModel, plot_activation_maps
 
 from ..tiny_cfg import tiny_cfg
 
@@ -154,10 +156,11 @@ def items(tmp_path):
     return chosen
 
 
-def plot(items, output, **options):
+def plot(items, output, names=("",), **options):
     model, cfg = small_model(**R18)
     transform = build_transforms(cfg, is_train=False)
-    return plot_activation_maps(model, items, transform, output, name="Toy", **options)
+    models = [MappedModel(model, transform, name) for name in names]
+    return plot_activation_maps(models, items, output, name="Toy", **options)
 
 
 def test_plot_has_a_row_per_identity_and_a_pair_per_camera(items, tmp_path):
@@ -167,6 +170,53 @@ def test_plot_has_a_row_per_identity_and_a_pair_per_camera(items, tmp_path):
     assert height == 2 * (136 + 18) + 2 * 18 + 3 * 6 + 2 * 6
     frame = picture[6 + 2 * (18 + 6) + 1, 6 + 1]
     assert tuple(frame) == (90, 90, 90)  # the reference
+
+
+def test_plot_of_two_models_has_a_column_for_each(items, tmp_path):
+    """Equal models have equal maps, of another camera's image too; the image is as in the file."""
+    picture = cv2.imread(
+        str(plot(items, tmp_path / "maps.png", ("one", "other"), identities=1, cameras=2))
+    )
+    height, width, _ = picture.shape
+    assert width == 2 * 3 * 72 + 6 + 2 * 6
+    assert height == (136 + 18) + 18 + 2 * 18 + 3 * 6 + 2 * 6
+    top = 6 + 2 * (18 + 6) + 18 + 6
+    cells = [picture[top : top + 136, 6 + k * 72 : 6 + (k + 1) * 72] for k in range(3)]
+    np.testing.assert_array_equal(cells[1], cells[2])
+    assert np.abs(cells[0].astype(int) - cells[1]).mean() > 10
+    tiles = [
+        cv2.resize(cv2.imread(path), (64, 128), interpolation=cv2.INTER_AREA) for path, *_ in items
+    ]
+    differences = [np.abs(cells[0][4:-4, 4:-4].astype(int) - tile).max() for tile in tiles]
+    assert sorted(differences)[0] <= 1
+    header = picture[top - 24 : top - 6, 6:-6]
+    assert all(header[:, k * 72 : (k + 1) * 72].min() < 128 for k in range(3))
+
+
+def test_plot_has_the_map_of_each_image_beside_it(items, tmp_path):
+    """Of one identity under two cameras, one is the reference; both orders are tried."""
+    picture = cv2.imread(str(plot(items[:2], tmp_path / "maps.png", identities=1, cameras=2)))
+    model, cfg = small_model(**R18)
+    transform = build_transforms(cfg, is_train=False)
+    tops = 6 + 2 * (18 + 6) + 4
+    found = [picture[tops : tops + 128, x : x + 64, ::-1] for x in (6 + 72 + 4, 6 + 3 * 72 + 6 + 4)]
+    matches = []
+    for paths in ([items[0][0], items[1][0]], [items[1][0], items[0][0]]):
+        images = torch.stack([transform(Image.open(path)) for path in paths])
+        maps, _ = activation_maps(model, images, model(images[:1])[0].detach())
+        expected = [
+            show_cam_on_image(
+                np.repeat(np.repeat(np.asarray(Image.open(path), np.float32) / 255, 2, 0), 2, 1),
+                cv2.resize(values, (64, 128)),
+                use_rgb=True,
+                colormap=cv2.COLORMAP_INFERNO,
+                image_weight=0.45,
+            )
+            for path, values in zip(paths, maps, strict=True)
+        ]
+        differences = np.abs(np.subtract(found, expected, dtype=float))
+        matches.append(differences.max() <= 2)
+    assert sum(matches) == 1
 
 
 def test_plot_refuses_identities_of_one_camera(items, tmp_path):

@@ -89,6 +89,22 @@ def test_plot_training_of_a_run(tmp_path):
     assert cv2.imread(str(output)).std() > 10
 
 
+def test_plot_training_shows_small_losses_beside_large_ones(tmp_path):
+    """A line of the least loss takes rows of the picture only where the axis is logarithmic."""
+
+    def rows_of_the_first_curve(scale):
+        rows = [
+            {"iteration": i, "loss_diffusion": scale * (0.9 - 0.01 * i), "total_loss": 50.0}
+            for i in range(60)
+        ]
+        (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, rows)))
+        picture = cv2.imread(str(plot_training(tmp_path / "metrics.json", tmp_path / "c.png")))
+        blue = np.abs(picture[:, : picture.shape[1] // 3].astype(int) - (178, 114, 0)).max(axis=2)
+        return np.count_nonzero((blue < 10).any(axis=1))
+
+    assert rows_of_the_first_curve(1.0) > 2 * rows_of_the_first_curve(3.0)
+
+
 def test_plot_training_refuses_broken_metrics(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected the OUTPUT_DIR of a run"):
         plot_training(tmp_path / "metrics.json", tmp_path / "curves.png")

@@ -1,8 +1,8 @@
 """Plot of activation maps: where images of an identity resemble its reference image."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,49 +20,65 @@ from fastreid_ext.pictures.tiles import FRAME, GAP, TILE, Pixels, blank, framed,
 
 Item = tuple[str, int, int]  # path, pid, camid
 _WHITE = (255, 255, 255)
+_CELL = TILE[1] + 2 * FRAME  # width in pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class MappedModel:
+    """Model whose activation maps are plotted.
+
+    Attributes:
+        model: model in evaluation mode, from images to features.
+        transform: transform of the model's test loader, from PIL image to tensor.
+        name: short name above its maps, where several models are compared.
+        layers: names of the modules to look at; see :func:`activation_maps`.
+    """
+
+    model: nn.Module
+    transform: Callable[[Image.Image], Tensor]
+    name: str = ""
+    layers: Sequence[str] = ()
 
 
 def plot_activation_maps(
-    model: nn.Module,
+    models: Sequence[MappedModel],
     items: Sequence[Item],
-    transform: Callable[[Image.Image], Tensor],
     output: Path,
     *,
     name: str,
     identities: int = 6,
     cameras: int = 5,
     seed: int = 0,
-    layers: Sequence[str] = (),
 ) -> Path:
     """Plot Grad-CAM maps of the similarity with a reference image of the same identity.
 
     The first image of a row, in a grey frame, is the reference; its own map shows what its feature
-    is made of. To the right of each image is its map, bright where it resembles the reference;
-    below are the camera and the cosine similarity. Every map is scaled to its own largest value.
+    is made of. To the right of each image is its map, or a map of each model, bright where it
+    resembles the reference; below are the camera and the model's cosine similarity. Every map is
+    scaled to its own largest value.
 
     Args:
-        model: model in evaluation mode, from images to features.
+        models: models that look at the same images, at least one.
         items: path, pid and camid of the test images, queries first.
-        transform: transform of the test loader, from PIL image to tensor.
         output: path of the PNG file to write.
         name: name of the data set, for the title.
         identities: number of rows, sampled from the identities seen by two cameras.
         cameras: number of images per row, each of another camera.
         seed: random seed of the sampled identities and images.
-        layers: names of the modules to look at; see :func:`activation_maps`.
 
     Raises:
         ValueError: no identity is seen by two cameras, or a layer gives no map.
         OSError: an image cannot be read.
     """
-    device = next(model.parameters()).device
     rows = [
-        _row(model, chosen, transform, cameras, layers, device)
-        for chosen in _sampled_items(items, identities, cameras, seed)
+        _row(models, chosen, cameras) for chosen in _sampled_items(items, identities, cameras, seed)
     ]
+    if len(models) > 1:
+        rows.insert(0, _header(models, cameras))
+    layers = sorted({", ".join(mapped.layers) or "the last feature map" for mapped in models})
     title = (
         f"{name}: where images resemble the reference (grey frame)",
-        f"Grad-CAM of the cosine similarity at {', '.join(layers) or 'the last feature map'}",
+        f"Grad-CAM of the cosine similarity at {' and '.join(layers)}",
     )
     return save_pixels(page(rows, title), output)
 
@@ -90,35 +106,55 @@ def _sampled_items(
     return chosen
 
 
-def _row(
-    model: nn.Module,
-    items: list[Item],
-    transform: Callable[[Image.Image], Any],
-    cameras: int,
-    layers: Sequence[str],
-    device: torch.device,
-) -> Pixels:
-    images = torch.stack([transform(read_rgb(path)) for path, _, _ in items]).to(device)
-    with torch.no_grad():
-        reference = model(images[:1])[0]
-    maps, similarity = activation_maps(model, images, reference, layers)
-    height = TILE[0] + 2 * FRAME
-    width = 2 * (TILE[1] + 2 * FRAME)
-    cells = []
-    for index, (_, _, camera) in enumerate(items):
+def _header(models: Sequence[MappedModel], cameras: int) -> Pixels:
+    """Write the name of each model above its maps, for every image of a row."""
+    names = ["image", *(mapped.name for mapped in models)]
+    group = joined([text(name, _CELL) for name in names], axis=1, gap=0)
+    return joined([group] * cameras, axis=1, gap=GAP)
+
+
+def _row(models: Sequence[MappedModel], items: list[Item], cameras: int) -> Pixels:
+    pictures = [read_rgb(path) for path, _, _ in items]
+    by_model = [_maps_of(mapped, pictures) for mapped in models]
+    groups = []
+    for index, (picture, (_, _, camera)) in enumerate(zip(pictures, items, strict=True)):
+        image = _tile(np.asarray(picture) / 255)
         colour = _WHITE if index else QUERY
-        caption = text(f"camera {camera}: {similarity[index]:.2f}", width)
-        pair = [framed(tile, colour) for tile in _image_and_map(images[index], maps[index])]
-        cells.append(joined([joined(pair, axis=1, gap=0), caption], axis=0, gap=0))
-    empty = blank(height + caption.shape[0], width)  # for identities seen by fewer cameras
-    return joined([*cells, *[empty] * (cameras - len(cells))], axis=1, gap=GAP)
+        cells = [_cell(_as_pixels(image), f"camera {camera}", colour)]
+        for maps, similarity in by_model:
+            overlay = _overlay(image, maps[index])
+            cells.append(_cell(overlay, f"{similarity[index]:.2f}", colour))
+        groups.append(joined(cells, axis=1, gap=0))
+    empty = blank(*groups[0].shape[:2])  # for identities seen by fewer cameras
+    return joined([*groups, *[empty] * (cameras - len(groups))], axis=1, gap=GAP)
 
 
-def _image_and_map(image: Tensor, values: NDArray[np.float32]) -> tuple[Pixels, Pixels]:
-    pixels = image.detach().cpu().clamp(0, 255).permute(1, 2, 0).numpy() / 255
-    pixels = cv2.resize(pixels, TILE[::-1], interpolation=cv2.INTER_AREA)
+def _maps_of(
+    mapped: MappedModel, pictures: Sequence[Image.Image]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compute maps (B, H, W) and similarities (B,); the first picture is the reference."""
+    device = next(mapped.model.parameters()).device
+    images = torch.stack([mapped.transform(picture) for picture in pictures]).to(device)
+    with torch.no_grad():
+        reference = mapped.model(images[:1])[0]
+    return activation_maps(mapped.model, images, reference, mapped.layers)
+
+
+def _cell(tile: Pixels, caption: str, colour: tuple[int, int, int]) -> Pixels:
+    return joined([framed(tile, colour), text(caption, _CELL)], axis=0, gap=0)
+
+
+def _tile(values: NDArray) -> NDArray[np.float32]:
+    tile = cv2.resize(values.astype(np.float32), TILE[::-1], interpolation=cv2.INTER_AREA)
+    return tile.clip(0, 1)
+
+
+def _as_pixels(image: NDArray[np.float32]) -> Pixels:
+    return (image * 255).round().astype(np.uint8)
+
+
+def _overlay(image: NDArray[np.float32], values: NDArray[np.float32]) -> Pixels:
     values = cv2.resize(values, TILE[::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)
-    overlay = show_cam_on_image(
-        pixels, values, use_rgb=True, colormap=cv2.COLORMAP_INFERNO, image_weight=0.45
+    return show_cam_on_image(
+        image, values, use_rgb=True, colormap=cv2.COLORMAP_INFERNO, image_weight=0.45
     )
-    return (pixels * 255).round().astype(np.uint8), overlay

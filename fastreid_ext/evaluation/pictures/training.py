@@ -4,16 +4,21 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from fastreid_ext.evaluation.ranking import column_title
 from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 
 _TESTED = ("Rank-1", "mAP", "mINP")
+_WIDE = 30  # times between the medians of two losses, from which on their axis is logarithmic
 
 
 def plot_training(metrics_file: Path, output: Path) -> Path:
     """Plot the losses and the test metrics of a run over its iterations.
+
+    The axis of the losses is logarithmic where one is more than 30 times another, as DCAC's
+    contrast to prototypes is beside its denoising loss.
 
     Args:
         metrics_file: ``metrics.json`` of a run, with one JSON object per line.
@@ -39,7 +44,11 @@ def plot_training(metrics_file: Path, output: Path) -> Path:
         left.plot(*_series(rows, key), label=key, lw=2.2 if key == "total_loss" else 1.2)
     left.set(xlabel="iteration", ylabel="loss (median of 20 iterations)", title="Training")
     left.legend(frameon=False)
-    left.set_ylim(bottom=0)
+    if _differ_widely(rows, losses):
+        left.set_yscale("log")
+        left.yaxis.set_major_formatter("{x:g}")
+    else:
+        left.set_ylim(bottom=0)
     for key in tested:
         right.plot(*_series(rows, key), "o-", ms=4, label=column_title(key))
     right.set(xlabel="iteration", ylabel="%", title="Test identities", ylim=(0, 100))
@@ -64,6 +73,14 @@ def _read_metrics(metrics_file: Path) -> list[dict[str, float]]:
                 f"{metrics_file}:{number}: not JSON ({error}); remove the line"
             ) from None
     return rows
+
+
+def _differ_widely(rows: Sequence[Mapping[str, float]], losses: Sequence[str]) -> bool:
+    """Tell whether a loss would lie flat on the axis below another; zeros have no logarithm."""
+    values = [np.array(_series(rows, key)[1]) for key in losses]
+    medians = [np.median(series) for series in values]
+    is_positive = all((series > 0).all() for series in values)
+    return is_positive and max(medians) > _WIDE * min(medians)
 
 
 def _series(rows: Sequence[Mapping[str, float]], key: str) -> tuple[list[float], list[float]]:
