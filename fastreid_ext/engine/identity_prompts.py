@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastreid_ext.config import FROM_CHECKPOINT, load_config
 from fastreid_ext.data.build import build_items_loader
-from fastreid_ext.data.sources import training_items
+from fastreid_ext.data.configured_sets import training_items
 from fastreid_ext.engine.checkpoint import read_checkpoint, read_training_file
 from fastreid_ext.engine.run import load_model
 from fastreid_ext.evaluation.features import extract_features
