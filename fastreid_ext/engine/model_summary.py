@@ -65,7 +65,7 @@ def summarise(cfg: CfgNode) -> ModelSummary:
     """Count the parameters of the model that training builds from a configuration.
 
     Args:
-        cfg: configuration from :func:`configuration_on_meta`.
+        cfg: checked configuration for the device "meta", from :func:`configuration_on_meta`.
 
     Example:
         >>> cfg = configuration_on_meta("", ["MODEL.BACKBONE.FEAT_DIM", "0"], identities=10)
