@@ -35,6 +35,7 @@ CHAINS = [
         "projects/SimCLR/README.md",
         "projects/SOLIDER/README.md",
     ),
+    ("projects/DCAC/README.md",),
     ("projects/DiffusionReID/README.md",),
 ]
 LEFT_OUT = (

@@ -33,6 +33,8 @@ import torch
 from torch import nn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# The package of this checkout, where another one is installed: it evaluates, and names its commit.
+sys.path.insert(0, str(REPOSITORY))
 DOMAIN = "RenderedCampus"
 
 # Functions of fastreid_ext.compat. The first three repair imports, the fourth the loader without a
