@@ -139,7 +139,7 @@ miniature-dcac: miniature-dcac-base  ## DCAC in miniature, projects/DCAC (hours)
 	$(MATRIX) --output $(DCAC)/single_source --config-file $(DCAC_CONFIGS)/baseline.yml \
 	    $(DCAC_CONFIGS)/DCAC.yml $(SINGLE) --seeds 0 1 2
 	$(MATRIX) --output $(DCAC)/controls --config-file $(DCAC_CONFIGS)/scratch.yml \
-	    $(DCAC_CONFIGS)/latent.yml $(SINGLE) --seeds 0 1 2
+	    $(DCAC_CONFIGS)/latent.yml $(DCAC_CONFIGS)/lambda_300.yml $(SINGLE) --seeds 0 1 2
 	$(MATRIX) --output $(DCAC)/leave_one_out --config-file $(DCAC_CONFIGS)/baseline.yml \
 	    $(DCAC_CONFIGS)/DCAC.yml --protocol rendered_leave_one_out --seeds 0 1 2
 	$(MATRIX) --output $(DCAC)/ablations --seeds 0 1 2 --sources RenderedCampus \
@@ -147,6 +147,7 @@ miniature-dcac: miniature-dcac-base  ## DCAC in miniature, projects/DCAC (hours)
 	        $(DCAC_CONFIGS)/condition_*.yml $(DCAC_CONFIGS)/bottleneck_*.yml)
 	$(BIN)/python -m projects.DCAC.miniature.report $(addprefix $(DCAC)/,single_source controls) \
 	    --json docs/miniature_dcac.json --picture docs/miniature_dcac.png
+	$(BIN)/python -m projects.DCAC.miniature.feedback --config-file $(DCAC_CONFIGS)/DCAC.yml
 
 miniature-dcac-base: $(STAMP)  ## A tiny Stable Diffusion and CLIP of other people, and four domains
 	for domain in $(filter-out RenderedCampus,$(DOMAINS)); do \
