@@ -212,13 +212,15 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
     from fastreid.modeling import build_model
 
     recipe = {
+        "PrototypeBaseline": "../projects/DCAC/configs/Base-DCAC-baseline.yml",
         "MGN": "Base-MGN.yml",
         "BDB": "../projects/BDB/configs/Base-BDB.yml",
         "ContrastivePretrain": "../projects/DAPG/configs/Base-DAPG-stage1.yml",
         "SimCLRPretrain": "../projects/SimCLR/configs/Base-SimCLR.yml",
     }.get(architecture, "Base-bagtricks.yml")
     words = [*CPU, "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.HEADS.NUM_CLASSES", "4"]
-    words += [] if architecture == "MGN" else ["MODEL.BACKBONE.DEPTH", "18x"]
+    depth = {"PrototypeBaseline": "miniature", "MGN": "50x"}.get(architecture, "18x")
+    words += ["MODEL.BACKBONE.DEPTH", depth]
     model = build_model(
         load_config(CONFIGS / recipe, [*words, "MODEL.META_ARCHITECTURE", architecture])
     )

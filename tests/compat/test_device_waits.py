@@ -32,6 +32,11 @@ RECIPES = {
     "CIL": ("../projects/CIL/configs/Base-AGW-CIL.yml", RESNET, 3),
     "MGN": ("Base-MGN.yml", {"INPUT.SIZE_TRAIN": [96, 32]}, 1),
     "BDB": ("../projects/BDB/configs/Base-BDB.yml", RESNET, 1),
+    "prototypes": (
+        "../projects/DCAC/configs/Base-DCAC-baseline.yml",
+        {"MODEL.BACKBONE.DEPTH": "miniature"},
+        1,
+    ),
     "DAPG": (
         "../projects/DAPG/configs/Base-DAPG-stage1.yml",
         {**RESNET, "MODEL.MOCO.QUEUE": 192},
@@ -99,7 +104,7 @@ def test_waits_are_measured_for_every_architecture():
     """Distiller is left out: it reads its teachers from files."""
     built = {
         type(model_and_batch(name)[0]).__name__
-        for name in ("BoT", "MGN", "BDB", "DAPG", "SimCLR", "MoCo")
+        for name in ("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "MoCo")
     }
     known = {
         name
