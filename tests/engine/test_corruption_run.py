@@ -157,6 +157,7 @@ def test_shards_merge_to_the_numbers_of_one_process(tested, trained, tmp_path, c
     assert (folder / pixels).read_text() == (tested / pixels).read_text()
 
 
+@pytest.mark.slow
 def test_an_index_of_all_corruptions_is_made(trained, tmp_path):
     run(trained, tmp_path, "--repeats", 1, "--index", tmp_path / "lab" / "index.jsonl.gz")
     index = read_index(tmp_path / "lab" / "index.jsonl.gz")

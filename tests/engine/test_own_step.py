@@ -158,6 +158,7 @@ OPENED = {
 }
 
 
+@pytest.mark.slow
 def test_run_with_all_of_it_resumes_to_the_same_checkpoint(make_cfg):
     whole = make_cfg("whole", **OPENED)
     stopped = make_cfg("stopped", **OPENED)

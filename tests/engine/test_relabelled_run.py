@@ -85,6 +85,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*smaller than n_clusters")
 def test_run_of_two_loaders_with_changing_labels_resumes_to_the_same_checkpoint(make_cfg):
     whole = make_cfg("whole", **CHANGES)

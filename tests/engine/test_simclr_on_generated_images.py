@@ -41,6 +41,7 @@ def words(keys):
     return [str(part) for pair in keys.items() for part in pair]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", BACKBONES)
 def test_goes_on_from_a_classifiers_backbone(recipe, market_root, tmp_path):
     keys = {"MODEL.DEVICE": "cpu", "MODEL.HEADS.NUM_CLASSES": 4, **BACKBONES[recipe]}

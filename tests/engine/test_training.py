@@ -70,6 +70,7 @@ def test_second_run_with_the_seed_and_other_workers_is_identical(reference, make
     assert_equal_weights(weights(cfg.OUTPUT_DIR), weights(twin.OUTPUT_DIR))
 
 
+@pytest.mark.slow
 def test_spawned_workers_train_the_same_weights(reference, make_cfg):
     """Processes are not forked on macOS and Windows; Python 3.14 forks nowhere by default."""
     cfg, _ = reference
@@ -114,6 +115,7 @@ def test_run_stopped_in_its_second_epoch_resumes_to_the_same_weights(reference, 
     assert iterations == [1, 3, 5, 7, 9, 11, 13, 15, 17]
 
 
+@pytest.mark.slow
 def test_a_run_in_float16_resumes_with_its_loss_scale(make_cfg):
     """The scale that the first epoch has found is in the checkpoint, else the steps differ."""
     keys = {**amp("float16"), "SOLVER__MAX_EPOCH": 2}

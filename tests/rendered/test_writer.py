@@ -61,11 +61,13 @@ def test_dataset_json_counts_what_is_there(rendered, rows):
     assert cv2.imread(str(rendered / "contact_sheet.png")) is not None
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_workers(rendered, small, tmp_path):
     other = render_domain(Settings("RenderedVI", **small), tmp_path, workers=2)
     assert contents(other) == contents(rendered)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_finished_by_running_it_again(rendered, small, tmp_path):
     command = [
         sys.executable,

@@ -32,7 +32,7 @@ def measure(trainer: Trainer, batches: int) -> dict[str, float]:
 
     Args:
         trainer: trainer of a recipe with ``MODEL.DIFFUSION``.
-        batches: number of batches.
+        batches: number of batches to average over.
 
     Returns:
         ``ratio``: length of the gradient of the denoising loss over that of all other losses;

@@ -104,6 +104,7 @@ def test_tests_see_none_of_it(config_of, picture):
     assert torch.equal(ours.float(), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [False, True])
 def test_recorded_corruption_replays_the_tensor(config_of, picture, reference):
     changes = CORRUPT | {"INPUT.CORRUPTION.PROB": 1.0, "INPUT.CORRUPTION.REFERENCE": reference}
