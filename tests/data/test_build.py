@@ -101,6 +101,7 @@ def test_train_loader_passes_errors_of_workers_on(make_cfg, tmp_path):
         first_batches(loader, 1)
 
 
+@pytest.mark.slow
 def test_train_loader_refuses_impossible_batches(make_cfg):
     with pytest.raises(
         ValueError, match=r"needs 10 different identities .* there are 8; lower SOLV"

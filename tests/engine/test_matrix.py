@@ -144,6 +144,7 @@ def test_a_run_older_than_a_key_is_of_the_same_configuration(make_runs, tmp_path
     assert run_matrix([run], tmp_path / "out").cells == cells
 
 
+@pytest.mark.slow
 def test_one_failure_does_not_stop_the_others_if_asked(make_runs, recipes, tmp_path, monkeypatch):
     real_train = matrix.train
 

@@ -73,6 +73,7 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(market
     assert (killed / "metrics.json").read_text().count("\n") == 24
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_continue(market_root, tmp_path):
     process = start(*overrides(market_root, tmp_path, **FOUR_EPOCHS))
     signal_in_the_third_epoch(process, tmp_path, signal.SIGINT)
