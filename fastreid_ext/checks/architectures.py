@@ -3,6 +3,7 @@
 from fastreid.config import CfgNode
 
 from fastreid_ext.data.own_sets import unlabelled_names
+from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
 
@@ -19,7 +20,7 @@ _KEYS = 3  # of each image: k1, k2, k3
 
 def architecture_problems(cfg: CfgNode) -> list[str]:
     """List keys that contradict the architecture or have no effect under it, with the remedy."""
-    return [*_batch_drop_block(cfg), *_views(cfg), *_pretraining(cfg)]
+    return [*_batch_drop_block(cfg), *_views(cfg), *_pretraining(cfg), *_prototypes(cfg)]
 
 
 def _batch_drop_block(cfg: CfgNode) -> list[str]:
@@ -147,6 +148,30 @@ def _negatives(cfg: CfgNode) -> list[str]:
             queue == 0 or queue >= _KEYS * batch,
             f"expected MODEL.MOCO.QUEUE 0, or at least the {_KEYS} keys of each image of a "
             f"batch, {_KEYS} * {batch}, got {queue}",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
+
+
+def _prototypes(cfg: CfgNode) -> list[str]:
+    if cfg.MODEL.META_ARCHITECTURE != "PrototypeBaseline":
+        return []
+    heads = cfg.MODEL.HEADS
+    rules = (
+        (
+            PROTOTYPE in cfg.MODEL.LOSSES.NAME,
+            f"MODEL.META_ARCHITECTURE PrototypeBaseline without {PROTOTYPE} in MODEL.LOSSES.NAME "
+            "is Baseline; add the name, or take Baseline",
+        ),
+        (
+            heads.NECK_FEAT == "after",
+            "expected MODEL.HEADS.NECK_FEAT after under PrototypeBaseline, whose prototypes are "
+            f"those of evaluated features, got {heads.NECK_FEAT}",
+        ),
+        (
+            not cfg.TEST.PRECISE_BN.ENABLED,
+            "TEST.PRECISE_BN runs training batches, which would move the prototypes without a "
+            "step; set TEST.PRECISE_BN.ENABLED False",
         ),
     )
     return [message for holds, message in rules if not holds]

@@ -322,7 +322,6 @@ def model_problems(cfg: CfgNode) -> list[str]:
         *_pretrained(cfg),
         *backbone_problems(cfg),
         *diffusion_problems(cfg),
-        *_prototypes(cfg),
     ]
 
 
@@ -337,30 +336,6 @@ def _losses(cfg: CfgNode) -> list[str]:
         for name in cfg.MODEL.LOSSES.NAME
         if name not in known
     ]
-
-
-def _prototypes(cfg: CfgNode) -> list[str]:
-    if cfg.MODEL.META_ARCHITECTURE != "PrototypeBaseline":
-        return []
-    heads = cfg.MODEL.HEADS
-    rules = (
-        (
-            PROTOTYPE in cfg.MODEL.LOSSES.NAME,
-            f"MODEL.META_ARCHITECTURE PrototypeBaseline without {PROTOTYPE} in MODEL.LOSSES.NAME "
-            "is Baseline; add the name, or take Baseline",
-        ),
-        (
-            heads.NECK_FEAT == "after",
-            "expected MODEL.HEADS.NECK_FEAT after under PrototypeBaseline, whose prototypes are "
-            f"those of evaluated features, got {heads.NECK_FEAT}",
-        ),
-        (
-            not cfg.TEST.PRECISE_BN.ENABLED,
-            "TEST.PRECISE_BN runs training batches, which would move the prototypes without a "
-            "step; set TEST.PRECISE_BN.ENABLED False",
-        ),
-    )
-    return [message for holds, message in rules if not holds]
 
 
 def _frozen_layers(cfg: CfgNode) -> list[str]:

@@ -1,7 +1,7 @@
 """Compute the VAE's latents of all training images once, and let the data set read them.
 
-Training samples the posterior of the VAE anew in each step, from the mean and deviation in the
-cache, so caching changes no distribution. Workers no longer resize clean images, and the VAE is in
+Each training step samples the posterior of the VAE from the mean and deviation in the cache, so
+caching changes no distribution. Workers no longer resize clean images, and the VAE is in
 memory only while it encodes.
 """
 

@@ -56,6 +56,7 @@ def test_smooth_has_no_jump_between_cells():
 
 
 def test_cloudy_adds_three_octaves():
-    u, v = 1.3, -0.7
+    u = 1.3
+    v = -0.7
     octaves = [smooth(u, v, 6), smooth(2.1 * u, 2.1 * v, 7), smooth(4.3 * u, 4.3 * v, 8)]
     assert cloudy(u, v, 6) == pytest.approx(np.dot([0.5, 0.3, 0.2], octaves))

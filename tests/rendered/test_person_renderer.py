@@ -172,8 +172,8 @@ def test_shadow_on_the_ground_agrees_with_rays_to_the_sun(place, people, shot):
     away = -sun[[0, 2]] / sun[1]
     found = []
     for share, aside, along in rng.uniform((0, -0.5, -0.5), (1.7, 0.5, 0.5), (60, 3)):
-        x, z = np.array([shot.x, shot.z]) + share * away + [aside, along]
-        spot = np.array([x, 0.0, z])
+        place = np.array([shot.x, shot.z]) + share * away + [aside, along]
+        spot = np.array([place[0], 0.0, place[1]])
         open_share = lit(light_map, frame, *spot)
         if open_share in (0.0, 1.0):  # others are edges of the shadow
             found.append(bool(hits_a_triangle(spot, sun, corners)) == (open_share == 0.0))

@@ -33,14 +33,14 @@ def test_weights_are_positive_and_of_known_names(domain, field):
     assert all(weight > 0 for weight in weights.values())
 
 
-def test_nobody_wears_winter_clothes_in_summer():
+def test_no_outfit_has_winter_clothes_in_summer():
     summer = SEASONS["RenderedStreet"]
     assert not set(summer.upper) & WARM
     assert "beanie" not in summer.headwear
     assert summer.scarf_share == 0
 
 
-def test_nobody_wears_summer_clothes_in_winter():
+def test_no_outfit_has_summer_clothes_in_winter():
     winter = SEASONS["RenderedStation"]
     assert not set(winter.upper) & BARE
     assert not {"shorts", "skirt"} & set(winter.lower)

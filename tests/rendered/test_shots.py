@@ -147,7 +147,7 @@ def test_one_picture_in_five_has_a_companion_in_front_or_behind():
     assert 0.3 <= np.abs(across).min() < np.abs(across).max() <= 0.75
 
 
-def test_nobody_meets_a_companion_where_there_is_none():
+def test_companion_is_absent_where_there_is_none():
     assert {shot.companion for shot in shots(companions=0, count=60)} == {-1}
 
 

@@ -114,7 +114,7 @@ def table(cells: Sequence[Cell], models: Sequence[str]) -> str:
 
 
 def baseline_line(cells: Sequence[Cell]) -> str:
-    """Say what the baseline reaches, averaged over pairs and then over seeds."""
+    """Write Rank-1 and mAP of the baseline, averaged over pairs and then over seeds."""
     parts = []
     for kind, is_own in KINDS.items():
         means = []

@@ -64,7 +64,7 @@ def test_branch_loss_equals_the_formula_with_diffusers_scheduler(make_branch, re
     assert found.dtype == torch.float32
 
 
-def test_branch_samples_noise_and_steps_anew_at_every_call(make_branch):
+def test_branch_samples_new_noise_and_steps_at_every_call(make_branch):
     branch = make_branch("frozen")
     seen = inputs_of_unet(branch)
     many = [value.repeat(100, *[1] * (value.ndim - 1)) for value in batch()]

@@ -234,7 +234,7 @@ def test_file_and_unknown_model_are_refused_by_the_name_of_the_key(config, tmp_p
     with pytest.raises(ValueError, match=r"expected MODEL\.DIFFUSION\.BASE_MODEL to be a folder"):
         build_branch(config(MODEL__DIFFUSION__BASE_MODEL=str(file)))
     with pytest.raises(FileNotFoundError, match=r"MODEL\.DIFFUSION\.BASE_MODEL"):
-        build_branch(config(MODEL__DIFFUSION__BASE_MODEL="nobody/no-such-model"))
+        build_branch(config(MODEL__DIFFUSION__BASE_MODEL="owner/no-such-model"))
 
 
 def test_unet_that_needs_more_than_text_is_refused(config, copied):

@@ -300,7 +300,7 @@ def _memory_of_processes(
 
 
 def reason_to_skip(variant: Variant, device: str) -> str:
-    """Say which compiler a compiled variant lacks on a device; "" if it can be measured.
+    """Name the compiler that a compiled variant lacks on a device; "" if it can be measured.
 
     Args:
         variant: variant of a lever or a mode.
