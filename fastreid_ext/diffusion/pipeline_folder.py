@@ -79,7 +79,7 @@ def variant_of(inside: Path) -> str | None:
     return VARIANT if stems and all(f".{VARIANT}" in stem for stem in stems) else None
 
 
-def expect_base_parts(folder: Path, vae: Path | None = None) -> None:
+def expect_base_parts(folder: Path, vae: Path | None = None, *, key: str = KEY) -> None:
     """Check that the parts of a pipeline are complete, fit each other and need text alone.
 
     Only configurations, vocabularies and the heads of weight files are read.
@@ -87,6 +87,7 @@ def expect_base_parts(folder: Path, vae: Path | None = None) -> None:
     Args:
         folder: folder of the pipeline, checked by :func:`find_base_folder`.
         vae: folder of a VAE that replaces the pipeline's; None for the pipeline's own.
+        key: configuration key that names the pipeline, for messages.
 
     Raises:
         FileNotFoundError: a vocabulary is missing.
@@ -99,7 +100,7 @@ def expect_base_parts(folder: Path, vae: Path | None = None) -> None:
     ):
         expect_tensors(kind, inside, weight_files(inside))
     inside = folder / "text_encoder"
-    text = expect_text_tensors(CLIPTextModel, inside, KEY, variant=variant_of(inside))
+    text = expect_text_tensors(CLIPTextModel, inside, key, variant=variant_of(inside))
     expect_clip_vocabulary(folder / "tokenizer", text.get_input_embeddings().num_embeddings)
 
 

@@ -146,7 +146,7 @@ def checked_folder(cfg: CfgNode) -> Path:
         ValueError: a part is damaged, incomplete or of an unsupported kind.
     """
     folder = _base_folder(cfg)
-    expect_base_parts(folder)
+    expect_base_parts(folder, key=KEY)
     return folder
 
 

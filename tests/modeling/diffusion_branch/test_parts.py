@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 
 from fastreid_ext.engine import Trainer
 from fastreid_ext.engine.optimizer import build_optimizer
@@ -235,6 +236,15 @@ def test_file_and_unknown_model_are_refused_by_the_name_of_the_key(config, tmp_p
         build_branch(config(MODEL__DIFFUSION__BASE_MODEL=str(file)))
     with pytest.raises(FileNotFoundError, match=r"MODEL\.DIFFUSION\.BASE_MODEL"):
         build_branch(config(MODEL__DIFFUSION__BASE_MODEL="owner/no-such-model"))
+
+
+def test_missing_text_tensor_is_refused_by_the_name_of_the_key(config, copied):
+    (file,) = (copied / "text_encoder").glob("*.safetensors")
+    tensors = load_file(file)
+    tensors.pop(next(name for name in tensors if "layers.0" in name))
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"\(MODEL\.DIFFUSION\.BASE_MODEL\), got a file without 1"):
+        build_branch(config(MODEL__DIFFUSION__BASE_MODEL=str(copied)))
 
 
 def test_unet_that_needs_more_than_text_is_refused(config, copied):
