@@ -87,7 +87,9 @@ FACTS: dict[str, BackboneFacts] = {
     "build_plain_vit_backbone": BackboneFacts(
         PLAIN_VIT, {"tiny": 192, "small": 384, "base": 768}, VIT_PATCH
     ),
-    "build_clip_vit_backbone": BackboneFacts(CLIP_VIT, {"base": 512, "miniature": 64}, VIT_PATCH),
+    "build_clip_vit_backbone": BackboneFacts(
+        CLIP_VIT, {"base": 512, "miniature": 64}, VIT_PATCH, other_strides={"miniature": 8}
+    ),
     "build_timm_backbone": BackboneFacts(TIMM, {}, 0),
 }
 VITS = ("build_plain_vit_backbone", "build_clip_vit_backbone")

@@ -59,7 +59,7 @@ def people(market, tmp_path):
 
 
 @pytest.mark.parametrize("outage", [moved, dangling, input_output_error])
-@pytest.mark.parametrize("stage", ["caption", "sample"])
+@pytest.mark.parametrize("stage", ["caption", "fine-tune"])
 def test_an_outage_stops_the_job_and_blames_nobody(
     whole, people, settings_of, tmp_path, run_job, contents, outage, stage
 ):
