@@ -36,7 +36,17 @@ def test_loads(path):
 def test_recipes_have_the_published_values():
     """Spot checks against the papers and fastreid's model zoo."""
     recipes = {name: load_config(path, CPU) for name, path in BASE_OF.items()}
-    assert set(recipes) == {"bagtricks", "AGW", "SBS", "MGN", "BDB", *CIL, *DCAC, *PRETRAINING}
+    assert set(recipes) == {
+        "bagtricks",
+        "AGW",
+        "SBS",
+        "MGN",
+        "BDB",
+        *CIL,
+        *DCAC,
+        "DiffID",
+        *PRETRAINING,
+    }
     bagtricks = recipes["bagtricks"]
     agw = recipes["AGW"]
     sbs = recipes["SBS"]
@@ -184,6 +194,36 @@ def test_the_papers_generation_has_the_printed_values():
     assert (tuning.METHOD, tuning.STEPS, tuning.BASE_LR) == ("full", 1000, 2e-6)
     assert (paper.REFERENCE_SET.IMAGES, tuning.PRIOR_WEIGHT) == (200, 1.0)
     assert paper.SAMPLING.SAVE_SIZE == [256, 128]
+
+
+def test_diff_id_has_the_published_values():
+    """The values that the paper prints; the rest is off."""
+    cfg = load_config(BASE_OF["DiffID"], CPU)
+    solver = cfg.SOLVER
+    assert solver.IMS_PER_BATCH == 32 * 8
+    assert cfg.DATALOADER.NUM_INSTANCE == 8
+    assert (solver.OPT, solver.BASE_LR, solver.HEADS_LR_FACTOR) == ("Adam", 1e-5, 10.0)
+    assert solver.ITERS_PER_EPOCH * solver.MAX_EPOCH == 20_000
+    losses = cfg.MODEL.LOSSES
+    assert losses.NAME == ("CrossEntropyLoss", "TripletLoss")
+    assert (losses.TRI.MARGIN, losses.TRI.HARD_MINING, losses.CE.EPSILON) == (0.5, True, 0.0)
+    assert not cfg.MODEL.HEADS.WITH_BNNECK
+    switches = {key: cfg.INPUT[key].ENABLED for key in ("FLIP", "REA", "PADDING", "CUTOUT")}
+    assert switches == {"FLIP": True, "REA": False, "PADDING": False, "CUTOUT": False}
+
+
+@pytest.mark.parametrize("source", ["Market1501", "DukeMTMC"])
+def test_baselines_of_diff_id_differ_in_their_images_alone(source):
+    folder = PROJECTS / "DiffID/configs" / source
+    for path in folder.glob("*_generated.yml"):
+        ours = load_config(path, CPU)
+        line = next(row for row in path.read_text().splitlines() if row.startswith("_BASE_"))
+        theirs = load_config(folder / line.split()[1], CPU)
+        assert ours.DATASETS.NAMES == (source, "GeneratedPersons")
+        assert ours.DATASETS.TESTS == (source,)
+        assert ours.DATASETS.GENERATED.PERSON_IDS == "kept"
+        for section in ("MODEL", "SOLVER", "INPUT", "DATALOADER", "TEST"):
+            assert ours[section] == theirs[section], path
 
 
 @pytest.mark.parametrize("baseline", ["MGN", "AGW", "SBS", "BDB", "bagtricks"])

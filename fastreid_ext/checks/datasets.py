@@ -64,6 +64,7 @@ ROWS: list[Row] = [
         PERSON_IDS=Names(("new", "kept")),
         CAMERA_RULE=Names(("row", "source", "single", "per_image")),
         MAX_PER_IDENTITY=AT_LEAST_0,
+        MAX_IMAGES=AT_LEAST_0,
         BATCH_SHARE=Range(0, 1, is_below=True),
     ),
 ]

@@ -44,6 +44,9 @@ def _add_generated(datasets: CfgNode) -> None:
     generated.CAMERA_RULE = "single"
     # Maximum number of images of an identity; 0 = no limit.
     generated.MAX_PER_IDENTITY = 0
+    # Maximum number of images in all, spread evenly over the identities; 0 = no limit. A smaller
+    # number takes a part of what a larger one takes.
+    generated.MAX_IMAGES = 0
     # Share of generated images in every batch, in [0, 1), instead of the order of SAMPLER_TRAIN; 0
     # = images come as they are sampled. With PERSON_IDS "kept": of the NUM_INSTANCE images of each
     # identity that has both kinds, on average; "new": of the identities in a batch; with

@@ -300,6 +300,7 @@ def open_dataset(cfg: CfgNode, name: str, **kwargs: Any) -> ImageDataset:
             "person_ids": generated.PERSON_IDS,
             "camera_rule": generated.CAMERA_RULE,
             "max_per_identity": generated.MAX_PER_IDENTITY,
+            "max_images": generated.MAX_IMAGES,
         }
     kind = data_set_kind(cfg, name)
     if kind in _OWN:

@@ -37,6 +37,7 @@ def generated_items(
     person_ids: str,
     camera_rule: str,
     max_per_identity: int,
+    max_images: int = 0,
 ) -> list[Item]:
     """Build the training items of all rows with status "ok".
 
@@ -48,6 +49,8 @@ def generated_items(
         camera_rule: rule for cameras, one of ``CAMERA_RULES``.
         max_per_identity: largest number of images of an identity over all sets, the same choice in
             each run; 0 = no limit.
+        max_images: largest number of images of all identities together, spread evenly over them;
+            a smaller number chooses a part of what a larger one chooses. 0 = no limit.
 
     Raises:
         ValueError: an option is unknown, or a row lacks what an option needs; the message begins
@@ -66,7 +69,8 @@ def generated_items(
                 pid = _pid(row, number, person_ids, dataset_names)
                 camid = _camid(row, number, camera_rule, dataset_names)
                 by_identity[pid].append((str(row.path), pid, camid))
-    return [item for own in by_identity.values() for item in _capped(own, max_per_identity)]
+    capped = {pid: _capped(own, max_per_identity) for pid, own in by_identity.items()}
+    return _spread(capped, max_images)
 
 
 def _pid(row: Row, number: int, person_ids: str, dataset_names: Mapping[str, str]) -> str:
@@ -110,8 +114,23 @@ def _capped(items: list[Item], most: int) -> list[Item]:
     """
     if not most:
         return items
+    return sorted(sorted(items, key=_hash)[:most])
 
-    def by_hash(item: Item) -> bytes:
-        return hashlib.sha256("/".join(item[0].split("/")[-2:]).encode()).digest()
 
-    return sorted(sorted(items, key=by_hash)[:most])
+def _spread(by_identity: Mapping[str, list[Item]], most: int) -> list[Item]:
+    """Choose ``most`` items of all identities: the first of each by hash, then the second ...
+
+    In the round that is not complete the identities are in the order of the hashes, so that no
+    choice favours low numbers.
+    """
+    if not most:
+        return [item for own in by_identity.values() for item in own]
+    rounds: list[tuple[int, bytes, Item]] = []
+    for own in by_identity.values():
+        hashes = sorted((_hash(item), item) for item in own)
+        rounds += [(number, key, item) for number, (key, item) in enumerate(hashes)]
+    return sorted(item for _, _, item in sorted(rounds)[:most])
+
+
+def _hash(item: Item) -> bytes:
+    return hashlib.sha256("/".join(item[0].split("/")[-2:]).encode()).digest()

@@ -343,7 +343,7 @@ def test_the_token_of_the_prompt_arrives(trains):
 
 def test_every_key_of_generated_sets_arrives(monkeypatch):
     changes = {"ROOTS": ["x"], "PERSON_IDS": "kept", "CAMERA_RULE": "per_image"}
-    changes |= {"MAX_PER_IDENTITY": 3}
+    changes |= {"MAX_PER_IDENTITY": 3, "MAX_IMAGES": 5}
     assert set(changes) | {"BATCH_SHARE"} == keys_of("DATASETS.GENERATED")  # of the sampler
     given = SimpleNamespace()
 

@@ -122,6 +122,20 @@ def test_generated_set_cap_does_not_depend_on_the_folder(make_cfg, tmp_path):
     assert chosen[0] == chosen[1]
 
 
+def test_generated_set_total_is_spread_and_nested(make_cfg, tmp_path):
+    first = write_generated(tmp_path / "a", [1, 2, 3], images=5)
+    second = write_generated(tmp_path / "b", [4], images=1)
+    chosen = {}
+    for most in (2, 6, 8, 100, 0):
+        training = items_of(make_cfg, first, second, MAX_IMAGES=most)
+        chosen[most] = {path for path, _, _ in training.items}
+        assert len(training.items) == min(most or 16, 16)
+        counts = persons_of(training)
+        assert max(counts.values()) - min(n for pid, n in counts.items() if pid[9] == "0") <= 1
+    assert chosen[2] < chosen[6] < chosen[8] < chosen[100] == chosen[0]
+    assert len({path.rsplit("/", 2)[1] for path in chosen[6]}) == 4
+
+
 def test_generated_set_broken_row_is_named(make_cfg, tmp_path):
     generated = write_generated(tmp_path, [1])
     manifest = generated / "market1501_0001" / "metadata.jsonl"

@@ -26,6 +26,7 @@ class GeneratedPersons(ImageDataset):
         camera_rule: rule for cameras, "row", "source", "single" or "per_image"; see
             :mod:`fastreid_ext.data.generated_items`.
         max_per_identity: largest number of images kept of an identity; 0 = no limit.
+        max_images: largest number of images in all, spread over the identities; 0 = no limit.
     """
 
     dataset_dir = ""
@@ -39,6 +40,7 @@ class GeneratedPersons(ImageDataset):
         person_ids: str = "new",
         camera_rule: str = "single",
         max_per_identity: int = 0,
+        max_images: int = 0,
         **kwargs: Any,
     ) -> None:
         if not roots:
@@ -56,6 +58,7 @@ class GeneratedPersons(ImageDataset):
             person_ids=person_ids,
             camera_rule=camera_rule,
             max_per_identity=max_per_identity,
+            max_images=max_images,
         )
         # Nothing to combine: there are no test images.
         super().__init__(train, [], [], **{**kwargs, "combineall": False})
