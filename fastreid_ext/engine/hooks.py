@@ -1,7 +1,7 @@
 """Hooks of the trainer that replace or add to fastreid's."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -16,6 +16,12 @@ from fastreid_ext.engine.resume import capture_random_state
 logger = logging.getLogger(__name__)
 
 LATEST = "model_latest"  # checkpoint of an epoch that is evaluated but not kept
+
+# Keys of a checkpoint that no hook may have.
+_OTHER_KEYS = {
+    *("model", "epoch", "iteration", "skipped_steps", "run", "metric", "best_metric"),
+    *("loader", "config", "evaluation_pending", "random_states"),
+}
 
 # float16 loss scaling starts at 65536 and halves at every overflow, each a step without update.
 _SKIPS_BEFORE_ALARM = 30
@@ -258,3 +264,25 @@ def is_due(trainer: Any, period: int) -> bool:
     """
     finished = trainer.epoch + 1
     return period > 0 and (finished == trainer.max_epoch or finished % period == 0)
+
+
+def save_state_of_hooks(hooks: Iterable[HookBase], checkpointables: dict[str, Any]) -> None:
+    """Put every hook that has a state among the checkpointables, in place.
+
+    Args:
+        hooks: all hooks of a trainer.
+        checkpointables: objects with a state by their key in the checkpoint.
+
+    Raises:
+        ValueError: a hook with a state has no ``checkpoint_name``, or that of something else.
+    """
+    for hook in hooks:
+        if not hasattr(hook, "state_dict"):
+            continue
+        name = getattr(hook, "checkpoint_name", "")
+        if not name or name in {*checkpointables, *_OTHER_KEYS}:
+            raise ValueError(
+                f"expected a checkpoint_name of its own on the hook {type(hook).__name__}, "
+                f"which has a state_dict, got '{name}'; give its class one"
+            )
+        checkpointables[name] = hook

@@ -31,6 +31,7 @@ from fastreid_ext.engine.hooks import (
     PeriodicCheckpoints,
     PeriodicEvaluation,
     PeriodicWriting,
+    save_state_of_hooks,
 )
 from fastreid_ext.engine.launch import wrap_for_processes
 from fastreid_ext.engine.metric_files import open_writers, prepare_folder
@@ -60,12 +61,6 @@ from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
 from fastreid_ext.processes import meet
 
 logger = logging.getLogger(__name__)
-
-# Keys of a checkpoint that no checkpointable may have.
-_OTHER_KEYS = {
-    *("model", "epoch", "iteration", "skipped_steps", "run", "metric", "best_metric"),
-    *("loader", "config", "evaluation_pending", "random_states"),
-}
 
 
 class Trainer(DefaultTrainer):
@@ -114,7 +109,7 @@ class Trainer(DefaultTrainer):
         self._evaluation_pending = False
         self._last_eval_results: dict[str, Any] = {}
         self.register_hooks(self.build_hooks())
-        self._save_state_of_hooks()
+        save_state_of_hooks(self._hooks, self.checkpointer.checkpointables)
 
     def train(self) -> dict[str, Any]:
         """Train from the current epoch to the last.
@@ -391,20 +386,6 @@ class Trainer(DefaultTrainer):
             save_to_disk=comm.is_main_process(),
             **items,
         )
-
-    def _save_state_of_hooks(self) -> None:
-        """Put every hook that has a state into the checkpoints."""
-        items = self.checkpointer.checkpointables
-        for hook in self._hooks:
-            if not hasattr(hook, "state_dict"):
-                continue
-            name = getattr(hook, "checkpoint_name", "")
-            if not name or name in {*items, *_OTHER_KEYS}:
-                raise ValueError(
-                    f"expected a checkpoint_name of its own on the hook {type(hook).__name__}, "
-                    f"which has a state_dict, got '{name}'; give its class one"
-                )
-            items[name] = hook
 
     def _precise_bn(self) -> hooks.PreciseBN:
         cfg = self.cfg.clone()

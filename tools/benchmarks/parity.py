@@ -20,11 +20,11 @@ import hashlib
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,10 @@ MADE_TO_RUN = (
 )
 MADE_TO_LEARN = ("keep_flat_gradients",)
 REPAIRS = {"as it is": MADE_TO_RUN, "fastreid": (*MADE_TO_RUN, *MADE_TO_LEARN)}
-SIDES = (*REPAIRS, "ours")
 
 # Epochs of each recipe; those of AGW.yml are for another experiment.
 EPOCHS = {"BoT": 15, "AGW": 15, "SBS": 15, "MGN": 8}
 UNTRAINED_CELL = ("as it is", "BoT")  # with the first seed only: one run shows it
-
-TABLE_BEGIN = "<!-- table by tools/benchmarks/parity.py -->"
-TABLE_END = "<!-- end of table -->"
 
 Content = dict[str, Any]
 
@@ -283,7 +279,7 @@ def compare(args: argparse.Namespace) -> Content:
     for recipe, seed, side in itertools.product(args.recipes, args.seeds, ("fastreid", "ours")):
         tasks.append((side, recipe, seed))
     content: Content = {"repairs": {side: list(names) for side, names in REPAIRS.items()}}
-    content["cells"] = []
+    content["cells"] = _cells_of_others(args.output, tasks)
     for number, (side, recipe, seed) in enumerate(tasks, 1):
         folder = args.runs / f"{recipe}_{side.replace(' ', '_')}_seed{seed}"
         settings = settings_of(recipe, seed, folder, args.opts)
@@ -297,70 +293,12 @@ def compare(args: argparse.Namespace) -> Content:
     return content
 
 
-def table_of(content: Content) -> str:
-    """Return the Markdown table of a comparison, and below it what it was made with."""
-    from tabulate import tabulate
-
-    recipes = list(dict.fromkeys(cell["recipe"] for cell in content["cells"]))
-    headers = ["recipe", *(_TITLES[side] for side in SIDES)]
-    rows = [[recipe, *(_scores(content, recipe, side) for side in SIDES)] for recipe in recipes]
-    commits = sorted({str(cell["commit"]) for cell in content["cells"]})
-    newest = content["cells"][-1]["versions"]
-    simple = [
-        f"{name}: {values['Rank-1']:.1f} / {values['mAP']:.1f}"
-        for name, values in content["baselines"].items()
-    ]
-    versions = ", ".join(f"{name} {version}" for name, version in newest.items())
-    paragraphs = [
-        "Rank-1 / mAP in percent, mean (standard deviation) over the seeds, mAP by fastreid's "
-        "rule; in brackets the trained parameter tensors that changed at all:",
-        tabulate(rows, headers=headers, tablefmt="github"),
-        f"On the same test set {', '.join(simple)}.",
-        f"Commit {', '.join(commits)}; {versions}.",
-    ]
-    return "\n\n".join(paragraphs)
-
-
-_TITLES = {
-    "as it is": "fastreid, made to run",
-    "fastreid": "fastreid, made to learn",
-    "ours": "fastreid_ext",
-}
-
-
-def _scores(content: Content, recipe: str, side: str) -> str:
-    cells = [c for c in content["cells"] if (c["recipe"], c["side"]) == (recipe, side)]
-    if not cells:
-        return ""
-    words = [_mean([cell["percent"][key] for cell in cells]) for key in ("Rank-1", "mAP")]
-    changed = " ".join(
-        sorted({f"{cell['changed_tensors']} of {cell['parameter_tensors']}" for cell in cells})
-    )
-    return f"{' / '.join(words)} [{changed}]"
-
-
-def _mean(values: list[float]) -> str:
-    spread = f" ({statistics.stdev(values):.1f})" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread}"
-
-
-def write_table(document: Path, table: str) -> None:
-    """Replace the table of the document, between the two lines that mark it.
-
-    Raises:
-        ValueError: the document lacks the lines.
-    """
-    from fastreid_ext.atomic import atomic_write_text
-
-    text = document.read_text()
-    if TABLE_BEGIN not in text or TABLE_END not in text:
-        raise ValueError(
-            f"expected the lines '{TABLE_BEGIN}' and '{TABLE_END}' in {document}, around the place "
-            "of the table; add them"
-        )
-    before = text.partition(TABLE_BEGIN)[0]
-    after = text.partition(TABLE_END)[2]
-    atomic_write_text(document, f"{before}{TABLE_BEGIN}\n\n{table}\n\n{TABLE_END}{after}")
+def _cells_of_others(output: Path, tasks: Sequence[tuple[str, str, int]]) -> list[Content]:
+    """Read the cells of the JSON file that this call does not make."""
+    if not output.exists():
+        return []
+    cells = json.loads(output.read_text())["cells"]
+    return [cell for cell in cells if (cell["side"], cell["recipe"], cell["seed"]) not in tasks]
 
 
 def train_one(folder: Path) -> None:
@@ -379,6 +317,9 @@ def main(args: argparse.Namespace) -> None:
     if args.train:
         train_one(args.train)
         return
+    # Only here: a training by fastreid may not import fastreid_ext.
+    from measuring.parity_table import table_of, write_table
+
     content = json.loads(args.output.read_text()) if args.table_only else compare(args)
     table = table_of(content)
     write_table(args.document, table)

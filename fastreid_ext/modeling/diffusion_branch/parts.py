@@ -42,6 +42,8 @@ def build_branch(cfg: CfgNode) -> DiffusionBranch:
         ValueError: the folder holds another kind of model, or one that does not predict noise.
     """
     keys = cfg.MODEL.DIFFUSION
+    if not keys.RANDOM_WEIGHTS:
+        expect_base_parts(_base_folder(cfg), key=KEY)
     unet = load_unet(cfg)
     if keys.CHANNELS_LAST:
         unet.to(memory_format=torch.channels_last)
@@ -87,7 +89,7 @@ def load_unet(cfg: CfgNode) -> UNet2DConditionModel:
         settings = _settings(cfg, "unet", dict(sd15.UNET))
         # Not the method of diffusers, which warns about modules that Stable Diffusion lacks.
         return nn.Module.to(UNet2DConditionModel.from_config(settings), dtype)
-    return read_part(UNet2DConditionModel, checked_folder(cfg) / "unet", dtype)
+    return read_part(UNet2DConditionModel, _base_folder(cfg) / "unet", dtype)
 
 
 def load_autoencoder(cfg: CfgNode) -> AutoencoderKL:
@@ -98,7 +100,9 @@ def load_autoencoder(cfg: CfgNode) -> AutoencoderKL:
             autoencoder = AutoencoderKL.from_config(_settings(cfg, "vae", dict(sd15.VAE)))
         autoencoder.eval().requires_grad_(False)
     else:
-        autoencoder = read_part(AutoencoderKL, checked_folder(cfg) / "vae", torch.float32)
+        folder = _base_folder(cfg)
+        expect_base_parts(folder, key=KEY)  # latents may be encoded before the branch is built
+        autoencoder = read_part(AutoencoderKL, folder / "vae", torch.float32)
     autoencoder.left_out_of_checkpoints = True
     return autoencoder.to(cfg.MODEL.DEVICE)
 
@@ -138,18 +142,6 @@ def noise_schedule(cfg: CfgNode) -> NoiseSchedule:
     return schedule
 
 
-def checked_folder(cfg: CfgNode) -> Path:
-    """Find the folder of ``MODEL.DIFFUSION.BASE_MODEL`` and check its parts.
-
-    Raises:
-        FileNotFoundError: the model is neither here nor in the hub's cache.
-        ValueError: a part is damaged, incomplete or of an unsupported kind.
-    """
-    folder = _base_folder(cfg)
-    expect_base_parts(folder, key=KEY)
-    return folder
-
-
 def _base_folder(cfg: CfgNode) -> Path:
     keys = cfg.MODEL.DIFFUSION
     return find_base_folder(
@@ -162,6 +154,6 @@ def _settings(cfg: CfgNode, part: str, of_sd15: dict[str, object]) -> dict[str, 
     keys = cfg.MODEL.DIFFUSION
     if keys.RANDOM_WEIGHTS and not Path(keys.BASE_MODEL).expanduser().is_dir():
         return of_sd15
-    folder = Path(keys.BASE_MODEL).expanduser() if keys.RANDOM_WEIGHTS else checked_folder(cfg)
+    folder = Path(keys.BASE_MODEL).expanduser() if keys.RANDOM_WEIGHTS else _base_folder(cfg)
     name = "scheduler_config.json" if part == "scheduler" else "config.json"
     return read_object(folder / part / name)

@@ -12,6 +12,7 @@ from fastreid_ext.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TOOL = REPOSITORY / "tools" / "benchmarks" / "parity.py"
+TABLE = TOOL.parent / "measuring" / "parity_table.py"
 TINY = "SOLVER.MAX_EPOCH 4 SOLVER.IMS_PER_BATCH 16 SOLVER.WARMUP_ITERS 2".split()
 
 
@@ -21,9 +22,14 @@ def tool():
 
 
 @pytest.fixture
-def document(tmp_path, tool):
+def table():
+    return runpy.run_path(str(TABLE))
+
+
+@pytest.fixture
+def document(tmp_path, table):
     path = tmp_path / "parity.md"
-    path.write_text(f"Before.\n\n{tool['TABLE_BEGIN']}\nold\n{tool['TABLE_END']}\n\nAfter.\n")
+    path.write_text(f"Before.\n\n{table['TABLE_BEGIN']}\nold\n{table['TABLE_END']}\n\nAfter.\n")
     return path
 
 
@@ -40,25 +46,25 @@ def cell(side, seed, rank_1, changed):
     }
 
 
-def test_table_has_means_spreads_and_changed_tensors(tool):
+def test_table_has_means_spreads_and_changed_tensors(table):
     cells = [cell("as it is", 0, 4.0, 0), cell("fastreid", 0, 60.0, 62), cell("ours", 0, 61.0, 62)]
     cells += [cell("fastreid", 1, 64.0, 62), cell("ours", 1, 61.0, 62)]
     baselines = {"chance": {"Rank-1": 1.25, "mAP": 2.0}}
-    table = tool["table_of"]({"cells": cells, "baselines": baselines})
-    assert "| 4.0 / 2.0 [0 of 62] " in table
-    assert "| 62.0 (2.8) / 31.0 (1.4) [62 of 62] " in table
-    assert "| 61.0 (0.0) / 30.5 (0.0) [62 of 62] " in table
-    assert "chance: 1.2 / 2.0" in table
+    text = table["table_of"]({"cells": cells, "baselines": baselines})
+    assert "| 4.0 / 2.0 [0 of 62] " in text
+    assert "| 62.0 (2.8) / 31.0 (1.4) [62 of 62] " in text
+    assert "| 61.0 (0.0) / 30.5 (0.0) [62 of 62] " in text
+    assert "chance: 1.2 / 2.0" in text
 
 
-def test_table_replaces_the_one_in_the_document(tool, document):
-    tool["write_table"](document, "| new |")
-    begin = tool["TABLE_BEGIN"]
-    end = tool["TABLE_END"]
+def test_table_replaces_the_one_in_the_document(table, document):
+    table["write_table"](document, "| new |")
+    begin = table["TABLE_BEGIN"]
+    end = table["TABLE_END"]
     assert document.read_text() == f"Before.\n\n{begin}\n\n| new |\n\n{end}\n\nAfter.\n"
     document.write_text("no marks")
     with pytest.raises(ValueError, match="expected the lines '<!-- table by"):
-        tool["write_table"](document, "| new |")
+        table["write_table"](document, "| new |")
 
 
 def test_finished_cell_of_other_settings_is_refused(tool, tmp_path):
@@ -69,9 +75,18 @@ def test_finished_cell_of_other_settings_is_refused(tool, tmp_path):
         tool["finished_cell"](tmp_path, {"SEED": 1})
 
 
-def test_document_has_the_place_of_the_table(tool):
+def test_document_has_the_place_of_the_table(table):
     text = (REPOSITORY / "docs" / "parity.md").read_text()
-    assert text.index(tool["TABLE_BEGIN"]) < text.index(tool["TABLE_END"])
+    assert text.index(table["TABLE_BEGIN"]) < text.index(table["TABLE_END"])
+
+
+def test_cells_of_other_recipes_are_kept(tool, tmp_path):
+    output = tmp_path / "parity.json"
+    tasks = [("ours", "AGW", 0)]
+    assert tool["_cells_of_others"](output, tasks) == []
+    kept = cell("ours", 0, 61.0, 62)
+    output.write_text(json.dumps({"cells": [kept, {**kept, "recipe": "AGW"}]}))
+    assert tool["_cells_of_others"](output, tasks) == [kept]
 
 
 @pytest.mark.parametrize("recipe", ["BoT", "AGW", "SBS", "MGN"])
