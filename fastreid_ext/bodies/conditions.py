@@ -22,6 +22,7 @@ import numpy as np
 
 from fastreid_ext.bodies.body_model import PosedBody
 from fastreid_ext.bodies.cameras import Camera
+from fastreid_ext.bodies.crop_camera import CropCamera
 from fastreid_ext.bodies.parts import joint_index
 from fastreid_ext.bodies.render import NEAR_M, Buffers, interpolate, vertex_normals
 
@@ -77,7 +78,7 @@ def depth_map(
 
 
 def normal_map(
-    buffers: Buffers, vertices: np.ndarray, faces: np.ndarray, camera: Camera
+    buffers: Buffers, vertices: np.ndarray, faces: np.ndarray, camera: Camera | CropCamera
 ) -> np.ndarray:
     """Compute smooth camera-space normals (H, W, 3) in [0, 1]; see the module docstring.
 
@@ -138,8 +139,20 @@ def openpose_points(body: PosedBody) -> np.ndarray:
     return np.stack(points)
 
 
-def skeleton_map(body: PosedBody, camera: Camera, thickness_px: int | None = None) -> np.ndarray:
-    """Render an OpenPose-style skeleton (H, W, 3) in [0, 1], RGB; see the module docstring.
+def skeleton_map(
+    body: PosedBody, camera: Camera | CropCamera, thickness_px: int | None = None
+) -> np.ndarray:
+    """Render an OpenPose-style skeleton (H, W, 3) float32 in [0, 1], RGB.
+
+    Arguments are those of :func:`skeleton_pixels`.
+    """
+    return skeleton_pixels(body, camera, thickness_px).astype(np.float32) / 255
+
+
+def skeleton_pixels(
+    body: PosedBody, camera: Camera | CropCamera, thickness_px: int | None = None
+) -> np.ndarray:
+    """Render an OpenPose-style skeleton (H, W, 3) uint8, RGB; see the module docstring.
 
     Args:
         body: posed body whose joints are shown.
@@ -173,7 +186,7 @@ def skeleton_map(body: PosedBody, camera: Camera, thickness_px: int | None = Non
         colour = [round(255 * c) for c in OPENPOSE_COLOURS[i]]
         radius = max(1, round(0.7 * thickness * 2**_SUBPIXEL_BITS))
         cv2.circle(image, fixed[i].tolist(), radius, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
-    return image.astype(np.float32) / 255
+    return image
 
 
 def as_uint8(values: np.ndarray) -> np.ndarray:
