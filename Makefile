@@ -134,6 +134,7 @@ DCAC_CONFIGS := projects/DCAC/miniature/configs
 DOMAINS := RenderedCampus RenderedMall RenderedStation RenderedStreet
 SINGLE := --sources $(DOMAINS) --targets $(DOMAINS)
 MATRIX := $(BIN)/python tools/evaluation_matrix.py --discard-weights
+DCAC_REPORT := $(BIN)/python -m projects.DCAC.miniature.report
 
 miniature-dcac: miniature-dcac-base  ## DCAC in miniature, projects/DCAC (hours)
 	$(MATRIX) --output $(DCAC)/single_source --config-file $(DCAC_CONFIGS)/baseline.yml \
@@ -143,10 +144,18 @@ miniature-dcac: miniature-dcac-base  ## DCAC in miniature, projects/DCAC (hours)
 	$(MATRIX) --output $(DCAC)/leave_one_out --config-file $(DCAC_CONFIGS)/baseline.yml \
 	    $(DCAC_CONFIGS)/DCAC.yml --protocol rendered_leave_one_out --seeds 0 1 2
 	$(MATRIX) --output $(DCAC)/ablations --seeds 0 1 2 --sources RenderedCampus \
-	    --targets $(DOMAINS) --config-file $(wildcard $(DCAC_CONFIGS)/unet_*.yml \
-	        $(DCAC_CONFIGS)/condition_*.yml $(DCAC_CONFIGS)/bottleneck_*.yml)
-	$(BIN)/python -m projects.DCAC.miniature.report $(addprefix $(DCAC)/,single_source controls) \
+	    --targets $(DOMAINS) --config-file $(DCAC_CONFIGS)/baseline.yml $(DCAC_CONFIGS)/DCAC.yml \
+	    $(sort $(wildcard $(DCAC_CONFIGS)/unet_*.yml $(DCAC_CONFIGS)/condition_*.yml \
+	        $(DCAC_CONFIGS)/bottleneck_*.yml))
+	$(MATRIX) --output $(DCAC)/resnet18 --config-file $(DCAC_CONFIGS)/resnet18_baseline.yml \
+	    $(DCAC_CONFIGS)/resnet18_DCAC.yml $(SINGLE) --seeds 0
+	$(DCAC_REPORT) $(addprefix $(DCAC)/,single_source controls) \
 	    --json docs/miniature_dcac.json --picture docs/miniature_dcac.png
+	for part in leave_one_out ablations; do \
+	    $(DCAC_REPORT) $(DCAC)/$$part --json docs/miniature_dcac_$$part.json || exit 1; \
+	done
+	$(DCAC_REPORT) $(DCAC)/resnet18 --baseline resnet18_baseline \
+	    --json docs/miniature_dcac_resnet18.json
 	$(BIN)/python -m projects.DCAC.miniature.feedback --config-file $(DCAC_CONFIGS)/DCAC.yml
 
 miniature-dcac-base: $(STAMP)  ## A tiny Stable Diffusion and CLIP of other people, and four domains

@@ -4,10 +4,12 @@
         --json docs/miniature_dcac.json --picture docs/miniature_dcac.png
 
 Reads the ``matrix.json`` of evaluation matrices. A gain is the difference of a model to the
-baseline of the same source, target and seed; gains are averaged over pairs, then over seeds.
+baseline of the same source, target and seed; gains are averaged over pairs, then over seeds. A
+ResNet-18 is compared with a baseline of its own (``--baseline resnet18_baseline``).
 """
 
 import argparse
+import dataclasses
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,6 +44,23 @@ def read_cells(folders: Iterable[Path]) -> list[Cell]:
             cell = Cell(**fields)
             found[cell.model, cell.source, cell.target, cell.seed] = cell
     return list(found.values())
+
+
+def with_baseline(cells: Sequence[Cell], name: str) -> list[Cell]:
+    """Rename a model to the baseline that gains are counted from.
+
+    Raises:
+        ValueError: no cell is of that model.
+    """
+    names = list(dict.fromkeys(cell.model for cell in cells))
+    if name not in names:
+        raise ValueError(
+            f"expected a baseline among the models of the matrices, got '{name}'; choose "
+            f"--baseline from {', '.join(names)}"
+        )
+    return [
+        dataclasses.replace(cell, model=BASELINE) if cell.model == name else cell for cell in cells
+    ]
 
 
 def gains(cells: Sequence[Cell], model: str, metric: str, *, is_own: bool) -> dict[int, float]:
@@ -149,10 +168,11 @@ def plot_gains(cells: Sequence[Cell], models: Sequence[str], output: Path) -> Pa
 
 
 def main(args: argparse.Namespace) -> None:
-    cells = read_cells(args.matrices)
+    found = read_cells(args.matrices)
+    cells = with_baseline(found, args.baseline)
     models = [name for name in dict.fromkeys(c.model for c in cells) if name != BASELINE]
     if args.json:
-        content = {"cells": [vars(cell) for cell in cells], "commits": commits(args.matrices)}
+        content = {"cells": [vars(cell) for cell in found], "commits": commits(args.matrices)}
         atomic_write_text(args.json, json.dumps(content, indent=1) + "\n")
     if args.picture:
         plot_gains(cells, models, args.picture)
@@ -168,6 +188,7 @@ def commits(folders: Iterable[Path]) -> list[str]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("matrices", type=Path, nargs="+", help="--output of evaluation_matrix.py")
+    parser.add_argument("--baseline", default=BASELINE, help="model that gains are counted from")
     parser.add_argument("--json", type=Path, help="file for all cells")
     parser.add_argument("--picture", type=Path, help="PNG file for the gains")
     return parser.parse_args()

@@ -13,6 +13,7 @@ from projects.DCAC.miniature.report import (
     plot_gains,
     read_cells,
     table,
+    with_baseline,
 )
 
 
@@ -75,3 +76,13 @@ def test_cells_of_two_matrices_count_once(cells, tmp_path):
 def test_picture_of_gains_is_written(cells, tmp_path):
     path = plot_gains(cells, ["DCAC", "unknown"], tmp_path / "gains.png")
     assert Image.open(path).size[0] > 500
+
+
+def test_another_model_is_the_baseline():
+    renamed = with_baseline([cell("resnet18", "A", "B", 0, 1.0)], "resnet18")
+    assert [one.model for one in renamed] == ["baseline"]
+
+
+def test_an_unknown_baseline_is_refused(cells):
+    with pytest.raises(ValueError, match="got 'x'; choose --baseline from baseline, DCAC"):
+        with_baseline(cells, "x")
