@@ -55,7 +55,16 @@ ALLOWED = {
         "ranks",
         "saved_settings",
     },
-    "evaluation": {"atomic", "config", "corruptions", "data", "pictures", "processes"},
+    "neighbours": set(),
+    "evaluation": {
+        "atomic",
+        "config",
+        "corruptions",
+        "data",
+        "neighbours",
+        "pictures",
+        "processes",
+    },
     "engine": {
         "atomic",
         "checks",

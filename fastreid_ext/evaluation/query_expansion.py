@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastreid_ext.evaluation.knn import nearest
+from fastreid_ext.neighbours.knn import nearest
 
 _ROW_CHUNK = 256  # images averaged together: 4 bytes x K x D each
 

@@ -15,7 +15,7 @@ from fastreid_ext.evaluation.distances import Products
 from fastreid_ext.evaluation.rank_labels import RankLabels, SameIdentity
 from fastreid_ext.evaluation.ranking_numba import score_rows
 from fastreid_ext.evaluation.ranking_torch import score_tensors
-from fastreid_ext.evaluation.row_threads import RowThreads
+from fastreid_ext.neighbours.row_threads import RowThreads
 
 MAX_RANK = 50
 

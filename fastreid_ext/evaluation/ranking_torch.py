@@ -10,6 +10,8 @@ identity, which are matches (positives) or junk.
 import torch
 from torch import Tensor
 
+from fastreid_ext.neighbours.ordered_keys import ordered_keys
+
 _LAST_KEY = torch.iinfo(torch.int64).max
 
 
@@ -40,16 +42,6 @@ def score_tensors(
     counts.scatter_add_(1, junk_places, -is_junk.long())
     ranks = counts[:, :-1].cumsum(dim=1)
     return _scores(ranks, (exists & is_match).sum(dim=1))
-
-
-def ordered_keys(distances: Tensor) -> Tensor:
-    """Encode distances (R, G) as int64 keys that sort by (distance, gallery position).
-
-    The bits of a float sort as the float does, once those of negative floats are inverted.
-    """
-    bits = (distances + 0.0).view(torch.int32).long()  # adding 0 makes -0 and 0 equal
-    bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    return bits.mul_(2**32).add_(torch.arange(distances.shape[1], device=distances.device))
 
 
 def _counts_before(matches: Tensor, keys: Tensor) -> Tensor:

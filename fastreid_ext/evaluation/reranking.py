@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fastreid_ext.evaluation.distances import DistanceChunks, Metric
-from fastreid_ext.evaluation.knn import Nearest, nearest
-from fastreid_ext.evaluation.reciprocal_sets import (
+from fastreid_ext.neighbours.knn import Nearest, nearest
+from fastreid_ext.neighbours.reciprocal_sets import (
     Members,
     Overlaps,
     SparseRows,

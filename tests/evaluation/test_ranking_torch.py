@@ -8,7 +8,6 @@ from fastreid_ext.evaluation.distances import DistanceChunks
 from fastreid_ext.evaluation.query_scores import score_chunks, score_on_device
 from fastreid_ext.evaluation.rank_labels import RankLabels, SameIdentity
 from fastreid_ext.evaluation.ranking import rank_metrics
-from fastreid_ext.evaluation.ranking_torch import ordered_keys
 
 from .ranking_problems import sample_problem
 
@@ -44,12 +43,6 @@ def test_score_on_device_equals_the_compiled_loops_under_heavy_ties(num_gallery)
         distances[distances == 0] *= rng.choice([-1, 1])  # -0 equals 0
         labels = [query_pids, gallery_pids, query_camids, gallery_camids]
         assert_same_scores(torch.from_numpy(distances), labels)
-
-
-def test_ordered_keys_sort_by_distance_then_position():
-    values = [3.0, -np.inf, -0.0, 0.0, -1.5, np.inf, 1e-40, -1e-40, 3.0, -1.5]
-    keys = ordered_keys(torch.tensor([values]))
-    assert keys[0].argsort().tolist() == np.argsort(values, kind="stable").tolist()
 
 
 @pytest.mark.gpu

@@ -5,9 +5,9 @@ from fastreid.evaluation.rerank import re_ranking
 from fastreid.utils.compute_dist import build_dist, compute_jaccard_distance
 from torch.nn import functional as F
 
-from fastreid_ext.evaluation import knn, reciprocal_sets
-from fastreid_ext.evaluation.knn import nearest, nearest_on_device
 from fastreid_ext.evaluation.reranking import reranked_distances
+from fastreid_ext.neighbours import knn, reciprocal_sets
+from fastreid_ext.neighbours.knn import nearest, nearest_on_device
 
 from .ranking_problems import sample_problem
 

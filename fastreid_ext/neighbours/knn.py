@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastreid_ext.evaluation.ranking_torch import ordered_keys
-from fastreid_ext.evaluation.row_threads import RowThreads
+from fastreid_ext.neighbours.ordered_keys import ordered_keys
+from fastreid_ext.neighbours.row_threads import RowThreads
 
 _BLOCK_SIDE = 2048  # side of a block of distances on the CPU: 16 MiB
 _CHUNK_VALUES = 2**24  # distances held at a time on a GPU: 64 MiB, and twice that of keys

@@ -1,0 +1,1 @@
+"""Neighbours of features: nearest images, k-reciprocal sets, Jaccard distances, clusters."""
