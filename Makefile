@@ -61,6 +61,7 @@ format: $(STAMP)  ## Rewrite files in the house style
 bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the training step, generating persons
 	$(BIN)/python tools/benchmarks/ranking.py
 	$(BIN)/python tools/benchmarks/reranking.py
+	$(BIN)/python tools/benchmarks/clustering.py
 	$(BIN)/python tools/benchmarks/rendering.py
 	$(BIN)/python tools/benchmarks/step.py
 	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/imaug imagecorruptions-imaug==1.1.5

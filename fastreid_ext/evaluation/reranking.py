@@ -41,7 +41,6 @@ Rule = Literal["evaluator", "released"]
 RULES: tuple[Rule, ...] = ("evaluator", "released")
 _ALONE = 0.999  # weight of an image in its own set above which its neighbours do not count
 _CHUNK_VALUES = 2**23  # re-ranked distances held at a time: 32 MiB of float32
-_PAIR_CHUNK = 2**12  # missing distances computed together: 8 KiB x D
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +124,7 @@ def _weights(chunks: DistanceChunks, k1: int, k2: int, rule: Rule) -> tuple[Near
     near.largest.clamp_(min=torch.finfo(torch.float32).tiny)  # a divisor; 0 for copies of one image
     half = min(round(k1 / 2) + 1, count)
     members = expanded_sets(near.index[:, :count], near.distance[:, :count], half)
-    distance = pairs.completed(members)
+    distance = members.completed(pairs.distances)
     if rule == "released":
         distance = distance / near.largest[members.row]
     elif chunks.metric == "cosine":
@@ -171,16 +170,11 @@ class _Pairs:
         offset = self._squares[rows, None] + self._squares[columns]
         return self._as_distances(products, offset)
 
-    def completed(self, members: Members) -> Tensor:
-        """Complete the distances of the members (M,): compute those that are NaN."""
-        distance = members.distance.clone()
-        for part in distance.isnan().nonzero().flatten().split(_PAIR_CHUNK):
-            row = members.row[part]
-            column = members.column[part]
-            products = torch.linalg.vecdot(self.features[row], self.features[column])
-            offset = self._squares[row] + self._squares[column]
-            distance[part] = self._as_distances(products, offset)
-        return distance
+    def distances(self, row: Tensor, column: Tensor) -> Tensor:
+        """Compute the (m,) distances between images at the (m,) positions ``row``, ``column``."""
+        products = torch.linalg.vecdot(self.features[row], self.features[column])
+        offset = self._squares[row] + self._squares[column]
+        return self._as_distances(products, offset)
 
     def _as_distances(self, products: Tensor, offset: Tensor) -> Tensor:
         if self._is_cosine:

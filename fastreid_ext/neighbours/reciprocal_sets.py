@@ -9,12 +9,13 @@ each, itself included, and the H nearest of these for the expansion; n rows of o
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 _ROW_CHUNK = 512  # images whose sets are built together: about 100 bytes x K x H x K each
+_COMPLETED_CHUNK = 512  # missing distances computed together; their features fit a cache
 _PAIR_CHUNK = 2**21  # pairs of set members compared together: about 50 bytes each
 
 
@@ -31,6 +32,17 @@ class Members:
     row: Tensor
     column: Tensor
     distance: Tensor
+
+    def completed(self, distance_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Complete the distances (M,): compute those that are NaN.
+
+        Args:
+            distance_of: function from two (m,) positions of images to their (m,) distances.
+        """
+        distance = self.distance.clone()
+        for part in distance.isnan().nonzero().flatten().split(_COMPLETED_CHUNK):
+            distance[part] = distance_of(self.row[part], self.column[part])
+        return distance
 
 
 def expanded_sets(index: Tensor, distance: Tensor, half: int) -> Members:

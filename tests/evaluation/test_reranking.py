@@ -64,7 +64,7 @@ def test_reranking_does_not_depend_on_chunk_sizes(monkeypatch):
     query, gallery = features()
     whole = reranked(query, gallery)
     monkeypatch.setattr("fastreid_ext.evaluation.reranking._CHUNK_VALUES", 7 * 200)
-    monkeypatch.setattr("fastreid_ext.evaluation.reranking._PAIR_CHUNK", 3)
+    monkeypatch.setattr(reciprocal_sets, "_COMPLETED_CHUNK", 3)
     monkeypatch.setattr(reciprocal_sets, "_ROW_CHUNK", 11)
     monkeypatch.setattr(reciprocal_sets, "_PAIR_CHUNK", 50)
     monkeypatch.setattr(knn, "_BLOCK_SIDE", 37)
