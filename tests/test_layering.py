@@ -97,6 +97,7 @@ FLOORS = {
         "stages",
     ),
     "modeling": (
+        "grouped_batch_norm",
         "losses",
         "backbones",
         "pretrained",

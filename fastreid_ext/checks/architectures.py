@@ -20,7 +20,13 @@ _KEYS = 3  # of each image: k1, k2, k3
 
 def architecture_problems(cfg: CfgNode) -> list[str]:
     """List keys that contradict the architecture or have no effect under it, with the remedy."""
-    return [*_batch_drop_block(cfg), *_views(cfg), *_pretraining(cfg), *_prototypes(cfg)]
+    return [
+        *_batch_drop_block(cfg),
+        *_views(cfg),
+        *_pretraining(cfg),
+        *_prototypes(cfg),
+        *_batch_norm_groups(cfg),
+    ]
 
 
 def _batch_drop_block(cfg: CfgNode) -> list[str]:
@@ -38,6 +44,17 @@ def _batch_drop_block(cfg: CfgNode) -> list[str]:
         return [
             "MODEL.HEADS.BDB.DROP_HEIGHT and DROP_WIDTH of 1 drop the whole feature map; "
             "lower one of them"
+        ]
+    return []
+
+
+def _batch_norm_groups(cfg: CfgNode) -> list[str]:
+    group = cfg.MODEL.BN_GROUP
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    if group and batch % group:
+        return [
+            f"expected SOLVER.IMS_PER_BATCH to be a multiple of MODEL.BN_GROUP, got {batch} and "
+            f"{group}; change one of them"
         ]
     return []
 

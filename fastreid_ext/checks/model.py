@@ -169,6 +169,7 @@ ROWS: list[Row] = [
         WEIGHTS=Read(_weights_problem),
         MIN_WEIGHTS_MATCHED=SHARE,
         FIND_UNUSED_PARAMETERS=ANYTHING,
+        BN_GROUP=AT_LEAST_0,
         PIXEL_MEAN=COLOUR,
         PIXEL_STD=Read(_deviation_problem),
     ),

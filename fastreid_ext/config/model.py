@@ -14,6 +14,9 @@ def add_model_keys(model: CfgNode) -> None:
     # costs a pass over the graph. Needed where a step leaves parameters out; a meta-architecture
     # that always does so sets its attribute `find_unused_parameters` instead.
     model.FIND_UNUSED_PARAMETERS = False
+    # Consecutive images that share the batch statistics of BN in training; 0 = all of a process.
+    # Equal groups make a run independent of its number of GPUs: 16 is a batch of 64 on four.
+    model.BN_GROUP = 0
     _add_backbone(model.BACKBONE)
     _add_heads(model.HEADS)
     _add_losses(model.LOSSES)

@@ -56,6 +56,7 @@ from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.modeling.diffusion_branch import add_diffusion_branch, naming_missing_packages
+from fastreid_ext.modeling.grouped_batch_norm import group_batch_norms
 from fastreid_ext.modeling.losses import PrototypeMemory
 from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
 from fastreid_ext.processes import meet
@@ -305,6 +306,8 @@ class Trainer(DefaultTrainer):
         add_losses(model, cfg)
         add_view_losses(model, cfg)
         add_diffusion_branch(model, cfg)
+        if cfg.MODEL.BN_GROUP:
+            group_batch_norms(model, cfg.MODEL.BN_GROUP)
         counts = [p.numel() for p in model.parameters() if p.requires_grad]
         logger.info("%s with %.2f M parameters to train", type(model).__name__, sum(counts) / 1e6)
         return model

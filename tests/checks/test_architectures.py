@@ -109,3 +109,10 @@ def test_losses_are_known_to_all_architectures(architecture):
 def test_mistakes_are_named_with_what_to_do(keys, key, value, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         tiny_cfg(keys, {key: value})
+
+
+def test_groups_of_batch_norm_fill_the_batch():
+    keys = CPU | {"MODEL.BN_GROUP": 16, "SOLVER.IMS_PER_BATCH": 32}
+    assert tiny_cfg(keys).MODEL.BN_GROUP == 16
+    with pytest.raises(ValueError, match=r"multiple of MODEL\.BN_GROUP, got 40 and 16; change one"):
+        tiny_cfg(keys | {"SOLVER.IMS_PER_BATCH": 40})

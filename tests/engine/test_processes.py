@@ -40,6 +40,10 @@ PER_IMAGE = {
 }
 
 
+# Batch statistics of half a batch.
+HALVES = PER_IMAGE | {"MODEL__BACKBONE__NORM": "BN"}
+
+
 @pytest.fixture(scope="module")
 def outputs(market_root, tmp_path_factory) -> Path:
     """Return a folder with the runs "one" (process) and "two", "whole" and "resumed" (of two)."""
@@ -49,9 +53,11 @@ def outputs(market_root, tmp_path_factory) -> Path:
         return {"keys": overrides(market_root, folder / output, **changes), **more}
 
     run_job(**job("one", PER_IMAGE, nan_at=2))
+    run_job(**job("groups", HALVES | {"MODEL__BN_GROUP": 4}, shares=2))
     one_epoch = {"SOLVER__MAX_EPOCH": 1, "DATALOADER__NUM_WORKERS": 1, "SOLVER__EMA__DECAY": 0.9}
     jobs = [
         job("two", PER_IMAGE, nan_at=2),
+        job("halves", HALVES),
         job("whole", one_epoch | {"SOLVER__MAX_EPOCH": 2}),
         job("resumed", one_epoch),
         job("resumed", one_epoch | {"SOLVER__MAX_EPOCH": 2}, resume=True),
@@ -79,6 +85,14 @@ def test_two_processes_train_the_model_of_one(outputs):
     alone = of_rank(outputs / "one", 0)
     together = of_rank(outputs / "two", 0)
     torch.testing.assert_close(alone["initial"], together["initial"], rtol=0, atol=0)
+    way = (flat(alone["model"]) - flat(alone["initial"])).norm()
+    assert way > 0.01
+    assert (flat(together["model"]) - flat(alone["model"])).norm() < 0.01 * way
+
+
+def test_groups_of_one_process_are_the_batches_of_two(outputs):
+    alone = of_rank(outputs / "groups", 0)
+    together = of_rank(outputs / "halves", 0)
     way = (flat(alone["model"]) - flat(alone["initial"])).norm()
     assert way > 0.01
     assert (flat(together["model"]) - flat(alone["model"])).norm() < 0.01 * way
