@@ -18,13 +18,20 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 
-def attend_to_single_tokens(unet: UNet2DConditionModel) -> None:
-    """Give the cross-attentions of a U-Net the short way, in place; other layers stay."""
+def attend_to_single_tokens(
+    unet: UNet2DConditionModel, kind: "type[SingleTokenAttention] | None" = None
+) -> None:
+    """Give the cross-attentions of a U-Net the short way, in place; other layers stay.
+
+    Args:
+        unet: U-Net whose context has one token.
+        kind: class of the processors; None for :class:`SingleTokenAttention`.
+    """
     for block in unet.modules():
         if isinstance(block, BasicTransformerBlock):
             # attn1 is the self-attention of the block.
             block.norm2 = _UnusedNorm(block.norm2)
-            block.attn2.set_processor(SingleTokenAttention(norm=block.norm2))
+            block.attn2.set_processor((kind or SingleTokenAttention)(norm=block.norm2))
 
 
 class SingleTokenAttention:
@@ -67,7 +74,7 @@ class SingleTokenAttention:
                 f"expected a context of one token, got {got}; use attention with queries and keys "
                 "(MODEL.DIFFUSION.SINGLE_TOKEN_ATTENTION False)"
             )
-        if _has_further_steps(attn):
+        if has_further_steps(attn):
             raise ValueError(
                 "expected a cross-attention as in Stable Diffusion v1 and v2, got one with norms "
                 "or a residual of its own; set MODEL.DIFFUSION.SINGLE_TOKEN_ATTENTION False"
@@ -82,7 +89,8 @@ class SingleTokenAttention:
         return output.expand(-1, hidden_states.shape[1], -1)
 
 
-def _has_further_steps(attn: Attention) -> bool:
+def has_further_steps(attn: Attention) -> bool:
+    """Tell whether an attention has norms or a residual of its own, unlike Stable Diffusion's."""
     norms = (attn.group_norm, attn.spatial_norm, attn.norm_cross, attn.norm_q, attn.norm_k)
     is_plain = attn.rescale_output_factor == 1 and not attn.residual_connection
     return any(norm is not None for norm in norms) or not is_plain

@@ -45,8 +45,8 @@ def jaccard_distances(
     Example:
         >>> angles = torch.deg2rad(torch.tensor([0.0, 4.0, 9.0, 100.0, 103.0, 200.0]))
         >>> features = torch.stack([angles.cos(), angles.sin()], dim=1)
-        >>> jaccard_distances(features, k1=3, k2=1).toarray().round(4)[0].tolist()
-        [0.0, 0.0075, 0.0168, 0.0, 0.0, 0.0]
+        >>> jaccard_distances(features, k1=3, k2=1)[[0]].data.round(4)
+        array([0.    , 0.0075, 0.0168], dtype=float32)
 
     Args:
         features: (N, D) finite features on any device; they are normalised to length 1.
