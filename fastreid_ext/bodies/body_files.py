@@ -1,21 +1,18 @@
 """Reading body files: ours, and the user's SMPL and SMPL-X, without running their code.
 
 Each may be .npz or .pkl. The .pkl files of SMPL are Python 2 pickles that hold numpy, scipy.sparse
-and chumpy objects. A pickle can run anything when loaded, so only those classes are let through,
-and chumpy (which no longer installs) is replaced by a stub that keeps the array.
+and chumpy objects; :mod:`~fastreid_ext.bodies.safe_pickle` reads them.
 
 Letters: V vertices, F faces.
 """
 
-import io
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from fastreid_ext.bodies.parts import PARENTS
+from fastreid_ext.bodies.safe_pickle import dense, read_pickle
 
 _SMPL_KEYS = ("v_template", "f", "weights", "J_regressor", "shapedirs", "kintree_table")
 # SMPL-X's 55 joints: 0-21 are SMPL's, then jaw, two eyes, 15 left and 15 right finger joints.
@@ -49,7 +46,7 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
             f"{path}: expected the keys {list(_SMPL_KEYS)} of a SMPL or SMPL-X body, "
             f"missing {missing}; is this a pose file (AMASS) or another kind of model?"
         )
-    arrays = {key: _dense(value) for key, value in raw.items()}
+    arrays = {key: dense(value) for key, value in raw.items()}
     parents = arrays["kintree_table"][0]
     joints = len(parents)
     arrays["eye_weight"] = np.zeros(len(arrays["v_template"]))
@@ -80,71 +77,10 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:
-    raw = _BodyUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    raw = read_pickle(path, chumpy=True, content="a body file")
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: expected a dictionary of arrays, got {type(raw).__name__}")
     return {key: raw[key] for key in (*_SMPL_KEYS, *_OPTIONAL_KEYS) if key in raw}
-
-
-class _ChumpyArray:
-    """Stands in for chumpy's classes: keeps the pickled state and gives its array."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-    def dense(self) -> np.ndarray:
-        if "x" in self.state:
-            return np.asarray(self.state["x"])
-        if {"a", "idxs"} <= self.state.keys():  # chumpy.reordering.Select
-            chosen = _dense(self.state["a"]).ravel()[np.asarray(self.state["idxs"])]
-            return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
-        raise ValueError(
-            f"expected a chumpy array or selection, got one with the fields "
-            f"{sorted(self.state)}; save the model as plain numpy arrays"
-        )
-
-
-# Pickles of protocol 2 and below, Python 3's too, name these modules as Python 2 did.
-_PYTHON_3_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-
-
-class _BodyUnpickler(pickle.Unpickler):
-    """Builds numpy, scipy.sparse and (stubbed) chumpy objects and nothing else."""
-
-    _HARMLESS = frozenset(
-        {
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("copyreg", "_reconstructor"),
-            ("builtins", "object"),
-            ("builtins", "set"),  # chumpy keeps its bookkeeping in sets
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = _PYTHON_3_NAMES.get(module, module)
-        if module.split(".")[0] == "chumpy":
-            return _ChumpyArray
-        if (module, name) in self._HARMLESS:
-            return super().find_class(module, name)
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            if name in ("_reconstruct", "scalar"):
-                return super().find_class("numpy._core.multiarray", name)
-        if module.startswith("scipy.sparse") and name in ("csc_matrix", "csr_matrix", "coo_matrix"):
-            return getattr(scipy.sparse, name)
-        raise pickle.UnpicklingError(
-            f"expected only numpy, scipy.sparse and chumpy objects in a body file, "
-            f"got {module}.{name}; a body file never needs it, so the file was not loaded"
-        )
-
-
-def _dense(value: Any) -> np.ndarray:
-    if isinstance(value, _ChumpyArray):
-        return value.dense()
-    if hasattr(value, "toarray"):
-        return value.toarray()
-    return np.asarray(value)
 
 
 def _reduce_smplx(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

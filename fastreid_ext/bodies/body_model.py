@@ -135,6 +135,28 @@ class BodyModel:
             )
         return [self.pose(*body) for body in zip(betas, poses, translations, strict=True)]
 
+    def joints_batch(
+        self, betas: np.ndarray, poses: np.ndarray, translations: np.ndarray
+    ) -> np.ndarray:
+        """Compute the joints (B, 24, 3) of many posed bodies in metres, without their vertices.
+
+        Args:
+            betas: (B, 10) shape coefficients, in standard deviations.
+            poses: (B, 24, 3) axis-angle vectors in radians.
+            translations: (B, 3) shifts in metres, added last.
+        """
+        template, per_beta = self._joint_space
+        rest = template + np.einsum("jck,bk->bjc", per_beta, betas)
+        rotations = rotation_matrices(poses.reshape(-1, 3)).reshape(-1, 24, 3, 3)
+        placed = rest.copy()
+        turned = rotations.copy()
+        for j in range(1, 24):
+            parent = PARENTS[j]
+            bone = rest[:, j] - rest[:, parent]
+            placed[:, j] = np.einsum("bij,bj->bi", turned[:, parent], bone) + placed[:, parent]
+            turned[:, j] = turned[:, parent] @ rotations[:, j]
+        return placed + translations[:, None]
+
     def sample_betas(self, rng: np.random.Generator, gender: str | None = None) -> np.ndarray:
         """Sample the shape (10,) of a random adult, each coefficient within +-2.5.
 
