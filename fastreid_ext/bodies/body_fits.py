@@ -193,8 +193,8 @@ class BodyFits:
         if not path.is_file():
             raise FileNotFoundError(
                 f"no body fits at {path}; docs/body_fits.md says how to make them from the results "
-                "of 4D-Humans, and tools/render_persons.py --fits-only writes those of a rendered "
-                "set"
+                "of 4D-Humans; tools/render_persons.py writes those of a rendered set, also of one "
+                "that is complete"
             )
         try:
             with np.load(path, allow_pickle=False) as file:

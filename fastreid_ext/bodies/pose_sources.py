@@ -5,6 +5,7 @@ Letters: T frames.
 """
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from fastreid_ext.bodies.gait import SPEEDS, walking
-from fastreid_ext.bodies.motion_files import load_motion
+from fastreid_ext.bodies.motion_files import Motion, NotUprightError, read_motion
 from fastreid_ext.bodies.pose_bank import out_of_distribution
+
+_log = logging.getLogger(__name__)
 
 SOURCES = ("gait", "unusual")
 # Front, left, back and right, as (azimuth, elevation) in degrees.
@@ -35,7 +38,7 @@ class NamedPose:
 
 
 def pose_bank(
-    sources: Sequence[str | Path], number: int, seed: int, *, z_up: bool = True
+    sources: Sequence[str | Path], number: int, seed: int, *, z_up: bool | None = None
 ) -> list[NamedPose]:
     """Choose poses from built-in banks and motion files, evenly over the sources.
 
@@ -46,7 +49,7 @@ def pose_bank(
             pedestrians seldom take), motion files, or folders of motion files.
         number: number of poses in all.
         seed: seed of the choice.
-        z_up: whether AMASS files among the sources have a vertical z axis, as published.
+        z_up: whether motion files have a vertical z axis; None takes the axis of their layout.
 
     Raises:
         ValueError: no source or no pose is asked for, or a motion file is not usable.
@@ -114,11 +117,57 @@ def _named(prefix: str, poses: Sequence[np.ndarray]) -> list[NamedPose]:
     return [NamedPose(f"{prefix}_{i:04d}", without_heading(pose)) for i, pose in enumerate(poses)]
 
 
-def _captured(source: Path, number: int, rng: np.random.Generator, z_up: bool) -> list[NamedPose]:
-    """Choose frames of a motion file, or of several files of a folder."""
-    motion = load_motion(source, z_up=z_up)
-    frames = np.sort(rng.choice(len(motion.poses), number, replace=number > len(motion.poses)))
-    return [
-        NamedPose(f"{source.stem}_{frame:06d}", without_heading(motion.poses[frame]))
-        for frame in frames
-    ]
+def _captured(
+    source: Path, number: int, rng: np.random.Generator, z_up: bool | None
+) -> list[NamedPose]:
+    """Choose frames of a motion file, or frames of several files of a folder, evenly."""
+    if source.is_file():
+        return _frames(source.stem, read_motion(source, z_up=z_up), number, rng)
+    motions = _upright_motions(source, number, rng, z_up)
+    bank = []
+    for i, (name, motion) in enumerate(motions):
+        share = number // len(motions) + (i < number % len(motions))
+        bank += _frames(name, motion, share, rng)
+    return bank
+
+
+def _upright_motions(
+    folder: Path, number: int, rng: np.random.Generator, z_up: bool | None
+) -> list[tuple[str, Motion]]:
+    """Choose up to ``number`` files of a folder; those of lying people are left out."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".npz", ".pkl"))
+    files = [path for path in files if path.name != "shape.npz"]  # AMASS has one per subject
+    if not files:
+        raise FileNotFoundError(
+            f"no poses at {folder}; expected one of {', '.join(SOURCES)}, a motion file, or a "
+            "folder with .npz or .pkl motions"
+        )
+    motions = []
+    for i in rng.permutation(len(files)):
+        try:
+            motion = read_motion(files[i], z_up=z_up)
+        except NotUprightError as error:
+            if len(files) == 1:
+                raise
+            _log.warning("left out: %s", error)
+            continue
+        name = str(files[i].relative_to(folder).with_suffix("")).replace("/", "_")
+        motions.append((name, motion))
+        if len(motions) == number:
+            break
+    if not motions:
+        raise NotUprightError(
+            f"expected upright people in {folder}, got none in {len(files)} files; see the "
+            "warnings above"
+        )
+    return motions
+
+
+def _frames(name: str, motion: Motion, number: int, rng: np.random.Generator) -> list[NamedPose]:
+    if number > len(motion.poses):
+        raise ValueError(
+            f"expected at most {len(motion.poses)} poses of the motion {name}, got {number}; add "
+            "sources or ask for fewer poses"
+        )
+    frames = np.sort(rng.choice(len(motion.poses), number, replace=False))
+    return [NamedPose(f"{name}_{i:06d}", without_heading(motion.poses[i])) for i in frames]

@@ -26,10 +26,12 @@ import numpy as np
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_bytes
+from fastreid_ext.bodies.body_fits import FITS_FILE
 from fastreid_ext.pictures.contact_sheet import contact_sheet, decode
 from fastreid_ext.pictures.png import save_pixels
 from fastreid_ext.rendered.plan import FOLDERS, PlannedIdentity, Settings, plan_domain
 from fastreid_ext.rendered.rendered_images import render_images
+from fastreid_ext.rendered.true_fits import write_true_fits
 from fastreid_ext.saved_settings import expect_same
 
 SCHEMA = 1  # raise when the same settings would give other pictures or other annotations
@@ -56,6 +58,8 @@ def render_domain(settings: Settings, root: Path, *, workers: int = 1) -> Path:
     folder = Path(root) / settings.domain
     if _finished(folder, settings):
         _log.info("%s is complete; nothing to render", folder)
+        if not (folder / FITS_FILE).exists():  # rendered before sets had fits
+            write_true_fits(folder, (settings.height, settings.width))
         shutil.rmtree(folder / ".work", ignore_errors=True)  # killed between the last two steps
         return folder
     work = folder / ".work"
@@ -158,12 +162,13 @@ def _render_identity(settings: Settings, folder: Path, identity: PlannedIdentity
 
 
 def _assemble(settings: Settings, folder: Path, planned: list[PlannedIdentity]) -> None:
-    """Join the rows, make the contact sheet, write dataset.json last, remove the work folder."""
+    """Join the rows, write fits and contact sheet, dataset.json last; remove the work folder."""
     work = folder / ".work"
     atomic_write_bytes(
         folder / "annotations.jsonl",
         b"".join(_rows_file(work, identity).read_bytes() for identity in planned),
     )
+    write_true_fits(folder, (settings.height, settings.width))
     often_seen = sorted(planned, key=lambda identity: -len({i.camera for i in identity.images}))
     rows = [_sheet_row(folder, identity) for identity in often_seen[:_SHEET_IDENTITIES]]
     save_pixels(contact_sheet(rows), folder / "contact_sheet.png")
