@@ -67,6 +67,7 @@ bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the traini
 	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/imaug imagecorruptions-imaug==1.1.5
 	$(BIN)/python tools/benchmarks/corruptions.py --imaug $(VENV)/imaug
 	$(BIN)/python tools/benchmarks/augmix.py
+	$(BIN)/python tools/benchmarks/dapg_views.py
 	$(BIN)/python tools/benchmarks/loading.py
 	for part in captions filter; do \
 	    $(BIN)/python tools/benchmarks/captions_and_filter.py --device cpu --size miniature \

@@ -167,6 +167,17 @@ def test_stage_1_of_dapg_has_the_published_values():
     assert (corruption.NAMES, corruption.SEVERITIES) == ([], [1, 2, 3, 4, 5])
 
 
+def test_stage_1_of_dapg_differs_in_the_optimizer_alone():
+    folder = "projects/DAPG/configs/LUPerson"
+    ours = load_config(f"{folder}/dapg_stage1_R50.yml", [*CPU, "DATASETS.TESTS", "()"])
+    printed = load_config(f"{folder}/dapg_stage1_R50_adam.yml", [*CPU, "DATASETS.TESTS", "()"])
+    assert (printed.SOLVER.OPT, printed.SOLVER.BASE_LR) == ("Adam", 0.0075)
+    printed.defrost()
+    printed.SOLVER.OPT = "SGD"
+    printed.OUTPUT_DIR = ours.OUTPUT_DIR
+    assert dict(printed) == dict(ours)
+
+
 def test_classification_pretraining_has_the_published_values():
     """The paper prints these values; the rest is ConvNeXt's recipe."""
     cfg = load_config(BASE_OF["classification-pretrain"], CPU)

@@ -29,6 +29,7 @@ from fastreid_ext.checks.values import (
 from fastreid_ext.corruptions.cpu import COMMON_CORRUPTIONS, CORRUPTION_NAMES
 from fastreid_ext.corruptions.cpu.corrupt import MINIMUM_SIDE
 from fastreid_ext.data.transforms.from_config import (
+    ANCHORS,
     AUGMIX_METHODS,
     CHANNEL_MODES,
     CORRUPTING,
@@ -210,6 +211,7 @@ ROWS: list[Row] = [
         CROP=Names(CROPS, may_be_empty=True),
         SUPERVISED=Names(("clean", "all")),
         ERASED=(Names(ERASINGS), _recipe("cil")),
+        ANCHOR=(Names(ANCHORS), _recipe("dapg")),
     ),
     Row("INPUT.CLEAN_VIEW.SIZE", Numbers((0, 2), COUNT, "[height, width] in pixels", whole=True)),
 ]
@@ -334,12 +336,11 @@ def _views(cfg: CfgNode) -> list[str]:
 def _corrupting_views(cfg: CfgNode) -> list[str]:
     where = cfg.INPUT.CORRUPTION.WHERE
     recipe = cfg.INPUT.VIEWS.RECIPE
-    allowed = {"corrupted": ("resized", "device"), "dapg": ("resized",)}.get(recipe)
     problems = []
-    if allowed and where not in allowed:
+    if recipe in CORRUPTING and where == "native":
         problems.append(
             f"INPUT.VIEWS.RECIPE {recipe} corrupts crops at the size of the network, but "
-            f"INPUT.CORRUPTION.WHERE is {where}; set it to {' or '.join(allowed)}"
+            f"INPUT.CORRUPTION.WHERE is {where}; set it to resized or device"
         )
     if recipe == "cil" and cfg.INPUT.CORRUPTION.ENABLED:
         problems.append(

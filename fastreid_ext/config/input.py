@@ -46,7 +46,8 @@ def _add_corruption(inputs: CfgNode) -> None:
     corruption.COUNT = 1
     # Place of the step. "native": before the image is resized (as in CIL's single-modality tests).
     # "resized": at the size of the network, the last step before the tensor. "device": sampled by
-    # the loader, applied to the whole batch on MODEL.DEVICE, after erasing and Cut-out.
+    # the loader, applied to the whole batch on MODEL.DEVICE, after erasing and Cut-out; of
+    # VIEWS.RECIPE dapg the mixture too.
     corruption.WHERE = "resized"
     # Reference implementation: the pixels of `imagecorruptions` 1.1.2 for the sampled seed, several
     # times slower. False: other pixels of the same distribution. Not for WHERE device.
@@ -153,5 +154,7 @@ def _add_views(inputs: CfgNode) -> None:
     # Soft erasing and patch mixing of "cil": sampled for "each" further view, "shared" by all
     # further views, or by "all" views with the clean one, as in CIL's released code.
     views.ERASED = "each"
+    # Anchor q of "dapg": "corrupted" by n1, as in the paper, or "clean".
+    views.ANCHOR = "corrupted"
     # Views that the model's own losses see: "clean", the first view, or "all".
     views.SUPERVISED = "clean"

@@ -179,8 +179,12 @@ def test_numbers_out_of_range_are_named(changes, message):
             "three kinds of corruptions, but INPUT.CORRUPTION.NAMES has 2; name at least three",
         ),
         (
-            {"VIEWS__RECIPE": "dapg", "CORRUPTION__WHERE": "device"},
-            "at the size of the network, but INPUT.CORRUPTION.WHERE is device; set it to resized",
+            {"VIEWS__RECIPE": "dapg", "CORRUPTION__WHERE": "native"},
+            "at the size of the network, but INPUT.CORRUPTION.WHERE is native; set it to resized",
+        ),
+        (
+            {"VIEWS__RECIPE": "dapg", "VIEWS__ANCHOR": "none"},
+            "in INPUT.VIEWS.ANCHOR; known: clean, corrupted",
         ),
         (
             {"VIEWS__RECIPE": "corrupted", "CORRUPTION__WHERE": "native"},

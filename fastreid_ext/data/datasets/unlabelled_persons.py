@@ -1,16 +1,20 @@
 """Data set of images without labels, for self-supervised pre-training."""
 
 import os
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
+from numpy.typing import NDArray
 
 from fastreid_ext.data.datasets.generated_persons import locate_set
 from fastreid_ext.data.image_files import SUFFIXES, images_below, is_image_name
 from fastreid_ext.data.item_arrays import ItemArrays
-from fastreid_ext.data.text_lines import read_text
+from fastreid_ext.data.text_lines import text_rows
 
 
 @DATASET_REGISTRY.register()
@@ -59,23 +63,48 @@ class UnlabelledPersons(ImageDataset):
         return items
 
 
-def _listed(file: Path) -> list[str]:
-    """Read the image paths that a file lists, in its order."""
-    lines = read_text(file).splitlines()
-    numbers: dict[str, int] = {}
-    for number, name in enumerate(map(str.strip, lines), 1):
-        if not name:
-            continue
+def _listed(file: Path) -> Iterator[str]:
+    """Yield the image paths that a file lists, in its order; 8 bytes of each are kept."""
+    folder = str(file.parent)
+    hashes = array("q")
+    for number, name in _lines(file):
         if not is_image_name(name):
             raise ValueError(
                 f"{file}:{number}: expected the path of an image ({', '.join(SUFFIXES)}), got "
                 f"'{name}'; give the path alone, without labels after it"
             )
+        hashes.append(hash(name))
+        yield os.path.join(folder, name) if _is_plain(name) else str(file.parent / name)
+    if not hashes:
+        raise ValueError(f"{file}: expected the path of an image in each line, got an empty file")
+    _refuse_repeated(file, np.frombuffer(hashes, np.int64))
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of the lines that are not empty."""
+    for number, line in enumerate(text_rows(file), 1):
+        name = line.strip()
+        if name:
+            yield number, name
+
+
+def _is_plain(name: str) -> bool:
+    """Tell whether joining a name to a folder leaves nothing for Path to tidy up."""
+    return not ("//" in name or "/." in name or name.startswith("."))
+
+
+def _refuse_repeated(file: Path, hashes: NDArray[np.int64]) -> None:
+    """Raise ValueError if a line repeats another one; only lines of equal hashes are compared."""
+    ordered = np.sort(hashes)
+    suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    if not suspects:
+        return
+    numbers: dict[str, int] = {}
+    for number, name in _lines(file):
+        if hash(name) not in suspects:
+            continue
         if name in numbers:
             raise ValueError(
                 f"{file}:{number}: '{name}' is already in line {numbers[name]}; remove one of them"
             )
         numbers[name] = number
-    if not numbers:
-        raise ValueError(f"{file}: expected the path of an image in each line, got an empty file")
-    return [str(file.parent / name) for name in numbers]

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastreid_ext.corruptions.record import Corruption, RandomCorruption, parse_record, record
+from fastreid_ext.corruptions.record import (
+    BETWEEN_VIEWS,
+    Corruption,
+    RandomCorruption,
+    parse_record,
+    record,
+)
 from fastreid_ext.data.transforms.augmix_kernels import weighted_mean
 from fastreid_ext.data.transforms.multi_view import Parts, Recorded, joined
 
@@ -23,8 +29,8 @@ class DapgPlan:
     """Everything that is sampled for the four views of an image.
 
     Attributes:
-        chains: one, two and three corruptions for q, k1 and k2. The kinds are n1; n1, n2;
-            n1, n2, n3; severities and seeds are sampled for each application.
+        chains: one (none for a clean anchor), two and three corruptions for q, k1 and k2. The kinds
+            are n1; n1, n2; n1, n2, n3; severities and seeds are sampled for each application.
         weights: weights of q, k1 and k2 in the mixture; they sum to 1.
         share: share of the mixture in k3, in [0, 1]; the rest is the clean view.
     """
@@ -69,11 +75,21 @@ class DapgViews:
     Args:
         same_crop: True for one crop, v0 = v1 = v2; False for a crop each.
         corruption: kinds and severities to sample from; its probability and count are not used.
+        clean_anchor: leave q uncorrupted, so that q = v0; the other views keep their chains.
+        is_applied: False gives v0, v1, v2 with the four records, for
+            :class:`~fastreid_ext.data.transforms.dapg_on_device.DapgOnDevice`.
     """
 
     count = 4
 
-    def __init__(self, *, same_crop: bool, corruption: RandomCorruption) -> None:
+    def __init__(
+        self,
+        *,
+        same_crop: bool,
+        corruption: RandomCorruption,
+        clean_anchor: bool = False,
+        is_applied: bool = True,
+    ) -> None:
         if len(corruption.names) < 3:
             raise ValueError(
                 f"expected at least 3 kinds of corruptions, got {len(corruption.names)}; name "
@@ -81,22 +97,28 @@ class DapgViews:
             )
         self.same_crop = same_crop
         self.corruption = corruption
+        self.lengths = (0 if clean_anchor else 1, 2, 3)
+        self.is_applied = is_applied
 
     def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
-        """Make the four views of a decoded image, each with its record."""
+        """Make the views of a decoded image, each with its record."""
         passed = parts.passes(image, rng, 3, same=self.same_crop)
         plan = self.sample(rng)
-        views = self.apply([array for array, _ in passed], plan)
+        clean = [array for array, _ in passed]
+        texts = plan.records()
+        if not self.is_applied:
+            # Three images and four records: the last image carries the record of k3 too.
+            return list(zip(clean, [*texts[:2], BETWEEN_VIEWS.join(texts[2:])], strict=True))
         before = [text for _, text in passed]
-        texts = map(joined, [*before, before[0]], plan.records())
-        return list(zip(views, texts, strict=True))
+        texts = map(joined, [*before, before[0]], texts)
+        return list(zip(self.apply(clean, plan), texts, strict=True))
 
     def sample(self, rng: np.random.Generator) -> DapgPlan:
         """Sample kinds, severities, seeds and weights."""
         kinds = [one.name for one in self.corruption.sample_chain(rng, 3)]
         chains = tuple(
             tuple(self.corruption.sample_of_kind(rng, kind) for kind in kinds[:length])
-            for length in (1, 2, 3)
+            for length in self.lengths
         )
         return DapgPlan(chains, tuple(rng.dirichlet([1, 1, 1]).tolist()), float(rng.beta(1, 1)))
 
@@ -110,4 +132,7 @@ class DapgViews:
         return [*noisy, weighted_mean([views[0], *noisy], weights)]
 
     def __repr__(self) -> str:
-        return f"DapgViews(same_crop={self.same_crop}, {self.corruption})"
+        return (
+            f"DapgViews(same_crop={self.same_crop}, {self.corruption}, lengths={self.lengths}, "
+            f"is_applied={self.is_applied})"
+        )

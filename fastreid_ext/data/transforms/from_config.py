@@ -32,6 +32,7 @@ CORRUPTING = ("corrupted", "dapg")  # recipes that corrupt some of the views
 AUGMIX_METHODS = ("fastreid", "paper")
 CHANNEL_MODES = ("erasing", "exchange", "exchange_or_luminance", "adaptive_gray")
 CROPS = ("shared", "separate")  # choices of INPUT.VIEWS.CROP
+ANCHORS = ("corrupted", "clean")  # choices of INPUT.VIEWS.ANCHOR
 PLACES = ("native", "resized", "device")  # choices of INPUT.CORRUPTION.WHERE
 # Colour of channel erasing after normalisation, for a mean and a standard deviation of the image.
 _ERASED_COLOUR = (0.4914, 0.4822, 0.4465)
@@ -199,5 +200,10 @@ def build_views(cfg: CfgNode) -> Callable | None:
             erased=keys.ERASED,
         )
     if keys.RECIPE == "dapg":
-        return DapgViews(same_crop=same, corruption=build_corruption(cfg))
+        return DapgViews(
+            same_crop=same,
+            corruption=build_corruption(cfg),
+            clean_anchor=keys.ANCHOR == "clean",
+            is_applied=cfg.INPUT.CORRUPTION.WHERE == "resized",
+        )
     return None

@@ -23,17 +23,23 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
     """Build the steps in their order.
 
     Training: rectangles are painted, views become rows (:func:`flatten_views`), corruption
-    (``INPUT.CORRUPTION.WHERE`` device), float32, Mixup and CutMix. Tests: float32.
+    (``INPUT.CORRUPTION.WHERE`` device; for the recipe dapg before views become rows), float32,
+    Mixup and CutMix. Tests: float32.
     """
     steps: list[Callable[[Batch], Batch]] = []
     painters = build_painters(cfg) if is_train else []
     if painters:
         steps.append(PaintRectangles([painter.fill for painter in painters]))
+    corrupts = is_train and cfg.INPUT.CORRUPTION.WHERE == "device" and records_corruptions(cfg)
+    is_dapg = cfg.INPUT.VIEWS.RECIPE == "dapg"
+    # The two are imported only where they are used: their kernels take long to load.
+    if corrupts and is_dapg:
+        from fastreid_ext.data.transforms.dapg_on_device import DapgOnDevice
+
+        steps.append(DapgOnDevice())
     if is_train and cfg.INPUT.VIEWS.RECIPE:
         steps.append(flatten_views)
-    corruption = cfg.INPUT.CORRUPTION
-    if is_train and corruption.WHERE == "device" and records_corruptions(cfg):
-        # Imported only where it is used: its kernels take long to load.
+    if corrupts and not is_dapg:
         from fastreid_ext.corruptions.gpu import CorruptOnDevice
 
         steps.append(CorruptOnDevice())

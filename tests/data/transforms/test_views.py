@@ -275,3 +275,15 @@ def test_an_image_is_decoded_once_for_all_its_views(config_of, recipe):
     sample = dataset[SampledIndex(3, 0, seed=5)]
     assert len(read) == 1
     assert sample["images"].ndim == 4
+
+
+def test_dapg_clean_anchor(picture):
+    recipe = DapgViews(
+        same_crop=False, corruption=RandomCorruption(names=NOISES), clean_anchor=True
+    )
+    plan = recipe.sample(np.random.default_rng(0))
+    assert [len(chain) for chain in plan.chains] == [0, 2, 3]
+    assert DapgPlan.parse(plan.records()) == plan
+    q, k1, _, _ = recipe.apply([picture] * 3, plan)
+    assert np.array_equal(q, picture)
+    assert not np.array_equal(k1, picture)

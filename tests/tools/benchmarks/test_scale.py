@@ -1,6 +1,7 @@
 import pytest
 
 from measuring.scale import METHODS, batch_times, measured_memory, paths
+from measuring.start import measured_folder, measured_start
 
 
 @pytest.mark.slow
@@ -23,3 +24,17 @@ def test_every_law_is_timed():
     times = batch_times(5000, 1000, 2)
     assert list(times) == ["LargeNaive", "LargeBalanced", "LargeOncePerIdentity"]
     assert all(batch > 0 and enter > 0 for batch, enter in times.values())
+
+
+@pytest.mark.slow
+def test_start_on_a_list_needs_memory_for_its_paths_only():
+    found = measured_start(100_000, 80)
+    assert set(found) == {"check", "list", "loader", "first image", "image of epoch 299", "peak GB"}
+    assert found["peak GB"] / 0.1 < 0.4  # GB per million images
+    assert found["image of epoch 299"] < 1
+
+
+def test_folder_is_listed_and_opened():
+    listed, opened = measured_folder(20)
+    assert listed > 0
+    assert opened > 0
