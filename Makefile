@@ -25,7 +25,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus miniature-dcac miniature-dcac-base clean
+.PHONY: miniature-dapg miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus miniature-dcac miniature-dcac-base clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -127,6 +127,9 @@ miniature-robust: miniature-pretrained  ## CIL and DAPG in miniature, projects/C
 	$(BIN)/python tools/compare_corruption.py --output logs/miniature/self_supervised \
 	    $(foreach start,random simclr dapg_stage1,--model $(start) \
 	        $(foreach s,0 1 2,logs/miniature/$(start)_seed$(s)_AGW/corruption))
+
+miniature-dapg: miniature-data  ## Why stage 1 of DAPG helps or not, projects/DAPG (hours)
+	$(BIN)/python -m projects.DAPG.miniature.starts reasons --seeds 0 1 2
 
 miniature-diffusion: miniature-base  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
 	$(BIN)/python -m projects.DiffusionReID.miniature.replicate --seeds 0 1 2

@@ -1,0 +1,1 @@
+"""DAPG in miniature: recipes, and the comparison of their results."""
