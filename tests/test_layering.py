@@ -44,6 +44,7 @@ ALLOWED = {
     # The offline half that needs torch: reads registered data sets, never the trainer.
     "generation": {
         "atomic",
+        "bodies",
         "checks",
         "config",
         "data",
@@ -89,6 +90,7 @@ FLOORS = {
     "generation": (
         "runs",
         "identities",
+        "pose_guided",
         "captions",
         "fine_tuning",
         "sampling",

@@ -11,6 +11,7 @@ from fastreid_ext.checks import (
     generation,
     input,
     model,
+    pose_guided,
     solver,
     test,
 )
@@ -35,6 +36,7 @@ _ROWS = [
     *solver.ROWS,
     *test.ROWS,
     *generation.ROWS,
+    *pose_guided.ROWS,
     *_WHOLE_RUN,
 ]
 TABLE: dict[str, Row] = {row.key: row for row in _ROWS}

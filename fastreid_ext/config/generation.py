@@ -7,6 +7,8 @@ the device and ``SEED`` the seed; all files are written below ``OUTPUT_DIR``.
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
+from fastreid_ext.config.pose_guided import add_pose_guided_keys
+
 
 def add_generation_keys(cfg: CfgNode) -> None:
     """Add the keys below ``GENERATION``."""
@@ -38,6 +40,7 @@ def add_generation_keys(cfg: CfgNode) -> None:
     _add_fine_tuning(cfg.GENERATION)
     _add_sampling(cfg.GENERATION)
     _add_filter(cfg.GENERATION)
+    add_pose_guided_keys(cfg.GENERATION)
 
 
 def _add_compute(generation: CfgNode) -> None:

@@ -1,0 +1,60 @@
+"""Settings of the training of a pose-guided generator."""
+
+import dataclasses
+
+from fastreid.config import CfgNode
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Settings that may not change when a training continues; see ``GENERATION.POSE_GUIDED``.
+
+    Attributes:
+        seed: seed of the run.
+        size: height and width in pixels.
+        pairs: kind of the pairs, "identity" or "frames".
+        min_gap: least distance of two frames under "frames".
+        crops: number of crops of each image.
+        crop_scale: smallest edge of a crop as a share of the image's.
+        batch_size: rows of a step, of all processes together.
+        base_lr: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        max_grad_norm: maximum norm of the gradient; 0 = not clipped.
+        drop_condition: probability of a row without reference and context.
+        min_snr: cap of the min-SNR weight; 0 = unweighted.
+        ema: decay of the averaged weights; 0 = none.
+    """
+
+    seed: int
+    size: tuple[int, int]
+    pairs: str = "identity"
+    min_gap: int = 30
+    crops: int = 4
+    crop_scale: float = 0.9
+    batch_size: int = 4
+    base_lr: float = 1e-5
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    drop_condition: float = 0.1
+    min_snr: float = 0.0
+    ema: float = 0.999
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "TrainingSettings":
+        """Read the settings from a configuration."""
+        guided = cfg.GENERATION.POSE_GUIDED
+        return cls(
+            seed=max(cfg.SEED, 0),
+            size=tuple(guided.SIZE),
+            pairs=guided.PAIRS,
+            min_gap=guided.MIN_GAP,
+            crops=guided.CROPS,
+            crop_scale=guided.CROP_SCALE,
+            batch_size=guided.BATCH_SIZE,
+            base_lr=guided.BASE_LR,
+            weight_decay=guided.WEIGHT_DECAY,
+            max_grad_norm=guided.MAX_GRAD_NORM,
+            drop_condition=guided.DROP_CONDITION,
+            min_snr=guided.MIN_SNR,
+            ema=guided.EMA,
+        )
