@@ -45,6 +45,7 @@ def test_recipes_have_the_published_values():
         *CIL,
         *DCAC,
         "DiffID",
+        "generator",
         *PRETRAINING,
     }
     bagtricks = recipes["bagtricks"]
@@ -283,3 +284,13 @@ def test_recipe_steps_and_gives_features(path):
         features = model.eval()(batch)
     assert features.shape[0] == 4 * views
     assert torch.isfinite(features).all()
+
+
+def test_the_pose_guided_generator_has_the_published_values():
+    guided = load_config(BASE_OF["generator"], CPU).GENERATION.POSE_GUIDED
+    assert guided.SIZE == [384, 192]
+    assert (guided.BATCH_SIZE, guided.ITERATIONS) == (4, 30000)
+    assert (guided.BASE_LR, guided.WEIGHT_DECAY) == (1e-5, 0.01)
+    frames = load_config(PROJECTS / "DiffID/configs/generator_frames.yml", CPU)
+    frames = frames.GENERATION.POSE_GUIDED
+    assert (frames.PAIRS, frames.SIZE, frames.BATCH_SIZE) == ("frames", [768, 768], 2)
