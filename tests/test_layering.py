@@ -91,6 +91,7 @@ FLOORS = {
         "runs",
         "identities",
         "pose_guided",
+        "pose_plan",
         "captions",
         "fine_tuning",
         "sampling",

@@ -3,10 +3,12 @@ r"""Give a training set the poses and viewpoints that it lacks (Diff-ID).
     python tools/pose_persons.py check-fits --config-file <configuration> DATASETS.ROOT datasets
     python tools/pose_persons.py train --config-file <configuration> DATASETS.ROOT datasets
     accelerate launch tools/pose_persons.py train ...                   # several GPUs
+    python tools/pose_persons.py plan --config-file <configuration> OUTPUT_DIR logs/plan
 
 Configurations are in projects/DiffID/configs. The body in each training image must be known:
 docs/body_fits.md. The same command continues a training that was stopped in any way; results are in
-OUTPUT_DIR: samples/, metrics.jsonl and at the end generator/.
+OUTPUT_DIR: samples/, metrics.jsonl and at the end generator/. "plan" measures which viewpoints and
+poses the set has, and chooses those to generate.
 """
 
 import argparse
@@ -38,7 +40,24 @@ def check_fits(cfg: "CfgNode", args: argparse.Namespace) -> None:
     print("no problem found")
 
 
-COMMANDS = {"check-fits": check_fits, "train": train}
+def plan(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Choose poses and viewpoints to generate, and plot those of the set before and after.
+
+    Writes OUTPUT_DIR/plan.jsonl, poses.npz and distribution.png (figure 3 of the paper).
+    """
+    from pathlib import Path
+
+    from fastreid_ext.generation.pose_plan.figure import plot_distribution
+    from fastreid_ext.generation.pose_plan.plan import make_plan
+
+    made = make_plan(cfg)
+    picture = Path(cfg.OUTPUT_DIR) / "distribution.png"
+    for name, (views, poses) in plot_distribution(cfg, made, picture).items():
+        logging.info("%-8s views %.3f nats from uniform, poses %.3f", name, views, poses)
+    print(f"{len(made.images)} images are planned; wrote {picture}")
+
+
+COMMANDS = {"check-fits": check_fits, "train": train, "plan": plan}
 COMPUTING = ("train",)  # run a model
 
 

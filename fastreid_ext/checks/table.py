@@ -12,6 +12,7 @@ from fastreid_ext.checks import (
     input,
     model,
     pose_guided,
+    pose_plan,
     solver,
     test,
 )
@@ -37,6 +38,7 @@ _ROWS = [
     *test.ROWS,
     *generation.ROWS,
     *pose_guided.ROWS,
+    *pose_plan.ROWS,
     *_WHOLE_RUN,
 ]
 TABLE: dict[str, Row] = {row.key: row for row in _ROWS}

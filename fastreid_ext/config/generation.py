@@ -8,6 +8,7 @@ from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 
 from fastreid_ext.config.pose_guided import add_pose_guided_keys
+from fastreid_ext.config.pose_plan import add_pose_plan_keys
 
 
 def add_generation_keys(cfg: CfgNode) -> None:
@@ -41,6 +42,7 @@ def add_generation_keys(cfg: CfgNode) -> None:
     _add_sampling(cfg.GENERATION)
     _add_filter(cfg.GENERATION)
     add_pose_guided_keys(cfg.GENERATION)
+    add_pose_plan_keys(cfg.GENERATION)
 
 
 def _add_compute(generation: CfgNode) -> None:
