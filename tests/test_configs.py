@@ -22,7 +22,7 @@ ARCHITECTURES = {
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
-PRETRAINING = ["DAPG-stage1", "SimCLR", "classification-pretrain"]
+PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "classification-pretrain"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))

@@ -9,13 +9,13 @@ from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LO
 
 # Architectures that learn without labels, and their losses.
 PRETRAINING_LOSSES = {"ContrastivePretrain": VIEW_LOSSES, "SimCLRPretrain": (NT_XENT,)}
-_RECIPES = {"ContrastivePretrain": "dapg", "SimCLRPretrain": "independent"}
+_RECIPES = {"ContrastivePretrain": ("dapg", "pose"), "SimCLRPretrain": ("independent",)}
 _PROJECTION = "ProjectionHead"
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (
     "projects/DAPG/configs/Base-DAPG-stage1.yml or projects/SimCLR/configs/Base-SimCLR.yml"
 )
-_KEYS = 3  # of each image: k1, k2, k3
+_KEYS = {"dapg": 3, "pose": 1}  # of each image
 
 
 def architecture_problems(cfg: CfgNode) -> list[str]:
@@ -82,6 +82,11 @@ def _views(cfg: CfgNode) -> list[str]:
         problems.append(
             "INPUT.VIEWS.RECIPE dapg has no clean view; it is for ContrastivePretrain. Take cil"
         )
+    if recipe == "pose":
+        problems.append(
+            "INPUT.VIEWS.RECIPE pose is for ContrastivePretrain; take cil, or start from "
+            "projects/DAPG/configs/Base-DAPG-stage2.yml"
+        )
     return problems
 
 
@@ -113,7 +118,7 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
     architecture = cfg.MODEL.META_ARCHITECTURE
     heads = cfg.MODEL.HEADS
     views = cfg.INPUT.VIEWS
-    recipe = _RECIPES[architecture]
+    recipes = _RECIPES[architecture]
     start = f"start from {_PRETRAINING_RECIPES}"
     rules = (
         (
@@ -122,9 +127,9 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
             f"got {heads.NAME} and {heads.EMBEDDING_DIM}; {start}",
         ),
         (
-            views.RECIPE == recipe,
-            f"expected INPUT.VIEWS.RECIPE {recipe} under {architecture}, got '{views.RECIPE}'; "
-            f"{start}",
+            views.RECIPE in recipes,
+            f"expected INPUT.VIEWS.RECIPE {' or '.join(recipes)} under {architecture}, got "
+            f"'{views.RECIPE}'; {start}",
         ),
         (
             architecture != "SimCLRPretrain" or views.COUNT in (0, 2),
@@ -134,6 +139,11 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
             architecture != "ContrastivePretrain" or CONTRASTIVE in cfg.MODEL.LOSSES.NAME,
             f"expected {CONTRASTIVE} in MODEL.LOSSES.NAME under ContrastivePretrain, got "
             f"{', '.join(cfg.MODEL.LOSSES.NAME)}; {JS} alone is 0 for a constant feature",
+        ),
+        (
+            views.RECIPE != "pose" or JS not in cfg.MODEL.LOSSES.NAME,
+            f"MODEL.LOSSES.NAME has {JS}, which compares keys of one image, but INPUT.VIEWS.RECIPE "
+            "pose has one; remove the name",
         ),
         (
             architecture != "ContrastivePretrain" or not cfg.TEST.PRECISE_BN.ENABLED,
@@ -149,6 +159,7 @@ def _negatives(cfg: CfgNode) -> list[str]:
     sampler = cfg.DATALOADER.SAMPLER_TRAIN
     queue = cfg.MODEL.MOCO.QUEUE
     batch = cfg.SOLVER.IMS_PER_BATCH
+    keys = _KEYS.get(cfg.INPUT.VIEWS.RECIPE, 1)
     rules = (
         (
             "Identity" not in sampler,
@@ -162,9 +173,9 @@ def _negatives(cfg: CfgNode) -> list[str]:
             f"{architecture} tells them apart",
         ),
         (
-            queue == 0 or queue >= _KEYS * batch,
-            f"expected MODEL.MOCO.QUEUE 0, or at least the {_KEYS} keys of each image of a "
-            f"batch, {_KEYS} * {batch}, got {queue}",
+            queue == 0 or queue >= keys * batch,
+            f"expected MODEL.MOCO.QUEUE 0, or at least the {keys} keys of each image of a "
+            f"batch, {keys} * {batch}, got {queue}",
         ),
     )
     return [message for holds, message in rules if not holds]

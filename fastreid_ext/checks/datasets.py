@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from fastreid_ext.checks.conditions import Condition, has_any_of, is_filled
+from fastreid_ext.checks.conditions import Condition, has_any_of, is_any_of, is_filled
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, Names, Range, Read
 from fastreid_ext.data.own_sets import (
@@ -14,7 +14,9 @@ from fastreid_ext.data.own_sets import (
     data_set_names,
     own_sets,
     parse_subset,
+    unlabelled_names,
 )
+from fastreid_ext.data.positives import PAIRINGS
 from fastreid_ext.names import unknown_name
 
 _FOLDER = "PersonFolder"
@@ -67,6 +69,13 @@ ROWS: list[Row] = [
         MAX_IMAGES=AT_LEAST_0,
         BATCH_SHARE=Range(0, 1, is_below=True),
     ),
+    *rows_of(
+        "DATASETS.POSITIVES",
+        is_any_of("INPUT.VIEWS.RECIPE", "pose"),
+        ROOTS=ANYTHING,
+        PAIRED_BY=Names(PAIRINGS),
+        POSES=ANYTHING,
+    ),
 ]
 
 
@@ -76,7 +85,26 @@ def datasets_problems(cfg: CfgNode) -> list[str]:
         own_sets(cfg)
     except ValueError as error:
         return [str(error)]
-    return [*_names(cfg), *_subset(cfg), *_own_data(cfg)]
+    return [*_names(cfg), *_subset(cfg), *_own_data(cfg), *_positives(cfg)]
+
+
+def _positives(cfg: CfgNode) -> list[str]:
+    positives = cfg.DATASETS.POSITIVES
+    if cfg.INPUT.VIEWS.RECIPE != "pose" or not cfg.DATASETS.NAMES:
+        return []
+    problems = []
+    if not positives.ROOTS:
+        problems.append(
+            "INPUT.VIEWS.RECIPE pose needs pose-changed images but DATASETS.POSITIVES.ROOTS is "
+            "empty; give the folders of the generated sets"
+        )
+    unlabelled = unlabelled_names(cfg)
+    if positives.PAIRED_BY == "identity" and unlabelled:
+        problems.append(
+            f"DATASETS.POSITIVES.PAIRED_BY identity needs labels, which {unlabelled[0]} does not "
+            "have; set it to image"
+        )
+    return problems
 
 
 def _names(cfg: CfgNode) -> list[str]:

@@ -40,7 +40,6 @@ from fastreid_ext.data.transforms.from_config import (
 )
 from fastreid_ext.data.transforms.multi_view import ERASINGS
 
-_DAPG_VIEWS = 4
 _TIMM_TEXT = r"rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?)+"
 _PADDINGS = ("constant", "edge", "reflect", "symmetric")
 # Steps that a recipe of views applies by itself.
@@ -48,7 +47,10 @@ _OWN_STEPS = {
     "corrupted": ("CORRUPTION",),
     "dapg": ("CORRUPTION",),
     "cil": ("SOFT_ERASING", "PATCH_MIXING", "AUGMIX"),
+    "pose": ("CHANNEL",),
 }
+# Recipes with one number of views only.
+_FIXED_COUNTS = {"dapg": "4 (q, k1, k2, k3)", "pose": "2 (image, pose-changed image)"}
 
 
 def _recipe(*names: str) -> Condition:
@@ -111,6 +113,7 @@ def _beta_problem(key: str, value: Any) -> str:
 _SIZE = Numbers((1, 2), Range(-1), "[rows, columns] in pixels", whole=True)
 _TWO_SIDES = Numbers((2,), COUNT, "[rows, columns]", whole=True)
 _CORRUPTS = is_on("INPUT.CORRUPTION") | _recipe(*CORRUPTING)
+_CHANGES_CHANNELS = is_on("INPUT.CHANNEL") | _recipe("pose")
 _ERASES = is_on("INPUT.SOFT_ERASING") | _recipe("cil")
 _MIXES = is_on("INPUT.PATCH_MIXING") | _recipe("cil")
 _OWN_AUGMIX = is_none_of(
@@ -176,16 +179,16 @@ ROWS: list[Row] = [
     *rows_of("INPUT.PATCH_MIXING", _MIXES, PROB=PROBABILITY, ASPECT=_ASPECT, **_PATCH),
     *rows_of(
         "INPUT.CHANNEL",
-        is_on("INPUT.CHANNEL"),
+        _CHANGES_CHANNELS,
         ENABLED=(ANYTHING, is_filled("INPUT.CHANNEL.MODES")),
         MODES=Names(CHANNEL_MODES),
         PROB=(
             PROBABILITY,
-            is_on("INPUT.CHANNEL") & has_any_of("INPUT.CHANNEL.MODES", *CHANNEL_MODES[1:]),
+            _CHANGES_CHANNELS & has_any_of("INPUT.CHANNEL.MODES", *CHANNEL_MODES[1:]),
         ),
         ERASING_PROB=(
             PROBABILITY,
-            is_on("INPUT.CHANNEL") & has_any_of("INPUT.CHANNEL.MODES", "erasing"),
+            _CHANGES_CHANNELS & has_any_of("INPUT.CHANNEL.MODES", "erasing"),
         ),
     ),
     *_switch("GRAYSCALE"),
@@ -208,7 +211,7 @@ ROWS: list[Row] = [
         "INPUT.VIEWS",
         _recipe(*RECIPES),
         COUNT=AT_LEAST_0,
-        CROP=Names(CROPS, may_be_empty=True),
+        CROP=(Names(CROPS, may_be_empty=True), _recipe(*RECIPES[:-1])),
         SUPERVISED=Names(("clean", "all")),
         ERASED=(Names(ERASINGS), _recipe("cil")),
         ANCHOR=(Names(ANCHORS), _recipe("dapg")),
@@ -313,8 +316,9 @@ def _views(cfg: CfgNode) -> list[str]:
         for step in _OWN_STEPS.get(recipe, ())
         if inputs[step].ENABLED
     ]
-    if view_count(cfg) < 2 or (recipe == "dapg" and view_count(cfg) != _DAPG_VIEWS):
-        expected = "4 (q, k1, k2, k3)" if recipe == "dapg" else "of at least 2"
+    fixed = _FIXED_COUNTS.get(recipe)
+    if view_count(cfg) < 2 or (fixed and view_count(cfg) != int(fixed[0])):
+        expected = fixed or "of at least 2"
         problems.append(
             f"expected INPUT.VIEWS.COUNT {expected} for the recipe {recipe}, got {views.COUNT}; "
             "0 takes the number of its paper"

@@ -28,6 +28,7 @@ def add_datasets_keys(datasets: CfgNode) -> None:
     # CSV file of the data set "PersonTable": file_name, person_id, camera_id, split.
     datasets.TABLE = ""
     _add_generated(datasets)
+    _add_positives(datasets)
 
 
 def _add_generated(datasets: CfgNode) -> None:
@@ -52,3 +53,16 @@ def _add_generated(datasets: CfgNode) -> None:
     # identity that has both kinds, on average; "new": of the identities in a batch; with
     # TrainingSampler: of the images.
     generated.BATCH_SHARE = 0.0
+
+
+def _add_positives(datasets: CfgNode) -> None:
+    positives = datasets.POSITIVES = CN()
+    # Folders of generated sets with pose-changed images of the training images, the positives of
+    # INPUT.VIEWS.RECIPE "pose".
+    positives.ROOTS = []
+    # Training images that a generated image is a positive of: "image" = those that its row names as
+    # source_images, without labels; "identity" = all of its source_dataset and person_id.
+    positives.PAIRED_BY = "image"
+    # Values of the condition "pose" in the rows to keep, e.g. ["front", "left", "back", "right"];
+    # [] = all.
+    positives.POSES = []

@@ -143,10 +143,11 @@ def _add_views(inputs: CfgNode) -> None:
     # steps (SimCLR). "corrupted": a clean view and COUNT - 1 corrupted by INPUT.CORRUPTION. "cil":
     # a clean view and COUNT - 1 with soft erasing, patch mixing and AugMix by the keys of these
     # steps. "dapg": q, k1, k2 with one, two, three corruptions, and a mixture k3. The steps of a
-    # recipe are not ENABLED themselves.
+    # recipe are not ENABLED themselves. "pose": the image and a pose-changed image of
+    # DATASETS.POSITIVES, with the MODES of INPUT.CHANNEL on the latter (stage 2 of DAPG).
     views.RECIPE = ""
     # Number of views of an image; 0 = as in the paper of the recipe: "independent" 2, "corrupted"
-    # and "cil" 3, "dapg" 4 and no other number.
+    # and "cil" 3, "dapg" 4 and "pose" 2 and no other number.
     views.COUNT = 0
     # Resizing, crop, flip and jitter of the views of an image: "shared" or "separate"; "" = as in
     # the papers, "separate" for "dapg" and "independent", else "shared".

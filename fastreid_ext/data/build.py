@@ -24,6 +24,7 @@ from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
 from fastreid_ext.data.loaders import PersonLoader, TrainLoader
 from fastreid_ext.data.mixed_batches import MixedBatches
 from fastreid_ext.data.packing import packed_images
+from fastreid_ext.data.positives import Positives, read_positives
 from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, batch_problems
 from fastreid_ext.data.samplers import ChosenImages, ResumableSampler, Stream, named_stream
 from fastreid_ext.data.transforms import build_transforms
@@ -64,10 +65,14 @@ def build_train_loader(
         batch = next(iter(loader))  # {"images": (B, 3, H, W), "targets": (B,), ...}
     """
     training = training_items(cfg) if training is None else training
-    dataset = _training_set(cfg, name, training, transform)
+    positives = read_positives(cfg, training) if cfg.INPUT.VIEWS.RECIPE == "pose" else None
+    dataset = _training_set(cfg, name, training, transform, positives)
     seed = cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed())
     world_size = comm.get_world_size()
-    stream = _stream(cfg, training, world_size)
+    if positives is None:
+        stream = _stream(cfg, training, world_size)
+    else:
+        stream = _stream_of_paired(cfg, training, world_size, positives)
     sampler = ResumableSampler(stream, seed, rank=comm.get_rank(), world_size=world_size)
     _log_summary(training)
     if cfg.INPUT.RPT.ENABLED:
@@ -188,6 +193,22 @@ def _stream_of_labels(
     return ChosenImages(_stream(cfg, TrainingItems.given(items), world_size), kept)
 
 
+def _stream_of_paired(
+    cfg: CfgNode, training: TrainingItems, world_size: int, positives: Positives
+) -> Stream:
+    """Build the order of the images that have a positive."""
+    kept = np.flatnonzero(positives.have_some)
+    count = len(training.items)
+    if len(kept) < count:
+        logger.warning(
+            "%d of %d training images have no pose-changed image and are left out",
+            count - len(kept),
+            count,
+        )
+    items = training.items.take(kept)
+    return ChosenImages(_stream(cfg, TrainingItems.given(items), world_size), kept)
+
+
 def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:
     """Build the stream that keeps ``DATASETS.GENERATED.BATCH_SHARE`` in every batch."""
     has_identities = cfg.DATALOADER.SAMPLER_TRAIN in IDENTITY_SAMPLERS
@@ -204,7 +225,11 @@ def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> Mix
 
 
 def _training_set(
-    cfg: CfgNode, name: str, training: TrainingItems, transform: Callable[..., Any] | None
+    cfg: CfgNode,
+    name: str,
+    training: TrainingItems,
+    transform: Callable[..., Any] | None,
+    positives: Positives | None,
 ) -> PersonDataset:
     size = cfg.INPUT.CLEAN_VIEW.SIZE
     return PersonDataset(
@@ -215,6 +240,7 @@ def _training_set(
         domains=training.domains,
         modalities=training.modalities,
         clean=ResizeOnly((int(size[0]), int(size[1]))) if size else None,
+        positive=None if positives is None else positives.read,
     )
 
 

@@ -1,6 +1,7 @@
 """Dataset of training or test images; augmentation depends on seed and stream position alone."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import random
@@ -73,6 +74,9 @@ class PersonDataset(CommDataset):
         domains: (N,) int, domain of each image; None = 0.
         modalities: (N,) int, modality of each image; None = visible.
         clean: function from the result of ``read`` to a tensor, without random numbers.
+        positive: function from the index of an image and a generator to another decoded image of
+            the person, for a transform whose attribute ``takes_positive`` is true: it gets a
+            function of the generator alone.
 
     Example:
         >>> items = [("a.jpg", "set_7", "set_c1"), ("b.jpg", "set_3", "set_c1")]
@@ -91,6 +95,7 @@ class PersonDataset(CommDataset):
         domains: NDArray[np.integer] | None = None,
         modalities: NDArray[np.integer] | None = None,
         clean: Callable[[Any], torch.Tensor] | None = None,
+        positive: Callable[[int, np.random.Generator], Any] | None = None,
     ) -> None:
         # Not fastreid's __init__: it keeps a dict entry per identity in each loader worker.
         self.img_items = ItemArrays.of(items)
@@ -106,6 +111,7 @@ class PersonDataset(CommDataset):
         self.domains = domains
         self.modalities = modalities
         self.clean = clean
+        self.positive = positive
         self.latents: LatentFile | None = None
 
     def set_targets(self, labels: NDArray[np.integer]) -> None:
@@ -121,6 +127,14 @@ class PersonDataset(CommDataset):
         """Return domain and modality of an image."""
         return Origin(_number(self.domains, index), _number(self.modalities, index))
 
+    def _positive_of(self, index: int) -> Callable[[np.random.Generator], Any]:
+        if self.positive is None:
+            raise ValueError(
+                "the transform needs pose-changed images, got none; build the loader with the "
+                "configuration of the transform, or pass positive="
+            )
+        return functools.partial(self.positive, int(index))
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read and transform one image; a :class:`SampledIndex` also seeds the augmentation."""
         path = self.img_items.paths[index]
@@ -128,6 +142,8 @@ class PersonDataset(CommDataset):
         is_sampled = isinstance(index, SampledIndex)
         takes_origin = getattr(self.transform, "takes_origin", False)
         inputs = (image, self.origin(index)) if takes_origin else (image,)
+        if getattr(self.transform, "takes_positive", False):
+            inputs += (self._positive_of(index),)
         if is_sampled:
             output = _transformed(self.transform, inputs, index)
         else:

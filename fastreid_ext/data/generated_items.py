@@ -75,7 +75,8 @@ def generated_items(
 
 def _pid(row: Row, number: int, person_ids: str, dataset_names: Mapping[str, str]) -> str:
     if person_ids == "kept":
-        return f"{_source_name(row, dataset_names, 'PERSON_IDS kept')}_{row.image.person_id}"
+        name = source_name(row, dataset_names, "GENERATED.PERSON_IDS kept")
+        return f"{name}_{row.image.person_id}"
     return f"generated{number}_{row.manifest.parent.name}"
 
 
@@ -93,14 +94,24 @@ def _camid(row: Row, number: int, rule: str, dataset_names: Mapping[str, str]) -
         )
     if rule == "row":
         return f"generated{number}_{camera}"
-    return f"{_source_name(row, dataset_names, 'CAMERA_RULE source')}_{camera}"
+    return f"{source_name(row, dataset_names, 'GENERATED.CAMERA_RULE source')}_{camera}"
 
 
-def _source_name(row: Row, dataset_names: Mapping[str, str], option: str) -> str:
+def source_name(row: Row, dataset_names: Mapping[str, str], option: str) -> str:
+    """Look up ``dataset_name`` of the real set that an image was made from.
+
+    Args:
+        row: row of a generated set.
+        dataset_names: ``dataset_name`` of each real set by its registered name.
+        option: key and value that need the set, for the message.
+
+    Raises:
+        ValueError: the set is not registered.
+    """
     source = row.image.source_dataset
     if source not in dataset_names:
         raise ValueError(
-            f"{row.where}: DATASETS.GENERATED.{option} needs a registered data set as "
+            f"{row.where}: DATASETS.{option} needs a registered data set as "
             f"source_dataset, got '{source}'; known: {', '.join(sorted(dataset_names))}"
         )
     return dataset_names[source]

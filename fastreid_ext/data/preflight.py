@@ -22,6 +22,7 @@ from fastreid_ext.data.image_check import unreadable_images
 from fastreid_ext.data.item_arrays import ItemArrays, TextArray
 from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
 from fastreid_ext.data.own_sets import GENERATED
+from fastreid_ext.data.positives import read_positives
 
 HEADERS = (
     "data set",
@@ -101,13 +102,15 @@ def preflight(cfg: CfgNode, *, world_size: int | None = None) -> PreflightReport
     training = _check_training(cfg, world_size, report) if cfg.DATASETS.NAMES else None
     own = training.by_set() if training else {}
     paths = {name: [items.paths] for name, items in own.items()}  # of each data set
+    positives = _check_positives(cfg, training, report)
     for name in dict.fromkeys(cfg.DATASETS.TESTS):
         items = _check_test(cfg, name, training, report)
         paths.setdefault(name, []).append(items.paths)
     for name, parts in paths.items():
         _check_left_out(cfg, name, parts, report)
     if cfg.DATASETS.PREFLIGHT != "off":
-        _check_files(list(itertools.chain(*paths.values())), cfg.DATASETS.PREFLIGHT, report)
+        parts = [*itertools.chain(*paths.values()), positives]
+        _check_files(parts, cfg.DATASETS.PREFLIGHT, report)
     report.problems = list(dict.fromkeys(report.problems))  # a set missing for training and test
     return report
 
@@ -126,6 +129,26 @@ def _check_training(cfg: CfgNode, world_size: int, report: PreflightReport) -> T
     _check_generated_only(cfg, training, report)
     _check_duplicates(training, report)
     return training
+
+
+def _check_positives(
+    cfg: CfgNode, training: TrainingItems | None, report: PreflightReport
+) -> list[str]:
+    """Check the pose-changed images of a recipe that needs some and return their paths."""
+    if training is None or cfg.INPUT.VIEWS.RECIPE != "pose":
+        return []
+    try:
+        positives = read_positives(cfg, training)
+    except (OSError, ValueError) as error:
+        report.problems.append(str(error))
+        return []
+    without = int((~positives.have_some).sum())
+    if without:
+        report.warnings.append(
+            f"{without} of {len(training.items)} training images have no pose-changed image and "
+            "are left out; generate them, or set DATASETS.POSITIVES.PAIRED_BY to identity"
+        )
+    return sorted(set(positives.paths))
 
 
 def _row(name: str, split: str, items: ItemArrays) -> tuple:

@@ -18,8 +18,8 @@ from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View, view
 
 PASSERS_BY = 12  # bodies without a person id that walk through the images of others
 _FIRST_PASSER_BY = 10**8
-_LEAST_VISIBLE = 0.6  # a shot that hides more of the body than this allows is sampled again
-_ATTEMPTS = 4
+LEAST_VISIBLE = 0.6  # a shot that hides more of the body than this allows is sampled again
+ATTEMPTS = 4
 
 
 @functools.lru_cache(maxsize=2)
@@ -37,7 +37,7 @@ def _render_image(
     settings: Settings, place: View, dressed: DressedBody, bag_kind: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, Rendering, Shot]:
     others = passers_by(settings.seed, settings.domain)
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         shot = sample_shot(
             place,
             bag_kind,
@@ -47,7 +47,7 @@ def _render_image(
             unusual_poses=settings.unusual_poses,
         )
         rendering = render(place, dressed, others, shot, settings.height, settings.width)
-        if rendering.visible >= _LEAST_VISIBLE:
+        if rendering.visible >= LEAST_VISIBLE:
             break
     picture = expose(
         rendering.radiance, rendering.box, place.spec, shot, settings.height, settings.width, rng
@@ -76,13 +76,13 @@ def render_images(
             bag_kind = "none"
         if bag_kind not in wardrobe:
             wardrobe[bag_kind] = dress(identity, bag_kind, seed, domain)
-        place = _place(settings, level, image.camera, planned.session)
+        place = placed_view(settings, level, image.camera, planned.session)
         picture, rendering, shot = _render_image(settings, place, wardrobe[bag_kind], bag_kind, rng)
         row = _row(image, planned.session, identity, bag_kind, place, rendering, shot)
         yield image, encode(picture, place.spec.quality), {**row, "attributes": attributes}
 
 
-def _place(settings: Settings, level: Difficulty, camera: int, session: int) -> View:
+def placed_view(settings: Settings, level: Difficulty, camera: int, session: int) -> View:
     """Look up the empty view of a camera, with the camera's state in a session."""
     still = view(settings.domain, camera)
     spec = camera_in_session(

@@ -26,9 +26,14 @@ SIMCLR = DAPG | {
     "MODEL.LOSSES.NAME": ("NTXentLoss",),
     "INPUT.VIEWS.RECIPE": "independent",
 }
+POSE = DAPG | {
+    "MODEL.LOSSES.NAME": NAMES[3:],
+    "INPUT.VIEWS.RECIPE": "pose",
+    "DATASETS.POSITIVES.ROOTS": ["generated"],
+}
 
 
-@pytest.mark.parametrize("keys", [VIEWS, DAPG, SIMCLR, SIMCLR | {"INPUT.VIEWS.COUNT": 2}])
+@pytest.mark.parametrize("keys", [VIEWS, DAPG, POSE, SIMCLR, SIMCLR | {"INPUT.VIEWS.COUNT": 2}])
 def test_fitting_keys_are_accepted(keys):
     assert tiny_cfg(keys).is_frozen()
 
@@ -81,7 +86,19 @@ def test_losses_are_known_to_all_architectures(architecture):
         (DAPG, "MODEL.HEADS.PROJECTION.HIDDEN_DIM", -1, "HIDDEN_DIM of at least 0, got -1"),
         (DAPG, "MODEL.HEADS.EMBEDDING_DIM", 0, "with an EMBEDDING_DIM under ContrastivePretrain"),
         (DAPG, "MODEL.HEADS.NAME", "EmbeddingHead", "expected MODEL.HEADS.NAME ProjectionHead"),
-        (DAPG, "INPUT.VIEWS.RECIPE", "", "INPUT.VIEWS.RECIPE dapg under ContrastivePretrain"),
+        (DAPG, "INPUT.VIEWS.RECIPE", "", "RECIPE dapg or pose under ContrastivePretrain, got ''"),
+        (
+            POSE,
+            "MODEL.LOSSES.NAME",
+            NAMES[2:],
+            "compares keys of one image, but INPUT.VIEWS.RECIPE pose has one; remove the name",
+        ),
+        (POSE, "MODEL.MOCO.QUEUE", 63, "at least the 1 keys of each image of a batch, 1 * 64, got"),
+        (POSE, "DATASETS.POSITIVES.ROOTS", [], "but DATASETS.POSITIVES.ROOTS is empty; give the"),
+        (POSE, "DATASETS.POSITIVES.PAIRED_BY", "pid", "PAIRED_BY; known: identity, image"),
+        (POSE, "INPUT.CHANNEL.ENABLED", True, "pose applies INPUT.CHANNEL by itself"),
+        (POSE, "INPUT.VIEWS.COUNT", 3, "COUNT 2 (image, pose-changed image) for the recipe pose"),
+        (VIEWS, "INPUT.VIEWS.RECIPE", "pose", "INPUT.VIEWS.RECIPE pose is for ContrastivePretrain"),
         (SIMCLR, "INPUT.VIEWS.RECIPE", "dapg", "RECIPE independent under SimCLRPretrain, got 'd"),
         (SIMCLR, "INPUT.VIEWS.COUNT", 3, "expected INPUT.VIEWS.COUNT 2 under SimCLRPretrain"),
         (

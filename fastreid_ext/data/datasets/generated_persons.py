@@ -54,7 +54,7 @@ class GeneratedPersons(ImageDataset):
         self.statuses = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
         train = generated_items(
             rows,
-            {name: cls.dataset_name for name, cls in _registered() if cls is not type(self)},
+            registered_names(besides=type(self)),
             person_ids=person_ids,
             camera_rule=camera_rule,
             max_per_identity=max_per_identity,
@@ -71,6 +71,11 @@ def locate_set(folder: str, root: str) -> Path:
     return below if not path.exists() and below.exists() else path
 
 
-def _registered() -> list[tuple[str, type[ImageDataset]]]:
+def registered_names(besides: type | None = None) -> dict[str, str]:
+    """Look up ``dataset_name``, which prefixes training pids, of all registered sets but one."""
     registered = DATASET_REGISTRY._obj_map.items()  # fastreid's Registry offers no other way
-    return [(name, cls) for name, cls in registered if getattr(cls, "dataset_name", None)]
+    return {
+        name: cls.dataset_name
+        for name, cls in registered
+        if getattr(cls, "dataset_name", None) and cls is not besides
+    }

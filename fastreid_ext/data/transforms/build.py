@@ -74,7 +74,10 @@ def _build_parts(cfg: CfgNode) -> Parts:
             None if is_native else corruption,
             is_applied=keys.WHERE == "resized",
         ),
-        tensor=TensorTransforms([build_tensor_steps(cfg)], build_channel_steps(cfg)),
+        tensor=TensorTransforms(
+            [build_tensor_steps(cfg)],
+            build_channel_steps(cfg) if cfg.INPUT.CHANNEL.ENABLED else [],
+        ),
     )
 
 
@@ -89,21 +92,28 @@ class TrainingTransform:
         parts: transforms of the decoded image, the image at network size and the tensor.
         views: recipe of :mod:`~fastreid_ext.data.transforms.multi_view`; None for one view.
         is_recorded: return a dict with ``corruptions``.
+
+    Attributes:
+        takes_positive: whether calls need a function from a generator to a second decoded image.
     """
 
     def __init__(self, parts: Parts, views: Callable | None, *, is_recorded: bool) -> None:
         self.parts = parts
         self.views = views
         self.is_recorded = is_recorded
+        self.takes_positive = getattr(views, "takes_positive", False)
 
-    def __call__(self, image: Any) -> Tensor | dict[str, Any]:
+    def __call__(
+        self, image: Any, positive: Callable[[np.random.Generator], Any] | None = None
+    ) -> Tensor | dict[str, Any]:
         """Transform a decoded image to the images of a sample, or to a dict with the record."""
         rng = np.random.default_rng(int(torch.randint(2**63 - 1, ())))
         if self.views is None:
             array, text = self.parts.pass_through(image, rng)
             images = self.parts.tensor(array, rng)
         else:
-            views = self.views(image, rng, self.parts)
+            second = () if positive is None else (positive(rng),)
+            views = self.views(image, rng, self.parts, *second)
             images = torch.stack([self.parts.tensor(array, rng) for array, _ in views])
             text = BETWEEN_VIEWS.join(text for _, text in views)
         return {"images": images, "corruptions": text} if self.is_recorded else images

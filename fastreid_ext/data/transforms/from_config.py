@@ -22,11 +22,12 @@ from fastreid_ext.data.transforms.multi_view import (
     IndependentViews,
 )
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
+from fastreid_ext.data.transforms.pose_views import PoseViews
 from fastreid_ext.data.transforms.rand_augment import RandAugment, TimmRandAugment
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
 # Recipes of INPUT.VIEWS and the number of views of each in its paper.
-_VIEW_COUNTS = {"independent": 2, "corrupted": 3, "cil": 3, "dapg": 4}
+_VIEW_COUNTS = {"independent": 2, "corrupted": 3, "cil": 3, "dapg": 4, "pose": 2}
 RECIPES = tuple(_VIEW_COUNTS)
 CORRUPTING = ("corrupted", "dapg")  # recipes that corrupt some of the views
 AUGMIX_METHODS = ("fastreid", "paper")
@@ -150,10 +151,8 @@ class OnPillow:
 
 
 def build_channel_steps(cfg: CfgNode) -> list[Callable]:
-    """Build the operations of ``INPUT.CHANNEL`` on tensors, in the order of its MODES."""
+    """Build the operations of ``INPUT.CHANNEL`` on tensors, whether it is enabled or not."""
     keys = cfg.INPUT.CHANNEL
-    if not keys.ENABLED:
-        return []
     colour = [
         mean + std * value
         for mean, std, value in zip(
@@ -199,6 +198,8 @@ def build_views(cfg: CfgNode) -> Callable | None:
             augmix=build_augmix(cfg, 1.0),
             erased=keys.ERASED,
         )
+    if keys.RECIPE == "pose":
+        return PoseViews(channel=build_channel_steps(cfg))
     if keys.RECIPE == "dapg":
         return DapgViews(
             same_crop=same,

@@ -1,4 +1,4 @@
-"""Self-supervised pre-training against corruptions: stage 1 of DAPG.
+"""Self-supervised pre-training of DAPG: stage 1 against corruptions, stage 2 across poses.
 
 Each image gives four views, q, k1, k2 and k3 (``INPUT.VIEWS.RECIPE dapg``): corrupted once, twice
 and three times, and a mixture. A query encoder (backbone, pooling, MLP) embeds q; a key encoder, a
@@ -19,6 +19,11 @@ Where the description [0] is silent:
 - Negatives are all three keys of each other image. With one of them (m - 1 for a batch of m) a
   network could tell k1 from k2 by the corruption alone and reach a lower loss than by telling
   images apart.
+
+Stage 2 (``INPUT.VIEWS.RECIPE pose``): the query is an image, its one key a pose-changed image of
+the person, so that L_mc is InfoNCE; L_js, which compares keys of one image, is left out. Negatives
+are the pose-changed images of the other images. The letter says "random other Market images", but
+beside real ones a network could tell the key by the look of generated images.
 
 Several processes: negatives and the queue are the keys of all, and the gradient is that of one
 process with the same batch, up to batch normalisation. The statistics of a batch tell which images
@@ -55,7 +60,8 @@ from fastreid_ext.modeling.losses import (
 from fastreid_ext.modeling.meta_arch.view_losses import JS
 from fastreid_ext.processes import process_count, process_rank, rows_of_all
 
-VIEWS = 4  # q, k1, k2, k3
+VIEWS = 4  # of stage 1: q, k1, k2, k3
+PAIR = 2  # of stage 2: an image and its pose-changed image
 
 
 @META_ARCH_REGISTRY.register()
@@ -82,6 +88,7 @@ class ContrastivePretrain(Baseline):
         contrast_scale: weight alpha of L_mc.
         js_scale: weight 1 - alpha of L_js; None leaves L_js out.
         js_over: distribution p_i of L_js: "negatives" (cosines with them) or "channels".
+        views: number V of views of an image, the query and its V - 1 keys.
         baseline: keyword arguments of fastreid's Baseline.
     """
 
@@ -98,6 +105,7 @@ class ContrastivePretrain(Baseline):
         contrast_scale: float = 0.5,
         js_scale: float | None = 0.5,
         js_over: str = "negatives",
+        views: int = VIEWS,
         **baseline: Any,
     ) -> None:
         super().__init__(**baseline)
@@ -110,6 +118,7 @@ class ContrastivePretrain(Baseline):
         self.contrast_scale = contrast_scale
         self.js_scale = js_scale
         self.js_over = js_over
+        self.views = views
         self.shuffles = any(map(_uses_batch_statistics, self.key_backbone.modules()))
 
     @classmethod
@@ -125,13 +134,14 @@ class ContrastivePretrain(Baseline):
             "contrast_scale": losses.MULTI_POSITIVE.SCALE,
             "js_scale": losses.JS.SCALE if JS in losses.NAME else None,
             "js_over": losses.JS.OVER,
+            "views": PAIR if cfg.INPUT.VIEWS.RECIPE == "pose" else VIEWS,
         }
 
     def forward(self, batched_inputs: Mapping[str, Any] | Tensor) -> dict[str, Tensor] | Tensor:
-        """Compute the losses of a batch of four views, or in evaluation features (B, C)."""
+        """Compute the losses of a batch of V views, or in evaluation features (B, C)."""
         if not self.training:
             return self.heads(self.backbone(self.preprocess_image(batched_inputs)))
-        images = split_views(self.preprocess_image(batched_inputs), batched_inputs, VIEWS)
+        images = split_views(self.preprocess_image(batched_inputs), batched_inputs, self.views)
         keys = self._keys(images[1:])
         # Without L_js the query encoder has one view to see.
         seen = images if self.js_scale is not None else images[:1]
@@ -140,7 +150,7 @@ class ContrastivePretrain(Baseline):
 
     @in_full_precision
     def _losses(self, embedded: Tensor, keys: Tensor) -> dict[str, Tensor]:
-        """Compute L_mc and L_js of embeddings (1 or 4, B, D) and keys (3, A, D); queue the keys."""
+        """Compute the losses of embeddings (1 or V, B, D) and keys (V - 1, A, D); queue these."""
         query, *views = embedded
         first = process_rank() * len(query)
         own = keys[:, first : first + len(query)]
@@ -161,10 +171,10 @@ class ContrastivePretrain(Baseline):
 
     @torch.no_grad()
     def _keys(self, images: Tensor) -> Tensor:
-        """Move the key encoder towards the query encoder, and embed the images (3, B, ...).
+        """Move the key encoder towards the query encoder, and embed the images (V - 1, B, ...).
 
         Returns:
-            Keys (3, A, D) of all processes in the order of their ranks.
+            Keys (V - 1, A, D) of all processes in the order of their ranks.
         """
         for ours, key in ((self.backbone, self.key_backbone), (self.heads, self.key_heads)):
             for parameter, slow in zip(ours.parameters(), key.parameters(), strict=True):
@@ -172,7 +182,7 @@ class ContrastivePretrain(Baseline):
         shuffles = self.shuffles and process_count() > 1
         seen = shuffle_between_processes(images) if shuffles else images
         keys = self.key_heads(self.key_backbone(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
-        gathered = rows_of_all(keys[None])  # (W, 3, B, D)
+        gathered = rows_of_all(keys[None])  # (W, V - 1, B, D)
         # A process has the images w B, w B + 1, ..., or, where they were shuffled, w, w + W, ...
         ordered = gathered.permute(1, 2, 0, 3) if shuffles else gathered.transpose(0, 1)
         return ordered.flatten(1, 2)

@@ -52,6 +52,14 @@ SIMCLR = SMALL | {
     "MODEL.LOSSES.NT_XENT.TEMPERATURE": 0.2,
 }
 
+POSE = DAPG | {
+    "INPUT.VIEWS.RECIPE": "pose",
+    "DATASETS.POSITIVES.ROOTS": ["generated"],
+    "MODEL.LOSSES.NAME": ("MultiPositiveContrastiveLoss",),
+    "MODEL.LOSSES.MULTI_POSITIVE.SCALE": 1.0,
+}
+del POSE["MODEL.LOSSES.JS.SCALE"]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def three_convolutions():
@@ -195,13 +203,19 @@ def test_key_encoder_is_a_moving_average_of_the_query_encoder():
 @pytest.mark.parametrize(
     ("keys", "start", "share"),
     # A queue begins with random vectors, which are far from everything: count from when it is full.
-    [(DAPG, 0, 0.75), (DAPG | {"MODEL.MOCO.QUEUE": 72}, 10, 0.9), (SIMCLR, 0, 0.6)],
-    ids=["in batch", "queue", "SimCLR"],
+    [
+        (DAPG, 0, 0.75),
+        (DAPG | {"MODEL.MOCO.QUEUE": 72}, 10, 0.9),
+        (SIMCLR, 0, 0.6),
+        (POSE, 0, 0.75),
+    ],
+    ids=["in batch", "queue", "SimCLR", "stage 2"],
 )
 def test_loss_falls_in_a_few_steps(keys, start, share):
     """Images of one random colour each, views with noise of their own, a quick key encoder."""
-    views = 2 if keys["INPUT.VIEWS.RECIPE"] == "independent" else 4
-    keys = keys if views == 2 else keys | {"MODEL.MOCO.MOMENTUM": 0.5}
+    views = 4 if keys["INPUT.VIEWS.RECIPE"] == "dapg" else 2
+    if keys is not SIMCLR:
+        keys = keys | {"MODEL.MOCO.MOMENTUM": 0.5}
     model = build(keys)
     optimizer, _ = build_optimizer(tiny_cfg(keys), model)
     generator = torch.Generator().manual_seed(5)
@@ -296,3 +310,42 @@ def test_split_views_refuses_other_numbers_of_views(keys, views):
         ValueError, match=rf"expected a batch of {views} views of each image, got 3"
     ):
         build(keys)(batch(3))
+
+
+def test_stage_2_is_infonce_by_loops():
+    """One positive, the pose-changed image; the pose-changed images of the others are negatives."""
+    model = build(POSE)
+    given = batch(2)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        images = twin.preprocess_image(given)
+        queries = twin.heads(twin.backbone(images[:B]))
+        keys = twin.key_heads(twin.key_backbone(images[B:]))
+    total = 0.0
+    for i in range(B):
+        scores = [float(queries[i] @ keys[j]) / TAU for j in range(B)]
+        total += math.log(sum(map(math.exp, scores))) - scores[i]
+    losses = model(given)
+    assert set(losses) == {"loss_contrast"}
+    assert float(losses["loss_contrast"].detach()) == pytest.approx(total / B, rel=1e-4)
+
+
+def test_stage_2_with_equal_features_is_chance_and_has_a_gradient():
+    model = build(POSE)
+    same = F.normalize(torch.ones(1, 1, D), dim=2)
+    loss = model._losses(same.expand(1, B, D), same.expand(1, B, D))["loss_contrast"]
+    assert float(loss) == pytest.approx(math.log(B))
+    sum(model(batch(2)).values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.backbone.parameters())
+    assert any(p.grad.abs().max() > 0 for p in model.backbone.parameters())
+
+
+def test_stage_2_keeps_a_queue_of_pose_changed_images():
+    model = build(POSE, MODEL__MOCO__QUEUE=3 * B)
+    model(batch(2))
+    assert int(model.queue.position) == B
+
+
+def test_stage_2_refuses_other_numbers_of_views():
+    with pytest.raises(ValueError, match="expected a batch of 2 views of each image, got 4"):
+        build(POSE)(batch(4))

@@ -1,0 +1,83 @@
+"""Render identities of a rendered data set once more, in given poses seen from given sides.
+
+This is what a perfect pose-conditioned generator would give: the same person and clothes, in
+another pose, at one of the person's cameras. It stands in for one in tests and small experiments.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fastreid_ext.bodies.pose_sources import NamedPose, canonical_poses
+from fastreid_ext.rendered.camera_effects import encode, expose
+from fastreid_ext.rendered.difficulty import difficulty
+from fastreid_ext.rendered.dressing import dress, free_body
+from fastreid_ext.rendered.identities import sample_identity, stream
+from fastreid_ext.rendered.person_renderer import render
+from fastreid_ext.rendered.plan import PlannedIdentity, Settings
+from fastreid_ext.rendered.rendered_images import ATTEMPTS, LEAST_VISIBLE, placed_view
+from fastreid_ext.rendered.shots import Shot, sample_shot
+
+_POSED = 2**30  # first image number of these streams, beyond those of the data set
+# A pose, and the azimuth and elevation in degrees at which it is seen.
+SeenPose = tuple[NamedPose, float, float]
+
+
+def render_poses(
+    settings: Settings, planned: PlannedIdentity, poses: Sequence[SeenPose] = ()
+) -> Iterator[tuple[str, int, bytes]]:
+    """Render one image of an identity in each pose; equal arguments give equal bytes.
+
+    Args:
+        settings: settings of the data set that the identity belongs to.
+        planned: identity, with the cameras that see it.
+        poses: poses with azimuth and elevation; () = the four canonical ones. The elevation is that
+            of the camera, whatever the pose asks for.
+
+    Yields:
+        Name of the pose, camera from 0, JPEG bytes.
+    """
+    body, _ = free_body()
+    seed = settings.seed
+    domain = settings.domain
+    level = difficulty(settings.difficulty)
+    identity = sample_identity(
+        body, seed, domain, planned.person_id, planned.first_of_split, level.look_alike_period
+    )
+    bag_kind = identity.outfit.bag_kind
+    dressed = dress(identity, bag_kind, seed, domain)
+    cameras = sorted({image.camera for image in planned.images})
+    for number, (pose, azimuth_deg, _) in enumerate(poses or canonical_poses()):
+        rng = stream(seed, domain, planned.person_id, _POSED + number)
+        camera = cameras[int(rng.integers(len(cameras)))]
+        place = placed_view(settings, level, camera, planned.session)
+        for _ in range(ATTEMPTS):
+            shot = turned(sample_shot(place, bag_kind, 0, rng, level=level), pose, azimuth_deg)
+            rendering = render(place, dressed, [], shot, settings.height, settings.width)
+            if rendering.visible >= LEAST_VISIBLE:
+                break
+        picture = expose(
+            rendering.radiance,
+            rendering.box,
+            place.spec,
+            shot,
+            settings.height,
+            settings.width,
+            rng,
+        )
+        yield pose.name, camera, encode(picture, place.spec.quality)
+
+
+def turned(shot: Shot, pose: NamedPose, azimuth_deg: float) -> Shot:
+    """Give a shot another pose, and turn the body so that the camera sees it from an azimuth.
+
+    Args:
+        shot: shot with the place of the body.
+        pose: pose that faces +z.
+        azimuth_deg: azimuth in degrees; 0 sees the front, 90 the body's left, 180 its back.
+    """
+    towards = math.atan2(-shot.x, -shot.z)
+    yaw = towards - math.radians(azimuth_deg)
+    return dataclasses.replace(shot, pose=np.asarray(pose.pose), yaw=yaw, stance=pose.name)
