@@ -33,6 +33,7 @@ CHAINS = [
         "projects/CIL/README.md",
         "projects/DAPG/README.md",
         "projects/SimCLR/README.md",
+        "projects/BYOL/README.md",
         "projects/SOLIDER/README.md",
     ),
     ("projects/DCAC/README.md",),

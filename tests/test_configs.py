@@ -18,11 +18,11 @@ BASE_OF = {path.stem.removeprefix("Base-"): path for path in BASES}
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
-    *("ContrastivePretrain", "SimCLRPretrain"),
+    *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
-PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "classification-pretrain"]
+PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
@@ -274,6 +274,7 @@ def test_recipe_steps_and_gives_features(path):
         "CrossEntropyLoss": "cls",
         "TripletLoss": "triplet",
         "PrototypeContrastLoss": "prototype",
+        "BYOLLoss": "byol",
     }
     expected = {kinds.get(name, "contrast") for name in cfg.MODEL.LOSSES.NAME}
     assert {name.split("_")[1] for name in losses} == expected

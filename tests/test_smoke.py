@@ -42,7 +42,7 @@ def test_demo_as_a_user_runs_it(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "recipe", ["bagtricks", "AGW", "sbs", "mgn", "bdb", "AGW_CIL", "dapg_stage1", "simclr"]
+    "recipe", ["bagtricks", "AGW", "sbs", "mgn", "bdb", "AGW_CIL", "dapg_stage1", "simclr", "byol"]
 )
 def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
     render = shlex.split(

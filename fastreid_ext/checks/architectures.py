@@ -3,13 +3,24 @@
 from fastreid.config import CfgNode
 
 from fastreid_ext.data.own_sets import unlabelled_names
+from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOL
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
 
 # Architectures that learn without labels, and their losses.
-PRETRAINING_LOSSES = {"ContrastivePretrain": VIEW_LOSSES, "SimCLRPretrain": (NT_XENT,)}
-_RECIPES = {"ContrastivePretrain": ("dapg", "pose"), "SimCLRPretrain": ("independent",)}
+PRETRAINING_LOSSES = {
+    "ContrastivePretrain": VIEW_LOSSES,
+    "SimCLRPretrain": (NT_XENT,),
+    "BYOLPretrain": (BYOL,),
+}
+_RECIPES = {
+    "ContrastivePretrain": ("dapg", "pose"),
+    "SimCLRPretrain": ("independent",),
+    "BYOLPretrain": ("independent",),
+}
+# A second network in them follows the first one in every forward pass of training.
+_WITH_MOVING_AVERAGE = ("ContrastivePretrain", "BYOLPretrain")
 _PROJECTION = "ProjectionHead"
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (
@@ -132,7 +143,7 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
             f"'{views.RECIPE}'; {start}",
         ),
         (
-            architecture != "SimCLRPretrain" or views.COUNT in (0, 2),
+            architecture == "ContrastivePretrain" or views.COUNT in (0, 2),
             f"expected INPUT.VIEWS.COUNT 2 under {architecture}, got {views.COUNT}",
         ),
         (
@@ -146,9 +157,9 @@ def _head_and_views(cfg: CfgNode) -> list[str]:
             "pose has one; remove the name",
         ),
         (
-            architecture != "ContrastivePretrain" or not cfg.TEST.PRECISE_BN.ENABLED,
-            "TEST.PRECISE_BN runs training batches, which would move the key encoder and the queue "
-            "of ContrastivePretrain without a step; set TEST.PRECISE_BN.ENABLED False",
+            architecture not in _WITH_MOVING_AVERAGE or not cfg.TEST.PRECISE_BN.ENABLED,
+            "TEST.PRECISE_BN runs training batches, which would move the second network of "
+            f"{architecture}, and its queue, without a step; set TEST.PRECISE_BN.ENABLED False",
         ),
     )
     return [message for holds, message in rules if not holds]

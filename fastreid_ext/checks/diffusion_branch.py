@@ -82,7 +82,7 @@ def diffusion_problems(cfg: CfgNode) -> list[str]:
             f"several; take correlation, or one of {', '.join(_ONE_FEATURE)}",
         ),
         (
-            architecture not in ("ContrastivePretrain", "SimCLRPretrain"),
+            architecture not in ("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
             f"MODEL.DIFFUSION needs logits of training identities, which {architecture} does not "
             "have; set MODEL.DIFFUSION.ENABLED False",
         ),

@@ -38,6 +38,7 @@ from fastreid_ext.checks.values import (
     Read,
 )
 from fastreid_ext.modeling.backbones.facts import FACTS, VITS
+from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOL
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
@@ -71,7 +72,10 @@ _MGN_BRANCHES = (
     *("b3", "b3_head", "b31_head", "b32_head", "b33_head"),
 )
 # Modules that FREEZE_LAYERS can name.
-PARTS = dict.fromkeys(ARCHITECTURES, _BASELINE_PARTS) | {"MGN": ("backbone", *_MGN_BRANCHES)}
+PARTS = dict.fromkeys(ARCHITECTURES, _BASELINE_PARTS) | {
+    "MGN": ("backbone", *_MGN_BRANCHES),
+    "BYOLPretrain": (*_BASELINE_PARTS, "predictor"),
+}
 
 
 def registered(registry: Registry) -> list[str]:
@@ -229,7 +233,12 @@ ROWS: list[Row] = [
         GLOBAL_DIM=COUNT,
         PART_DIM=COUNT,
     ),
-    Row("MODEL.HEADS.PROJECTION.HIDDEN_DIM", AT_LEAST_0, _head("ProjectionHead")),
+    *rows_of(
+        "MODEL.HEADS.PROJECTION",
+        _head("ProjectionHead"),
+        HIDDEN_DIM=AT_LEAST_0,
+        WITH_NORM=ANYTHING,
+    ),
     Row("MODEL.LOSSES.NAME", ANYTHING),
     *rows_of(
         "MODEL.LOSSES.CE",
@@ -286,6 +295,7 @@ ROWS: list[Row] = [
         SCALE=AT_LEAST_0,
         TEMPERATURE=Range(0, is_above=True, hint="0.7 is DAPG's"),
     ),
+    Row("MODEL.LOSSES.BYOL.SCALE", AT_LEAST_0, _loss(BYOL)),
     *rows_of(
         "MODEL.LOSSES.NT_XENT",
         _loss(NT_XENT),
@@ -305,6 +315,11 @@ ROWS: list[Row] = [
         architecture("ContrastivePretrain"),
         QUEUE=AT_LEAST_0,
         MOMENTUM=Range(0, 1, is_below=True, hint="0.999 is usual"),
+    ),
+    Row(
+        "MODEL.BYOL.MOMENTUM",
+        Range(0, 1, is_below=True, hint="0.996 is BYOL's"),
+        architecture("BYOLPretrain"),
     ),
 ]
 _DISTILS = architecture("Distiller")

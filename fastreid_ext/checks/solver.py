@@ -29,6 +29,7 @@ _WITH_HEADS = (
     "BDB",
     "ContrastivePretrain",
     "SimCLRPretrain",
+    "BYOLPretrain",
 )
 
 

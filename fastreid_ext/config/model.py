@@ -21,6 +21,7 @@ def add_model_keys(model: CfgNode) -> None:
     _add_heads(model.HEADS)
     _add_losses(model.LOSSES)
     _add_moco(model)
+    _add_byol(model)
     _add_diffusion(model)
 
 
@@ -70,6 +71,8 @@ def _add_heads(heads: CfgNode) -> None:
     # Width of the hidden layer of ProjectionHead; 0 = the width of the feature map. Its output has
     # MODEL.HEADS.EMBEDDING_DIM channels.
     heads.PROJECTION.HIDDEN_DIM = 0
+    # Batch normalisation after the hidden layer of ProjectionHead, as in BYOL.
+    heads.PROJECTION.WITH_NORM = False
 
 
 def _add_losses(losses: CfgNode) -> None:
@@ -87,6 +90,9 @@ def _add_losses(losses: CfgNode) -> None:
     losses.MULTI_POSITIVE.SCALE = 1.0
     # Temperature tau, above 0, by which cosine similarities are divided.
     losses.MULTI_POSITIVE.TEMPERATURE = 0.7
+    losses.BYOL = CN()
+    # Weight of BYOLLoss in the total loss.
+    losses.BYOL.SCALE = 1.0
     losses.NT_XENT = CN()
     # Weight of NTXentLoss in the total loss.
     losses.NT_XENT.SCALE = 1.0
@@ -99,6 +105,13 @@ def _add_losses(losses: CfgNode) -> None:
     prototype.TEMPERATURE = 0.01
     # Share in [0, 1] of a prototype that stays when a batch updates it.
     prototype.MOMENTUM = 0.2
+
+
+def _add_byol(model: CfgNode) -> None:
+    byol = model.BYOL = CN()
+    # Share in [0, 1) of the target network of BYOLPretrain that stays in each step, tau of BYOL.
+    # Constant, where BYOL raises 0.996 to 1.
+    byol.MOMENTUM = 0.996
 
 
 def _add_moco(model: CfgNode) -> None:

@@ -26,6 +26,10 @@ SIMCLR = DAPG | {
     "MODEL.LOSSES.NAME": ("NTXentLoss",),
     "INPUT.VIEWS.RECIPE": "independent",
 }
+BYOL = SIMCLR | {
+    "MODEL.META_ARCHITECTURE": "BYOLPretrain",
+    "MODEL.LOSSES.NAME": ("BYOLLoss",),
+}
 POSE = DAPG | {
     "MODEL.LOSSES.NAME": NAMES[3:],
     "INPUT.VIEWS.RECIPE": "pose",
@@ -33,7 +37,9 @@ POSE = DAPG | {
 }
 
 
-@pytest.mark.parametrize("keys", [VIEWS, DAPG, POSE, SIMCLR, SIMCLR | {"INPUT.VIEWS.COUNT": 2}])
+@pytest.mark.parametrize(
+    "keys", [VIEWS, DAPG, POSE, BYOL, SIMCLR, SIMCLR | {"INPUT.VIEWS.COUNT": 2}]
+)
 def test_fitting_keys_are_accepted(keys):
     assert tiny_cfg(keys).is_frozen()
 
@@ -110,6 +116,10 @@ def test_losses_are_known_to_all_architectures(architecture):
         (DAPG, "MODEL.LOSSES.NAME", NAMES[2:3], "JSConsistencyLoss alone is 0 for a constant"),
         (DAPG, "MODEL.LOSSES.NAME", ("TripletLoss",), "unknown name 'TripletLoss'"),
         (SIMCLR, "MODEL.LOSSES.NAME", ("NTXent",), "did you mean 'NTXentLoss'?"),
+        (BYOL, "MODEL.LOSSES.NAME", ("BYOL",), "did you mean 'BYOLLoss'?"),
+        (BYOL, "MODEL.BYOL.MOMENTUM", 1.0, "MODEL.BYOL.MOMENTUM in [0, 1), got 1.0; 0.996 is"),
+        (BYOL, "INPUT.VIEWS.COUNT", 3, "expected INPUT.VIEWS.COUNT 2 under BYOLPretrain, got 3"),
+        (BYOL, "TEST.PRECISE_BN.ENABLED", True, "would move the second network of BYOLPretrain"),
         (
             DAPG,
             "TEST.PRECISE_BN.ENABLED",

@@ -290,12 +290,13 @@ SAMPLED = SamplingSettings(
         ),
         (
             "MODEL.HEADS.PROJECTION",
-            {"HIDDEN_DIM": 24},
+            {"HIDDEN_DIM": 24, "WITH_NORM": True},
             ProjectionHead.from_config,
             {
                 "feat_dim": 2048,
                 "hidden_dim": 24,
                 "embedding_dim": 0,
+                "with_norm": True,
                 "pool_type": "GlobalAvgPool",
             },
             set(),

@@ -217,6 +217,7 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
         "BDB": "../projects/BDB/configs/Base-BDB.yml",
         "ContrastivePretrain": "../projects/DAPG/configs/Base-DAPG-stage1.yml",
         "SimCLRPretrain": "../projects/SimCLR/configs/Base-SimCLR.yml",
+        "BYOLPretrain": "../projects/BYOL/configs/Base-BYOL.yml",
     }.get(architecture, "Base-bagtricks.yml")
     words = [*CPU, "MODEL.BACKBONE.PRETRAIN", "False", "MODEL.HEADS.NUM_CLASSES", "4"]
     depth = {"PrototypeBaseline": "miniature", "MGN": "50x"}.get(architecture, "18x")

@@ -32,6 +32,7 @@ class ProjectionHead(nn.Module):
         feat_dim: number C of the backbone's channels.
         hidden_dim: hidden width H of the MLP; 0 takes C.
         embedding_dim: dimension D of the unit vectors.
+        with_norm: whether batch normalisation follows the hidden layer, as in BYOL.
         pool_type: name of fastreid's pooling layer.
     """
 
@@ -42,6 +43,7 @@ class ProjectionHead(nn.Module):
         feat_dim: int,
         hidden_dim: int = 0,
         embedding_dim: int = 128,
+        with_norm: bool = False,
         pool_type: str = "GlobalAvgPool",
     ) -> None:
         super().__init__()
@@ -49,6 +51,7 @@ class ProjectionHead(nn.Module):
         self.pool_layer = getattr(pooling, pool_type)()
         self.projection = nn.Sequential(
             nn.Linear(feat_dim, hidden_dim),
+            *([nn.BatchNorm1d(hidden_dim)] if with_norm else []),
             nn.ReLU(),
             nn.Linear(hidden_dim, embedding_dim),
         )
@@ -61,6 +64,7 @@ class ProjectionHead(nn.Module):
             "feat_dim": cfg.MODEL.BACKBONE.FEAT_DIM,
             "hidden_dim": heads.PROJECTION.HIDDEN_DIM,
             "embedding_dim": heads.EMBEDDING_DIM,
+            "with_norm": heads.PROJECTION.WITH_NORM,
             "pool_type": heads.POOL_LAYER,
         }
 
@@ -75,8 +79,10 @@ class ProjectionHead(nn.Module):
             In training (B, D) of norm 1, in float32 or wider. In evaluation the pooled feature
             (B, C), not normalised, from which a downstream network starts.
         """
-        pooled = self.pool_layer(features).flatten(1)
         if not self.training:
-            return pooled
-        projected = self.projection(pooled)
-        return F.normalize(at_least_float32(projected), dim=1)
+            return self.pool_layer(features).flatten(1)
+        return F.normalize(at_least_float32(self.project(features)), dim=1)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Compute the output of the MLP, (B, D) of any norm."""
+        return self.projection(self.pool_layer(features).flatten(1))

@@ -3,6 +3,7 @@
 :mod:`fastreid_ext.modeling.losses.registered` has the losses that ``MODEL.LOSSES.NAME`` names.
 """
 
+from fastreid_ext.modeling.losses.byol import byol_loss
 from fastreid_ext.modeling.losses.js_consistency import js_consistency_loss
 from fastreid_ext.modeling.losses.multi_positive import (
     multi_positive_contrastive_loss,
@@ -18,6 +19,7 @@ from fastreid_ext.modeling.losses.view_contrast import view_contrast_loss
 
 __all__ = [
     "PrototypeMemory",
+    "byol_loss",
     "js_consistency_loss",
     "multi_positive_contrastive_loss",
     "multi_positive_log_loss",

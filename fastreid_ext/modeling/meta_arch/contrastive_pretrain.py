@@ -176,9 +176,8 @@ class ContrastivePretrain(Baseline):
         Returns:
             Keys (V - 1, A, D) of all processes in the order of their ranks.
         """
-        for ours, key in ((self.backbone, self.key_backbone), (self.heads, self.key_heads)):
-            for parameter, slow in zip(ours.parameters(), key.parameters(), strict=True):
-                slow.lerp_(parameter, 1 - self.momentum)
+        move_towards(self.key_backbone, self.backbone, self.momentum)
+        move_towards(self.key_heads, self.heads, self.momentum)
         shuffles = self.shuffles and process_count() > 1
         seen = shuffle_between_processes(images) if shuffles else images
         keys = self.key_heads(self.key_backbone(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
@@ -186,6 +185,27 @@ class ContrastivePretrain(Baseline):
         # A process has the images w B, w B + 1, ..., or, where they were shuffled, w, w + W, ...
         ordered = gathered.permute(1, 2, 0, 3) if shuffles else gathered.transpose(0, 1)
         return ordered.flatten(1, 2)
+
+
+@torch.no_grad()
+def move_towards(slow: nn.Module, module: nn.Module, momentum: float) -> None:
+    """Move the parameters of a moving average towards those of a module of equal structure.
+
+    Example:
+        >>> module = nn.Linear(1, 1, bias=False)
+        >>> slow = copy.deepcopy(module)
+        >>> _ = nn.init.constant_(module.weight, 1.0), nn.init.constant_(slow.weight, 0.0)
+        >>> move_towards(slow, module, momentum=0.75)
+        >>> slow.weight.item()
+        0.25
+
+    Args:
+        slow: moving average, changed in place.
+        module: module that it follows.
+        momentum: share in [0, 1) of the moving average that stays.
+    """
+    for parameter, average in zip(module.parameters(), slow.parameters(), strict=True):
+        average.lerp_(parameter, 1 - momentum)
 
 
 def shuffle_between_processes(images: Tensor) -> Tensor:
