@@ -1,4 +1,4 @@
-"""MoCo v1, v2, v3, and the MoCo of LUPerson.
+"""MoCo v1, v2, v3, the MoCo of LUPerson, and PNL of LUPerson-NL.
 
 ========================================== ========================================
 in the file                                in the backbone
@@ -6,6 +6,7 @@ in the file                                in the backbone
 ``module.encoder_q.layer1.0.conv1.weight`` ``layer1.0.conv1.weight``
 ``module.base_encoder.blocks.0.*`` (v3)    ``blocks.0.*``
 ``encoder_q.fc.0.*``, ``encoder_q.fc.2.*`` left out (the projection head)
+``encoder_q.fc1.*``, ``.classifier.*``     left out (PNL's heads; ``prototypes`` too)
 ``encoder_k.*``, ``momentum_encoder.*``    left out (the key encoder)
 ``queue``, ``queue_ptr``                   left out
 ========================================== ========================================

@@ -10,7 +10,7 @@ in the file                              in fastreid's network
 ``fc.weight``, ``fc.bias``               left out
 ======================================== ==========================================
 
-A prefix of all names (``backbone.``, ``base.``) is removed. Such a file lacks fastreid's own
+A prefix of all names (``backbone.``, ``base.``, VirTex's ``visual.cnn.``) is removed. Such a file lacks fastreid's own
 layers: non-local blocks (``NL_2.0.*``), and instance-batch normalisation or squeeze-and-excitation
 unless it was trained with them. They keep their random weights.
 
@@ -26,7 +26,8 @@ from fastreid_ext.modeling.pretrained.normalisation import IMAGENET
 MARKER = "layer1.0.conv1.weight"
 # One for each kind of layer that a file may lack: non-local, instance-batch norm, squeeze-excite.
 OPTIONAL = (r"^NL_\d", r"\.bn\d\.(IN|BN)\.", r"\.se\.")
-_CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
+# With the projection heads of contrastive pre-training (PNL: fc1, fc2, embed_fc).
+_CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.", "fc1.", "fc2.", "embed_fc.")
 
 
 def recognises(tensors: Tensors) -> bool:

@@ -12,7 +12,7 @@ from ..recipes import base_recipe
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "4"]
 
 
-@pytest.fixture(scope="module", params=["DAPG-stage1", "SimCLR"])
+@pytest.fixture(scope="module", params=["DAPG-stage1", "SimCLR", "BYOL"])
 def pretrained(request, tmp_path_factory):
     """Return a checkpoint file, with query and key encoder apart, and its tensors."""
     keys = ["MODEL.HEADS.PROJECTION.HIDDEN_DIM", "8"]
@@ -22,7 +22,7 @@ def pretrained(request, tmp_path_factory):
     model = build_model(cfg)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            if not name.startswith("key_"):
+            if not name.startswith(("key_", "target_")):
                 value.add_(0.01)
     path = tmp_path_factory.mktemp("pretrained") / "model_final.pth"
     torch.save({"model": model.state_dict(), "epoch": 3}, path)
