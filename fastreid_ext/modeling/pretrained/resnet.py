@@ -10,9 +10,9 @@ in the file                              in fastreid's network
 ``fc.weight``, ``fc.bias``               left out
 ======================================== ==========================================
 
-A prefix of all names (``backbone.``, ``base.``, VirTex's ``visual.cnn.``) is removed. Such a file lacks fastreid's own
-layers: non-local blocks (``NL_2.0.*``), and instance-batch normalisation or squeeze-and-excitation
-unless it was trained with them. They keep their random weights.
+A prefix of all names (``backbone.``, ``base.``, VirTex's ``visual.cnn.``) is removed. Such a file
+lacks fastreid's own layers: non-local blocks (``NL_2.0.*``), and instance-batch normalisation or
+squeeze-and-excitation unless it was trained with them. They keep their random weights.
 
 The networks differ in one layer without weights: fastreid's max-pooling rounds up instead of
 padding (``resnet.py``), so its maps are shifted by one pixel of the second stage.

@@ -1,10 +1,13 @@
-"""Compare starts of a Re-ID network: pre-train in one or more stages, train AGW, test.
+"""Compare starts of a Re-ID network: pre-train in one or more stages, train networks, test.
 
     python -m projects.DAPG.miniature.starts reasons --seeds 0 1 2 --output logs/miniature/dapg
+    python -m projects.DAPG.miniature.starts pretrainings --corrupted
     python -m projects.DAPG.miniature.starts reasons DATASETS.ROOT /data --only random temperature
 
 ``reasons`` are stage 1 of DAPG and variants of it that differ in one thing, each of them a
-candidate reason why stage 1 did not help. The command continues where it was stopped. After each
+candidate reason why stage 1 did not help. ``pretrainings`` are those of the paper's tables: random,
+supervised, SimCLR, BYOL, stage 1 (as printed, and at temperature 0.1), stage 2, and both; the
+networks are AGW with and without CIL. The command continues where it was stopped. After each
 run it renews ``<comparison>.json``, ``.md`` and ``.png`` in --output, with what is finished. KEY
 VALUE pairs after the name of the comparison hold for all runs.
 """
@@ -23,6 +26,9 @@ from matplotlib.figure import Figure
 
 from fastreid_ext.atomic import atomic_write_text, expect_writable
 from fastreid_ext.command_line import short_errors
+from fastreid_ext.config import load_config
+from fastreid_ext.config.load import FROM_CHECKPOINT
+from fastreid_ext.engine.corruption_run import CorruptionRun, evaluate_corruption
 from fastreid_ext.engine.matrix import run_matrix
 from fastreid_ext.engine.matrix_plan import MatrixRun
 from fastreid_ext.engine.results import RESULT_FILE
@@ -32,7 +38,7 @@ from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _CONFIGS = Path(__file__).resolve().parent / "configs"
-TUNED = _REPOSITORY / "configs" / "miniature" / "AGW.yml"
+AGW = _REPOSITORY / "configs" / "miniature" / "AGW.yml"
 UNLABELLED = ("RenderedMall", "RenderedStation", "RenderedStreet")
 PERSONS = "RenderedCampus"
 METRICS = ("Rank-1", "mAP", "mINP")
@@ -59,32 +65,51 @@ _REASONS = (
     *("contrast_only", "temperature", "colour", "temperature_colour", "simclr", "no_momentum"),
     *("clean_anchor", "mild", "queue", "js_negatives", "js_channels", "js_light"),
 )
+_STAGE_1 = _CONFIGS / "reasons" / "js_negatives.yml"
+_STAGE_1_AT_01 = _CONFIGS / "reasons" / "temperature.yml"
+_STAGE_2 = _CONFIGS / "pretrainings" / "stage2.yml"
 COMPARISONS = {
     "reasons": (
         Start(RANDOM),
         *(Start(name, (_CONFIGS / "reasons" / f"{name}.yml",)) for name in _REASONS),
     ),
+    "pretrainings": (
+        Start(RANDOM),
+        Start("supervised", (_CONFIGS / "pretrainings" / "supervised.yml",)),
+        Start("simclr", (_CONFIGS / "reasons" / "simclr.yml",)),
+        Start("byol", (_CONFIGS / "pretrainings" / "byol.yml",)),
+        Start("stage1", (_STAGE_1,)),
+        Start("stage1_at_0.1", (_STAGE_1_AT_01,)),
+        Start("stage2", (_STAGE_2,)),
+        Start("both", (_STAGE_1, _STAGE_2)),
+        Start("both_at_0.1", (_STAGE_1_AT_01, _STAGE_2)),
+    ),
 }
+NETWORKS = {"reasons": (AGW,), "pretrainings": (AGW, _CONFIGS / "pretrainings" / "AGW_CIL.yml")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Percentages that one start reaches with one seed.
+    """Percentages that one network reaches from one start with one seed.
 
     Attributes:
         start: name of the start.
+        network: name of the network's recipe.
         seed: seed of the pre-training and of the training.
         steps: steps of the pre-training, all stages together.
         frozen: percentages of the pre-trained backbone's pooled feature; {} for random weights.
         tuned: percentages of the trained network.
+        corrupted: means of its percentages over the repeats of the -C test set; {} if not tested.
         commit: commit of the code that trained it.
     """
 
     start: str
+    network: str
     seed: int
     steps: int
     frozen: dict[str, float]
     tuned: dict[str, float]
+    corrupted: dict[str, float]
     commit: str
 
 
@@ -94,20 +119,22 @@ class Comparison:
 
     Attributes:
         output: folder of all runs.
-        tuned: recipe of the network that is trained from each start.
+        networks: recipes of the networks that are trained from each start.
+        is_corrupted: whether to test on the -C test set too; one index is shared by all.
         unlabelled: data sets of the pre-training.
         persons: data set of the training and the test.
         overrides: KEY VALUE pairs of all runs.
     """
 
     output: Path
-    tuned: Path = TUNED
+    networks: tuple[Path, ...] = (AGW,)
+    is_corrupted: bool = False
     unlabelled: tuple[str, ...] = UNLABELLED
     persons: str = PERSONS
     overrides: tuple[str, ...] = ()
 
-    def outcome(self, start: Start, seed: int) -> Outcome:
-        """Pre-train, train and test what is not done yet."""
+    def outcomes(self, start: Start, seed: int) -> list[Outcome]:
+        """Pre-train, train and test what is not done yet; one outcome for each network."""
         weights: Path | None = None
         frozen: dict[str, float] = {}
         steps = 0
@@ -116,11 +143,30 @@ class Comparison:
             folder, frozen = self._run(place, recipe, self.unlabelled, seed, weights)
             weights = folder / _WEIGHTS
             steps += _steps(folder)
-        folder, tuned = self._run(
-            self.output / start.name / "tuned", self.tuned, (self.persons,), seed, weights
+        found = []
+        for network in self.networks:
+            folder, tuned = self._run(
+                self.output / start.name / "tuned", network, (self.persons,), seed, weights
+            )
+            corrupted = self._corrupted(folder) if self.is_corrupted else {}
+            commit = str(json.loads((folder / RESULT_FILE).read_text())["commit"])
+            found.append(
+                Outcome(start.name, network.stem, seed, steps, frozen, tuned, corrupted, commit)
+            )
+        return found
+
+    def _corrupted(self, folder: Path) -> dict[str, float]:
+        """Test a trained network on the -C test set; parts that are done are read."""
+        results = evaluate_corruption(
+            load_config(folder / "config.yaml", list(FROM_CHECKPOINT)),
+            CorruptionRun(
+                weights=folder / _WEIGHTS,
+                dataset=self.persons,
+                output=folder / "corruption",
+                index=self.output / f"{self.persons}-C.jsonl",
+            ),
         )
-        commit = str(json.loads((folder / RESULT_FILE).read_text())["commit"])
-        return Outcome(start.name, seed, steps, frozen, tuned, commit)
+        return {name: results.corrupted(name).mean for name in METRICS}
 
     def _run(
         self,
@@ -146,40 +192,54 @@ def _steps(folder: Path) -> int:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Format one row for each start: means over seeds, and the difference to random weights."""
-    names = list(dict.fromkeys(outcome.start for outcome in outcomes))
-    random = {one.seed: one.tuned["mAP"] for one in outcomes if one.start == RANDOM}
+    """Format a row for each start and network: means over seeds, and the gain over random."""
     rows = []
-    for name in names:
-        own = [outcome for outcome in outcomes if outcome.start == name]
-        gains = [one.tuned["mAP"] - random[one.seed] for one in own if one.seed in random]
+    for start, network in dict.fromkeys((one.start, one.network) for one in outcomes):
+        own = [one for one in outcomes if (one.start, one.network) == (start, network)]
         frozen = [one.frozen["mAP"] for one in own if one.frozen]
+        corrupted = [one.corrupted["mAP"] for one in own if one.corrupted]
+        gains = gains_over_random(outcomes, own)
         rows.append(
             [
-                name,
+                start,
+                network,
                 str(own[0].steps),
                 str(Summary.of(frozen)) if frozen else "-",
                 *(str(Summary.of([one.tuned[metric] for one in own])) for metric in METRICS),
-                f"{statistics.fmean(gains):+.1f}" if gains and name != RANDOM else "-",
+                str(Summary.of(corrupted)) if corrupted else "-",
+                f"{statistics.fmean(gains):+.1f}" if gains and start != RANDOM else "-",
                 ", ".join(str(one.seed) for one in own),
             ]
         )
-    heads = ["start", "steps", "mAP before training", *METRICS, "mAP over random", "seeds"]
-    return "\n".join(markdown_table(heads, rows))
+    heads = ["start", "network", "steps", "mAP before training", *METRICS]
+    return "\n".join(markdown_table([*heads, "mAP -C", "mAP over random", "seeds"], rows))
+
+
+def gains_over_random(outcomes: Sequence[Outcome], own: Sequence[Outcome]) -> list[float]:
+    """Compute the gains in mAP over random weights of the same network and seed, if known."""
+    random = {(one.network, one.seed): one.tuned["mAP"] for one in outcomes if one.start == RANDOM}
+    return [
+        one.tuned["mAP"] - random[one.network, one.seed]
+        for one in own
+        if (one.network, one.seed) in random
+    ]
 
 
 def plot(outcomes: Sequence[Outcome], output: Path) -> Path:
-    """Plot mAP of the trained network: mean over seeds, a dot for each seed."""
-    names = list(dict.fromkeys(outcome.start for outcome in outcomes))
-    figure = Figure(figsize=(7, 0.9 + 0.42 * len(names)), layout="constrained")
+    """Plot mAP of the trained networks: mean over seeds, a dot for each seed."""
+    keys = list(dict.fromkeys((one.start, one.network) for one in outcomes))
+    networks = list(dict.fromkeys(network for _, network in keys))
+    figure = Figure(figsize=(7, 0.9 + 0.42 * len(keys)), layout="constrained")
     axes = figure.subplots()
-    for y, name in enumerate(names):
-        found = [one.tuned["mAP"] for one in outcomes if one.start == name]
-        axes.barh(y, statistics.fmean(found), color=COLOURS[0], height=0.6, zorder=1)
+    for y, key in enumerate(keys):
+        found = [one.tuned["mAP"] for one in outcomes if (one.start, one.network) == key]
+        colour = COLOURS[networks.index(key[1])]
+        axes.barh(y, statistics.fmean(found), color=colour, height=0.6, zorder=1)
         axes.plot(found, np.full(len(found), y), "o", color="black", markersize=4, zorder=2)
-    axes.set_yticks(range(len(names)), names)
+    labels = [start if len(networks) == 1 else f"{start}, {network}" for start, network in keys]
+    axes.set_yticks(range(len(keys)), labels)
     axes.invert_yaxis()
-    axes.set_xlabel("mAP of AGW from this start, percent; dots are seeds")
+    axes.set_xlabel("mAP from this start, percent; dots are seeds")
     bare(axes)
     return save_figure(figure, output)
 
@@ -190,13 +250,18 @@ def main(args: argparse.Namespace) -> None:
     names = [start.name for start in starts]
     if unknown := sorted(set(args.only) - set(names)):
         raise ValueError(f"unknown starts {', '.join(unknown)}; choose --only from {names}")
-    comparison = Comparison(args.output / args.comparison, overrides=tuple(args.opts))
+    comparison = Comparison(
+        args.output / args.comparison,
+        networks=NETWORKS[args.comparison],
+        is_corrupted=args.corrupted,
+        overrides=tuple(args.opts),
+    )
     outcomes: list[Outcome] = []
     for seed in args.seeds:
         for start in starts:
             if args.only and start.name not in args.only:
                 continue
-            outcomes.append(comparison.outcome(start, seed))
+            outcomes += comparison.outcomes(start, seed)
             _write(outcomes, args.output / args.comparison)
     print(table(outcomes))
 
@@ -215,6 +280,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("comparison", choices=list(COMPARISONS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=[], help="names of starts; default: all")
+    parser.add_argument("--corrupted", action="store_true", help="test on the -C test set too")
     parser.add_argument("--output", type=Path, default=Path("logs/miniature/dapg"))
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change in all runs")
     return parser.parse_args()

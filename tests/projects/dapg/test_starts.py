@@ -7,9 +7,10 @@ import pytest
 
 from fastreid_ext.config import load_config
 from projects.DAPG.miniature.starts import (
+    AGW,
     COMPARISONS,
+    NETWORKS,
     RANDOM,
-    TUNED,
     Comparison,
     Outcome,
     Start,
@@ -21,10 +22,12 @@ from projects.DAPG.miniature.starts import (
 REASONS = [start for start in COMPARISONS["reasons"] if start.stages]
 
 
-def outcome(start, seed, score, frozen=None):
+def outcome(start, seed, score, frozen=None, network="AGW"):
     metrics = {"Rank-1": score + 1, "mAP": score, "mINP": score - 1}
     before = {} if frozen is None else {"Rank-1": 0.0, "mAP": frozen, "mINP": 0.0}
-    return Outcome(start, seed, 0 if frozen is None else 561, before, metrics, "abc")
+    corrupted = {} if frozen is None else {"Rank-1": 2.0, "mAP": frozen / 2, "mINP": 1.0}
+    steps = 0 if frozen is None else 561
+    return Outcome(start, network, seed, steps, before, metrics, corrupted, "abc")
 
 
 def test_table_is_hand_computed():
@@ -34,12 +37,16 @@ def test_table_is_hand_computed():
         outcome("colour", 0, 13.0, frozen=4.0),
         outcome("colour", 1, 17.0, frozen=6.0),
         outcome("queue", 0, 8.0, frozen=3.0),
+        outcome("queue", 0, 9.0, frozen=3.0, network="CIL"),
     ]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(found).splitlines()]
-    assert rows[2] == ["random", "0", "-", "12.0 (1.4)", "11.0 (1.4)", "10.0 (1.4)", "-", "0, 1"]
-    assert rows[3][:3] == ["colour", "561", "5.0 (1.4)"]
-    assert rows[3][6:] == ["+4.0", "0, 1"]  # of 3 and 5
-    assert rows[4][4:] == ["8.0", "7.0", "-2.0", "0"]
+    scores = ["12.0 (1.4)", "11.0 (1.4)", "10.0 (1.4)"]
+    assert rows[2] == ["random", "AGW", "0", "-", *scores, "-", "-", "0, 1"]
+    assert rows[3][:4] == ["colour", "AGW", "561", "5.0 (1.4)"]
+    assert rows[3][7:] == ["2.5 (0.7)", "+4.0", "0, 1"]  # of 3 and 5
+    assert rows[4][5:] == ["8.0", "7.0", "1.5", "-2.0", "0"]
+    assert rows[5][:2] == ["queue", "CIL"]
+    assert rows[5][8:] == ["-", "0"]  # no random weights of this network
 
 
 def test_picture_is_written(tmp_path):
@@ -69,10 +76,23 @@ def test_a_reason_changes_one_thing(start):
 
 def test_unknown_starts_are_named(tmp_path):
     args = argparse.Namespace(
-        comparison="reasons", only=["colours"], output=tmp_path, seeds=[0], opts=[]
+        comparison="reasons",
+        only=["colours"],
+        output=tmp_path,
+        seeds=[0],
+        opts=[],
+        corrupted=False,
     )
     with pytest.raises(ValueError, match=r"unknown starts colours; choose --only from \['random"):
         main(args)
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_every_recipe_of_a_comparison_loads(comparison):
+    recipes = {stage for start in COMPARISONS[comparison] for stage in start.stages}
+    steps = {load_config(recipe).SOLVER.MAX_EPOCH for recipe in recipes}
+    assert steps == {3}
+    assert all(load_config(network).DATASETS.TESTS for network in NETWORKS[comparison])
 
 
 TINY = {
@@ -92,13 +112,15 @@ def test_a_stage_begins_with_the_one_before_and_nothing_is_trained_twice(market_
         tmp_path,
         unlabelled=("Market1501",),
         persons="Market1501",
+        is_corrupted=True,
         overrides=tuple(str(part) for pair in pairs.items() for part in pair),
     )
     recipe = REASONS[0].stages[0]
     start = Start("two", (recipe, recipe))
-    found = comparison.outcome(start, 0)
+    (found,) = comparison.outcomes(start, 0)
     assert found.steps == 2 * 6  # 48 images
-    assert set(found.frozen) == set(found.tuned) == {"Rank-1", "mAP", "mINP"}
+    names = {"Rank-1", "mAP", "mINP"}
+    assert set(found.frozen) == set(found.tuned) == set(found.corrupted) == names
     runs = {
         place: next((tmp_path / "two" / place).glob("runs/*/*/*/*/result.json"))
         for place in ("stage1", "stage2", "tuned")
@@ -109,7 +131,7 @@ def test_a_stage_begins_with_the_one_before_and_nothing_is_trained_twice(market_
     }
     assert "stage1" in paths["stage2"]
     assert "stage2" in paths["tuned"]
-    assert TUNED.stem in str(runs["tuned"])
+    assert AGW.stem in str(runs["tuned"])
     times = {file: file.stat().st_mtime_ns for file in runs.values()}
-    assert comparison.outcome(start, 0) == found
+    assert comparison.outcomes(start, 0) == [found]
     assert times == {file: file.stat().st_mtime_ns for file in runs.values()}
