@@ -32,6 +32,7 @@ _TINY_GENERATION += ["--steps", "2", "--persons", "2", "--images", "2", "--batch
 _TINY_BASELINES = ["--baselines", "BoT", "--size", "96", "48", "--batch", "8", "--steps", "1"]
 _TINY_BASELINES += ["--warm-up", "1", "--loader-batches", "1", "--workers", "0"]
 _TINY_BRANCH = ["--batch", "4", "--rounds", "1", "--modes", "lora", "--levers", "latents"]
+_TINY_DAPG = ["--depth", "18x", "--size", "64", "32", "--batch", "4", "--rounds", "1"]
 # Compiling takes longer than everything else of this part.
 _BRANCH_LEVERS = ["--levers", "latents", "dtype", "attention", "gradients", "layout"]
 
@@ -247,6 +248,16 @@ def corruptions(bench: Bench) -> dict[str, Any]:
     return {}
 
 
+def dapg_step(bench: Bench) -> dict[str, Any]:
+    """Measure the share of loading and corrupting in a step of DAPG's stage 1."""
+    file = bench.folder / "dapg_step.json"
+    sizes = _TINY_DAPG if bench.is_tiny else []
+    bench.run("tools/benchmarks/dapg_step.py", *_on(bench), "--json", file, *sizes)
+    content = json.loads(file.read_text())
+    shares = {f"share of {name}": share for name, share in content["shares"].items()}
+    return shares | {"goal of 20 %": "met" if content["goal met"] else "missed"}
+
+
 def ranking(bench: Bench) -> dict[str, Any]:
     """Measure ranking and re-ranking at the size of Market-1501."""
     size = ["--size", "small" if bench.is_tiny else "market", "--rounds", 1, *_on(bench)]
@@ -266,6 +277,7 @@ PARTS: dict[str, tuple[Callable[[Bench], dict[str, Any]], float]] = {
     "fine-tuning": (fine_tuning, 80.0),
     "sampling": (sampling, 80.0),
     "corruptions": (corruptions, 40.0),
+    "stage 1 of DAPG": (dapg_step, 40.0),
     "ranking": (ranking, 60.0),
 }
 

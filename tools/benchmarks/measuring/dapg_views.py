@@ -21,10 +21,22 @@ RECIPE = "projects/DAPG/configs/LUPerson/dapg_stage1_R50.yml"
 _SEVERITIES = 5
 
 
-def _recipe(where: str, overrides: list[str]) -> CfgNode:
+def stage_1(
+    where: str, size: tuple[int, int], overrides: Sequence[object] = (), is_amp: bool = False
+) -> CfgNode:
+    """Load the recipe of stage 1 on the CPU, without data.
+
+    Args:
+        where: step that corrupts, "resized" for the loader or "device" for the batch.
+        size: height and width of the views.
+        overrides: KEY VALUE pairs that come last.
+        is_amp: whether to use mixed precision, which needs a GPU.
+    """
+    rows = str(list(size))
     fixed = ["INPUT.CORRUPTION.WHERE", where, "DATASETS.FOLDER", "x.txt", "DATASETS.TESTS", "()"]
-    fixed += ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False"]
-    return load_config(RECIPE, [*fixed, *overrides])
+    fixed += ["INPUT.CROP.SIZE", rows, "INPUT.SIZE_TRAIN", rows, "MODEL.DEVICE", "cpu"]
+    fixed += ["SOLVER.AMP.ENABLED", str(is_amp)]
+    return load_config(RECIPE, [*fixed, *map(str, overrides)])
 
 
 def our_loader(files: Sequence[str], size: tuple[int, int], *, where: str) -> Callable[[], list]:
@@ -35,8 +47,7 @@ def our_loader(files: Sequence[str], size: tuple[int, int], *, where: str) -> Ca
         size: height and width of the views.
         where: step that corrupts, "resized" for the loader or "device" for the batch.
     """
-    rows = str(list(size))
-    cfg = _recipe(where, ["INPUT.CROP.SIZE", rows, "INPUT.SIZE_TRAIN", rows])
+    cfg = stage_1(where, size)
     items = [(file, f"p{number}", "c1") for number, file in enumerate(files)]
     transform = build_transforms(cfg, is_train=True)
     dataset = PersonDataset(items, transform, relabel=True, read=read_pixels)
@@ -56,7 +67,7 @@ def our_loader(files: Sequence[str], size: tuple[int, int], *, where: str) -> Ca
 
 def reference_loader(files: Sequence[str], size: tuple[int, int]) -> Callable[[], list]:
     """Build the same function from Pillow, torchvision and imagecorruptions."""
-    cfg = _recipe("resized", [])
+    cfg = stage_1("resized", size)
     crop = cfg.INPUT.CROP
     view = transforms.Compose(
         [
