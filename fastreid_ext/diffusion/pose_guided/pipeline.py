@@ -8,6 +8,7 @@ context.
     section 3, https://arxiv.org/abs/2406.16042
 """
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -235,18 +236,19 @@ class PoseGuidedPipeline(DiffusionPipeline):
         if is_guided:
             guidance = torch.cat([guidance, guidance])
             context = torch.cat([torch.zeros_like(context), context])
-        self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
-        latents = latents * self.scheduler.init_noise_sigma
-        for step in self.progress_bar(self.scheduler.timesteps):
+        scheduler = copy.deepcopy(self.scheduler)  # its steps are state, and may be shared
+        scheduler.set_timesteps(num_inference_steps, device=latents.device)
+        latents = latents * scheduler.init_noise_sigma
+        for step in self.progress_bar(scheduler.timesteps):
             noisy = torch.cat([latents, latents]) if is_guided else latents
-            noisy = self.scheduler.scale_model_input(noisy, step)
+            noisy = scheduler.scale_model_input(noisy, step)
             predicted = predict(
                 self.unet, noisy, step, context, guidance, references.features
             ).float()
             if is_guided:
                 without, with_reference = predicted.chunk(2)
                 predicted = without + guidance_scale * (with_reference - without)
-            latents = self.scheduler.step(predicted, step, latents, return_dict=False)[0]
+            latents = scheduler.step(predicted, step, latents, return_dict=False)[0]
         return latents
 
     @torch.no_grad()

@@ -191,7 +191,7 @@ def transformer_blocks(unet: UNet2DConditionModel) -> dict[str, BasicTransformer
 
 
 def expect_equal_blocks(unet: UNet2DConditionModel, reference_unet: UNet2DConditionModel) -> None:
-    """Check that the blocks of two U-Nets have equal names and widths, and read references.
+    """Check that blocks of two U-Nets have equal names, widths and contexts, and read references.
 
     Raises:
         ValueError: the U-Nets differ, or an option of diffusers replaced an attention.
@@ -213,8 +213,12 @@ def expect_equal_blocks(unet: UNet2DConditionModel, reference_unet: UNet2DCondit
                 )
 
 
-def _block_widths(unet: UNet2DConditionModel) -> dict[str, int]:
-    return {name: block.attn1.query_dim for name, block in transformer_blocks(unet).items()}
+def _block_widths(unet: UNet2DConditionModel) -> dict[str, tuple[int, int]]:
+    """Return the widths of tokens and context by name of the block."""
+    return {
+        name: (block.attn1.query_dim, block.attn2.cross_attention_dim)
+        for name, block in transformer_blocks(unet).items()
+    }
 
 
 def _heads(attn: Attention, projected: Tensor) -> Any:

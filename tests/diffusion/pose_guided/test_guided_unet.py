@@ -39,6 +39,20 @@ def test_the_generator_starts_as_stable_diffusion(combine):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("combine", ["concat", "sum", "joint"])
+def test_the_first_gradient_reaches_the_zero_layers(combine):
+    """The U-Net is not deaf to a guidance of zero; everything before the zero layers waits."""
+    pipeline = tiny_pose_guided(combine=combine)
+    noisy, steps, context = inputs()
+    guidance = pipeline.pose_guider(torch.rand(2, 7, 32, 16))
+    predict(pipeline.unet, noisy, steps, context, guidance).square().mean().backward()
+    grads = {name: p.grad for name, p in pipeline.pose_guider.named_parameters()}
+    zero = {name for name, p in pipeline.pose_guider.named_parameters() if not p.any()}
+    zero_weights = {name for name in zero if name.endswith("weight")}
+    assert len(zero_weights) == {"concat": 1, "sum": 3, "joint": 1}[combine]
+    assert {name for name, grad in grads.items() if grad.any()} == zero
+
+
 def test_guidance_is_added_after_the_first_convolution():
     unet = guided_unet(plain_unet())
     noisy, steps, context = inputs()

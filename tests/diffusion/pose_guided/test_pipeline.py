@@ -1,12 +1,16 @@
 """The generator as a pipeline: cached references, guidance, files, independence, mistakes."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from fastreid_ext.diffusion.pose_guided import PoseGuidedPipeline
 from fastreid_ext.diffusion.pose_guided.guided_unet import predict
 from fastreid_ext.diffusion.pose_guided.pipeline import References
-from fastreid_ext.diffusion.tiny.pose_guided import tiny_pose_guided
+from fastreid_ext.diffusion.tiny.models import seeded
+from fastreid_ext.diffusion.tiny.pose_guided import build_generator_unet, tiny_pose_guided
+from fastreid_ext.diffusion.tiny.sizes import TEST
 
 SCALE = {"num_inference_steps": 3, "guidance_scale": 2.0}
 
@@ -129,6 +133,26 @@ def test_a_second_pipeline_does_not_disturb_the_first(pipeline):
     assert torch.equal(found, expected)
 
 
+def test_a_pipeline_that_samples_within_another_s_steps_does_not_disturb_it(pipeline):
+    """Shared parts, the scheduler too: with another number of steps in between."""
+    references = pipeline.encode_references(images(1))
+    expected = pipeline(references, conditions(1), generators=generators(1), **SCALE)
+    other = PoseGuidedPipeline(**pipeline.components)
+    other.set_progress_bar_config(disable=True)
+    interruptions = []
+
+    def interrupt(module, inputs, output):
+        if len(inputs[0]) == 2 and not interruptions:  # both halves: the first pipeline's step
+            interruptions.append(True)
+            alone = {"num_inference_steps": 7, "guidance_scale": 1.0}
+            other(references, conditions(1), generators=generators(9), **alone)
+
+    with pipeline.unet.register_forward_hook(interrupt):
+        found = pipeline(references, conditions(1), generators=generators(1), **SCALE)
+    assert interruptions
+    assert torch.equal(found, expected)
+
+
 def test_embeddings_are_those_of_transformers(pipeline):
     """Up to how the image is made a square: torch's bicubic filter against Pillow's."""
     inputs = pipeline.feature_extractor(
@@ -157,6 +181,18 @@ def test_parts_of_different_models_are_refused(pipeline):
     other.register_to_config(out_channels=8)
     with pytest.raises(ValueError, match=r"16 output channels of the pose guider.* got 8"):
         PoseGuidedPipeline(**{**parts, "pose_guider": other})
+
+
+def test_unets_of_different_models_are_refused(pipeline):
+    message = r"expected a reference U-Net with the transformer blocks of the denoising.*make both"
+    for changes in ({"unet_channels": (16, 64)}, {"unet_channels": (16, 32, 32)}):
+        other = tiny_pose_guided(dataclasses.replace(TEST, **changes))
+        with pytest.raises(ValueError, match=message):
+            PoseGuidedPipeline(**{**pipeline.components, "reference_unet": other.reference_unet})
+    with seeded(0):
+        other_context = build_generator_unet(TEST, latent_channels=4, context_width=24)
+    with pytest.raises(ValueError, match=message):
+        PoseGuidedPipeline(**{**pipeline.components, "reference_unet": other_context})
 
 
 def test_a_folder_without_a_generator_is_refused(tmp_path):

@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 from fastreid_ext.diffusion.pose_guided.reference_attention import (
     ReferenceAttention,
     attend_to_reference,
     expect_equal_blocks,
+    read_references,
     transformer_blocks,
 )
 from fastreid_ext.diffusion.tiny.pose_guided import tiny_pose_guided
@@ -63,8 +65,8 @@ def test_an_empty_reference_is_plain_attention():
     plain = AttnProcessor2_0()(layer, own)
     processor = ReferenceAttention("block")
     assert torch.equal(processor(layer, own), plain)
-    torch.testing.assert_close(processor(layer, own, reference={"block": own[:0]}), plain)
-    torch.testing.assert_close(processor(layer, own, reference={"block": own[:, :0]}), plain)
+    assert torch.equal(processor(layer, own, reference={"block": own[:0]}), plain)
+    assert torch.equal(processor(layer, own, reference={"block": own[:, :0]}), plain)
 
 
 def test_the_first_rows_attend_to_themselves_alone():
@@ -110,6 +112,33 @@ def test_captured_features_are_those_of_the_first_pass():
 def test_features_of_another_network_are_refused(reference, message):
     with pytest.raises(ValueError, match=message):
         ReferenceAttention("block")(attention(), tokens(3, 10), reference=reference)
+
+
+def test_a_mask_beside_a_reference_is_refused():
+    own = tokens(1, 4)
+    mask = torch.zeros(1, 1, 4)
+    with pytest.raises(ValueError, match="no attention mask beside a reference; leave it out"):
+        ReferenceAttention("block")(attention(), own, attention_mask=mask, reference={"block": own})
+
+
+def test_unets_of_another_make_are_refused():
+    sizes = {"block_out_channels": (16, 16), "norm_num_groups": 4, "cross_attention_dim": 16}
+    plain = UNet2DConditionModel(
+        **sizes,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        mid_block_type="UNetMidBlock2D",
+    )
+    with pytest.raises(ValueError, match="with transformer blocks, got one without; choose a Stab"):
+        read_references(plain)
+    crossing = UNet2DConditionModel(
+        **sizes,
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        only_cross_attention=True,
+    )
+    with pytest.raises(ValueError, match=r"self-attention of Stable Diffusion v1 and v2 in down_b"):
+        read_references(crossing)
 
 
 def test_every_transformer_block_reads_references():
