@@ -63,6 +63,7 @@ bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the traini
 	$(BIN)/python tools/benchmarks/reranking.py
 	$(BIN)/python tools/benchmarks/clustering.py
 	$(BIN)/python tools/benchmarks/rendering.py
+	$(BIN)/python tools/benchmarks/condition_maps.py
 	$(BIN)/python tools/benchmarks/step.py
 	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/imaug imagecorruptions-imaug==1.1.5
 	$(BIN)/python tools/benchmarks/corruptions.py --imaug $(VENV)/imaug
