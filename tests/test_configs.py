@@ -45,6 +45,7 @@ def test_recipes_have_the_published_values():
         *CIL,
         *DCAC,
         "DiffID",
+        "augment",
         "generator",
         *PRETRAINING,
     }
@@ -295,3 +296,13 @@ def test_the_pose_guided_generator_has_the_published_values():
     frames = load_config(PROJECTS / "DiffID/configs/generator_frames.yml", CPU)
     frames = frames.GENERATION.POSE_GUIDED
     assert (frames.PAIRS, frames.SIZE, frames.BATCH_SIZE) == ("frames", [768, 768], 2)
+
+
+def test_the_augmentation_of_diff_id_has_the_published_values():
+    base = load_config(BASE_OF["augment"], CPU).GENERATION
+    assert (base.POSE_PLAN.BANK, base.POSE_PLAN.ELEVATION) == (20, [0.0, 30.0])
+    assert (base.SAMPLING.STEPS, base.SAMPLING.GUIDANCE_SCALE) == (20, 3.5)
+    totals = {"Market1501": 45500, "DukeMTMC": 49000}
+    for name, total in totals.items():
+        own = load_config(PROJECTS / f"DiffID/configs/{name}/augment.yml", CPU)
+        assert own.GENERATION.POSE_PLAN.IMAGES == total

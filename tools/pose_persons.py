@@ -3,12 +3,16 @@ r"""Give a training set the poses and viewpoints that it lacks (Diff-ID).
     python tools/pose_persons.py check-fits --config-file <configuration> DATASETS.ROOT datasets
     python tools/pose_persons.py train --config-file <configuration> DATASETS.ROOT datasets
     accelerate launch tools/pose_persons.py train ...                   # several GPUs
-    python tools/pose_persons.py plan --config-file <configuration> OUTPUT_DIR logs/plan
+    python tools/pose_persons.py plan --config-file <configuration>
+    python tools/pose_persons.py run --config-file <configuration>      # and --shard, --retry
+    python tools/pose_persons.py verify|preview ...                     # the same configuration
 
 Configurations are in projects/DiffID/configs. The body in each training image must be known:
 docs/body_fits.md. The same command continues a training that was stopped in any way; results are in
 OUTPUT_DIR: samples/, metrics.jsonl and at the end generator/. "plan" measures which viewpoints and
-poses the set has, and chooses those to generate.
+poses the set has, and chooses those to generate; "run" does that, generates and filters, and makes
+OUTPUT_DIR/images, a set for GeneratedPersons. Like tools/generate_persons.py, whose files and keys
+(GENERATION.SAMPLING, FILTER) it shares, it continues a job that was stopped.
 """
 
 import argparse
@@ -43,7 +47,7 @@ def check_fits(cfg: "CfgNode", args: argparse.Namespace) -> None:
 def plan(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Choose poses and viewpoints to generate, and plot those of the set before and after.
 
-    Writes OUTPUT_DIR/plan.jsonl, poses.npz and distribution.png (figure 3 of the paper).
+    Writes OUTPUT_DIR/plan.jsonl, poses.npz and poses_and_views.png (figure 3 of the paper).
     """
     from pathlib import Path
 
@@ -51,14 +55,50 @@ def plan(cfg: "CfgNode", args: argparse.Namespace) -> None:
     from fastreid_ext.generation.pose_plan.plan import make_plan
 
     made = make_plan(cfg)
-    picture = Path(cfg.OUTPUT_DIR) / "distribution.png"
+    picture = Path(cfg.OUTPUT_DIR) / "poses_and_views.png"
     for name, (views, poses) in plot_distribution(cfg, made, picture).items():
         logging.info("%-8s views %.3f nats from uniform, poses %.3f", name, views, poses)
     print(f"{len(made.images)} images are planned; wrote {picture}")
 
 
-COMMANDS = {"check-fits": check_fits, "train": train, "plan": plan}
-COMPUTING = ("train",)  # run a model
+def run(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Plan, generate and filter the images of a set; the same command continues."""
+    from fastreid_ext.deploy.filter_models import filter_models
+    from fastreid_ext.generation.stages.command import end
+    from fastreid_ext.generation.stages.posed import STAGES, generate_posed
+
+    report = generate_posed(
+        cfg,
+        filter_models,
+        stages=args.stages or STAGES,
+        shard=args.shard,
+        retries=STAGES if args.retry else (),
+    )
+    end(str(report), report.failed)
+
+
+def verify(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Check the files of a finished job; the exit code is 1 if something is wrong."""
+    from fastreid_ext.generation.stages.posed import finished_job
+    from fastreid_ext.generation.stages.report import report_of
+    from fastreid_ext.generation.stages.verify import verify_job
+
+    cfg = finished_job(cfg)
+    if problems := verify_job(cfg):
+        sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
+    print(f"no problem found: {report_of(cfg)}")
+
+
+def preview(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Show real and generated images of some identities in one picture."""
+    from fastreid_ext.generation.stages import overview
+
+    print(f"wrote {overview.preview(cfg)}")
+
+
+COMMANDS = {"check-fits": check_fits, "train": train, "plan": plan, "run": run}
+COMMANDS |= {"verify": verify, "preview": preview}
+COMPUTING = ("train", "run")  # run a model
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,6 +107,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for name, function in COMMANDS.items():
         command = add_command(commands, name, function)
         command.add_argument("--config-file", required=True, help="local YAML file")
+        if name == "run":
+            command.add_argument("--stages", nargs="+", choices=("plan", "sample", "filter"))
+            command.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part")
+            command.add_argument("--retry", choices=("failed",), help="try again what failed")
         add_pairs(command)
     return parse_command(parser, arguments)
 

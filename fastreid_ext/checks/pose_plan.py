@@ -13,6 +13,7 @@ _BANK = _CHOSEN & is_any_of(f"{_SECTION}.POSES", "bank")
 
 ROWS: list[Row] = rows_of(
     _SECTION,
+    GENERATOR=ANYTHING,
     IMAGES=(COUNT, is_any_of(f"{_SECTION}.PER_IDENTITY", 0)),
     PER_IDENTITY=AT_LEAST_0,
     REFERENCES=COUNT,

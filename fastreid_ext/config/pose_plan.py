@@ -10,7 +10,10 @@ from fastreid.config import CfgNode as CN
 def add_pose_plan_keys(generation: CfgNode) -> None:
     """Add our keys to ``GENERATION.POSE_PLAN``."""
     plan = generation.POSE_PLAN = CN()
-    # Number of images in all, shared evenly by the identities; 45,500 for Market-1501 in the paper.
+    # Folder of the trained generator (tools/pose_persons.py train), for "run".
+    plan.GENERATOR = ""
+    # Number of images in all, shared by the identities (a remainder is left out); 45,500 for
+    # Market-1501 in the paper.
     plan.IMAGES = 45500
     # Number of images of each identity, in place of IMAGES; 0 = IMAGES decides.
     plan.PER_IDENTITY = 0

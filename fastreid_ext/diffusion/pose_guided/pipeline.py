@@ -202,6 +202,7 @@ class PoseGuidedPipeline(DiffusionPipeline):
             (B, 3, H, W) uint8 RGB images.
 
         Raises:
+            FloatingPointError: the latents are not finite.
             ValueError: the numbers of references, conditions and generators differ, or H and W do
                 not fit the VAE.
         """

@@ -127,6 +127,8 @@ def _body(cfg: CfgNode, generated: GeneratedSet, distribution: Distribution, tit
 
 
 def _steps(cfg: CfgNode) -> list[tuple[str, str]]:
+    if cfg.GENERATION.POSE_PLAN.GENERATOR:
+        return _steps_of_poses(cfg)
     generation = cfg.GENERATION
     tuning = generation.FINE_TUNING
     sampling = generation.SAMPLING
@@ -150,6 +152,23 @@ def _steps(cfg: CfgNode) -> list[tuple[str, str]]:
             f"{generation.SIZE[0]}x{generation.SIZE[1]}, saved as {height}x{width}",
         ),
         ("filters", ", ".join(filters.USE) or "none"),
+    ]
+
+
+def _steps_of_poses(cfg: CfgNode) -> list[tuple[str, str]]:
+    plan = cfg.GENERATION.POSE_PLAN
+    sampling = cfg.GENERATION.SAMPLING
+    height, width = sampling.SAVE_SIZE
+    return [
+        ("generator", f"`{plan.GENERATOR}`, pose-guided"),
+        ("poses and views", f"{plan.SAMPLER}; poses of {plan.POSES}, views of {plan.VIEWS}"),
+        ("references", f"at most {plan.REFERENCES} of each identity, in turn"),
+        (
+            "sampling",
+            f"{sampling.STEPS} steps, guidance {sampling.GUIDANCE_SCALE}, saved as "
+            f"{height}x{width}",
+        ),
+        ("filters", ", ".join(cfg.GENERATION.FILTER.USE) or "none"),
     ]
 
 

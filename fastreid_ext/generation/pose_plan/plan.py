@@ -72,6 +72,11 @@ class Plan:
     of_set: PosesAndViews
 
     @property
+    def per_identity(self) -> int:
+        """Number of images of each identity."""
+        return len(self.images) // len({(one.data_set, one.pid) for one in self.images})
+
+    @property
     def added(self) -> PosesAndViews:
         """Poses and viewpoints of the planned images."""
         return PosesAndViews(
@@ -186,10 +191,13 @@ def _planned(
         own[image.identity].append(image)
     plan = cfg.GENERATION.POSE_PLAN
     names = sorted(own)
-    for place, (data_set, pid) in enumerate(names):
-        count = plan.PER_IDENTITY
-        if not count:
-            count = plan.IMAGES // len(names) + (place < plan.IMAGES % len(names))
+    count = plan.PER_IDENTITY or plan.IMAGES // len(names)
+    if not count:
+        raise ValueError(
+            f"expected an image for each of {len(names)} identities, got "
+            f"GENERATION.POSE_PLAN.IMAGES {plan.IMAGES}; raise it, or set PER_IDENTITY"
+        )
+    for data_set, pid in names:
         references = _references(own[data_set, pid], plan.REFERENCES)
         for number in range(count):
             rng = np.random.default_rng(seed_of(cfg.SEED, "plan", data_set, pid, number))
@@ -219,7 +227,7 @@ def _references(images: Sequence[TrainingImage], most: int) -> list[TrainingImag
 
 
 def _settings(cfg: CfgNode, images: Sequence[TrainingImage]) -> dict:
-    plan = dict(cfg.GENERATION.POSE_PLAN.items())
+    plan = {key: x for key, x in cfg.GENERATION.POSE_PLAN.items() if key != "GENERATOR"}
     names = [str(image.fits.file_names[image.row]) for image in images]
     values = {"SEED": cfg.SEED, "DATASETS.NAMES": list(cfg.DATASETS.NAMES), "images": len(names)}
     values |= {f"GENERATION.POSE_PLAN.{key}": value for key, value in plan.items()}

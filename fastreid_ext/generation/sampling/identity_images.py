@@ -121,7 +121,7 @@ def sample_identities(
             finish = functools.partial(_finish, by_name[name], settings, base.name)
             try:
                 with whole_folder(layout.images / name, layout.output) as folder:
-                    before = _link_existing(layout.images / name, folder)
+                    before = link_existing(layout.images / name, folder)
                     finish(_start_writing(folder, own, settings.files, writer), before, folder)
             except _NothingSampledError as error:
                 reasons[name] = str(error)
@@ -208,7 +208,7 @@ def _indices(task: SamplingTask, settings: IdentityImagesSettings) -> range:
     return range(settings.images) if task.indices is None else task.indices
 
 
-def _link_existing(target: Path, folder: Path) -> list[GeneratedImage]:
+def link_existing(target: Path, folder: Path) -> list[GeneratedImage]:
     """Link the images of an earlier run into a new folder; return their rows in order."""
     if not (target / "metadata.jsonl").is_file():
         return []

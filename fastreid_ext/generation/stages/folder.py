@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ def open_job(
     shard: str = "",
     retries: Collection[str] = (),
     wait: float = 60.0,
+    expect: Callable[[CfgNode], None] = expect_models,
 ) -> Iterator[Job]:
     """Start or continue the job of a configuration, and hold this worker's shard in the block.
 
@@ -61,6 +62,7 @@ def open_job(
         shard: "INDEX/COUNT" of this worker or "", see :func:`.runs.workers.shard_of`.
         retries: names of the stages in which failed identities are tried again.
         wait: minutes to wait for other workers that finish nothing.
+        expect: function that checks the models before the job starts.
 
     Raises:
         FileNotFoundError: a model is neither here nor in the hub's cache.
@@ -73,7 +75,7 @@ def open_job(
         raise ValueError("the job cannot begin:\n  - " + "\n  - ".join(problems))
     output = Path(cfg.OUTPUT_DIR)
     if not (output / SETTINGS).exists():
-        expect_models(cfg)
+        expect(cfg)
     own = shard_of(shard)
     with room_to_work("the job", output):
         _make_folder(output)

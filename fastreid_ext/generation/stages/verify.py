@@ -48,14 +48,16 @@ def verify_job(cfg: CfgNode) -> list[str]:
         ),
         *_left_overs(output),
     ]
+    is_fine_tuned = not cfg.GENERATION.POSE_PLAN.GENERATOR
     for name in generated:
-        problems += _of_identity(layout, name, cfg.GENERATION.SAMPLING)
+        problems += _of_images(layout, name, cfg.GENERATION.SAMPLING)
+        problems += _of_weights(layout, name) if is_fine_tuned else []
     if not (layout.images / "dataset.json").is_file():
         return [*problems, f"{layout.images}: no dataset.json, the set is not finished"]
     return problems + verify_set(layout.images)
 
 
-def _of_identity(layout: Layout, name: str, sampling: CfgNode) -> Iterator[str]:
+def _of_images(layout: Layout, name: str, sampling: CfgNode) -> Iterator[str]:
     count = len(read_identity(layout.images / name))
     least = sampling.IMAGES_PER_IDENTITY
     if count < least:
@@ -65,6 +67,9 @@ def _of_identity(layout: Layout, name: str, sampling: CfgNode) -> Iterator[str]:
             f"{name}: expected {least} rows, got {count}; images are never removed, so set "
             f"SAMPLING.IMAGES_PER_IDENTITY {count}, as it was"
         )
+
+
+def _of_weights(layout: Layout, name: str) -> Iterator[str]:
     training = layout.adapter(name) / "training.json"
     try:
         json.loads(training.read_text(encoding="utf-8"))

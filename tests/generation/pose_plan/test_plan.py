@@ -37,9 +37,15 @@ def plan_cfg(rendered_root, tmp_path):  # noqa: F811
 def test_budgets_are_balanced_over_identities(plan_cfg):
     plan = make_plan(plan_cfg())
     counts = np.bincount([image.pid for image in plan.images])[1:]
-    assert sorted(counts.tolist()) == [6, 6, 7, 7, 7, 7]
+    assert counts.tolist() == [6] * 6  # 40 / 6, without the remainder
+    assert plan.per_identity == 6
     each = make_plan(plan_cfg("each", PER_IDENTITY=3))
     assert np.bincount([image.pid for image in each.images])[1:].tolist() == [3] * 6
+
+
+def test_fewer_images_than_identities_are_refused(plan_cfg):
+    with pytest.raises(ValueError, match=r"an image for each of 6 identities.*IMAGES 5;"):
+        make_plan(plan_cfg(IMAGES=5))
 
 
 def test_a_plan_repeats_and_grows_at_its_end(plan_cfg):
