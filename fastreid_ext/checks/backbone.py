@@ -10,7 +10,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
 from fastreid_ext.modeling.backbones.facts import FACTS, RESNET_KEYS, VIT_PATCH, VITS
-from fastreid_ext.modeling.backbones.matrix import MATRIX, RESNET_18, TIMM
+from fastreid_ext.modeling.backbones.matrix import MATRIX, RESNET_18, TIMM, TWO_STREAM
 from fastreid_ext.modeling.backbones.timm_models import TimmMap, timm_map
 
 _MEAN_POOLS = ("GlobalAvgPool", "FastGlobalAvgPool", "Identity", "Flatten")
@@ -49,7 +49,8 @@ def reads_of(cfg: CfgNode) -> tuple[str, ...]:
         return RESNET_KEYS
     reads = FACTS[backbone.NAME].reads
     # MGN takes a ResNet apart and leaves its non-local blocks out.
-    if _group(cfg) == RESNET_18 or cfg.MODEL.META_ARCHITECTURE == "MGN":
+    is_shallow = _group(cfg) == TWO_STREAM and backbone.DEPTH in ("18x", "34x")
+    if is_shallow or _group(cfg) == RESNET_18 or cfg.MODEL.META_ARCHITECTURE == "MGN":
         reads = tuple(key for key in reads if key != "WITH_NL")
     return reads
 

@@ -29,7 +29,7 @@ def read_by_features(model: nn.Module, names: Sequence[str], size: Sequence[int]
     floats = [name for name in names if state[name].is_floating_point()]
     device = next(model.parameters()).device
     height, width = size if min(size) > 0 else _USUAL_SIZE
-    images = torch.full((1, 3, height, width), 127.0, device=device)
+    images = torch.full((2, 3, height, width), 127.0, device=device)
     with modes_kept(model), torch.no_grad():
         model.eval()
         before = _nan_features(model, images)  # of weights that diverged
@@ -37,7 +37,9 @@ def read_by_features(model: nn.Module, names: Sequence[str], size: Sequence[int]
 
 
 def _nan_features(model: nn.Module, images: Tensor) -> Tensor:
-    return batch_features(model, {"images": images.clone()}, flip=False).isnan()
+    # An image of each modality, so that both stems of a two-stream backbone are read.
+    batch = {"images": images.clone(), "modalities": torch.arange(2, device=images.device)}
+    return batch_features(model, batch, flip=False).isnan()
 
 
 def _with_nan(model: nn.Module, tensor: Tensor, images: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from torch import nn
 
@@ -23,6 +22,7 @@ from fastreid_ext.engine.results import (
 from fastreid_ext.engine.resume import capture_random_state, restore_random_state
 from fastreid_ext.engine.setup import keep_configuration, prepare_run
 from fastreid_ext.engine.trainer import Trainer
+from fastreid_ext.modeling.build import build_model
 from fastreid_ext.modeling.pretrained.matching import first_names
 from fastreid_ext.processes import on_main_process
 

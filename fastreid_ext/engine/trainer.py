@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, hooks
-from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import EventWriter
 from fastreid.utils.precision_bn import get_bn_modules
@@ -55,6 +54,7 @@ from fastreid_ext.engine.schedule import (
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
+from fastreid_ext.modeling.build import build_model
 from fastreid_ext.modeling.diffusion_branch import add_diffusion_branch, naming_missing_packages
 from fastreid_ext.modeling.grouped_batch_norm import group_batch_norms
 from fastreid_ext.modeling.losses import PrototypeMemory

@@ -1,6 +1,7 @@
-"""Build any registered backbone and load its pre-trained weights with our loader."""
+"""Build registered models and backbones, and load pre-trained weights with our loader."""
 
 from fastreid.config import CfgNode
+from fastreid.modeling import meta_arch as host
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
@@ -46,3 +47,12 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
             pixel_std=cfg.MODEL.PIXEL_STD,
         )
     return backbone
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """Build ``MODEL.META_ARCHITECTURE``; a two-stream backbone follows the batch's modalities."""
+    from fastreid_ext.modeling.backbones.two_stream import follow_modalities
+
+    model = host.build_model(cfg)
+    follow_modalities(model)
+    return model

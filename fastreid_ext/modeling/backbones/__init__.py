@@ -5,6 +5,7 @@ from fastreid_ext.modeling.backbones.registered import (
     build_plain_vit_backbone,
     build_swin_backbone,
     build_timm_backbone,
+    build_two_stream_resnet_backbone,
 )
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "build_plain_vit_backbone",
     "build_swin_backbone",
     "build_timm_backbone",
+    "build_two_stream_resnet_backbone",
 ]

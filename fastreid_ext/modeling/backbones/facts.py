@@ -14,6 +14,7 @@ from fastreid_ext.modeling.backbones.matrix import (
     RESNET_50,
     SWIN,
     TIMM,
+    TWO_STREAM,
 )
 
 VIT_PATCH = 16
@@ -69,6 +70,7 @@ _OSNET = {"x1_0": 512, "x0_75": 384, "x0_5": 256, "x0_25": 128}
 
 FACTS: dict[str, BackboneFacts] = {
     "build_resnet_backbone": BackboneFacts(RESNET_50, _RESNET, 16, RESNET_KEYS),
+    "build_two_stream_resnet_backbone": BackboneFacts(TWO_STREAM, _RESNET, 16, RESNET_KEYS),
     "build_resnext_backbone": BackboneFacts(
         HOST_CNN, _same(2048, "50x", "101x"), 16, (*_STRIDED, "WITH_IBN", "WITH_NL")
     ),

@@ -11,6 +11,7 @@ BASELINES = ("BoT", "AGW", "SBS", "MGN", "BDB")
 
 RESNET_18 = "ResNet 18x, 34x"
 RESNET_50 = "ResNet 50x, 101x"
+TWO_STREAM = "two-stream ResNet"
 HOST_CNN = "other CNNs of fastreid"
 HOST_VIT = "fastreid's ViT"
 SWIN = "Swin tiny, small, base"
@@ -32,6 +33,8 @@ NOTES = {
     "the 24 of a ResNet-50 with stride 1. RegNet, EfficientNet, ResNeXt, ResNeSt and RepVGG read "
     "it, and OSNet has 24 rows of itself.",
     "f": "Test and training images have one size, a multiple of 16.",
+    "h": "Each image goes through the first layer of its modality, visible or infrared, which the "
+    "batch holds. ResNet 18x and 34x have no non-local blocks.",
     "g": "Test and training images have one size for models of timm that fix it (ViTs, Swin).",
 }
 
@@ -79,6 +82,7 @@ def _row(notes: str = "", mgn: Pair | None = None, bdb: Pair | None = None, **mo
 MATRIX: dict[str, dict[str, Pair]] = {
     RESNET_18: _row(gem="a", mgn=Pair(_NO_BOTTLENECK)),
     RESNET_50: _row(),
+    TWO_STREAM: _row(gem="h", mgn=Pair(_NO_LAST_STAGE)),
     HOST_CNN: _row(gem="a", mgn=Pair(_NO_LAST_STAGE), bdb=Pair(notes="e")),
     HOST_VIT: {
         "BoT": Pair(notes="f"),

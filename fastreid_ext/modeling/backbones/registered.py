@@ -39,3 +39,11 @@ def build_timm_backbone(cfg: CfgNode) -> nn.Module:
     from fastreid_ext.modeling.backbones.timm_features import timm_backbone
 
     return timm_backbone(cfg.MODEL.BACKBONE.TIMM_NAME, tuple(cfg.INPUT.SIZE_TRAIN))
+
+
+@BACKBONE_REGISTRY.register()
+def build_two_stream_resnet_backbone(cfg: CfgNode) -> nn.Module:
+    """Build the ResNet of ``MODEL.BACKBONE.DEPTH`` with a stem for each modality."""
+    from fastreid_ext.modeling.backbones.two_stream import two_stream_resnet
+
+    return two_stream_resnet(cfg)

@@ -89,6 +89,8 @@ def plan_load(
     try:
         chosen = family_of(file.tensors, wanted=family, written_as=file.declared.family)
         renamed = chosen.renamed(file.tensors, backbone)
+        spread = getattr(backbone, "with_both_stems", dict)
+        renamed = dataclasses.replace(renamed, tensors=spread(renamed.tensors))
         tensors, resized = fit_positions(renamed.tensors, backbone, file.declared.image_size)
     except ValueError as error:
         raise ValueError(f"{file.path}: {error}") from error

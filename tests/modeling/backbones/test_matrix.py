@@ -7,7 +7,6 @@ import re
 
 import pytest
 import torch
-from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 
 from fastreid_ext.checks.table import unread_keys
@@ -15,6 +14,7 @@ from fastreid_ext.config import load_config
 from fastreid_ext.modeling.backbones import swin, vit
 from fastreid_ext.modeling.backbones.facts import FACTS
 from fastreid_ext.modeling.backbones.matrix import BASELINES, MATRIX, NOTES, RESNET_50, matrix_table
+from fastreid_ext.modeling.build import build_model
 
 from ..recipes import base_recipe
 
@@ -22,6 +22,7 @@ FILES = {name: base_recipe("bagtricks" if name == "BoT" else name) for name in B
 # The command line of one member of each group: name and DEPTH, nothing else.
 LINES = {
     "ResNet 18x, 34x": ("build_resnet_backbone", "18x"),
+    "two-stream ResNet": ("build_two_stream_resnet_backbone", "18x"),
     "other CNNs of fastreid": ("build_osnet_backbone", "x1_0"),
     "fastreid's ViT": ("build_vit_backbone", "small"),
     "Swin tiny, small, base": ("build_swin_backbone", "tiny"),
@@ -67,6 +68,7 @@ def trained_for_a_step(cfg):
         "images": torch.rand(4, 3, *cfg.INPUT.SIZE_TRAIN) * 255,
         "targets": torch.tensor([0, 0, 1, 1]),
         "camids": torch.zeros(4, dtype=torch.long),
+        "modalities": torch.tensor([0, 1, 0, 1]),
     }
     with EventStorage():
         losses = model(batch)
