@@ -5,8 +5,9 @@ moving average of backbone and head. The prediction from each view is compared w
 projection of the other (:func:`byol_loss`). Labels are not used.
 
 Differences to [0]: the momentum is constant, where [0] raises it to 1 along a cosine, and both
-views are normalised together in one pass. Several processes: there is nothing to gather; batch
-normalisation, which [0] has over all of them, is ``NORM: syncBN``'s.
+views are normalised together in one pass. Several processes: there is nothing to gather. [0]
+normalises over all of them; ``NORM: syncBN`` does so in the backbone, while head and predictor
+normalise over the images of their process.
 
 Letters: B images of a process, C channels of the backbone, D dimension of a projection.
 

@@ -43,6 +43,11 @@ SIMCLR = COMMON | {
     "INPUT.VIEWS.RECIPE": "independent",
     "INPUT.VIEWS.COUNT": 2,
 }
+STAGE_2 = DAPG | {
+    "MODEL.LOSSES.NAME": ("MultiPositiveContrastiveLoss",),
+    "INPUT.VIEWS.RECIPE": "pose",
+    "DATASETS.POSITIVES.ROOTS": ["generated"],
+}
 # The queue is filled and begins again within the steps.
 QUEUE = {"MODEL.MOCO.QUEUE": 40}
 SYNC = {"MODEL.BACKBONE.NORM": "syncBN"}
@@ -52,6 +57,7 @@ CASES = {
     "DAPG in batch, syncBN": DAPG | SYNC,
     "DAPG in batch, GN": DAPG | GROUP,
     "DAPG queue, syncBN": DAPG | QUEUE | SYNC,
+    "stage 2 in batch, syncBN": STAGE_2 | SYNC,
     "SimCLR, syncBN": SIMCLR | SYNC,
     "SimCLR, GN": SIMCLR | GROUP,
     "DAPG queue, BN": DAPG | QUEUE | LOCAL,
