@@ -72,7 +72,8 @@ def official_draws(
         pids: (N,) identities of the images.
         camids: (N,) cameras of the images, from 1.
         names: names of the files: ``0007.jpg`` is image 7 of its identity and camera.
-        permutations: result of :func:`read_permutations`.
+        permutations: orders of the images by camera and identity, as :func:`read_permutations`
+            reads them.
         trials: number of draws, 1 to 10.
         shots: images for each identity and camera; all if there are fewer.
 

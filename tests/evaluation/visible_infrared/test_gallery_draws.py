@@ -60,8 +60,8 @@ def test_official_draws_take_the_first_of_each_permutation(file, shots):
     for trial, draw in enumerate(draws):
         expected = []
         for group in GROUPS:
-            camera, pid = CAMERAS[group[0]], PIDS[group[0]]
-            for number in permutations[camera, pid][trial][:shots]:
+            order = permutations[CAMERAS[group[0]], PIDS[group[0]]][trial]
+            for number in order[:shots]:
                 expected += [row for row in group if numbers[row] == number]
         assert draw.tolist() == expected
     assert len({tuple(draw) for draw in draws}) > 1

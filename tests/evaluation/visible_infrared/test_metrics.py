@@ -13,7 +13,9 @@ from fastreid_ext.evaluation.visible_infrared import (
 
 def slow(similarity, q_pids, q_cams, g_pids, g_cams, hidden, collapse=True):
     """CMC (50,), mAP and mINP by loops; ``hidden(q, g)`` says which images a query lacks."""
-    cmcs, precisions, penalties = [], [], []
+    cmcs = []
+    precisions = []
+    penalties = []
     for q, row in enumerate(similarity):
         order = [g for g in np.argsort(-row, kind="stable") if not hidden(q, g)]
         pids = [g_pids[g] for g in order]
@@ -111,7 +113,8 @@ def test_llcm_equals_slow_loops_from_either_drawn_side(problem):
 def test_regdb_equals_slow_loops_and_counts_images(problem, direction):
     query, q_pids, _, gallery, g_pids, _ = arrays(problem)
     cameras = [1, 2] if direction == "visible_to_infrared" else [2, 1]
-    q_cams, g_cams = np.full(40, cameras[0]), np.full(84, cameras[1])
+    q_cams = np.full(40, cameras[0])
+    g_cams = np.full(84, cameras[1])
     labels = (q_pids, q_cams, gallery, g_pids, g_cams)
     found = regdb_metrics(query, *labels, direction=direction)
     similarity = normalised(query) @ normalised(gallery).T
@@ -147,7 +150,8 @@ def test_ap_and_inp_count_each_image_of_the_identity():
 
 
 def test_camera_3_does_not_see_camera_2_whatever_the_identity():
-    pids, cameras = [2, 1, 3, 1], [2, 2, 1, 1]
+    pids = [2, 1, 3, 1]
+    cameras = [2, 2, 1, 1]
     assert one_query(3, pids, cameras).mAP == pytest.approx(1 / 2)
     assert one_query(3, pids, cameras).cmc[:2].tolist() == [0, 1]
     assert one_query(6, pids, cameras).mAP == pytest.approx((1 / 2 + 2 / 4) / 2)
@@ -164,13 +168,15 @@ def test_a_query_of_camera_3_with_matches_in_camera_2_only_does_not_count():
 
 
 def test_indoor_search_leaves_outdoor_cameras_out():
-    pids, cameras = [2, 3, 1], [4, 1, 2]
+    pids = [2, 3, 1]
+    cameras = [4, 1, 2]
     assert one_query(6, pids, cameras).cmc[:3].tolist() == [0, 0, 1]
     assert one_query(6, pids, cameras, search="indoor").cmc[:3].tolist() == [0, 1, 1]
 
 
 def test_the_mean_is_over_draws():
-    pids, cameras = [2, 1, 1], [1, 1, 4]
+    pids = [2, 1, 1]
+    cameras = [1, 1, 4]
     found = one_query(6, pids, cameras, draws=[[0, 1], [1, 2], [0, 2]])
     assert found.mAP_per_draw.tolist() == [0.5, 1, 0.5]
     assert found.mAP == pytest.approx(2 / 3)
@@ -202,7 +208,8 @@ def test_directions_of_sysu_swapped_are_refused(problem):
 
 
 def test_directions_of_regdb_swapped_are_refused_and_differ():
-    features, other = along(0, 40), along(15, 50)
+    features = along(0, 40)
+    other = along(15, 50)
     labels = ([1, 2], [1, 1], other, [1, 2], [2, 2])
     with pytest.raises(ValueError, match="query images of infrared cameras 2, got cameras 1"):
         regdb_metrics(features, *labels, direction="infrared_to_visible")
