@@ -38,6 +38,11 @@ EXPECTED_FOLDERS = {
     "cuhkSYSU": "cuhk_sysu/cropped_images/*.jpg",
     "PersonX": "PersonX/{bounding_box_train,query,bounding_box_test} or PersonX_v1/{4,5,6}/...",
     "RandPerson": "randperson_subset/*.jpg",
+    "SYSUMM01": "SYSU-MM01/{cam1,...,cam6}/<identity>/*.jpg and SYSU-MM01/exp/*_id.txt",
+    "RegDB": "RegDB/{Visible,Thermal} and RegDB/idx/{train,test}_{visible,thermal}_<trial>.txt; "
+    "tests are named RegDB_trial<n>_visible_to_infrared and RegDB_trial<n>_infrared_to_visible",
+    "LLCM": "LLCM/idx, LLCM/test_vis and LLCM/test_nir; tests are named "
+    "LLCM_visible_to_infrared and LLCM_infrared_to_visible",
     "ClonedPerson": "clonedperson/{train,test/query,test/gallery}/*.jpg",
 }
 

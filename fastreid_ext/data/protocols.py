@@ -26,6 +26,10 @@ Run = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 # Sets whose result is the mean over the splits registered as <name>_split0 ... <name>_split9.
 TEN_SPLITS = ("VIPeR", "PRID", "GRID", "iLIDS")
 
+# Trials of RegDB, each with its own model, and the directions in which each is tested.
+REGDB_TRIALS = tuple(f"RegDB_trial{number}" for number in range(1, 11))
+REGDB_DIRECTIONS = ("visible_to_infrared", "infrared_to_visible")
+
 _DCAC = ("Market1501", "DukeMTMC", "MSMT17", "CUHK03Detected")
 _DCAC_WITHOUT_DUKE = ("Market1501", "MSMT17", "CUHK03Detected")
 _RENDERED = ("RenderedCampus", "RenderedMall", "RenderedStation", "RenderedStreet")
@@ -72,7 +76,12 @@ def ten_splits(name: str) -> tuple[str, ...]:
 
 
 def group_of(name: str) -> str:
-    """Map a split to its set, "VIPeR_split3" to "VIPeR"; other names stay."""
+    """Map a split to its set, "VIPeR_split3" to "VIPeR"; other names stay.
+
+    RegDB keeps the direction: "RegDB_trial3_visible_to_infrared" is of "RegDB_visible_to_infrared".
+    """
+    if match := re.fullmatch(r"RegDB_trial\d+(.*)", name):
+        return f"RegDB{match[1]}"
     match = re.fullmatch(r"(.+)_split\d", name)
     return match[1] if match and match[1] in TEN_SPLITS else name
 
@@ -144,6 +153,11 @@ PROTOCOLS: dict[str, tuple[Run, ...]] = {
     ),
     # Paper on pre-training with generated images: each baseline on each set.
     "supervised": supervised(("CUHK03Detected", "Market1501", "PersonX", "MSMT17")),
+    # Ten models, each tested on its own trial in both directions.
+    "regdb": tuple(
+        ((name,), tuple(f"{name}_{direction}" for direction in REGDB_DIRECTIONS), ())
+        for name in REGDB_TRIALS
+    ),
     "rendered_single_source": single_source(_RENDERED),
     "rendered_leave_one_out": leave_one_out(_RENDERED),
 }
