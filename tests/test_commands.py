@@ -26,6 +26,7 @@ CHAINS = [
         "docs/pictures.md",
         "docs/deployment.md",
         "docs/rendered.md",
+        "docs/body_fits.md",
     ),
     ("configs/smoke/README.md",),
     (

@@ -28,7 +28,7 @@ ALLOWED = {
     # Stable Diffusion as a part: for generation, and for models that learn with it.
     "diffusion": {"atomic", "full_precision", "hub", "manifest", "names"},
     "config": {"names"},
-    "bodies": {"atomic"},
+    "bodies": {"atomic", "pictures"},
     "rendered": {"atomic", "bodies", "manifest", "pictures", "saved_settings"},
     "data": {
         "atomic",

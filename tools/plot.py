@@ -192,6 +192,30 @@ def prompts(args: argparse.Namespace) -> None:
     print(f"wrote {plot_prompts(similarities, output)}")
 
 
+def body_maps(args: argparse.Namespace) -> None:
+    """Bodies with their depth, normals and skeleton, or the body fits of a set over its images.
+
+    Poses come from --poses: gait, unusual, or files of AMASS, AIST++, 4D-Humans. With --fits rows
+    are images of a set: its folder, or a file of fits, whose images are in --images.
+    """
+    from fastreid_ext.bodies.body_fits import BodyFits
+    from fastreid_ext.bodies.body_model import load_body
+    from fastreid_ext.bodies.map_sheet import bank_rows, fit_rows, plot_map_sheet
+    from fastreid_ext.pictures.png import expect_png
+
+    expect_png(args.output)
+    body = load_body(args.body)
+    if args.fits is None:
+        rows = bank_rows(args.poses, args.rows, body, tuple(args.size), args.seed)
+        title = f"poses of {', '.join(map(str, args.poses))}, seed {args.seed}"
+    else:
+        folder = args.images or (args.fits if args.fits.is_dir() else args.fits.parent)
+        fits = BodyFits.read(args.fits)
+        rows = fit_rows(fits, folder, args.rows)
+        title = f"{len(rows)} of the {len(fits)} fits of {args.fits}"
+    print(f"wrote {plot_map_sheet(rows, body, args.output, [title])}")
+
+
 OF_FEATURES = {
     "rank-lists": rank_lists,
     "feature-map": feature_map,
@@ -213,6 +237,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run_curves.add_argument("run", type=Path, help="OUTPUT_DIR of a run")
     run_curves.add_argument("--output", type=Path, help="PNG; default: curves.png in the run")
     _add_prompts(add_command(commands, "prompts", prompts))
+    _add_body_maps(add_command(commands, "body-maps", body_maps))
     args = parse_command(parser, arguments)
     if args.command == "activation-maps":
         _expect_second_model(parser, args)
@@ -293,6 +318,25 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
         "--permutations", type=count, default=999, help="number of the Mantel test (999)"
     )
     add_pairs(parser)
+
+
+def _add_body_maps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, help="PNG to write")
+    parser.add_argument(
+        "--poses",
+        nargs="+",
+        default=["gait", "unusual"],
+        metavar="SOURCE",
+        help="gait, unusual, motion files or folders of them (gait unusual)",
+    )
+    parser.add_argument("--fits", type=Path, help="body_fits.npz, or the folder that holds it")
+    parser.add_argument("--images", type=Path, help="folder of the images of --fits")
+    parser.add_argument("--body", type=Path, help="SMPL or SMPL-X file; default: the free body")
+    parser.add_argument("--rows", type=count, default=4, help="number of bodies (4)")
+    parser.add_argument(
+        "--size", type=count, nargs=2, default=(256, 128), metavar=("H", "W"), help="(256 128)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of poses and views (0)")
 
 
 def main(args: argparse.Namespace) -> None:

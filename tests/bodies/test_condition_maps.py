@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastreid_ext.bodies import conditions
+from fastreid_ext.bodies.body_model import FREE_BODY
 from fastreid_ext.bodies.condition_maps import MapRequest, condition_maps, render_requests
 from fastreid_ext.bodies.crop_camera import Placement, camera_around
 from fastreid_ext.bodies.gait import walking
@@ -101,3 +102,20 @@ def test_requests_are_taken_a_little_ahead_only(body, rng):
 def test_negative_workers_are_refused():
     with pytest.raises(ValueError, match="expected workers >= 0, got -1"):
         next(render_requests([], workers=-1))
+
+
+def test_a_body_file_of_the_user_drives_the_same_path(body, rng, tmp_path):
+    """The shipped body, wider by a half and written as a SMPL file, in a worker's way."""
+    with np.load(FREE_BODY) as file:
+        arrays = dict(file)
+    arrays["v_template"] = arrays["v_template"] * [1.5, 1, 1]
+    for optional in ("part", "gender_means", "gender_spreads"):
+        arrays.pop(optional, None)
+    np.savez(tmp_path / "SMPL_NEUTRAL.npz", **arrays)
+    pose = walking(0.0, 1.2, rng)
+    camera = camera_around(body.pose(np.zeros(10), pose), 0, 10, HEIGHT, WIDTH, Placement(0.6))
+    one = MapRequest(np.zeros(10), pose, np.zeros(3), camera)
+    (usual,) = render_requests([one])
+    (wide,) = render_requests([one], tmp_path / "SMPL_NEUTRAL.npz")
+    assert wide.mask.sum() > 1.2 * usual.mask.sum()
+    assert (wide.skeleton != usual.skeleton).any()

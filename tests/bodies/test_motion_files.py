@@ -1,6 +1,9 @@
 """Files of motion: AMASS, AIST++, 4D-Humans and SMPL; axes, and what is refused."""
 
+import bz2
 import pickle
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -174,3 +177,16 @@ def test_incomplete_hmr2_results_are_refused(changes, message, tmp_path):
     np.savez(tmp_path / "m.npz", **hmr2(**changes))
     with pytest.raises(ValueError, match=message):
         fits_from_hmr2(tmp_path / "m.npz")
+
+
+def test_chumpy_and_compressed_pickles_are_refused_with_the_way_to_convert(tmp_path, monkeypatch):
+    module = types.ModuleType("chumpy")
+    module.Ch = type("Ch", (), {"__module__": "chumpy"})
+    monkeypatch.setitem(sys.modules, "chumpy", module)
+    content = {"smpl_poses": module.Ch(), "smpl_trans": np.zeros((1, 3))}
+    path = pickled(tmp_path / "c.pkl", content)
+    with pytest.raises(ValueError, match=r"got chumpy objects; .* save np\.array\(value\) of each"):
+        read_motion(path)
+    (tmp_path / "j.pkl").write_bytes(bz2.compress(b"any"))
+    with pytest.raises(ValueError, match=r"joblib file, .*joblib\.load\('j\.pkl'\), open"):
+        read_motion(tmp_path / "j.pkl")
