@@ -38,6 +38,7 @@ CHAINS = [
         "projects/SOLIDER/README.md",
     ),
     ("projects/DCAC/README.md",),
+    ("projects/DiffID/README.md",),
     ("projects/DiffusionReID/README.md",),
 ]
 LEFT_OUT = (

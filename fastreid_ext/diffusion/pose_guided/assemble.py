@@ -45,7 +45,7 @@ def assemble_generator(
             from; "" for random weights.
         combine: reading of how the condition maps are joined, see :class:`PoseGuider`.
         has_random_unets: whether the U-Nets start from random weights (row V of the paper's
-            ablation) instead of the model's.
+            ablation) instead of the model's; their context is then as wide as the embedding.
         download: whether the network may be used; otherwise the hub's cache is searched.
         dtype: dtype of the weights.
 
@@ -54,15 +54,14 @@ def assemble_generator(
         ValueError: a part is missing, damaged or does not fit.
     """
     folder = _find_base(base, download)
-    unets = [read_part(UNet2DConditionModel, folder / "unet", dtype) for _ in range(2)]
-    if has_random_unets:
-        config = unets[0].config
-        unets = [UNet2DConditionModel.from_config(config).to(dtype) for _ in range(2)]
-        unets[1].load_state_dict(unets[0].state_dict())
     find = functools.partial(find_model_folder, download=download)
     vae_folder = find(vae, key="GENERATION.VAE") if vae else folder / "vae"
     autoencoder = read_part(AutoencoderKL, vae_folder, dtype)
     encoder_folder, processor_folder = _encoder_folders(folder, image_encoder, download)
+    encoder = read_part(CLIPVisionModelWithProjection, encoder_folder, dtype)
+    unets = [read_part(UNet2DConditionModel, folder / "unet", dtype) for _ in range(2)]
+    if has_random_unets:
+        unets = _random_unets(unets[0], encoder.config.projection_dim)
     with readable(folder):
         scheduler = with_pipeline_defaults(DDIMScheduler.from_pretrained(folder / "scheduler"))
         processor = CLIPImageProcessor.from_pretrained(processor_folder)
@@ -80,10 +79,18 @@ def assemble_generator(
         unet=unets[0],
         reference_unet=unets[1],
         pose_guider=guider,
-        image_encoder=read_part(CLIPVisionModelWithProjection, encoder_folder, dtype),
+        image_encoder=encoder,
         feature_extractor=processor,
         scheduler=scheduler,
     )
+
+
+def _random_unets(unet: UNet2DConditionModel, context_width: int) -> list[UNet2DConditionModel]:
+    """Build two U-Nets of equal random weights, of the architecture of one."""
+    config = {**unet.config, "cross_attention_dim": context_width}
+    unets = [UNet2DConditionModel.from_config(config).to(unet.dtype) for _ in range(2)]
+    unets[1].load_state_dict(unets[0].state_dict())
+    return unets
 
 
 def _find_base(base: str, download: bool) -> Path:
