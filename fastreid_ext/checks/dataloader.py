@@ -7,10 +7,11 @@ from fastreid.config import CfgNode
 from fastreid_ext.checks.conditions import is_any_of
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
+from fastreid_ext.data.cross_modality import CROSS_MODALITY
 from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, PAIR_LOSSES
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
-IDENTITY_BATCHES = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY)
+IDENTITY_BATCHES = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, CROSS_MODALITY)
 SAMPLERS = ("TrainingSampler", *IDENTITY_BATCHES, "SetReWeightSampler", "ImbalancedDatasetSampler")
 
 
@@ -48,6 +49,11 @@ def dataloader_problems(cfg: CfgNode) -> list[str]:
         return [
             "expected SOLVER.IMS_PER_BATCH to be a multiple of DATALOADER.NUM_INSTANCE, got "
             f"{batch} and {instances}"
+        ]
+    if sampler == CROSS_MODALITY and instances % 2:
+        return [
+            f"expected an even DATALOADER.NUM_INSTANCE for {CROSS_MODALITY}, half visible and half "
+            f"infrared, got {instances}; use {instances + 1}"
         ]
     return _pairs(cfg)
 

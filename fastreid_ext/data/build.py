@@ -18,6 +18,11 @@ from fastreid_ext.data.configured_sets import (
     query_and_gallery,
     training_items,
 )
+from fastreid_ext.data.cross_modality import (
+    CROSS_MODALITY,
+    cross_modality_batches,
+    cross_modality_problems,
+)
 from fastreid_ext.data.dataset import PersonDataset
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
@@ -142,6 +147,8 @@ def _whole_loader(cfg: CfgNode, dataset: PersonDataset) -> PersonLoader:
 
 def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
     """List reasons why ``world_size`` processes cannot fill their batches, and remedies."""
+    if cfg.DATALOADER.SAMPLER_TRAIN == CROSS_MODALITY:
+        return _cross_modality_problems(cfg, training, world_size)
     problems = batch_problems(
         cfg.DATALOADER.SAMPLER_TRAIN,
         training.items.dense_pids()[0],
@@ -163,6 +170,24 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
     return mixed_batches(cfg, training, world_size).problems()
 
 
+def _cross_modality_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
+    places, names = training.items.dense_pids()
+    problems = cross_modality_problems(
+        np.asarray(names)[places],
+        training.modalities,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+        world_size=world_size,
+    )
+    share = cfg.DATASETS.GENERATED.BATCH_SHARE
+    if share:
+        problems.append(
+            f"DATASETS.GENERATED.BATCH_SHARE {share:g} decides what a batch holds, and so does "
+            f"DATALOADER.SAMPLER_TRAIN {CROSS_MODALITY}; set the share to 0"
+        )
+    return problems
+
+
 def _gives_pairs_itself(cfg: CfgNode) -> bool:
     """Tell whether the losses see several views of each image, which are pairs too."""
     return bool(cfg.INPUT.VIEWS.RECIPE) and cfg.INPUT.VIEWS.SUPERVISED == "all"
@@ -176,6 +201,14 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
     if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
         return mixed_batches(cfg, training, world_size)
     batch_size = cfg.SOLVER.IMS_PER_BATCH // world_size
+    if cfg.DATALOADER.SAMPLER_TRAIN == CROSS_MODALITY:
+        return cross_modality_batches(
+            training.items.dense_pids()[0],
+            training.modalities,
+            batch_size=batch_size,
+            instances=cfg.DATALOADER.NUM_INSTANCE,
+            world_size=world_size,
+        )
     return named_stream(cfg, training.items, batch_size=batch_size, world_size=world_size)
 
 
