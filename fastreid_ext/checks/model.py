@@ -48,13 +48,14 @@ from fastreid_ext.registries import LOSS_REGISTRY, registered_names
 
 # What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
 _BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", *VIEW_LOSSES)
+_WEIGHTED = "WeightedTripletLoss"
 LOSSES = {
-    "Baseline": _BASELINE_LOSSES,
-    "PrototypeBaseline": (*_BASELINE_LOSSES, PROTOTYPE),
+    "Baseline": (*_BASELINE_LOSSES, _WEIGHTED),
+    "PrototypeBaseline": (*_BASELINE_LOSSES, _WEIGHTED, PROTOTYPE),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
-    "MGN": ("CrossEntropyLoss", "TripletLoss", *VIEW_LOSSES),
-    "BDB": ("CrossEntropyLoss", "TripletLoss", *VIEW_LOSSES),
+    "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
+    "BDB": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
     **PRETRAINING_LOSSES,
 }
 ARCHITECTURES = tuple(LOSSES)
@@ -294,6 +295,16 @@ ROWS: list[Row] = [
         _loss(CONTRASTIVE),
         SCALE=AT_LEAST_0,
         TEMPERATURE=Range(0, is_above=True, hint="0.7 is DAPG's"),
+    ),
+    *rows_of(
+        "MODEL.LOSSES.WEIGHTED_TRIPLET",
+        _loss(_WEIGHTED),
+        SCALE=AT_LEAST_0,
+        SQUARED=ANYTHING,
+        CLAMP=(
+            POSITIVE,
+            _loss(_WEIGHTED) & is_any_of("MODEL.LOSSES.WEIGHTED_TRIPLET.SQUARED", True),
+        ),
     ),
     Row("MODEL.LOSSES.BYOL.SCALE", AT_LEAST_0, _loss(BYOL)),
     *rows_of(

@@ -98,6 +98,15 @@ def _add_losses(losses: CfgNode) -> None:
     losses.NT_XENT.SCALE = 1.0
     # Temperature tau of SimCLR, above 0, by which cosine similarities are divided.
     losses.NT_XENT.TEMPERATURE = 0.1
+    weighted = losses.WEIGHTED_TRIPLET = CN()
+    # Weight of WeightedTripletLoss, AGW's triplets without a margin, in the total loss. fastreid's
+    # TripletLoss with TRI.MARGIN 0 and HARD_MINING False is the authors' code, whose negatives
+    # lose their weight at distances above 14.
+    weighted.SCALE = 1.0
+    # CAJ's variant: the squared difference of the two weighted distances, with its sign.
+    weighted.SQUARED = False
+    # Largest squared difference, above 0. An anchor at this limit has no gradient.
+    weighted.CLAMP = 88.0
     prototype = losses.PROTOTYPE = CN()
     # Weight of PrototypeContrastLoss in the total loss.
     prototype.SCALE = 1.0

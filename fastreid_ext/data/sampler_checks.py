@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 ONCE_PER_IDENTITY = "OncePerIdentitySampler"  # BDB's
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of different identities in the batch of one process.
-PAIR_LOSSES = ("TripletLoss", "CircleLoss", "Cosface")
+PAIR_LOSSES = ("TripletLoss", "WeightedTripletLoss", "CircleLoss", "Cosface")
 # Losses that compare images with all identities, but learn nothing from batches of one.
 PROTOTYPE_LOSSES = ("PrototypeContrastLoss",)
 

@@ -203,7 +203,8 @@ def test_agw_on_a_resnet_18_warns_that_its_non_local_blocks_are_missing(caplog):
         "MODEL.BACKBONE.WITH_NL is True (default False) but is not read in this configuration, "
         "because build_resnet_backbone 18x under Baseline does not have it, so this is not the "
         "method of the recipe; take 50x or 101x of build_resnet_backbone, "
-        "build_two_stream_resnet_backbone, build_resnext_backbone, or set it to its default to say that this is meant"
+        "build_two_stream_resnet_backbone, build_resnext_backbone, or set it to its default to "
+        "say that this is meant"
     ) == record.getMessage()
 
 

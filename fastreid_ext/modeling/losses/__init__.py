@@ -16,6 +16,7 @@ from fastreid_ext.modeling.losses.prototype_contrast import (
     prototype_contrast_loss,
 )
 from fastreid_ext.modeling.losses.view_contrast import view_contrast_loss
+from fastreid_ext.modeling.losses.weighted_triplet import weighted_triplet_loss
 
 __all__ = [
     "PrototypeMemory",
@@ -27,4 +28,5 @@ __all__ = [
     "nt_xent_loss",
     "prototype_contrast_loss",
     "view_contrast_loss",
+    "weighted_triplet_loss",
 ]

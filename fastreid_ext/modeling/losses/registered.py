@@ -17,6 +17,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling import losses as host
 from torch import Tensor
 
+from fastreid_ext.modeling.losses.weighted_triplet import weighted_triplet_loss
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import LOSS_REGISTRY, registered_names
 
@@ -121,6 +122,31 @@ class Cosface:
 
 # Losses that fastreid's meta-architectures compute themselves.
 HOST_LOSSES = tuple(registered_names(LOSS_REGISTRY))
+
+
+@LOSS_REGISTRY.register()
+class WeightedTripletLoss:
+    """Weighted regularised triplet loss, set by ``MODEL.LOSSES.WEIGHTED_TRIPLET``.
+
+    Example:
+        >>> import torch
+        >>> from fastreid_ext.config import load_config
+        >>> cfg = load_config("", ["MODEL.DEVICE", "cpu"])
+        >>> features = torch.tensor([[0.0], [0.0], [9.0], [9.0]])  # (B, D)
+        >>> loss = WeightedTripletLoss(cfg)({"features": features}, torch.tensor([0, 0, 1, 1]))
+        >>> round(loss.item(), 4)  # log(1 + exp(0 - 9))
+        0.0001
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.keys = cfg.MODEL.LOSSES.WEIGHTED_TRIPLET
+
+    def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:
+        """Compute the loss of the features (B, D)."""
+        keys = self.keys
+        return keys.SCALE * weighted_triplet_loss(
+            outputs["features"], targets, is_squared=keys.SQUARED, clamp=keys.CLAMP
+        )
 
 
 def build_losses(cfg: CfgNode, names: Sequence[str] | None = None) -> dict[str, Loss]:
