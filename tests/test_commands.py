@@ -27,6 +27,7 @@ CHAINS = [
         "docs/deployment.md",
         "docs/rendered.md",
         "docs/body_fits.md",
+        "docs/pose_guided.md",
     ),
     ("configs/smoke/README.md",),
     (

@@ -3,16 +3,17 @@ r"""Give a training set the poses and viewpoints that it lacks (Diff-ID).
     python tools/pose_persons.py check-fits --config-file <configuration> DATASETS.ROOT datasets
     python tools/pose_persons.py train --config-file <configuration> DATASETS.ROOT datasets
     accelerate launch tools/pose_persons.py train ...                   # several GPUs
-    python tools/pose_persons.py plan --config-file <configuration>
+    python tools/pose_persons.py distribution --config-file <configuration>
     python tools/pose_persons.py run --config-file <configuration>      # and --shard, --retry
-    python tools/pose_persons.py verify|preview ...                     # the same configuration
+    python tools/pose_persons.py verify|stats|preview|card ...          # the same configuration
 
 Configurations are in projects/DiffID/configs. The body in each training image must be known:
 docs/body_fits.md. The same command continues a training that was stopped in any way; results are in
-OUTPUT_DIR: samples/, metrics.jsonl and at the end generator/. "plan" measures which viewpoints and
-poses the set has, and chooses those to generate; "run" does that, generates and filters, and makes
-OUTPUT_DIR/images, a set for GeneratedPersons. Like tools/generate_persons.py, whose files and keys
-(GENERATION.SAMPLING, FILTER) it shares, it continues a job that was stopped.
+OUTPUT_DIR: samples/, metrics.jsonl and at the end generator/. "distribution" shows which viewpoints
+and poses the set has; "plan" chooses those to generate; "run" plans, generates and filters, and
+makes OUTPUT_DIR/images, a set for GeneratedPersons; "sample" and "filter" do a part of that. Like
+tools/generate_persons.py, whose files and keys (GENERATION.SAMPLING, FILTER) it shares, it
+continues a job that was stopped.
 """
 
 import argparse
@@ -44,6 +45,18 @@ def check_fits(cfg: "CfgNode", args: argparse.Namespace) -> None:
     print("no problem found")
 
 
+def distribution(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Measure and plot the viewpoints and poses of the training set; nothing is planned."""
+    from pathlib import Path
+
+    from fastreid_ext.generation.pose_plan.figure import plot_set
+
+    picture = Path(cfg.OUTPUT_DIR) / "poses_and_views_of_set.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    views, poses = plot_set(cfg, picture)
+    print(f"views {views:.3f} nats from uniform, poses {poses:.3f}; wrote {picture}")
+
+
 def plan(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Choose poses and viewpoints to generate, and plot those of the set before and after.
 
@@ -73,8 +86,21 @@ def run(cfg: "CfgNode", args: argparse.Namespace) -> None:
         stages=args.stages or STAGES,
         shard=args.shard,
         retries=STAGES if args.retry else (),
+        wait=args.wait,
     )
     end(str(report), report.failed)
+
+
+def sample(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Plan and generate this shard's images, and leave the filters to a later command."""
+    args.stages = ("plan", "sample")
+    run(cfg, args)
+
+
+def filter_images(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Filter the generated images, which must all be there, and describe the finished set."""
+    args.stages = ("filter",)
+    run(cfg, args)
 
 
 def verify(cfg: "CfgNode", args: argparse.Namespace) -> None:
@@ -96,9 +122,41 @@ def preview(cfg: "CfgNode", args: argparse.Namespace) -> None:
     print(f"wrote {overview.preview(cfg)}")
 
 
-COMMANDS = {"check-fits": check_fits, "train": train, "plan": plan, "run": run}
-COMMANDS |= {"verify": verify, "preview": preview}
-COMPUTING = ("train", "run")  # run a model
+def stats(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Print a table of numbers of a job, and plot them."""
+    from fastreid_ext.generation.stages.overview import statistics
+
+    table, picture = statistics(cfg)
+    for what, number in table:
+        logging.info("%-36s %s", what, number)
+    print(f"wrote {picture}")
+
+
+def card(cfg: "CfgNode", args: argparse.Namespace) -> None:
+    """Write the data set card of a generated set again."""
+    from pathlib import Path
+
+    from fastreid_ext.generation.generated_set.card import write_card
+    from fastreid_ext.generation.runs.layout import Layout
+    from fastreid_ext.generation.stages.overview import set_title
+
+    print(f"wrote {write_card(cfg, Layout(Path(cfg.OUTPUT_DIR)).images, set_title(cfg))}")
+
+
+COMMANDS = {
+    "check-fits": check_fits,
+    "train": train,
+    "distribution": distribution,
+    "plan": plan,
+    "run": run,
+    "sample": sample,
+    "filter": filter_images,
+    "verify": verify,
+    "stats": stats,
+    "preview": preview,
+    "card": card,
+}
+COMPUTING = ("train", "run", "sample", "filter")  # run a model
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -109,6 +167,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         command.add_argument("--config-file", required=True, help="local YAML file")
         if name == "run":
             command.add_argument("--stages", nargs="+", choices=("plan", "sample", "filter"))
+        if name in ("run", "sample", "filter"):
+            command.add_argument("--wait", type=float, default=60.0, help="minutes for idle shards")
             command.add_argument("--shard", default="", metavar="INDEX/COUNT", help="a part")
             command.add_argument("--retry", choices=("failed",), help="try again what failed")
         add_pairs(command)

@@ -7,13 +7,20 @@ from fastreid.config import CfgNode
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
+from fastreid_ext.generation.pose_guided.training_images import training_images
 from fastreid_ext.generation.pose_plan.distribution import (
     PosesAndViews,
     pose_divergence,
     pose_features,
     view_divergence,
 )
-from fastreid_ext.generation.pose_plan.plan import Plan, cells_of, clusters_of
+from fastreid_ext.generation.pose_plan.plan import (
+    Plan,
+    cells_of,
+    clusters_of,
+    poses_and_views,
+    poses_to_choose,
+)
 from fastreid_ext.pictures.png import COLOURS, save_figure
 
 _MOST_POINTS = 1500  # of each kind, for t-SNE
@@ -33,28 +40,53 @@ def plot_distribution(cfg: CfgNode, plan: Plan, output: Path) -> dict[str, tuple
     """
     added = plan.added
     parts = {"before": plan.of_set, "added": added, "after": plan.of_set.joined(added)}
+    shown = {"before": ["before"], "added": ["added"], "after": ["before", "added"]}
+    return _plot(cfg, parts, shown, np.stack(list(plan.poses.values())), output)
+
+
+def plot_set(cfg: CfgNode, output: Path) -> tuple[float, float]:
+    """Plot viewpoints and poses of a set as it is; no plan is needed or made.
+
+    Returns:
+        Divergence of views and of poses from uniform, in nats, equal to those of "before" in
+        :func:`plot_distribution`.
+    """
+    of_set = poses_and_views(training_images(cfg))
+    bank = np.stack([pose.pose for pose in poses_to_choose(cfg, of_set)])
+    return _plot(cfg, {"set": of_set}, {"set": ["set"]}, bank, output)["set"]
+
+
+def _plot(
+    cfg: CfgNode,
+    parts: dict[str, PosesAndViews],
+    shown: dict[str, list[str]],
+    bank: np.ndarray,
+    output: Path,
+) -> dict[str, tuple[float, float]]:
+    """Plot a column for each entry of ``shown``, which names the parts that it has points of."""
     cells = cells_of(cfg)
-    clusters = clusters_of(cfg, plan.of_set.poses, np.stack(list(plan.poses.values())))
+    clusters = clusters_of(cfg, next(iter(parts.values())).poses, bank)
     found = {
         name: (view_divergence(part, cells), pose_divergence(part, clusters))
         for name, part in parts.items()
     }
-    figure = Figure(figsize=(11, 7.4), layout="constrained")
-    chosen = {name: _some(parts[name], cfg.SEED) for name in ("before", "added")}
-    places = _places([chosen["before"], chosen["added"]], max(cfg.SEED, 0))
-    shown = {"before": ["before"], "added": ["added"], "after": ["before", "added"]}
-    limits = np.abs(np.concatenate(places)).max() * 1.05
-    for column, (name, kinds) in enumerate(shown.items()):
-        polar = figure.add_subplot(2, 3, column + 1, projection="polar")
-        flat = figure.add_subplot(2, 3, column + 4)
-        for kind in kinds:
-            colour = COLOURS[0] if kind == "before" else COLOURS[1]
+    kinds = list(dict.fromkeys(kind for own in shown.values() for kind in own))
+    chosen = {kind: _some(parts[kind], cfg.SEED) for kind in kinds}
+    places = dict(zip(kinds, _places(list(chosen.values()), max(cfg.SEED, 0)), strict=True))
+    limits = np.abs(np.concatenate(list(places.values()))).max() * 1.05
+    columns = len(shown)
+    figure = Figure(figsize=(max(4.6, 3.7 * columns), 7.4), layout="constrained")
+    for column, (name, own) in enumerate(shown.items()):
+        polar = figure.add_subplot(2, columns, column + 1, projection="polar")
+        flat = figure.add_subplot(2, columns, columns + column + 1)
+        for kind in own:
+            colour = COLOURS[kinds.index(kind)]
             one = chosen[kind]
             angle = np.radians(one.azimuth_deg)
             polar.scatter(angle, one.elevation_deg, s=5, color=colour, alpha=0.5, label=kind)
-            at = places[0] if kind == "before" else places[1]
+            at = places[kind]
             flat.scatter(at[:, 0], at[:, 1], s=5, color=colour, alpha=0.5, label=kind)
-        _polar_axes(polar, parts["after"])
+        _polar_axes(polar, list(parts.values())[-1])
         polar.set_title(f"{name}: views, {found[name][0]:.2f} nats from uniform", fontsize=10)
         flat.set_title(f"{name}: poses, {found[name][1]:.2f} nats from uniform", fontsize=10)
         flat.set_xlim(-limits, limits)

@@ -146,6 +146,23 @@ def clusters_of(cfg: CfgNode, *parts: np.ndarray) -> PoseClusters:
     return PoseClusters(poses, cfg.GENERATION.POSE_PLAN.POSE_CLUSTERS, seed=max(cfg.SEED, 0))
 
 
+def poses_to_choose(cfg: CfgNode, of_set: PosesAndViews) -> list[NamedPose]:
+    """List the poses that a plan chooses from: canonical ones, those of the set, or a bank.
+
+    Raises:
+        FileNotFoundError: a source of poses is missing.
+    """
+    plan = cfg.GENERATION.POSE_PLAN
+    if plan.SAMPLER == "canonical":
+        return CanonicalSampler().poses
+    if plan.POSES == "set":
+        return [
+            NamedPose(f"set_{row:06d}", without_heading(_upright(pose)))
+            for row, pose in enumerate(of_set.poses)
+        ]
+    return pose_bank(list(plan.SOURCES), plan.BANK, max(cfg.SEED, 0))
+
+
 def identity_name(data_set: str, pid: int) -> str:
     """Name an identity among all sets."""
     return f"{data_set}_{pid:04d}"
@@ -153,16 +170,9 @@ def identity_name(data_set: str, pid: int) -> str:
 
 def _sampler(cfg: CfgNode, of_set: PosesAndViews) -> tuple[list[NamedPose], Sampler]:
     plan = cfg.GENERATION.POSE_PLAN
+    poses = poses_to_choose(cfg, of_set)
     if plan.SAMPLER == "canonical":
-        sampler = CanonicalSampler()
-        return sampler.poses, sampler
-    if plan.POSES == "set":
-        poses = [
-            NamedPose(f"set_{row:06d}", without_heading(_upright(pose)))
-            for row, pose in enumerate(of_set.poses)
-        ]
-    else:
-        poses = pose_bank(list(plan.SOURCES), plan.BANK, max(cfg.SEED, 0))
+        return poses, CanonicalSampler()
     if plan.SAMPLER == "uniform":
         views = of_set if plan.VIEWS == "set" else None
         return poses, UniformSampler(len(poses), list(plan.ELEVATION), views)

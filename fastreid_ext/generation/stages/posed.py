@@ -2,9 +2,13 @@
 
 Files, shards, retries, filters, card and preview are those of the other generation job; only how an
 image is made differs. The reference features of an identity are computed once for all its images.
+Condition maps are rendered on the way: a map takes 3 ms, an image of Stable Diffusion's size 250.
 """
 
+import hashlib
 import itertools
+import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +17,7 @@ import numpy as np
 import torch
 from fastreid.config import CfgNode
 
-from fastreid_ext.atomic import whole_folder
+from fastreid_ext.atomic import create_text, whole_folder
 from fastreid_ext.bodies.body_model import BodyModel, load_body
 from fastreid_ext.bodies.condition_maps import ConditionMaps, MapRequest, render_requests
 from fastreid_ext.bodies.crop_camera import Placement, camera_around
@@ -37,10 +41,13 @@ from fastreid_ext.generation.stages.folder import open_job
 from fastreid_ext.generation.stages.identities import list_identities
 from fastreid_ext.generation.stages.job import Job
 from fastreid_ext.generation.stages.report import JobReport, expect_few_failed, report_of_job
-from fastreid_ext.manifest import GeneratedImage, write_identity
+from fastreid_ext.manifest import GeneratedImage, sha256_of, write_identity
+from fastreid_ext.saved_settings import expect_same
 
 STAGES = ("plan", SAMPLE, FILTER)
 FilterModels = Mapping[str, tuple]
+_GENERATOR = "generator.json"  # file of a job with the weights that its images are made by
+_log = logging.getLogger(__name__)
 
 
 def generate_posed(
@@ -68,12 +75,13 @@ def generate_posed(
         FileNotFoundError: the generator, a data set or its body fits are missing.
         ValueError: a setting does not fit, or more identities failed than MAX_FAILED allows.
     """
+    _expect_fixed_number(cfg)
     filter_models = open_filter_models(cfg) if FILTER in stages else {}
     plan = make_plan(cfg)
     cfg = _with_images_of(cfg, plan)
     with open_job(cfg, shard=shard, retries=retries, wait=wait, expect=expect_generator) as job:
         list_identities(job)
-        names = [name for name in job.identities if name in planned_by_name(plan)]
+        names = planned_names(job, plan)
         if SAMPLE in stages:
             sample_posed(job, names, plan)
         counts: Mapping[str, int] = {}
@@ -102,6 +110,30 @@ def expect_generator(cfg: CfgNode) -> None:
 def finished_job(cfg: CfgNode) -> CfgNode:
     """Complete the configuration of a job by the number of images that its plan has."""
     return _with_images_of(cfg, make_plan(cfg))
+
+
+def planned_names(job: Job, plan: Plan) -> list[str]:
+    """List the identities that are planned and whose real images can be used.
+
+    Raises:
+        ValueError: there is none.
+    """
+    planned = planned_by_name(plan)
+    names = [name for name in job.identities if name in planned]
+    left_out = sorted(planned.keys() - set(names))
+    if not names:
+        raise ValueError(
+            f"expected images planned for the identities of {job.layout.identities}, got "
+            f"{len(planned)} identities that are all left out there; the file has the reasons"
+        )
+    if left_out and job.worker.is_first and not job.cfg.GENERATION.IDENTITIES.LIMIT:
+        _log.warning(
+            "%d planned identities are not generated, e.g. %s; %s has the reasons",
+            len(left_out),
+            left_out[0],
+            job.layout.identities,
+        )
+    return names
 
 
 def planned_by_name(plan: Plan) -> dict[str, list[PlannedImage]]:
@@ -153,7 +185,9 @@ class PosedSampling:
         self._pipeline = PoseGuidedPipeline.from_pretrained(folder, torch_dtype=dtype)
         self._pipeline.to(cfg.MODEL.DEVICE)
         self._pipeline.set_progress_bar_config(disable=True)
-        self._model_id = f"{folder.resolve().parent.name}/{folder.name}@1"
+        digest = weights_digest(folder)
+        _expect_one_generator(job.layout.output, digest)
+        self._model_id = f"{folder.resolve().parent.name}/{folder.name}@{digest[:12]}"
 
     def __call__(self, names: Sequence[str]) -> dict[str, str]:
         """Generate the images of identities, one after the other; an error is its reason."""
@@ -186,10 +220,13 @@ class PosedSampling:
     def _references(self, planned: Sequence[PlannedImage]) -> tuple[References, dict[str, int]]:
         """Read the reference images of an identity, once for all images that use them."""
         used = list(dict.fromkeys((one.data_set, one.reference) for one in planned))
-        pixels = [Crop().pixels(read_fitted(self._real[key]), *self._size) for key in used]
-        batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
         places = {reference: place for place, (_, reference) in enumerate(used)}
-        return self._pipeline.encode_references(batch), places
+        return join_references([self._read(key) for key in used]), places
+
+    def _read(self, key: tuple[str, str]) -> References:
+        """Read one reference alone, so that its features do not depend on the others."""
+        pixels = Crop().pixels(read_fitted(self._real[key]), *self._size)
+        return self._pipeline.encode_references(torch.from_numpy(pixels).permute(2, 0, 1)[None])
 
     def _request(self, one: PlannedImage) -> MapRequest:
         """Build the body of the identity in the planned pose before the planned camera."""
@@ -249,6 +286,23 @@ class PosedSampling:
         )
 
 
+def join_references(parts: Sequence[References]) -> References:
+    """Join references that were read one by one, in their order."""
+    features = {
+        name: torch.cat([part.features[name] for part in parts]) for name in parts[0].features
+    }
+    return References(features, torch.cat([part.context for part in parts]))
+
+
+def weights_digest(folder: Path) -> str:
+    """Compute a SHA-256 that tells two trainings apart: that of the pose guider's weights.
+
+    The guider is trained in every case, and is small beside the U-Nets.
+    """
+    files = sorted((folder / "pose_guider").glob("*.safetensors"))
+    return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
+
+
 def request_of(
     one: PlannedImage,
     betas: np.ndarray,
@@ -270,6 +324,34 @@ def request_of(
         posed, one.azimuth_deg, one.elevation_deg, *size, Placement(*one.placement)
     )
     return MapRequest(betas, pose, np.zeros(3), camera)
+
+
+def _expect_one_generator(output: Path, digest: str) -> None:
+    """Check that all images of a job are made by the same weights.
+
+    Raises:
+        ValueError: the generator was trained again since the job started.
+    """
+    path = output / _GENERATOR
+    now = {"GENERATION.POSE_PLAN.GENERATOR": digest}
+    if create_text(path, json.dumps(now) + "\n"):
+        return
+    expect_same(
+        json.loads(path.read_text(encoding="utf-8")),
+        now,
+        found=f"{output} holds images of another generator in the same folder",
+        advice="give another OUTPUT_DIR, or bring the earlier weights back",
+    )
+
+
+def _expect_fixed_number(cfg: CfgNode) -> None:
+    """Refuse SAMPLING.MIN_KEPT, whose further images no plan has."""
+    least = cfg.GENERATION.SAMPLING.MIN_KEPT
+    if least:
+        raise ValueError(
+            "expected GENERATION.SAMPLING.MIN_KEPT 0 with a plan, whose number of images is fixed, "
+            f"got {least}; set it 0 and raise GENERATION.POSE_PLAN.PER_IDENTITY"
+        )
 
 
 def _name_in_fits(image: TrainingImage) -> tuple[str, str]:

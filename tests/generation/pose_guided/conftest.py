@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 from fastreid.config import CfgNode
 
@@ -60,3 +62,48 @@ def guided_cfg(rendered_root, start_folder, tmp_path):
         return tiny_cfg(keys | {f"GENERATION.POSE_GUIDED.{k}": v for k, v in guided.items()})
 
     return make
+
+
+@pytest.fixture
+def job_cfg(rendered_root, start_folder, tmp_path):
+    """Give the configuration of a job of seconds; keys by their full names."""
+
+    def make(output="job", **changes):
+        keys = {
+            "MODEL.DEVICE": "cpu",
+            "DATASETS.NAMES": ("RenderedCampus",),
+            "DATASETS.ROOT": str(rendered_root),
+            "GENERATION.DTYPE": "float32",
+            "GENERATION.MAX_FAILED": 0.5,
+            "GENERATION.POSE_GUIDED.SIZE": [32, 16],
+            "GENERATION.POSE_PLAN.GENERATOR": str(start_folder),
+            "GENERATION.POSE_PLAN.PER_IDENTITY": 3,
+            "GENERATION.POSE_PLAN.BANK": 8,
+            "GENERATION.POSE_PLAN.POSE_CLUSTERS": 2,
+            "GENERATION.POSE_PLAN.REFERENCES": 2,
+            "GENERATION.SAMPLING.STEPS": 2,
+            "GENERATION.SAMPLING.GUIDANCE_SCALE": 2.0,
+            "GENERATION.SAMPLING.BATCH_SIZE": 2,
+            "GENERATION.SAMPLING.SAVE_SIZE": [32, 16],
+            "GENERATION.FILTER.USE": ["duplicates"],
+            "GENERATION.FILTER.DUPLICATES.MIN_DISTANCE": 1,
+            "GENERATION.IDENTITIES.MIN_HEIGHT": 0,
+            "SEED": 5,
+            "OUTPUT_DIR": str(tmp_path / output),
+        }
+        return tiny_cfg(keys | changes)
+
+    return make
+
+
+def no_models(cfg):
+    return {}
+
+
+def contents(folder):
+    """Map the files of a generated set, the card and pictures aside, to their bytes' hash."""
+    files = [*folder.rglob("*.jpg"), *folder.rglob("metadata.jsonl")]
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
