@@ -1,5 +1,7 @@
 """Keys of ``GENERATION.POSE_GUIDED``: allowed values, and when they are read."""
 
+from fastreid.config import CfgNode
+
 from fastreid_ext.checks.conditions import is_any_of
 from fastreid_ext.checks.generation import LatentSize
 from fastreid_ext.checks.row import Row, rows_of
@@ -38,3 +40,18 @@ ROWS: list[Row] = rows_of(
     CHECKPOINT_PERIOD=COUNT,
     SAMPLE_PERIOD=COUNT,
 )
+
+
+def training_problems(cfg: CfgNode) -> list[str]:
+    """List the requirements of a training that the configuration does not meet, with the remedy."""
+    problems = []
+    if not cfg.DATASETS.NAMES:
+        problems.append("DATASETS.NAMES is empty; name the data sets to train the generator on")
+    if not cfg.OUTPUT_DIR:
+        problems.append("OUTPUT_DIR is empty; name the folder in which everything is written")
+    if cfg.GENERATION.DTYPE == "float16":
+        problems.append(
+            "GENERATION.DTYPE is float16, in which small gradients become 0; set it to bfloat16, "
+            "which costs the same, or float32"
+        )
+    return problems

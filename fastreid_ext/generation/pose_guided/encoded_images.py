@@ -1,5 +1,10 @@
 """Outputs of the frozen VAE and image encoder for every crop, computed once and mapped into memory.
 
+The folder of a training holds the numbers, a stamp of each image file whose numbers are there, and
+the settings with hashes of the models' weights. A stamp is written when its numbers are on the
+disk: a killed process loses the images it was encoding, and an image file that changes costs its
+own crops alone.
+
 Letters: N images, V crops of each, c x h x w a latent, D width of the embedding.
 """
 
@@ -7,6 +12,9 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,8 +81,9 @@ def encode_images(
         seed: seed of the crops.
 
     Raises:
-        OSError: an image cannot be read.
-        ValueError: the folder holds crops of other images, models or settings.
+        OSError: an image cannot be read, or the disk has too little space.
+        ValueError: the folder holds crops of other images, models or settings, or a model yields
+            numbers that are not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shape = (len(images), versions)
@@ -92,8 +101,9 @@ def encode_images(
         _expect_own(folder, settings)
         latents = _mapped(folder / "latents.npy", (*shape, *latent), np.float16)
         embeddings = _mapped(folder / "embeddings.npy", (*shape, width), np.float16)
-        done = _mapped(folder / "done.npy", (len(images),), np.bool_)
-        missing = np.flatnonzero(~done)
+        stamps = _mapped(folder / "stamps.npy", (len(images), 2), np.int64)
+        wanted = _stamps_of(images)
+        missing = np.flatnonzero((stamps != wanted).any(axis=1))
         if len(missing):
             logger.info("encoding %d images in %d crops each", len(missing), versions)
         bar = progress_bar("encoded", len(images), "image", done=len(images) - len(missing))
@@ -108,14 +118,15 @@ def encode_images(
             ]
             batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
             mean, deviation = encode_posterior(pipeline.vae, batch)
-            both = torch.stack([mean, deviation], dim=1).cpu()
+            both = torch.stack([mean, deviation], dim=1).half().cpu()
+            found = pipeline.embed(batch).half().cpu()
+            _expect_finite([images[place] for place in places], both, found)
             latents[places] = both.view(len(places), versions, *latent).numpy()
-            found = pipeline.embed(batch).float().cpu()
             embeddings[places] = found.view(len(places), versions, width).numpy()
             latents.flush()
             embeddings.flush()
-            done[places] = True  # after its numbers are on the disk
-            done.flush()
+            stamps[places] = wanted[places]  # after their numbers are on the disk
+            stamps.flush()
             bar.update(len(places))
         bar.close()
     return EncodedImages(
@@ -138,10 +149,39 @@ def _expect_own(folder: Path, settings: dict) -> None:
 
 
 def _mapped(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
-    if path.exists():
-        return np.load(path, mmap_mode="r+")
-    # Its own name at once: "done" says which rows count.
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    """Map a file of numbers, or make it with zeros."""
+    if not path.exists():
+        needed = math.prod(shape) * np.dtype(dtype).itemsize
+        free = shutil.disk_usage(path.parent).free
+        if needed > free:
+            raise OSError(
+                f"expected {needed / 2**20:.0f} MiB of free space for {path}, got "
+                f"{free / 2**20:.0f} MiB; free some space, choose another OUTPUT_DIR, or lower "
+                "GENERATION.POSE_GUIDED.CROPS"
+            )
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape).flush()
+        os.replace(partial, path)
+    return np.load(path, mmap_mode="r+")
+
+
+def _stamps_of(images: Sequence[TrainingImage]) -> np.ndarray:
+    """Read size and time of the last change of each image file, (N, 2) int64."""
+    found = [image.file.stat() for image in images]
+    return np.array([(one.st_size, one.st_mtime_ns) for one in found], dtype=np.int64)
+
+
+def _expect_finite(images: Sequence[TrainingImage], *numbers: Tensor) -> None:
+    """Check the numbers of all crops of some images."""
+    for rows in numbers:
+        finite = rows.view(len(images), -1).isfinite().all(dim=1)
+        if not finite.all():
+            file = images[int(finite.int().argmin())].file
+            raise ValueError(
+                f"expected finite latents and embeddings in the range of float16, got others for "
+                f"{file}; are the weights of the VAE or of the image encoder damaged? Bring them "
+                "again"
+            )
 
 
 def read_fitted(image: TrainingImage) -> np.ndarray:
@@ -167,7 +207,7 @@ def read_fitted(image: TrainingImage) -> np.ndarray:
 def _hash_of_names(images: Sequence[TrainingImage]) -> str:
     total = hashlib.sha256()
     for image in images:
-        total.update(f"{image.file.resolve()} {image.file.stat().st_size}\n".encode())
+        total.update(f"{image.data_set} {image.pid} {image.file.name}\n".encode())
     return total.hexdigest()[:16]
 
 

@@ -21,8 +21,10 @@ class TrainingSettings:
         weight_decay: weight decay of AdamW.
         max_grad_norm: maximum norm of the gradient; 0 = not clipped.
         drop_condition: probability of a row without reference and context.
+        zero_snr: whether the noise schedule ends in pure noise; a START keeps its own.
         min_snr: cap of the min-SNR weight; 0 = unweighted.
         ema: decay of the averaged weights; 0 = none.
+        dtype: dtype of the arithmetic, "float32" or "bfloat16".
     """
 
     seed: int
@@ -36,8 +38,10 @@ class TrainingSettings:
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     drop_condition: float = 0.1
+    zero_snr: bool = False
     min_snr: float = 0.0
     ema: float = 0.999
+    dtype: str = "float32"
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "TrainingSettings":
@@ -55,6 +59,8 @@ class TrainingSettings:
             weight_decay=guided.WEIGHT_DECAY,
             max_grad_norm=guided.MAX_GRAD_NORM,
             drop_condition=guided.DROP_CONDITION,
+            zero_snr=guided.ZERO_SNR,
             min_snr=guided.MIN_SNR,
             ema=guided.EMA,
+            dtype=cfg.GENERATION.DTYPE,
         )

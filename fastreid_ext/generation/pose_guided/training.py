@@ -8,6 +8,7 @@ the rows, and the result is that of one process up to rounding.
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import logging
@@ -22,9 +23,10 @@ from accelerate import Accelerator
 from fastreid.config import CfgNode
 from torch.optim import AdamW
 
-from fastreid_ext.atomic import atomic_write, atomic_write_text, whole_folder
+from fastreid_ext.atomic import atomic_write, atomic_write_text, expect_writable, whole_folder
 from fastreid_ext.bodies.body_model import load_body
 from fastreid_ext.bodies.condition_maps import ConditionMaps, render_requests
+from fastreid_ext.checks.pose_guided import training_problems
 from fastreid_ext.diffusion.pose_guided import PoseGuidedPipeline
 from fastreid_ext.diffusion.pose_guided.assemble import assemble_generator
 from fastreid_ext.generation.pose_guided.average import AverageOfWeights
@@ -53,6 +55,7 @@ from fastreid_ext.saved_settings import expect_same
 logger = logging.getLogger(__name__)
 
 GENERATOR = "generator"  # folder of the finished pipeline in OUTPUT_DIR
+RECORD = "training.json"  # file of that folder: settings, and the identities it was trained on
 _STATE = "training_state.pth"
 _METRICS = "metrics.jsonl"
 _REPORT_EVERY = 50
@@ -75,32 +78,37 @@ def train_generator(cfg: CfgNode) -> Path:
         ValueError: fits are of other units or axes, or ``OUTPUT_DIR`` holds another training.
     """
     output = Path(cfg.OUTPUT_DIR)
+    settings = TrainingSettings.from_config(cfg)
     if (output / GENERATOR).is_dir():
+        _expect_finished(output / GENERATOR, settings, cfg.GENERATION.POSE_GUIDED.ITERATIONS)
         logger.info("%s is complete; nothing to train", output / GENERATOR)
         return output / GENERATOR
+    if problems := training_problems(cfg):
+        raise ValueError("\n".join(problems))
+    expect_writable(output, is_folder=True)
     expect_sound_fits(cfg)
     images = training_images(cfg)
-    settings = TrainingSettings.from_config(cfg)
     pairs = Pairs(images, settings.pairs, settings.min_gap)
-    pipeline = starting_generator(cfg)
     accelerator = Accelerator(
-        mixed_precision="bf16" if cfg.GENERATION.DTYPE == "bfloat16" else "no",
+        mixed_precision="bf16" if settings.dtype == "bfloat16" else "no",
         cpu=cfg.MODEL.DEVICE == "cpu",
     )
+    _expect_equal_shares(settings.batch_size, accelerator.num_processes)
+    pipeline = starting_generator(cfg)
     pipeline.to(accelerator.device)
     if cfg.GENERATION.POSE_GUIDED.GRADIENT_CHECKPOINTING:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.reference_unet.enable_gradient_checkpointing()
-    with accelerator.main_process_first():
-        encoded = encode_images(
-            output / "encoded",
-            pipeline,
-            images,
-            size=settings.size,
-            versions=settings.crops,
-            smallest=settings.crop_scale,
-            seed=settings.seed,
-        )
+    # One process encodes, and the others wait for its lock: a barrier would end them after minutes.
+    encoded = encode_images(
+        output / "encoded",
+        pipeline,
+        images,
+        size=settings.size,
+        versions=settings.crops,
+        smallest=settings.crop_scale,
+        seed=settings.seed,
+    )
     training = Training(cfg, pipeline, images, pairs, encoded, settings, accelerator)
     training.run()
     return output / GENERATOR
@@ -126,6 +134,26 @@ def starting_generator(cfg: CfgNode) -> PoseGuidedPipeline:
     if guided.ZERO_SNR:
         pipeline.scheduler = with_zero_terminal_snr(pipeline.scheduler)
     return pipeline
+
+
+def _expect_finished(folder: Path, settings: TrainingSettings, iterations: int) -> None:
+    """Check that a finished generator is the one that this configuration describes."""
+    record = json.loads((folder / RECORD).read_text())
+    wanted = {"iterations": iterations, **dataclasses.asdict(settings)}
+    expect_same(
+        {"iterations": record["steps"], **record["settings"]},
+        json.loads(json.dumps(wanted)),
+        found=f"{folder} holds a finished generator of other settings",
+        advice="repeat them, or choose another OUTPUT_DIR (GENERATION.POSE_GUIDED.START trains on)",
+    )
+
+
+def _expect_equal_shares(batch_size: int, processes: int) -> None:
+    if batch_size % processes:
+        raise ValueError(
+            f"expected GENERATION.POSE_GUIDED.BATCH_SIZE to be a multiple of the {processes} "
+            f"processes, got {batch_size}; the rows of a step are shared equally"
+        )
 
 
 class Training:
@@ -194,19 +222,27 @@ class Training:
         with self._accelerator.autocast():
             loss = self._model(batch)
         mean = float(self._accelerator.gather(loss.detach().float().reshape(1)).mean())
-        if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"the loss of step {step} is {mean}, and the weights would be lost; nothing was "
-                f"updated since the checkpoint in {self._output}. Lower "
-                "GENERATION.POSE_GUIDED.BASE_LR, or set GENERATION.DTYPE float32"
-            )
+        self._expect_finite("loss", mean, step)
         self._accelerator.backward(loss)
-        if self._settings.max_grad_norm:
-            self._accelerator.clip_grad_norm_(self._trained, self._settings.max_grad_norm)
+        largest = self._settings.max_grad_norm or math.inf
+        norm = float(self._accelerator.clip_grad_norm_(self._trained, largest))
+        self._expect_finite("gradient", norm, step)
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._average.update(step)
         return mean
+
+    def _expect_finite(self, what: str, value: float, step: int) -> None:
+        """Check a number before the weights, and so the next checkpoint, depend on it."""
+        if math.isfinite(value):
+            return
+        file = self._output / _STATE
+        kept = f"the checkpoint in {file} is sound" if file.exists() else "there is no checkpoint"
+        raise FloatingPointError(
+            f"the {what} of step {step + 1} is {value}; {kept}. Lower "
+            "GENERATION.POSE_GUIDED.BASE_LR in another OUTPUT_DIR, or set GENERATION.DTYPE float32 "
+            "there"
+        )
 
     def _rows(self, step: int) -> list:
         return rows_of_step(
@@ -316,11 +352,12 @@ class Training:
             "settings": dataclasses.asdict(self._settings),
             "images": len(self._images),
             "identities": identities,
+            "identities_sha256": hashlib.sha256(json.dumps(identities).encode()).hexdigest(),
         }
         self._module.eval()
         target = self._output / GENERATOR
         with self._average.in_place(), whole_folder(target, self._output) as partial:
             self._pipeline.save_pretrained(partial)
-            (partial / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+            (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
         (self._output / _STATE).unlink(missing_ok=True)
         logger.info("%s: trained on %d images", target, len(self._images))

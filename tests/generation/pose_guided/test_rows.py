@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,8 +26,8 @@ from fastreid_ext.generation.pose_guided.training_images import (
 )
 
 
-def image(pid, camera):
-    return SimpleNamespace(identity=("A", pid), camera=camera)
+def image(pid, camera, name="a.jpg"):
+    return SimpleNamespace(identity=("A", pid), camera=camera, file=Path(name))
 
 
 def sampled(pairs, count=300):
@@ -40,10 +42,19 @@ def test_pairs_show_one_identity_and_two_cameras_where_it_has_them():
     assert found == {(2, 0), (2, 1), (0, 2), (1, 2), (3, 4), (4, 3)}
 
 
-def test_frames_of_one_camera_are_apart():
-    images = [image(1, 0) for _ in range(5)] + [image(1, 1) for _ in range(3)]
+def test_frames_without_numbers_are_counted_in_their_natural_order():
+    images = [image(1, 0, f"{frame}.jpg") for frame in (8, 9, 10, 11, 12)]
+    images += [image(1, 1, f"{frame}.jpg") for frame in range(3)]
     found = sampled(Pairs(images, "frames", min_gap=3), 2000)
     assert found == {(3, 0), (4, 0), (4, 1), (0, 3), (0, 4), (1, 4)}
+
+
+def test_frames_of_one_sequence_are_apart_by_the_numbers_in_their_names():
+    named = ["c1s1_000100", "c1s1_000120", "c1s1_000131", "c1s1_000900", "c1s2_000100"]
+    images = [image(1, 0, f"0001_{name}_00.jpg") for name in named]
+    found = sampled(Pairs(images, "frames", min_gap=30), 2000)
+    # Frame 120 lies 20 and 11 from its neighbours; sequence 2 has one frame.
+    assert found == {(2, 0), (3, 0), (3, 1), (0, 2), (3, 2), (0, 3), (1, 3), (2, 3)}
 
 
 def test_identities_are_equally_likely():
@@ -60,7 +71,7 @@ def test_identities_of_one_image_are_told(caplog):
     assert "1 of 2 identities have no pair and are left out" in caplog.text
     with pytest.raises(ValueError, match=r"identities of at least 2 images .* got 2 with fewer"):
         Pairs([image(1, 0), image(2, 0)], "identity")
-    with pytest.raises(ValueError, match=r"sequences of at least 31 images.*MIN_GAP"):
+    with pytest.raises(ValueError, match=r"two frames at least 30 apart.*MIN_GAP"):
         Pairs([image(1, 0)] * 5, "frames", min_gap=30)
 
 
@@ -148,6 +159,37 @@ def test_encoding_continues_where_it_was_killed(images, tmp_path, monkeypatch):
     assert len(calls) == 2 + 2  # 16 of 36 images were done
     np.testing.assert_array_equal(found.latents, expected.latents)
     np.testing.assert_array_equal(found.embeddings, expected.embeddings)
+
+
+def test_an_image_that_changes_is_encoded_again_and_no_other(images, tmp_path, monkeypatch):
+    pipeline = tiny_pose_guided()
+    moved = tmp_path / images[1].file.name
+    shutil.copy(images[1].file, moved)
+    chosen = [images[0], dataclasses.replace(images[1], file=moved), images[2]]
+    before = encode(tmp_path / "cache", chosen, pipeline).latents[:].copy()
+    shutil.copy(images[5].file, moved)
+    calls = []
+    own = pipeline.embed
+    monkeypatch.setattr(pipeline, "embed", lambda batch: calls.append(len(batch)) or own(batch))
+    after = encode(tmp_path / "cache", chosen, pipeline).latents
+    assert calls == [2]  # two crops of one image
+    np.testing.assert_array_equal(before[[0, 2]], after[[0, 2]])
+    assert (before[1] != after[1]).any()
+
+
+def test_encoding_needs_disk_space(images, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match=r"MiB of free space for .*lower .*POSE_GUIDED\.CROPS"):
+        encode(tmp_path, images)
+
+
+def test_numbers_that_are_not_finite_are_not_kept(images, tmp_path):
+    pipeline = tiny_pose_guided()
+    torch.nn.init.constant_(pipeline.image_encoder.visual_projection.weight, 1e30)
+    with pytest.raises(ValueError, match=rf"others for .*{images[0].file.name}; are the weights"):
+        encode(tmp_path, images, pipeline)
+    assert not np.load(tmp_path / "stamps.npy").any()
 
 
 def test_encodings_of_another_model_are_refused(images, tmp_path):

@@ -1,6 +1,12 @@
 """Training of the pose-guided generator: learns, resumes exactly, guards, records."""
 
+import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +14,8 @@ import torch
 from diffusers import DDPMScheduler
 from PIL import Image
 
-from fastreid_ext.diffusion.pose_guided import PoseGuidedPipeline
+from fastreid_ext.checks.pose_guided import COMBINATIONS
+from fastreid_ext.diffusion.pose_guided import PoseGuidedPipeline, pose_guider
 from fastreid_ext.diffusion.pose_guided.guided_unet import predict, reference_features
 from fastreid_ext.diffusion.tiny.pose_guided import tiny_pose_guided
 from fastreid_ext.generation.pose_guided import training
@@ -19,6 +26,8 @@ from fastreid_ext.generation.pose_guided.trained_generator import (
 )
 from fastreid_ext.generation.pose_guided.training import Training, train_generator
 
+REPOSITORY = Path(__file__).resolve().parents[3]
+
 
 def weights(folder):
     pipeline = PoseGuidedPipeline.from_pretrained(folder)
@@ -27,7 +36,7 @@ def weights(folder):
 
 
 class Killed(Exception):
-    """Stands for a kill -9: nothing is cleaned up."""
+    """Ends a training between two checkpoints."""
 
 
 def kill_after(monkeypatch, step):
@@ -42,21 +51,45 @@ def kill_after(monkeypatch, step):
     monkeypatch.setattr(Training, "_step", dying)
 
 
+_KILLED_IN_STEP_3 = """
+import os, signal, sys
+import fastreid_ext
+from fastreid_ext.config import load_config
+from fastreid_ext.generation.pose_guided.training import Training, train_generator
+own = Training._step
+def step(self, number, maps):
+    loss = own(self, number, maps)
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss
+Training._step = step
+train_generator(load_config(sys.argv[1]))
+"""
+
+
 @pytest.mark.slow
-def test_training_continues_exactly_after_a_kill(guided_cfg, monkeypatch, tmp_path):
-    whole = train_generator(guided_cfg("whole"))
-    with monkeypatch.context() as patch:
-        kill_after(patch, 3)
-        with pytest.raises(Killed):
-            train_generator(guided_cfg("resumed"))
-    assert not (tmp_path / "resumed" / "generator").exists()
-    resumed = train_generator(guided_cfg("resumed"))
-    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
-    lines = (tmp_path / "resumed" / "metrics.jsonl").read_text().splitlines()
-    expected = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert [json.loads(line)["step"] for line in lines] == [6]
-    # The mean over the steps since the last report, of which the second run has two.
-    assert json.loads(lines[-1])["step"] == expected["step"]
+def test_a_killed_training_ends_as_an_uninterrupted_one(guided_cfg, monkeypatch, tmp_path):
+    monkeypatch.setattr(Training, "_finish", Training._save)  # the state after the last step
+    changes = {"CHECKPOINT_PERIOD": 3, "SAMPLE_PERIOD": 6}
+    train_generator(guided_cfg("whole", **changes))
+    killed = guided_cfg("killed", **changes)
+    (tmp_path / "killed.yml").write_text(killed.dump())
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    words = [sys.executable, "-c", _KILLED_IN_STEP_3, str(tmp_path / "killed.yml")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert torch.load(tmp_path / "killed" / "training_state.pth")["step"] == 3
+    train_generator(killed)
+    states = [
+        torch.load(tmp_path / run / "training_state.pth", weights_only=True)
+        for run in ("whole", "killed")
+    ]
+    assert states[0]["step"] == states[1]["step"] == 6
+    assert states[0]["average"]
+    for part in ("model", "average", "optimizer"):
+        torch.testing.assert_close(states[1][part], states[0][part], rtol=0, atol=0)
+    pictures = [tmp_path / run / "samples" / "000006.png" for run in ("whole", "killed")]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
 @pytest.mark.slow
@@ -87,6 +120,12 @@ def test_the_generator_records_its_identities(guided_cfg):
     record = json.loads((train_generator(guided_cfg()) / "training.json").read_text())
     assert record["identities"] == {"RenderedCampus": [1, 2, 3, 4, 5, 6]}
     assert record["steps"] == 6
+    listed = json.dumps(record["identities"]).encode()
+    assert record["identities_sha256"] == hashlib.sha256(listed).hexdigest()
+    with pytest.raises(ValueError, match=r"finished generator of other settings \(base_lr was"):
+        train_generator(guided_cfg(BASE_LR=2e-3))
+    with pytest.raises(ValueError, match=r"\(iterations was 6, is 9\); repeat them, or choose"):
+        train_generator(guided_cfg(ITERATIONS=9))
 
 
 @pytest.mark.slow
@@ -110,12 +149,52 @@ def test_other_settings_in_the_same_folder_are_refused(guided_cfg, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_checkpoint_is_spoilt(guided_cfg, tmp_path):
-    with pytest.raises(FloatingPointError, match=r"the loss of step \d+ is .*Lower"):
+    with pytest.raises(FloatingPointError, match=r"the (loss|gradient) of step \d+ is .*Lower"):
         train_generator(guided_cfg(BASE_LR=0.9, ITERATIONS=200, MAX_GRAD_NORM=0.0))
     state = tmp_path / "run" / "training_state.pth"
     if state.exists():
         model = torch.load(state, weights_only=True)["model"]
         assert all(bool(value.isfinite().all()) for value in model.values())
+
+
+def test_a_gradient_that_is_not_finite_is_found_before_the_weights_are_spoilt(
+    guided_cfg, monkeypatch, tmp_path
+):
+    own = TrainedGenerator.forward
+    calls = []
+
+    def forward(self, one):
+        calls.append(one)
+        loss = own(self, one)
+        if len(calls) == 3:  # the loss is finite, its gradient is not
+            loss = loss + (loss - loss.detach()).clamp(min=0).sqrt()
+        return loss
+
+    monkeypatch.setattr(TrainedGenerator, "forward", forward)
+    with pytest.raises(FloatingPointError, match=r"the gradient of step 3 is nan; the checkpoint"):
+        train_generator(guided_cfg(CHECKPOINT_PERIOD=1))
+    state = torch.load(tmp_path / "run" / "training_state.pth", weights_only=True)
+    assert state["step"] == 2
+    assert all(bool(value.isfinite().all()) for value in state["model"].values())
+
+
+def test_rows_are_shared_equally():
+    training._expect_equal_shares(8, 4)
+    with pytest.raises(ValueError, match=r"BATCH_SIZE to be a multiple of the 3 processes, got 4"):
+        training._expect_equal_shares(4, 3)
+
+
+def test_what_a_training_needs_is_said_at_once(guided_cfg):
+    cfg = guided_cfg()
+    cfg.defrost()
+    cfg.DATASETS.NAMES = ()
+    cfg.GENERATION.DTYPE = "float16"
+    with pytest.raises(ValueError, match=r"DATASETS\.NAMES is empty.*\n.*DTYPE is float16"):
+        train_generator(cfg)
+
+
+def test_the_checks_know_the_ways_to_join_conditions():
+    assert COMBINATIONS == pose_guider.COMBINATIONS
 
 
 def batch(dropped=0, seed=0):
