@@ -1,6 +1,7 @@
 """Title, numbers and pictures of a job, finished or not."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastreid_ext.generation.generated_set.preview import plot_preview, preview_
 from fastreid_ext.generation.identities.identity_list import Identity, load_images, read_identities
 from fastreid_ext.generation.identities.source_identities import source_folder
 from fastreid_ext.generation.runs.layout import Layout
+from fastreid_ext.manifest import Row
 from fastreid_ext.pictures.tiles import evenly
 
 _log = logging.getLogger(__name__)
@@ -68,9 +70,19 @@ def preview(cfg: CfgNode, output: Path | None = None, number: int = 12) -> Path:
         if identity.name in shown
     }
     captions = read_captions(folder) if captions_file(folder).is_file() else {}
-    texts = {name: row.caption for name, row in captions.items()}
+    texts = _views(rows) | {name: row.caption for name, row in captions.items()}
     samples = preview_samples(rows, texts, real_images, number)
     return plot_preview(samples, output or folder / "preview.png")
+
+
+def _views(rows: Mapping[str, Sequence[Row]]) -> dict[str, str]:
+    """Describe the viewpoints of identities whose images were generated for planned ones."""
+    texts = {}
+    for name, own in rows.items():
+        degrees = [row.image.conditions.get("azimuth_deg") for row in own]
+        if degrees and None not in degrees:
+            texts[name] = "azimuth " + ", ".join(f"{azimuth:.0f}" for azimuth in degrees)
+    return texts
 
 
 def _real_images(cfg: CfgNode, identity: Identity) -> list[NDArray[np.uint8]]:
