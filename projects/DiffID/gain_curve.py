@@ -2,7 +2,8 @@ r"""Measure how a Re-ID model gains with the number of generated images that are
 
     python -m projects.DiffID.gain_curve --output logs/DiffID/curve \
         --config-file projects/DiffID/configs/Market1501/DiffID_R50.yml \
-        --sets Diff-ID=logs/DiffID/generated_Market1501/images FD-GAN=datasets/fdgan \
+        --sets Diff-ID=logs/Market1501/augment/images FD-GAN=datasets/fdgan \
+        --generators Diff-ID=logs/Market1501/generator/generator \
         --images 3500 7000 14000 28000 45500 56000 --seeds 0 1 2
 
 The recipe is that of the real images alone, which is the curve's first point. A set is any folder
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastreid.config import CfgNode
 from matplotlib.figure import Figure
 
 from fastreid_ext.atomic import atomic_write_text, expect_writable
@@ -30,7 +32,7 @@ from fastreid_ext.evaluation.matrix import AP_RULE, Cell, Summary
 from fastreid_ext.manifest import read_set
 from fastreid_ext.pictures.png import COLOURS, bare, save_figure
 from projects.DiffID.augmented_runs import AugmentedRuns
-from projects.DiffID.leakage import leakage_statement
+from projects.DiffID.leakage import generator_statement, leakage_statement
 from tools.command import add_pairs, parse_command
 
 REAL = "real images"
@@ -182,11 +184,28 @@ def main(args: argparse.Namespace) -> None:
         overrides=tuple(args.opts),
     )
     cfg = runs.configuration()
-    statements = [f"{name}: {leakage_statement(cfg, root)}" for name, root in sets.items()]
+    statements = statements_of(cfg, sets, dict(args.generators))
     points = measure_curve(runs, sets, args.images)
     write_curve(points, args.output, statements, {"commit": commit(), "opts": args.opts})
     print(as_markdown(points, statements))
     print(f"{len(points)} points in {args.output}: curve.json, curve.md, curve.png")
+
+
+def statements_of(
+    cfg: CfgNode, sets: Mapping[str, Path], generators: Mapping[str, Path]
+) -> list[str]:
+    """Write for each set whom its images show, and whom its generator was trained on."""
+    if unknown := sorted(generators.keys() - sets.keys()):
+        raise ValueError(f"expected --generators of the names in --sets, got {unknown}")
+    statements = []
+    for name, root in sets.items():
+        statement = f"{name}: {leakage_statement(cfg, root)}"
+        if name in generators:
+            statement += f" {generator_statement(cfg, generators[name])}"
+        else:
+            statement += " What its generator was trained on has not been checked."
+        statements.append(statement)
+    return statements
 
 
 def named_folder(text: str) -> tuple[str, Path]:
@@ -211,6 +230,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--config-file", type=Path, required=True, help="recipe of the real images")
     parser.add_argument(
         "--sets", type=named_folder, nargs="+", required=True, metavar="NAME=FOLDER"
+    )
+    parser.add_argument(
+        "--generators",
+        type=named_folder,
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="folder of the generator of a set, whose training.json names what it has seen",
     )
     parser.add_argument("--images", type=number_of_images, nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

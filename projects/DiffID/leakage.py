@@ -1,5 +1,9 @@
-"""State, from the rows of a generated set, that it shows no test identities."""
+"""State that neither a generated set nor its generator has seen test identities.
 
+The first is read in the rows of the set, the second in ``training.json`` of a generator's folder.
+"""
+
+import json
 from pathlib import Path
 
 from fastreid.config import CfgNode
@@ -42,6 +46,38 @@ def leakage_statement(cfg: CfgNode, root: Path) -> str:
     if not parts:
         raise ValueError(f"{root}: expected rows of generated images, got none")
     return f"The generated images show {' and '.join(parts)}, and no test identity."
+
+
+def generator_statement(cfg: CfgNode, generator: Path) -> str:
+    """Compare the identities that a generator was trained on with the splits of their sets.
+
+    Args:
+        cfg: configuration with DATASETS.ROOT of the real images.
+        generator: folder that tools/pose_persons.py train has written.
+
+    Returns:
+        One sentence for the caption of a table.
+
+    Raises:
+        FileNotFoundError: the folder does not tell what the generator was trained on.
+        ValueError: an identity is not in the training split of its set.
+    """
+    record = generator / "training.json"
+    if not record.is_file():
+        raise FileNotFoundError(
+            f"expected {record}, which names the identities that the generator was trained on; "
+            "give the folder generator/ that tools/pose_persons.py train has written"
+        )
+    parts = []
+    for name, seen in sorted(json.loads(record.read_text())["identities"].items()):
+        foreign = sorted(set(seen) - training_numbers(cfg, name))
+        if foreign:
+            raise ValueError(
+                f"{record}: expected identities of the training split of {name}, got "
+                f"{foreign[:5]} ({len(foreign)} in all); train the generator without them"
+            )
+        parts.append(f"{len(seen)} training identities of {name}")
+    return f"The generator was trained on {' and '.join(parts)}, and on no test identity."
 
 
 def training_numbers(cfg: CfgNode, name: str) -> set[int]:
