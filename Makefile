@@ -78,6 +78,7 @@ bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the traini
 	    $(BIN)/python tools/benchmarks/generation.py --device cpu --size miniature \
 	        --dtype float32 --parts $$part || exit 1; \
 	done
+	$(BIN)/python tools/benchmarks/pose_guided.py --device cpu --size miniature --dtype float32
 
 parity: miniature-campus  ## fastreid's own training loop against ours, docs/parity.md (two hours of one core)
 	OMP_NUM_THREADS=1 $(BIN)/python tools/benchmarks/parity.py

@@ -9,7 +9,6 @@ Rendered persons are the data; nothing is downloaded. Exit code 1 if a part fail
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import signal
@@ -23,6 +22,9 @@ from typing import Any
 
 from command import parse_command, run, tool_parser
 
+sys.path.append(str(Path(__file__).resolve().parent / "benchmarks"))
+from measuring.part_report import PartReport, write_report
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 _OUTPUT_LINES = 60  # of a part that are kept in the report
 _PROGRESS_BAR = "%|"
@@ -33,33 +35,14 @@ _TINY_BASELINES = ["--baselines", "BoT", "--size", "96", "48", "--batch", "8", "
 _TINY_BASELINES += ["--warm-up", "1", "--loader-batches", "1", "--workers", "0"]
 _TINY_BRANCH = ["--batch", "4", "--rounds", "1", "--modes", "lora", "--levers", "latents"]
 _TINY_DAPG = ["--depth", "18x", "--size", "64", "32", "--batch", "4", "--rounds", "1"]
+_TINY_POSES = ["--size", "test", "--dtype", "float32", "--batch", "2", "--images", "2"]
+_TINY_POSES += ["--steps", "2", "--rounds", "1"]
 # Compiling takes longer than everything else of this part.
 _BRANCH_LEVERS = ["--levers", "latents", "dtype", "attention", "gradients", "layout"]
 
 
 class PartError(Exception):
     """A command of a part failed, or its result is not what it must be."""
-
-
-@dataclasses.dataclass
-class PartReport:
-    """Outcome of one part.
-
-    Attributes:
-        name: name of the part.
-        status: "passed", "failed", "out of time" or "not run".
-        seconds: wall time in seconds.
-        figures: measured values by name.
-        output: last lines that its commands printed.
-        error: reason of a failure; "" for none.
-    """
-
-    name: str
-    status: str = "not run"
-    seconds: float = 0.0
-    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
-    output: str = ""
-    error: str = ""
 
 
 class Bench:
@@ -241,6 +224,14 @@ def sampling(bench: Bench) -> dict[str, Any]:
     return _generation(bench, "sampling")
 
 
+def pose_guided(bench: Bench) -> dict[str, Any]:
+    """Measure the pose-guided generator of Diff-ID; cached references must give equal images."""
+    file = bench.folder / "pose_guided.json"
+    sizes = _TINY_POSES if bench.is_tiny else ["--size", "sd1", "--rounds", 2]
+    bench.run("tools/benchmarks/pose_guided.py", *_on(bench), "--output", file, *sizes)
+    return json.loads(file.read_text())["figures"]
+
+
 def corruptions(bench: Bench) -> dict[str, Any]:
     """Measure corruptions of whole batches on the device."""
     sizes = ["--batch", 2, "--size", 64, 32, "--rounds", 1, "--warm-up", 0] if bench.is_tiny else []
@@ -276,6 +267,7 @@ PARTS: dict[str, tuple[Callable[[Bench], dict[str, Any]], float]] = {
     "diffusion branch": (diffusion_branch, 80.0),
     "fine-tuning": (fine_tuning, 80.0),
     "sampling": (sampling, 80.0),
+    "pose-guided generator": (pose_guided, 90.0),
     "corruptions": (corruptions, 40.0),
     "stage 1 of DAPG": (dapg_step, 40.0),
     "ranking": (ranking, 60.0),
@@ -330,33 +322,6 @@ def measure(args: argparse.Namespace, name: str, end: float) -> PartReport:
     report.seconds = time.monotonic() - began
     report.output = "\n".join(bench.lines[-_OUTPUT_LINES:])
     return report
-
-
-def as_markdown(reports: Sequence[PartReport], about: dict[str, Any]) -> str:
-    """Return the report as Markdown: a table of parts, then figures and output of each."""
-    lines = ["# GPU report", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
-    lines += ["| part | status | seconds |", "|---|---|---|"]
-    lines += [f"| {one.name} | {one.status} | {one.seconds:.0f} |" for one in reports]
-    for one in reports:
-        if one.status != "not run":
-            lines += ["", f"## {one.name}: {one.status}", ""]
-            lines += [f"- {key}: {_rounded(value)}" for key, value in one.figures.items()]
-            lines += [f"- {one.error}"] if one.error else []
-            lines += ["", "```", one.output, "```"]
-    return "\n".join(lines) + "\n"
-
-
-def _rounded(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def write_report(folder: Path, reports: Sequence[PartReport], about: dict[str, Any]) -> None:
-    """Write report.json and report.md, atomically."""
-    from fastreid_ext.atomic import atomic_write_text
-
-    content = {"about": about, "parts": [dataclasses.asdict(one) for one in reports]}
-    atomic_write_text(folder / "report.json", json.dumps(content, indent=1) + "\n")
-    atomic_write_text(folder / "report.md", as_markdown(reports, about))
 
 
 def main(args: argparse.Namespace) -> int:

@@ -80,3 +80,14 @@ def test_whole_report_on_the_cpu(tool, report):
     assert branch["baseline step / baseline"] == 1
     assert branch["lora, VAE in each step step / baseline"] > 0
     assert "images/s learned" in parts["fine-tuning"]["output"]
+
+
+@pytest.mark.slow
+def test_the_generator_s_part_on_the_cpu(report):
+    code, parts = report("pose-guided generator")
+    assert code == 0
+    figures = parts["pose-guided generator"]["figures"]
+    assert figures["cached images are equal"]
+    assert figures["images/s"] > 0
+    assert figures["share of a step, reference pass"] > 0
+    assert figures["share of sampling, decoding"] > 0
