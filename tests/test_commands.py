@@ -37,13 +37,21 @@ CHAINS = [
         "projects/SimCLR/README.md",
         "projects/BYOL/README.md",
         "projects/SOLIDER/README.md",
+        "projects/VisibleInfrared/README.md",
     ),
     ("projects/DCAC/README.md",),
     ("projects/DiffID/README.md",),
     ("projects/DiffusionReID/README.md",),
 ]
 LEFT_OUT = (
-    *("Market1501", "MSMT17", "CUHK03", "LUPerson", "projects/DiffusionReID"),  # public data
+    *(
+        "Market1501",
+        "MSMT17",
+        "SYSU-MM01",
+        "CUHK03",
+        "LUPerson",
+        "projects/DiffusionReID",
+    ),  # public data
     *("/data/shop", "lup_moco_r50.pth"),  # a user's files
     *("configs/RenderedCampus", "--domain all", "leave_one_out", "pictures"),  # hours without a GPU
     *("configs/miniature", "datasets/miniature", "gpu_report", "torchrun", "make "),

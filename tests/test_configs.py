@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fastreid.modeling import build_model
 
 from fastreid_ext.config import load_config
-from fastreid_ext.modeling.meta_arch import add_view_losses
+from fastreid_ext.modeling.build import build_model
+from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIGS = REPOSITORY / "configs"
@@ -44,6 +44,7 @@ def test_recipes_have_the_published_values():
         "BDB",
         *CIL,
         *DCAC,
+        "AGW-VI",
         "DiffID",
         "augment",
         "generator",
@@ -152,6 +153,28 @@ def test_cil_has_the_published_values(name):
     assert cfg.MODEL.LOSSES.TRI == base.MODEL.LOSSES.TRI
 
 
+def test_visible_infrared_agw_has_the_published_values():
+    """8 identities of 4 + 4 images, SGD with a tenth of the rate for the backbone."""
+    cfg = load_config(BASE_OF["AGW-VI"], CPU)
+    backbone = cfg.MODEL.BACKBONE
+    assert backbone.NAME == "build_two_stream_resnet_backbone"
+    assert (backbone.WITH_NL, backbone.LAST_STRIDE, backbone.FEAT_DIM) == (True, 1, 2048)
+    losses = cfg.MODEL.LOSSES
+    assert losses.NAME == ("CrossEntropyLoss", "WeightedTripletLoss")
+    assert (losses.CE.EPSILON, losses.WEIGHTED_TRIPLET.SQUARED) == (0, False)
+    assert cfg.DATALOADER.SAMPLER_TRAIN == "CrossModalitySampler"
+    assert (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE) == (64, 8)
+    solver = cfg.SOLVER
+    assert (solver.OPT, solver.MOMENTUM, solver.NESTEROV) == ("SGD", 0.9, True)
+    assert (solver.BASE_LR, solver.WEIGHT_DECAY) == (0.1, 5e-4)
+    assert [dict(group) for group in solver.PARAM_GROUPS] == [
+        {"name": "backbone", "lr_factor": 0.1}
+    ]
+    assert (solver.MAX_EPOCH, solver.WARMUP_EPOCHS, solver.STEPS) == (80, 10, [20, 50])
+    assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [288, 144]
+    assert (cfg.INPUT.REA.ENABLED, cfg.INPUT.PADDING.SIZE) == (False, 10)
+
+
 def test_stage_1_of_dapg_has_the_published_values():
     cfg = load_config(BASE_OF["DAPG-stage1"], CPU)
     losses = cfg.MODEL.LOSSES
@@ -256,12 +279,14 @@ def test_recipe_steps_and_gives_features(path):
     cfg = load_config(path, [*CPU, *size, "MODEL.HEADS.NUM_CLASSES", 4]).clone()
     torch.manual_seed(0)
     model = build_model(cfg).train()
+    add_losses(model, cfg)
     add_view_losses(model, cfg)
     views = cfg.INPUT.VIEWS.COUNT if cfg.INPUT.VIEWS.RECIPE else 1
     batch = {
         "images": torch.rand(4 * views, 3, 96, 32) * 255,
         "targets": torch.tensor([0, 0, 1, 1]).repeat(views),
         "camids": torch.zeros(4 * views, dtype=torch.long),
+        "modalities": torch.tensor([0, 1, 0, 1]).repeat(views),
         "views": views,
     }
     with torch.enable_grad():
@@ -274,6 +299,7 @@ def test_recipe_steps_and_gives_features(path):
         "JSConsistencyLoss": "js",
         "CrossEntropyLoss": "cls",
         "TripletLoss": "triplet",
+        "WeightedTripletLoss": "weighted",
         "PrototypeContrastLoss": "prototype",
         "BYOLLoss": "byol",
     }
