@@ -8,6 +8,7 @@ from fastreid_ext.checks.conditions import is_filled, is_on
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, SHARE, Names
 from fastreid_ext.data.own_sets import data_set_names
+from fastreid_ext.data.visible_infrared import visible_infrared_test
 from fastreid_ext.names import unknown_name
 
 ROWS: list[Row] = [
@@ -31,6 +32,7 @@ ROWS: list[Row] = [
         LAMBDA=SHARE,
         RULE=Names(("evaluator", "released")),
     ),
+    *rows_of("TEST.VISIBLE_INFRARED", TRIALS=COUNT, SHOTS=COUNT),
     Row("TEST.PRECISE_BN.ENABLED", ANYTHING),
     *rows_of(
         "TEST.PRECISE_BN",
@@ -48,6 +50,25 @@ def evaluation_problems(cfg: CfgNode, named: Collection[str] = ()) -> list[str]:
         cfg: configuration with automatic values filled in.
         named: keys that a file or the command line sets, whatever their value.
     """
+    return [*_visible_infrared_problems(cfg), *_precise_bn_problems(cfg, named)]
+
+
+def _visible_infrared_problems(cfg: CfgNode) -> list[str]:
+    """List what the rules of visible-infrared sets have no place for."""
+    ruled = [name for name in cfg.DATASETS.TESTS if visible_infrared_test(name) is not None]
+    if not ruled:
+        return []
+    keys = [f"TEST.{key}.ENABLED" for key in ("RERANK", "AQE", "ROC") if cfg.TEST[key].ENABLED]
+    if cfg.TEST.METRIC != "cosine":
+        keys.append(f"TEST.METRIC {cfg.TEST.METRIC}")
+    return [
+        f"{key} has no place in the rule of {ruled[0]}, which ranks drawn galleries by cosine; "
+        "leave it out"
+        for key in keys
+    ]
+
+
+def _precise_bn_problems(cfg: CfgNode, named: Collection[str]) -> list[str]:
     precise = cfg.TEST.PRECISE_BN
     key = "TEST.PRECISE_BN.DATASET"
     if precise.DATASET not in data_set_names(cfg):

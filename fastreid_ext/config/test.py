@@ -11,3 +11,8 @@ def add_test_keys(test: CfgNode) -> None:
     # evaluator, "released" = that of the authors' code, which papers report;
     # evaluation/reranking.py lists the differences.
     test.RERANK.RULE = "evaluator"
+    test.VISIBLE_INFRARED = CfgNode()
+    # Galleries that are drawn for SYSU-MM01, LLCM and RenderedVI; results are their means.
+    test.VISIBLE_INFRARED.TRIALS = 10
+    # Images of each identity and camera in a gallery of SYSU-MM01 and RenderedVI: 1 or 10.
+    test.VISIBLE_INFRARED.SHOTS = 1

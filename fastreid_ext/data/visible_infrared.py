@@ -43,7 +43,8 @@ class VisibleInfraredTest:
 
 def visible_infrared_test(name: str) -> VisibleInfraredTest | None:
     """Look up the rule of a registered test set; None for other sets."""
-    return getattr(DATASET_REGISTRY.get(name), "visible_infrared_test", None)
+    known = DATASET_REGISTRY._obj_map.get(name)  # without an error for unknown names
+    return getattr(known, "visible_infrared_test", None)
 
 
 def expect_both_modalities(what: str, identities: Sequence[set[int]]) -> None:

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from torch import nn
 
 from fastreid_ext.evaluation.ranking import column_title
+from fastreid_ext.evaluation.visible_infrared.evaluator import title_of_test
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +41,9 @@ def evaluate_test_sets(
             model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED
         )
         if comm.is_main_process():
-            title = _title(cfg, name)
+            title = title_of_test(cfg, name)
             logger.info("results on the test set:\n%s", results_table(title, results[name]))
     return results if len(results) > 1 else next(iter(results.values()), results)
-
-
-def _title(cfg: CfgNode, name: str) -> str:
-    """Name a test set in the table of results, with the re-ranking that changed them."""
-    rerank = cfg.TEST.RERANK
-    return f"{name}, re-ranked ({rerank.RULE})" if rerank.ENABLED else name
 
 
 def results_table(name: str, metrics: Mapping[str, float]) -> str:

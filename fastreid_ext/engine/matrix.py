@@ -27,7 +27,7 @@ from fastreid_ext.engine.checkpoint import TAG, TRAINING_SUFFIX
 from fastreid_ext.engine.matrix_plan import MatrixRun
 from fastreid_ext.engine.results import EVALUATION_FILE, RESULT_FILE
 from fastreid_ext.engine.run import evaluate, train
-from fastreid_ext.evaluation.matrix import Cell, averaged_splits
+from fastreid_ext.evaluation.matrix import Cell, averaged_splits, averaged_trials
 from fastreid_ext.saved_settings import expect_same
 
 _WEIGHTS = "model_final.pth"
@@ -100,7 +100,7 @@ def run_matrix(
     finished = [(run, _measured(run, output)) for run in runs]
     cells = [cell for run, metrics in finished if metrics for cell in _cells(run, metrics)]
     done = sum(metrics is not None for _, metrics in finished)
-    return MatrixReport(cells, failed, len(runs) - done - len(failed))
+    return MatrixReport(averaged_trials(cells), failed, len(runs) - done - len(failed))
 
 
 def _finish(run: MatrixRun, output: Path, continue_on_error: bool, keep_weights: bool) -> str:

@@ -54,6 +54,7 @@ from fastreid_ext.engine.schedule import (
 from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
+from fastreid_ext.evaluation.visible_infrared.evaluator import evaluator_of
 from fastreid_ext.modeling.build import build_model
 from fastreid_ext.modeling.diffusion_branch import add_diffusion_branch, naming_missing_packages
 from fastreid_ext.modeling.grouped_batch_norm import group_batch_norms
@@ -356,7 +357,7 @@ class Trainer(DefaultTrainer):
     ) -> tuple[Any, CountingEvaluator]:
         """Return loader and evaluator of a test set."""
         data_loader, num_query = cls.build_test_loader(cfg, dataset_name)
-        return data_loader, CountingEvaluator(cfg, num_query, output_dir)
+        return data_loader, evaluator_of(cfg, dataset_name, num_query, output_dir)
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:

@@ -75,6 +75,10 @@ class CountingEvaluator(ReidEvaluator):
         labels = [
             part for ids in (pids.numpy(), camids.numpy()) for part in np.split(ids, [len(query)])
         ]
+        return self._ranked(query, gallery, labels)
+
+    def _ranked(self, query: Tensor, gallery: Tensor, labels: list[NDArray[np.int64]]) -> Results:
+        """Compute the metrics of features; labels are pids of both sides, then camids."""
         if not (self.cfg.TEST.RERANK.ENABLED or self.cfg.TEST.ROC.ENABLED):
             return _as_results(rank_metrics(query, gallery, *labels, metric=self.cfg.TEST.METRIC))
         chunks = self._distances(query, gallery)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.atomic import atomic_write_text
-from fastreid_ext.data.protocols import group_of
+from fastreid_ext.data.protocols import REGDB_TRIALS, group_of
 from fastreid_ext.evaluation.markdown import markdown_table
 
 METRICS = ("Rank-1", "mAP", "mINP")
@@ -220,3 +220,30 @@ def averaged_splits(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, dic
         }
         for group, members in groups.items()
     }
+
+
+def averaged_trials(cells: Sequence[Cell]) -> list[Cell]:
+    """Average the cells of models trained on the trials of one set (RegDB's ten).
+
+    While trials are missing, the name of the source says how many there are.
+
+    Args:
+        cells: cells of runs, the sources named as they are registered.
+    """
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        key = (cell.model, group_of(cell.source), cell.setting, cell.target, str(cell.seed))
+        groups.setdefault(key, []).append(cell)
+    return [_mean_of_trials(members) for members in groups.values()]
+
+
+def _mean_of_trials(members: Sequence[Cell]) -> Cell:
+    first = members[0]
+    source = group_of(first.source)
+    if source == first.source:
+        return first
+    if len(members) < len(REGDB_TRIALS):
+        source = f"{source} ({len(members)} of {len(REGDB_TRIALS)} trials)"
+    shared = [key for key in first.metrics if all(key in cell.metrics for cell in members)]
+    means = {key: statistics.fmean(cell.metrics[key] for cell in members) for key in shared}
+    return dataclasses.replace(first, source=source, metrics=means)

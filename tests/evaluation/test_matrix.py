@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastreid_ext.evaluation.matrix import Cell, Summary, Table, averaged_splits, write_table
+from fastreid_ext.evaluation.matrix import (
+    Cell,
+    Summary,
+    Table,
+    averaged_splits,
+    averaged_trials,
+    write_table,
+)
 from fastreid_ext.evaluation.pictures.matrix import plot_heat_map, plot_shares, shares
 
 
@@ -126,3 +133,18 @@ def test_plots_without_results_are_refused(tmp_path):
         plot_heat_map(Table([]), tmp_path / "x.png")
     with pytest.raises(ValueError, match="expected settings such as few_shot_10"):
         plot_shares(Table([cell()]), tmp_path / "x.png")
+
+
+def test_the_trials_of_regdb_are_averaged_and_an_unfinished_mean_says_so():
+    cells = [
+        Cell("AGW", f"RegDB_trial{n}", "all", "RegDB_visible_to_infrared", 0, {"mAP": float(n)})
+        for n in range(1, 11)
+    ]
+    other = Cell("AGW", "Market1501", "all", "RegDB_visible_to_infrared", 0, {"mAP": 50.0})
+    averaged = averaged_trials([*cells, other])
+    assert [(cell.source, cell.metrics["mAP"]) for cell in averaged] == [
+        ("RegDB", 5.5),
+        ("Market1501", 50.0),
+    ]
+    (partial,) = averaged_trials(cells[:3])
+    assert (partial.source, partial.metrics["mAP"]) == ("RegDB (3 of 10 trials)", 2.0)

@@ -7,6 +7,7 @@ from typing import Any
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from fastreid_ext.data.datasets.market_folder import MarketFolder
+from fastreid_ext.data.visible_infrared import VisibleInfraredTest
 
 
 class _Rendered(MarketFolder):
@@ -44,7 +45,12 @@ class RenderedStreet(_Rendered):
 
 @DATASET_REGISTRY.register()
 class RenderedVI(_Rendered):
-    """Rendered visible cameras 1, 2, 4, 5 (gallery) and infrared cameras 3, 6 (queries)."""
+    """Rendered visible cameras 1, 2, 4, 5 (gallery) and infrared cameras 3, 6 (queries).
+
+    It is tested by the rule of SYSU-MM01, all-search.
+    """
+
+    visible_infrared_test = VisibleInfraredTest("sysu", "infrared_to_visible")
 
     @staticmethod
     def modality_of(path: str) -> int:

@@ -36,8 +36,8 @@ from fastreid_ext.evaluation.corruption.corrupted_images import (
     pixel_probe,
 )
 from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side
-from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.evaluation.features import extract_features
+from fastreid_ext.evaluation.visible_infrared.evaluator import evaluator_of
 
 Metrics = dict[str, float]  # percentages by name
 
@@ -164,7 +164,7 @@ class CorruptionEvaluation:
 
     def _metrics(self, features: Tensor) -> Metrics:
         pids, camids = torch.tensor([item[1:] for item in self._images.items]).T
-        evaluator = CountingEvaluator(self._cfg, self._images.num_query)
+        evaluator = evaluator_of(self._cfg, self._index.data_set, self._images.num_query)
         evaluator.reset()
         evaluator.process({"targets": pids, "camids": camids}, features)
         return {key: float(value) for key, value in evaluator.evaluate().items()}
