@@ -84,9 +84,9 @@ class VisibleInfraredEvaluator(CountingEvaluator):
     deviation (n - 1) over the draws.
 
     Args:
-        cfg: full configuration.
-        num_query: number of queries.
-        output_dir: not used.
+        cfg: full configuration with TEST and the place of the data sets.
+        num_query: number of queries, the first of all images.
+        output_dir: folder that fastreid hands on; nothing is written there.
         name: registered name of the test set.
         rule: rule of the test.
     """
