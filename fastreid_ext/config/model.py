@@ -100,8 +100,8 @@ def _add_losses(losses: CfgNode) -> None:
     losses.NT_XENT.TEMPERATURE = 0.1
     weighted = losses.WEIGHTED_TRIPLET = CN()
     # Weight of WeightedTripletLoss, AGW's triplets without a margin, in the total loss. fastreid's
-    # TripletLoss with TRI.MARGIN 0 and HARD_MINING False is the authors' code, whose negatives
-    # lose their weight at distances above 14.
+    # TripletLoss with TRI.MARGIN 0 and HARD_MINING False is the same except that its negatives lose
+    # their weight at distances above 14.
     weighted.SCALE = 1.0
     # CAJ's variant: the squared difference of the two weighted distances, with its sign.
     weighted.SQUARED = False

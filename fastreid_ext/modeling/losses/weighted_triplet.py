@@ -2,13 +2,13 @@
 
 An image's distances to images of its identity are averaged with softmax weights, so that the far
 ones count most, and its distances to all others with softmax weights of the negative distance, so
-that the near ones count most. The anchor counts among its own positives with distance 0, as in the
-authors' code.
+that the near ones count most. The anchor counts among its own positives with distance 0, as in
+fastreid's code.
 
-fastreid's ``TripletLoss`` with MARGIN 0 and HARD_MINING False is the authors' code. It adds 1e-6 to
-the sum of the weights, and exp(-distance) is no larger than that at distances above 14: the weights
-of the negatives then sum to less than 1, and their mean distance goes to 0. Features of a ResNet-50
-before the neck are that far apart. Here the weights are a softmax of any distance.
+fastreid's ``TripletLoss`` with MARGIN 0 and HARD_MINING False adds 1e-6 to the sum of the weights,
+and exp(-distance) is no larger than that at distances above 14: the weights of the negatives then
+sum to less than 1, and their mean distance goes to 0. Here the weights are a softmax of any
+distance. That the authors' code does what fastreid's does is recalled and was not read again.
 
 Letters: B images, D feature dimension.
 
