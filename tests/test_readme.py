@@ -45,7 +45,7 @@ def test_command_is_understood(words):
     if words[0] == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=REPOSITORY, check=True, capture_output=True)
         return
-    assert words[0] in ("python", "torchrun", "srun"), words
+    assert words[0] in ("python", "torchrun", "srun", "accelerate"), words
     tool, after = tool_and_arguments(words)
     assert (REPOSITORY / tool).is_file()
     options = [word for word in after if word.startswith("--")]

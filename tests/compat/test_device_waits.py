@@ -43,6 +43,7 @@ RECIPES = {
         4,
     ),
     "SimCLR": ("../projects/SimCLR/configs/Base-SimCLR.yml", RESNET, 2),
+    "BYOL": ("../projects/BYOL/configs/Base-BYOL.yml", RESNET, 2),
     "classification": (
         "../projects/DiffusionReID/configs/Base-classification-pretrain.yml",
         RESNET,
@@ -104,7 +105,7 @@ def test_waits_are_measured_for_every_architecture():
     """Distiller is left out: it reads its teachers from files."""
     built = {
         type(model_and_batch(name)[0]).__name__
-        for name in ("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "MoCo")
+        for name in ("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo")
     }
     known = {
         name

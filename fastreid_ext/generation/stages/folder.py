@@ -39,6 +39,13 @@ _FREE = (
     "SAMPLING.MIN_KEPT",
     "SAMPLING.MAX_IMAGES_PER_IDENTITY",
     "FILTER",
+    # Of the training of a pose-guided generator, which a job only uses.
+    "POSE_GUIDED.BATCH_SIZE",
+    "POSE_GUIDED.ITERATIONS",
+    "POSE_GUIDED.WORKERS",
+    "POSE_GUIDED.GRADIENT_CHECKPOINTING",
+    "POSE_GUIDED.CHECKPOINT_PERIOD",
+    "POSE_GUIDED.SAMPLE_PERIOD",
 )
 
 

@@ -19,7 +19,8 @@ SCALE = {"num_inference_steps": 3, "guidance_scale": 2.0}
 def pipeline():
     """A generator whose guider is not zero."""
     built = tiny_pose_guided()
-    torch.nn.init.normal_(built.pose_guider.projection.weight, std=0.1)
+    generator = torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(built.pose_guider.projection.weight, std=3.0, generator=generator)
     built.set_progress_bar_config(disable=True)
     return built
 
@@ -76,7 +77,9 @@ def test_an_image_depends_on_its_own_row_alone(pipeline):
 
 def test_reference_pose_and_seed_all_matter(pipeline):
     strong = {"num_inference_steps": 3, "guidance_scale": 50.0}
-    references = pipeline.encode_references(images())
+    black_and_white = torch.zeros_like(images(2))
+    black_and_white[1] = 255
+    references = pipeline.encode_references(black_and_white)
     first = references.rows(torch.tensor([0]))
     second = references.rows(torch.tensor([1]))
     base = pipeline(first, conditions()[:1], generators=generators(0), **strong)
@@ -84,7 +87,7 @@ def test_reference_pose_and_seed_all_matter(pipeline):
     other_pose = pipeline(first, conditions()[1:2], generators=generators(0), **strong)
     other_seed = pipeline(first, conditions()[:1], generators=generators(1), **strong)
     for other in (other_person, other_pose, other_seed):
-        assert not torch.equal(other, base)
+        assert not close(other, base)
 
 
 def test_guidance_is_the_formula_of_both_halves(pipeline):
