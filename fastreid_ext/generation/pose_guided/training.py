@@ -210,7 +210,7 @@ class Training:
             if done % self._guided.CHECKPOINT_PERIOD == 0 and done < last:
                 self._save(done)
             if done % self._guided.SAMPLE_PERIOD == 0 or done == last:
-                self._draw_samples(done)
+                self._plot_samples(done)
         self._finish(last)
 
     def _step(self, step: int, maps: Iterator[ConditionMaps]) -> float:
@@ -314,7 +314,7 @@ class Training:
             lines = file.read_text().splitlines(keepends=True)
             atomic_write_text(file, "".join(x for x in lines if json.loads(x)["step"] <= done))
 
-    def _draw_samples(self, done: int) -> None:
+    def _plot_samples(self, done: int) -> None:
         if not self._accelerator.is_main_process:
             return
         rng = np.random.default_rng(seed_of(self._settings.seed, "samples"))
