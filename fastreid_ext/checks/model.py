@@ -12,12 +12,10 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.registry import Registry
 
-from fastreid_ext.checks.architectures import PRETRAINING_LOSSES
 from fastreid_ext.checks.backbone import backbone_problems, reads_of
 from fastreid_ext.checks.conditions import (
     ALWAYS,
     Condition,
-    has_any_of,
     is_any_of,
     is_none_of,
     is_on,
@@ -25,6 +23,8 @@ from fastreid_ext.checks.conditions import (
 from fastreid_ext.checks.diffusion_branch import ROWS as DIFFUSION_ROWS
 from fastreid_ext.checks.diffusion_branch import diffusion_problems
 from fastreid_ext.checks.input import COLOUR
+from fastreid_ext.checks.losses import ARCHITECTURES, architecture, loss_problems
+from fastreid_ext.checks.losses import ROWS as LOSS_ROWS
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import (
     ANYTHING,
@@ -38,27 +38,9 @@ from fastreid_ext.checks.values import (
     Read,
 )
 from fastreid_ext.modeling.backbones.facts import FACTS, VITS
-from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOL
-from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
-from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
-from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
 from fastreid_ext.modeling.pretrained.families import FAMILIES
 from fastreid_ext.names import unknown_name
-from fastreid_ext.registries import LOSS_REGISTRY, registered_names
 
-# What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
-_BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", *VIEW_LOSSES)
-_WEIGHTED = "WeightedTripletLoss"
-LOSSES = {
-    "Baseline": (*_BASELINE_LOSSES, _WEIGHTED),
-    "PrototypeBaseline": (*_BASELINE_LOSSES, _WEIGHTED, PROTOTYPE),
-    "MoCo": _BASELINE_LOSSES,
-    "Distiller": _BASELINE_LOSSES,
-    "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
-    "BDB": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
-    **PRETRAINING_LOSSES,
-}
-ARCHITECTURES = tuple(LOSSES)
 HEADS = ("EmbeddingHead", "ClasHead", "BeforeNeckHead", "BDBHead", "ProjectionHead")
 _EMBEDDING_HEADS = HEADS[:3]
 _NORMS = ("BN", "syncBN", "GhostBN", "FrozenBN", "GN")
@@ -84,11 +66,6 @@ def registered(registry: Registry) -> list[str]:
     return list(registry._obj_map)
 
 
-def architecture(*names: str) -> Condition:
-    """Require one of some meta-architectures, or one that the user registered."""
-    return is_any_of("MODEL.META_ARCHITECTURE", *names, known=ARCHITECTURES)
-
-
 def _head(*names: str) -> Condition:
     return is_any_of("MODEL.HEADS.NAME", *names, known=HEADS)
 
@@ -109,18 +86,6 @@ def _resnet_key(key: str) -> Condition:
     only = "50x or 101x of " if key == "WITH_NL" else ""
     instead = f"take {only}{', '.join(readers)}"
     return Condition(lambda cfg: key in reads_of(cfg), because, lambda cfg: instead)
-
-
-def _loss(*names: str) -> Condition:
-    """Require that a loss is named, or that a loss or architecture is the user's."""
-    named = has_any_of("MODEL.LOSSES.NAME", *names)
-    known = {loss for losses in LOSSES.values() for loss in losses}
-
-    def holds(cfg: CfgNode) -> bool:
-        is_own = cfg.MODEL.META_ARCHITECTURE not in ARCHITECTURES
-        return named.holds(cfg) or is_own or not known.issuperset(cfg.MODEL.LOSSES.NAME)
-
-    return Condition(holds, named.because, named.instead)
 
 
 def _device_problem(key: str, value: str) -> str:
@@ -240,86 +205,7 @@ ROWS: list[Row] = [
         HIDDEN_DIM=AT_LEAST_0,
         WITH_NORM=ANYTHING,
     ),
-    Row("MODEL.LOSSES.NAME", ANYTHING),
-    *rows_of(
-        "MODEL.LOSSES.CE",
-        _loss("CrossEntropyLoss"),
-        EPSILON=Range(0, 1, is_below=True, also=(-1,), hint="-1 smooths adaptively, by ALPHA"),
-        ALPHA=(
-            AT_LEAST_0,
-            _loss("CrossEntropyLoss") & is_any_of("MODEL.LOSSES.CE.EPSILON", -1),
-        ),
-        SCALE=AT_LEAST_0,
-    ),
-    *rows_of(
-        "MODEL.LOSSES.FL",
-        Condition(
-            architecture().holds,
-            lambda cfg: "no meta-architecture of fastreid or fastreid_ext has a focal loss",
-            lambda cfg: "name a loss of MODEL.LOSSES.NAME",
-        ),
-        ALPHA=ANYTHING,
-        GAMMA=AT_LEAST_0,
-        SCALE=AT_LEAST_0,
-    ),
-    *rows_of(
-        "MODEL.LOSSES.TRI",
-        _loss("TripletLoss"),
-        MARGIN=AT_LEAST_0,
-        NORM_FEAT=ANYTHING,
-        HARD_MINING=ANYTHING,
-        SCALE=AT_LEAST_0,
-    ),
-    *rows_of(
-        "MODEL.LOSSES.CIRCLE",
-        _loss("CircleLoss"),
-        MARGIN=AT_LEAST_0,
-        GAMMA=POSITIVE,
-        SCALE=AT_LEAST_0,
-    ),
-    *rows_of(
-        "MODEL.LOSSES.COSFACE",
-        _loss("Cosface"),
-        MARGIN=AT_LEAST_0,
-        GAMMA=POSITIVE,
-        SCALE=AT_LEAST_0,
-    ),
-    Row("MODEL.LOSSES.JS.SCALE", Range(0, hint="12 is CIL's"), _loss(JS)),
-    Row(
-        "MODEL.LOSSES.JS.OVER",
-        Names(("negatives", "channels")),
-        architecture("ContrastivePretrain") & _loss(JS),
-    ),
-    *rows_of(
-        "MODEL.LOSSES.MULTI_POSITIVE",
-        _loss(CONTRASTIVE),
-        SCALE=AT_LEAST_0,
-        TEMPERATURE=Range(0, is_above=True, hint="0.7 is DAPG's"),
-    ),
-    *rows_of(
-        "MODEL.LOSSES.WEIGHTED_TRIPLET",
-        _loss(_WEIGHTED),
-        SCALE=AT_LEAST_0,
-        SQUARED=ANYTHING,
-        CLAMP=(
-            POSITIVE,
-            _loss(_WEIGHTED) & is_any_of("MODEL.LOSSES.WEIGHTED_TRIPLET.SQUARED", True),
-        ),
-    ),
-    Row("MODEL.LOSSES.BYOL.SCALE", AT_LEAST_0, _loss(BYOL)),
-    *rows_of(
-        "MODEL.LOSSES.NT_XENT",
-        _loss(NT_XENT),
-        SCALE=AT_LEAST_0,
-        TEMPERATURE=Range(0, is_above=True, hint="0.1 is SimCLR's"),
-    ),
-    *rows_of(
-        "MODEL.LOSSES.PROTOTYPE",
-        _loss(PROTOTYPE),
-        SCALE=AT_LEAST_0,
-        TEMPERATURE=Range(0, is_above=True, hint="0.01 is DCAC's"),
-        MOMENTUM=SHARE,
-    ),
+    *LOSS_ROWS,
     *DIFFUSION_ROWS,
     *rows_of(
         "MODEL.MOCO",
@@ -344,24 +230,11 @@ KD_ROWS: list[Row] = [
 def model_problems(cfg: CfgNode) -> list[str]:
     """List contradictions between keys of ``MODEL``, each with its remedy."""
     return [
-        *_losses(cfg),
+        *loss_problems(cfg),
         *_frozen_layers(cfg),
         *_pretrained(cfg),
         *backbone_problems(cfg),
         *diffusion_problems(cfg),
-    ]
-
-
-def _losses(cfg: CfgNode) -> list[str]:
-    known = LOSSES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.LOSSES.NAME)
-    if cfg.MODEL.META_ARCHITECTURE not in PRETRAINING_LOSSES:
-        known = (*known, *set(registered_names(LOSS_REGISTRY)) - set(_BASELINE_LOSSES))
-    if not cfg.MODEL.LOSSES.NAME:
-        return ["MODEL.LOSSES.NAME is empty, so no weight would change; name at least one loss"]
-    return [
-        unknown_name("MODEL.LOSSES.NAME", name, known)
-        for name in cfg.MODEL.LOSSES.NAME
-        if name not in known
     ]
 
 

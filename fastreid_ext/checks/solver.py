@@ -13,7 +13,7 @@ from fastreid_ext.checks.conditions import (
     is_none_of,
     is_on,
 )
-from fastreid_ext.checks.model import architecture
+from fastreid_ext.checks.losses import architecture
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, POSITIVE, Names, Numbers, Range
 

@@ -7,7 +7,8 @@ import pytest
 from fastreid.config import get_cfg
 
 from fastreid_ext.checks.check import log_unread_keys
-from fastreid_ext.checks.model import ARCHITECTURES, PARTS
+from fastreid_ext.checks.losses import ARCHITECTURES
+from fastreid_ext.checks.model import PARTS
 from fastreid_ext.checks.table import TABLE, unread_keys
 from fastreid_ext.config import load_config
 from fastreid_ext.config.load import flat

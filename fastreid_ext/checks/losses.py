@@ -1,0 +1,150 @@
+"""Losses and the meta-architectures that compute them: keys of ``MODEL.LOSSES``."""
+
+from fastreid.config import CfgNode
+
+from fastreid_ext.checks.architectures import PRETRAINING_LOSSES
+from fastreid_ext.checks.conditions import Condition, has_any_of, is_any_of
+from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.values import (
+    ANYTHING,
+    AT_LEAST_0,
+    POSITIVE,
+    SHARE,
+    Names,
+    Range,
+)
+from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOL
+from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
+from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
+from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
+from fastreid_ext.names import unknown_name
+from fastreid_ext.registries import LOSS_REGISTRY, registered_names
+
+# What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
+_BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", *VIEW_LOSSES)
+_WEIGHTED = "WeightedTripletLoss"
+LOSSES = {
+    "Baseline": (*_BASELINE_LOSSES, _WEIGHTED),
+    "PrototypeBaseline": (*_BASELINE_LOSSES, _WEIGHTED, PROTOTYPE),
+    "MoCo": _BASELINE_LOSSES,
+    "Distiller": _BASELINE_LOSSES,
+    "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
+    "BDB": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
+    **PRETRAINING_LOSSES,
+}
+ARCHITECTURES = tuple(LOSSES)
+
+
+def architecture(*names: str) -> Condition:
+    """Require one of some meta-architectures, or one that the user registered."""
+    return is_any_of("MODEL.META_ARCHITECTURE", *names, known=ARCHITECTURES)
+
+
+def _loss(*names: str) -> Condition:
+    """Require that a loss is named, or that a loss or architecture is the user's."""
+    named = has_any_of("MODEL.LOSSES.NAME", *names)
+    known = {loss for losses in LOSSES.values() for loss in losses}
+
+    def holds(cfg: CfgNode) -> bool:
+        is_own = cfg.MODEL.META_ARCHITECTURE not in ARCHITECTURES
+        return named.holds(cfg) or is_own or not known.issuperset(cfg.MODEL.LOSSES.NAME)
+
+    return Condition(holds, named.because, named.instead)
+
+
+ROWS: list[Row] = [
+    Row("MODEL.LOSSES.NAME", ANYTHING),
+    *rows_of(
+        "MODEL.LOSSES.CE",
+        _loss("CrossEntropyLoss"),
+        EPSILON=Range(0, 1, is_below=True, also=(-1,), hint="-1 smooths adaptively, by ALPHA"),
+        ALPHA=(
+            AT_LEAST_0,
+            _loss("CrossEntropyLoss") & is_any_of("MODEL.LOSSES.CE.EPSILON", -1),
+        ),
+        SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.FL",
+        Condition(
+            architecture().holds,
+            lambda cfg: "no meta-architecture of fastreid or fastreid_ext has a focal loss",
+            lambda cfg: "name a loss of MODEL.LOSSES.NAME",
+        ),
+        ALPHA=ANYTHING,
+        GAMMA=AT_LEAST_0,
+        SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.TRI",
+        _loss("TripletLoss"),
+        MARGIN=AT_LEAST_0,
+        NORM_FEAT=ANYTHING,
+        HARD_MINING=ANYTHING,
+        SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.CIRCLE",
+        _loss("CircleLoss"),
+        MARGIN=AT_LEAST_0,
+        GAMMA=POSITIVE,
+        SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.COSFACE",
+        _loss("Cosface"),
+        MARGIN=AT_LEAST_0,
+        GAMMA=POSITIVE,
+        SCALE=AT_LEAST_0,
+    ),
+    Row("MODEL.LOSSES.JS.SCALE", Range(0, hint="12 is CIL's"), _loss(JS)),
+    Row(
+        "MODEL.LOSSES.JS.OVER",
+        Names(("negatives", "channels")),
+        architecture("ContrastivePretrain") & _loss(JS),
+    ),
+    *rows_of(
+        "MODEL.LOSSES.MULTI_POSITIVE",
+        _loss(CONTRASTIVE),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.7 is DAPG's"),
+    ),
+    *rows_of(
+        "MODEL.LOSSES.WEIGHTED_TRIPLET",
+        _loss(_WEIGHTED),
+        SCALE=AT_LEAST_0,
+        SQUARED=ANYTHING,
+        CLAMP=(
+            POSITIVE,
+            _loss(_WEIGHTED) & is_any_of("MODEL.LOSSES.WEIGHTED_TRIPLET.SQUARED", True),
+        ),
+    ),
+    Row("MODEL.LOSSES.BYOL.SCALE", AT_LEAST_0, _loss(BYOL)),
+    *rows_of(
+        "MODEL.LOSSES.NT_XENT",
+        _loss(NT_XENT),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.1 is SimCLR's"),
+    ),
+    *rows_of(
+        "MODEL.LOSSES.PROTOTYPE",
+        _loss(PROTOTYPE),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.01 is DCAC's"),
+        MOMENTUM=SHARE,
+    ),
+]
+
+
+def loss_problems(cfg: CfgNode) -> list[str]:
+    """List the losses that the meta-architecture does not compute, each with its remedy."""
+    known = LOSSES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.LOSSES.NAME)
+    if cfg.MODEL.META_ARCHITECTURE not in PRETRAINING_LOSSES:
+        known = (*known, *set(registered_names(LOSS_REGISTRY)) - set(_BASELINE_LOSSES))
+    if not cfg.MODEL.LOSSES.NAME:
+        return ["MODEL.LOSSES.NAME is empty, so no weight would change; name at least one loss"]
+    return [
+        unknown_name("MODEL.LOSSES.NAME", name, known)
+        for name in cfg.MODEL.LOSSES.NAME
+        if name not in known
+    ]
