@@ -108,6 +108,7 @@ FLOORS = {
         "heads",
         "meta_arch",
         "diffusion_branch",
+        "training_model",
     ),
 }
 # Offline code runs without fastreid, so that images can be made in another environment.

@@ -21,7 +21,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
-from fastreid_ext.engine.averaging import AveragedWeights
 from fastreid_ext.engine.buffers import SharedBuffers
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.evaluation_loop import evaluate_test_sets
@@ -33,10 +32,10 @@ from fastreid_ext.engine.hooks import (
     save_state_of_hooks,
 )
 from fastreid_ext.engine.launch import wrap_for_processes
+from fastreid_ext.engine.method_hooks import method_hooks
 from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.engine.optimizer import build_optimizer
-from fastreid_ext.engine.prototypes import PrototypeRebuild
 from fastreid_ext.engine.results import plain
 from fastreid_ext.engine.resume import FreezeCounter, RunIdentity, restore_random_state
 from fastreid_ext.engine.resumed_configuration import (
@@ -55,11 +54,8 @@ from fastreid_ext.engine.setup import with_classes
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.evaluation.visible_infrared.evaluator import evaluator_of
-from fastreid_ext.modeling.build import build_model
-from fastreid_ext.modeling.diffusion_branch import add_diffusion_branch, naming_missing_packages
-from fastreid_ext.modeling.grouped_batch_norm import group_batch_norms
-from fastreid_ext.modeling.losses import PrototypeMemory
-from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
+from fastreid_ext.modeling.diffusion_branch import naming_missing_packages
+from fastreid_ext.modeling.training_model import build_training_model
 from fastreid_ext.processes import meet
 
 logger = logging.getLogger(__name__)
@@ -197,7 +193,7 @@ class Trainer(DefaultTrainer):
         """Continue from the last checkpoint, or load ``MODEL.WEIGHTS`` into a new run.
 
         Args:
-            resume: continue if there is a checkpoint in ``OUTPUT_DIR``; else start anew.
+            resume: continue if there is a checkpoint in ``OUTPUT_DIR``; else start a new run.
         """
         if not (resume and self.checkpointer.has_checkpoint()):
             if resume:
@@ -277,24 +273,14 @@ class Trainer(DefaultTrainer):
     def build_method_hooks(self) -> list[hooks.HookBase]:
         """Return the hooks of the method, which run before evaluation, metrics and checkpoints.
 
-        These are what the meta-architecture's ``training_hooks(cfg)`` returns, where it has that,
-        the rebuilding of its ``memory`` of prototypes, and the average of ``SOLVER.EMA``. A project
-        overrides this and adds its own.
+        :func:`~fastreid_ext.engine.method_hooks.method_hooks` lists them. A project overrides this
+        and adds its own.
 
         A hook with ``state_dict`` and ``load_state_dict`` is in the checkpoint, under the key
         ``checkpoint_name`` that it must have. Its state must be equal on all processes, and made
         of what ``torch.load(weights_only=True)`` reads: tensors, numbers, strings, lists, dicts.
         """
-        model = getattr(self.model, "module", self.model)
-        build = getattr(model, "training_hooks", None)
-        built = [] if build is None else list(build(self.cfg))
-        if isinstance(getattr(model, "memory", None), PrototypeMemory):
-            built.append(PrototypeRebuild(self.cfg, model))
-        if self.cfg.SOLVER.EMA.DECAY > 0:
-            decay = self.cfg.SOLVER.EMA.DECAY
-            folder = self.cfg.OUTPUT_DIR
-            built.append(AveragedWeights(model, decay=decay, output_dir=folder))
-        return built
+        return method_hooks(self.cfg, getattr(self.model, "module", self.model))
 
     def build_writers(self) -> list[EventWriter]:
         """Return writers for the console, ``metrics.json`` and TensorBoard."""
@@ -302,13 +288,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Return the model; its size is logged, fastreid logs all its layers."""
-        model = build_model(cfg)
-        add_losses(model, cfg)
-        add_view_losses(model, cfg)
-        add_diffusion_branch(model, cfg)
-        if cfg.MODEL.BN_GROUP:
-            group_batch_norms(model, cfg.MODEL.BN_GROUP)
+        """Build the model and log its size, where fastreid logs all its layers."""
+        model = build_training_model(cfg)
         counts = [p.numel() for p in model.parameters() if p.requires_grad]
         logger.info("%s with %.2f M parameters to train", type(model).__name__, sum(counts) / 1e6)
         return model

@@ -1,0 +1,28 @@
+"""Hooks that a method brings along: its architecture's, its prototypes and averaged weights."""
+
+from fastreid.config import CfgNode
+from fastreid.engine.hooks import HookBase
+from torch import nn
+
+from fastreid_ext.engine.averaging import AveragedWeights
+from fastreid_ext.engine.prototypes import PrototypeRebuild
+from fastreid_ext.modeling.losses import PrototypeMemory
+
+
+def method_hooks(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
+    """List the hooks that follow from the model and from ``SOLVER.EMA``, in the order they run.
+
+    Args:
+        cfg: configuration of the training.
+        model: trained model without its wrapper for several processes. Its
+            ``training_hooks(cfg)``, where it has that, come first; a ``memory`` of prototypes is
+            rebuilt by :class:`~fastreid_ext.engine.prototypes.PrototypeRebuild`.
+    """
+    build = getattr(model, "training_hooks", None)
+    built = [] if build is None else list(build(cfg))
+    if isinstance(getattr(model, "memory", None), PrototypeMemory):
+        built.append(PrototypeRebuild(cfg, model))
+    if cfg.SOLVER.EMA.DECAY > 0:
+        decay = cfg.SOLVER.EMA.DECAY
+        built.append(AveragedWeights(model, decay=decay, output_dir=cfg.OUTPUT_DIR))
+    return built
