@@ -4,7 +4,10 @@ import re
 
 import pytest
 
+from fastreid_ext.checks.conditions import value_of
+from fastreid_ext.checks.table import unread_keys
 from fastreid_ext.data.transforms.from_config import view_count
+from fastreid_ext.engine.results import plain
 
 from ..tiny_cfg import tiny_cfg
 
@@ -23,10 +26,14 @@ TRIPLETS = {"MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss")}
 
 def load(changes):
     """Changes are named like VIEWS__COUNT, below INPUT, or in full with dots."""
-    keys = dict(PLAIN)
-    for name, value in changes.items():
-        keys[name if "." in name else "INPUT." + name.replace("__", ".")] = value
-    return tiny_cfg(keys)
+    return tiny_cfg(PLAIN | in_full(changes))
+
+
+def in_full(changes):
+    return {
+        name if "." in name else "INPUT." + name.replace("__", "."): value
+        for name, value in changes.items()
+    }
 
 
 def test_existing_recipes_are_not_changed():
@@ -71,8 +78,11 @@ def test_number_of_views_is_the_recipes(recipe, views):
         {"AUGMIX__ENABLED": True, "AUGMIX__PROB": 0.5, "AUGMIX__METHOD": "paper"},
     ],
 )
-def test_what_fits_together_is_accepted(changes):
-    load(changes)
+def test_what_fits_together_is_accepted_as_it_was_set(changes):
+    cfg = load(changes)
+    loaded = {key: plain(value_of(cfg, key)) for key in in_full(changes)}
+    assert loaded == in_full(changes)
+    assert not set(unread_keys(cfg)) & set(loaded)
 
 
 @pytest.mark.parametrize(

@@ -31,15 +31,15 @@ LINES = {
     "any map of timm": ("build_timm_backbone", "18x"),
 }
 PAIRS = [(group, baseline) for group in LINES for baseline in BASELINES]
-OTHER_CNNS = {
-    "build_resnext_backbone": "50x",
-    "build_resnest_backbone": "50x",
-    "build_regnet_backbone": "200x",
-    "build_effnet_backbone": "b0",
-    "build_repvgg_backbone": "A0",
-    "build_shufflenetv2_backbone": "0.5x",
-    "build_mobilenetv2_backbone": "0.1x",
-    "build_mobilenetv3_backbone": "Small",
+OTHER_CNNS = {  # DEPTH and class
+    "build_resnext_backbone": ("50x", "ResNeXt"),
+    "build_resnest_backbone": ("50x", "ResNeSt"),
+    "build_regnet_backbone": ("200x", "RegNet"),
+    "build_effnet_backbone": ("b0", "EffNet"),
+    "build_repvgg_backbone": ("A0", "RepVGG"),
+    "build_shufflenetv2_backbone": ("0.5x", "ShuffleNetV2"),
+    "build_mobilenetv2_backbone": ("0.1x", "MobileNetV2"),
+    "build_mobilenetv3_backbone": ("Small", "MobileNetV3"),
 }
 
 
@@ -81,6 +81,15 @@ def trained_for_a_step(cfg):
     return model
 
 
+def parameters_without_gradient(model):
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+        and (parameter.grad is None or not 0 < parameter.grad.abs().sum() < float("inf"))
+    ]
+
+
 @pytest.mark.parametrize(("group", "baseline"), PAIRS)
 def test_matrix_pair(group, baseline):
     pair = MATRIX[group][baseline]
@@ -90,18 +99,15 @@ def test_matrix_pair(group, baseline):
             configured(baseline, *line)
         return
     model = trained_for_a_step(configured(baseline, *line))
-    wrong = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-        and (parameter.grad is None or not 0 < parameter.grad.abs().sum() < float("inf"))
-    ]
-    assert not wrong
+    assert parameters_without_gradient(model) == []
 
 
 @pytest.mark.parametrize("name", OTHER_CNNS)
 def test_matrix_other_cnns_of_fastreid(name):
-    trained_for_a_step(configured("BoT", name, OTHER_CNNS[name]))
+    depth, kind = OTHER_CNNS[name]
+    model = trained_for_a_step(configured("BoT", name, depth))
+    assert type(model.backbone).__name__ == kind
+    assert parameters_without_gradient(model) == []
 
 
 def test_matrix_names_every_backbone():
