@@ -77,6 +77,14 @@ class Plan:
         return len(self.images) // len({(one.data_set, one.pid) for one in self.images})
 
     @property
+    def by_name(self) -> dict[str, list[PlannedImage]]:
+        """Planned images by the name of their identity, see :func:`identity_name`."""
+        by_name: dict[str, list[PlannedImage]] = defaultdict(list)
+        for image in self.images:
+            by_name[identity_name(image.data_set, image.pid)].append(image)
+        return by_name
+
+    @property
     def added(self) -> PosesAndViews:
         """Poses and viewpoints of the planned images."""
         return PosesAndViews(

@@ -11,9 +11,10 @@ from fastreid_ext.bodies.body_model import load_body
 from fastreid_ext.data.configured_sets import open_dataset
 from fastreid_ext.diffusion.pose_guided import PoseGuidedPipeline
 from fastreid_ext.diffusion.tiny.pose_guided import tiny_pose_guided
+from fastreid_ext.generation.pose_plan.plan import make_plan
 from fastreid_ext.generation.runs.stage import failures
-from fastreid_ext.generation.stages import posed
-from fastreid_ext.generation.stages.posed import PosedSampling, generate_posed
+from fastreid_ext.generation.sampling.posed_images import PosedImages, request_of
+from fastreid_ext.generation.stages.posed import finished_job, generate_posed
 from fastreid_ext.generation.stages.verify import verify_job
 from fastreid_ext.manifest import read_identity
 from tests.generation.pose_guided.conftest import contents, no_models
@@ -28,7 +29,7 @@ def test_a_job_makes_a_set_that_trains(job_cfg, tmp_path):
     assert (report.identities, report.generated, dict(report.failed)) == (6, 6, {})
     assert sum(report.counts.values()) == 18
     images = tmp_path / "job" / "images"
-    assert verify_job(posed.finished_job(cfg)) == []
+    assert verify_job(finished_job(cfg)) == []
     row = read_identity(images / "RenderedCampus_0001")[2].image
     assert row.conditions.keys() == {"pose", "azimuth_deg", "elevation_deg"}
     assert row.camera_id == -1  # of no camera of the set: the synthetic-camera rule
@@ -52,7 +53,7 @@ def test_a_job_makes_a_set_that_trains(job_cfg, tmp_path):
 
 def test_a_killed_job_gives_the_same_bytes(job_cfg, tmp_path, monkeypatch):
     generate_posed(job_cfg("whole"), no_models)
-    own = PosedSampling._generate
+    own = PosedImages.generate
     done = []
 
     def dying(self, name):
@@ -62,7 +63,7 @@ def test_a_killed_job_gives_the_same_bytes(job_cfg, tmp_path, monkeypatch):
         own(self, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PosedSampling, "_generate", dying)
+        patch.setattr(PosedImages, "generate", dying)
         with pytest.raises(KeyboardInterrupt):
             generate_posed(job_cfg("killed"), no_models)
     generate_posed(job_cfg("killed"), no_models)
@@ -83,7 +84,7 @@ def test_an_unreadable_reference_fails_its_identity_alone(job_cfg, tmp_path, ren
     root = tmp_path / "damaged"
     shutil.copytree(rendered_root, root)
     cfg = job_cfg(**{"DATASETS.ROOT": str(root)})
-    plan = posed.make_plan(cfg)
+    plan = make_plan(cfg)
     used = {one.reference for one in plan.images if one.pid == 2}
     generate_posed(cfg, no_models, stages=("plan",))  # lists the identities
     for name in used:
@@ -163,13 +164,13 @@ def test_planned_identities_that_are_left_out_are_named(job_cfg, rendered_root, 
 
 def test_condition_maps_show_the_planned_view(job_cfg):
     """The skeleton from behind mirrors that from the front."""
-    plan = posed.make_plan(job_cfg(**{"GENERATION.POSE_PLAN.PLACEMENT": False}))
+    plan = make_plan(job_cfg(**{"GENERATION.POSE_PLAN.PLACEMENT": False}))
     body = load_body()
     pose = np.zeros((24, 3))
     front = replace(plan.images[0], azimuth_deg=0.0, elevation_deg=0.0)
     back = replace(front, azimuth_deg=180.0)
     masks = [
-        posed.request_of(one, np.zeros(10), pose, body, (64, 32)).render(body).mask
+        request_of(one, np.zeros(10), pose, body, (64, 32)).render(body).mask
         for one in (front, back)
     ]
     assert (masks[0] == masks[1][:, ::-1]).mean() > 0.97
