@@ -22,6 +22,7 @@ ARCHITECTURES = {
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
+VISIBLE_INFRARED = ["AGW-VI", "CAJ"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -44,7 +45,7 @@ def test_recipes_have_the_published_values():
         "BDB",
         *CIL,
         *DCAC,
-        "AGW-VI",
+        *VISIBLE_INFRARED,
         "DiffID",
         "augment",
         "generator",
@@ -173,6 +174,28 @@ def test_visible_infrared_agw_has_the_published_values():
     assert (solver.MAX_EPOCH, solver.WARMUP_EPOCHS, solver.STEPS) == (80, 10, [20, 50])
     assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [288, 144]
     assert (cfg.INPUT.REA.ENABLED, cfg.INPUT.PADDING.SIZE) == (False, 10)
+
+
+def test_caj_differs_from_agw_in_streams_and_triplets_alone():
+    """Erasing with probability 0.5, one of three channels, adaptive grey for infrared images."""
+    cfg = load_config(BASE_OF["CAJ"], CPU)
+    base = load_config(BASE_OF["AGW-VI"], CPU)
+    assert cfg.MODEL.LOSSES.NAME == base.MODEL.LOSSES.NAME
+    weighted = cfg.MODEL.LOSSES.WEIGHTED_TRIPLET
+    assert (weighted.SQUARED, weighted.CLAMP) == (True, 88.0)
+    views = cfg.INPUT.VIEWS
+    assert (views.RECIPE, views.SUPERVISED, views.CROP) == ("caj", "all", "")
+    channel = cfg.INPUT.CHANNEL
+    assert (channel.PROB, channel.ERASING_PROB) == (1.0, 0.5)
+    assert channel.MODES == ["erasing", "exchange"]
+    assert channel.INFRARED_MODES == ["erasing", "adaptive_gray"]
+    for section in ("SOLVER", "DATALOADER", "TEST", "MODEL.BACKBONE", "MODEL.HEADS"):
+        ours = cfg
+        theirs = base
+        for part in section.split("."):
+            ours = ours[part]
+            theirs = theirs[part]
+        assert ours == theirs
 
 
 def test_stage_1_of_dapg_has_the_published_values():

@@ -45,8 +45,20 @@ def test_demo_as_a_user_runs_it(tmp_path):
     "recipe", ["bagtricks", "AGW", "sbs", "mgn", "bdb", "AGW_CIL", "dapg_stage1", "simclr", "byol"]
 )
 def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
+    assert train_resume_evaluate(recipe, "RenderedCampus", tmp_path).startswith(
+        "RenderedCampus: Rank-1"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["AGW_VI", "CAJ"])
+def test_visible_infrared_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
+    assert "infrared" in train_resume_evaluate(recipe, "RenderedVI", tmp_path)
+
+
+def train_resume_evaluate(recipe, domain, tmp_path):
     render = shlex.split(
-        "tools/render_persons.py --domain RenderedCampus --train-identities 12 "
+        f"tools/render_persons.py --domain {domain} --train-identities 12 "
         f"--test-identities 8 --images-per-identity 8 --root {tmp_path}"
     )
     train = ["tools/train_net.py", "--config-file", f"configs/smoke/{recipe}.yml"]
@@ -56,5 +68,5 @@ def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
     trained = run([*train, *keys]).strip().splitlines()[-1]
     resumed = run([*train, "--resume", *keys]).strip().splitlines()[-1]
     evaluated = run([*train, "--eval-only", *keys, *final]).strip().splitlines()[-1]
-    assert trained.startswith("RenderedCampus: Rank-1")
     assert trained == resumed == evaluated
+    return trained

@@ -83,12 +83,23 @@ def _views(cfg: CfgNode) -> list[str]:
         for name in named
         if not recipe
     ]
-    if recipe and not named and cfg.INPUT.VIEWS.SUPERVISED == "clean":
+    if recipe not in ("", "caj") and not named and cfg.INPUT.VIEWS.SUPERVISED == "clean":
         problems.append(
             f"INPUT.VIEWS.RECIPE {recipe} makes several views of each image, but no loss looks at "
             f"more than the first; add {JS} to MODEL.LOSSES.NAME, set INPUT.VIEWS.SUPERVISED "
             "all, or empty the recipe"
         )
+    if recipe == "caj":
+        problems += [
+            f"MODEL.LOSSES.NAME has {name}, which compares the views of each image, but "
+            "INPUT.VIEWS.RECIPE caj shows an infrared image once; remove the name, or take cil"
+            for name in named
+        ]
+        if cfg.INPUT.VIEWS.SUPERVISED != "all":
+            problems.append(
+                "expected INPUT.VIEWS.SUPERVISED all for INPUT.VIEWS.RECIPE caj, whose streams are "
+                "images of their own, got clean; set it to all"
+            )
     if recipe == "dapg":
         problems.append(
             "INPUT.VIEWS.RECIPE dapg has no clean view; it is for ContrastivePretrain. Take cil"

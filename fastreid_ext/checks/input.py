@@ -47,10 +47,15 @@ _OWN_STEPS = {
     "corrupted": ("CORRUPTION",),
     "dapg": ("CORRUPTION",),
     "cil": ("SOFT_ERASING", "PATCH_MIXING", "AUGMIX"),
+    "caj": ("CHANNEL",),
     "pose": ("CHANNEL",),
 }
 # Recipes with one number of views only.
-_FIXED_COUNTS = {"dapg": "4 (q, k1, k2, k3)", "pose": "2 (image, pose-changed image)"}
+_FIXED_COUNTS = {
+    "dapg": "4 (q, k1, k2, k3)",
+    "caj": "2 (image, image with one channel)",
+    "pose": "2 (image, pose-changed image)",
+}
 
 
 def _recipe(*names: str) -> Condition:
@@ -113,7 +118,15 @@ def _beta_problem(key: str, value: Any) -> str:
 _SIZE = Numbers((1, 2), Range(-1), "[rows, columns] in pixels", whole=True)
 _TWO_SIDES = Numbers((2,), COUNT, "[rows, columns]", whole=True)
 _CORRUPTS = is_on("INPUT.CORRUPTION") | _recipe(*CORRUPTING)
-_CHANGES_CHANNELS = is_on("INPUT.CHANNEL") | _recipe("pose")
+_CHANGES_CHANNELS = is_on("INPUT.CHANNEL") | _recipe("caj", "pose")
+_CHANGES_INFRARED = is_on("INPUT.CHANNEL") | _recipe("caj")
+
+
+def _has_channel_mode(*modes: str) -> Condition:
+    of_visible = _CHANGES_CHANNELS & has_any_of("INPUT.CHANNEL.MODES", *modes)
+    return of_visible | (_CHANGES_INFRARED & has_any_of("INPUT.CHANNEL.INFRARED_MODES", *modes))
+
+
 _ERASES = is_on("INPUT.SOFT_ERASING") | _recipe("cil")
 _MIXES = is_on("INPUT.PATCH_MIXING") | _recipe("cil")
 _OWN_AUGMIX = is_none_of(
@@ -180,16 +193,14 @@ ROWS: list[Row] = [
     *rows_of(
         "INPUT.CHANNEL",
         _CHANGES_CHANNELS,
-        ENABLED=(ANYTHING, is_filled("INPUT.CHANNEL.MODES")),
+        ENABLED=(
+            ANYTHING,
+            is_filled("INPUT.CHANNEL.MODES") | is_filled("INPUT.CHANNEL.INFRARED_MODES"),
+        ),
         MODES=Names(CHANNEL_MODES),
-        PROB=(
-            PROBABILITY,
-            _CHANGES_CHANNELS & has_any_of("INPUT.CHANNEL.MODES", *CHANNEL_MODES[1:]),
-        ),
-        ERASING_PROB=(
-            PROBABILITY,
-            _CHANGES_CHANNELS & has_any_of("INPUT.CHANNEL.MODES", "erasing"),
-        ),
+        INFRARED_MODES=(Names(CHANNEL_MODES), _CHANGES_INFRARED),
+        PROB=(PROBABILITY, _has_channel_mode(*CHANNEL_MODES[1:])),
+        ERASING_PROB=(PROBABILITY, _has_channel_mode("erasing")),
     ),
     *_switch("GRAYSCALE"),
     Row("INPUT.RANDAUGMENT.ENABLED", ANYTHING),

@@ -92,10 +92,12 @@ def _add_colour(inputs: CfgNode) -> None:
     # Channel augmentation (CAJ), after erasing.
     channel = inputs.CHANNEL = CN()
     channel.ENABLED = False
-    # Operations in order: "erasing", "exchange" (one channel for all three),
-    # "exchange_or_luminance", "adaptive_gray". CAJ: visible ["erasing", "exchange"], infrared
-    # ["erasing", "adaptive_gray"].
+    # Operations on visible images in order: "erasing", "exchange" (one channel for all three),
+    # "exchange_or_luminance", "adaptive_gray".
     channel.MODES = ["erasing", "exchange"]
+    # Operations on infrared images; [] leaves them as they are. Only data sets with both modalities
+    # have infrared images.
+    channel.INFRARED_MODES = ["erasing", "adaptive_gray"]
     # Probability in [0, 1] that "exchange" and "adaptive_gray" act on an image.
     channel.PROB = 1.0
     # Probability in [0, 1] that "erasing" acts on an image.
@@ -142,15 +144,17 @@ def _add_views(inputs: CfgNode) -> None:
     # Recipe of several views of each image; "" = one view. "independent": COUNT passes through all
     # steps (SimCLR). "corrupted": a clean view and COUNT - 1 corrupted by INPUT.CORRUPTION. "cil":
     # a clean view and COUNT - 1 with soft erasing, patch mixing and AugMix by the keys of these
-    # steps. "dapg": q, k1, k2 with one, two, three corruptions, and a mixture k3. The steps of a
-    # recipe are not ENABLED themselves. "pose": the image and a pose-changed image of
-    # DATASETS.POSITIVES, with the MODES of INPUT.CHANNEL on the latter (stage 2 of DAPG).
+    # steps. "dapg": q, k1, k2 with one, two, three corruptions, and a mixture k3. "caj": a visible
+    # image with the erasing of INPUT.CHANNEL.MODES and with all MODES; an infrared image once, with
+    # the INFRARED_MODES. "pose": the image and a pose-changed image of DATASETS.POSITIVES, with
+    # the MODES of INPUT.CHANNEL on the latter (stage 2 of DAPG). The steps of a recipe are not
+    # ENABLED themselves.
     views.RECIPE = ""
     # Number of views of an image; 0 = as in the paper of the recipe: "independent" 2, "corrupted"
-    # and "cil" 3, "dapg" 4 and "pose" 2 and no other number.
+    # and "cil" 3, "dapg" 4, "caj" 2 and "pose" 2 and no other number.
     views.COUNT = 0
     # Resizing, crop, flip and jitter of the views of an image: "shared" or "separate"; "" = as in
-    # the papers, "separate" for "dapg" and "independent", else "shared".
+    # the papers, "separate" for "dapg", "caj" and "independent", else "shared".
     views.CROP = ""
     # Soft erasing and patch mixing of "cil": sampled for "each" further view, "shared" by all
     # further views, or by "all" views with the clean one, as in CIL's released code.

@@ -30,6 +30,11 @@ BYOL = SIMCLR | {
     "MODEL.META_ARCHITECTURE": "BYOLPretrain",
     "MODEL.LOSSES.NAME": ("BYOLLoss",),
 }
+CAJ = CPU | {
+    "MODEL.LOSSES.NAME": NAMES[:2],
+    "INPUT.VIEWS.RECIPE": "caj",
+    "INPUT.VIEWS.SUPERVISED": "all",
+}
 POSE = DAPG | {
     "MODEL.LOSSES.NAME": NAMES[3:],
     "INPUT.VIEWS.RECIPE": "pose",
@@ -38,7 +43,7 @@ POSE = DAPG | {
 
 
 @pytest.mark.parametrize(
-    "keys", [VIEWS, DAPG, POSE, BYOL, SIMCLR, SIMCLR | {"INPUT.VIEWS.COUNT": 2}]
+    "keys", [VIEWS, DAPG, POSE, CAJ, BYOL, SIMCLR, SIMCLR | {"INPUT.VIEWS.COUNT": 2}]
 )
 def test_fitting_keys_are_accepted(keys):
     assert tiny_cfg(keys).is_frozen()
@@ -105,6 +110,10 @@ def test_losses_are_known_to_all_architectures(architecture):
         (POSE, "INPUT.CHANNEL.ENABLED", True, "pose applies INPUT.CHANNEL by itself"),
         (POSE, "INPUT.VIEWS.COUNT", 3, "COUNT 2 (image, pose-changed image) for the recipe pose"),
         (VIEWS, "INPUT.VIEWS.RECIPE", "pose", "INPUT.VIEWS.RECIPE pose is for ContrastivePretrain"),
+        (CAJ, "INPUT.VIEWS.SUPERVISED", "clean", "expected INPUT.VIEWS.SUPERVISED all for INPUT"),
+        (CAJ, "MODEL.LOSSES.NAME", NAMES[:3], "caj shows an infrared image once; remove the name"),
+        (CAJ, "INPUT.VIEWS.COUNT", 3, "COUNT 2 (image, image with one channel) for the recipe"),
+        (CAJ, "INPUT.CHANNEL.ENABLED", True, "caj applies INPUT.CHANNEL by itself"),
         (SIMCLR, "INPUT.VIEWS.RECIPE", "dapg", "RECIPE independent under SimCLRPretrain, got 'd"),
         (SIMCLR, "INPUT.VIEWS.COUNT", 3, "expected INPUT.VIEWS.COUNT 2 under SimCLRPretrain"),
         (

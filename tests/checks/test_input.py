@@ -126,8 +126,8 @@ def test_names_are_corrected(changes, message):
             "NAMES repeats a kind, ['fog', 'rain', 'fog']; name each once",
         ),
         (
-            {"CHANNEL__ENABLED": True, "CHANNEL__MODES": []},
-            "because INPUT.CHANNEL.MODES is empty; remove it, or fill INPUT.CHANNEL.MODES",
+            {"CHANNEL__ENABLED": True, "CHANNEL__MODES": [], "CHANNEL__INFRARED_MODES": []},
+            "because INPUT.CHANNEL.MODES is empty and INPUT.CHANNEL.INFRARED_MODES is empty; remov",
         ),
         ({"CORRUPTION__SEVERITIES": []}, "to list some of 1, 2, 3, 4, 5, got []"),
         (

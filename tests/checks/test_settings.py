@@ -249,9 +249,9 @@ SAMPLED = SamplingSettings(
         (
             "INPUT.CHANNEL",
             {"ENABLED": True, "MODES": ["adaptive_gray"], "PROB": 0.75},
-            lambda cfg: from_config.build_channel_steps(cfg)[0],
+            lambda cfg: from_config.build_channel_steps(cfg)[0][0],
             {"probability": 0.75},
-            {"ERASING_PROB"},  # below
+            {"ERASING_PROB", "INFRARED_MODES"},  # below
         ),
         (
             "INPUT.MIXUP",
@@ -329,8 +329,14 @@ def stairs(cfg: CfgNode) -> dict[str, Any]:
 
 def test_the_probability_of_channel_erasing_arrives():
     changes = {"ENABLED": True, "MODES": ["erasing"], "ERASING_PROB": 0.75}
-    [step] = from_config.build_channel_steps(configured("INPUT.CHANNEL", changes))
+    [step], _ = from_config.build_channel_steps(configured("INPUT.CHANNEL", changes))
     assert step.probability == 0.75
+
+
+def test_the_operations_on_infrared_images_arrive():
+    changes = {"ENABLED": True, "INFRARED_MODES": ["exchange"], "PROB": 0.75}
+    _, [step] = from_config.build_channel_steps(configured("INPUT.CHANNEL", changes))
+    assert (type(step).__name__, step.probability) == ("ChannelExchange", 0.75)
 
 
 @pytest.mark.parametrize("trains", [True, False])

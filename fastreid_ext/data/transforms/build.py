@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastreid_ext.corruptions.cpu import enlarged
 from fastreid_ext.corruptions.record import BETWEEN_VIEWS, RandomCorruption, record
+from fastreid_ext.data.dataset import Origin
 from fastreid_ext.data.transforms.fastreid_steps import (
     build_decoded_steps,
     build_plain_transform,
@@ -24,7 +25,9 @@ from fastreid_ext.data.transforms.from_config import (
 )
 from fastreid_ext.data.transforms.multi_view import Parts, Recorded
 from fastreid_ext.data.transforms.on_batch import records_corruptions
+from fastreid_ext.data.visible_infrared import VISIBLE
 
+_VISIBLE = Origin(domain=0, modality=VISIBLE)
 Array = NDArray[np.uint8]
 ArrayStep = Callable[[Array, np.random.Generator], Array]
 
@@ -46,7 +49,8 @@ def build_transforms(cfg: CfgNode, *, is_train: bool) -> Callable[[Any], Any]:
       or ours), soft erasing, self-patch mixing, corruption (``WHERE`` resized); then the recipe of
       views;
     - directly after *to tensor*: Cutout;
-    - at the end: channel augmentation, in the order of its ``MODES``;
+    - at the end: channel augmentation, in the order of its ``MODES``, or of its
+      ``INFRARED_MODES`` on infrared images;
     - on the whole batch (:mod:`~fastreid_ext.data.transforms.on_batch`): corruption (``WHERE``
       device), Mixup, CutMix.
 
@@ -76,7 +80,7 @@ def _build_parts(cfg: CfgNode) -> Parts:
         ),
         tensor=TensorTransforms(
             [build_tensor_steps(cfg)],
-            build_channel_steps(cfg) if cfg.INPUT.CHANNEL.ENABLED else [],
+            build_channel_steps(cfg) if cfg.INPUT.CHANNEL.ENABLED else ((), ()),
         ),
     )
 
@@ -94,8 +98,11 @@ class TrainingTransform:
         is_recorded: return a dict with ``corruptions``.
 
     Attributes:
+        takes_origin: True, as steps may depend on the modality of an image.
         takes_positive: whether calls need a function from a generator to a second decoded image.
     """
+
+    takes_origin = True
 
     def __init__(self, parts: Parts, views: Callable | None, *, is_recorded: bool) -> None:
         self.parts = parts
@@ -104,17 +111,23 @@ class TrainingTransform:
         self.takes_positive = getattr(views, "takes_positive", False)
 
     def __call__(
-        self, image: Any, positive: Callable[[np.random.Generator], Any] | None = None
+        self,
+        image: Any,
+        origin: Origin = _VISIBLE,
+        positive: Callable[[np.random.Generator], Any] | None = None,
     ) -> Tensor | dict[str, Any]:
         """Transform a decoded image to the images of a sample, or to a dict with the record."""
         rng = np.random.default_rng(int(torch.randint(2**63 - 1, ())))
         if self.views is None:
             array, text = self.parts.pass_through(image, rng)
-            images = self.parts.tensor(array, rng)
+            images = self.parts.tensor(array, rng, origin.modality)
         else:
             second = () if positive is None else (positive(rng),)
+            if getattr(self.views, "takes_modality", False):
+                second += (origin.modality,)
             views = self.views(image, rng, self.parts, *second)
-            images = torch.stack([self.parts.tensor(array, rng) for array, _ in views])
+            tensors = [self.parts.tensor(array, rng, origin.modality) for array, _ in views]
+            images = torch.stack(tensors)
             text = BETWEEN_VIEWS.join(text for _, text in views)
         return {"images": images, "corruptions": text} if self.is_recorded else images
 
@@ -189,24 +202,29 @@ class TensorTransforms:
 
     Args:
         steps: steps of which the first maps an array (H, W, 3) to a tensor (3, H, W).
-        channel: steps from a tensor and a generator to a tensor.
+        channel: steps from a tensor and a generator to a tensor, those of visible and those of
+            infrared images.
     """
 
-    def __init__(self, steps: Sequence[Callable], channel: Sequence[Callable]) -> None:
+    def __init__(
+        self, steps: Sequence[Callable], channel: tuple[Sequence[Callable], Sequence[Callable]]
+    ) -> None:
         self.steps = tuple(steps)
-        self.channel = tuple(channel)
+        self.channel = tuple(map(tuple, channel))
 
-    def __call__(self, image: Array, rng: np.random.Generator) -> Tensor:
-        """Transform an array to a tensor (3, H, W)."""
+    def __call__(self, image: Array, rng: np.random.Generator, modality: int = VISIBLE) -> Tensor:
+        """Transform an array of a modality, 0 visible or 1 infrared, to a tensor (3, H, W)."""
         tensor: Any = image
         for step in self.steps:
             tensor = step(tensor)
-        for step in self.channel:
+        for step in self.channel[modality]:
             tensor = step(tensor, rng)
         return tensor.contiguous()
 
     def __repr__(self) -> str:
-        return f"TensorTransforms{(*self.steps, *self.channel)}"
+        visible, infrared = self.channel
+        of_infrared = f", of infrared images {infrared}" if infrared != visible else ""
+        return f"TensorTransforms{(*self.steps, *visible)}{of_infrared}"
 
 
 def _has_own_steps(cfg: CfgNode) -> bool:

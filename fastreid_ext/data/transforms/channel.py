@@ -10,10 +10,11 @@ normalisation.
 [1] ICCV21_CAJ in https://github.com/mangye16/Cross-Modal-Re-ID-baseline
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.data.transforms.rectangles import (
@@ -23,6 +24,8 @@ from fastreid_ext.data.transforms.rectangles import (
     sample_patch_size,
 )
 
+# Function from a tensor (3, H, W) in [0, 255] and a generator to a tensor of that kind.
+ChannelStep = Callable[[Tensor, np.random.Generator], Tensor]
 _LUMINANCE = (0.2989, 0.5870, 0.1140)
 # Outcomes of the channel operations besides the channels 0, 1, 2.
 LUMINANCE = 3
@@ -160,3 +163,19 @@ def with_channel(image: Tensor, outcome: int) -> Tensor:
     if not image.is_floating_point():
         grey = grey.round()
     return grey.to(image.dtype).expand_as(image).clone()
+
+
+def on_array(
+    steps: Sequence[ChannelStep], image: NDArray[np.uint8], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Apply channel operations to an array, in their order; the input is not written to.
+
+    Args:
+        steps: operations on tensors (3, H, W), such as those of this module.
+        image: (H, W, 3) uint8 RGB image.
+        rng: generator from which the operations sample.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    for step in steps:
+        tensor = step(tensor, rng)
+    return np.ascontiguousarray(tensor.numpy().transpose(1, 2, 0))

@@ -12,6 +12,7 @@ from PIL import Image
 from fastreid_ext.corruptions.cpu import COMMON_CORRUPTIONS
 from fastreid_ext.corruptions.record import RandomCorruption
 from fastreid_ext.data.transforms.augmix import AugMix
+from fastreid_ext.data.transforms.caj_views import CajViews
 from fastreid_ext.data.transforms.channel import AdaptiveGray, ChannelErasing, ChannelExchange
 from fastreid_ext.data.transforms.cutout import Cutout
 from fastreid_ext.data.transforms.dapg_views import DapgViews
@@ -27,7 +28,9 @@ from fastreid_ext.data.transforms.rand_augment import RandAugment, TimmRandAugme
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
 
 # Recipes of INPUT.VIEWS and the number of views of each in its paper.
-_VIEW_COUNTS = {"independent": 2, "corrupted": 3, "cil": 3, "dapg": 4, "pose": 2}
+_VIEW_COUNTS = {"independent": 2, "corrupted": 3, "cil": 3, "dapg": 4, "caj": 2, "pose": 2}
+# Recipes whose views have resizing, crop, flip and jitter of their own in their papers.
+_SEPARATE_CROPS = ("dapg", "caj")
 RECIPES = tuple(_VIEW_COUNTS)
 CORRUPTING = ("corrupted", "dapg")  # recipes that corrupt some of the views
 AUGMIX_METHODS = ("fastreid", "paper")
@@ -150,8 +153,12 @@ class OnPillow:
         return f"OnPillow({self.step!r})"
 
 
-def build_channel_steps(cfg: CfgNode) -> list[Callable]:
-    """Build the operations of ``INPUT.CHANNEL`` on tensors, whether it is enabled or not."""
+def build_channel_steps(cfg: CfgNode) -> tuple[list[Callable], list[Callable]]:
+    """Build the operations of ``INPUT.CHANNEL`` on tensors, whether it is enabled or not.
+
+    Returns:
+        Operations on visible images, and those on infrared ones.
+    """
     keys = cfg.INPUT.CHANNEL
     colour = [
         mean + std * value
@@ -167,7 +174,10 @@ def build_channel_steps(cfg: CfgNode) -> list[Callable]:
         ),
         "adaptive_gray": lambda: AdaptiveGray(probability=keys.PROB),
     }
-    return [made[mode]() for mode in keys.MODES]
+    return (
+        [made[mode]() for mode in keys.MODES],
+        [made[mode]() for mode in keys.INFRARED_MODES],
+    )
 
 
 def view_count(cfg: CfgNode) -> int:
@@ -179,7 +189,7 @@ def view_count(cfg: CfgNode) -> int:
 def build_views(cfg: CfgNode) -> Callable | None:
     """Build the recipe of ``INPUT.VIEWS``; None for one view."""
     keys = cfg.INPUT.VIEWS
-    same = keys.CROP == "shared" if keys.CROP else keys.RECIPE != "dapg"
+    same = keys.CROP == "shared" if keys.CROP else keys.RECIPE not in _SEPARATE_CROPS
     if keys.RECIPE == "independent":
         return IndependentViews(count=view_count(cfg))
     if keys.RECIPE == "corrupted":
@@ -198,8 +208,11 @@ def build_views(cfg: CfgNode) -> Callable | None:
             augmix=build_augmix(cfg, 1.0),
             erased=keys.ERASED,
         )
+    if keys.RECIPE == "caj":
+        visible, infrared = build_channel_steps(cfg)
+        return CajViews(same_crop=same, visible=visible, infrared=infrared)
     if keys.RECIPE == "pose":
-        return PoseViews(channel=build_channel_steps(cfg))
+        return PoseViews(channel=build_channel_steps(cfg)[0])
     if keys.RECIPE == "dapg":
         return DapgViews(
             same_crop=same,

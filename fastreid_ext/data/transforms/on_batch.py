@@ -15,6 +15,7 @@ from fastreid_ext.data.transforms.batch_mixing import CutMix, MixBatch, Mixup
 from fastreid_ext.data.transforms.fastreid_steps import build_painters
 from fastreid_ext.data.transforms.from_config import CORRUPTING
 from fastreid_ext.data.transforms.painting import PaintRectangles
+from fastreid_ext.data.visible_infrared import VISIBLE
 
 Batch = dict[str, Any]
 
@@ -23,7 +24,8 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
     """Build the steps in their order.
 
     Training: rectangles are painted, views become rows (:func:`flatten_views`), corruption
-    (``INPUT.CORRUPTION.WHERE`` device; for the recipe dapg before views become rows), float32,
+    (``INPUT.CORRUPTION.WHERE`` device; for the recipe dapg before views become rows), for the
+    recipe caj without the second rows of infrared images (:func:`infrared_once`), float32,
     Mixup and CutMix. Tests: float32.
     """
     steps: list[Callable[[Batch], Batch]] = []
@@ -39,6 +41,8 @@ def build_batch_steps(cfg: CfgNode, *, is_train: bool) -> list[Callable[[Batch],
         steps.append(DapgOnDevice())
     if is_train and cfg.INPUT.VIEWS.RECIPE:
         steps.append(flatten_views)
+    if is_train and cfg.INPUT.VIEWS.RECIPE == "caj":
+        steps.append(infrared_once)
     if corrupts and not is_dapg:
         from fastreid_ext.corruptions.gpu import CorruptOnDevice
 
@@ -85,6 +89,40 @@ def flatten_views(batch: Batch) -> Batch:
         flat["corruptions"] = [texts[view] for view in range(views) for texts in split]
     flat["views"] = views
     return flat
+
+
+def infrared_once(batch: Batch) -> Batch:
+    """Leave out all rows of infrared images but their first.
+
+    Each entry of V B rows keeps its rows of visible images, and of infrared ones those of view 0.
+    Images then have different numbers of rows, so ``views`` becomes 1.
+
+    Example:
+        >>> modalities = torch.tensor([0, 1, 0, 1])  # two views of a visible and an infrared image
+        >>> batch = {"images": torch.rand(4, 3, 64, 32), "modalities": modalities, "views": 2}
+        >>> infrared_once(batch)["modalities"].tolist()
+        [0, 1, 0]
+
+    Args:
+        batch: batch after :func:`flatten_views`, with ``modalities`` 0 visible and 1 infrared.
+    """
+    rows = len(batch["images"])
+    is_first = torch.arange(rows, device=batch["images"].device) < rows // batch["views"]
+    is_visible = batch["modalities"] == VISIBLE
+    # On a GPU this waits for the copy of the batch, not for the model.
+    kept = torch.nonzero(is_first | is_visible)[:, 0]
+    once = {key: _rows(value, kept, rows) for key, value in batch.items()}
+    return {**once, "views": 1}
+
+
+def _rows(value: Any, kept: Tensor, rows: int) -> Any:
+    if isinstance(value, Tensor):
+        return value[kept] if value.ndim and len(value) == rows else value
+    if isinstance(value, list):
+        return [value[place] for place in kept.tolist()]
+    if isinstance(value, dict):
+        return {key: _rows(part, kept, rows) for key, part in value.items()}
+    return value
 
 
 def _repeated(value: Any, views: int) -> Any:

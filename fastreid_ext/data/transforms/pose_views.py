@@ -6,16 +6,13 @@ of CAJ acts on the positive. The letter says "channel enhancement" of the genera
 is CAJ's is a guess.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from fastreid_ext.data.transforms.channel import ChannelStep, on_array
 from fastreid_ext.data.transforms.multi_view import Parts, Recorded
-
-ChannelStep = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
 
 
 class PoseViews:
@@ -47,13 +44,8 @@ class PoseViews:
     ) -> list[Recorded]:
         """Make both views of a decoded image and its decoded positive."""
         changed, text = parts.pass_through(positive, rng)
-        return [parts.pass_through(image, rng), (self._augmented(changed, rng), text)]
-
-    def _augmented(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        for step in self.channel:
-            tensor = step(tensor, rng)
-        return np.ascontiguousarray(tensor.numpy().transpose(1, 2, 0))
+        augmented = on_array(self.channel, changed, rng)
+        return [parts.pass_through(image, rng), (augmented, text)]
 
     def __repr__(self) -> str:
         return f"PoseViews(channel={list(self.channel)})"

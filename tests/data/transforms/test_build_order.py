@@ -83,7 +83,9 @@ def test_every_step_is_at_its_place(config_of):
     assert transform.parts.decoded.corruption is None
     (tensor_steps,) = transform.parts.tensor.steps
     assert named(tensor_steps.painters) == ["CutoutPainter", "ErasingPainter"]
-    assert named(transform.parts.tensor.channel) == ["ChannelErasing", "ChannelExchange"]
+    visible, infrared = transform.parts.tensor.channel
+    assert named(visible) == ["ChannelErasing", "ChannelExchange"]
+    assert named(infrared) == ["ChannelErasing", "AdaptiveGray"]
     for name in ("Geometry", "PatchMixing", "RandomCorruption", "ChannelExchange"):
         assert name in repr(transform)
 
