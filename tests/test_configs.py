@@ -22,7 +22,7 @@ ARCHITECTURES = {
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
-VISIBLE_INFRARED = ["AGW-VI", "CAJ"]
+VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -152,6 +152,25 @@ def test_cil_has_the_published_values(name):
         assert cfg[section] == base[section]
     assert cfg.MODEL.BACKBONE == base.MODEL.BACKBONE
     assert cfg.MODEL.LOSSES.TRI == base.MODEL.LOSSES.TRI
+
+
+def test_cil_for_two_modalities_is_cil_on_agw_for_two_modalities():
+    """81 epochs; the augmentations of CIL, and everything else of AGW-VI."""
+    cfg = load_config(BASE_OF["CIL-VI"], CPU)
+    cil = load_config(BASE_OF["AGW-CIL"], CPU)
+    base = load_config(BASE_OF["AGW-VI"], CPU)
+    names = ("CrossEntropyLoss", "WeightedTripletLoss", "JSConsistencyLoss")
+    assert cfg.MODEL.LOSSES.NAME == names
+    assert cfg.MODEL.LOSSES.JS == cil.MODEL.LOSSES.JS
+    for key in ("VIEWS", "SOFT_ERASING", "PATCH_MIXING", "AUGMIX"):
+        assert cfg.INPUT[key] == cil.INPUT[key]
+    for key in ("SIZE_TRAIN", "PADDING", "REA"):
+        assert cfg.INPUT[key] == base.INPUT[key]
+    assert cfg.MODEL.BACKBONE == base.MODEL.BACKBONE
+    assert cfg.MODEL.LOSSES.WEIGHTED_TRIPLET == base.MODEL.LOSSES.WEIGHTED_TRIPLET
+    assert (cfg.SOLVER.MAX_EPOCH, base.SOLVER.MAX_EPOCH) == (81, 80)
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS) == (base.SOLVER.BASE_LR, base.SOLVER.STEPS)
+    assert cfg.DATALOADER == base.DATALOADER
 
 
 def test_visible_infrared_agw_has_the_published_values():

@@ -51,7 +51,7 @@ def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["AGW_VI", "CAJ"])
+@pytest.mark.parametrize("recipe", ["AGW_VI", "CAJ", "CIL_VI"])
 def test_visible_infrared_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
     assert "infrared" in train_resume_evaluate(recipe, "RenderedVI", tmp_path)
 

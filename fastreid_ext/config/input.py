@@ -144,11 +144,11 @@ def _add_views(inputs: CfgNode) -> None:
     # Recipe of several views of each image; "" = one view. "independent": COUNT passes through all
     # steps (SimCLR). "corrupted": a clean view and COUNT - 1 corrupted by INPUT.CORRUPTION. "cil":
     # a clean view and COUNT - 1 with soft erasing, patch mixing and AugMix by the keys of these
-    # steps. "dapg": q, k1, k2 with one, two, three corruptions, and a mixture k3. "caj": a visible
-    # image with the erasing of INPUT.CHANNEL.MODES and with all MODES; an infrared image once, with
-    # the INFRARED_MODES. "pose": the image and a pose-changed image of DATASETS.POSITIVES, with
-    # the MODES of INPUT.CHANNEL on the latter (stage 2 of DAPG). The steps of a recipe are not
-    # ENABLED themselves.
+    # steps; an infrared image stays clean in all. "dapg": q, k1, k2 with one, two, three
+    # corruptions, and a mixture k3. "caj": a visible image with the erasing of INPUT.CHANNEL.MODES
+    # and with all MODES; an infrared image once, with the INFRARED_MODES. "pose": the image and a
+    # pose-changed image of DATASETS.POSITIVES, with the MODES of INPUT.CHANNEL on the latter
+    # (stage 2 of DAPG). The steps of a recipe are not ENABLED themselves.
     views.RECIPE = ""
     # Number of views of an image; 0 = as in the paper of the recipe: "independent" 2, "corrupted"
     # and "cil" 3, "dapg" 4, "caj" 2 and "pose" 2 and no other number.

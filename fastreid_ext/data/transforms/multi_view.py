@@ -6,7 +6,7 @@ returns the views as arrays at network size, each with the record of its corrupt
 - :class:`IndependentViews`: every view is a pass of its own through the whole list [0].
 - :class:`CorruptedViews`: the first view is clean, the others are corrupted copies.
 - :class:`CilViews`: the first view is clean, the others go through soft erasing, self-patch mixing
-  and AugMix [1].
+  and AugMix [1]; all views of an infrared image are clean.
 - ``DapgViews``, in ``dapg_views``: ever more corruptions, and a mixture.
 
 Letters: V views, H height, W width.
@@ -27,6 +27,7 @@ from fastreid_ext.corruptions.record import BETWEEN_CORRUPTIONS, RandomCorruptio
 from fastreid_ext.data.transforms.augmix import AugMix
 from fastreid_ext.data.transforms.patch_mixing import PatchMixing
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
+from fastreid_ext.data.visible_infrared import INFRARED, VISIBLE
 
 ERASINGS = ("each", "shared", "all")  # choices of CilViews
 # An image (H, W, 3) uint8 and the record of its corruptions.
@@ -135,6 +136,8 @@ class CorruptedViews:
 class CilViews:
     """A clean view and V - 1 with soft erasing, self-patch mixing and AugMix, in this order.
 
+    An infrared image is repeated V times, as in the code of [1] for two modalities.
+
     Example:
         >>> def keep(image, rng):
         ...     return image, ""  # and no record of corruptions
@@ -154,6 +157,8 @@ class CilViews:
         erased: "each" further view samples its own erasing and mixing; "shared": they are sampled
             once for all further views; "all": the clean view has them too, as in the code of [1].
     """
+
+    takes_modality = True
 
     def __init__(
         self,
@@ -176,8 +181,12 @@ class CilViews:
         self.augmix = augmix
         self.erased = erased
 
-    def __call__(self, image: Any, rng: np.random.Generator, parts: Parts) -> list[Recorded]:
-        """Make the clean view, then the others."""
+    def __call__(
+        self, image: Any, rng: np.random.Generator, parts: Parts, modality: int = VISIBLE
+    ) -> list[Recorded]:
+        """Make the clean view, then the others, of an image of a modality."""
+        if modality == INFRARED:
+            return parts.passes(image, rng, self.count, same=True)
         (first, before), *others = parts.passes(image, rng, self.count, same=self.same_crop)
         if self.erased != "each":
             # Sampled once: every view gets the rectangles that the first one would get.

@@ -47,6 +47,26 @@ def test_channel_steps_follow_the_modality(config_of, picture):
     assert "of infrared images" in repr(build_transforms(cfg, is_train=True))
 
 
+@pytest.mark.parametrize("crop", ["shared", "separate"])
+def test_cil_leaves_infrared_images_as_they_are(config_of, picture, crop):
+    changes = {"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "paper"}
+    changes |= {"INPUT.VIEWS.CROP": crop, "INPUT.PADDING.ENABLED": True}
+    cfg = config_of(changes)
+    first, *others = transformed(cfg, picture, INFRARED)
+    assert len(others) == 2
+    assert all(torch.equal(first, other) for other in others)
+    first, *others = transformed(cfg, picture, VISIBLE)
+    assert not any(torch.equal(first, other) for other in others)
+
+
+def test_cil_erases_no_infrared_image_where_it_erases_the_clean_view_too(config_of, picture):
+    changes = {"INPUT.VIEWS.RECIPE": "cil", "INPUT.AUGMIX.METHOD": "paper"}
+    changes |= {"INPUT.VIEWS.ERASED": "all", "INPUT.SOFT_ERASING.PROB": 1.0}
+    resized = np.array(Image.fromarray(picture).resize((32, 64), Image.Resampling.BICUBIC))
+    views = transformed(config_of(changes), picture, INFRARED)
+    assert torch.equal(views[0], torch.tensor(resized).permute(2, 0, 1))
+
+
 def keep(image, rng):
     return image, ""
 
