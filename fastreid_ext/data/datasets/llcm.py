@@ -11,45 +11,32 @@ takes the drawn ones as queries of all visible images.
     CVPR 2023; https://github.com/ZYK100/LLCM
 """
 
-import os
 import re
 from pathlib import Path
-from typing import Any
 
 from fastreid.data.datasets import DATASET_REGISTRY
-from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.datasets.labelled_lists import labelled_list
 from fastreid_ext.data.datasets.sysu_mm01 import identities_of
-from fastreid_ext.data.image_files import image_names
-from fastreid_ext.data.visible_infrared import (
-    INFRARED,
-    VISIBLE,
-    VisibleInfraredTest,
-    expect_both_modalities,
+from fastreid_ext.data.datasets.two_modalities import (
+    Image,
+    TrainingImage,
+    TwoModalities,
+    expect_both_sides,
+    images_by_camera,
 )
+from fastreid_ext.data.visible_infrared import VisibleInfraredTest, expect_both_modalities
 
 _SHORT = ("vis", "nir")  # by modality
 _CAMERAS = range(1, 10)
 
-Image = tuple[str, int, int]  # path, pid, camera from 0
-
 
 @DATASET_REGISTRY.register()
-class LLCM(ImageDataset):
+class LLCM(TwoModalities):
     """LLCM for training; the name of a test says its direction."""
 
     dataset_dir = "LLCM"
     dataset_name = "llcm"
-
-    def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
-        folder = Path(root) / self.dataset_dir
-        super().__init__(
-            lambda: self._training(folder),
-            lambda: self._side(folder, 0),
-            lambda: self._side(folder, 1),
-            **kwargs,
-        )
 
     @staticmethod
     def modality_of(path: str) -> int:
@@ -57,7 +44,7 @@ class LLCM(ImageDataset):
         folders = Path(path).parts[-5:-1]
         return int(any(re.fullmatch(r"(\w+_)?nir", part) for part in folders))
 
-    def _training(self, folder: Path) -> list[tuple[str, str, str]]:
+    def _training(self, folder: Path) -> list[TrainingImage]:
         """List the training images; their cameras are the modalities, the files name no others."""
         name = self.dataset_name
         sides = [labelled_list(folder, f"idx/train_{short}.txt", 0, 0) for short in _SHORT]
@@ -76,15 +63,11 @@ class LLCM(ImageDataset):
             for path, label in side
         ]
 
-    def _side(self, folder: Path, place: int) -> list[Image]:
-        test = getattr(self, "visible_infrared_test", None)
-        if test is None:
-            return []
+    def _test_sides(self, folder: Path) -> list[list[Image]]:
         pids = identities_of(folder / "idx" / "test_id.txt")
-        sides = [_test_images(folder, pids, modality) for modality in (VISIBLE, INFRARED)]
-        tested = [{pid for _, pid, _ in side} for side in sides]
-        expect_both_modalities(f"test images of {folder}", tested)
-        return sides[::-1][place] if test.direction.startswith("infrared") else sides[place]
+        sides = [images_by_camera(folder / f"test_{name}", pids, _CAMERAS) for name in _SHORT]
+        expect_both_sides(f"test images of {folder}", sides)
+        return sides
 
 
 @DATASET_REGISTRY.register()
@@ -106,13 +89,3 @@ class LLCM_drawn_infrared_to_visible(LLCM):
     """Mode [2, 1] of the released code: drawn infrared images query all visible ones."""
 
     visible_infrared_test = VisibleInfraredTest("llcm", "infrared_to_visible", drawn="query")
-
-
-def _test_images(folder: Path, pids: list[int], modality: int) -> list[Image]:
-    return [
-        (os.path.join(place, name), pid, camera - 1)
-        for camera in _CAMERAS
-        for pid in pids
-        if (place := folder / f"test_{_SHORT[modality]}" / f"cam{camera}" / f"{pid:04d}").is_dir()
-        for name in image_names(place)
-    ]

@@ -11,59 +11,47 @@ own trial in both directions: ``RegDB_trial1_visible_to_infrared`` and
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
-from fastreid.data.datasets.bases import ImageDataset
 
 from fastreid_ext.data.datasets.labelled_lists import labelled_list
+from fastreid_ext.data.datasets.two_modalities import (
+    Image,
+    TrainingImage,
+    TwoModalities,
+    expect_both_sides,
+)
 from fastreid_ext.data.protocols import REGDB_DIRECTIONS, REGDB_TRIALS
-from fastreid_ext.data.visible_infrared import VisibleInfraredTest, expect_both_modalities
+from fastreid_ext.data.visible_infrared import VisibleInfraredTest
 
 IDENTITIES = 206  # of each half
 IMAGES = 2060  # of each half and modality
 _FILES = ("visible", "thermal")  # by modality
 
-Image = tuple[str, int, int]  # path, pid, camera: 0 visible, 1 infrared
 
-
-class RegDB(ImageDataset):
+class RegDB(TwoModalities):
     """One trial; registered subclasses set the class attributes. Plain trials have no test."""
 
     dataset_dir = "RegDB"
     trial: ClassVar[int] = 1
-
-    def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
-        folder = Path(root) / self.dataset_dir
-        super().__init__(
-            lambda: self._training(folder),
-            lambda: self._side(folder, 0),
-            lambda: self._side(folder, 1),
-            **kwargs,
-        )
 
     @staticmethod
     def modality_of(path: str) -> int:
         """Return 1 for an image below ``Thermal``, 0 for one below ``Visible``."""
         return int("Thermal" in Path(path).parts[-3:])
 
-    def _training(self, folder: Path) -> list[tuple[str, str, str]]:
-        name = self.dataset_name
-        return [
-            (path, f"{name}_{pid}", f"{name}_{camera}")
-            for side in self._split(folder, "train")
-            for path, pid, camera in side
-        ]
+    def _training(self, folder: Path) -> list[TrainingImage]:
+        return self._named(self._split(folder, "train"))
 
-    def _side(self, folder: Path, place: int) -> list[Image]:
-        test = getattr(self, "visible_infrared_test", None)
-        if test is None:
-            return []
-        sides = self._split(folder, "test")
-        return sides[::-1][place] if test.direction.startswith("infrared") else sides[place]
+    def _test_sides(self, folder: Path) -> list[list[Image]]:
+        return self._split(folder, "test")
 
     def _split(self, folder: Path, split: str) -> list[list[Image]]:
-        """Read the visible and the infrared images; test labels count on from the training ones."""
+        """Read the visible and the infrared images, as cameras 0 and 1.
+
+        Test labels count on from the training ones.
+        """
         first = IDENTITIES if split == "test" else 0
         sides = []
         for camera, modality in enumerate(_FILES):
@@ -76,8 +64,7 @@ class RegDB(ImageDataset):
                     "are the split files swapped?"
                 )
             sides.append([(path, first + label, camera) for path, label in found])
-        identities = [{pid for _, pid, _ in side} for side in sides]
-        expect_both_modalities(f"trial {self.trial} of {folder}", identities)
+        expect_both_sides(f"trial {self.trial} of {folder}", sides)
         return sides
 
 
