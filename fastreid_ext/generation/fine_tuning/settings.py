@@ -8,6 +8,7 @@ from fastreid.config import CfgNode
 from torch import Tensor
 
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
+from fastreid_ext.generation.runs.settings import read_settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,25 +43,8 @@ class FineTuningSettings:
         """Read ``GENERATION.FINE_TUNING`` and ``GENERATION.PROMPT``."""
         tuning = cfg.GENERATION.FINE_TUNING
         prompt = cfg.GENERATION.PROMPT
-        return cls(
-            method=tuning.METHOD,
-            rank=tuning.RANK,
-            alpha=float(tuning.ALPHA),
-            target_modules=tuple(tuning.TARGET_MODULES),
-            text_encoder=tuning.TEXT_ENCODER,
-            steps=tuning.STEPS,
-            batch_size=tuning.BATCH_SIZE,
-            gradient_accumulation=tuning.GRADIENT_ACCUMULATION,
-            base_lr=tuning.BASE_LR,
-            weight_decay=tuning.WEIGHT_DECAY,
-            max_grad_norm=tuning.MAX_GRAD_NORM,
-            prior_weight=tuning.PRIOR_WEIGHT,
-            loss_on=tuning.LOSS_ON,
-            max_sample_weight=tuning.MAX_SAMPLE_WEIGHT,
-            gradient_checkpointing=tuning.GRADIENT_CHECKPOINTING,
-            token=prompt.TOKEN if prompt.TRAIN_TOKEN else "",
-            adapter_dtype=tuning.ADAPTER_DTYPE,
-        )
+        token = prompt.TOKEN if prompt.TRAIN_TOKEN else ""
+        return read_settings(cls, tuning, alpha=float(tuning.ALPHA), token=token)
 
     @property
     def micro_batches(self) -> int:

@@ -4,6 +4,8 @@ import dataclasses
 
 from fastreid.config import CfgNode
 
+from fastreid_ext.generation.runs.settings import read_settings
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
@@ -46,21 +48,6 @@ class TrainingSettings:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "TrainingSettings":
         """Read the settings from a configuration."""
-        guided = cfg.GENERATION.POSE_GUIDED
-        return cls(
-            seed=max(cfg.SEED, 0),
-            size=tuple(guided.SIZE),
-            pairs=guided.PAIRS,
-            min_gap=guided.MIN_GAP,
-            crops=guided.CROPS,
-            crop_scale=guided.CROP_SCALE,
-            batch_size=guided.BATCH_SIZE,
-            base_lr=guided.BASE_LR,
-            weight_decay=guided.WEIGHT_DECAY,
-            max_grad_norm=guided.MAX_GRAD_NORM,
-            drop_condition=guided.DROP_CONDITION,
-            zero_snr=guided.ZERO_SNR,
-            min_snr=guided.MIN_SNR,
-            ema=guided.EMA,
-            dtype=cfg.GENERATION.DTYPE,
+        return read_settings(
+            cls, cfg.GENERATION.POSE_GUIDED, seed=max(cfg.SEED, 0), dtype=cfg.GENERATION.DTYPE
         )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastreid_ext.checks.generation import FORMATS, RESIZE_MODES
+from fastreid_ext.generation.runs.settings import read_settings
 
 _WAITING = 512  # images in memory: as much as a slow disk may lag behind
 
@@ -52,12 +53,7 @@ class FileSettings:
     def from_config(cls, cfg: CfgNode) -> "FileSettings":
         """Read ``GENERATION.SAMPLING``."""
         sampling = cfg.GENERATION.SAMPLING
-        return cls(
-            size=tuple(sampling.SAVE_SIZE),
-            resize_mode=sampling.RESIZE_MODE,
-            format=sampling.FORMAT,
-            quality=sampling.QUALITY,
-        )
+        return read_settings(cls, sampling, size=tuple(sampling.SAVE_SIZE))
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], mode: str) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from fastreid_ext.diffusion.part_checks import expect_no_extra_input
 from fastreid_ext.diffusion.schedulers import make_scheduler
 from fastreid_ext.diffusion.stable_diffusion import StableDiffusion
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
+from fastreid_ext.generation.runs.settings import read_settings
 
 NOT_FINITE = "the latents are not finite (NaN or infinite); a smaller FINE_TUNING.BASE_LR may help"
 ONE_COLOUR = "the decoded image has one colour; the VAE may overflow in GENERATION.DTYPE float16"
@@ -55,13 +56,11 @@ class SamplingSettings:
     def from_config(cls, cfg: CfgNode) -> "SamplingSettings":
         """Read ``GENERATION.SIZE`` and ``GENERATION.SAMPLING``."""
         sampling = cfg.GENERATION.SAMPLING
-        return cls(
+        return read_settings(
+            cls,
+            sampling,
             size=tuple(cfg.GENERATION.SIZE),
-            scheduler=sampling.SCHEDULER,
-            steps=sampling.STEPS,
             guidance_scale=float(sampling.GUIDANCE_SCALE),
-            negative_prompt=sampling.NEGATIVE_PROMPT,
-            batch_size=sampling.BATCH_SIZE,
         )
 
 
