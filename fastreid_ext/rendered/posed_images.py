@@ -13,11 +13,11 @@ import numpy as np
 from fastreid_ext.bodies.pose_sources import NamedPose, canonical_poses
 from fastreid_ext.rendered.camera_effects import encode, expose
 from fastreid_ext.rendered.difficulty import difficulty
-from fastreid_ext.rendered.dressing import dress, free_body
-from fastreid_ext.rendered.identities import sample_identity, stream
+from fastreid_ext.rendered.dressing import dress
+from fastreid_ext.rendered.identities import stream
 from fastreid_ext.rendered.person_renderer import render
 from fastreid_ext.rendered.plan import PlannedIdentity, Settings
-from fastreid_ext.rendered.rendered_images import ATTEMPTS, LEAST_VISIBLE, placed_view
+from fastreid_ext.rendered.rendered_images import ATTEMPTS, LEAST_VISIBLE, identity_of, placed_view
 from fastreid_ext.rendered.shots import Shot, sample_shot
 
 _POSED = 2**30  # first image number of these streams, beyond those of the data set
@@ -39,13 +39,10 @@ def render_poses(
     Yields:
         Name of the pose, camera from 0, JPEG bytes.
     """
-    body, _ = free_body()
     seed = settings.seed
     domain = settings.domain
     level = difficulty(settings.difficulty)
-    identity = sample_identity(
-        body, seed, domain, planned.person_id, planned.first_of_split, level.look_alike_period
-    )
+    identity = identity_of(settings, planned)
     bag_kind = identity.outfit.bag_kind
     dressed = dress(identity, bag_kind, seed, domain)
     cameras = sorted({image.camera for image in planned.images})

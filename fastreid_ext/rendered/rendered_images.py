@@ -55,17 +55,23 @@ def _render_image(
     return picture, rendering, shot
 
 
+def identity_of(settings: Settings, planned: PlannedIdentity) -> Identity:
+    """Sample the body, outfit and habits of a planned identity."""
+    body, _ = free_body()
+    period = difficulty(settings.difficulty).look_alike_period
+    return sample_identity(
+        body, settings.seed, settings.domain, planned.person_id, planned.first_of_split, period
+    )
+
+
 def render_images(
     settings: Settings, planned: PlannedIdentity
 ) -> Iterator[tuple[PlannedImage, bytes, dict]]:
     """Render an identity and yield each image's plan, JPEG bytes and row of annotations.jsonl."""
-    body, _ = free_body()
     seed = settings.seed
     domain = settings.domain
     level = difficulty(settings.difficulty)
-    identity = sample_identity(
-        body, seed, domain, planned.person_id, planned.first_of_split, level.look_alike_period
-    )
+    identity = identity_of(settings, planned)
     attributes = dataclasses.asdict(identity)
     del attributes["person_id"], attributes["betas"]
     wardrobe: dict[str, DressedBody] = {}

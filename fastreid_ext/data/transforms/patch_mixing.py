@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fastreid_ext.data.transforms.rectangles import (
     Patch,
+    PatchTransform,
     place_patch,
-    sample_patch_size,
     with_mixed_patch,
 )
 
@@ -35,7 +35,7 @@ class MixedPatch:
     weight: float
 
 
-class PatchMixing:
+class PatchMixing(PatchTransform):
     """Mix a random rectangle with another one. Images are (H, W, 3) uint8 RGB in [0, 255].
 
     Example:
@@ -50,42 +50,16 @@ class PatchMixing:
         aspect: least ratio of height to width; the largest is its inverse.
     """
 
-    def __init__(
-        self,
-        *,
-        probability: float = 0.5,
-        beta: tuple[float, float] = (0.5, 1.0),
-        area: tuple[float, float] = (0.02, 0.4),
-        aspect: float = 0.3,
-    ) -> None:
-        self.probability = probability
-        self.beta = beta
-        self.area = area
-        self.aspect = aspect
-
-    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Mix two rectangles with the probability; the input is not written to."""
-        mixed = self.sample(rng, *image.shape[:2])
-        return image if mixed is None else self.apply(image, mixed)
-
     def sample(self, rng: np.random.Generator, height: int, width: int) -> MixedPatch | None:
         """Sample the rectangles in an image of that size; None where it stays unchanged."""
-        if rng.random() >= self.probability:
+        patch = self.sample_patch(rng, height, width)
+        if patch is None:
             return None
-        size = sample_patch_size(rng, height, width, self.area, self.aspect)
-        if size is None:
-            return None
-        patch = place_patch(rng, height, width, size)
         weight = float(rng.beta(*self.beta))
-        return MixedPatch(patch, place_patch(rng, height, width, size), weight)
+        source = place_patch(rng, height, width, (patch.height, patch.width))
+        return MixedPatch(patch, source, weight)
 
     def apply(self, image: NDArray[np.uint8], mixed: MixedPatch) -> NDArray[np.uint8]:
         """Mix both rectangles of the input into a copy of it."""
         source = image[mixed.source.slices].astype(np.float32)
         return with_mixed_patch(image, mixed.patch, source, mixed.weight)
-
-    def __repr__(self) -> str:
-        return (
-            f"PatchMixing(probability={self.probability:g}, beta={self.beta}, area={self.area}, "
-            f"aspect={self.aspect:g})"
-        )

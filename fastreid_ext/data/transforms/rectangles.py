@@ -6,6 +6,7 @@ Letters: H height, W width of an image, h, w of a rectangle.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,65 @@ def place_patch(rng: np.random.Generator, height: int, width: int, size: tuple[i
     rows, columns = size
     top = int(rng.integers(height - rows + 1))
     return Patch(top, int(rng.integers(width - columns + 1)), rows, columns)
+
+
+class PatchTransform:
+    """Sampling that transforms of a random rectangle share: whether, of what size, and where.
+
+    Subclasses have ``sample(rng, height, width)``, which returns None where an image stays
+    unchanged, and ``apply(image, sampled)``.
+
+    Example:
+        >>> transform = PatchTransform(probability=1.0, area=(0.25, 0.25), aspect=1.0)
+        >>> patch = transform.sample_patch(np.random.default_rng(0), height=8, width=8)
+        >>> patch.height, patch.width
+        (4, 4)
+
+    Args:
+        probability: probability that an image is changed, in [0, 1].
+        beta: the two parameters of the Beta distribution of the weight of the other pixels.
+        area: least and largest area as shares of the image.
+        aspect: least ratio of height to width; the largest is its inverse.
+    """
+
+    def __init__(
+        self,
+        *,
+        probability: float = 0.5,
+        beta: tuple[float, float] = (0.5, 1.0),
+        area: tuple[float, float] = (0.02, 0.4),
+        aspect: float = 0.3,
+    ) -> None:
+        self.probability = probability
+        self.beta = beta
+        self.area = area
+        self.aspect = aspect
+
+    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Change a rectangle with the probability; the input is not written to."""
+        sampled = self.sample(rng, *image.shape[:2])
+        return image if sampled is None else self.apply(image, sampled)
+
+    def sample(self, rng: np.random.Generator, height: int, width: int) -> Any:
+        """Sample what :meth:`apply` does to an image of that size; None for nothing."""
+        raise NotImplementedError
+
+    def apply(self, image: NDArray[np.uint8], sampled: Any) -> NDArray[np.uint8]:
+        """Change a copy of an image (H, W, 3) as sampled."""
+        raise NotImplementedError
+
+    def sample_patch(self, rng: np.random.Generator, height: int, width: int) -> Patch | None:
+        """Sample the rectangle in an image of that size; None where the image stays unchanged."""
+        if rng.random() >= self.probability:
+            return None
+        size = sample_patch_size(rng, height, width, self.area, self.aspect)
+        return None if size is None else place_patch(rng, height, width, size)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(probability={self.probability:g}, beta={self.beta}, "
+            f"area={self.area}, aspect={self.aspect:g})"
+        )
 
 
 def with_mixed_patch(

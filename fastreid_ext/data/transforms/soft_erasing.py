@@ -17,6 +17,7 @@ Choices where [0] and its code [1] differ or are silent:
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,7 @@ from numpy.typing import NDArray
 from fastreid_ext.corruptions.cpu.random_bits import random_normals
 from fastreid_ext.data.transforms.rectangles import (
     Patch,
-    place_patch,
-    sample_patch_size,
+    PatchTransform,
     with_mixed_patch,
 )
 
@@ -45,7 +45,7 @@ class SoftErasure:
     seed: int
 
 
-class SoftErasing:
+class SoftErasing(PatchTransform):
     """Mix a random rectangle with Gaussian pixels. Images are (H, W, 3) uint8 RGB in [0, 255].
 
     Example:
@@ -63,36 +63,16 @@ class SoftErasing:
         std: standard deviation of the noise for each channel, in grey levels.
     """
 
-    def __init__(
-        self,
-        *,
-        probability: float = 0.5,
-        beta: tuple[float, float] = (0.5, 1.0),
-        area: tuple[float, float] = (0.02, 0.4),
-        aspect: float = 0.3,
-        mean: Sequence[float],
-        std: Sequence[float],
-    ) -> None:
-        self.probability = probability
-        self.beta = beta
-        self.area = area
-        self.aspect = aspect
+    def __init__(self, *, mean: Sequence[float], std: Sequence[float], **sampling: Any) -> None:
+        super().__init__(**sampling)
         self.mean = np.asarray(mean, np.float32)
         self.std = np.asarray(std, np.float32)
 
-    def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Erase a rectangle with the probability; the input is not written to."""
-        erasure = self.sample(rng, *image.shape[:2])
-        return image if erasure is None else self.apply(image, erasure)
-
     def sample(self, rng: np.random.Generator, height: int, width: int) -> SoftErasure | None:
         """Sample the erasure of an image of that size; None where it stays unchanged."""
-        if rng.random() >= self.probability:
+        patch = self.sample_patch(rng, height, width)
+        if patch is None:
             return None
-        size = sample_patch_size(rng, height, width, self.area, self.aspect)
-        if size is None:
-            return None
-        patch = place_patch(rng, height, width, size)
         weight = float(rng.beta(*self.beta)) if self.beta[1] else 1.0
         return SoftErasure(patch, weight, int(rng.integers(2**63)))
 
@@ -106,9 +86,3 @@ class SoftErasing:
         noise += self.mean
         np.clip(noise, 0, 255, out=noise)
         return with_mixed_patch(image, patch, noise, erasure.weight)
-
-    def __repr__(self) -> str:
-        return (
-            f"SoftErasing(probability={self.probability:g}, beta={self.beta}, area={self.area}, "
-            f"aspect={self.aspect:g})"
-        )

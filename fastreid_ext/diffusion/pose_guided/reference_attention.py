@@ -143,20 +143,20 @@ def attend_to_reference(attn: Attention, tokens: Tensor, reference: Tensor) -> T
 
 
 class ContextAttention(SingleTokenAttention):
-    """Cross-attention to a context of one token that takes no notice of the reference."""
+    """Cross-attention to a context of one token that takes no notice of the reference.
+
+    diffusers gives each attention the same arguments, and warns of names that it does not have.
+    """
 
     def __call__(
         self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
+        *tensors: Any,
         reference: Features | None = None,
         captured: dict[str, Tensor] | None = None,
+        **options: Any,
     ) -> Tensor:
-        """Compute the attention's output; diffusers gives each attention all arguments."""
-        return super().__call__(attn, hidden_states, encoder_hidden_states)
+        """Compute the output of :class:`SingleTokenAttention`."""
+        return super().__call__(*tensors, **options)
 
 
 def read_references(unet: UNet2DConditionModel) -> None:

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from fastreid_ext.data.transforms.patch_mixing import MixedPatch, PatchMixing
-from fastreid_ext.data.transforms.soft_erasing import (
+from fastreid_ext.data.transforms.rectangles import (
     Patch,
-    SoftErasing,
-    SoftErasure,
     place_patch,
     sample_patch_size,
     with_mixed_patch,
 )
+from fastreid_ext.data.transforms.soft_erasing import SoftErasing, SoftErasure
 
 
 def erasing(**changes):
