@@ -14,10 +14,9 @@ import pytest
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.packing import _process_count, packed_images
 
+from ..waiting import LONG, wait_for
 from .conftest import write_image
 from .packed_sets import CountingReads, packed
-
-LONG = 300
 
 
 class SlowReads:
@@ -40,13 +39,6 @@ def start(tmp_path, paths, seconds):
     )
     process.start()
     return process
-
-
-def wait_for(condition):
-    until = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_packing_by_one_of_several_processes(tmp_path, paths):

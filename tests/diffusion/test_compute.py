@@ -10,16 +10,11 @@ from fastreid_ext.config import load_config
 from fastreid_ext.diffusion.compute import ComputeSettings
 from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.generation.fine_tuning.lora_bank import LoraBank
-from fastreid_ext.generation.sampling.sampler import ImageRequest, SamplingSettings, sample_images
+from fastreid_ext.generation.sampling.sampler import ImageRequest, sample_images
 
-SETTINGS = SamplingSettings(
-    size=(64, 32),
-    scheduler="DDIMScheduler",
-    steps=2,
-    guidance_scale=5.0,
-    negative_prompt="",
-    batch_size=2,
-)
+from ..tiny_sampling import tiny_sampling
+
+SETTINGS = tiny_sampling(size=(64, 32), batch_size=2)
 
 
 @pytest.fixture(scope="module")

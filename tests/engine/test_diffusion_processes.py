@@ -1,9 +1,6 @@
 """Two gloo processes with a diffusion branch: equal memories, all gradients, exact resuming."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ import torch
 
 from fastreid_ext.engine.checkpoint import read_checkpoint
 
+from ..two_processes import run_in_two_processes
 from .diffusion_in_processes import run_job
 from .test_diffusion_run import BRANCH
 from .tiny import overrides
@@ -52,13 +50,7 @@ def outputs(market_root, tmp_path_factory, tiny_pipeline_folder) -> Path:
         job("resumed", {"SOLVER__MAX_EPOCH": 2}, resume=True),
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
-        [sys.executable, *torchrun, str(SCRIPT), str(folder / "jobs.json")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])},
-        check=True,
-        timeout=400,
-    )
+    run_in_two_processes(SCRIPT, folder / "jobs.json", timeout=400)
     return folder
 
 

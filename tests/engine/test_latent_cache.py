@@ -30,7 +30,8 @@ from fastreid_ext.engine.latent_cache import give_latents
 from fastreid_ext.engine.setup import prepare_run
 from fastreid_ext.modeling.diffusion_branch.parts import autoencoder_fingerprint, load_autoencoder
 
-LONG = 300
+from ..waiting import LONG, wait_for
+
 SIZE = (32, 16)
 IMAGES = 7
 
@@ -311,13 +312,6 @@ def start(cfg, paths, encoder):
     process = context.Process(target=reporting, args=(cfg, paths, encoder), daemon=True)
     process.start()
     return process
-
-
-def wait_for(condition):
-    until = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def killed_in_third_batch(cfg, paths, tmp_path):

@@ -7,9 +7,6 @@ weights have gone; SGD, because Adam turns the rounding of near-zero gradients i
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from torch import Tensor
 
 from fastreid_ext.engine.checkpoint import read_checkpoint
 
+from ..two_processes import run_in_two_processes
 from .run_in_processes import run_job
 from .test_train_net import finish, start
 from .tiny import overrides
@@ -63,13 +61,7 @@ def outputs(market_root, tmp_path_factory) -> Path:
         job("resumed", one_epoch | {"SOLVER__MAX_EPOCH": 2}, resume=True),
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
-        [sys.executable, *torchrun, str(SCRIPT), str(folder / "jobs.json")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])},
-        check=True,
-        timeout=180,
-    )
+    run_in_two_processes(SCRIPT, folder / "jobs.json", timeout=180)
     return folder
 
 

@@ -21,19 +21,13 @@ from fastreid_ext.generation.sampling.image_files import FileSettings, resize_im
 from fastreid_ext.generation.sampling.sampler import (
     NOT_FINITE,
     ImageRequest,
-    SamplingSettings,
     sample_images,
 )
 from fastreid_ext.manifest import GeneratedSet, read_identity, verify_set, write_set
 
-SAMPLING = SamplingSettings(
-    size=(32, 16),
-    scheduler="DDIMScheduler",
-    steps=2,
-    guidance_scale=5.0,
-    negative_prompt="",
-    batch_size=4,
-)
+from ...tiny_sampling import tiny_sampling
+
+SAMPLING = tiny_sampling()
 SETTINGS = IdentityImagesSettings(
     images=3, run_seed=5, sampling=SAMPLING, files=FileSettings(size=(16, 8), format="png")
 )

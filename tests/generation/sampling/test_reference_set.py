@@ -16,24 +16,13 @@ from fastreid_ext.generation.sampling.reference_set import (
 from fastreid_ext.generation.sampling.sampler import (
     NOT_FINITE,
     ImageRequest,
-    SamplingSettings,
     sample_images,
 )
 
+from ...tiny_sampling import tiny_sampling
 from ..conftest import read_tiny
 
-SETTINGS = ReferenceSettings(
-    images=5,
-    run_seed=3,
-    sampling=SamplingSettings(
-        size=(32, 16),
-        scheduler="DDIMScheduler",
-        steps=2,
-        guidance_scale=5.0,
-        negative_prompt="",
-        batch_size=4,
-    ),
-)
+SETTINGS = ReferenceSettings(images=5, run_seed=3, sampling=tiny_sampling())
 PROMPT = "a photo of person, a black coat"
 
 

@@ -20,16 +20,10 @@ from fastreid_ext.generation.sampling.sampler import (
     sample_images,
 )
 
+from ...tiny_sampling import tiny_sampling
 from ..conftest import read_tiny
 
-SETTINGS = SamplingSettings(
-    size=(32, 16),
-    scheduler="DDIMScheduler",
-    steps=3,
-    guidance_scale=5.0,
-    negative_prompt="blue",
-    batch_size=3,
-)
+SETTINGS = tiny_sampling(steps=3, negative_prompt="blue", batch_size=3)
 PROMPTS = ("a man with red sneakers", "a woman", "a person, walking", "a photo of a black coat")
 
 

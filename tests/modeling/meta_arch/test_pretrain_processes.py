@@ -1,14 +1,12 @@
 """Two gloo processes pre-train as one with the same batch; one alone: test_contrastive_pretrain."""
 
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from ...two_processes import run_in_two_processes
 from .pretrain_in_processes import CASES, IMAGES, STEPS, build, steps, views
 
 pytestmark = pytest.mark.slow
@@ -23,13 +21,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-9}
 def found(tmp_path_factory) -> list[dict]:
     """Give the results of each of two processes."""
     folder = tmp_path_factory.mktemp("pretrain")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
-        [sys.executable, *torchrun, str(SCRIPT), str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[3])},
-        check=True,
-        timeout=180,
-    )
+    run_in_two_processes(SCRIPT, folder, timeout=180)
     return [torch.load(folder / f"rank{rank}.pth", weights_only=True) for rank in (0, 1)]
 
 

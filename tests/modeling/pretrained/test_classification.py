@@ -8,6 +8,7 @@ from fastreid_ext.config import load_config
 from fastreid_ext.modeling.build import build_backbone
 
 from ..recipes import base_recipe
+from .of_checkpoint import expect_backbone_of
 
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "4"]
 SWIN = ["MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.BACKBONE.DEPTH", "tiny"]
@@ -35,12 +36,7 @@ def test_classifier_checkpoint_gives_every_tensor(pretrained, load, baseline):
     cfg = load_config(base_recipe(baseline), [*CPU, *keys, *off])
     backbone = build_backbone(cfg)
     report = load(backbone, path)
-    assert (report.family, report.matching.share) == ("fastreid", 1.0)
-    assert not report.missing + report.unexpected + report.reshaped + report.warnings
-    # Non-local blocks, which AGW and SBS add, are new.
-    assert all("NL_" in name for name in report.matching.new)
-    ours = backbone.state_dict()
-    assert all(torch.equal(ours[name], weights[f"backbone.{name}"]) for name in report.matched)
+    expect_backbone_of(report, backbone, weights)
     assert report.dropped == ["heads.weight"]
 
 

@@ -6,19 +6,13 @@ import torch
 from fastreid_ext.diffusion.stable_diffusion import read_base
 from fastreid_ext.diffusion.tiny import models
 from fastreid_ext.diffusion.tiny.sizes import TEST
-from fastreid_ext.generation.sampling.sampler import SamplingSettings
 from measuring.device_use import busy_share
 from measuring.sampling import measure_sampling
 from measuring.stable_diffusion import random_base
 
-SAMPLING = SamplingSettings(
-    size=(32, 16),
-    scheduler="DDIMScheduler",
-    steps=2,
-    guidance_scale=7.5,
-    negative_prompt="",
-    batch_size=4,
-)
+from ...tiny_sampling import tiny_sampling
+
+SAMPLING = tiny_sampling(guidance_scale=7.5)
 
 
 def measured(folder, device, rank):
