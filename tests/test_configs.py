@@ -8,6 +8,7 @@ import torch
 from fastreid_ext.config import load_config
 from fastreid_ext.modeling.build import build_model
 from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
+from fastreid_ext.modeling.meta_arch.cluster_baseline import takes_clusters
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIGS = REPOSITORY / "configs"
@@ -18,11 +19,13 @@ BASE_OF = {path.stem.removeprefix("Base-"): path for path in BASES}
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
+    *("ClusterBaseline", "ClusterContrast"),
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
+UNSUPERVISED = ["DBSCAN", "ClusterContrast"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -49,6 +52,7 @@ def test_recipes_have_the_published_values():
         "DiffID",
         "augment",
         "generator",
+        *UNSUPERVISED,
         *PRETRAINING,
     }
     bagtricks = recipes["bagtricks"]
@@ -217,6 +221,22 @@ def test_caj_differs_from_agw_in_streams_and_triplets_alone():
         assert ours == theirs
 
 
+@pytest.mark.parametrize("name", UNSUPERVISED)
+def test_methods_without_labels_share_schedule_and_neighbours(name):
+    """Adam without warm-up, a tenth of the rate every 20 epochs; k1 30, k2 6, cores of 4."""
+    cfg = load_config(BASE_OF[name], CPU)
+    solver = cfg.SOLVER
+    assert (solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY) == ("Adam", 3.5e-4, 5e-4)
+    assert (solver.STEPS, solver.GAMMA, solver.WARMUP_ITERS) == ([20, 40], 0.1, 0)
+    assert not solver.AMP.ENABLED
+    keys = cfg.UNSUPERVISED
+    assert (keys.ENABLED, keys.K1, keys.K2, keys.MIN_SAMPLES) == (True, 30, 6, 4)
+    assert cfg.DATALOADER.SAMPLER_TRAIN == "BalancedIdentitySampler"
+    assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [256, 128]
+    images = {"DBSCAN": (64, 4, 16), "ClusterContrast": (256, 16, 64)}[name]
+    assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP) == images
+
+
 def test_stage_1_of_dapg_has_the_published_values():
     cfg = load_config(BASE_OF["DAPG-stage1"], CPU)
     losses = cfg.MODEL.LOSSES
@@ -323,6 +343,9 @@ def test_recipe_steps_and_gives_features(path):
     model = build_model(cfg).train()
     add_losses(model, cfg)
     add_view_losses(model, cfg)
+    if takes_clusters(type(model)):
+        features = torch.nn.functional.normalize(torch.randn(4, cfg.MODEL.BACKBONE.FEAT_DIM), dim=1)
+        model.begin_clusters(features, torch.tensor([0, 0, 1, 1]))
     views = cfg.INPUT.VIEWS.COUNT if cfg.INPUT.VIEWS.RECIPE else 1
     batch = {
         "images": torch.rand(4 * views, 3, 96, 32) * 255,
@@ -344,6 +367,7 @@ def test_recipe_steps_and_gives_features(path):
         "WeightedTripletLoss": "weighted",
         "PrototypeContrastLoss": "prototype",
         "BYOLLoss": "byol",
+        "ClusterContrastLoss": "cluster",
     }
     expected = {kinds.get(name, "contrast") for name in cfg.MODEL.LOSSES.NAME}
     assert {name.split("_")[1] for name in losses} == expected

@@ -76,6 +76,7 @@ ALLOWED = {
         "modeling",
         "evaluation",
         "names",
+        "neighbours",
         "pictures",
         "processes",
         "ranks",

@@ -22,6 +22,8 @@ _RECIPES = {
 # A second network in them follows the first one in every forward pass of training.
 _WITH_MOVING_AVERAGE = ("ContrastivePretrain", "BYOLPretrain")
 _PROJECTION = "ProjectionHead"
+# Architectures with the parts of fastreid's Baseline.
+_BASELINES = ("Baseline", "PrototypeBaseline", "ClusterBaseline", "ClusterContrast")
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (
     "projects/DAPG/configs/Base-DAPG-stage1.yml or projects/SimCLR/configs/Base-SimCLR.yml"
@@ -45,7 +47,9 @@ def _batch_drop_block(cfg: CfgNode) -> list[str]:
     heads = cfg.MODEL.HEADS
     is_bdb = heads.NAME == "BDBHead"
     if (architecture == "BDB" and not is_bdb) or (
-        is_bdb and architecture in ("Baseline", "PrototypeBaseline", "MGN")
+        is_bdb
+        and architecture
+        in ("Baseline", "PrototypeBaseline", "ClusterBaseline", "ClusterContrast", "MGN")
     ):
         return [
             "expected MODEL.META_ARCHITECTURE BDB and MODEL.HEADS.NAME BDBHead together, got "
@@ -123,8 +127,7 @@ def _pretraining(cfg: CfgNode) -> list[str]:
         ]
     if architecture not in PRETRAINING_LOSSES:
         if heads.NAME == _PROJECTION and architecture in (
-            "Baseline",
-            "PrototypeBaseline",
+            *_BASELINES,
             "MGN",
             "BDB",
         ):

@@ -23,6 +23,7 @@ from fastreid_ext.checks.table import (
     value_problems,
 )
 from fastreid_ext.checks.test import evaluation_problems
+from fastreid_ext.checks.unsupervised import unsupervised_problems
 from fastreid_ext.config.load import FROM_CHECKPOINT, Origin
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def check_config(cfg: CfgNode, origin: Origin | None = None) -> None:
     problems += [*architecture_problems(cfg), *model_problems(cfg), *input_problems(cfg)]
     problems += [*datasets_problems(cfg), *dataloader_problems(cfg)]
     problems += [*solver_problems(cfg, named), *evaluation_problems(cfg, named)]
-    problems += generation_problems(cfg)
+    problems += [*generation_problems(cfg), *unsupervised_problems(cfg)]
     if origin:
         problems += unread_problems(cfg, _set_by_the_user(cfg, origin))
     if problems:

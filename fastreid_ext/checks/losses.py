@@ -13,7 +13,9 @@ from fastreid_ext.checks.values import (
     Names,
     Range,
 )
+from fastreid_ext.modeling.losses.cluster_memory import UPDATES
 from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOL
+from fastreid_ext.modeling.meta_arch.cluster_contrast import CLUSTER_CONTRAST
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
@@ -26,6 +28,8 @@ _WEIGHTED = "WeightedTripletLoss"
 LOSSES = {
     "Baseline": (*_BASELINE_LOSSES, _WEIGHTED),
     "PrototypeBaseline": (*_BASELINE_LOSSES, _WEIGHTED, PROTOTYPE),
+    "ClusterBaseline": (*_BASELINE_LOSSES, _WEIGHTED),
+    "ClusterContrast": (CLUSTER_CONTRAST,),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
@@ -33,6 +37,7 @@ LOSSES = {
     **PRETRAINING_LOSSES,
 }
 ARCHITECTURES = tuple(LOSSES)
+_WITH_THEIR_LOSS_ALONE = (*PRETRAINING_LOSSES, "ClusterContrast")
 
 
 def architecture(*names: str) -> Condition:
@@ -133,13 +138,21 @@ ROWS: list[Row] = [
         TEMPERATURE=Range(0, is_above=True, hint="0.01 is DCAC's"),
         MOMENTUM=SHARE,
     ),
+    *rows_of(
+        "MODEL.LOSSES.CLUSTER_CONTRAST",
+        _loss(CLUSTER_CONTRAST),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.05 is Cluster-Contrast's"),
+        MOMENTUM=SHARE,
+        UPDATE=Names(UPDATES),
+    ),
 ]
 
 
 def loss_problems(cfg: CfgNode) -> list[str]:
     """List the losses that the meta-architecture does not compute, each with its remedy."""
     known = LOSSES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.LOSSES.NAME)
-    if cfg.MODEL.META_ARCHITECTURE not in PRETRAINING_LOSSES:
+    if cfg.MODEL.META_ARCHITECTURE not in _WITH_THEIR_LOSS_ALONE:
         known = (*known, *set(registered_names(LOSS_REGISTRY)) - set(_BASELINE_LOSSES))
     if not cfg.MODEL.LOSSES.NAME:
         return ["MODEL.LOSSES.NAME is empty, so no weight would change; name at least one loss"]

@@ -24,6 +24,8 @@ _UNFIT_OPTIMIZERS = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
 _WITH_HEADS = (
     "Baseline",
     "PrototypeBaseline",
+    "ClusterBaseline",
+    "ClusterContrast",
     "MoCo",
     "Distiller",
     "BDB",

@@ -15,6 +15,7 @@ from fastreid_ext.checks import (
     pose_plan,
     solver,
     test,
+    unsupervised,
 )
 from fastreid_ext.checks.conditions import value_of
 from fastreid_ext.checks.row import Row, rows_of
@@ -36,6 +37,7 @@ _ROWS = [
     *dataloader.ROWS,
     *solver.ROWS,
     *test.ROWS,
+    *unsupervised.ROWS,
     *generation.ROWS,
     *pose_guided.ROWS,
     *pose_plan.ROWS,

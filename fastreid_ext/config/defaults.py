@@ -19,6 +19,7 @@ from fastreid_ext.config.input import add_input_keys
 from fastreid_ext.config.model import add_model_keys
 from fastreid_ext.config.solver import add_solver_keys
 from fastreid_ext.config.test import add_test_keys
+from fastreid_ext.config.unsupervised import add_unsupervised_keys
 
 
 def add_fastreid_ext_config(cfg: CfgNode) -> None:
@@ -36,4 +37,5 @@ def add_fastreid_ext_config(cfg: CfgNode) -> None:
     add_dataloader_keys(cfg.DATALOADER)
     add_solver_keys(cfg.SOLVER)
     add_test_keys(cfg.TEST)
+    add_unsupervised_keys(cfg)
     add_generation_keys(cfg)

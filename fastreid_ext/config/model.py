@@ -114,6 +114,17 @@ def _add_losses(losses: CfgNode) -> None:
     prototype.TEMPERATURE = 0.01
     # Share in [0, 1] of a prototype that stays when a batch updates it.
     prototype.MOMENTUM = 0.2
+    contrast = losses.CLUSTER_CONTRAST = CN()
+    # Weight of ClusterContrastLoss in the total loss.
+    contrast.SCALE = 1.0
+    # Temperature tau, above 0, by which cosine similarities to the centroids are divided.
+    contrast.TEMPERATURE = 0.05
+    # Share m in [0, 1] of a centroid that stays in an update.
+    contrast.MOMENTUM = 0.1
+    # Update of a centroid after each step: "sequential" = by its features in the batch one after
+    # the other, "hard" = by the least similar one, "mean" = by their mean, "random" = by one of
+    # them.
+    contrast.UPDATE = "sequential"
 
 
 def _add_byol(model: CfgNode) -> None:

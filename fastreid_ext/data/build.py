@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,12 +74,16 @@ def build_train_loader(
     dataset = _training_set(cfg, name, training, transform, positives)
     seed = cfg.SEED if cfg.SEED >= 0 else int(comm.shared_random_seed())
     world_size = comm.get_world_size()
-    if positives is None:
+    if cfg.UNSUPERVISED.ENABLED:
+        _refuse(sampling_problems(cfg, training, world_size))
+        dataset.set_targets(np.full(len(dataset), -1))
+        stream = _stream_before_labels
+    elif positives is None:
         stream = _stream(cfg, training, world_size)
     else:
         stream = _stream_of_paired(cfg, training, world_size, positives)
     sampler = ResumableSampler(stream, seed, rank=comm.get_rank(), world_size=world_size)
-    _log_summary(training)
+    _log_summary(training, has_labels=not cfg.UNSUPERVISED.ENABLED)
     if cfg.INPUT.RPT.ENABLED:
         logger.warning(
             "INPUT.RPT pastes patches that each loader worker has collected, so the run depends on "
@@ -146,7 +150,60 @@ def _whole_loader(cfg: CfgNode, dataset: PersonDataset) -> PersonLoader:
 
 
 def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
-    """List reasons why ``world_size`` processes cannot fill their batches, and remedies."""
+    """List reasons why ``world_size`` processes cannot fill their batches, and remedies.
+
+    The identities of images that will get clusters as labels are not looked at.
+    """
+    if cfg.UNSUPERVISED.ENABLED:
+        return _unlabelled_problems(cfg, len(training.items), world_size)
+    return _labelled_problems(cfg, training, world_size)
+
+
+def label_problems(
+    cfg: CfgNode, items: ItemArrays, labels: NDArray[np.integer], world_size: int
+) -> list[str]:
+    """List reasons why images with clusters as labels cannot be trained on, and remedies.
+
+    Args:
+        cfg: configuration of the run.
+        items: (path, pid, camid) of each of N images.
+        labels: (N,) clusters 0 .. C-1, -1 for noise.
+        world_size: number of processes that train together.
+    """
+    kept = np.flatnonzero(labels >= 0)
+    if not len(kept):
+        return [f"all {len(labels)} images are noise"]
+    if labels.max() < 1:
+        return [f"there is one cluster, of {len(kept)} images, which can be told from no other"]
+    own = items.with_pids(labels).take(kept)
+    return _labelled_problems(cfg, TrainingItems.given(own), world_size)
+
+
+def _unlabelled_problems(cfg: CfgNode, images: int, world_size: int) -> list[str]:
+    problems = []
+    nearest = cfg.UNSUPERVISED.K1
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    if nearest > images:
+        problems.append(
+            f"UNSUPERVISED.K1 is {nearest} nearest images, but there are only {images} training "
+            "images; lower it to at most one and a half times the images of a person, or add images"
+        )
+    if batch > images and not cfg.SOLVER.ITERS_PER_EPOCH:
+        problems.append(
+            f"SOLVER.IMS_PER_BATCH is {batch} but there are only {images} training images, so an "
+            "epoch has no iteration; set SOLVER.ITERS_PER_EPOCH"
+        )
+    step = world_size * cfg.DATALOADER.NUM_INSTANCE
+    if batch % step:
+        problems.append(
+            f"expected SOLVER.IMS_PER_BATCH to be a multiple of {world_size} processes times "
+            f"DATALOADER.NUM_INSTANCE {cfg.DATALOADER.NUM_INSTANCE}, got {batch}; use "
+            f"{max(batch // step, 1) * step}"
+        )
+    return problems
+
+
+def _labelled_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
     if cfg.DATALOADER.SAMPLER_TRAIN == CROSS_MODALITY:
         return _cross_modality_problems(cfg, training, world_size)
     problems = batch_problems(
@@ -156,6 +213,7 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
         instances=cfg.DATALOADER.NUM_INSTANCE,
         world_size=world_size,
         losses=() if _gives_pairs_itself(cfg) else cfg.MODEL.LOSSES.NAME,
+        has_length=cfg.SOLVER.ITERS_PER_EPOCH > 0,
     )
     share = cfg.DATASETS.GENERATED.BATCH_SHARE
     sampler = cfg.DATALOADER.SAMPLER_TRAIN
@@ -195,9 +253,7 @@ def _gives_pairs_itself(cfg: CfgNode) -> bool:
 
 def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
     """Build the order of the images; raise ValueError if a sampler cannot fill its batches."""
-    problems = sampling_problems(cfg, training, world_size)
-    if problems:
-        raise ValueError("; ".join(problems))
+    _refuse(_labelled_problems(cfg, training, world_size))
     if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
         return mixed_batches(cfg, training, world_size)
     batch_size = cfg.SOLVER.IMS_PER_BATCH // world_size
@@ -210,6 +266,19 @@ def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
             world_size=world_size,
         )
     return named_stream(cfg, training.items, batch_size=batch_size, world_size=world_size)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _stream_before_labels(seed: int) -> Iterator[int]:
+    """Refuse to give images that have no cluster yet."""
+    raise RuntimeError(
+        "expected clusters as labels before the first batch, got none; the trainer's hook "
+        "PseudoLabels makes them before each epoch"
+    )
 
 
 def _stream_of_labels(
@@ -304,14 +373,13 @@ def image_reader(cfg: CfgNode, name: str, paths: Sequence[str]) -> Callable[[str
     return packed_images(folder, name, paths, read_pixels) if folder else read_pixels
 
 
-def _log_summary(training: TrainingItems) -> None:
+def _log_summary(training: TrainingItems, *, has_labels: bool) -> None:
     identities = len(training.items.dense_pids()[1])
     counts: Counter[str] = Counter()
     for name, count in training.parts:
         counts[name] += count
     parts = ", ".join(f"{name} {count}" for name, count in counts.items())
-    logger.info(
-        "Training on %d images of %d identities: %s", len(training.items), identities, parts
-    )
+    of = f"of {identities} identities" if has_labels else "without labels"
+    logger.info("Training on %d images %s: %s", len(training.items), of, parts)
     for summary in training.subsets:
         logger.info(summary)

@@ -121,6 +121,11 @@ class TrainLoader(PersonLoader):
         """Seed of order and augmentation; random if the configuration sets none."""
         return self.stream_sampler.seed
 
+    @property
+    def labels(self) -> NDArray[np.integer] | None:
+        """(N,) labels of the last :meth:`relabel`; None before the first."""
+        return self._labels
+
     def start_at(self, iteration: int, seed: int | None = None) -> None:
         """Let the next ``iter`` begin at an iteration of the run with a seed.
 

@@ -124,7 +124,10 @@ def _check_training(cfg: CfgNode, world_size: int, report: PreflightReport) -> T
     for name, own in training.by_set().items():
         report.rows.append(_row(name, "train", own))
     report.problems += sampling_problems(cfg, training, world_size)
-    _check_singles(cfg, training, report)
+    if cfg.UNSUPERVISED.ENABLED:
+        _check_cameras(training, report)
+    else:
+        _check_singles(cfg, training, report)
     _check_share(cfg, training, report)
     _check_generated_only(cfg, training, report)
     _check_duplicates(training, report)
@@ -172,6 +175,16 @@ def _check_singles(cfg: CfgNode, training: TrainingItems, report: PreflightRepor
             f"{single} of {len(counts)} identities have one training image: their "
             f"DATALOADER.NUM_INSTANCE {instances} images in a batch are copies of it, so a triplet "
             "loss has no true positive there; leave these identities out or add images"
+        )
+
+
+def _check_cameras(training: TrainingItems, report: PreflightReport) -> None:
+    names = training.items.dense_camids()[1]
+    if len(names) == 1:
+        report.warnings.append(
+            f"all training images are of one camera ({names[0]}), or their cameras are not known, "
+            "so no batch can be made of a cluster's different cameras; clusters that hold across "
+            "cameras need the cameras of the images (docs/datasets.md)"
         )
 
 

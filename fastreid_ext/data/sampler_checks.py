@@ -10,7 +10,7 @@ IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of different identities in the batch of one process.
 PAIR_LOSSES = ("TripletLoss", "WeightedTripletLoss", "CircleLoss", "Cosface")
 # Losses that compare images with all identities, but learn nothing from batches of one.
-PROTOTYPE_LOSSES = ("PrototypeContrastLoss",)
+PROTOTYPE_LOSSES = ("PrototypeContrastLoss", "ClusterContrastLoss")
 
 
 def batch_problems(
@@ -21,6 +21,7 @@ def batch_problems(
     instances: int,
     world_size: int,
     losses: Sequence[str] = (),
+    has_length: bool = False,
 ) -> list[str]:
     """List reasons why batches cannot be filled, each with a remedy; empty if they can.
 
@@ -32,6 +33,8 @@ def batch_problems(
         world_size: number of processes that train together.
         losses: values of ``MODEL.LOSSES.NAME``; those of PAIR_LOSSES and PROTOTYPE_LOSSES need
             two identities in the batch of each process.
+        has_length: whether epochs have a length of their own, ``SOLVER.ITERS_PER_EPOCH``. Samplers
+            of identities repeat images, so that few of them do for a batch.
 
     Example:
         >>> options = {"batch_size": 8, "instances": 2, "world_size": 1}
@@ -54,7 +57,8 @@ def batch_problems(
             f"{batch_size}; use {_multiple_near(batch_size, world_size)}"
         ]
     problems = []
-    if batch_size > images.sum() and sampler != ONCE_PER_IDENTITY:  # it repeats images
+    repeats = sampler == ONCE_PER_IDENTITY or (has_length and sampler in IDENTITY_SAMPLERS)
+    if batch_size > images.sum() and not repeats:
         problems.append(
             f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.sum()} training "
             "images, so an epoch has no iteration; lower it or add images"

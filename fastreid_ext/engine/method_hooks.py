@@ -1,4 +1,4 @@
-"""Hooks that a method brings along: its architecture's, its prototypes and averaged weights."""
+"""Hooks that a method brings along: its architecture's, clusters, prototypes, averaged weights."""
 
 from fastreid.config import CfgNode
 from fastreid.engine.hooks import HookBase
@@ -6,11 +6,12 @@ from torch import nn
 
 from fastreid_ext.engine.averaging import AveragedWeights
 from fastreid_ext.engine.prototypes import PrototypeRebuild
+from fastreid_ext.engine.pseudo_labels import PseudoLabels
 from fastreid_ext.modeling.losses import PrototypeMemory
 
 
 def method_hooks(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
-    """List the hooks that follow from the model and from ``SOLVER.EMA``, in the order they run.
+    """List the hooks that follow from model, ``UNSUPERVISED`` and ``SOLVER.EMA``, in their order.
 
     Args:
         cfg: configuration of the training.
@@ -20,6 +21,8 @@ def method_hooks(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
     """
     build = getattr(model, "training_hooks", None)
     built = [] if build is None else list(build(cfg))
+    if cfg.UNSUPERVISED.ENABLED:
+        built.append(PseudoLabels(cfg, model))
     if isinstance(getattr(model, "memory", None), PrototypeMemory):
         built.append(PrototypeRebuild(cfg, model))
     if cfg.SOLVER.EMA.DECAY > 0:

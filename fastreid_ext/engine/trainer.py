@@ -50,7 +50,7 @@ from fastreid_ext.engine.schedule import (
     iterations_per_epoch,
     with_warmup,
 )
-from fastreid_ext.engine.setup import with_classes
+from fastreid_ext.engine.setup import with_classes, with_room_for_clusters
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.evaluation.visible_infrared.evaluator import evaluator_of
@@ -89,7 +89,10 @@ class Trainer(DefaultTrainer):
         dataset = data_loader.dataset
         self.iters_per_epoch = iterations_per_epoch(cfg, len(dataset), dataset.num_classes)
         cfg = with_warmup(cfg, self.iters_per_epoch)
-        self.cfg = cfg = with_classes(cfg, data_loader.dataset.num_classes)
+        if cfg.UNSUPERVISED.ENABLED:
+            self.cfg = cfg = with_room_for_clusters(cfg, len(dataset))
+        else:
+            self.cfg = cfg = with_classes(cfg, dataset.num_classes)
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)
         wrapped = wrap_for_processes(model, find_unused=cfg.MODEL.FIND_UNUSED_PARAMETERS)

@@ -1,6 +1,7 @@
 """Neighbours of features: nearest images, k-reciprocal sets, Jaccard distances, clusters."""
 
+from fastreid_ext.neighbours.cluster_report import ClusterReport, cluster_report
 from fastreid_ext.neighbours.dbscan import dbscan_labels
 from fastreid_ext.neighbours.jaccard import jaccard_distances
 
-__all__ = ["dbscan_labels", "jaccard_distances"]
+__all__ = ["ClusterReport", "cluster_report", "dbscan_labels", "jaccard_distances"]

@@ -215,6 +215,8 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
 
     recipe = {
         "PrototypeBaseline": "../projects/DCAC/configs/Base-DCAC-baseline.yml",
+        "ClusterBaseline": "../projects/Unsupervised/configs/Base-DBSCAN.yml",
+        "ClusterContrast": "../projects/Unsupervised/configs/Base-ClusterContrast.yml",
         "MGN": "Base-MGN.yml",
         "BDB": "../projects/BDB/configs/Base-BDB.yml",
         "ContrastivePretrain": "../projects/DAPG/configs/Base-DAPG-stage1.yml",

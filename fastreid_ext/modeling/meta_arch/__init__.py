@@ -3,6 +3,8 @@
 from fastreid_ext.modeling.meta_arch.added_losses import add_losses
 from fastreid_ext.modeling.meta_arch.bdb import BDB
 from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOLPretrain
+from fastreid_ext.modeling.meta_arch.cluster_baseline import ClusterBaseline
+from fastreid_ext.modeling.meta_arch.cluster_contrast import ClusterContrast
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import ContrastivePretrain
 from fastreid_ext.modeling.meta_arch.mgn import extend_host_mgn
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
@@ -12,6 +14,8 @@ from fastreid_ext.modeling.meta_arch.view_losses import add_view_losses
 __all__ = [
     "BDB",
     "BYOLPretrain",
+    "ClusterBaseline",
+    "ClusterContrast",
     "ContrastivePretrain",
     "PrototypeBaseline",
     "SimCLRPretrain",

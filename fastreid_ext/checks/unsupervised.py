@@ -1,0 +1,95 @@
+"""Keys of ``UNSUPERVISED``: allowed values, when they are read, and contradictions."""
+
+from fastreid.config import CfgNode
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+
+from fastreid_ext.checks.conditions import is_on
+from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.values import ANYTHING, COUNT, Range
+from fastreid_ext.data.cross_modality import CROSS_MODALITY
+from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
+from fastreid_ext.modeling.meta_arch.cluster_baseline import takes_clusters
+from fastreid_ext.registries import registered_names
+
+_SECTION = "UNSUPERVISED"
+_START = "start from a recipe of projects/Unsupervised/configs"
+
+ROWS: list[Row] = [
+    Row(f"{_SECTION}.ENABLED", ANYTHING),
+    *rows_of(
+        _SECTION,
+        is_on(_SECTION),
+        K1=COUNT,
+        K2=COUNT,
+        EPS=Range(0, 1, is_above=True, is_below=True, hint="0.4 to 0.7 is usual"),
+        MIN_SAMPLES=COUNT,
+    ),
+]
+
+
+def unsupervised_problems(cfg: CfgNode) -> list[str]:
+    """List keys that contradict training on clusters, each with its remedy."""
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    kinds = {name: META_ARCH_REGISTRY.get(name) for name in registered_names(META_ARCH_REGISTRY)}
+    if architecture not in kinds:  # its own check names the mistake
+        return []
+    can_take_clusters = takes_clusters(kinds[architecture])
+    if cfg.UNSUPERVISED.ENABLED != can_take_clusters:
+        known = ", ".join(name for name, kind in kinds.items() if takes_clusters(kind))
+        return [
+            f"expected UNSUPERVISED.ENABLED True with an architecture that learns from clusters "
+            f"({known}), and only with these, got {cfg.UNSUPERVISED.ENABLED} with {architecture}; "
+            f"{_START}"
+        ]
+    return _of_clusters(cfg) if can_take_clusters else []
+
+
+def _of_clusters(cfg: CfgNode) -> list[str]:
+    keys = cfg.UNSUPERVISED
+    sampler = cfg.DATALOADER.SAMPLER_TRAIN
+    mixing = [name for name in ("MIXUP", "CUTMIX") if cfg.INPUT[name].ENABLED]
+    rules = (
+        (
+            keys.K2 <= keys.K1,
+            f"expected UNSUPERVISED.K2 of at most K1, got {keys.K2} and {keys.K1}; 6 and 30 are "
+            "usual",
+        ),
+        (
+            sampler not in (ONCE_PER_IDENTITY, CROSS_MODALITY),
+            f"expected DATALOADER.SAMPLER_TRAIN BalancedIdentitySampler with UNSUPERVISED, got "
+            f"{sampler}, which needs the identities of the data",
+        ),
+        (
+            not cfg.DATASETS.GENERATED.BATCH_SHARE,
+            "DATASETS.GENERATED.BATCH_SHARE counts original identities, which UNSUPERVISED does "
+            "not have; set it to 0",
+        ),
+        (
+            not cfg.INPUT.VIEWS.RECIPE and not mixing,
+            f"INPUT.{mixing[0] if mixing else 'VIEWS.RECIPE'} is not made for the labels of "
+            "UNSUPERVISED, one cluster for each image; turn it off",
+        ),
+        (
+            not cfg.MODEL.DIFFUSION.ENABLED,
+            "MODEL.DIFFUSION has a prompt of each identity, which UNSUPERVISED does not know; set "
+            "MODEL.DIFFUSION.ENABLED False",
+        ),
+        (
+            not cfg.TEST.PRECISE_BN.ENABLED,
+            "TEST.PRECISE_BN runs training batches, which UNSUPERVISED has only within an epoch; "
+            "set TEST.PRECISE_BN.ENABLED False",
+        ),
+        (
+            cfg.MODEL.META_ARCHITECTURE != "ClusterContrast" or _is_tested_with_its_feature(cfg),
+            "expected MODEL.HEADS.NAME EmbeddingHead with NECK_FEAT after under ClusterContrast, "
+            "whose centroids are those of evaluated features, got "
+            f"{cfg.MODEL.HEADS.NAME} with {cfg.MODEL.HEADS.NECK_FEAT}",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
+
+
+def _is_tested_with_its_feature(cfg: CfgNode) -> bool:
+    heads = cfg.MODEL.HEADS
+    known = ("BeforeNeckHead", "ClasHead", "BDBHead", "ProjectionHead")
+    return heads.NECK_FEAT == "after" and heads.NAME not in known

@@ -1,0 +1,22 @@
+"""Keys of ``UNSUPERVISED``: training on clusters of images instead of identities."""
+
+from fastreid.config import CfgNode
+from fastreid.config import CfgNode as CN
+
+
+def add_unsupervised_keys(cfg: CfgNode) -> None:
+    """Add the keys below ``UNSUPERVISED``."""
+    unsupervised = cfg.UNSUPERVISED = CN()
+    # Clusters of the training images as their labels, made anew before every epoch. Identities of
+    # the data, where there are some, are compared with the clusters in the log and used for nothing
+    # else. An epoch has SOLVER.ITERS_PER_EPOCH iterations.
+    unsupervised.ENABLED = False
+    # Nearest images of which an image's k-reciprocal set is made, the image itself included.
+    unsupervised.K1 = 30
+    # Nearest images whose sets are averaged, the image itself included; at most K1.
+    unsupervised.K2 = 6
+    # Largest Jaccard distance of two neighbours in DBSCAN, between 0 and 1.
+    unsupervised.EPS = 0.6
+    # Neighbours, the image itself included, that make an image the core of a cluster. Images that
+    # are near no core are noise and are left out of the epoch.
+    unsupervised.MIN_SAMPLES = 4

@@ -1,0 +1,174 @@
+"""Clusters of the training images as their labels, made anew before every epoch.
+
+The labels are state of the loader, which a checkpoint holds; everything else that an epoch needs
+follows from the weights with which it begins. A run killed within an epoch therefore repeats the
+epoch exactly.
+"""
+
+import dataclasses
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.engine.hooks import HookBase
+from fastreid.utils import comm
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fastreid_ext.data.build import label_problems
+from fastreid_ext.data.own_sets import unlabelled_names
+from fastreid_ext.engine.training_features import TrainingFeatures
+from fastreid_ext.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
+from fastreid_ext.neighbours import (
+    ClusterReport,
+    cluster_report,
+    dbscan_labels,
+    jaccard_distances,
+)
+from fastreid_ext.neighbours.jaccard import unit_features
+from fastreid_ext.processes import on_main_process
+
+logger = logging.getLogger(__name__)
+
+_ADVICE = (
+    "raise or lower UNSUPERVISED.EPS, lower UNSUPERVISED.MIN_SAMPLES, or begin from pre-trained "
+    "weights (MODEL.BACKBONE.PRETRAIN_PATH, MODEL.WEIGHTS)"
+)
+
+
+class PseudoLabels(HookBase):
+    """Cluster the training images before every epoch and train on the clusters.
+
+    Jaccard distances of the features and DBSCAN, as ``UNSUPERVISED`` says. Noise is left out of the
+    epoch. Identities of the data, where there are some, are compared with the clusters in log and
+    metrics; they take no other way out of this class.
+
+    Args:
+        cfg: configuration of the run.
+        model: model that takes clusters, see
+            :func:`~fastreid_ext.modeling.meta_arch.cluster_baseline.takes_clusters`.
+    """
+
+    def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
+        self._cfg = cfg
+        self._model = model
+        self._report: ClusterReport | None = None
+
+    def before_train(self) -> None:
+        """Build the loader of the training images without augmentation."""
+        dataset = self.trainer.data_loader.dataset
+        self._items = dataset.img_items
+        self._cameras, self._camera_names = self._items.dense_camids()
+        has_identities = not unlabelled_names(self._cfg)
+        self._identities = self._items.dense_pids()[0] if has_identities else None
+        self._features = TrainingFeatures(self._cfg, self._model, dataset)
+
+    def before_epoch(self) -> None:
+        """Extract features, cluster them, and give the clusters to the loader and the model.
+
+        Raises:
+            ValueError: features are not finite, or the first clusters cannot be trained on.
+        """
+        began = time.perf_counter()
+        features = self._finite_features()
+        extracted = time.perf_counter()
+        # On one process, as another machine might round another way.
+        labels = on_main_process(lambda: self._cluster(features), "the clustering of the images")
+        report = cluster_report(labels, self._cameras, self._identities)
+        logger.info("epoch %d: %s", self.trainer.epoch, report)
+        labels = self._fit_to_train_on(labels)
+        self.trainer.relabel(labels)
+        self._model.begin_clusters(features.cpu(), torch.from_numpy(labels))
+        self._report = report
+        if comm.is_main_process():
+            path = Path(self._cfg.OUTPUT_DIR) / CLUSTERS_FILE
+            cameras = [str(self._camera_names[camera]) for camera in self._cameras]
+            write_clusters(path, self._items.paths, labels, cameras, self._identities)
+        logger.info(
+            "features took %.1f s, clusters %.1f s",
+            extracted - began,
+            time.perf_counter() - extracted,
+        )
+
+    def before_step(self) -> None:
+        """Write the figures of the clusters among the metrics of the epoch's first step."""
+        if self._report is None:
+            return
+        values = dataclasses.asdict(self._report).items()
+        scalars = {f"clusters/{name}": float(value) for name, value in values if value is not None}
+        self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
+        self._report = None
+
+    def after_step(self) -> None:
+        """Tell the model whether its weights have changed; it then updates its memory."""
+        self._model.end_step(self.trainer.step_applied)
+
+    def _finite_features(self) -> Tensor:
+        features = self._features.extract()
+        broken = (~features.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        if broken:
+            raise ValueError(
+                f"expected finite features of all {len(features)} training images before epoch "
+                f"{self.trainer.epoch}, got NaN or infinity for {len(broken)}, the first is "
+                f"{self._items.paths[broken[0]]}; training has diverged, or the weights are "
+                "damaged: lower SOLVER.BASE_LR, turn SOLVER.AMP off, or check MODEL.WEIGHTS and "
+                "MODEL.BACKBONE.PRETRAIN_PATH"
+            )
+        return unit_features(features)
+
+    def _cluster(self, features: Tensor) -> NDArray[np.int64]:
+        keys = self._cfg.UNSUPERVISED
+        distances = jaccard_distances(features, k1=keys.K1, k2=keys.K2, max_distance=keys.EPS)
+        labels = dbscan_labels(distances, eps=keys.EPS, min_samples=keys.MIN_SAMPLES)
+        return largest_clusters(labels, self._cfg.MODEL.HEADS.NUM_CLASSES)
+
+    def _fit_to_train_on(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the labels, or those of the epoch before where these cannot fill a batch.
+
+        Raises:
+            ValueError: there are none of an epoch before; nothing has been trained then.
+        """
+        world_size = comm.get_world_size()
+        problems = label_problems(self._cfg, self._items, labels, world_size)
+        if not problems:
+            return labels
+        found = f"the clusters of epoch {self.trainer.epoch} cannot be trained on: " + "; ".join(
+            problems
+        )
+        earlier = self.trainer.data_loader.labels
+        if earlier is None:
+            raise ValueError(f"{found}; {_ADVICE}")
+        logger.warning("%s; those of the epoch before are kept. To change that, %s", found, _ADVICE)
+        return earlier
+
+
+def largest_clusters(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Keep at most so many clusters, the largest, and make noise of the others.
+
+    Example:
+        >>> largest_clusters(np.array([0, 1, 1, 2, 2, 2, -1]), 2)
+        array([-1,  0,  0,  1,  1,  1, -1])
+
+    Args:
+        labels: (N,) clusters 0 .. C-1, -1 for noise.
+        most: number of clusters for which the model has room.
+
+    Returns:
+        (N,) clusters in the order of before; of equally large ones those with a smaller number.
+    """
+    counts = np.bincount(labels[labels >= 0])
+    if len(counts) <= most:
+        return labels
+    logger.warning(
+        "%d clusters, but room for MODEL.HEADS.NUM_CLASSES %d: the images of the smallest are left "
+        "out of this epoch; raise it in a new run, or raise UNSUPERVISED.MIN_SAMPLES",
+        len(counts),
+        most,
+    )
+    kept = np.sort(np.argsort(-counts, kind="stable")[:most])
+    renumbered = np.full(len(counts) + 1, -1, np.int64)  # the last one is that of noise, -1
+    renumbered[kept] = np.arange(most)
+    return renumbered[labels]

@@ -1,0 +1,46 @@
+"""Features of all training images with the weights of now, as a test set is seen."""
+
+import math
+
+import torch
+from fastreid.config import CfgNode
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from fastreid_ext.data.build import build_items_loader
+from fastreid_ext.engine.modes import modes_kept
+from fastreid_ext.evaluation.features import batch_features
+from fastreid_ext.processes import process_count, rows_of_all
+
+
+class TrainingFeatures:
+    """Extracts features of the training images, without augmentation.
+
+    Every process extracts those of its share; all get all of them.
+
+    Args:
+        cfg: configuration of the run, with the keys of test images.
+        model: model from a batch to features (B, D) in evaluation mode.
+        dataset: training images, with ``img_items``.
+    """
+
+    def __init__(self, cfg: CfgNode, model: nn.Module, dataset: Dataset) -> None:
+        self._model = model
+        self._count = len(dataset.img_items)
+        self._loader = build_items_loader(cfg, dataset.img_items, name="train")
+
+    @torch.no_grad()
+    def extract(self) -> Tensor:
+        """Extract features (N, D) of all images in their order, equal on all processes."""
+        share = math.ceil(self._count / process_count())  # as the sampler of test sets
+        rows: Tensor | None = None
+        done = 0
+        with modes_kept(self._model):
+            self._model.eval()
+            for batch in self._loader:
+                features = batch_features(self._model, batch, flip=False)
+                if rows is None:
+                    rows = features.new_zeros(share, features.shape[1])
+                rows[done : done + len(features)] = features
+                done += len(features)
+        return rows_of_all(rows)[: self._count]

@@ -1,0 +1,67 @@
+"""Contradictions of training on clusters."""
+
+import re
+
+import pytest
+
+from ..tiny_cfg import tiny_cfg
+
+CLUSTERS = {
+    "UNSUPERVISED.ENABLED": True,
+    "MODEL.META_ARCHITECTURE": "ClusterBaseline",
+    "DATALOADER.SAMPLER_TRAIN": "BalancedIdentitySampler",
+}
+
+
+def test_clusters_are_allowed():
+    assert tiny_cfg(CLUSTERS).UNSUPERVISED.EPS == 0.6
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"UNSUPERVISED.ENABLED": False},
+            r"learns from clusters (ClusterBaseline, ClusterContrast), and only with these, got F",
+        ),
+        ({"MODEL.META_ARCHITECTURE": "MGN"}, "got True with MGN; start from a recipe of projects"),
+        ({"UNSUPERVISED.K2": 31}, "K2 of at most K1, got 31 and 30; 6 and 30 are usual"),
+        ({"UNSUPERVISED.EPS": 1.0}, "expected UNSUPERVISED.EPS in (0, 1), got 1.0; 0.4 to 0.7"),
+        ({"UNSUPERVISED.EPS": 0.0}, "expected UNSUPERVISED.EPS in (0, 1), got 0.0"),
+        (
+            {"DATALOADER.SAMPLER_TRAIN": "OncePerIdentitySampler"},
+            "got OncePerIdentitySampler, which needs the identities of the data",
+        ),
+        (
+            {"DATASETS.GENERATED.BATCH_SHARE": 0.5, "DATASETS.GENERATED.ROOTS": ("a",)},
+            "BATCH_SHARE counts original identities, which UNSUPERVISED does not have; set it to 0",
+        ),
+        (
+            {"INPUT.MIXUP.ENABLED": True, "INPUT.MIXUP.PROB": 0.5},
+            "INPUT.MIXUP is not made for the labels of UNSUPERVISED",
+        ),
+        (
+            {"TEST.PRECISE_BN.ENABLED": True, "TEST.PRECISE_BN.DATASET": "Market1501"},
+            "set TEST.PRECISE_BN.ENABLED False",
+        ),
+        (
+            {
+                "MODEL.META_ARCHITECTURE": "ClusterContrast",
+                "MODEL.LOSSES.NAME": ("ClusterContrastLoss",),
+            },
+            "expected MODEL.HEADS.NAME EmbeddingHead with NECK_FEAT after under ClusterContra",
+        ),
+        (
+            {"MODEL.META_ARCHITECTURE": "ClusterContrast"},
+            "unknown name 'CrossEntropyLoss' in MODEL.LOSSES.NAME",
+        ),
+    ],
+)
+def test_contradictions_are_named(changes, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        tiny_cfg(CLUSTERS | changes)
+
+
+def test_keys_of_clusters_are_not_read_without_them():
+    with pytest.raises(ValueError, match=r"UNSUPERVISED.EPS is 0.5 .* because UNSUPERVISED.ENABLE"):
+        tiny_cfg({"UNSUPERVISED.EPS": 0.5})
