@@ -217,7 +217,9 @@ def test_workers_that_begin_together_do_not_take_each_other_for_an_earlier_one(t
     with open(tmp_path / "locks" / "0-of-1.lock", "a+") as looked_at:
         fcntl.flock(looked_at, fcntl.LOCK_SH)
         with shard_lock(tmp_path, Shard(0, 8)), shard_lock(tmp_path, Shard(1, 8)):
-            pass
+            for name in ("0-of-8.lock", "1-of-8.lock"):
+                with open(tmp_path / "locks" / name) as held, pytest.raises(BlockingIOError):
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_an_old_failure_does_not_count_where_it_is_tried_again(tmp_path):
