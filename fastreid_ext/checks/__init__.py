@@ -1,7 +1,7 @@
 """The table of keys, and the checks made on the whole of a configuration.
 
 One file for each section of the key tree. Every key has a row: the values it may have, and the
-condition under which it is read. What relates several keys is written by hand beside the rows.
+condition under which it is read. Relations between several keys are functions in the same files.
 """
 
 from fastreid_ext.checks.automatic import fill_in

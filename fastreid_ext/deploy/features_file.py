@@ -1,4 +1,4 @@
-"""Features of images as a file: ``.npz`` or ``.safetensors``, whole or not there.
+"""Features of images as a file: ``.npz`` or ``.safetensors``, written atomically.
 
 Both hold ``features`` (N, D) float32, the N paths and a few strings that say where the features
 come from. Neither runs code when it is opened.

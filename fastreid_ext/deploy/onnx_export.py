@@ -97,8 +97,8 @@ def export_onnx(
     Args:
         config: a YAML file or a configuration.
         weights: checkpoint file of that configuration.
-        output: ``.onnx`` file to write; whole or not at all.
-        images: image files to compare with, beside random ones.
+        output: ``.onnx`` file to write; an error leaves none behind.
+        images: image files to compare with, in addition to random ones.
         uint8: take images as uint8 instead of float32.
         flip: average with the mirrored image inside the graph; None: TEST.FLIP.
         tolerance: largest difference accepted, as a share of the largest feature value.

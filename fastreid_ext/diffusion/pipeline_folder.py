@@ -30,7 +30,7 @@ WITH_WEIGHTS = ("text_encoder", "unet", "vae")
 _WANTED = ["model_index.json", *(f"{part}/*" for part in PARTS)]
 _UNWANTED = [*PICKLES, "*.msgpack", "*.h5", "*.onnx", "*.non_ema.*"]
 KEY = "GENERATION.BASE_MODEL"
-# Weights in half precision, alone or beside those in full precision.
+# Weights in half precision, alone or with those in full precision.
 VARIANT = "fp16"
 
 

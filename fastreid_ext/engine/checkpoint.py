@@ -162,7 +162,7 @@ class AtomicCheckpointer(Checkpointer):
         self.logger.info("Loaded weights from %s: %s", path, matching)
         for key in keys:
             if key not in checkpoint:
-                self.logger.warning("%s holds no %s: it starts anew", path, key)
+                self.logger.warning("%s holds no %s, which starts from its beginning", path, key)
                 continue
             try:
                 self.checkpointables[key].load_state_dict(checkpoint.pop(key))

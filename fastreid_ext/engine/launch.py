@@ -35,7 +35,7 @@ def launch(
     Under torchrun, and under ``srun`` with several tasks, this process is one of many and joins
     them; see :mod:`fastreid_ext.ranks`. torchrun decides the other arguments too; within a step of
     Slurm ``processes`` and ``machines`` above 1 are obeyed, for one task per machine. Otherwise
-    ``processes`` are spawned, which import the main module anew, so ``fastreid_ext`` must be
+    ``processes`` are spawned, each of which imports the main module, so ``fastreid_ext`` must be
     imported there at module level.
 
     Args:
@@ -191,7 +191,7 @@ class _Place:
 def _spawned(
     local_rank: int, local_size: int, first: _Place, main: Callable[..., None], args: tuple
 ) -> None:
-    # A spawned process spawns its loader workers too, and each imports torch and fastreid anew.
+    # A spawned process spawns its loader workers too, and each of them imports torch and fastreid.
     mp.set_start_method(mp.get_all_start_methods()[0], force=True)  # the platform's default
     # Otherwise every process uses every core, which is slower than one process alone.
     torch.set_num_threads(max(1, torch.get_num_threads() // local_size))

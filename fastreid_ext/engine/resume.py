@@ -1,4 +1,4 @@
-"""State beside weights and optimizer that makes resuming exact.
+"""State other than weights and optimizer that makes resuming exact.
 
 - the state of every random generator, of every process (dropout and the like sample from them);
 - how many steps fastreid's optimizer has kept layers frozen (it counts in a closure);

@@ -242,7 +242,7 @@ def _write_metrics(passes: list[list[dict[str, Any]]]) -> None:
     if not comm.is_main_process():
         return
     storage = get_event_storage()
-    # The slowest loader is the one everybody waited for.
+    # The slowest loader is the one that all processes waited for.
     storage.put_scalar("data_time", max(record["data_time"] for record in passes[0]))
     means = {
         name: np.mean([record["losses"][name] for record in records])

@@ -1,4 +1,4 @@
-"""Errors of torch in a training step, said in terms of images and configuration keys."""
+"""Explain errors of torch in a training step in terms of images and configuration keys."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Similarities of the learned prompts of identities, beside those of their appearance.
+"""Similarities of the learned prompts of identities, compared with those of their appearance.
 
 In DCAC a prompt tells the diffusion model which identity an image shows [0]. If prompts have
 learned how people look, identities that look alike have similar prompts.

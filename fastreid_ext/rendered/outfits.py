@@ -125,7 +125,7 @@ def _sample_kinds(season: Season, feminine: bool, rng: np.random.Generator) -> t
 
 
 def _sample_lower(season: Season, kind: str, rng: np.random.Generator) -> Cloth:
-    if kind not in LOWERS:  # bare legs: nobody sees this cloth
+    if kind not in LOWERS:  # bare legs: this cloth is not seen
         return cloth.sample_cloth("cotton", season.lower_colours, _PLAIN, rng)
     cut = LOWERS[kind]
     colours = _JEANS_COLOURS if kind == "jeans" else season.lower_colours

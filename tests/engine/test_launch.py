@@ -100,7 +100,7 @@ def test_parameters_without_a_gradient_are_named(found):
 @pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_of_one_process_ends_all_and_is_named(tmp_path, failing):
-    """With gloo's timeout of 30 minutes; nobody else ends the process that waits."""
+    """With gloo's timeout of 30 minutes; nothing else ends the process that waits."""
     began = time.monotonic()
     outcomes = run_as_srun(tmp_path, "fails", str(failing))
     assert time.monotonic() - began < 60

@@ -1,4 +1,4 @@
-"""Training on a labelled source and a target that is clustered anew between epochs."""
+"""Training on a labelled source and a target that is clustered again between epochs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Script of test_launch.py, started once for each process as srun does: nobody ends the others.
+"""Script of test_launch.py, started once for each process as srun does: nothing ends the others.
 
     together_in_processes.py FOLDER waits
     together_in_processes.py FOLDER fails RANK

@@ -40,5 +40,5 @@ def figure() -> Figure:
 
 @pytest.fixture(scope="session")
 def identity() -> Identity:
-    """Somebody, to be changed with ``dataclasses.replace``."""
+    """Give an identity, to be changed with ``dataclasses.replace``."""
     return sample_identity(free_body()[0], 0, "RenderedVI", 1, 1)

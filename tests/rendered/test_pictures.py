@@ -47,7 +47,7 @@ def person(upper: Cloth, lower: Cloth, **changes):
 
 
 def frontal(place):
-    """Somebody who stands in the open in front of the camera and looks into it."""
+    """A person who stands in the open in front of the camera and looks into it."""
     rng = np.random.default_rng(4)
     shot = sample_shot(place, "none", 0, rng, level=difficulty("easy"))
     return dataclasses.replace(

@@ -44,7 +44,7 @@ def test_poses_are_axis_angles_of_24_joints(bag):
 
 
 def test_walking_legs_swing_and_standing_legs_do_not():
-    """The thighs of somebody who stands are never more than a leaning leg's turn apart."""
+    """The thighs of a standing person are never more than a leaning leg's turn apart."""
     gaps = {"walking": [], "standing": []}
     for name, pose in stances("none"):
         if name in gaps:

@@ -77,7 +77,7 @@ class PoseGuider(ModelMixin, ConfigMixin):
         self.projection = None
         if combine == "concat":
             for guider in self.guiders:
-                # Beside a zero projection, a zero guider would never get a gradient.
+                # After a zero projection, a zero guider would never get a gradient.
                 guider.conv_out.reset_parameters()
             self.projection = nn.Conv2d(len(inputs) * out_channels, out_channels, kernel_size=1)
             nn.init.zeros_(self.projection.weight)

@@ -6,7 +6,7 @@ attending, and keeping the first half [2] is the same: the other half is thrown 
 
 Everything goes through ``cross_attention_kwargs`` of the call: ``reference``, the features to read,
 and ``captured``, a dictionary for the features that are met. The modules keep nothing, so two
-pipelines, or a sampler beside a training, do not feel each other.
+pipelines, or a sampler during a training, do not affect each other.
 
 Letters: B rows of a batch, R <= B rows with a reference, N tokens of the denoising U-Net, M tokens
 of the reference, C channels.
@@ -87,7 +87,7 @@ class ReferenceAttention:
         if reference is None:
             return self._plain(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         if attention_mask is not None:
-            raise ValueError("expected no attention mask beside a reference; leave it out")
+            raise ValueError("expected no attention mask with a reference; leave it out")
         return attend_to_reference(attn, hidden_states, self._own(reference, hidden_states))
 
     def _own(self, reference: Features, hidden_states: Tensor) -> Tensor:

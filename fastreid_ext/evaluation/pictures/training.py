@@ -17,8 +17,8 @@ _WIDE = 30  # times between the medians of two losses, from which on their axis 
 def plot_training(metrics_file: Path, output: Path) -> Path:
     """Plot the losses and the test metrics of a run over its iterations.
 
-    The axis of the losses is logarithmic where one is more than 30 times another, as DCAC's
-    contrast to prototypes is beside its denoising loss.
+    The axis of the losses is logarithmic where one is more than 30 times another, such as
+    DCAC's contrast to prototypes and its denoising loss.
 
     Args:
         metrics_file: ``metrics.json`` of a run, with one JSON object per line.

@@ -12,7 +12,7 @@ def seed_of(run_seed: int, *parts: str | int) -> int:
 
     Args:
         run_seed: ``SEED`` of the configuration; -1, fastreid's "no seed", counts as 0.
-        parts: name of the thing from the whole to the part, such as ``"draw", identity, index``.
+        parts: name of the thing from the whole to the part, such as ``"pose", data_set, pid``.
             The text "1" and the number 1 give different seeds.
 
     Returns:

@@ -175,7 +175,7 @@ def join_references(parts: Sequence[References]) -> References:
 def weights_digest(folder: Path) -> str:
     """Compute a SHA-256 that tells two trainings apart: that of the pose guider's weights.
 
-    The guider is trained in every case, and is small beside the U-Nets.
+    The guider is trained in every case, and is small compared with the U-Nets.
     """
     files = sorted((folder / "pose_guider").glob("*.safetensors"))
     return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()

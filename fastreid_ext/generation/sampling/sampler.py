@@ -104,7 +104,7 @@ class _Launched:
 
     requests: Sequence[ImageRequest]
     pixels: Tensor  # (B, H, W, 3) uint8, on the host when `arrival` has come
-    is_finite: Tensor  # (B,) bool, likewise
+    is_finite: Tensor  # (B,) bool, on the host when `arrival` has come
     arrival: torch.cuda.Event | None
 
 

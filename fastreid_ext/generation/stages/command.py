@@ -13,20 +13,20 @@ from fastreid_ext.ranks import read_ranks
 FAILED = 3  # exit code of a tool that did its work but for identities that failed
 
 
-def end(said: str, failed: Collection[str]) -> None:
+def end(summary: str, failed: Collection[str]) -> None:
     """Print the last line of a tool, and exit with :data:`FAILED` if identities failed.
 
     Of the processes that a launcher started only the first exits with that code: torchrun would
     end the others, whose work may be needed.
 
     Args:
-        said: last line that the tool prints.
+        summary: last line that the tool prints.
         failed: names of the identities or reference sets that failed.
 
     Raises:
         SystemExit: an identity or reference set failed.
     """
-    print(said)
+    print(summary)
     if failed and read_ranks().rank == 0:
         sys.exit(FAILED)
 

@@ -95,8 +95,8 @@ class VariantTable:
         over = "one seed" if count == "1" else f"mean (standard deviation) over {count} seeds"
         heads = ["pre-trained on", "images", "persons", "without fine-tuning", "fine-tuned"]
         heads.append(f"mAP over {reference}")
-        said = f"Rank-1 / mAP in percent, {over}; {AP_RULE}. The gain is taken seed by seed."
-        return "\n".join([said, "", *markdown_table(heads, rows)]) + "\n"
+        caption = f"Rank-1 / mAP in percent, {over}; {AP_RULE}. The gain is taken seed by seed."
+        return "\n".join([caption, "", *markdown_table(heads, rows)]) + "\n"
 
     def as_json(self) -> dict[str, Any]:
         """Return everything, ready for ``json.dumps``."""

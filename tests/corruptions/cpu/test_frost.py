@@ -63,7 +63,7 @@ def test_textures_are_kept_and_not_to_be_written_to():
 
 @pytest.fixture
 def forgotten_textures():
-    """Textures are read anew in this test, and again after it."""
+    """Textures are read again in this test, and again after it."""
     caches = (frost_module._decoded, frost_module._unscaled, frost_module._scaled)
     for cache in caches:
         cache.cache_clear()

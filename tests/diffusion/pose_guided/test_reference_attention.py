@@ -117,7 +117,7 @@ def test_features_of_another_network_are_refused(reference, message):
 def test_a_mask_beside_a_reference_is_refused():
     own = tokens(1, 4)
     mask = torch.zeros(1, 1, 4)
-    with pytest.raises(ValueError, match="no attention mask beside a reference; leave it out"):
+    with pytest.raises(ValueError, match="no attention mask with a reference; leave it out"):
         ReferenceAttention("block")(attention(), own, attention_mask=mask, reference={"block": own})
 
 

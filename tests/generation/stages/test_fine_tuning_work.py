@@ -131,7 +131,7 @@ def test_full_fine_tuning_writes_whole_unets(cfg, base):
     weights = layout.adapter(NAMES[1]) / "unet" / "diffusion_pytorch_model.safetensors"
     assert weights.is_file()
     assert not (layout.adapter(NAMES[1]) / LORA).exists()
-    shutil.rmtree(weights.parent)  # as when the images are generated, which somebody then removes
+    shutil.rmtree(weights.parent)  # as when the images are generated and then removed by hand
     assert work(NAMES[:2]) == {}
     assert weights.is_file()
 

@@ -30,7 +30,7 @@ def larger(settings_of, run_job, tmp_path_factory):
 def test_growth_adds_what_is_missing(
     whole, larger, settings_of, run_job, contents, tmp_path, monkeypatch
 ):
-    """Nobody is fine-tuned again, and no image is generated a second time."""
+    """No identity is fine-tuned again, and no image is generated a second time."""
     output = shutil.copytree(whole[0], tmp_path / "job")
     settings = (output / "job.json").read_bytes()
     kept = {path: path.stat().st_mtime_ns for path in output.glob("images/*/*.jpg")}

@@ -186,7 +186,7 @@ def test_alike_failures_in_a_row_stop_a_stage_after_successes_too(tmp_path):
     kinds = {name: f"reason {'abc'[n % 3]}" for n, name in enumerate(names)}
     assert len(alike(tmp_path / "c", kinds)) == 28  # the tenth of one kind
 
-    # Who fails again in the same way tells nothing new, and hides nobody behind it.
+    # An identity that fails again in the same way is no news, and must not hide another one.
     assert len(alike(tmp_path / "d", reasons)) == 10
     assert len(alike(tmp_path / "d", reasons, retries=["sample"])) == 20
 

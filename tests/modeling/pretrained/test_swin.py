@@ -31,7 +31,7 @@ def timm_swin():
 
 
 def square_images():
-    """At 224 every map is a multiple of the window, where timm's Swin is everybody's."""
+    """At 224 every map is a multiple of the window, where timm's Swin equals all others."""
     return torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
 
 

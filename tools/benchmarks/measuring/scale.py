@@ -193,7 +193,7 @@ def _cutter(pipe: Connection, text: str, count: int, length: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         for _ in range(2):
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             subset_items(text, "Set", items, Path("/data"), Path(folder))
             peaks.append(_resident_gigabytes("VmHWM") - before)
         seconds = time.perf_counter() - began

@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 @dataclasses.dataclass(frozen=True)
 class TestSetSize:
-    """Counts of a test set; distractors are gallery images of nobody among the queries."""
+    """Counts of a test set; distractors are gallery images of identities that no query has."""
 
     __test__ = False
 
