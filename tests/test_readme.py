@@ -137,6 +137,7 @@ def test_every_document_and_method_is_listed():
         assert page.name == "README.md" or f"]({page.name})" in index, page
     for page in sorted(REPOSITORY.glob("projects/*/README.md")):
         assert f"](projects/{page.parent.name}/README.md)" in front, page
+        assert f"](../projects/{page.parent.name}/README.md)" in index, page
 
 
 def test_the_matrix_of_the_document_is_that_of_the_checks():
