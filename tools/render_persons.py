@@ -54,6 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
                 width,
                 arguments.unusual_poses,
                 arguments.difficulty,
+                arguments.front_walkers,
             ),
             arguments.root,
             workers=arguments.workers,
@@ -106,6 +107,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         choices=DIFFICULTIES,
         default="hard",
         help="hard: cameras that change and many look-alikes; easy: steady cameras (default hard)",
+    )
+    parser.add_argument(
+        "--front-walkers",
+        action="store_true",
+        help="only walking people seen from the front in training images (a bias to study)",
     )
     parser.add_argument(
         "--preview", type=Path, help="only render a few people of each domain into this PNG"

@@ -38,6 +38,8 @@ class Settings:
             (``bodies.pose_bank``) instead of street poses.
         difficulty: "hard" = cameras that change and many look-alikes; "easy" = six steady cameras,
             every fourth identity a look-alike (:mod:`.difficulty`).
+        front_walkers: whether training images are biased: all persons walk, and are seen from
+            within 30 degrees of the front; test images are as ever.
     """
 
     domain: str
@@ -49,6 +51,7 @@ class Settings:
     width: int = 64
     unusual_poses: float = 0.0
     difficulty: str = "hard"
+    front_walkers: bool = False
 
     def __post_init__(self) -> None:
         camera_specs(self.domain)

@@ -4,11 +4,7 @@ This is what a perfect pose-conditioned generator would give: the same person an
 another pose, at one of the person's cameras. It stands in for one in tests and small experiments.
 """
 
-import dataclasses
-import math
 from collections.abc import Iterator, Sequence
-
-import numpy as np
 
 from fastreid_ext.bodies.pose_sources import NamedPose, canonical_poses
 from fastreid_ext.rendered.camera_effects import encode, expose
@@ -18,7 +14,7 @@ from fastreid_ext.rendered.identities import stream
 from fastreid_ext.rendered.person_renderer import render
 from fastreid_ext.rendered.plan import PlannedIdentity, Settings
 from fastreid_ext.rendered.rendered_images import ATTEMPTS, LEAST_VISIBLE, identity_of, placed_view
-from fastreid_ext.rendered.shots import Shot, sample_shot
+from fastreid_ext.rendered.shots import sample_shot, turned
 
 _POSED = 2**30  # first image number of these streams, beyond those of the data set
 # A pose, and the azimuth and elevation in degrees at which it is seen.
@@ -51,7 +47,8 @@ def render_poses(
         camera = cameras[int(rng.integers(len(cameras)))]
         place = placed_view(settings, level, camera, planned.session)
         for _ in range(ATTEMPTS):
-            shot = turned(sample_shot(place, bag_kind, 0, rng, level=level), pose, azimuth_deg)
+            shot = sample_shot(place, bag_kind, 0, rng, level=level)
+            shot = turned(shot, pose.name, pose.pose, azimuth_deg)
             rendering = render(place, dressed, [], shot, settings.height, settings.width)
             if rendering.visible >= LEAST_VISIBLE:
                 break
@@ -65,16 +62,3 @@ def render_poses(
             rng,
         )
         yield pose.name, camera, encode(picture, place.spec.quality)
-
-
-def turned(shot: Shot, pose: NamedPose, azimuth_deg: float) -> Shot:
-    """Give a shot another pose, and turn the body so that the camera sees it from an azimuth.
-
-    Args:
-        shot: shot with the place of the body.
-        pose: pose that faces +z.
-        azimuth_deg: azimuth in degrees; 0 sees the front, 90 the body's left, 180 its back.
-    """
-    towards = math.atan2(-shot.x, -shot.z)
-    yaw = towards - math.radians(azimuth_deg)
-    return dataclasses.replace(shot, pose=np.asarray(pose.pose), yaw=yaw, stance=pose.name)

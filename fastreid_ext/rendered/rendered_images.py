@@ -13,7 +13,7 @@ from fastreid_ext.rendered.dressing import DressedBody, dress, free_body
 from fastreid_ext.rendered.identities import Identity, sample_identity, stream
 from fastreid_ext.rendered.person_renderer import Rendering, render
 from fastreid_ext.rendered.plan import PlannedIdentity, PlannedImage, Settings
-from fastreid_ext.rendered.shots import Shot, sample_shot
+from fastreid_ext.rendered.shots import Shot, as_front_walker, sample_shot
 from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View, view
 
 PASSERS_BY = 12  # bodies without a person id that walk through the images of others
@@ -34,7 +34,13 @@ def passers_by(seed: int, domain: str) -> list[DressedBody]:
 
 
 def _render_image(
-    settings: Settings, place: View, dressed: DressedBody, bag_kind: str, rng: np.random.Generator
+    settings: Settings,
+    place: View,
+    dressed: DressedBody,
+    bag_kind: str,
+    rng: np.random.Generator,
+    *,
+    is_front_walker: bool,
 ) -> tuple[np.ndarray, Rendering, Shot]:
     others = passers_by(settings.seed, settings.domain)
     for _ in range(ATTEMPTS):
@@ -46,6 +52,8 @@ def _render_image(
             level=difficulty(settings.difficulty),
             unusual_poses=settings.unusual_poses,
         )
+        if is_front_walker:
+            shot = as_front_walker(shot, bag_kind, rng)
         rendering = render(place, dressed, others, shot, settings.height, settings.width)
         if rendering.visible >= LEAST_VISIBLE:
             break
@@ -74,6 +82,7 @@ def render_images(
     identity = identity_of(settings, planned)
     attributes = dataclasses.asdict(identity)
     del attributes["person_id"], attributes["betas"]
+    is_front_walker = settings.front_walkers and planned.person_id <= settings.train_identities
     wardrobe: dict[str, DressedBody] = {}
     for image in planned.images:
         rng = stream(seed, domain, planned.person_id, image.index)
@@ -83,7 +92,9 @@ def render_images(
         if bag_kind not in wardrobe:
             wardrobe[bag_kind] = dress(identity, bag_kind, seed, domain)
         place = placed_view(settings, level, image.camera, planned.session)
-        picture, rendering, shot = _render_image(settings, place, wardrobe[bag_kind], bag_kind, rng)
+        picture, rendering, shot = _render_image(
+            settings, place, wardrobe[bag_kind], bag_kind, rng, is_front_walker=is_front_walker
+        )
         row = _row(image, planned.session, identity, bag_kind, place, rendering, shot)
         yield image, encode(picture, place.spec.quality), {**row, "attributes": attributes}
 

@@ -6,8 +6,10 @@ import math
 import numpy as np
 
 from fastreid_ext.rendered.difficulty import Difficulty
-from fastreid_ext.rendered.stances import sample_stance
+from fastreid_ext.rendered.stances import sample_stance, sample_walk
 from fastreid_ext.rendered.views import FRAME_WIDTH, View
+
+FRONT_DEG = 30.0  # azimuths that count as the front, on either side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,3 +107,23 @@ def sample_shot(
         companion_place=(aside, -gap if in_front else gap, float(rng.uniform(0, 2 * math.pi))),
         companion_pose=sample_stance("none", rng)[1] if meets else pose,
     )
+
+
+def turned(shot: Shot, stance: str, pose: np.ndarray, azimuth_deg: float) -> Shot:
+    """Give a shot another pose, and turn the body so that the camera sees it from an azimuth.
+
+    Args:
+        shot: shot with the place of the body.
+        stance: name of the pose.
+        pose: (24, 3) pose that faces +z.
+        azimuth_deg: azimuth in degrees; 0 sees the front, 90 the body's left, 180 its back.
+    """
+    towards = math.atan2(-shot.x, -shot.z)
+    yaw = towards - math.radians(azimuth_deg)
+    return dataclasses.replace(shot, pose=np.asarray(pose), yaw=yaw, stance=stance)
+
+
+def as_front_walker(shot: Shot, bag_kind: str, rng: np.random.Generator) -> Shot:
+    """Let the body of a shot walk, within :data:`FRONT_DEG` of towards the camera."""
+    walk = sample_walk(bag_kind, rng)
+    return turned(shot, "walking", walk, float(rng.uniform(-FRONT_DEG, FRONT_DEG)))

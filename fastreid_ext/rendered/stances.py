@@ -38,11 +38,23 @@ def sample_stance(
             rng,
             "left" if bag_kind in ("handbag", "shopping bag") else "right",
         )
-    hold, side, share = _HOLD.get(bag_kind, ("", "", 0.0))
-    if rng.random() < share:
-        pose = poses.carrying(pose, hold, rng, side)
-        if stance == "standing":
-            stance = "carrying"
+    pose, carries = _with_bag(pose, bag_kind, rng)
+    if carries and stance == "standing":
+        stance = "carrying"
     if rng.random() < 0.2 and stance != "phone":
         pose = poses.looking_aside(pose, float(rng.uniform(-55, 55)))
     return stance, pose
+
+
+def sample_walk(bag_kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Sample the pose (24, 3) of a walk with a bag of ``bag_kind``, facing +z."""
+    pose = poses.walking(float(rng.random()), float(rng.uniform(0.6, 1.7)), rng)
+    return _with_bag(pose, bag_kind, rng)[0]
+
+
+def _with_bag(pose: np.ndarray, bag_kind: str, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """Let an arm carry the bag as often as its kind shows in a pose; also tell whether it does."""
+    hold, side, share = _HOLD.get(bag_kind, ("", "", 0.0))
+    if rng.random() >= share:
+        return pose, False
+    return poses.carrying(pose, hold, rng, side), True

@@ -7,10 +7,10 @@ import pytest
 from fastreid_ext.bodies.pose_sources import canonical_poses
 from fastreid_ext.rendered.difficulty import difficulty
 from fastreid_ext.rendered.plan import Settings, plan_identity
-from fastreid_ext.rendered.posed_images import render_poses, turned
+from fastreid_ext.rendered.posed_images import render_poses
 from fastreid_ext.rendered.posing import stand
 from fastreid_ext.rendered.rendered_images import passers_by, placed_view
-from fastreid_ext.rendered.shots import sample_shot
+from fastreid_ext.rendered.shots import sample_shot, turned
 
 SETTINGS = Settings("RenderedCampus", 4, 4, 6, 7)
 LEFT_SHOULDER, RIGHT_SHOULDER = 16, 17  # of SMPL's 24 joints
@@ -21,7 +21,8 @@ def test_a_turned_shot_shows_the_side_of_its_name(seen):
     pose, azimuth, _ = seen
     rng = np.random.default_rng(1)
     place = placed_view(SETTINGS, difficulty("easy"), 0, 0)
-    shot = turned(sample_shot(place, "none", 0, rng, level=difficulty("easy")), pose, azimuth)
+    shot = sample_shot(place, "none", 0, rng, level=difficulty("easy"))
+    shot = turned(shot, pose.name, pose.pose, azimuth)
     difference = (shot.azimuth_deg() - azimuth + 180) % 360 - 180
     assert difference == pytest.approx(0, abs=1e-6)
     dressed = passers_by(7, "RenderedCampus")[0]

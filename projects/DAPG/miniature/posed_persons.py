@@ -10,11 +10,13 @@ written is not rendered again.
 import argparse
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from fastreid_ext.atomic import atomic_write_bytes
+from fastreid_ext.bodies.pose_sources import canonical_poses
 from fastreid_ext.command_line import short_errors
 from fastreid_ext.manifest import (
     GeneratedImage,
@@ -24,7 +26,7 @@ from fastreid_ext.manifest import (
     write_set,
 )
 from fastreid_ext.rendered.plan import TRAIN, PlannedIdentity, Settings, plan_domain
-from fastreid_ext.rendered.posed_images import render_poses
+from fastreid_ext.rendered.posed_images import SeenPose, render_poses
 
 _GENERATOR = "fastreid_ext.rendered.posed_images"
 
@@ -48,29 +50,45 @@ def settings_of(dataset: Path) -> Settings:
 
 def write_posed_persons(dataset: Path) -> Path:
     """Render every training identity in the four canonical poses; return the folder of the set."""
-    settings = settings_of(dataset)
     output = dataset.with_name(f"{dataset.name}_poses")
-    planned = [
-        identity
-        for identity in plan_domain(settings)
-        if identity.person_id <= settings.train_identities
-    ]
+    settings = settings_of(dataset)
+    numbers = range(1, settings.train_identities + 1)
+    return write_posed_set(settings, output, dict.fromkeys(numbers, canonical_poses()))
+
+
+def write_posed_set(
+    settings: Settings, output: Path, poses: Mapping[int, Sequence[SeenPose]]
+) -> Path:
+    """Render training identities in given poses as a generated set; an existing one is continued.
+
+    Args:
+        settings: settings of the rendered data set that has the identities.
+        output: folder of the generated set.
+        poses: poses with azimuth and elevation of each identity, by its number.
+
+    Returns:
+        The folder of the set.
+    """
+    planned = [identity for identity in plan_domain(settings) if identity.person_id in poses]
     for identity in tqdm(planned, unit="identity", dynamic_ncols=True):
         folder = output / f"{identity.person_id:04d}"
         if not (folder / "metadata.jsonl").is_file():
-            write_identity(folder, _rows(settings, identity, folder))
-    counts = {"ok": 4 * len(planned)}
+            rows = _rows(settings, identity, poses[identity.person_id], folder)
+            write_identity(folder, rows)
+    counts = {"ok": sum(len(poses[identity.person_id]) for identity in planned)}
     write_set(output, GeneratedSet(generator=_GENERATOR, counts=counts))
     read_set(output)
     return output
 
 
-def _rows(settings: Settings, identity: PlannedIdentity, folder: Path) -> list[GeneratedImage]:
+def _rows(
+    settings: Settings, identity: PlannedIdentity, poses: Sequence[SeenPose], folder: Path
+) -> list[GeneratedImage]:
     folder.mkdir(parents=True, exist_ok=True)
     sources = tuple(image.file for image in identity.images if image.file.startswith(f"{TRAIN}/"))
     rows = []
-    for pose, camera, jpeg in render_poses(settings, identity):
-        name = f"{pose}.jpg"
+    for number, (pose, camera, jpeg) in enumerate(render_poses(settings, identity, poses)):
+        name = f"{number:03d}_{pose}.jpg"
         atomic_write_bytes(folder / name, jpeg)
         rows.append(
             GeneratedImage(
