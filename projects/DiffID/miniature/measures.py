@@ -13,7 +13,7 @@ from fastreid_ext.deploy.feature_extractor import FeatureExtractor
 from fastreid_ext.generation.pose_guided.training_images import folder_of_set, training_images
 from fastreid_ext.generation.pose_plan.plan import Plan
 from fastreid_ext.generation.sampling.identity_images import index_of
-from fastreid_ext.generation.stages.posed import request_of
+from fastreid_ext.generation.sampling.posed_images import request_of
 from fastreid_ext.manifest import read_set
 from projects.DiffID.miniature.identity_preservation import Preservation, pids_of, preservation
 from projects.DiffID.miniature.pose_probe import (

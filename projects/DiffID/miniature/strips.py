@@ -11,7 +11,7 @@ from fastreid_ext.bodies.body_fits import BodyFits
 from fastreid_ext.bodies.body_model import load_body
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.generation.pose_plan.plan import Plan, PlannedImage
-from fastreid_ext.generation.stages.posed import request_of
+from fastreid_ext.generation.sampling.posed_images import request_of
 from fastreid_ext.pictures.png import save_pixels
 from fastreid_ext.pictures.tiles import TILE, evenly, joined, page, text
 from projects.DiffID.miniature.measures import files_of
