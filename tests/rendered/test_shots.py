@@ -9,7 +9,7 @@ import pytest
 
 from fastreid_ext.rendered.difficulty import difficulty
 from fastreid_ext.rendered.domains import camera_specs
-from fastreid_ext.rendered.shots import sample_shot
+from fastreid_ext.rendered.shots import FRONT_DEG, as_front_walker, sample_shot
 from fastreid_ext.rendered.views import FRAME_HEIGHT, FRAME_WIDTH, View
 
 COUNT = 400
@@ -165,3 +165,23 @@ def test_unusual_poses_reach_the_shot():
         untraced("RenderedMall", 0), "none", 0, rng, level=difficulty("easy"), unusual_poses=1.0
     )
     assert shot.stance == "unusual"
+
+
+def test_a_front_walker_is_seen_from_the_front_wherever_it_stands():
+    rng = np.random.default_rng(1)
+    found = [as_front_walker(shot, "none", rng) for shot in shots()]
+    azimuths = values("azimuth_deg", found)
+    angles = np.array([azimuth() for azimuth in azimuths])
+    assert np.abs(angles).max() <= FRONT_DEG + 1e-6
+    assert angles.min() < -25  # all of the range is used
+    assert angles.max() > 25
+    assert {shot.stance for shot in found} == {"walking"}
+    assert found[0].x == shots()[0].x
+    assert found[0].gains is shots()[0].gains
+
+
+def test_a_front_walker_carries_the_bag():
+    rng = np.random.default_rng(1)
+    carrying = as_front_walker(shots()[0], "suitcase", rng)
+    swinging = as_front_walker(shots()[0], "none", np.random.default_rng(1))
+    assert not np.array_equal(carrying.pose, swinging.pose)

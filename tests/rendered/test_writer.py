@@ -169,6 +169,17 @@ def test_unusual_poses_are_a_share_of_the_pictures(rendered, rows, small, tmp_pa
     assert bends[0] > 1.3 * bends[1]
 
 
+def test_front_walkers_bias_the_training_images_alone(rendered, rows, small, tmp_path):
+    folder = render_domain(Settings("RenderedVI", **small, front_walkers=True), tmp_path)
+    biased = [json.loads(line) for line in (folder / "annotations.jsonl").open()]
+    training = [row for row in biased if row["file"].startswith("bounding_box_train")]
+    assert {row["pose_name"] for row in training} == {"walking"}
+    assert max(abs(row["viewpoint"]["azimuth_deg"]) for row in training) <= 30
+    assert [row for row in biased if row not in training] == [
+        row for row in rows if not row["file"].startswith("bounding_box_train")
+    ]
+
+
 def test_an_unknown_domain_names_the_known_ones(small, tmp_path):
     with pytest.raises(ValueError, match=r"expected a domain of RenderedCampus, .* got 'Campus'"):
         render_domain(Settings("Campus", **small), tmp_path)

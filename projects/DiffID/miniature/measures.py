@@ -66,7 +66,7 @@ class Measures:
         biased: CfgNode,
         probe: Path,
         *,
-        probe_steps: int = 2000,
+        probe_steps: int = 1200,
     ) -> None:
         self._judge = FeatureExtractor(*judge, device="cpu")
         self._body = load_body()

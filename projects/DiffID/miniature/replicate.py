@@ -133,7 +133,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=folder, help="folder of runs and results")
     parser.add_argument("--base", type=Path, default=folder / "base", help="the base models")
     parser.add_argument("--data", type=Path, default=Path("datasets/diff_id"), help="rendered sets")
-    parser.add_argument("--probe-steps", type=int, default=2000, help="of the pose measurement")
+    parser.add_argument("--probe-steps", type=int, default=1200, help="of the pose measurement")
     add_pairs(parser)
     return parse_command(parser, arguments)
 
