@@ -25,7 +25,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: miniature-dapg miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus miniature-dcac miniature-dcac-base clean
+.PHONY: miniature-dapg miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus miniature-dcac miniature-dcac-base miniature-diff-id clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -184,6 +184,23 @@ miniature-dcac-base: $(STAMP)  ## A tiny Stable Diffusion and CLIP of other peop
 	$(BIN)/python -m projects.DiffusionReID.miniature.train_base --data datasets/miniature_other \
 	    --domains $(filter-out RenderedCampus,$(DOMAINS)) --stages autoencoder clip denoiser \
 	    --steps autoencoder=700 clip=1200 denoiser=3000 --output $(DCAC)/base
+
+DIFF_ID := logs/miniature/diff_id
+OTHERS := $(filter-out RenderedCampus,$(DOMAINS))
+
+miniature-diff-id: $(STAMP)  ## Diff-ID in miniature, projects/DiffID (three hours of two cores)
+	$(BIN)/python tools/render_persons.py --domain RenderedCampus --root datasets/diff_id $(EASY) \
+	    --train-identities 80 --test-identities 60 --images-per-identity 12 \
+	    --unusual-poses 0.3 --front-walkers
+	for domain in $(OTHERS); do \
+	    $(BIN)/python tools/render_persons.py --domain $$domain --root datasets/diff_id $(EASY) \
+	        --train-identities 300 --test-identities 2 --images-per-identity 8 \
+	        --unusual-poses 0.3 --seed 1 || exit 1; \
+	done
+	$(BIN)/python -m projects.DiffusionReID.miniature.train_base --data datasets/diff_id \
+	    --domains $(OTHERS) --stages autoencoder clip denoiser \
+	    --steps autoencoder=700 clip=600 denoiser=1 --output $(DIFF_ID)/base
+	$(BIN)/python -m projects.DiffID.miniature.replicate --seeds 0 1 2
 
 miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (an hour of one core)
 	for domain in RenderedMall RenderedStation RenderedStreet; do \

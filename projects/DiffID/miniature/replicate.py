@@ -51,7 +51,8 @@ def main(args: argparse.Namespace) -> None:
             _log.info("seed %d, %s: %s", seed, TABLE[key].title, cells[key][-1].metrics)
     cfg = runs_of(args, 0).configuration()
     statements = [leakage_statement(cfg, folders[FULL])]
-    statements += [generator_statement(cfg, sets.generator(name)) for name in GENERATORS]
+    for name in GENERATORS:
+        statements.append(f"{name}: {generator_statement(cfg, sets.generator(name))}")
     about = {"commit": commit(), "versions": versions(), "opts": args.opts}
     print(write_report(cells, measured, statements, args.output, about))
 
