@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from fastreid_ext.evaluation.visible_infrared import LabelledFeatures, seeded_draws, sysu_metrics
+from fastreid_ext.evaluation.visible_infrared import seeded_draws, sysu_metrics
 
 IDENTITIES = 96
 QUERIES = 3803
@@ -43,7 +43,6 @@ def main(arguments: argparse.Namespace) -> None:
     query_pids = rng.integers(0, IDENTITIES, QUERIES)
     query = centres[query_pids] + rng.standard_normal((QUERIES, DIMENSION), dtype=np.float32)
     query_camids = rng.choice([3, 6], QUERIES)
-    queries = LabelledFeatures(query, query_pids, query_camids)
     rows = []
     for images, shots in CASES:
         pids = np.arange(images) % IDENTITIES
@@ -51,10 +50,9 @@ def main(arguments: argparse.Namespace) -> None:
         gallery = centres[pids] + rng.standard_normal((images, DIMENSION), dtype=np.float32)
         draws = seeded_draws(pids, camids, [f"{i:05d}.jpg" for i in range(images)], shots=shots)
         used = torch.from_numpy(gallery[np.unique(np.concatenate(draws))])
-        given = (LabelledFeatures(gallery, pids, camids), draws)
-        few = LabelledFeatures(query[:50], query_pids[:50], query_camids[:50])
-        sysu_metrics(few, *given)  # compiles
-        whole = seconds(lambda given=given: sysu_metrics(queries, *given), arguments.rounds)
+        given = (query_pids, query_camids, gallery, pids, camids, draws)
+        sysu_metrics(query[:50], query_pids[:50], query_camids[:50], *given[2:])  # compiles
+        whole = seconds(lambda given=given: sysu_metrics(query, *given), arguments.rounds)
         product = seconds(lambda used=used: torch.from_numpy(query) @ used.T, arguments.rounds)
         rows.append((images, shots, len(draws[0]), len(used), whole, product))
     headers = ("gallery", "shots", "in a draw", "in any draw", "seconds", "product alone")

@@ -2,9 +2,9 @@
 
 Example::
 
-    query = LabelledFeatures(query_features, query_pids, query_cameras)
-    gallery = LabelledFeatures(gallery_features, gallery_pids, gallery_cameras)
-    found = sysu_metrics(query, gallery, draws)
+    found = sysu_metrics(
+        query, query_pids, query_cameras, gallery, gallery_pids, gallery_cameras, draws
+    )
     found.cmc[0], found.mAP, found.mAP_per_draw.std()
 """
 
@@ -15,7 +15,6 @@ from fastreid_ext.evaluation.visible_infrared.gallery_draws import (
     seeded_draws,
 )
 from fastreid_ext.evaluation.visible_infrared.metrics import (
-    LabelledFeatures,
     llcm_metrics,
     regdb_metrics,
     sysu_metrics,
@@ -23,7 +22,6 @@ from fastreid_ext.evaluation.visible_infrared.metrics import (
 
 __all__ = [
     "DrawMetrics",
-    "LabelledFeatures",
     "llcm_metrics",
     "official_draws",
     "read_permutations",

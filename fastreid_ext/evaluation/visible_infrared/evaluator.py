@@ -20,7 +20,6 @@ from fastreid_ext.evaluation.visible_infrared.gallery_draws import (
     seeded_draws,
 )
 from fastreid_ext.evaluation.visible_infrared.metrics import (
-    LabelledFeatures,
     llcm_metrics,
     regdb_metrics,
     sysu_metrics,
@@ -108,17 +107,16 @@ class VisibleInfraredEvaluator(CountingEvaluator):
     def _ranked(self, query: Tensor, gallery: Tensor, labels: list[NDArray[np.int64]]) -> Results:
         query_pids, gallery_pids, query_camids, gallery_camids = labels
         # Cameras count from 1 in the rules.
-        queries = LabelledFeatures(query, query_pids, query_camids + 1)
-        images = LabelledFeatures(gallery, gallery_pids, gallery_camids + 1)
-        rule = self._rule
-        if rule.rule == "regdb":
-            return _as_results(regdb_metrics(queries, images, direction=rule.direction))
-        draws = self._draws(images if rule.drawn == "gallery" else queries)
-        if rule.rule == "sysu":
-            return _as_results(sysu_metrics(queries, images, draws, search=rule.search))
-        return _as_results(llcm_metrics(queries, images, **{f"{rule.drawn}_draws": draws}))
+        sides = (query, query_pids, query_camids + 1, gallery, gallery_pids, gallery_camids + 1)
+        if self._rule.rule == "regdb":
+            return _as_results(regdb_metrics(*sides, direction=self._rule.direction))
+        of_side = sides[4:] if self._rule.drawn == "gallery" else sides[1:3]
+        draws = self._draws(*of_side)
+        if self._rule.rule == "sysu":
+            return _as_results(sysu_metrics(*sides, draws, search=self._rule.search))
+        return _as_results(llcm_metrics(*sides, **{f"{self._rule.drawn}_draws": draws}))
 
-    def _draws(self, side: LabelledFeatures) -> Draws:
+    def _draws(self, pids: NDArray[np.int64], camids: NDArray[np.int64]) -> Draws:
         items, num_query = query_and_gallery(self.cfg, self._name)
         drawn = items[num_query:] if self._rule.drawn == "gallery" else items[:num_query]
         names = [Path(path).name for path in drawn.paths]
@@ -132,8 +130,8 @@ class VisibleInfraredEvaluator(CountingEvaluator):
                     Path(dataset_root(self.cfg)) / self._rule.permutations,
                     self._name,
                 )
-            return seeded_draws(side.pids, side.camids, names, **counts)
-        return official_draws(side.pids, side.camids, names, read_permutations(file), **counts)
+            return seeded_draws(pids, camids, names, **counts)
+        return official_draws(pids, camids, names, read_permutations(file), **counts)
 
 
 def _as_results(metrics: DrawMetrics) -> Results:

@@ -14,7 +14,6 @@ Letters: Q queries, G gallery images, D feature dimension, T draws.
 [3] https://github.com/mangye16/Cross-Modal-Re-ID-baseline (the rules as most papers run them)
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -38,24 +37,13 @@ REGDB_CAMERAS = {"visible": 1, "infrared": 2}
 _SAME_PLACE = (3, 2)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class LabelledFeatures:
-    """Features of all queries, or of all gallery images, with their labels.
-
-    Attributes:
-        features: (N, D) finite features.
-        pids: (N,) identities, any whole numbers.
-        camids: (N,) cameras as the data set numbers them, from 1.
-    """
-
-    features: Tensor | ArrayLike
-    pids: ArrayLike
-    camids: ArrayLike
-
-
 def sysu_metrics(
-    query: LabelledFeatures,
-    gallery: LabelledFeatures,
+    query_features: Tensor | ArrayLike,
+    query_pids: ArrayLike,
+    query_camids: ArrayLike,
+    gallery_features: Tensor | ArrayLike,
+    gallery_pids: ArrayLike,
+    gallery_camids: ArrayLike,
     gallery_draws: Sequence[ArrayLike],
     *,
     search: Search = "all",
@@ -66,8 +54,12 @@ def sysu_metrics(
     their identity.
 
     Args:
-        query: infrared queries, whose cameras are 3 and 6 as the set numbers them.
-        gallery: visible images of cameras 1, 2, 4 and 5.
+        query_features: (Q, D) finite features of the infrared queries.
+        query_pids: (Q,) identities of the queries.
+        query_camids: (Q,) cameras of the queries as the set numbers them: 3 or 6.
+        gallery_features: (G, D) finite features of the visible images.
+        gallery_pids: (G,) identities of the visible images.
+        gallery_camids: (G,) cameras of the visible images: 1, 2, 4 or 5.
         gallery_draws: gallery positions of each trial; see :mod:`.gallery_draws`.
         search: "all" ranks the drawn images of cameras 1, 2, 4 and 5, "indoor" those of 1 and 2.
 
@@ -77,7 +69,7 @@ def sysu_metrics(
     """
     if search not in SYSU_VISIBLE:
         raise ValueError(f"unknown search {search!r}; known: {', '.join(get_args(Search))}")
-    labels = _labels(query, gallery)
+    labels = RankLabels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
     _expect_cameras("query", labels.query_camids, SYSU_INFRARED, "infrared")
     _expect_cameras("gallery", labels.gallery_camids, SYSU_VISIBLE["all"], "visible")
     sees_less = labels.query_camids == _SAME_PLACE[0]
@@ -92,20 +84,28 @@ def sysu_metrics(
             Draw(rows[elsewhere], np.flatnonzero(sees_less)),
         ]
         trials.append([part for part in parts if len(part.queries)])
-    return ranked_draws(query.features, gallery.features, labels, trials)
+    return ranked_draws(query_features, gallery_features, labels, trials)
 
 
 def regdb_metrics(
-    query: LabelledFeatures,
-    gallery: LabelledFeatures,
+    query_features: Tensor | ArrayLike,
+    query_pids: ArrayLike,
+    query_camids: ArrayLike,
+    gallery_features: Tensor | ArrayLike,
+    gallery_pids: ArrayLike,
+    gallery_camids: ArrayLike,
     *,
     direction: Direction,
 ) -> DrawMetrics:
     """Evaluate one of RegDB's ten splits [1] in one direction; the whole gallery is one draw.
 
     Args:
-        query: query images of one modality; camera 1 is visible, 2 infrared.
-        gallery: gallery images of the other modality.
+        query_features: (Q, D) finite features of the queries.
+        query_pids: (Q,) identities of the queries.
+        query_camids: (Q,) cameras of the queries: 1 visible, 2 infrared.
+        gallery_features: (G, D) finite features of the gallery.
+        gallery_pids: (G,) identities of the gallery images.
+        gallery_camids: (G,) cameras of the gallery images: 1 visible, 2 infrared.
         direction: "visible_to_infrared" or "infrared_to_visible"; the first is the query's.
 
     Raises:
@@ -114,17 +114,21 @@ def regdb_metrics(
     if direction not in get_args(Direction):
         known = ", ".join(get_args(Direction))
         raise ValueError(f"unknown direction {direction!r}; known: {known}")
-    labels = _labels(query, gallery)
-    own, _, other = direction.partition("_to_")
-    _expect_cameras("query", labels.query_camids, (REGDB_CAMERAS[own],), own)
-    _expect_cameras("gallery", labels.gallery_camids, (REGDB_CAMERAS[other],), other)
+    labels = RankLabels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
+    query, _, gallery = direction.partition("_to_")
+    _expect_cameras("query", labels.query_camids, (REGDB_CAMERAS[query],), query)
+    _expect_cameras("gallery", labels.gallery_camids, (REGDB_CAMERAS[gallery],), gallery)
     whole = Draw(np.arange(len(labels.gallery_pids)), np.arange(len(labels.query_pids)))
-    return ranked_draws(query.features, gallery.features, labels, [[whole]], collapse=False)
+    return ranked_draws(query_features, gallery_features, labels, [[whole]], collapse=False)
 
 
 def llcm_metrics(
-    query: LabelledFeatures,
-    gallery: LabelledFeatures,
+    query_features: Tensor | ArrayLike,
+    query_pids: ArrayLike,
+    query_camids: ArrayLike,
+    gallery_features: Tensor | ArrayLike,
+    gallery_pids: ArrayLike,
+    gallery_camids: ArrayLike,
     gallery_draws: Sequence[ArrayLike] | None = None,
     *,
     query_draws: Sequence[ArrayLike] | None = None,
@@ -138,8 +142,12 @@ def llcm_metrics(
     swaps roles: the drawn images query all visible ones. ``query_draws`` computes that.
 
     Args:
-        query: query images of one modality, of cameras 1 to 9.
-        gallery: gallery images of the other modality, of cameras 1 to 9.
+        query_features: (Q, D) finite features of the queries.
+        query_pids: (Q,) identities of the queries.
+        query_camids: (Q,) cameras of the queries, 1 to 9.
+        gallery_features: (G, D) finite features of the gallery.
+        gallery_pids: (G,) identities of the gallery images.
+        gallery_camids: (G,) cameras of the gallery images, 1 to 9.
         gallery_draws: gallery positions of each trial.
         query_draws: in place of ``gallery_draws``, query positions of each trial.
 
@@ -152,21 +160,22 @@ def llcm_metrics(
             "expected one of gallery_draws and query_draws, got both or neither; the side that is "
             "drawn is the gallery, in the released code's mode [2, 1] the query"
         )
-    labels = _labels(query, gallery)
-    whole = Draw(np.arange(len(labels.gallery_pids)), np.arange(len(labels.query_pids)))
+    labels = RankLabels.checked(query_pids, gallery_pids, query_camids, gallery_camids)
+    gallery = np.arange(len(labels.gallery_pids))
+    queries = np.arange(len(labels.query_pids))
     if gallery_draws is not None:
-        of_gallery = (labels.gallery_pids, labels.gallery_camids)
-        drawn = _one_of_each("gallery_draws", gallery_draws, *of_gallery)
-        trials = [[Draw(rows, whole.queries)] for rows in drawn]
+        drawn = [_positions(draw, len(gallery)) for draw in gallery_draws]
+        for draw in drawn:
+            _expect_one_each(
+                "gallery_draws", labels.gallery_pids[draw], labels.gallery_camids[draw]
+            )
+        trials = [[Draw(draw, queries)] for draw in drawn]
     else:
-        of_queries = (labels.query_pids, labels.query_camids)
-        drawn = _one_of_each("query_draws", query_draws, *of_queries)
-        trials = [[Draw(whole.gallery, np.sort(rows))] for rows in drawn]
-    return ranked_draws(query.features, gallery.features, labels, trials)
-
-
-def _labels(query: LabelledFeatures, gallery: LabelledFeatures) -> RankLabels:
-    return RankLabels.checked(query.pids, gallery.pids, query.camids, gallery.camids)
+        drawn = [np.sort(_positions(draw, len(queries))) for draw in query_draws]
+        for draw in drawn:
+            _expect_one_each("query_draws", labels.query_pids[draw], labels.query_camids[draw])
+        trials = [[Draw(gallery, draw)] for draw in drawn]
+    return ranked_draws(query_features, gallery_features, labels, trials)
 
 
 def _positions(draw: ArrayLike, count: int) -> NDArray[np.int64]:
@@ -195,16 +204,10 @@ def _expect_cameras(
         )
 
 
-def _one_of_each(
-    what: str, draws: Sequence[ArrayLike], pids: NDArray[np.int64], camids: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
-    """Check that each draw has one image of an identity and camera."""
-    trials = [_positions(draw, len(pids)) for draw in draws]
-    for rows in trials:
-        pairs = np.stack([pids[rows], camids[rows]])
-        if np.unique(pairs, axis=1).shape[1] != len(rows):
-            raise ValueError(
-                f"expected one image of each identity and camera in a trial of {what}, got "
-                "several; are query and gallery swapped, or is another set drawn?"
-            )
-    return trials
+def _expect_one_each(what: str, pids: NDArray[np.int64], camids: NDArray[np.int64]) -> None:
+    pairs = np.stack([pids, camids])
+    if np.unique(pairs, axis=1).shape[1] != len(pids):
+        raise ValueError(
+            f"expected one image of each identity and camera in a trial of {what}, got several; "
+            "are query and gallery swapped, or is another set drawn?"
+        )

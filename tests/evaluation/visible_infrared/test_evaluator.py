@@ -20,7 +20,6 @@ from fastreid_ext.evaluation.visible_infrared import (
 from fastreid_ext.evaluation.visible_infrared.evaluator import evaluator_of, title_of_test
 
 from ...tiny_cfg import dotted
-from .arrays import of_arrays
 
 PIDS = range(1, 6)
 COUNT = 3  # images of each identity and camera
@@ -89,7 +88,7 @@ def test_sysu_is_the_mean_over_seeded_draws(root, name, search, shots):
     cfg = configuration(root, name, TEST__VISIBLE_INFRARED__SHOTS=shots)
     results, given, names, _ = evaluated(cfg, name)
     draws = seeded_draws(given[4], given[5], names, shots=shots)
-    expected = of_arrays(sysu_metrics, *given, draws, search=search)
+    expected = sysu_metrics(*given, draws, search=search)
     assert results["Rank-1"] == pytest.approx(100 * expected.cmc[0])
     assert results["mAP"] == pytest.approx(100 * expected.mAP)
     assert results["mINP"] == pytest.approx(100 * expected.mINP)
@@ -117,7 +116,7 @@ def test_sysu_takes_the_official_permutations_where_they_are_and_says_so(root, c
     write_permutations(file)
     results, given, names, _ = evaluated(cfg, "SYSUMM01")
     draws = official_draws(given[4], given[5], names, read_permutations(file))
-    assert results["mAP"] == pytest.approx(100 * of_arrays(sysu_metrics, *given, draws).mAP)
+    assert results["mAP"] == pytest.approx(100 * sysu_metrics(*given, draws).mAP)
     assert results["mAP"] != pytest.approx(without["mAP"], abs=1e-3)
     assert "10 draws by rand_perm_cam.mat" in title_of_test(cfg, "SYSUMM01")
 
@@ -133,7 +132,7 @@ def test_llcm_draws_the_side_of_its_name(root, name):
         draws = {"query_draws": seeded_draws(given[1], given[2], in_queries, trials=4)}
     else:
         draws = {"gallery_draws": seeded_draws(given[4], given[5], in_gallery, trials=4)}
-    assert results["mAP"] == pytest.approx(100 * of_arrays(llcm_metrics, *given, **draws).mAP)
+    assert results["mAP"] == pytest.approx(100 * llcm_metrics(*given, **draws).mAP)
 
 
 def test_the_title_names_direction_trials_feature_flip_and_weights(root):

@@ -10,8 +10,6 @@ from fastreid_ext.evaluation.visible_infrared import (
     sysu_metrics,
 )
 
-from .arrays import of_arrays
-
 
 def slow(similarity, q_pids, q_cams, g_pids, g_cams, hidden, collapse=True):
     """CMC (50,), mAP and mINP by loops; ``hidden(q, g)`` says which images a query lacks."""
@@ -61,7 +59,7 @@ def arrays(problem):
 @pytest.mark.parametrize("chunk_values", [2**23, 60])
 def test_sysu_equals_slow_loops(problem, search, chunk_values, monkeypatch):
     monkeypatch.setattr(drawn_ranking, "_CHUNK_VALUES", chunk_values)
-    found = of_arrays(sysu_metrics, *arrays(problem), problem["draws"], search=search)
+    found = sysu_metrics(*arrays(problem), problem["draws"], search=search)
     query, q_pids, q_cams, gallery, g_pids, g_cams = arrays(problem)
     expected = []
     for draw in problem["draws"]:
@@ -88,7 +86,7 @@ def test_llcm_equals_slow_loops_from_either_drawn_side(problem):
     for start in range(3):
         keys = list(zip(g_pids, g_cams, strict=True))
         draws.append(np.array([keys.index(key) + 4 * start % 4 for key in sorted(set(keys))]))
-    found = of_arrays(llcm_metrics, query, q_pids, q_cams, gallery, g_pids, g_cams, draws)
+    found = llcm_metrics(query, q_pids, q_cams, gallery, g_pids, g_cams, draws)
     draw = draws[0]
     similarity = normalised(query) @ normalised(gallery).T
 
@@ -99,9 +97,7 @@ def test_llcm_equals_slow_loops_from_either_drawn_side(problem):
     assert found.cmc_per_draw[0] == pytest.approx(expected[0])
     assert (found.mAP_per_draw[0], found.mINP_per_draw[0]) == pytest.approx(expected[1:])
 
-    swapped = of_arrays(
-        llcm_metrics, gallery, g_pids, g_cams, query, q_pids, q_cams, query_draws=[draw]
-    )
+    swapped = llcm_metrics(gallery, g_pids, g_cams, query, q_pids, q_cams, query_draws=[draw])
     rows = np.sort(draw)
 
     def hidden_swapped(q, g):
@@ -120,7 +116,7 @@ def test_regdb_equals_slow_loops_and_counts_images(problem, direction):
     q_cams = np.full(40, cameras[0])
     g_cams = np.full(84, cameras[1])
     labels = (q_pids, q_cams, gallery, g_pids, g_cams)
-    found = of_arrays(regdb_metrics, query, *labels, direction=direction)
+    found = regdb_metrics(query, *labels, direction=direction)
     similarity = normalised(query) @ normalised(gallery).T
     expected = slow(similarity, q_pids, q_cams, g_pids, g_cams, lambda q, g: False, collapse=False)
     assert found.cmc == pytest.approx(expected[0])
@@ -136,9 +132,7 @@ def one_query(camera, pids, cameras, draws=None, **options):
     """Rank images of increasing angle for a query of identity 1."""
     gallery = along(*(10 * (i + 1) for i in range(len(pids))))
     draws = [np.arange(len(pids))] if draws is None else draws
-    return of_arrays(
-        sysu_metrics, along(0), [1], [camera], gallery, pids, cameras, draws, **options
-    )
+    return sysu_metrics(along(0), [1], [camera], gallery, pids, cameras, draws, **options)
 
 
 def test_cmc_counts_the_images_of_an_identity_once():
@@ -168,7 +162,7 @@ def test_camera_3_does_not_see_camera_2_whatever_the_identity():
 
 def test_a_query_of_camera_3_with_matches_in_camera_2_only_does_not_count():
     gallery = along(10, 20)
-    found = of_arrays(sysu_metrics, along(0, 0), [1, 2], [3, 3], gallery, [1, 2], [2, 1], [[0, 1]])
+    found = sysu_metrics(along(0, 0), [1, 2], [3, 3], gallery, [1, 2], [2, 1], [[0, 1]])
     assert found.num_valid.tolist() == [1]
     assert found.mAP == 1
 
@@ -191,26 +185,26 @@ def test_the_mean_is_over_draws():
 
 def test_equal_distances_are_ranked_by_their_place_in_the_draw():
     gallery = along(10, 10)
-    first = of_arrays(sysu_metrics, along(0), [1], [6], gallery, [1, 2], [1, 1], [[0, 1]])
-    second = of_arrays(sysu_metrics, along(0), [1], [6], gallery, [1, 2], [1, 1], [[1, 0]])
+    first = sysu_metrics(along(0), [1], [6], gallery, [1, 2], [1, 1], [[0, 1]])
+    second = sysu_metrics(along(0), [1], [6], gallery, [1, 2], [1, 1], [[1, 0]])
     assert (first.cmc[0], second.cmc[0]) == (1, 0)
 
 
 def test_llcm_ignores_the_identity_in_its_own_camera():
     gallery = along(10, 20, 30)
     labels = (gallery, [1, 2, 1], [4, 4, 5], [[0, 1, 2]])
-    assert of_arrays(llcm_metrics, along(0), [1], [4], *labels).mAP == pytest.approx(1 / 2)
-    assert of_arrays(llcm_metrics, along(0), [1], [5], *labels).mAP == 1
+    assert llcm_metrics(along(0), [1], [4], *labels).mAP == pytest.approx(1 / 2)
+    assert llcm_metrics(along(0), [1], [5], *labels).mAP == 1
     # Another identity of the query's camera stays.
-    assert of_arrays(llcm_metrics, along(0), [1], [4], *labels).cmc[:2].tolist() == [0, 1]
+    assert llcm_metrics(along(0), [1], [4], *labels).cmc[:2].tolist() == [0, 1]
 
 
 def test_directions_of_sysu_swapped_are_refused(problem):
     query, q_pids, q_cams, gallery, g_pids, g_cams = arrays(problem)
     with pytest.raises(ValueError, match=r"query images of infrared cameras 3, 6, got.*swapped"):
-        of_arrays(sysu_metrics, gallery, g_pids, g_cams, query, q_pids, q_cams, [[0, 1]])
+        sysu_metrics(gallery, g_pids, g_cams, query, q_pids, q_cams, [[0, 1]])
     with pytest.raises(ValueError, match="gallery images of visible cameras 1, 2, 4, 5"):
-        of_arrays(sysu_metrics, query, q_pids, q_cams, query, q_pids, q_cams, [[0, 1]])
+        sysu_metrics(query, q_pids, q_cams, query, q_pids, q_cams, [[0, 1]])
 
 
 def test_directions_of_regdb_swapped_are_refused_and_differ():
@@ -218,40 +212,19 @@ def test_directions_of_regdb_swapped_are_refused_and_differ():
     other = along(15, 50)
     labels = ([1, 2], [1, 1], other, [1, 2], [2, 2])
     with pytest.raises(ValueError, match="query images of infrared cameras 2, got cameras 1"):
-        of_arrays(regdb_metrics, features, *labels, direction="infrared_to_visible")
-    there = of_arrays(regdb_metrics, features, *labels, direction="visible_to_infrared")
-    back = of_arrays(
-        regdb_metrics,
-        other,
-        [1, 2],
-        [2, 2],
-        features,
-        [1, 2],
-        [1, 1],
-        direction="infrared_to_visible",
+        regdb_metrics(features, *labels, direction="infrared_to_visible")
+    there = regdb_metrics(features, *labels, direction="visible_to_infrared")
+    back = regdb_metrics(
+        other, [1, 2], [2, 2], features, [1, 2], [1, 1], direction="infrared_to_visible"
     )
     assert (there.cmc[0], back.cmc[0]) == (1, 1)
     features = along(0, 40)
     other = along(22, 50)
-    there = of_arrays(
-        regdb_metrics,
-        features,
-        [1, 2],
-        [1, 1],
-        other,
-        [1, 2],
-        [2, 2],
-        direction="visible_to_infrared",
+    there = regdb_metrics(
+        features, [1, 2], [1, 1], other, [1, 2], [2, 2], direction="visible_to_infrared"
     )
-    back = of_arrays(
-        regdb_metrics,
-        other,
-        [1, 2],
-        [2, 2],
-        features,
-        [1, 2],
-        [1, 1],
-        direction="infrared_to_visible",
+    back = regdb_metrics(
+        other, [1, 2], [2, 2], features, [1, 2], [1, 1], direction="infrared_to_visible"
     )
     assert (there.cmc[0], back.cmc[0]) == (1, 0.5)
 
@@ -260,12 +233,12 @@ def test_modes_of_llcm_swapped_are_refused():
     features = along(0, 10, 20)
     every = ([1, 1, 2], [1, 1, 1])  # identity 1 twice in camera 1: the side that is not drawn
     drawn = ([1, 2], [2, 2])
-    found = of_arrays(llcm_metrics, features, *every, along(5, 15), *drawn, [[0, 1]])
+    found = llcm_metrics(features, *every, along(5, 15), *drawn, [[0, 1]])
     assert found.num_valid.tolist() == [3]
     with pytest.raises(ValueError, match=r"one image of each identity and camera.*swapped"):
-        of_arrays(llcm_metrics, along(5, 15), *drawn, features, *every, [[0, 1, 2]])
+        llcm_metrics(along(5, 15), *drawn, features, *every, [[0, 1, 2]])
     with pytest.raises(ValueError, match="one of gallery_draws and query_draws"):
-        of_arrays(llcm_metrics, along(5, 15), *drawn, features, *every)
+        llcm_metrics(along(5, 15), *drawn, features, *every)
 
 
 @pytest.mark.parametrize(
@@ -280,16 +253,16 @@ def test_modes_of_llcm_swapped_are_refused():
 )
 def test_bad_draws_say_what_was_expected(draws, words):
     with pytest.raises(ValueError, match=words):
-        of_arrays(sysu_metrics, along(0), [1], [6], along(10, 20), [1, 2], [1, 1], draws)
+        sysu_metrics(along(0), [1], [6], along(10, 20), [1, 2], [1, 1], draws)
 
 
 def test_bad_searches_directions_and_labels():
     arguments = (along(0), [1], [6], along(10, 20), [1, 2], [1, 1])
     with pytest.raises(ValueError, match="unknown search 'outdoor'; known: all, indoor"):
-        of_arrays(sysu_metrics, *arguments, [[0]], search="outdoor")
+        sysu_metrics(*arguments, [[0]], search="outdoor")
     with pytest.raises(ValueError, match="unknown direction 'thermal'"):
-        of_arrays(regdb_metrics, *arguments, direction="thermal")
+        regdb_metrics(*arguments, direction="thermal")
     with pytest.raises(ValueError, match="no query identity appears in a drawn gallery"):
-        of_arrays(sysu_metrics, along(0), [7], [6], *arguments[3:], [[0]])
+        sysu_metrics(along(0), [7], [6], *arguments[3:], [[0]])
     with pytest.raises(ValueError, match="expected 1 query and 2 gallery labels"):
-        of_arrays(sysu_metrics, along(0), [1, 2], [6, 6], *arguments[3:], [[0]])
+        sysu_metrics(along(0), [1, 2], [6, 6], *arguments[3:], [[0]])
