@@ -31,7 +31,7 @@ class GeneratedSets:
     """Generators, generated sets and the truly rendered one below a folder.
 
     Args:
-        output: folder of everything.
+        output: folder of all generators and generated sets.
         base: folder with ``pipeline`` and ``clip`` of projects/DiffusionReID's train_base.
         data: root of the rendered sets.
         opts: KEY VALUE pairs of every configuration.
