@@ -1,5 +1,6 @@
 """The demo and the smoke runs as a user types them, from data to evaluation."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -54,6 +55,25 @@ def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
 @pytest.mark.parametrize("recipe", ["AGW_VI", "CAJ", "CIL_VI"])
 def test_visible_infrared_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
     assert "infrared" in train_resume_evaluate(recipe, "RenderedVI", tmp_path)
+
+
+@pytest.mark.slow
+def test_visible_infrared_model_is_tested_on_both_corrupted_sets(tmp_path):
+    clean = train_resume_evaluate("AGW_VI", "RenderedVI", tmp_path)
+    command = ["tools/evaluate_corruption.py", "--config-file", "configs/smoke/AGW_VI.yml"]
+    command += ["--weights", str(tmp_path / "run/model_final.pth"), "--repeats", "2"]
+    command += ["--index", str(tmp_path / "index.jsonl")]
+    for name, words in (("C", []), ("C*", ["--corrupt", "both"])):
+        output = tmp_path / name.strip("*") / str(len(words))
+        given = [*command, *words, "--output", str(output), "DATASETS.ROOT", str(tmp_path)]
+        run(given)
+        found = json.loads((output / "corruption.json").read_text())
+        assert found["name"] == f"RenderedVI-{name}"
+        assert f"mAP (fastreid) {found['clean']['mAP']:.2f}" in clean
+        assert "infrared -> visible" in found["title"]
+        assert "corrupted at 96x48" in found["title"]
+        assert len(found["repeats"]) == 2
+        assert found["corrupted"]["mAP"]["std"] >= 0
 
 
 def train_resume_evaluate(recipe, domain, tmp_path):

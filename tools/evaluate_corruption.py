@@ -11,9 +11,10 @@ another evaluation and adds mCE. The same command continues an interrupted evalu
 --shard a machine does a part; whichever ends last writes the results. DATALOADER.PACKED_CACHE saves
 decoding each image for each part.
 
---corrupt both is CIL's protocol. Of visible-infrared sets the infrared side stays clean: query or
-gallery. --output then holds corruption.json, corruption.md, repeats.png and, with --grid,
-heat_map.png and drops.png.
+Both sides are corrupted, CIL's protocol. Of visible-infrared sets the visible side is (-C), after
+the resize to the network's size; --corrupt both is -C*, without saturate on infrared images.
+--output then holds corruption.json, corruption.md, repeats.png and, with --grid, heat_map.png and
+drops.png.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from command import add_pairs, count, parse_command, run, shard, tool_parser
 
-SIDES = ("query", "gallery", "both")
+SIDES = ("query", "gallery", "both", "visible")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -47,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
         index=args.index,
         repeats=args.repeats,
         grid=args.grid,
-        corrupt=args.corrupt,
+        corrupt=args.corrupt or "",
         seed=args.seed,
         baseline=args.baseline,
         pixels=args.pixels,
@@ -78,7 +79,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=count, default=10, help="repeats of the index (10)")
     parser.add_argument("--grid", action="store_true", help="also every corruption x severity")
-    parser.add_argument("--corrupt", choices=SIDES, default="both", help="which side (both)")
+    parser.add_argument("--corrupt", choices=SIDES, help="side; default: both, or visible")
     parser.add_argument("--seed", type=int, default=0, help="of an index that is made (0)")
     parser.add_argument("--baseline", type=Path, metavar="JSON", help="for mCE; needs --grid")
     parser.add_argument("--pixels", action="store_true", help="keep hashes of the pixels")

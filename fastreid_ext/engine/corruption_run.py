@@ -17,6 +17,7 @@ from typing import Any
 from fastreid.config import CfgNode
 
 from fastreid_ext.atomic import atomic_write_text, expect_writable
+from fastreid_ext.data.visible_infrared import visible_infrared_test
 from fastreid_ext.engine.results import commit, plain, versions
 from fastreid_ext.engine.run import load_model
 from fastreid_ext.evaluation.corruption.baseline import (
@@ -26,12 +27,14 @@ from fastreid_ext.evaluation.corruption.baseline import (
     read_baseline,
 )
 from fastreid_ext.evaluation.corruption.corrupted_images import TestImages, pixel_probe, test_images
-from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side, sample_index
+from fastreid_ext.evaluation.corruption.index import CorruptionIndex, sample_index
 from fastreid_ext.evaluation.corruption.index_file import pixel_versions, read_index, write_index
 from fastreid_ext.evaluation.corruption.measure import CorruptionEvaluation
 from fastreid_ext.evaluation.corruption.pixels import compare_pixels
 from fastreid_ext.evaluation.corruption.results import CorruptionResults
+from fastreid_ext.evaluation.corruption.two_modalities import Asked, corrupted_side
 from fastreid_ext.evaluation.pictures.corruption import plot_drops, plot_repeats, plot_severities
+from fastreid_ext.evaluation.visible_infrared.evaluator import title_of_test
 from fastreid_ext.saved_settings import expect_same
 
 logger = logging.getLogger(__name__)
@@ -58,7 +61,8 @@ class CorruptionRun:
         index: file of the index, sampled if missing; None keeps one in ``output``.
         repeats: number of the index's repeats to evaluate.
         grid: whether to evaluate every corruption at every severity too.
-        corrupt: corrupted side, "query", "gallery" or "both".
+        corrupt: corrupted side, "query", "gallery", "both" or "visible"; "" = "visible" for sets of
+            two modalities and "both" for others.
         seed: seed for sampling a missing index.
         baseline: ``corruption.json`` of another evaluation, for mCE.
         pixels: whether to keep hashes of the corrupted images next to the index.
@@ -71,7 +75,7 @@ class CorruptionRun:
     index: Path | None = None
     repeats: int = DEFAULT_REPEATS
     grid: bool = False
-    corrupt: Side = "both"
+    corrupt: Asked = ""
     seed: int = 0
     baseline: Path | None = None
     pixels: bool = False
@@ -105,6 +109,7 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
     if run.baseline and not run.grid:
         raise ValueError("expected --grid with --baseline: mCE compares errors in the grid")
     baseline = read_baseline(run.baseline) if run.baseline else None
+    run = dataclasses.replace(run, corrupt=corrupted_side(run.dataset, run.corrupt))
     expect_writable(run.output, is_folder=True)
     if run.index and not run.index.is_file():
         expect_writable(run.index)
@@ -128,16 +133,38 @@ def evaluate_corruption(cfg: CfgNode, run: CorruptionRun) -> CorruptionResults |
         logger.info("%d parts of other shards are not done yet: %s", len(measured), measured[0])
         return measured
     errors = baseline.errors(measured.grid) if baseline else None
-    results = CorruptionResults(run.dataset, run.corrupt, index.rows_sha256, measured, errors)
+    size = _size_of_corruption(cfg, run.dataset)
+    results = CorruptionResults(
+        run.dataset,
+        run.corrupt,
+        index.rows_sha256,
+        measured,
+        errors,
+        title=_title(cfg, run, size),
+    )
     about = {
         **_provenance(cfg, index, settings),
-        "pixels": compare_pixels(file, index, measured.pixels, write=run.pixels),
+        "pixels": compare_pixels(file, index, measured.pixels, write=run.pixels, size=size),
         "seconds_of_this_call": time.perf_counter() - began,
     }
     if baseline:
         about["baseline_installation_differences"] = baseline.installation_differences(about)
     _write(results, about, run.output)
     return results
+
+
+def _size_of_corruption(cfg: CfgNode, dataset: str) -> list[int] | None:
+    """Return height and width at which images are corrupted; None = their own sizes."""
+    return None if visible_infrared_test(dataset) is None else list(cfg.INPUT.SIZE_TEST)
+
+
+def _title(cfg: CfgNode, run: CorruptionRun, size: list[int] | None) -> str:
+    if size is None:
+        return ""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(run.weights)
+    return f"{title_of_test(cfg, run.dataset)}; images corrupted at {size[0]}x{size[1]}"
 
 
 def _provenance(cfg: CfgNode, index: CorruptionIndex, settings: dict[str, Any]) -> dict[str, Any]:
@@ -188,6 +215,7 @@ def _settings(cfg: CfgNode, run: CorruptionRun, index: CorruptionIndex) -> dict[
         "index": index.rows_sha256,
         "corrupt": run.corrupt,
         "pixel probe": pixel_probe(index.corruptions),
+        **({"corrupted at": size} if (size := _size_of_corruption(cfg, run.dataset)) else {}),
         **keys,
         **{f"version of {name}": version for name, version in pixel_versions().items()},
     }

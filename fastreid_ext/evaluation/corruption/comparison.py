@@ -16,6 +16,7 @@ from typing import Any
 from fastreid_ext.evaluation.corruption.baseline import FORMAT, RESULT_FILE
 from fastreid_ext.evaluation.corruption.pixels import installation_differences
 from fastreid_ext.evaluation.corruption.results import SPOKEN_SIDES
+from fastreid_ext.evaluation.corruption.two_modalities import suffix_of
 from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
 from fastreid_ext.evaluation.ranking import column_title
@@ -80,7 +81,8 @@ class Comparison:
         heads += [f"{column_title(m)} {kind}" for m in METRICS for kind in ("clean", "-C")]
         heads.append(f"drop of {column_title('mAP')}")
         lines = [
-            f"{self.data_set}-C, {SPOKEN_SIDES[self.corrupt]} corrupted; percent, mean (standard "
+            f"{self.data_set}{suffix_of(self.data_set, self.corrupt)}, "
+            f"{SPOKEN_SIDES[self.corrupt]} corrupted; percent, mean (standard "
             f"deviation) over seeds; drops are relative; {AP_RULE}; "
             f"index {self.index_sha256[:16]}.",
             *self._warning(),

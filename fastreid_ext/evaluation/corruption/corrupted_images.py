@@ -4,6 +4,7 @@ An image is decoded by Pillow, corrupted at its own size with ``RandomState(seed
 mode, and then transformed like every test image. This is the order of CIL's single-modality code;
 pixels do not depend on the input size of a model. Corruptions are defined from 32 pixels on: an
 image with a shorter side is first enlarged to 32 pixels there (bilinear, sides in proportion).
+Images of sets of two modalities are corrupted after the resize, see :mod:`.two_modalities`.
 """
 
 import dataclasses
@@ -23,12 +24,23 @@ from torch.utils.data import BatchSampler, Dataset
 from fastreid_ext.corruptions.cpu import enlarged
 from fastreid_ext.corruptions.record import Corruption
 from fastreid_ext.data.build import image_reader
-from fastreid_ext.data.configured_sets import dataset_root, open_dataset, query_and_gallery
+from fastreid_ext.data.configured_sets import (
+    dataset_root,
+    modalities_of,
+    open_dataset,
+    query_and_gallery,
+)
 from fastreid_ext.data.dataset import read_rgb
 from fastreid_ext.data.loaders import Batch, PersonLoader
 from fastreid_ext.data.named_items import named_items
 from fastreid_ext.data.transforms import build_transforms
+from fastreid_ext.data.visible_infrared import INFRARED, VISIBLE
 from fastreid_ext.evaluation.corruption.index import CorruptionIndex, Side
+from fastreid_ext.evaluation.corruption.two_modalities import (
+    infrared_corruption,
+    resize_before,
+    with_equal_noise,
+)
 
 Item = tuple[str, int, int]  # path, pid, camid
 
@@ -42,6 +54,7 @@ class TestImages:
         items: path, pid and camid of each image.
         names: path of each image relative to the data sets' folder, as in subset lists.
         num_query: number of queries, which come first; the rest is the gallery.
+        modalities: modality of each image, 0 visible and 1 infrared; None = all visible.
     """
 
     __test__ = False
@@ -50,6 +63,11 @@ class TestImages:
     items: list[Item]
     names: list[str]
     num_query: int
+    modalities: NDArray[np.int8] | None = None
+
+    def modality(self, row: int) -> int:
+        """Look up the modality of an image, 0 visible and 1 infrared."""
+        return VISIBLE if self.modalities is None else int(self.modalities[row])
 
     def rows(self, side: Side) -> range:
         """Select the positions of the queries, the gallery, or both."""
@@ -71,7 +89,9 @@ def test_images(cfg: CfgNode, data_set: str) -> TestImages:
     items, num_query = query_and_gallery(cfg, data_set)
     base = Path(getattr(open_dataset(cfg, data_set), "base", dataset_root(cfg)))
     names = {item[0]: name for name, item in named_items(items, base).items()}
-    return TestImages(data_set, items, [names[path] for path, _, _ in items], num_query)
+    modalities = modalities_of(data_set, [path for path, _, _ in items])
+    in_order = [names[path] for path, _, _ in items]
+    return TestImages(data_set, items, in_order, num_query, modalities)
 
 
 test_images.__test__ = False  # not a test, whatever pytest thinks of the name
@@ -113,6 +133,8 @@ class CorruptedImages(Dataset):
         index: corruption index of that test set.
         transform: deterministic function from an RGB PIL image to a tensor.
         read: function from a path to an RGB PIL image or its (H, W, 3) uint8 pixels.
+        resize: function from that result to an array at network size, before corruption; None
+            corrupts images at their own size.
     """
 
     def __init__(
@@ -121,23 +143,32 @@ class CorruptedImages(Dataset):
         index: CorruptionIndex,
         transform: Callable[[Image.Image], Any],
         read: Callable[[str], Any] = read_rgb,
+        resize: Callable[[Any], NDArray[np.uint8]] | None = None,
     ) -> None:
         self._images = images
         self._index = index
         self._transform = transform
         self._read = read
+        self._resize = np.asarray if resize is None else resize
 
     def __getitem__(self, place: tuple[Part, int]) -> dict[str, Any]:
         """Read, corrupt and transform one image."""
         part, position = place
         path, pid, camid = self._images.items[position]
         corruption = part.corruption(self._index, self._images.names[position])
-        pixels = corrupted_pixels(np.asarray(self._read(path)), corruption)
+        image = self._resize(self._read(path))
+        modality = self._images.modality(position)
+        if modality == INFRARED:
+            corruption = infrared_corruption(corruption)
+        pixels = corrupted_pixels(image, corruption)
+        if modality == INFRARED:
+            pixels = with_equal_noise(image, pixels, corruption)
         return {
             "images": self._transform(Image.fromarray(pixels)),
             "targets": pid,
             "camids": camid,
             "img_paths": path,
+            "modalities": modality,
             "pixels": pixel_hash(pixels),
         }
 
@@ -217,7 +248,13 @@ def corrupted_batches(
     sampler = Jobs(jobs, cfg.TEST.IMS_PER_BATCH)
     read = image_reader(cfg, images.data_set, [path for path, _, _ in images.items])
     loader = PersonLoader(
-        CorruptedImages(images, index, build_transforms(cfg, is_train=False), read),
+        CorruptedImages(
+            images,
+            index,
+            build_transforms(cfg, is_train=False),
+            read,
+            resize_before(cfg, images.data_set),
+        ),
         sampler,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         drop_last=False,

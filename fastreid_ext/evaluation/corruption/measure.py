@@ -6,9 +6,10 @@ There are three kinds of *parts*, each a whole evaluation of the test set:
 - *repeats*: every image of the corrupted side gets the corruption listed in the index [0];
 - *grid*: every image gets the same corruption at the same severity, one part for each pair.
 
-CIL's single-modality protocol corrupts queries and gallery. Visible-infrared sets corrupt the
-visible side only, that is, queries or gallery; the features of the other side are computed once. A
-finished part is a file, so a killed evaluation resumes where it stopped.
+CIL's single-modality protocol corrupts queries and gallery. Of visible-infrared sets the visible
+side is corrupted, queries or gallery, and the features of the other side are computed once; or
+both sides (:mod:`.two_modalities`). A finished part is a file, so a killed evaluation resumes where
+it stopped.
 
 [0] Chen et al., "Benchmarks for Corruption Invariant Person Re-identification", NeurIPS 2021
 """

@@ -23,13 +23,25 @@ logger = logging.getLogger(__name__)
 FORMAT = "fastreid_ext corrupted pixels 1"
 
 
-def pixels_file(index_file: Path) -> Path:
-    """Name the file of hashes of an index: ``a.jsonl.gz`` -> ``a.pixels.jsonl``."""
-    return index_file.with_name(index_file.name.split(".")[0] + ".pixels.jsonl")
+def pixels_file(index_file: Path, size: Sequence[int] | None = None) -> Path:
+    """Name the file of hashes of an index.
+
+    Args:
+        index_file: path of the index, such as ``a.jsonl.gz``.
+        size: height and width at which images are corrupted, which give ``a.288x144.pixels.jsonl``;
+            None = their own sizes, ``a.pixels.jsonl``.
+    """
+    at = "" if size is None else "." + "x".join(map(str, size))
+    return index_file.with_name(index_file.name.split(".")[0] + f"{at}.pixels.jsonl")
 
 
 def compare_pixels(
-    index_file: Path, index: CorruptionIndex, found: Sequence[dict[str, int]], *, write: bool
+    index_file: Path,
+    index: CorruptionIndex,
+    found: Sequence[dict[str, int]],
+    *,
+    write: bool,
+    size: Sequence[int] | None = None,
 ) -> dict[str, Any] | None:
     """Compare hashes with those kept next to the index, or write them there.
 
@@ -38,6 +50,7 @@ def compare_pixels(
         index: corruption index that was evaluated.
         found: hash of each corrupted image by name, for each repeat.
         write: whether to write the hashes if there are none yet.
+        size: height and width at which images were corrupted; None = their own sizes.
 
     Returns:
         Counts of compared and of differing images, also by corruption; None if there are no hashes
@@ -46,7 +59,7 @@ def compare_pixels(
     Raises:
         ValueError: the file of hashes belongs to another index, or is damaged.
     """
-    file = pixels_file(index_file)
+    file = pixels_file(index_file, size)
     if not file.is_file():
         if write:
             _write(file, index, found)

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastreid_ext.evaluation.corruption.baseline import ERROR_METRICS, CorruptionErrors
 from fastreid_ext.evaluation.corruption.measure import Measured, Metrics
+from fastreid_ext.evaluation.corruption.two_modalities import suffix_of
 from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import AP_RULE, METRICS, Summary
 from fastreid_ext.evaluation.ranking import column_title
@@ -28,6 +29,7 @@ class CorruptionResults:
         index_sha256: ``rows_sha256`` of the corruption index.
         measured: metrics of all parts, in percent.
         errors: corruption errors relative to a baseline; None without one.
+        title: name of the test with all that changes its result; "" = the data set alone.
     """
 
     data_set: str
@@ -35,6 +37,12 @@ class CorruptionResults:
     index_sha256: str
     measured: Measured
     errors: CorruptionErrors | None = None
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the corrupted set, with "-C*" where infrared images are corrupted too."""
+        return self.data_set + suffix_of(self.data_set, self.corrupt)
 
     def corrupted(self, metric: str) -> Summary:
         """Summarise a metric by mean and standard deviation (n - 1) over the repeats."""
@@ -63,6 +71,8 @@ class CorruptionResults:
         content: dict[str, Any] = {
             "data_set": self.data_set,
             "corrupt": self.corrupt,
+            "name": self.name,
+            "title": self.title,
             "ap_rule": AP_RULE,
             "clean": self.measured.clean,
             "repeats": self.measured.repeats,
@@ -108,14 +118,15 @@ class CorruptionResults:
             for m in METRICS
         )
         errors = f"  mCE {self.errors.mean('mAP'):.1f}" if self.errors else ""
-        return f"{self.data_set}-C: " + "  ".join(parts) + errors
+        return f"{self.name}: " + "  ".join(parts) + errors
 
     def as_markdown(self) -> str:
         """Format the tables: clean and corrupted results, then those of the grid by corruption."""
         count = len(self.measured.repeats)
         over = f"mean (standard deviation) over {count} repeats" if count > 1 else "one repeat"
+        rule = "; ".join(filter(None, (AP_RULE, self.title)))
         lines = [
-            f"{self.data_set}-C: {SPOKEN_SIDES[self.corrupt]} corrupted; percent; {AP_RULE}; "
+            f"{self.name}: {SPOKEN_SIDES[self.corrupt]} corrupted; percent; {rule}; "
             f"index {self.index_sha256[:16]}.",
             "",
             *markdown_table(

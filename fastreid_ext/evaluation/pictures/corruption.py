@@ -35,7 +35,7 @@ def plot_severities(results: CorruptionResults, output: Path) -> Path:
         _heat_map(axes, results, metric)
     panels[0].set_yticks(range(len(names) + 1), [*map(spoken, names), "mean"])
     figure.supxlabel("severity", fontsize=10)
-    figure.suptitle(f"{results.data_set}-C, {_corrupted(results)}", fontsize=11)
+    figure.suptitle(f"{results.name}, {_corrupted(results)}", fontsize=11)
     return save_figure(figure, output)
 
 
@@ -92,7 +92,7 @@ def plot_drops(results: CorruptionResults, output: Path) -> Path:
     axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlabel("relative drop from the clean result, %")
-    axes.set_title(f"{results.data_set}-C, {_corrupted(results)}", fontsize=11)
+    axes.set_title(f"{results.name}, {_corrupted(results)}", fontsize=11)
     axes.legend(frameon=False, loc="lower right")
     bare(axes)
     return save_figure(figure, output)
@@ -122,7 +122,7 @@ def plot_repeats(results: CorruptionResults, output: Path) -> Path:
     axes.set_xticks(places, list(map(column_title, METRICS)))
     axes.set_ylabel("%")
     axes.set_ylim(0, 1.12 * max(*clean, *means, 1.0))
-    axes.set_title(f"{results.data_set}-C, {_corrupted(results)}", fontsize=11)
+    axes.set_title(f"{results.name}, {_corrupted(results)}", fontsize=11)
     axes.legend(frameon=False)
     bare(axes)
     return save_figure(figure, output)
