@@ -21,6 +21,7 @@ from fastreid_ext.data.datasets.market_folder import MarketFolder
 from fastreid_ext.data.image_check import unreadable_images
 from fastreid_ext.data.item_arrays import ItemArrays, TextArray
 from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
+from fastreid_ext.data.modality_check import modality_warnings
 from fastreid_ext.data.own_sets import GENERATED
 from fastreid_ext.data.positives import read_positives
 
@@ -93,8 +94,8 @@ def preflight(cfg: CfgNode, *, world_size: int | None = None) -> PreflightReport
 
     Args:
         cfg: checked configuration. ``DATASETS.PREFLIGHT`` "full" decodes all images, "headers" only
-            opens them, "off" does neither. If ``DATASETS.NAMES`` is empty, only test sets are
-            checked.
+            opens them (and decodes some images of a set of two modalities), "off" does neither. If
+            ``DATASETS.NAMES`` is empty, only test sets are checked.
         world_size: number of training processes; None = the current number.
     """
     report = PreflightReport()
@@ -111,6 +112,10 @@ def preflight(cfg: CfgNode, *, world_size: int | None = None) -> PreflightReport
     if cfg.DATASETS.PREFLIGHT != "off":
         parts = [*itertools.chain(*paths.values()), positives]
         _check_files(parts, cfg.DATASETS.PREFLIGHT, report)
+        for name, own in paths.items():
+            report.warnings += modality_warnings(
+                name, [*itertools.chain(*own)], is_full=cfg.DATASETS.PREFLIGHT == "full"
+            )
     report.problems = list(dict.fromkeys(report.problems))  # a set missing for training and test
     return report
 
