@@ -105,14 +105,12 @@ def filter_images(cfg: "CfgNode", args: argparse.Namespace) -> None:
 
 def verify(cfg: "CfgNode", args: argparse.Namespace) -> None:
     """Check the files of a finished job; the exit code is 1 if something is wrong."""
-    from fastreid_ext.generation.stages.posed import finished_job
-    from fastreid_ext.generation.stages.report import report_of
-    from fastreid_ext.generation.stages.verify import verify_job
+    from fastreid_ext.generation.stages.posed import verify_posed
 
-    cfg = finished_job(cfg)
-    if problems := verify_job(cfg):
+    problems, report = verify_posed(cfg)
+    if problems:
         sys.exit("\n".join([*problems, f"{len(problems)} problems in {cfg.OUTPUT_DIR}"]))
-    print(f"no problem found: {report_of(cfg)}")
+    print(f"no problem found: {report}")
 
 
 def preview(cfg: "CfgNode", args: argparse.Namespace) -> None:

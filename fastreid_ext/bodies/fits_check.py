@@ -22,6 +22,7 @@ _LARGEST_BETA = 10
 _NEAREST_M = 0.05
 _LEAST_INSIDE = 0.25  # share of the joints; a crop may cut a person at the waist
 _PLAUSIBLE_HEIGHTS = (0.15, 4.0)  # of the body's joints, in heights of the image
+_LEAST_CONTRAST = 6  # standard deviation in grey levels; noise of a camera alone has about 3
 
 
 def fits_problems(
@@ -31,7 +32,8 @@ def fits_problems(
 
     Found are NaN, angles in degrees, betas beyond what bodies have, millimetres instead of metres,
     people who lie or stand on their heads, bodies behind the camera or outside their image, images
-    without a fit, fits without an image, and sizes that are not those of the images.
+    without a fit, fits without an image, sizes that are not those of the images, and images that
+    are damaged or nearly of one colour.
 
     Args:
         fits: fits of the images of a data set.
@@ -49,6 +51,34 @@ def fits_problems(
     if image_folder is not None:
         problems += _image_problems(fits, Path(image_folder))
     return problems
+
+
+def misplaced_rows(fits: BodyFits, body_path: str | Path | None = None) -> np.ndarray:
+    """Mask (N,) the fits whose body is not in its image: outside, behind the camera, too small.
+
+    Args:
+        fits: fits of the images of a data set.
+        body_path: SMPL file that the fits were made with; None takes the shipped body.
+    """
+    misplaced = np.ones(len(fits), dtype=bool)
+    usable = np.flatnonzero(_usable_rows(fits))
+    if len(usable):
+        rules = _place_rules(fits.subset(usable), body_path)
+        misplaced[usable] = np.logical_or.reduce([bad for bad, _, _ in rules])
+    return misplaced
+
+
+def is_nearly_one_colour(pixels: np.ndarray) -> bool:
+    """Tell whether an image shows nothing: its grey levels hardly differ.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+
+    Example:
+        >>> is_nearly_one_colour(np.full((8, 4, 3), 90, np.uint8))
+        True
+    """
+    return bool(pixels.astype(np.float32).std(axis=(0, 1)).max() < _LEAST_CONTRAST)
 
 
 def _finite_rows(fits: BodyFits) -> np.ndarray:
@@ -106,9 +136,7 @@ def _number_problems(fits: BodyFits) -> list[str]:
             "save height and width",
         ),
     )
-    return [
-        problem for rule in rules for problem in _problems_of(rule[0], fits.file_names, *rule[1:])
-    ]
+    return _problems_of_rules(rules, fits.file_names)
 
 
 def _posture_problems(fits: BodyFits, postures: np.ndarray) -> list[str]:
@@ -132,6 +160,13 @@ def _posture_problems(fits: BodyFits, postures: np.ndarray) -> list[str]:
 
 def _place_problems(fits: BodyFits, body_path: str | Path | None) -> list[str]:
     """Find upright bodies that are not where their image looks, and why."""
+    return _problems_of_rules(_place_rules(fits, body_path), fits.file_names)
+
+
+def _place_rules(
+    fits: BodyFits, body_path: str | Path | None
+) -> Sequence[tuple[np.ndarray, str, str]]:
+    """Mask the fits that break each rule of place, with what was found and the advice."""
     joints = load_body(body_path).joints_batch(fits.betas, fits.poses, fits.translations)
     depth = joints[:, :, 2]
     behind = depth.min(axis=1) <= _NEAREST_M
@@ -146,7 +181,7 @@ def _place_problems(fits: BodyFits, body_path: str | Path | None) -> list[str]:
     millimetres = small & (1000 * tall >= low) & (1000 * tall <= high)
     outside = ~behind & ~small & ~large & (inside < _LEAST_INSIDE)
     own_pixels = "check translations and focal_px; both belong to this image's own pixels"
-    rules = (
+    return (
         (
             behind,
             "the body is behind or around the camera",
@@ -165,9 +200,6 @@ def _place_problems(fits: BodyFits, body_path: str | Path | None) -> list[str]:
             "check translations and centre_px; of a crop, centre_px is relative to its corner",
         ),
     )
-    return [
-        problem for rule in rules for problem in _problems_of(rule[0], fits.file_names, *rule[1:])
-    ]
 
 
 def _image_problems(fits: BodyFits, folder: Path) -> list[str]:
@@ -180,22 +212,33 @@ def _image_problems(fits: BodyFits, folder: Path) -> list[str]:
         "names are relative to that folder; remove fits of images that are gone",
     )
     other = np.zeros(len(names), dtype=bool)
+    damaged = np.zeros(len(names), dtype=bool)
+    empty = np.zeros(len(names), dtype=bool)
     found = Counter()
     for i in np.flatnonzero(~missing):
-        with Image.open(folder / names[i]) as image:
-            size = (image.height, image.width)
+        try:
+            with Image.open(folder / names[i]) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        except OSError:
+            damaged[i] = True
+            continue
+        size = pixels.shape[:2]
+        empty[i] = is_nearly_one_colour(pixels)
         other[i] = size != tuple(fits.image_sizes[i])
         if other[i]:
             wanted = "x".join(map(str, fits.image_sizes[i]))
             found[f"{wanted} instead of {size[0]}x{size[1]}"] += 1
     sizes = ", ".join(text for text, _ in found.most_common(2))
-    problems += _problems_of(
-        other,
-        names,
-        f"image_sizes (height x width) are {sizes}",
-        "fit the images as they are, or scale focal_px and centre_px with them",
+    rules = (
+        (
+            other,
+            f"image_sizes (height x width) are {sizes}",
+            "fit the images as they are, or scale focal_px and centre_px with them",
+        ),
+        (damaged, "the image cannot be read", "bring it again, or leave its fit out"),
+        (empty, "the image is nearly of one colour, so it shows no person", "leave its fit out"),
     )
-    return problems + _images_without_fit(fits, folder)
+    return [*problems, *_problems_of_rules(rules, names), *_images_without_fit(fits, folder)]
 
 
 def _images_without_fit(fits: BodyFits, folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from fastreid_ext.bodies.body_fits import BodyFits
-from fastreid_ext.bodies.fits_check import fits_problems
+from fastreid_ext.bodies.fits_check import fits_problems, misplaced_rows
 from fastreid_ext.bodies.upright import posture, tilts_deg
 
 COUNT = 4
@@ -70,10 +70,33 @@ def test_single_lying_persons_are_not_taken_for_other_axes():
     assert "the person lies (1.jpg); leave these out if the people do not really lie" in problem
 
 
+def picture(width, height):
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_images_that_show_nothing_or_are_damaged_are_named(tmp_path):
+    for name in ("0.jpg", "1.jpg"):
+        picture(32, 64).save(tmp_path / name)
+    Image.new("RGB", (32, 64), (90, 120, 60)).save(tmp_path / "2.jpg")
+    (tmp_path / "3.jpg").write_bytes((tmp_path / "0.jpg").read_bytes()[:100])
+    damaged, empty = fits_problems(BodyFits(**RIGHT), tmp_path)
+    assert "1 of 4 fits: the image cannot be read (3.jpg); bring it again" in damaged
+    assert "1 of 4 fits: the image is nearly of one colour, so it shows no person (2.jpg)" in empty
+
+
+def test_misplaced_rows_are_those_of_the_rules_of_place():
+    assert not misplaced_rows(BodyFits(**RIGHT)).any()
+    outside = changed("centre_px", 1, [300, 32])
+    behind = changed("translations", 2, [0, 0, -4])
+    fits = BodyFits(**RIGHT | outside | behind | changed("betas", 3, np.nan))
+    assert misplaced_rows(fits).tolist() == [False, True, True, True]
+
+
 def test_images_and_fits_are_compared(tmp_path):
     for name in ("0.jpg", "1.jpg", "9.jpg"):
-        Image.new("RGB", (32, 64)).save(tmp_path / name)
-    Image.new("RGB", (64, 128)).save(tmp_path / "2.jpg")
+        picture(32, 64).save(tmp_path / name)
+    picture(64, 128).save(tmp_path / "2.jpg")
     missing, size, without = fits_problems(BodyFits(**RIGHT), tmp_path)
     assert "1 of 4 fits: no such image in" in missing
     assert "(3.jpg)" in missing

@@ -18,6 +18,7 @@ from fastreid_ext.bodies.crop_camera import Placement
 from fastreid_ext.bodies.pose_sources import NamedPose, pose_bank, without_heading
 from fastreid_ext.generation.pose_guided.training_images import TrainingImage, training_images
 from fastreid_ext.generation.pose_plan.distribution import Cells, PoseClusters, PosesAndViews
+from fastreid_ext.generation.pose_plan.references import references_of
 from fastreid_ext.generation.pose_plan.sampler import (
     CanonicalSampler,
     InverseDensitySampler,
@@ -97,7 +98,8 @@ class Plan:
 def make_plan(cfg: CfgNode) -> Plan:
     """Plan the images of a set, or read the plan that lies in ``OUTPUT_DIR``.
 
-    Only identities of the training split that ``DATASETS.SUBSET`` leaves are planned.
+    Only identities of the training split that ``DATASETS.SUBSET`` leaves are planned, and of these
+    the ones with an image that shows the person (:func:`.references.references_of`).
 
     Raises:
         FileNotFoundError: a data set, its body fits or a source of poses is missing.
@@ -204,19 +206,16 @@ def _upright(pose: np.ndarray) -> np.ndarray:
 def _planned(
     cfg: CfgNode, images: Sequence[TrainingImage], poses: Sequence[NamedPose], sampler: Sampler
 ) -> Iterator[PlannedImage]:
-    own: dict[tuple[str, int], list[TrainingImage]] = defaultdict(list)
-    for image in images:
-        own[image.identity].append(image)
     plan = cfg.GENERATION.POSE_PLAN
-    names = sorted(own)
+    references_by_identity = references_of(cfg, images)
+    names = list(references_by_identity)
     count = plan.PER_IDENTITY or plan.IMAGES // len(names)
     if not count:
         raise ValueError(
             f"expected an image for each of {len(names)} identities, got "
             f"GENERATION.POSE_PLAN.IMAGES {plan.IMAGES}; raise it, or set PER_IDENTITY"
         )
-    for data_set, pid in names:
-        references = _references(own[data_set, pid], plan.REFERENCES)
+    for (data_set, pid), references in references_by_identity.items():
         for number in range(count):
             rng = np.random.default_rng(seed_of(cfg.SEED, "plan", data_set, pid, number))
             wanted = sampler.sample(number, rng)
@@ -232,16 +231,6 @@ def _planned(
                 elevation_deg=round(wanted.elevation_deg, 3),
                 placement=tuple(round(x, 5) for x in dataclasses.astuple(placement)),
             )
-
-
-def _references(images: Sequence[TrainingImage], most: int) -> list[TrainingImage]:
-    """Choose reference images, one camera after the other."""
-    cameras: dict[int, list[TrainingImage]] = defaultdict(list)
-    for image in images:
-        cameras[image.camera].append(image)
-    rounds = max(map(len, cameras.values()))
-    in_turn = [own[i] for i in range(rounds) for own in cameras.values() if i < len(own)]
-    return in_turn[:most]
 
 
 def _settings(cfg: CfgNode, images: Sequence[TrainingImage]) -> dict:

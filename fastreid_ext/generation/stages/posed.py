@@ -27,7 +27,13 @@ from fastreid_ext.generation.stages.filtering import filter_images, wait_for_ima
 from fastreid_ext.generation.stages.folder import open_job
 from fastreid_ext.generation.stages.identities import list_identities
 from fastreid_ext.generation.stages.job import Job
-from fastreid_ext.generation.stages.report import JobReport, expect_few_failed, report_of_job
+from fastreid_ext.generation.stages.report import (
+    JobReport,
+    expect_few_failed,
+    report_of,
+    report_of_job,
+)
+from fastreid_ext.generation.stages.verify import verify_job
 from fastreid_ext.saved_settings import expect_same
 
 STAGES = ("plan", SAMPLE, FILTER)
@@ -93,9 +99,15 @@ def expect_generator(cfg: CfgNode) -> None:
     PoseGuidedPipeline.from_pretrained(folder)
 
 
-def finished_job(cfg: CfgNode) -> CfgNode:
-    """Complete the configuration of a job by the number of images that its plan has."""
-    return _with_images_of(cfg, make_plan(cfg))
+def verify_posed(cfg: CfgNode) -> tuple[list[str], JobReport]:
+    """List the problems of a finished job, see :func:`.verify.verify_job`, and report its state.
+
+    Args:
+        cfg: configuration of the job, as :func:`generate_posed` takes it.
+    """
+    plan = make_plan(cfg)
+    cfg = _with_images_of(cfg, plan)
+    return verify_job(cfg, plan.by_name), report_of(cfg)
 
 
 def planned_names(job: Job, plan: Plan) -> list[str]:

@@ -1,7 +1,7 @@
 """Check a finished job: every identity is done, and its files are complete."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fastreid.config import CfgNode
@@ -16,7 +16,7 @@ from fastreid_ext.manifest import read_identity, verify_set
 _NAMED = 5  # identities of a kind of problem
 
 
-def verify_job(cfg: CfgNode) -> list[str]:
+def verify_job(cfg: CfgNode, planned: Collection[str] | None = None) -> list[str]:
     """List the problems of a finished job, one line each.
 
     Finds identities that failed or are neither done nor failed, identities with another number of
@@ -25,6 +25,7 @@ def verify_job(cfg: CfgNode) -> list[str]:
 
     Args:
         cfg: full configuration of the job.
+        planned: names of the identities that images are planned of; None for all of the job.
 
     Raises:
         FileNotFoundError: OUTPUT_DIR holds no job.
@@ -37,7 +38,8 @@ def verify_job(cfg: CfgNode) -> list[str]:
     reasons = {stage: failures(output, stage) for stage in _stages(output)}
     failed = {name for own in reasons.values() for name in own}
     generated = [name for name in names if layout.is_generated(name)]
-    missing = [name for name in names if name not in failed and name not in generated]
+    wanted = names if planned is None else [name for name in names if name in planned]
+    missing = [name for name in wanted if name not in failed and name not in generated]
     problems = [
         *_failed(reasons),
         *_some("neither generated nor failed; run the job again", missing),

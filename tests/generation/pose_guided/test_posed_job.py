@@ -14,8 +14,7 @@ from fastreid_ext.diffusion.tiny.pose_guided import tiny_pose_guided
 from fastreid_ext.generation.pose_plan.plan import make_plan
 from fastreid_ext.generation.runs.stage import failures
 from fastreid_ext.generation.sampling.posed_images import PosedImages, request_of
-from fastreid_ext.generation.stages.posed import finished_job, generate_posed
-from fastreid_ext.generation.stages.verify import verify_job
+from fastreid_ext.generation.stages.posed import generate_posed, verify_posed
 from fastreid_ext.manifest import read_identity
 from tests.generation.pose_guided.conftest import contents, no_models
 from tests.tiny_cfg import tiny_cfg
@@ -29,7 +28,9 @@ def test_a_job_makes_a_set_that_trains(job_cfg, tmp_path):
     assert (report.identities, report.generated, dict(report.failed)) == (6, 6, {})
     assert sum(report.counts.values()) == 18
     images = tmp_path / "job" / "images"
-    assert verify_job(finished_job(cfg)) == []
+    problems, found = verify_posed(cfg)
+    assert problems == []
+    assert (found.identities, found.generated) == (6, 6)
     row = read_identity(images / "RenderedCampus_0001")[2].image
     assert row.conditions.keys() == {"pose", "azimuth_deg", "elevation_deg"}
     assert row.camera_id == -1  # of no camera of the set: the synthetic-camera rule
