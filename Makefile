@@ -130,7 +130,7 @@ miniature-robust: miniature-pretrained  ## CIL and DAPG in miniature, projects/C
 	    $(foreach start,random simclr dapg_stage1,--model $(start) \
 	        $(foreach s,0 1 2,logs/miniature/$(start)_seed$(s)_AGW/corruption))
 
-# 0.4 million parameters; without these words the comparison has ResNet-18 and takes five times as long.
+# 0.4 million parameters; without these words the reasons have ResNet-18 and take five times as long.
 SMALL_NETWORK := MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.TIMM_NAME test_resnet \
     MODEL.BACKBONE.FEAT_DIM 0
 
@@ -138,7 +138,9 @@ miniature-dapg: miniature-data  ## Why stage 1 of DAPG helps or not, and the com
 	$(BIN)/python -m projects.DAPG.miniature.starts reasons $(SMALL_NETWORK)
 	$(BIN)/python -m projects.DAPG.miniature.posed_persons \
 	    $(addprefix datasets/miniature/Rendered,Mall Station Street)
-	$(BIN)/python -m projects.DAPG.miniature.starts pretrainings $(SMALL_NETWORK) --corrupted
+	$(BIN)/python tools/render_persons.py --domain RenderedVI --root datasets/miniature $(EASY) \
+	    --train-identities 80 --test-identities 60 --images-per-identity 12
+	$(BIN)/python -m projects.DAPG.miniature.starts pretrainings --corrupted
 
 miniature-diffusion: miniature-base  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
 	$(BIN)/python -m projects.DiffusionReID.miniature.replicate --seeds 0 1 2

@@ -16,7 +16,7 @@ if multiprocessing.parent_process() is not None:
     # A spawned process imports the tool before anything else: repair fastreid as in its parent.
     import fastreid_ext  # noqa: F401
 
-_SECTIONS = "MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|KD|GENERATION"
+_SECTIONS = "MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST|KD|GENERATION|UNSUPERVISED"
 _BEFORE_KEY = "--vary"  # option whose first word is a key
 _KEY = re.compile(rf"({_SECTIONS})\.[A-Z][A-Z_0-9.]*|OUTPUT_DIR|SEED|CUDNN_BENCHMARK")
 

@@ -2,14 +2,14 @@
 
     python -m projects.DAPG.miniature.starts reasons --seeds 0 1 2 --output logs/miniature/dapg
     python -m projects.DAPG.miniature.starts pretrainings --corrupted
-    python -m projects.DAPG.miniature.starts reasons DATASETS.ROOT /data --only random temperature
+    python -m projects.DAPG.miniature.starts reasons --only random temperature DATASETS.ROOT /data
 
 ``reasons`` are stage 1 of DAPG and variants of it that differ in one thing, each of them a
 candidate reason why stage 1 did not help. ``pretrainings`` are those of the paper's tables: random,
 supervised, SimCLR, BYOL, stage 1 (as printed, and at temperature 0.1), stage 2, and both; the
-networks are AGW with and without CIL. The command continues where it was stopped. After each
+networks are AGW-VI and CIL-VI on RenderedVI. The command continues where it was stopped. After each
 run it renews ``<comparison>.json``, ``.md`` and ``.png`` in --output, with what is finished. KEY
-VALUE pairs after the name of the comparison hold for all runs.
+VALUE pairs at the end hold for all runs.
 """
 
 import fastreid_ext  # noqa: F401, I001  first: it repairs fastreid
@@ -18,6 +18,7 @@ import argparse
 import dataclasses
 import json
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,12 +36,15 @@ from fastreid_ext.engine.results import RESULT_FILE
 from fastreid_ext.evaluation.markdown import markdown_table
 from fastreid_ext.evaluation.matrix import Summary
 from fastreid_ext.pictures.png import COLOURS, bare, save_figure
+from tools.command import add_pairs, parse_command
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _CONFIGS = Path(__file__).resolve().parent / "configs"
 AGW = _REPOSITORY / "configs" / "miniature" / "AGW.yml"
+_TWO_STREAMS = _REPOSITORY / "projects" / "VisibleInfrared" / "miniature" / "configs"
 UNLABELLED = ("RenderedMall", "RenderedStation", "RenderedStreet")
-PERSONS = "RenderedCampus"
+# Data set of training and test of each comparison.
+PERSONS = {"reasons": "RenderedCampus", "pretrainings": "RenderedVI"}
 METRICS = ("Rank-1", "mAP", "mINP")
 _WEIGHTS = "model_final.pth"
 RANDOM = "random"
@@ -85,7 +89,10 @@ COMPARISONS = {
         Start("both_at_0.1", (_STAGE_1_AT_01, _STAGE_2)),
     ),
 }
-NETWORKS = {"reasons": (AGW,), "pretrainings": (AGW, _CONFIGS / "pretrainings" / "AGW_CIL.yml")}
+NETWORKS = {
+    "reasons": (AGW,),
+    "pretrainings": (_TWO_STREAMS / "AGW.yml", _TWO_STREAMS / "CIL.yml"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +137,7 @@ class Comparison:
     networks: tuple[Path, ...] = (AGW,)
     is_corrupted: bool = False
     unlabelled: tuple[str, ...] = UNLABELLED
-    persons: str = PERSONS
+    persons: str = PERSONS["reasons"]
     overrides: tuple[str, ...] = ()
 
     def outcomes(self, start: Start, seed: int) -> list[Outcome]:
@@ -254,6 +261,7 @@ def main(args: argparse.Namespace) -> None:
         args.output / args.comparison,
         networks=NETWORKS[args.comparison],
         is_corrupted=args.corrupted,
+        persons=PERSONS[args.comparison],
         overrides=tuple(args.opts),
     )
     outcomes: list[Outcome] = []
@@ -273,7 +281,7 @@ def _write(outcomes: Sequence[Outcome], path: Path) -> None:
     plot(outcomes, path.with_suffix(".png"))
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -282,10 +290,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], help="names of starts; default: all")
     parser.add_argument("--corrupted", action="store_true", help="test on the -C test set too")
     parser.add_argument("--output", type=Path, default=Path("logs/miniature/dapg"))
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to change in all runs")
-    return parser.parse_args()
+    add_pairs(parser)
+    return parse_command(parser, arguments)
 
 
 if __name__ == "__main__":
     with short_errors():
-        main(parse())
+        main(parse(sys.argv[1:]))
