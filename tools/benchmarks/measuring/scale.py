@@ -35,6 +35,7 @@ from fastreid_ext.data.packed import (
 )
 from fastreid_ext.data.samplers import ResumableSampler
 from fastreid_ext.data.subsets import subset_items
+from measuring.own_process import measured_alone
 
 CUTS = ("few_shot_10", "few_shot_90", "small_scale_10", "small_scale_90")
 METHODS = ("tuples", "arrays", "arrays, packed")
@@ -73,14 +74,7 @@ def measured_memory(method: str, count: int, length: int, workers: int) -> Memor
         workers: number of forked processes.
     """
     # A new process: one forked from a large one copies the pages of all objects that it counts.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_holder, args=(theirs, method, count, length, workers))
-    process.start()
-    theirs.close()
-    found = ours.recv()
-    process.join()
-    return Memory(*found)
+    return Memory(*measured_alone(_holder, method, count, length, workers))
 
 
 def _holder(pipe: Connection, method: str, count: int, length: int, workers: int) -> None:
@@ -173,14 +167,7 @@ def measured_cut(text: str, count: int, length: int) -> tuple[float, float, floa
         Peak of the resident memory with the whole list, in GB, while the subset is sampled and
         written and while it is read; wall time of both in seconds.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_cutter, args=(theirs, text, count, length))
-    process.start()
-    theirs.close()
-    found = ours.recv()
-    process.join()
-    return found
+    return measured_alone(_cutter, text, count, length)
 
 
 def _cutter(pipe: Connection, text: str, count: int, length: int) -> None:

@@ -1,7 +1,6 @@
 """Measure how a run starts on a list or a folder of millions of images without labels."""
 
 import gc
-import multiprocessing
 import re
 import tempfile
 import time
@@ -22,6 +21,7 @@ from fastreid_ext.data.image_files import images_below
 from fastreid_ext.data.item_arrays import TextArray
 from fastreid_ext.data.preflight import preflight
 from measuring.corruptions import person_like
+from measuring.own_process import measured_alone
 from measuring.scale import paths
 
 RECIPE = "projects/DAPG/configs/LUPerson/dapg_stage1_R50.yml"
@@ -43,14 +43,7 @@ def measured_start(count: int, length: int, recipe: str = RECIPE) -> dict[str, f
         Seconds of each part of a start by its name, and as "peak GB" the largest resident memory
         beyond that before the start.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_starter, args=(theirs, count, length, recipe))
-    process.start()
-    theirs.close()
-    found = ours.recv()
-    process.join()
-    return found
+    return measured_alone(_starter, count, length, recipe)
 
 
 def _starter(pipe: Connection, count: int, length: int, recipe: str) -> None:
