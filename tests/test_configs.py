@@ -19,13 +19,13 @@ BASE_OF = {path.stem.removeprefix("Base-"): path for path in BASES}
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
-    *("ClusterBaseline", "ClusterContrast"),
+    *("ClusterBaseline", "ClusterContrast", "HHCL"),
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
-UNSUPERVISED = ["DBSCAN", "ClusterContrast"]
+UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -233,8 +233,19 @@ def test_methods_without_labels_share_schedule_and_neighbours(name):
     assert (keys.ENABLED, keys.K1, keys.K2, keys.MIN_SAMPLES) == (True, 30, 6, 4)
     assert cfg.DATALOADER.SAMPLER_TRAIN == "BalancedIdentitySampler"
     assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [256, 128]
-    images = {"DBSCAN": (64, 4, 16), "ClusterContrast": (256, 16, 64)}[name]
+    images = (64, 4, 16) if name == "DBSCAN" else (256, 16, 64)
     assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP) == images
+
+
+def test_recipes_of_hhcl_have_the_published_values():
+    """Average pooling, eps 0.45 for Market-1501, the author's values for MSMT17, code weights."""
+    market = load_config(PROJECTS / "Unsupervised/configs/Market1501/hhcl_R50.yml", CPU)
+    msmt17 = load_config(PROJECTS / "Unsupervised/configs/MSMT17/hhcl_R50.yml", CPU)
+    for cfg, eps, iterations in ((market, 0.45, 200), (msmt17, 0.7, 300)):
+        assert (cfg.UNSUPERVISED.EPS, cfg.SOLVER.ITERS_PER_EPOCH) == (eps, iterations)
+        assert (cfg.MODEL.HEADS.POOL_LAYER, cfg.SOLVER.MAX_EPOCH) == ("GlobalAvgPool", 60)
+        keys = cfg.MODEL.LOSSES.HYBRID_CONTRAST
+        assert (keys.HARD_WEIGHT, keys.MEAN_WEIGHT, keys.MOMENTUM) == (0.5, 0.25, 0.1)
 
 
 def test_stage_1_of_dapg_has_the_published_values():
@@ -368,6 +379,7 @@ def test_recipe_steps_and_gives_features(path):
         "PrototypeContrastLoss": "prototype",
         "BYOLLoss": "byol",
         "ClusterContrastLoss": "cluster",
+        "HybridContrastLoss": "cluster",
     }
     expected = {kinds.get(name, "contrast") for name in cfg.MODEL.LOSSES.NAME}
     assert {name.split("_")[1] for name in losses} == expected

@@ -43,7 +43,19 @@ def test_demo_as_a_user_runs_it(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "recipe", ["bagtricks", "AGW", "sbs", "mgn", "bdb", "AGW_CIL", "dapg_stage1", "simclr", "byol"]
+    "recipe",
+    [
+        "bagtricks",
+        "AGW",
+        "sbs",
+        "mgn",
+        "bdb",
+        "AGW_CIL",
+        "dapg_stage1",
+        "simclr",
+        "byol",
+        "cluster_contrast",
+    ],
 )
 def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
     assert train_resume_evaluate(recipe, "RenderedCampus", tmp_path).startswith(

@@ -170,6 +170,33 @@ def training(args: argparse.Namespace) -> None:
     print(f"wrote {plot_training(args.run / 'metrics.json', output)}")
 
 
+def clusters(args: argparse.Namespace) -> None:
+    """Clusters of a run without labels: their number and noise, their images, their cameras.
+
+    Three pictures in the folder of the run: clusters.png, cluster_sheet.png, cluster_cameras.png.
+    """
+    import numpy as np
+
+    from fastreid_ext.evaluation.cluster_file import CLUSTERS_FILE, read_clusters
+    from fastreid_ext.evaluation.pictures.clusters import (
+        plot_camera_mix,
+        plot_cluster_curves,
+        plot_cluster_sheet,
+    )
+
+    images = read_clusters(args.run / CLUSTERS_FILE)
+    folder = args.output or args.run
+    true = None if images.identities is None else len(np.unique(images.identities))
+    pictures = [
+        plot_cluster_curves(args.run / "metrics.json", folder / "clusters.png", identities=true),
+        plot_cluster_sheet(
+            images, folder / "cluster_sheet.png", rows=args.rows, columns=args.columns
+        ),
+        plot_camera_mix(images, folder / "cluster_cameras.png"),
+    ]
+    print("wrote " + ", ".join(map(str, pictures)))
+
+
 def prompts(args: argparse.Namespace) -> None:
     """Similarity of learned identity prompts, beside that of what the identities look like.
 
@@ -236,6 +263,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run_curves = add_command(commands, "training", training)
     run_curves.add_argument("run", type=Path, help="OUTPUT_DIR of a run")
     run_curves.add_argument("--output", type=Path, help="PNG; default: curves.png in the run")
+    _add_clusters(add_command(commands, "clusters", clusters))
     _add_prompts(add_command(commands, "prompts", prompts))
     _add_body_maps(add_command(commands, "body-maps", body_maps))
     args = parse_command(parser, arguments)
@@ -308,6 +336,13 @@ def _add_corruptions(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="seed of corruptions and of the choice (0)"
     )
     add_pairs(parser)
+
+
+def _add_clusters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="OUTPUT_DIR of a run")
+    parser.add_argument("--output", type=Path, help="folder of the pictures; default: the run")
+    parser.add_argument("--rows", type=count, default=4, help="clusters of each kind (4)")
+    parser.add_argument("--columns", type=count, default=10, help="images of a cluster (10)")
 
 
 def _add_prompts(parser: argparse.ArgumentParser) -> None:

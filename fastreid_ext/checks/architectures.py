@@ -23,7 +23,7 @@ _RECIPES = {
 _WITH_MOVING_AVERAGE = ("ContrastivePretrain", "BYOLPretrain")
 _PROJECTION = "ProjectionHead"
 # Architectures with the parts of fastreid's Baseline.
-_BASELINES = ("Baseline", "PrototypeBaseline", "ClusterBaseline", "ClusterContrast")
+_BASELINES = ("Baseline", "PrototypeBaseline", "ClusterBaseline", "ClusterContrast", "HHCL")
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (
     "projects/DAPG/configs/Base-DAPG-stage1.yml or projects/SimCLR/configs/Base-SimCLR.yml"

@@ -16,6 +16,7 @@ from fastreid_ext.checks.values import (
 from fastreid_ext.modeling.losses.cluster_memory import UPDATES
 from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOL
 from fastreid_ext.modeling.meta_arch.cluster_contrast import CLUSTER_CONTRAST
+from fastreid_ext.modeling.meta_arch.hhcl import HYBRID_CONTRAST
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
@@ -30,6 +31,7 @@ LOSSES = {
     "PrototypeBaseline": (*_BASELINE_LOSSES, _WEIGHTED, PROTOTYPE),
     "ClusterBaseline": (*_BASELINE_LOSSES, _WEIGHTED),
     "ClusterContrast": (CLUSTER_CONTRAST,),
+    "HHCL": (HYBRID_CONTRAST,),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
@@ -37,7 +39,7 @@ LOSSES = {
     **PRETRAINING_LOSSES,
 }
 ARCHITECTURES = tuple(LOSSES)
-_WITH_THEIR_LOSS_ALONE = (*PRETRAINING_LOSSES, "ClusterContrast")
+_WITH_THEIR_LOSS_ALONE = (*PRETRAINING_LOSSES, "ClusterContrast", "HHCL")
 
 
 def architecture(*names: str) -> Condition:
@@ -145,6 +147,15 @@ ROWS: list[Row] = [
         TEMPERATURE=Range(0, is_above=True, hint="0.05 is Cluster-Contrast's"),
         MOMENTUM=SHARE,
         UPDATE=Names(UPDATES),
+    ),
+    *rows_of(
+        "MODEL.LOSSES.HYBRID_CONTRAST",
+        _loss(HYBRID_CONTRAST),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.05 is HHCL's"),
+        MOMENTUM=SHARE,
+        HARD_WEIGHT=AT_LEAST_0,
+        MEAN_WEIGHT=AT_LEAST_0,
     ),
 ]
 

@@ -26,6 +26,7 @@ _WITH_HEADS = (
     "PrototypeBaseline",
     "ClusterBaseline",
     "ClusterContrast",
+    "HHCL",
     "MoCo",
     "Distiller",
     "BDB",

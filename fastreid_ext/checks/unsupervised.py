@@ -12,6 +12,7 @@ from fastreid_ext.modeling.meta_arch.cluster_baseline import takes_clusters
 from fastreid_ext.registries import registered_names
 
 _SECTION = "UNSUPERVISED"
+_WITH_MEMORY = ("ClusterContrast", "HHCL")
 _START = "start from a recipe of projects/Unsupervised/configs"
 
 ROWS: list[Row] = [
@@ -46,6 +47,7 @@ def unsupervised_problems(cfg: CfgNode) -> list[str]:
 
 def _of_clusters(cfg: CfgNode) -> list[str]:
     keys = cfg.UNSUPERVISED
+    architecture = cfg.MODEL.META_ARCHITECTURE
     sampler = cfg.DATALOADER.SAMPLER_TRAIN
     mixing = [name for name in ("MIXUP", "CUTMIX") if cfg.INPUT[name].ENABLED]
     rules = (
@@ -80,8 +82,8 @@ def _of_clusters(cfg: CfgNode) -> list[str]:
             "set TEST.PRECISE_BN.ENABLED False",
         ),
         (
-            cfg.MODEL.META_ARCHITECTURE != "ClusterContrast" or _is_tested_with_its_feature(cfg),
-            "expected MODEL.HEADS.NAME EmbeddingHead with NECK_FEAT after under ClusterContrast, "
+            architecture not in _WITH_MEMORY or _is_tested_with_its_feature(cfg),
+            f"expected MODEL.HEADS.NAME EmbeddingHead with NECK_FEAT after under {architecture}, "
             "whose centroids are those of evaluated features, got "
             f"{cfg.MODEL.HEADS.NAME} with {cfg.MODEL.HEADS.NECK_FEAT}",
         ),

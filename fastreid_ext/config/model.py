@@ -125,6 +125,17 @@ def _add_losses(losses: CfgNode) -> None:
     # the other, "hard" = by the least similar one, "mean" = by their mean, "random" = by one of
     # them.
     contrast.UPDATE = "sequential"
+    hybrid = losses.HYBRID_CONTRAST = CN()
+    # Weight of HybridContrastLoss, HHCL's, in the total loss.
+    hybrid.SCALE = 1.0
+    # Temperature, above 0, by which cosine similarities to the centroids are divided.
+    hybrid.TEMPERATURE = 0.05
+    # Share in [0, 1] of a centroid that stays in an update.
+    hybrid.MOMENTUM = 0.1
+    # Weight of the contrast to hard centroids, mu in the paper.
+    hybrid.HARD_WEIGHT = 0.5
+    # Weight of the contrast to mean centroids: 1 - mu in the paper, mu (1 - mu) = 0.25 in the code.
+    hybrid.MEAN_WEIGHT = 0.5
 
 
 def _add_byol(model: CfgNode) -> None:

@@ -10,7 +10,7 @@ IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of different identities in the batch of one process.
 PAIR_LOSSES = ("TripletLoss", "WeightedTripletLoss", "CircleLoss", "Cosface")
 # Losses that compare images with all identities, but learn nothing from batches of one.
-PROTOTYPE_LOSSES = ("PrototypeContrastLoss", "ClusterContrastLoss")
+PROTOTYPE_LOSSES = ("PrototypeContrastLoss", "ClusterContrastLoss", "HybridContrastLoss")
 
 
 def batch_problems(

@@ -219,6 +219,7 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
         "PrototypeBaseline": "../projects/DCAC/configs/Base-DCAC-baseline.yml",
         "ClusterBaseline": "../projects/Unsupervised/configs/Base-DBSCAN.yml",
         "ClusterContrast": "../projects/Unsupervised/configs/Base-ClusterContrast.yml",
+        "HHCL": "../projects/Unsupervised/configs/Base-HHCL.yml",
         "MGN": "Base-MGN.yml",
         "BDB": "../projects/BDB/configs/Base-BDB.yml",
         "ContrastivePretrain": "../projects/DAPG/configs/Base-DAPG-stage1.yml",

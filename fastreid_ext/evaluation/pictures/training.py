@@ -28,7 +28,7 @@ def plot_training(metrics_file: Path, output: Path) -> Path:
         FileNotFoundError: the metrics file is missing.
         ValueError: a line is not JSON, or no line has a loss.
     """
-    rows = _read_metrics(metrics_file)
+    rows = read_metrics(metrics_file)
     losses = sorted({key for row in rows for key in row if "loss" in key})
     tested = sorted({key for row in rows for key in row if key.split("/")[-1] in _TESTED})
     if not losses:
@@ -61,7 +61,13 @@ def plot_training(metrics_file: Path, output: Path) -> Path:
     return save_figure(figure, output)
 
 
-def _read_metrics(metrics_file: Path) -> list[dict[str, float]]:
+def read_metrics(metrics_file: Path) -> list[dict[str, float]]:
+    """Read the lines of a run's ``metrics.json``.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: a line is not JSON.
+    """
     if not metrics_file.is_file():
         raise FileNotFoundError(f"no metrics at {metrics_file}; expected the OUTPUT_DIR of a run")
     rows = []

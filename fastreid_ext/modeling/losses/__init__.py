@@ -5,6 +5,7 @@
 
 from fastreid_ext.modeling.losses.byol import byol_loss
 from fastreid_ext.modeling.losses.cluster_memory import ClusterMemory, cluster_centroids
+from fastreid_ext.modeling.losses.hybrid_memory import HybridMemory, hybrid_contrast_loss
 from fastreid_ext.modeling.losses.js_consistency import js_consistency_loss
 from fastreid_ext.modeling.losses.multi_positive import (
     multi_positive_contrastive_loss,
@@ -21,9 +22,11 @@ from fastreid_ext.modeling.losses.weighted_triplet import weighted_triplet_loss
 
 __all__ = [
     "ClusterMemory",
+    "HybridMemory",
     "PrototypeMemory",
     "byol_loss",
     "cluster_centroids",
+    "hybrid_contrast_loss",
     "js_consistency_loss",
     "multi_positive_contrastive_loss",
     "multi_positive_log_loss",

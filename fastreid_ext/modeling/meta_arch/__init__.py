@@ -6,6 +6,7 @@ from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOLPretrain
 from fastreid_ext.modeling.meta_arch.cluster_baseline import ClusterBaseline
 from fastreid_ext.modeling.meta_arch.cluster_contrast import ClusterContrast
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import ContrastivePretrain
+from fastreid_ext.modeling.meta_arch.hhcl import HHCL
 from fastreid_ext.modeling.meta_arch.mgn import extend_host_mgn
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import SimCLRPretrain
@@ -13,6 +14,7 @@ from fastreid_ext.modeling.meta_arch.view_losses import add_view_losses
 
 __all__ = [
     "BDB",
+    "HHCL",
     "BYOLPretrain",
     "ClusterBaseline",
     "ClusterContrast",

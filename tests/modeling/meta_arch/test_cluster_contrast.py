@@ -83,3 +83,24 @@ def test_classifier_has_no_weights_and_the_memory_no_gradient(model):
     assert model.heads.weight.numel() == 0
     assert model.memory.centroids.grad is None
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_hhcl_contrasts_with_both_memories_and_moves_both():
+    keys = {name: value for name, value in KEYS.items() if "CLUSTER_CONTRAST" not in name}
+    hhcl = {
+        "MODEL.META_ARCHITECTURE": "HHCL",
+        "MODEL.LOSSES.NAME": ("HybridContrastLoss",),
+        "MODEL.LOSSES.HYBRID_CONTRAST.MEAN_WEIGHT": 0.25,
+    }
+    torch.manual_seed(0)
+    model = build_model(tiny_cfg(keys | hhcl)).train()
+    features = F.normalize(torch.randn(6, 128), dim=1)
+    model.begin_clusters(features, torch.tensor([0, 1, -1, 1, 2, 0]))
+    before = model.memory.hard.used.clone()
+    loss, features = step(model)
+    contrast = prototype_contrast_loss(features, before, TARGETS, 0.05)
+    torch.testing.assert_close(loss, 0.75 * contrast)
+    model.end_step(True)
+    for memory in (model.memory.hard, model.memory.mean):
+        assert (memory.used != before).any(dim=1).tolist() == [True, False, True]
+    assert not torch.equal(model.memory.hard.used, model.memory.mean.used)
