@@ -203,6 +203,9 @@ miniature-diff-id: $(STAMP)  ## Diff-ID in miniature, projects/DiffID (three hou
 	    --domains $(OTHERS) --stages autoencoder clip denoiser \
 	    --steps autoencoder=700 clip=600 denoiser=1 --output $(DIFF_ID)/base
 	$(BIN)/python -m projects.DiffID.miniature.replicate --seeds 0 1 2
+	cp $(DIFF_ID)/table.json docs/miniature_diff_id.json
+	cp $(DIFF_ID)/table.png docs/miniature_diff_id.png
+	cp $(DIFF_ID)/strips.png docs/miniature_diff_id_strips.png
 
 miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (an hour of one core)
 	for domain in RenderedMall RenderedStation RenderedStreet; do \
