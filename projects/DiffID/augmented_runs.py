@@ -53,6 +53,13 @@ class AugmentedRuns:
         report = run_matrix(runs, self.output / key, keep_weights=self.keep_weights)
         return [dataclasses.replace(cell, model=key) for cell in report.cells]
 
+    def finished(self, key: str, generated: Path | None = None, images: int = 0) -> list[Cell]:
+        """Return all metrics of the runs of a key that are finished, and train nothing."""
+        runs = self.runs(generated, images)
+        nothing = (len(runs), len(runs) + 1)  # a shard without runs
+        report = run_matrix(runs, self.output / key, shard=nothing)
+        return [dataclasses.replace(cell, model=key) for cell in report.cells]
+
     def runs(self, generated: Path | None, images: int) -> list[MatrixRun]:
         """Plan the run of each seed."""
         sets = self.configuration().DATASETS

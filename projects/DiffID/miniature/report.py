@@ -46,8 +46,10 @@ def table(cells: Cells) -> str:
         row = TABLE[key]
         scores = [str(Summary.of(list(by_seed(found, metric).values()))) for metric in METRICS]
         risen = None if key == REAL else gain(cells, key)
-        rows.append([row.title, f"{row.images:,}", *scores, signed(risen) if risen else ""])
-    return "\n".join(markdown_table(["training images", "added", *METRICS, "gain in mAP"], rows))
+        seeds = ", ".join(str(cell.seed) for cell in found)
+        rows.append([row.title, f"{row.images:,}", *scores, signed(risen) if risen else "", seeds])
+    heads = ["training images", "added", *METRICS, "gain in mAP", "seeds"]
+    return "\n".join(markdown_table(heads, rows))
 
 
 def measured_table(measured: Sequence[Measured]) -> str:
@@ -84,11 +86,10 @@ def write_report(
     cells: Cells, measured: Sequence[Measured], statements: Sequence[str], output: Path, about: Any
 ) -> str:
     """Write ``table.json``, ``table.md`` and ``table.png`` into a folder; return the text."""
-    seeds = sorted({cell.seed for found in cells.values() for cell in found})
     text = "\n".join(
         [
-            f"In percent, mean (standard deviation) over seeds {seeds} of the Re-ID training; the "
-            f"generators and their images have one seed. {AP_RULE}.",
+            "In percent, mean (standard deviation) over seeds of the Re-ID training; generators and "
+            f"their images have one seed. {AP_RULE}.",
             *statements,
             "",
             table(cells),

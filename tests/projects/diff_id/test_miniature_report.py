@@ -37,8 +37,8 @@ def test_gains_are_taken_over_common_seeds():
     assert str(gain(CELLS, "VI")) == "3.0 (1.4)"
     assert str(gain(CELLS, "curve_240")) == "1.0"
     lines = table(CELLS).splitlines()
-    assert columns(lines[-2])[1:] == ["960", "19.0 (8.5)", "18.0 (8.5)", "+3.0 (1.4)"]
-    assert columns(lines[2])[-1] == ""  # the first row gains over nothing
+    assert columns(lines[-2])[1:] == ["960", "19.0 (8.5)", "18.0 (8.5)", "+3.0 (1.4)", "0, 1"]
+    assert columns(lines[2])[-2] == ""  # the first row gains over nothing
 
 
 def test_unknown_measurements_are_dashes():
