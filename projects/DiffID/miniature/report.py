@@ -88,8 +88,8 @@ def write_report(
     """Write ``table.json``, ``table.md`` and ``table.png`` into a folder; return the text."""
     text = "\n".join(
         [
-            "In percent, mean (standard deviation) over seeds of the Re-ID training; generators and "
-            f"their images have one seed. {AP_RULE}.",
+            "In percent, mean (standard deviation) over seeds of the Re-ID training; a generator "
+            f"and its images have one seed. {AP_RULE}.",
             *statements,
             "",
             table(cells),
