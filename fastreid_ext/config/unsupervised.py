@@ -7,7 +7,7 @@ from fastreid.config import CfgNode as CN
 def add_unsupervised_keys(cfg: CfgNode) -> None:
     """Add the keys below ``UNSUPERVISED``."""
     unsupervised = cfg.UNSUPERVISED = CN()
-    # Clusters of the training images as their labels, made anew before every epoch. Identities of
+    # Clusters of the training images as their labels, made again before every epoch. Identities of
     # the data, where there are some, are compared with the clusters in the log and used for nothing
     # else. An epoch has SOLVER.ITERS_PER_EPOCH iterations.
     unsupervised.ENABLED = False

@@ -1,4 +1,4 @@
-"""Clusters of the training images as their labels, made anew before every epoch.
+"""Clusters of the training images as their labels, made again before every epoch.
 
 The labels are state of the loader, which a checkpoint holds; everything else that an epoch needs
 follows from the weights with which it begins. A run killed within an epoch therefore repeats the

@@ -1,4 +1,4 @@
-"""Training on clusters that are made anew before every epoch."""
+"""Training on clusters that are made again before every epoch."""
 
 import csv
 import json
