@@ -291,8 +291,8 @@ def _stream_of_labels(
             f"{cfg.DATASETS.GENERATED.BATCH_SHARE:g}; the share counts original identities"
         )
     kept = np.flatnonzero(labels >= 0)
-    items = training.items.with_pids(labels).take(kept)
-    return ChosenImages(_stream(cfg, TrainingItems.given(items), world_size), kept)
+    chosen = training.chosen(training.items.with_pids(labels), kept)
+    return ChosenImages(_stream(cfg, chosen, world_size), kept)
 
 
 def _stream_of_paired(
@@ -307,8 +307,8 @@ def _stream_of_paired(
             count - len(kept),
             count,
         )
-    items = training.items.take(kept)
-    return ChosenImages(_stream(cfg, TrainingItems.given(items), world_size), kept)
+    chosen = training.chosen(training.items, kept)
+    return ChosenImages(_stream(cfg, chosen, world_size), kept)
 
 
 def mixed_batches(cfg: CfgNode, training: TrainingItems, world_size: int) -> MixedBatches:

@@ -76,15 +76,31 @@ class TrainingItems:
     modalities: NDArray[np.int8] | None = None
 
     @classmethod
-    def given(cls, items: Iterable[AnyItem], name: str = "given") -> "TrainingItems":
+    def given(
+        cls,
+        items: Iterable[AnyItem],
+        name: str = "given",
+        modalities: NDArray[np.int8] | None = None,
+    ) -> "TrainingItems":
         """Build training images that do not come from a registered data set.
 
         Args:
             items: (path, pid, camid) of each image; pids and camids are all strings or all numbers.
             name: name of these images in the log.
+            modalities: (N,) modality of each image, 0 visible and 1 infrared; None = all visible.
         """
         arrays = ItemArrays.of(items)
-        return cls(arrays, [(name, len(arrays))])
+        return cls(arrays, [(name, len(arrays))], modalities=modalities)
+
+    def chosen(self, items: ItemArrays, places: NDArray[np.integer]) -> "TrainingItems":
+        """Select some images, with their modalities.
+
+        Args:
+            items: all N images, with these or other identities.
+            places: positions of the chosen images.
+        """
+        modalities = None if self.modalities is None else self.modalities[places]
+        return TrainingItems.given(items.take(places), modalities=modalities)
 
     @property
     def domains(self) -> NDArray[np.int16]:

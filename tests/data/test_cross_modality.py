@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from fastreid_ext.config import load_config
-from fastreid_ext.data.build import _stream
+from fastreid_ext.data.build import _stream, build_train_loader
 from fastreid_ext.data.configured_sets import TrainingItems
 from fastreid_ext.data.cross_modality import cross_modality_batches, cross_modality_problems
 from fastreid_ext.data.item_arrays import ItemArrays
+
+from .conftest import write_market
 
 # 6 identities with 1 to 6 visible and 3 infrared images each
 PIDS = np.concatenate([[pid] * (pid + 1 + 3) for pid in range(6)])
@@ -115,3 +117,39 @@ def test_configuration_names_the_identity_that_lacks_a_modality():
 def test_configuration_is_refused(batch_size, instances, message):
     with pytest.raises(ValueError, match=message):
         configured(batch_size, instances)
+
+
+@pytest.fixture
+def vi_cfg(make_cfg, tmp_path):
+    """Write 8 identities with two images by the visible and two by the infrared camera."""
+    write_market(tmp_path / "RenderedVI", cameras=(1, 3))
+    return make_cfg(
+        tmp_path,
+        DATASETS__NAMES=("RenderedVI",),
+        DATALOADER__SAMPLER_TRAIN="CrossModalitySampler",
+        DATALOADER__NUM_INSTANCE=4,
+    )
+
+
+def test_relabelled_images_keep_their_modality(vi_cfg):
+    loader = build_train_loader(vi_cfg)
+    labels = loader.dataset.targets // 2  # four clusters of two identities
+    labels[labels == 3] = -1
+    loader.relabel(labels, iteration=3)
+    for batch in itertools.islice(iter(loader), 6):
+        counts = Counter(zip(batch["targets"].tolist(), batch["modalities"].tolist(), strict=True))
+        assert set(counts.values()) == {2}
+        assert len({label for label, _ in counts}) == 2
+        assert -1 not in batch["targets"]
+        assert all(
+            ("_c3" in path) == m
+            for path, m in zip(batch["img_paths"], batch["modalities"], strict=True)
+        )
+
+
+def test_a_cluster_of_one_modality_is_named(vi_cfg):
+    loader = build_train_loader(vi_cfg)
+    labels = loader.dataset.targets.copy()
+    labels[(labels == 2) & (loader.dataset.modalities == 1)] = 4
+    with pytest.raises(ValueError, match=r"1 of 8 have no infrared image \(2\)"):
+        loader.relabel(labels, iteration=0)
