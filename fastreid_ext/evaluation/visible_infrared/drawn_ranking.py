@@ -1,10 +1,10 @@
 """Ranking of several galleries that are drawn from one set of images, in bounded memory.
 
-Similarities to all drawn images are computed once, some queries at a time; each draw then ranks its
-own columns by :mod:`fastreid_ext.evaluation.query_scores`. AP and INP are per image, CMC per
-identity (:mod:`.identity_ranks`).
+Similarities to all drawn images are computed once, some queries at a time, and all draws are scored
+from them together (:mod:`.draw_scores`). AP and INP are per image, CMC per identity. Equal
+distances are ranked by gallery position.
 
-Letters: Q queries, G gallery images, T draws, D feature dimension, R rows of one chunk.
+Letters: Q queries, G gallery images, T draws, D feature dimension.
 """
 
 import dataclasses
@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fastreid_ext.evaluation.distances import DistanceChunks
-from fastreid_ext.evaluation.query_scores import MAX_RANK, score_chunks
+from fastreid_ext.evaluation.query_scores import MAX_RANK
 from fastreid_ext.evaluation.rank_labels import RankLabels
-from fastreid_ext.evaluation.visible_infrared.identity_ranks import identity_ranks
+from fastreid_ext.evaluation.visible_infrared.draw_scores import score_draws
+from fastreid_ext.neighbours.row_threads import RowThreads
 
 Rows = NDArray[np.int64]
-# Distances held at a time: 32 MiB, since each draw copies its columns of them.
+# Distances held at a time: 32 MiB, which stay near the processor.
 _CHUNK_VALUES = 2**23
 
 
@@ -53,7 +54,7 @@ class Draw:
     """One trial.
 
     Attributes:
-        gallery: gallery positions of the trial, in the order that decides ties.
+        gallery: gallery positions of the trial, in any order.
         queries: positions of the queries that rank them.
     """
 
@@ -84,32 +85,112 @@ def ranked_draws(
         ValueError: shapes or labels do not agree, features are not finite, a draw names images that
             do not exist, or no query of a trial has a match.
     """
-    used = _used([part for parts in trials for part in parts], labels)
+    _expect_draws([part for parts in trials for part in parts], labels)
+    query = torch.as_tensor(query_features)
     gallery = torch.as_tensor(gallery_features)
-    labels.expect(len(torch.as_tensor(query_features)), len(gallery))
-    place_of = np.full(len(gallery), -1, np.int64)
-    place_of[used] = np.arange(len(used))
-    chunks = DistanceChunks(
-        query_features,
-        gallery[torch.from_numpy(used).to(gallery.device)],
-        "cosine",
-        chunk_values=_CHUNK_VALUES,
-    )
-    sums = [_Sums() for _ in trials]
+    labels.expect(len(query), len(gallery))
+    scores = np.zeros((len(query), len(trials), 2))
+    ranks = np.zeros((len(query), len(trials), 2), np.int64)
+    for own in _groups(trials, len(query)):
+        used = np.unique(np.concatenate([part.gallery for part in own.parts]))
+        chunks = DistanceChunks(
+            _rows(query, own.queries), _rows(gallery, used), "cosine", chunk_values=_CHUNK_VALUES
+        )
+        _score(chunks, own, used, labels, scores, ranks)
+        ranks[own.queries] *= own.takes_part[:, :, None]
+    return _metrics(scores, ranks[:, :, int(collapse)])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Queries that see the same gallery in each trial.
+
+    Attributes:
+        queries: positions of the queries, ascending.
+        parts: part of each of the T trials whose gallery they see.
+        takes_part: (queries, T) bool, False for a trial that does not rank the query.
+    """
+
+    queries: Rows
+    parts: Sequence[Draw]
+    takes_part: NDArray[np.bool_]
+
+
+def _groups(trials: Sequence[Sequence[Draw]], count: int) -> list[_Group]:
+    """Group the queries by the parts of the trials that they are in.
+
+    A trial that does not rank a query may have any gallery for it.
+    """
+    part_of = np.full((count, len(trials)), -1)
+    for trial, parts in enumerate(trials):
+        for number, part in enumerate(parts):
+            part_of[part.queries, trial] = number
+    seen, group = np.unique(part_of.clip(min=0), axis=0, return_inverse=True)
+    groups = []
+    for number, parts in enumerate(seen.tolist()):
+        is_own = (group.ravel() == number) & (part_of >= 0).any(axis=1)
+        if is_own.any():
+            chosen = [trials[trial][part] for trial, part in enumerate(parts)]
+            groups.append(_Group(np.flatnonzero(is_own), chosen, part_of[is_own] >= 0))
+    return groups
+
+
+def _rows(features: Tensor, rows: Rows) -> Tensor:
+    """Select rows of features, without a copy if these are all."""
+    if len(rows) == len(features):
+        return features
+    return features[torch.from_numpy(rows).to(features.device)]
+
+
+def _score(
+    chunks: DistanceChunks,
+    own: _Group,
+    used: Rows,
+    labels: RankLabels,
+    scores: NDArray[np.float64],
+    ranks: Rows,
+) -> None:
+    """Score the queries of a group in all trials, in place."""
+    member = np.stack([np.isin(used, part.gallery) for part in own.parts], axis=1)
+    pids, identity = np.unique(labels.gallery_pids[used], return_inverse=True)
+    by_pid = np.argsort(identity, kind="stable")
+    bounds = np.searchsorted(identity[by_pid], np.arange(len(pids) + 1))
+    query_pids = labels.query_pids[own.queries]
+    place = np.searchsorted(pids, query_pids).clip(max=len(pids) - 1)
+    identity_of_query = np.where(pids[place] == query_pids, place, -1)
+    found_scores = np.zeros((len(own.queries), *scores.shape[1:]))
+    found_ranks = np.zeros((len(own.queries), *ranks.shape[1:]), np.int64)
+    gallery_camids = labels.gallery_camids[used]
+    query_camids = labels.query_camids[own.queries]
     start = 0
-    for products in chunks:
-        # On the CPU: kernels there count ranks, and rows are few.
-        distances = products.as_distances().cpu()
-        rows = range(start, start + len(distances))
-        start = rows.stop
-        for own, parts in zip(sums, trials, strict=True):
-            for part in parts:
-                _add_part(own, distances, rows, part, place_of, labels, collapse)
-    return _metrics(sums)
+    with RowThreads() as threads:
+        for products in chunks:
+            # On the CPU: kernels there count ranks, and rows are few.
+            distances = products.as_distances().cpu().numpy()
+            first = start
+            start += len(distances)
+
+            def score(rows: slice, distances: NDArray = distances, first: int = first) -> None:
+                score_draws(
+                    distances[rows.start - first : rows.stop - first],
+                    member.view(np.uint8),
+                    identity,
+                    by_pid,
+                    bounds,
+                    identity_of_query[rows],
+                    query_camids[rows],
+                    gallery_camids,
+                    found_scores[rows],
+                    found_ranks[rows],
+                )
+
+            threads.over(slice(first, start), score)
+    scores[own.queries] = found_scores
+    ranks[own.queries] = found_ranks
 
 
-def _used(parts: Sequence[Draw], labels: RankLabels) -> Rows:
-    """List the gallery positions that some draw has, ascending; refuse impossible ones."""
+def _expect_draws(parts: Sequence[Draw], labels: RankLabels) -> None:
+    """Refuse impossible draws."""
     count = len(labels.gallery_pids)
     for part in parts:
         if not len(part.gallery):
@@ -123,78 +204,20 @@ def _used(parts: Sequence[Draw], labels: RankLabels) -> Rows:
             raise ValueError("expected each gallery image once in a draw, got one twice")
     if not parts:
         raise ValueError("expected at least one gallery draw, got none")
-    return np.unique(np.concatenate([part.gallery for part in parts]))
 
 
-class _Sums:
-    """Sums over the valid queries of one trial."""
-
-    def __init__(self) -> None:
-        self.ap = 0.0
-        self.inp = 0.0
-        self.ranks: list[Rows] = []
-
-
-def _add_part(
-    sums: _Sums,
-    distances: Tensor,
-    rows: range,
-    part: Draw,
-    place_of: Rows,
-    labels: RankLabels,
-    collapse: bool,
-) -> None:
-    """Add the scores of the queries ``rows`` that belong to a part."""
-    first, last = np.searchsorted(part.queries, [rows.start, rows.stop])
-    queries = part.queries[first:last]
-    if not len(queries):
-        return
-    values = distances
-    if len(queries) < len(rows):
-        values = values[torch.from_numpy(queries - rows.start)]
-    values = values[:, torch.from_numpy(place_of[part.gallery])]
-    own = RankLabels(
-        labels.query_pids[queries],
-        labels.gallery_pids[part.gallery],
-        labels.query_camids[queries],
-        labels.gallery_camids[part.gallery],
-    )
-    scores = score_chunks([values], own)
-    valid = scores.first_match > 0
-    sums.ap += float(scores.fastreid_ap[valid].sum())
-    sums.inp += float(scores.inverse_penalty[valid].sum())
-    ranks = _identity_ranks(values, own) if collapse else scores.first_match
-    sums.ranks.append(ranks[valid])
-
-
-def _identity_ranks(distances: Tensor, labels: RankLabels) -> Rows:
-    by_pid = np.argsort(labels.gallery_pids, kind="stable")
-    pids, first = np.unique(labels.gallery_pids[by_pid], return_index=True)
-    place = np.searchsorted(pids, labels.query_pids).clip(max=len(pids) - 1)
-    own = np.where(pids[place] == labels.query_pids, place, -1)
-    return identity_ranks(
-        distances.numpy(),
-        by_pid,
-        np.append(first, len(by_pid)),
-        own,
-        labels.query_camids,
-        labels.gallery_camids,
-    )
-
-
-def _metrics(sums: Sequence[_Sums]) -> DrawMetrics:
-    ranks = [np.concatenate([*trial.ranks, np.zeros(0, np.int64)]) for trial in sums]
-    counts = np.array([len(of_trial) for of_trial in ranks])
+def _metrics(scores: NDArray[np.float64], ranks: Rows) -> DrawMetrics:
+    """Average scores (Q, T, 2) and ranks (Q, T), 0 without a match, over the valid queries."""
+    is_valid = ranks > 0
+    counts = is_valid.sum(axis=0)
     if not counts.all():
         raise ValueError(
             "no query identity appears in a drawn gallery, so nothing can be ranked; check the "
             "identity and camera labels of query and gallery"
         )
-    cmc = np.stack(
-        [(of_trial[:, None] <= np.arange(1, MAX_RANK + 1)).mean(axis=0) for of_trial in ranks]
-    )
-    ap = np.array([trial.ap for trial in sums]) / counts
-    inp = np.array([trial.inp for trial in sums]) / counts
+    within = ranks[:, :, None] <= np.arange(1, MAX_RANK + 1)
+    cmc = (within & is_valid[:, :, None]).sum(axis=0) / counts[:, None]
+    ap, inp = np.where(is_valid[:, :, None], scores, 0).sum(axis=0).T / counts
     return DrawMetrics(
         cmc=cmc.mean(axis=0),
         mAP=float(ap.mean()),
