@@ -48,6 +48,7 @@ LEFT_OUT = (
         "Market1501",
         "MSMT17",
         "SYSU-MM01",
+        "RegDB",
         "CUHK03",
         "LUPerson",
         "projects/DiffusionReID",
