@@ -37,6 +37,7 @@ CHAINS = [
         "projects/SimCLR/README.md",
         "projects/BYOL/README.md",
         "projects/SOLIDER/README.md",
+        "projects/Unsupervised/README.md",
         "projects/VisibleInfrared/README.md",
     ),
     ("projects/DCAC/README.md",),

