@@ -205,7 +205,8 @@ miniature-diff-id: $(STAMP)  ## Diff-ID in miniature, projects/DiffID (three hou
 	$(BIN)/python -m projects.DiffID.miniature.replicate --seeds 0 1 2
 	cp $(DIFF_ID)/table.json docs/miniature_diff_id.json
 	cp $(DIFF_ID)/table.png docs/miniature_diff_id.png
-	cp $(DIFF_ID)/strips.png docs/miniature_diff_id_strips.png
+	$(BIN)/python -c "from PIL import Image; \
+	    Image.open('$(DIFF_ID)/strips.png').save('docs/miniature_diff_id_strips.jpg', quality=85)"
 
 miniature-base: miniature-data  ## A tiny Stable Diffusion, CLIP and captioner (an hour of one core)
 	for domain in RenderedMall RenderedStation RenderedStreet; do \

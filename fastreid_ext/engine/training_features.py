@@ -1,4 +1,4 @@
-"""Features of all training images with the weights of now, as a test set is seen."""
+"""Extract features of all training images with the current weights, transformed as test images."""
 
 import math
 
