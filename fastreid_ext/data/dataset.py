@@ -41,9 +41,10 @@ class Origin(NamedTuple):
 class PersonDataset(CommDataset):
     """Images as samples with the keys of fastreid's dataset: images, targets, camids, img_paths.
 
-    Samples also have ``domains`` and ``modalities``, the fields of :class:`Origin` as ints, with
-    ``clean`` the image without augmentation as ``clean_images``, and with ``latents`` its latent
-    (2, c, h, w) float16 as ``latents``.
+    Samples also have ``indices``, the position of the image among the N, and ``domains`` and
+    ``modalities``, the fields of :class:`Origin`, all as ints; with ``clean`` the image without
+    augmentation as ``clean_images``, and with ``latents`` its latent (2, c, h, w) float16 as
+    ``latents``.
 
     ``images`` is the result of ``transform``: with fastreid's transforms float (3, H, W) RGB in
     [0, 255]. ``targets`` and ``camids`` are Python ints (fastreid's collator turns numpy's into
@@ -154,6 +155,7 @@ class PersonDataset(CommDataset):
             "images": None,
             "targets": self.targets.item(index),
             "camids": self.camids.item(index),
+            "indices": int(index),
             "img_paths": path,
             "domains": _number(self.domains, index),
             "modalities": _number(self.modalities, index),

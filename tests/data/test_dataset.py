@@ -50,6 +50,14 @@ def test_seeded_randomness_restores_the_main_process():
     assert (*numbers(), np.random.normal()) == expected  # noqa: NPY002
 
 
+def test_samples_know_their_position_among_the_images():
+    items = [("b.jpg", 4, 0), ("a.jpg", 2, 0), ("b.jpg", 4, 1)]
+    dataset = PersonDataset(items, torch.tensor, relabel=True, read=lambda path: [0.0])
+    samples = [dataset[0], dataset[2], dataset[SampledIndex(1, position=7, seed=3)]]
+    batch = collate([{"indices": sample["indices"]} for sample in samples])
+    assert batch["indices"].tolist() == [0, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("mode", "suffix"),
     [("RGB", "png"), ("L", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("CMYK", "jpg")],
