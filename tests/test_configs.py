@@ -20,12 +20,14 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
     *("ClusterBaseline", "ClusterContrast", "HHCL"),
+    "DomainBaseline",
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
 UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL"]
+ADAPTIVE = ["DBSCAN-DA"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -53,6 +55,7 @@ def test_recipes_have_the_published_values():
         "augment",
         "generator",
         *UNSUPERVISED,
+        *ADAPTIVE,
         *PRETRAINING,
     }
     bagtricks = recipes["bagtricks"]
@@ -235,6 +238,20 @@ def test_methods_without_labels_share_schedule_and_neighbours(name):
     assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [256, 128]
     images = (64, 4, 16) if name == "DBSCAN" else (256, 16, 64)
     assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP) == images
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_methods_with_a_source_share_batches_and_norms(name):
+    """64 + 64 images, each 16 identities of 4; statistics of 16 images of a domain."""
+    cfg = load_config(BASE_OF[name], CPU)
+    images = (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP)
+    assert images == (128, 4, 16)
+    assert (cfg.MODEL.DOMAIN_BN.ENABLED, cfg.MODEL.DOMAIN_BN.NECK_BIAS) == (True, "frozen")
+    losses = cfg.MODEL.LOSSES
+    assert (losses.CE.EPSILON, losses.TRI.MARGIN, losses.TRI.HARD_MINING) == (0.1, 0.3, True)
+    keys = cfg.UNSUPERVISED
+    assert (keys.K1, keys.K2, keys.EPS, keys.MIN_SAMPLES) == (30, 6, 0.6, 4)
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.ITERS_PER_EPOCH) == (3.5e-4, 400)
 
 
 def test_recipes_of_hhcl_have_the_published_values():

@@ -102,6 +102,7 @@ FLOORS = {
     ),
     "modeling": (
         "grouped_batch_norm",
+        "domain_batch_norm",
         "losses",
         "backbones",
         "pretrained",

@@ -23,7 +23,10 @@ _RECIPES = {
 _WITH_MOVING_AVERAGE = ("ContrastivePretrain", "BYOLPretrain")
 _PROJECTION = "ProjectionHead"
 # Architectures with the parts of fastreid's Baseline.
-_BASELINES = ("Baseline", "PrototypeBaseline", "ClusterBaseline", "ClusterContrast", "HHCL")
+_BASELINES = (
+    *("Baseline", "PrototypeBaseline"),
+    *("ClusterBaseline", "ClusterContrast", "HHCL", "DomainBaseline"),
+)
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (
     "projects/DAPG/configs/Base-DAPG-stage1.yml or projects/SimCLR/configs/Base-SimCLR.yml"
@@ -46,11 +49,7 @@ def _batch_drop_block(cfg: CfgNode) -> list[str]:
     architecture = cfg.MODEL.META_ARCHITECTURE
     heads = cfg.MODEL.HEADS
     is_bdb = heads.NAME == "BDBHead"
-    if (architecture == "BDB" and not is_bdb) or (
-        is_bdb
-        and architecture
-        in ("Baseline", "PrototypeBaseline", "ClusterBaseline", "ClusterContrast", "MGN")
-    ):
+    if (architecture == "BDB" and not is_bdb) or (is_bdb and architecture in (*_BASELINES, "MGN")):
         return [
             "expected MODEL.META_ARCHITECTURE BDB and MODEL.HEADS.NAME BDBHead together, got "
             f"{architecture} and {heads.NAME}; start from projects/BDB/configs/Base-BDB.yml"

@@ -30,6 +30,7 @@ LOSSES = {
     "Baseline": (*_BASELINE_LOSSES, _WEIGHTED),
     "PrototypeBaseline": (*_BASELINE_LOSSES, _WEIGHTED, PROTOTYPE),
     "ClusterBaseline": (*_BASELINE_LOSSES, _WEIGHTED),
+    "DomainBaseline": ("CrossEntropyLoss", "TripletLoss"),
     "ClusterContrast": (CLUSTER_CONTRAST,),
     "HHCL": (HYBRID_CONTRAST,),
     "MoCo": _BASELINE_LOSSES,

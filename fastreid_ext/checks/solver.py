@@ -27,6 +27,7 @@ _WITH_HEADS = (
     "ClusterBaseline",
     "ClusterContrast",
     "HHCL",
+    "DomainBaseline",
     "MoCo",
     "Distiller",
     "BDB",

@@ -8,6 +8,7 @@ from fastreid.config import CfgNode, get_cfg
 from fastreid_ext.checks import (
     dataloader,
     datasets,
+    domains,
     generation,
     input,
     model,
@@ -38,6 +39,7 @@ _ROWS = [
     *solver.ROWS,
     *test.ROWS,
     *unsupervised.ROWS,
+    *domains.ROWS,
     *generation.ROWS,
     *pose_guided.ROWS,
     *pose_plan.ROWS,

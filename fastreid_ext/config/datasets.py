@@ -27,6 +27,10 @@ def add_datasets_keys(datasets: CfgNode) -> None:
     datasets.FOLDER = ""
     # CSV file of the data set "PersonTable": file_name, person_id, camera_id, split.
     datasets.TABLE = ""
+    # Labelled data sets from which a model is adapted to those of NAMES, the target, whose
+    # identities are then not used; for UNSUPERVISED. Half of each batch is of the sources, which
+    # SUBSET does not cut.
+    datasets.SOURCES = ()
     _add_generated(datasets)
     _add_positives(datasets)
 

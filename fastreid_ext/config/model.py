@@ -17,12 +17,23 @@ def add_model_keys(model: CfgNode) -> None:
     # Consecutive images that share the batch statistics of BN in training; 0 = all of a process.
     # Equal groups make a run independent of its number of GPUs: 16 is a batch of 64 on four.
     model.BN_GROUP = 0
+    _add_domain_norm(model)
     _add_backbone(model.BACKBONE)
     _add_heads(model.HEADS)
     _add_losses(model.LOSSES)
     _add_moco(model)
     _add_byol(model)
     _add_diffusion(model)
+
+
+def _add_domain_norm(model: CfgNode) -> None:
+    domain_norm = model.DOMAIN_BN = CN()
+    # Batch normalisation of its own for source and target images (and, in IDM, for mixed ones);
+    # evaluated images are normalised as target images. For DATASETS.SOURCES.
+    domain_norm.ENABLED = False
+    # Bias of the neck: "frozen" at 0, as in Bag of Tricks, or "trained", as in the released codes
+    # of IDM, UNRN, GLT and HCD, whose conversion forgets that it is frozen.
+    domain_norm.NECK_BIAS = "frozen"
 
 
 def _add_backbone(backbone: CfgNode) -> None:

@@ -25,6 +25,12 @@ from fastreid_ext.data.cross_modality import (
 )
 from fastreid_ext.data.dataset import PersonDataset
 from fastreid_ext.data.decode import read_pixels
+from fastreid_ext.data.domains import (
+    PairedStream,
+    half_of_batch,
+    shared_images,
+    source_of,
+)
 from fastreid_ext.data.item_arrays import AnyItem, ItemArrays
 from fastreid_ext.data.loaders import PersonLoader, TrainLoader
 from fastreid_ext.data.mixed_batches import MixedBatches
@@ -77,6 +83,8 @@ def build_train_loader(
     if cfg.UNSUPERVISED.ENABLED:
         _refuse(sampling_problems(cfg, training, world_size))
         dataset.set_targets(np.full(len(dataset), -1))
+        if training.source_images:
+            dataset.source_labels = source_of(training).dense_pids()[0]
         stream = _stream_before_labels
     elif positives is None:
         stream = _stream(cfg, training, world_size)
@@ -154,9 +162,32 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
 
     The identities of images that will get clusters as labels are not looked at.
     """
+    if training.source_images:
+        return _problems_of_domains(cfg, training, world_size)
     if cfg.UNSUPERVISED.ENABLED:
         return _unlabelled_problems(cfg, len(training.items), world_size)
     return _labelled_problems(cfg, training, world_size)
+
+
+def _problems_of_domains(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
+    shared = shared_images(training)
+    if shared:
+        return [
+            f"{len(shared)} images are in DATASETS.SOURCES and in DATASETS.NAMES, the first is "
+            f"{shared[0]}; a target that is its own source has labels: train on it without SOURCES"
+        ]
+    half = half_of_batch(cfg)
+    source = TrainingItems.given(source_of(training))
+    target = len(training.items) - training.source_images
+    return [
+        *_in_half("DATASETS.SOURCES", _labelled_problems(half, source, world_size)),
+        *_in_half("DATASETS.NAMES", _unlabelled_problems(half, target, world_size)),
+    ]
+
+
+def _in_half(key: str, problems: list[str]) -> list[str]:
+    """Say of which half of the batch problems are that count its images as IMS_PER_BATCH."""
+    return [f"in the half of SOLVER.IMS_PER_BATCH that {key} fills: {text}" for text in problems]
 
 
 def label_problems(
@@ -166,10 +197,12 @@ def label_problems(
 
     Args:
         cfg: configuration of the run.
-        items: (path, pid, camid) of each of N images.
+        items: (path, pid, camid) of each of N images; those of the target.
         labels: (N,) clusters 0 .. C-1, -1 for noise.
         world_size: number of processes that train together.
     """
+    if cfg.DATASETS.SOURCES:
+        cfg = half_of_batch(cfg)
     kept = np.flatnonzero(labels >= 0)
     if not len(kept):
         return [f"all {len(labels)} images are noise"]
@@ -290,9 +323,27 @@ def _stream_of_labels(
             "expected DATASETS.GENERATED.BATCH_SHARE 0 where training images get new labels, got "
             f"{cfg.DATASETS.GENERATED.BATCH_SHARE:g}; the share counts original identities"
         )
-    kept = np.flatnonzero(labels >= 0)
-    chosen = training.chosen(training.items.with_pids(labels), kept)
-    return ChosenImages(_stream(cfg, chosen, world_size), kept)
+    if training.source_images:
+        half = half_of_batch(cfg)
+        kept = np.flatnonzero(labels >= 0)
+        is_source = kept < training.source_images
+        halves = [
+            _stream_of_chosen(half, training, world_size, labels, places)
+            for places in (kept[is_source], kept[~is_source])
+        ]
+        return PairedStream(*halves, half.SOLVER.IMS_PER_BATCH)
+    return _stream_of_chosen(cfg, training, world_size, labels, np.flatnonzero(labels >= 0))
+
+
+def _stream_of_chosen(
+    cfg: CfgNode,
+    training: TrainingItems,
+    world_size: int,
+    labels: NDArray[np.integer],
+    places: NDArray[np.integer],
+) -> Stream:
+    chosen = training.chosen(training.items.with_pids(labels), places)
+    return ChosenImages(_stream(cfg, chosen, world_size), places)
 
 
 def _stream_of_paired(
@@ -380,6 +431,8 @@ def _log_summary(training: TrainingItems, *, has_labels: bool) -> None:
         counts[name] += count
     parts = ", ".join(f"{name} {count}" for name, count in counts.items())
     of = f"of {identities} identities" if has_labels else "without labels"
+    if training.source_images:
+        of = f"({training.source_images} of sources, with labels; the others without)"
     logger.info("Training on %d images %s: %s", len(training.items), of, parts)
     for summary in training.subsets:
         logger.info(summary)

@@ -63,6 +63,7 @@ class TrainingItems:
         parts: name and number of images of each data set, in the order of ``items``.
         subsets: summary of each data set that DATASETS.SUBSET cut, for the log.
         modalities: (N,) int, 0 visible and 1 infrared; None = all visible.
+        source_images: number of images of DATASETS.SOURCES, which come first; 0 without them.
 
     Example:
         >>> training = TrainingItems.given([("a.jpg", "shop_1", "shop_c1")], name="Shop")
@@ -74,6 +75,7 @@ class TrainingItems:
     parts: list[tuple[str, int]]
     subsets: list[str] = field(default_factory=list)
     modalities: NDArray[np.int8] | None = None
+    source_images: int = 0
 
     @classmethod
     def given(
@@ -135,22 +137,33 @@ def dataset_root(cfg: CfgNode) -> str:
 
 
 def training_items(cfg: CfgNode) -> TrainingItems:
-    """Read the training images of all of DATASETS.NAMES, each set sorted by path.
+    """Read the training images of all of DATASETS.SOURCES and NAMES, each set sorted by path.
 
-    DATASETS.SUBSET cuts each set; see :mod:`fastreid_ext.data.subsets`.
+    DATASETS.SUBSET cuts each set of NAMES; see :mod:`fastreid_ext.data.subsets`.
 
     Raises:
         FileNotFoundError: a data set does not exist; the message names the expected folder.
         ValueError: a data set has no training images, a generated set is damaged, or the list of
             DATASETS.SUBSET does not belong to the data set.
     """
-    splits = [training_split(cfg, name)[::2] for name in cfg.DATASETS.NAMES]
-    parts = [
-        (name, len(items)) for name, (items, _) in zip(cfg.DATASETS.NAMES, splits, strict=True)
-    ]
+    sources = list(cfg.DATASETS.SOURCES)
+    whole = _without_subset(cfg)
+    splits = [training_split(whole, name)[::2] for name in sources]
+    source_images = sum(len(items) for items, _ in splits)
+    splits += [training_split(cfg, name)[::2] for name in cfg.DATASETS.NAMES]
+    names = [*sources, *cfg.DATASETS.NAMES]
+    parts = [(name, len(items)) for name, (items, _) in zip(names, splits, strict=True)]
     subsets = [summary for _, summary in splits if summary]
     joined = ItemArrays.joined([items for items, _ in splits])
-    return TrainingItems(joined, parts, subsets, _modalities(parts, joined.paths))
+    modalities = _modalities(parts, joined.paths)
+    return TrainingItems(joined, parts, subsets, modalities, source_images)
+
+
+def _without_subset(cfg: CfgNode) -> CfgNode:
+    whole = cfg.clone()
+    whole.defrost()
+    whole.DATASETS.SUBSET = ""
+    return whole
 
 
 def modalities_of(name: str, paths: Sequence[str]) -> NDArray[np.int8] | None:

@@ -30,7 +30,8 @@ class Origin(NamedTuple):
     """Data set and modality of an image.
 
     Attributes:
-        domain: position of the image's data set in ``DATASETS.NAMES``; 0 for test images.
+        domain: position of the image's data set in ``DATASETS.SOURCES`` and ``NAMES``, in this
+            order; 0 for test images.
         modality: modality of the camera: 0 visible, 1 infrared.
     """
 
@@ -60,6 +61,8 @@ class PersonDataset(CommDataset):
         camids: (N,) int, camera of each image.
         latents: latents of the N images, or None, the default;
             :func:`~fastreid_ext.engine.latent_cache.give_latents` sets them in place of ``clean``.
+        source_labels: identities of the first images, those of ``DATASETS.SOURCES``, counted from
+            0; the loader sets them. Empty without sources.
 
     Args:
         items: (path, pid, camid) of each of N images.
@@ -114,6 +117,7 @@ class PersonDataset(CommDataset):
         self.clean = clean
         self.positive = positive
         self.latents: LatentFile | None = None
+        self.source_labels: NDArray[np.integer] = np.empty(0, np.int64)
 
     def set_targets(self, labels: NDArray[np.integer]) -> None:
         """Assign other classes to the images.

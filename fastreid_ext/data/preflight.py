@@ -18,6 +18,7 @@ from tabulate import tabulate
 from fastreid_ext.data.build import mixed_batches, sampling_problems
 from fastreid_ext.data.configured_sets import TrainingItems, query_and_gallery, training_items
 from fastreid_ext.data.datasets.market_folder import MarketFolder
+from fastreid_ext.data.domains import target_of
 from fastreid_ext.data.image_check import unreadable_images
 from fastreid_ext.data.item_arrays import ItemArrays, TextArray
 from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
@@ -184,10 +185,11 @@ def _check_singles(cfg: CfgNode, training: TrainingItems, report: PreflightRepor
 
 
 def _check_cameras(training: TrainingItems, report: PreflightReport) -> None:
-    names = training.items.dense_camids()[1]
+    names = target_of(training).dense_camids()[1]
+    kind = "target" if training.source_images else "training"
     if len(names) == 1:
         report.warnings.append(
-            f"all training images are of one camera ({names[0]}), or their cameras are not known, "
+            f"all {kind} images are of one camera ({names[0]}), or their cameras are not known, "
             "so no batch can be made of a cluster's different cameras; clusters that hold across "
             "cameras need the cameras of the images (docs/datasets.md)"
         )

@@ -27,6 +27,7 @@ from fastreid_ext.engine.saved_weights import (
     saved_weights,
     training_weights,
 )
+from fastreid_ext.modeling.domain_batch_norm import with_copies
 from fastreid_ext.modeling.pretrained.files import (
     pickle_problem,
     refuse_other_content,
@@ -187,8 +188,10 @@ class AtomicCheckpointer(Checkpointer):
                 ", ".join(f"{name} -> {today}" for name, today in older.items()),
             )
             weights = {older.get(name, name): value for name, value in weights.items()}
-        matching = match(saved_weights(self.model), weights)
         is_resume = min_matched == 1.0
+        if not is_resume:
+            weights = with_copies(self.model, weights)
+        matching = match(saved_weights(self.model), weights)
         if matching.share < min_matched or (is_resume and matching.classifiers):
             advice = (
                 "resume with the MODEL keys of the config.yaml beside it, or train in another "

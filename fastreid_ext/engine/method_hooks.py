@@ -5,6 +5,7 @@ from fastreid.engine.hooks import HookBase
 from torch import nn
 
 from fastreid_ext.engine.averaging import AveragedWeights
+from fastreid_ext.engine.domain_labels import DomainPseudoLabels
 from fastreid_ext.engine.prototypes import PrototypeRebuild
 from fastreid_ext.engine.pseudo_labels import PseudoLabels
 from fastreid_ext.modeling.losses import PrototypeMemory
@@ -22,7 +23,8 @@ def method_hooks(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
     build = getattr(model, "training_hooks", None)
     built = [] if build is None else list(build(cfg))
     if cfg.UNSUPERVISED.ENABLED:
-        built.append(PseudoLabels(cfg, model))
+        kind = DomainPseudoLabels if cfg.DATASETS.SOURCES else PseudoLabels
+        built.append(kind(cfg, model))
     if isinstance(getattr(model, "memory", None), PrototypeMemory):
         built.append(PrototypeRebuild(cfg, model))
     if cfg.SOLVER.EMA.DECAY > 0:

@@ -31,7 +31,7 @@ class PrototypeRebuild(HookBase):
     def before_train(self) -> None:
         """Build the loader of the training images without augmentation."""
         dataset = self.trainer.data_loader.dataset
-        self._features = TrainingFeatures(self._cfg, self._model, dataset)
+        self._features = TrainingFeatures(self._cfg, self._model, dataset.img_items)
 
     def before_epoch(self) -> None:
         """Extract the features of all training images and set the prototypes.

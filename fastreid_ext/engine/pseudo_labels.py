@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastreid_ext.data.build import label_problems
+from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.data.own_sets import unlabelled_names
 from fastreid_ext.engine.training_features import TrainingFeatures
 from fastreid_ext.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
@@ -59,12 +60,11 @@ class PseudoLabels(HookBase):
 
     def before_train(self) -> None:
         """Build the loader of the training images without augmentation."""
-        dataset = self.trainer.data_loader.dataset
-        self._items = dataset.img_items
+        self._items = self._clustered_items()
         self._cameras, self._camera_names = self._items.dense_camids()
         has_identities = not unlabelled_names(self._cfg)
         self._identities = self._items.dense_pids()[0] if has_identities else None
-        self._features = TrainingFeatures(self._cfg, self._model, dataset)
+        self._features = TrainingFeatures(self._cfg, self._model, self._items)
 
     def before_epoch(self) -> None:
         """Extract features, cluster them, and give the clusters to the loader and the model.
@@ -80,8 +80,7 @@ class PseudoLabels(HookBase):
         report = cluster_report(labels, self._cameras, self._identities)
         logger.info("epoch %d: %s", self.trainer.epoch, report)
         labels = self._fit_to_train_on(labels)
-        self.trainer.relabel(labels)
-        self._model.begin_clusters(features.cpu(), torch.from_numpy(labels))
+        self._train_on(features.cpu(), labels)
         self._report = report
         if comm.is_main_process():
             path = Path(self._cfg.OUTPUT_DIR) / CLUSTERS_FILE
@@ -123,7 +122,24 @@ class PseudoLabels(HookBase):
         keys = self._cfg.UNSUPERVISED
         distances = jaccard_distances(features, k1=keys.K1, k2=keys.K2, max_distance=keys.EPS)
         labels = dbscan_labels(distances, eps=keys.EPS, min_samples=keys.MIN_SAMPLES)
-        return largest_clusters(labels, self._cfg.MODEL.HEADS.NUM_CLASSES)
+        return largest_clusters(labels, self._room())
+
+    def _clustered_items(self) -> ItemArrays:
+        """Return the images that are clustered; the three methods below belong to them."""
+        return self.trainer.data_loader.dataset.img_items
+
+    def _room(self) -> int:
+        """Return the largest number of clusters for which the model has room."""
+        return self._cfg.MODEL.HEADS.NUM_CLASSES
+
+    def _train_on(self, features: Tensor, labels: NDArray[np.int64]) -> None:
+        """Give features (N, D) on the CPU and clusters (N,) to the loader and the model."""
+        self.trainer.relabel(labels)
+        self._model.begin_clusters(features, torch.from_numpy(labels))
+
+    def _labels_of_before(self) -> NDArray[np.integer] | None:
+        """Return the clusters (N,) of the epoch before; None in the first."""
+        return self.trainer.data_loader.labels
 
     def _fit_to_train_on(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the labels, or those of the epoch before where these cannot fill a batch.
@@ -138,7 +154,7 @@ class PseudoLabels(HookBase):
         found = f"the clusters of epoch {self.trainer.epoch} cannot be trained on: " + "; ".join(
             problems
         )
-        earlier = self.trainer.data_loader.labels
+        earlier = self._labels_of_before()
         if earlier is None:
             raise ValueError(f"{found}; {_ADVICE}")
         logger.warning("%s; those of the epoch before are kept. To change that, %s", found, _ADVICE)

@@ -86,7 +86,7 @@ class RunIdentity:
     processes: int
     images_per_batch: int
     iterations_per_epoch: int
-    training_data: str  # DATASETS.NAMES and SUBSET
+    training_data: str  # DATASETS.SOURCES, NAMES and SUBSET
     labels: str = ""  # "48 images of 8 identities, <hash>", wherever they lie; "" = not known
 
     @classmethod
@@ -100,7 +100,7 @@ class RunIdentity:
             iterations_per_epoch: number of training steps in an epoch.
             dataset: training images, whose labels are described; None = not known.
         """
-        data = " ".join([*cfg.DATASETS.NAMES, cfg.DATASETS.SUBSET]).strip()
+        data = " ".join([*cfg.DATASETS.SOURCES, *cfg.DATASETS.NAMES, cfg.DATASETS.SUBSET]).strip()
         return cls(
             cfg.SEED,
             comm.get_world_size(),

@@ -94,19 +94,21 @@ def keep_configuration(cfg: CfgNode) -> None:
     logger.info("configuration and environment are in %s/{config.yaml,environment.txt}", folder)
 
 
-def with_room_for_clusters(cfg: CfgNode, images: int) -> CfgNode:
+def with_room_for_clusters(cfg: CfgNode, images: int, source: int = 0) -> CfgNode:
     """Fill in ``MODEL.HEADS.NUM_CLASSES``, here the largest number of clusters, where it is 0.
 
     It does not depend on the number of identities, which is not known to training on clusters.
 
     Args:
         cfg: configuration to fill in.
-        images: number of training images.
+        images: number of training images that are clustered.
+        source: number of identities of ``DATASETS.SOURCES``, which have classes too.
     """
     cfg = cfg.clone()
     cfg.defrost()
     heads = cfg.MODEL.HEADS
-    heads.NUM_CLASSES = heads.NUM_CLASSES or max(images // cfg.UNSUPERVISED.MIN_SAMPLES, 2)
+    clusters = max(images // cfg.UNSUPERVISED.MIN_SAMPLES, 2)
+    heads.NUM_CLASSES = heads.NUM_CLASSES or source + clusters
     cfg.freeze()
     return cfg
 

@@ -90,7 +90,9 @@ class Trainer(DefaultTrainer):
         self.iters_per_epoch = iterations_per_epoch(cfg, len(dataset), dataset.num_classes)
         cfg = with_warmup(cfg, self.iters_per_epoch)
         if cfg.UNSUPERVISED.ENABLED:
-            self.cfg = cfg = with_room_for_clusters(cfg, len(dataset))
+            source = dataset.source_labels
+            images = len(dataset) - len(source)
+            self.cfg = cfg = with_room_for_clusters(cfg, images, len(np.unique(source)))
         else:
             self.cfg = cfg = with_classes(cfg, dataset.num_classes)
         model = self.build_model(cfg)

@@ -5,9 +5,9 @@ import math
 import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from fastreid_ext.data.build import build_items_loader
+from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.engine.modes import modes_kept
 from fastreid_ext.evaluation.features import batch_features
 from fastreid_ext.processes import process_count, rows_of_all
@@ -21,13 +21,16 @@ class TrainingFeatures:
     Args:
         cfg: configuration of the run, with the keys of test images.
         model: model from a batch to features (B, D) in evaluation mode.
-        dataset: training images, with ``img_items``.
+        items: (path, pid, camid) of each of N images.
+        name: name of these images in ``DATALOADER.PACKED_CACHE``.
     """
 
-    def __init__(self, cfg: CfgNode, model: nn.Module, dataset: Dataset) -> None:
+    def __init__(
+        self, cfg: CfgNode, model: nn.Module, items: ItemArrays, *, name: str = "train"
+    ) -> None:
         self._model = model
-        self._count = len(dataset.img_items)
-        self._loader = build_items_loader(cfg, dataset.img_items, name="train")
+        self._count = len(items)
+        self._loader = build_items_loader(cfg, items, name=name)
 
     @torch.no_grad()
     def extract(self) -> Tensor:

@@ -30,7 +30,8 @@ class GroupedBatchNorm(_BatchNorm):
 
     Args:
         channels: number C of channels.
-        group: number n of images of a group; B must be a multiple of it, or not above it.
+        group: number n of images of a group; B must be a multiple of it, or not above it. 0 = the
+            whole batch.
         settings: keyword arguments of torch's batch normalisation, such as ``eps``.
     """
 
@@ -62,7 +63,7 @@ class GroupedBatchNorm(_BatchNorm):
         Raises:
             ValueError: in training, B is above n and no multiple of it.
         """
-        if not self.training or len(features) <= self.group:
+        if not self.training or not self.group or len(features) <= self.group:
             return super().forward(features)
         if len(features) % self.group:
             raise ValueError(
@@ -95,12 +96,7 @@ def group_batch_norms(model: nn.Module, group: int) -> None:
     found = 0
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, nn.SyncBatchNorm) or type(child).__name__ == "GhostBatchNorm":
-                raise ValueError(
-                    f"expected plain batch normalisation for MODEL.BN_GROUP {group}, got "
-                    f"{type(child).__name__}; set MODEL.BACKBONE.NORM and MODEL.HEADS.NORM to BN"
-                )
-            if isinstance(child, _GROUPABLE):
+            if is_plain(child, f"MODEL.BN_GROUP {group}"):
                 setattr(parent, name, GroupedBatchNorm.from_batch_norm(child, group))
                 found += 1
     if not found:
@@ -108,3 +104,21 @@ def group_batch_norms(model: nn.Module, group: int) -> None:
             f"expected a model with batch normalisation for MODEL.BN_GROUP {group}, got one "
             "without; set MODEL.BN_GROUP 0"
         )
+
+
+def is_plain(module: nn.Module, key: str) -> bool:
+    """Tell whether a module is batch normalisation that can be replaced by another kind.
+
+    Args:
+        module: any module of a model.
+        key: key and value that ask for the replacement, for the error.
+
+    Raises:
+        ValueError: it normalises over several processes or is fastreid's GhostBN.
+    """
+    if isinstance(module, nn.SyncBatchNorm) or type(module).__name__ == "GhostBatchNorm":
+        raise ValueError(
+            f"expected plain batch normalisation for {key}, got {type(module).__name__}; set "
+            "MODEL.BACKBONE.NORM and MODEL.HEADS.NORM to BN"
+        )
+    return isinstance(module, _GROUPABLE)

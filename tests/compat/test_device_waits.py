@@ -47,6 +47,7 @@ RECIPES = {
     "DBSCAN": ("../projects/Unsupervised/configs/Base-DBSCAN.yml", RESNET, 1),
     "Cluster-Contrast": ("../projects/Unsupervised/configs/Base-ClusterContrast.yml", RESNET, 1),
     "HHCL": ("../projects/Unsupervised/configs/Base-HHCL.yml", RESNET, 1),
+    "DBSCAN-DA": ("../projects/DomainAdaptation/configs/Base-DBSCAN-DA.yml", RESNET, 1),
     "classification": (
         "../projects/DiffusionReID/configs/Base-classification-pretrain.yml",
         RESNET,
@@ -110,7 +111,7 @@ def test_waits_are_measured_for_every_architecture():
         type(model_and_batch(name)[0]).__name__
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
-            *("DBSCAN", "Cluster-Contrast", "HHCL"),
+            *("DBSCAN", "Cluster-Contrast", "HHCL", "DBSCAN-DA"),
         )
     }
     known = {

@@ -17,6 +17,7 @@ from fastreid_ext.modeling.losses.prototype_contrast import (
     PrototypeMemory,
     prototype_contrast_loss,
 )
+from fastreid_ext.modeling.losses.smoothed_cross_entropy import smoothed_cross_entropy
 from fastreid_ext.modeling.losses.view_contrast import view_contrast_loss
 from fastreid_ext.modeling.losses.weighted_triplet import weighted_triplet_loss
 
@@ -33,6 +34,7 @@ __all__ = [
     "negative_similarities",
     "nt_xent_loss",
     "prototype_contrast_loss",
+    "smoothed_cross_entropy",
     "view_contrast_loss",
     "weighted_triplet_loss",
 ]

@@ -6,6 +6,7 @@ from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOLPretrain
 from fastreid_ext.modeling.meta_arch.cluster_baseline import ClusterBaseline
 from fastreid_ext.modeling.meta_arch.cluster_contrast import ClusterContrast
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import ContrastivePretrain
+from fastreid_ext.modeling.meta_arch.domain_baseline import DomainBaseline
 from fastreid_ext.modeling.meta_arch.hhcl import HHCL
 from fastreid_ext.modeling.meta_arch.mgn import extend_host_mgn
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
@@ -19,6 +20,7 @@ __all__ = [
     "ClusterBaseline",
     "ClusterContrast",
     "ContrastivePretrain",
+    "DomainBaseline",
     "PrototypeBaseline",
     "SimCLRPretrain",
     "add_losses",

@@ -1,0 +1,99 @@
+"""Contradictions of training on a source and a target."""
+
+import re
+
+import pytest
+
+from ..tiny_cfg import tiny_cfg
+
+DOMAINS = {
+    "UNSUPERVISED.ENABLED": True,
+    "MODEL.META_ARCHITECTURE": "DomainBaseline",
+    "MODEL.DOMAIN_BN.ENABLED": True,
+    "DATALOADER.SAMPLER_TRAIN": "BalancedIdentitySampler",
+    "DATASETS.SOURCES": ("Market1501",),
+    "DATASETS.NAMES": ("MSMT17",),
+}
+SETS = ["A=/data/a", "B=/data/a", "Crowd=UnlabelledPersons:/data/c"]
+
+
+def test_a_source_and_a_target_are_allowed():
+    assert tiny_cfg(DOMAINS).DATASETS.SOURCES == ("Market1501",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"DATASETS.SOURCES": (), "MODEL.DOMAIN_BN.ENABLED": False},
+            "an architecture that learns from a source (DomainBaseline",
+        ),
+        (
+            {"MODEL.META_ARCHITECTURE": "ClusterBaseline"},
+            "and only with these, got Market1501 with ClusterBaseline; start from a recipe of proj",
+        ),
+        ({"DATASETS.SOURCES": ("Market",)}, "unknown name 'Market' in DATASETS.SOURCES; did you"),
+        (
+            {"DATASETS.SOURCES": ("MSMT17",)},
+            "MSMT17 is in DATASETS.SOURCES and the same as MSMT17 in DATASETS.NAMES; a target that",
+        ),
+        (
+            {"DATASETS.SETS": SETS, "DATASETS.SOURCES": ("A",), "DATASETS.NAMES": ("B",)},
+            "A is in DATASETS.SOURCES and the same as B in DATASETS.NAMES",
+        ),
+        (
+            {"DATASETS.SETS": SETS, "DATASETS.SOURCES": ("Crowd",)},
+            "DATASETS.SOURCES has Crowd, which has no labels; name labelled sets there",
+        ),
+        (
+            {"SOLVER.IMS_PER_BATCH": 33},
+            "expected an even SOLVER.IMS_PER_BATCH with DATASETS.SOURCES, half of it",
+        ),
+        (
+            {"SOLVER.IMS_PER_BATCH": 48, "MODEL.BN_GROUP": 16},
+            "the images of a domain, to be a multiple of MODEL.BN_GROUP, got 24 and 16",
+        ),
+        (
+            {"MODEL.HEADS.CLS_LAYER": "CircleSoftmax"},
+            "expected MODEL.HEADS.CLS_LAYER Linear under DomainBaseline",
+        ),
+        (
+            {"MODEL.LOSSES.CE.EPSILON": -1.0},
+            "expected MODEL.LOSSES.CE.EPSILON in [0, 1) under DomainBaseline",
+        ),
+        (
+            {
+                "MODEL.BACKBONE.NAME": "build_plain_vit_backbone",
+                "MODEL.BACKBONE.DEPTH": "tiny",
+                "MODEL.BACKBONE.FEAT_DIM": 0,
+            },
+            "build_plain_vit_backbone has none: it normalises each image by itself; set it to",
+        ),
+        (
+            {
+                "MODEL.BACKBONE.NAME": "build_swin_backbone",
+                "MODEL.BACKBONE.DEPTH": "tiny",
+                "MODEL.BACKBONE.FEAT_DIM": 0,
+            },
+            "build_swin_backbone has none",
+        ),
+    ],
+)
+def test_contradictions_are_named(changes, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        tiny_cfg(DOMAINS | changes)
+
+
+def test_a_transformer_without_norms_of_domains_is_allowed():
+    changes = {
+        "MODEL.BACKBONE.NAME": "build_plain_vit_backbone",
+        "MODEL.BACKBONE.DEPTH": "tiny",
+        "MODEL.BACKBONE.FEAT_DIM": 0,
+        "MODEL.DOMAIN_BN.ENABLED": False,
+    }
+    assert not tiny_cfg(DOMAINS | changes).MODEL.DOMAIN_BN.ENABLED
+
+
+def test_sources_are_not_read_without_clusters():
+    with pytest.raises(ValueError, match=r"DATASETS.SOURCES is .* because UNSUPERVISED.ENABLED"):
+        tiny_cfg({"DATASETS.SOURCES": ("Market1501",)})
