@@ -1,5 +1,6 @@
 """Every configuration file loads; every recipe builds, steps and evaluates."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,13 @@ ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
     *("ClusterBaseline", "ClusterContrast", "HHCL"),
     "DomainBaseline",
+    "ICE",
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
-UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL"]
+UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE"]
 ADAPTIVE = ["DBSCAN-DA"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
@@ -224,7 +226,7 @@ def test_caj_differs_from_agw_in_streams_and_triplets_alone():
         assert ours == theirs
 
 
-@pytest.mark.parametrize("name", UNSUPERVISED)
+@pytest.mark.parametrize("name", ["DBSCAN", "ClusterContrast", "HHCL"])
 def test_methods_without_labels_share_schedule_and_neighbours(name):
     """Adam without warm-up, a tenth of the rate every 20 epochs; k1 30, k2 6, cores of 4."""
     cfg = load_config(BASE_OF[name], CPU)
@@ -263,6 +265,28 @@ def test_recipes_of_hhcl_have_the_published_values():
         assert (cfg.MODEL.HEADS.POOL_LAYER, cfg.SOLVER.MAX_EPOCH) == ("GlobalAvgPool", 60)
         keys = cfg.MODEL.LOSSES.HYBRID_CONTRAST
         assert (keys.HARD_WEIGHT, keys.MEAN_WEIGHT, keys.MOMENTUM) == (0.5, 0.25, 0.1)
+
+
+def test_ice_has_the_published_values():
+    """8 identities of 4 images in groups of 8; the rate rises for 10 of 40 epochs and stays."""
+    cfg = load_config(BASE_OF["ICE"], CPU)
+    solver = cfg.SOLVER
+    assert (solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY) == ("Adam", 3.5e-4, 5e-4)
+    assert (solver.STEPS, solver.WARMUP_FACTOR) == ([], 0.1)
+    assert solver.WARMUP_ITERS == 10 * solver.ITERS_PER_EPOCH == 4000
+    assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP) == (32, 4, 8)
+    keys = cfg.UNSUPERVISED
+    assert (keys.EPS, keys.K1, keys.K2, keys.MIN_SAMPLES) == (0.55, 30, 6, 4)
+    ice = cfg.MODEL.LOSSES.ICE
+    assert (ice.PROXY_TEMPERATURE, ice.SMOOTHING) == (0.5, 0.1)
+    assert (ice.HARD_TEMPERATURE, ice.SOFT_TEMPERATURE, ice.SOFT_SCALE) == (0.1, 0.4, 10.0)
+    camera = cfg.MODEL.LOSSES.CAMERA_PROXY
+    assert (camera.SCALE, camera.TEMPERATURE, camera.NEGATIVES) == (0.5, 0.07, 50)
+    inputs = cfg.INPUT
+    assert (inputs.BLUR.PROB, inputs.BLUR.SIGMA, inputs.REA.PROB) == (0.5, [0.1, 2.0], 0.6)
+    assert (cfg.MODEL.ICE.MOMENTUM, solver.MAX_EPOCH) == (0.999, 40)
+    agnostic = PROJECTS / "Unsupervised/configs/MSMT17/ice_agnostic_R50.yml"
+    assert load_config(agnostic, CPU).MODEL.LOSSES.NAME == ("ICELoss",)
 
 
 def test_stage_1_of_dapg_has_the_published_values():
@@ -373,7 +397,9 @@ def test_recipe_steps_and_gives_features(path):
     add_view_losses(model, cfg)
     if takes_clusters(type(model)):
         features = torch.nn.functional.normalize(torch.randn(4, cfg.MODEL.BACKBONE.FEAT_DIM), dim=1)
-        model.begin_clusters(features, torch.tensor([0, 0, 1, 1]))
+        known = {"cameras": torch.tensor([0, 1, 0, 1]), "epoch": 0}
+        facts = {name: known[name] for name in getattr(model, "cluster_facts", ())}
+        model.begin_clusters(features, torch.tensor([0, 0, 1, 1]), **facts)
     views = cfg.INPUT.VIEWS.COUNT if cfg.INPUT.VIEWS.RECIPE else 1
     batch = {
         "images": torch.rand(4 * views, 3, 96, 32) * 255,
@@ -397,8 +423,11 @@ def test_recipe_steps_and_gives_features(path):
         "BYOLLoss": "byol",
         "ClusterContrastLoss": "cluster",
         "HybridContrastLoss": "cluster",
+        "ICELoss": "proxy hard soft",
+        "CameraProxyLoss": "camera",
     }
-    expected = {kinds.get(name, "contrast") for name in cfg.MODEL.LOSSES.NAME}
+    named = [kinds.get(name, "contrast").split() for name in cfg.MODEL.LOSSES.NAME]
+    expected = set(itertools.chain(*named))
     assert {name.split("_")[1] for name in losses} == expected
     gradients = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
     assert all(torch.isfinite(gradient).all() for gradient in gradients)

@@ -55,6 +55,7 @@ def test_demo_as_a_user_runs_it(tmp_path):
         "simclr",
         "byol",
         "cluster_contrast",
+        "ice",
     ],
 )
 def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):

@@ -26,6 +26,7 @@ _PROJECTION = "ProjectionHead"
 _BASELINES = (
     *("Baseline", "PrototypeBaseline"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "DomainBaseline"),
+    "ICE",
 )
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (
@@ -76,7 +77,7 @@ def _batch_norm_groups(cfg: CfgNode) -> list[str]:
 def _views(cfg: CfgNode) -> list[str]:
     architecture = cfg.MODEL.META_ARCHITECTURE
     recipe = cfg.INPUT.VIEWS.RECIPE
-    if architecture in PRETRAINING_LOSSES:
+    if architecture in PRETRAINING_LOSSES or architecture == "ICE":  # it has its own recipe
         return []
     named = [name for name in VIEW_LOSSES if name in cfg.MODEL.LOSSES.NAME]
     problems = [

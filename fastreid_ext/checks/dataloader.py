@@ -8,10 +8,15 @@ from fastreid_ext.checks.conditions import is_any_of
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
 from fastreid_ext.data.cross_modality import CROSS_MODALITY
-from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, PAIR_LOSSES
+from fastreid_ext.data.sampler_checks import (
+    IDENTITY_SAMPLERS,
+    ONCE_PER_IDENTITY,
+    ONE_PER_CAMERA,
+    PAIR_LOSSES,
+)
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
-IDENTITY_BATCHES = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, CROSS_MODALITY)
+IDENTITY_BATCHES = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, ONE_PER_CAMERA, CROSS_MODALITY)
 SAMPLERS = ("TrainingSampler", *IDENTITY_BATCHES, "SetReWeightSampler", "ImbalancedDatasetSampler")
 
 

@@ -54,6 +54,7 @@ _OWN_STEPS = {
 _FIXED_COUNTS = {
     "dapg": "4 (q, k1, k2, k3)",
     "caj": "2 (image, image with one channel)",
+    "strong_weak": "3 (two augmented views, resized image)",
     "pose": "2 (image, pose-changed image)",
 }
 
@@ -104,6 +105,13 @@ def _area_problem(key: str, value: Any) -> str:
     if len(area) == 2 and 0 < area[0] <= area[1] < 1:
         return ""
     return f"expected {key} [least, largest] inside (0, 1), got {area}"
+
+
+def _sigma_problem(key: str, value: Any) -> str:
+    sigma = list(value)
+    if len(sigma) == 2 and 0 < sigma[0] <= sigma[1]:
+        return ""
+    return f"expected {key} [least, largest] deviation in pixels, above 0, got {sigma}"
 
 
 def _beta_problem(key: str, value: Any) -> str:
@@ -203,6 +211,12 @@ ROWS: list[Row] = [
         ERASING_PROB=(PROBABILITY, _has_channel_mode("erasing")),
     ),
     *_switch("GRAYSCALE"),
+    *_switch("BLUR"),
+    Row(
+        "INPUT.BLUR.SIGMA",
+        Read(_sigma_problem),
+        is_on("INPUT.BLUR"),
+    ),
     Row("INPUT.RANDAUGMENT.ENABLED", ANYTHING),
     *rows_of(
         "INPUT.RANDAUGMENT",
@@ -222,7 +236,7 @@ ROWS: list[Row] = [
         "INPUT.VIEWS",
         _recipe(*RECIPES),
         COUNT=AT_LEAST_0,
-        CROP=(Names(CROPS, may_be_empty=True), _recipe(*RECIPES[:-1])),
+        CROP=(Names(CROPS, may_be_empty=True), _recipe(*RECIPES[:-2])),
         SUPERVISED=Names(("clean", "all")),
         ERASED=(Names(ERASINGS), _recipe("cil")),
         ANCHOR=(Names(ANCHORS), _recipe("dapg")),
@@ -340,6 +354,12 @@ def _views(cfg: CfgNode) -> list[str]:
             "fastreid; set it to paper"
         )
     problems += _corrupting_views(cfg)
+    size = list(inputs.SIZE_TRAIN)
+    if recipe == "strong_weak" and (len(size) != 2 or min(size) <= 0):
+        problems.append(
+            "expected INPUT.SIZE_TRAIN [rows, columns] with INPUT.VIEWS.RECIPE strong_weak, whose "
+            f"weak view is resized to them, got {size}; give both"
+        )
     if recipe == "independent" and views.CROP == "shared":
         problems.append(
             "INPUT.VIEWS.CROP shared makes the views of INPUT.VIEWS.RECIPE independent equal; set "

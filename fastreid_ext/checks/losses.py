@@ -8,15 +8,18 @@ from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import (
     ANYTHING,
     AT_LEAST_0,
+    COUNT,
     POSITIVE,
     SHARE,
     Names,
     Range,
 )
+from fastreid_ext.modeling.losses.camera_proxies import NORMALISED
 from fastreid_ext.modeling.losses.cluster_memory import UPDATES
 from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOL
 from fastreid_ext.modeling.meta_arch.cluster_contrast import CLUSTER_CONTRAST
 from fastreid_ext.modeling.meta_arch.hhcl import HYBRID_CONTRAST
+from fastreid_ext.modeling.meta_arch.ice import CAMERA_PROXY, ICE_LOSS
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
@@ -33,6 +36,7 @@ LOSSES = {
     "DomainBaseline": ("CrossEntropyLoss", "TripletLoss"),
     "ClusterContrast": (CLUSTER_CONTRAST,),
     "HHCL": (HYBRID_CONTRAST,),
+    "ICE": (ICE_LOSS, CAMERA_PROXY),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
@@ -40,7 +44,7 @@ LOSSES = {
     **PRETRAINING_LOSSES,
 }
 ARCHITECTURES = tuple(LOSSES)
-_WITH_THEIR_LOSS_ALONE = (*PRETRAINING_LOSSES, "ClusterContrast", "HHCL")
+_WITH_THEIR_LOSS_ALONE = (*PRETRAINING_LOSSES, "ClusterContrast", "HHCL", "ICE")
 
 
 def architecture(*names: str) -> Condition:
@@ -157,6 +161,23 @@ ROWS: list[Row] = [
         MOMENTUM=SHARE,
         HARD_WEIGHT=AT_LEAST_0,
         MEAN_WEIGHT=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.ICE",
+        _loss(ICE_LOSS),
+        PROXY_TEMPERATURE=Range(0, is_above=True, hint="0.5 is ICE's"),
+        SMOOTHING=Range(0, 1, is_below=True),
+        HARD_TEMPERATURE=Range(0, is_above=True, hint="0.1 is ICE's"),
+        SOFT_TEMPERATURE=Range(0, is_above=True, hint="0.4 is ICE's"),
+        SOFT_SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.CAMERA_PROXY",
+        _loss(CAMERA_PROXY),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.07 is usual"),
+        NEGATIVES=COUNT,
+        NORMALISED=Names(NORMALISED),
     ),
 ]
 

@@ -218,6 +218,12 @@ ROWS: list[Row] = [
         Range(0, 1, is_below=True, hint="0.996 is BYOL's"),
         architecture("BYOLPretrain"),
     ),
+    *rows_of(
+        "MODEL.ICE",
+        architecture("ICE"),
+        MOMENTUM=Range(0, 1, is_below=True, hint="0.999 is ICE's"),
+        FIRST_VIEW_SEEN=ANYTHING,
+    ),
 ]
 _DISTILS = architecture("Distiller")
 KD_ROWS: list[Row] = [

@@ -28,6 +28,7 @@ _WITH_HEADS = (
     "ClusterContrast",
     "HHCL",
     "DomainBaseline",
+    "ICE",
     "MoCo",
     "Distiller",
     "BDB",

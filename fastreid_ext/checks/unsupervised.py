@@ -5,6 +5,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 from fastreid_ext.checks.conditions import is_on
 from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.unsupervised_methods import method_problems
 from fastreid_ext.checks.values import ANYTHING, COUNT, Range
 from fastreid_ext.data.cross_modality import CROSS_MODALITY
 from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
@@ -12,7 +13,7 @@ from fastreid_ext.modeling.meta_arch.cluster_baseline import takes_clusters
 from fastreid_ext.registries import registered_names
 
 _SECTION = "UNSUPERVISED"
-_WITH_MEMORY = ("ClusterContrast", "HHCL")
+_WITH_MEMORY = ("ClusterContrast", "HHCL", "ICE")
 _START = "start from a recipe of projects/Unsupervised/configs"
 
 ROWS: list[Row] = [
@@ -67,7 +68,7 @@ def _of_clusters(cfg: CfgNode) -> list[str]:
             "not have; set it to 0",
         ),
         (
-            not cfg.INPUT.VIEWS.RECIPE and not mixing,
+            (architecture == "ICE" or not cfg.INPUT.VIEWS.RECIPE) and not mixing,
             f"INPUT.{mixing[0] if mixing else 'VIEWS.RECIPE'} is not made for the labels of "
             "UNSUPERVISED, one cluster for each image; turn it off",
         ),
@@ -88,7 +89,7 @@ def _of_clusters(cfg: CfgNode) -> list[str]:
             f"{cfg.MODEL.HEADS.NAME} with {cfg.MODEL.HEADS.NECK_FEAT}",
         ),
     )
-    return [message for holds, message in rules if not holds]
+    return [*[message for holds, message in rules if not holds], *method_problems(cfg)]
 
 
 def _is_tested_with_its_feature(cfg: CfgNode) -> bool:

@@ -109,6 +109,14 @@ def _add_colour(inputs: CfgNode) -> None:
     # Probability in [0, 1] that an image becomes grey.
     grayscale.PROB = 0.2
 
+    # Gaussian blur of the whole image, at the size of the network.
+    blur = inputs.BLUR = CN()
+    blur.ENABLED = False
+    # Probability in [0, 1] that an image is blurred.
+    blur.PROB = 0.5
+    # Least and largest standard deviation of the Gaussian in pixels, above 0.
+    blur.SIGMA = [0.1, 2.0]
+
     # RandAugment, torchvision's unless TIMM is set.
     rand_augment = inputs.RANDAUGMENT = CN()
     rand_augment.ENABLED = False
@@ -146,15 +154,17 @@ def _add_views(inputs: CfgNode) -> None:
     # a clean view and COUNT - 1 with soft erasing, patch mixing and AugMix by the keys of these
     # steps; an infrared image stays clean in all. "dapg": q, k1, k2 with one, two, three
     # corruptions, and a mixture k3. "caj": a visible image with the erasing of INPUT.CHANNEL.MODES
-    # and with all MODES; an infrared image once, with the INFRARED_MODES. "pose": the image and a
-    # pose-changed image of DATASETS.POSITIVES, with the MODES of INPUT.CHANNEL on the latter
-    # (stage 2 of DAPG). The steps of a recipe are not ENABLED themselves.
+    # and with all MODES; an infrared image once, with the INFRARED_MODES. "strong_weak": two passes
+    # through all steps, and the image resized alone (ICE). "pose": the image and a pose-changed
+    # image of DATASETS.POSITIVES, with the MODES of INPUT.CHANNEL on the latter (stage 2 of DAPG).
+    # The steps of a recipe are not ENABLED themselves.
     views.RECIPE = ""
     # Number of views of an image; 0 = as in the paper of the recipe: "independent" 2, "corrupted"
-    # and "cil" 3, "dapg" 4, "caj" 2 and "pose" 2 and no other number.
+    # and "cil" 3, "dapg" 4, "strong_weak" 3, "caj" and "pose" 2 and no other number.
     views.COUNT = 0
     # Resizing, crop, flip and jitter of the views of an image: "shared" or "separate"; "" = as in
-    # the papers, "separate" for "dapg", "caj" and "independent", else "shared".
+    # the papers, "separate" for "dapg", "caj" and "independent", else "shared". Not read by
+    # "strong_weak" and "pose".
     views.CROP = ""
     # Soft erasing and patch mixing of "cil": sampled for "each" further view, "shared" by all
     # further views, or by "all" views with the clean one, as in CIL's released code.

@@ -23,6 +23,7 @@ def add_model_keys(model: CfgNode) -> None:
     _add_losses(model.LOSSES)
     _add_moco(model)
     _add_byol(model)
+    _add_ice(model)
     _add_diffusion(model)
 
 
@@ -147,6 +148,26 @@ def _add_losses(losses: CfgNode) -> None:
     hybrid.HARD_WEIGHT = 0.5
     # Weight of the contrast to mean centroids: 1 - mu in the paper, mu (1 - mu) = 0.25 in the code.
     hybrid.MEAN_WEIGHT = 0.5
+    ice = losses.ICE = CN()
+    # Temperature, above 0, by which products with the centroids are divided.
+    ice.PROXY_TEMPERATURE = 0.5
+    # Share in [0, 1) of the labels that is spread evenly over all clusters.
+    ice.SMOOTHING = 0.1
+    # Temperature, above 0, of the contrast with the hardest image of the own cluster.
+    ice.HARD_TEMPERATURE = 0.1
+    # Temperature, above 0, of the similarities that should be those of the weak views.
+    ice.SOFT_TEMPERATURE = 0.4
+    # Weight of that term in ICELoss.
+    ice.SOFT_SCALE = 10.0
+    camera = losses.CAMERA_PROXY = CN()
+    # Weight of CameraProxyLoss in the total loss.
+    camera.SCALE = 0.5
+    # Temperature, above 0, by which cosine similarities to the proxies are divided.
+    camera.TEMPERATURE = 0.07
+    # Number of most similar proxies of other clusters that count as negatives.
+    camera.NEGATIVES = 50
+    # What has length 1: each "proxy", or each "dimension" over all proxies, as in ICE's code.
+    camera.NORMALISED = "proxy"
 
 
 def _add_byol(model: CfgNode) -> None:
@@ -154,6 +175,15 @@ def _add_byol(model: CfgNode) -> None:
     # Share in [0, 1) of the target network of BYOLPretrain that stays in each step, tau of BYOL.
     # Constant, where BYOL raises 0.996 to 1.
     byol.MOMENTUM = 0.996
+
+
+def _add_ice(model: CfgNode) -> None:
+    ice = model.ICE = CN()
+    # Share in [0, 1) of the teacher that stays in each step, constant.
+    ice.MOMENTUM = 0.999
+    # Pass of the first view through the teacher, whose features no loss uses, so that its running
+    # statistics are those of ICE's code. False saves that pass.
+    ice.FIRST_VIEW_SEEN = True
 
 
 def _add_moco(model: CfgNode) -> None:

@@ -36,7 +36,7 @@ from fastreid_ext.data.loaders import PersonLoader, TrainLoader
 from fastreid_ext.data.mixed_batches import MixedBatches
 from fastreid_ext.data.packing import packed_images
 from fastreid_ext.data.positives import Positives, read_positives
-from fastreid_ext.data.sampler_checks import IDENTITY_SAMPLERS, batch_problems
+from fastreid_ext.data.sampler_checks import CAMERA_PROXY, IDENTITY_SAMPLERS, batch_problems
 from fastreid_ext.data.samplers import ChosenImages, ResumableSampler, Stream, named_stream
 from fastreid_ext.data.transforms import build_transforms
 from fastreid_ext.data.transforms.on_batch import build_batch_steps
@@ -165,7 +165,8 @@ def sampling_problems(cfg: CfgNode, training: TrainingItems, world_size: int) ->
     if training.source_images:
         return _problems_of_domains(cfg, training, world_size)
     if cfg.UNSUPERVISED.ENABLED:
-        return _unlabelled_problems(cfg, len(training.items), world_size)
+        problems = _unlabelled_problems(cfg, len(training.items), world_size)
+        return [*problems, *_camera_problems(cfg, training)]
     return _labelled_problems(cfg, training, world_size)
 
 
@@ -234,6 +235,18 @@ def _unlabelled_problems(cfg: CfgNode, images: int, world_size: int) -> list[str
             f"{max(batch // step, 1) * step}"
         )
     return problems
+
+
+def _camera_problems(cfg: CfgNode, training: TrainingItems) -> list[str]:
+    cameras = training.items.dense_camids()[1]
+    if CAMERA_PROXY not in cfg.MODEL.LOSSES.NAME or len(cameras) > 1:
+        return []
+    return [
+        f"MODEL.LOSSES.NAME has {CAMERA_PROXY}, which compares the cameras of a cluster, but all "
+        f"training images are of one camera ({cameras[0]}), or their cameras are not known; give "
+        "the cameras (docs/datasets.md), or take the name out, which leaves the variant without "
+        "cameras"
+    ]
 
 
 def _labelled_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:

@@ -6,11 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 ONCE_PER_IDENTITY = "OncePerIdentitySampler"  # BDB's
+ONE_PER_CAMERA = "OnePerCameraSampler"  # ICE's
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of different identities in the batch of one process.
 PAIR_LOSSES = ("TripletLoss", "WeightedTripletLoss", "CircleLoss", "Cosface")
 # Losses that compare images with all identities, but learn nothing from batches of one.
-PROTOTYPE_LOSSES = ("PrototypeContrastLoss", "ClusterContrastLoss", "HybridContrastLoss")
+PROTOTYPE_LOSSES = (
+    "PrototypeContrastLoss",
+    "ClusterContrastLoss",
+    "HybridContrastLoss",
+    "ICELoss",
+)
+CAMERA_PROXY = "CameraProxyLoss"  # the loss that compares the cameras of a cluster
 
 
 def batch_problems(
@@ -57,13 +64,15 @@ def batch_problems(
             f"{batch_size}; use {_multiple_near(batch_size, world_size)}"
         ]
     problems = []
-    repeats = sampler == ONCE_PER_IDENTITY or (has_length and sampler in IDENTITY_SAMPLERS)
+    repeats = sampler == ONCE_PER_IDENTITY or (
+        has_length and sampler in (*IDENTITY_SAMPLERS, ONE_PER_CAMERA)
+    )
     if batch_size > images.sum() and not repeats:
         problems.append(
             f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.sum()} training "
             "images, so an epoch has no iteration; lower it or add images"
         )
-    if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY):
+    if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, ONE_PER_CAMERA):
         problems += _identity_problems(sampler, images, batch_size, instances, world_size)
     pairs = [name for name in losses if name in (*PAIR_LOSSES, *PROTOTYPE_LOSSES)]
     if pairs and not problems:
@@ -118,7 +127,7 @@ def _identity_problems(
             f"use SOLVER.IMS_PER_BATCH {_multiple_near(batch_size, step)}"
         ]
     identities = per_process // instances  # P of each process
-    if sampler in ("BalancedIdentitySampler", ONCE_PER_IDENTITY):
+    if sampler in ("BalancedIdentitySampler", ONCE_PER_IDENTITY, ONE_PER_CAMERA):
         is_enough = len(images) >= identities * world_size
     else:
         # The sampler takes `identities` distinct identities at a time, each as often as it has

@@ -36,7 +36,8 @@ from fastreid_ext.data.large_samplers import (
     ShuffledImages,
     is_large,
 )
-from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
+from fastreid_ext.data.one_per_camera import OnePerCamera, in_turns
+from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY, ONE_PER_CAMERA
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
@@ -312,6 +313,16 @@ _register(
         world_size=world_size,
     ),
 )
+_register(
+    ONE_PER_CAMERA,
+    lambda cfg, items, batch_size, world_size: OnePerCamera(
+        items.dense_pids()[0].tolist(),
+        items.dense_camids()[0].tolist(),
+        batch_size=batch_size,
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+        world_size=world_size,
+    ),
+)
 
 
 class OncePerIdentity:
@@ -353,14 +364,7 @@ class OncePerIdentity:
             order = [pids[i] for i in rng.permutation(len(pids))]
             for first in range(0, len(order) - together + 1, together):
                 chosen = [self._choose(pid, rng) for pid in order[first : first + together]]
-                shares = [
-                    itertools.chain(
-                        *chosen[rank * self._identities : (rank + 1) * self._identities]
-                    )
-                    for rank in range(self._world_size)
-                ]
-                for one_of_each in zip(*shares, strict=True):
-                    yield from one_of_each
+                yield from in_turns(chosen, self._world_size)
 
     def _choose(self, pid: Hashable, rng: np.random.Generator) -> list[int]:
         own = self._images[pid]

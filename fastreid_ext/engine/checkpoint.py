@@ -180,6 +180,8 @@ class AtomicCheckpointer(Checkpointer):
     ) -> Matching:
         self._convert_ndarray_to_tensor(weights)
         weights = unwrapped_names(weights)
+        if hasattr(self.model, "complete_weights"):  # a teacher that begins as its student
+            weights = self.model.complete_weights(weights)
         older = current_names(weights, saved_weights(self.model))
         if older:
             self.logger.info(

@@ -135,7 +135,12 @@ class PseudoLabels(HookBase):
     def _train_on(self, features: Tensor, labels: NDArray[np.int64]) -> None:
         """Give features (N, D) on the CPU and clusters (N,) to the loader and the model."""
         self.trainer.relabel(labels)
-        self._model.begin_clusters(features, torch.from_numpy(labels))
+        known = {
+            "cameras": torch.from_numpy(self._cameras.astype(np.int64)),
+            "epoch": self.trainer.epoch,
+        }
+        facts = {name: known[name] for name in getattr(self._model, "cluster_facts", ())}
+        self._model.begin_clusters(features, torch.from_numpy(labels), **facts)
 
     def _labels_of_before(self) -> NDArray[np.integer] | None:
         """Return the clusters (N,) of the epoch before; None in the first."""

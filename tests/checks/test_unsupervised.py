@@ -1,6 +1,7 @@
 """Contradictions of training on clusters."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,40 @@ def test_contradictions_are_named(changes, expected):
 def test_keys_of_clusters_are_not_read_without_them():
     with pytest.raises(ValueError, match=r"UNSUPERVISED.EPS is 0.5 .* because UNSUPERVISED.ENABLE"):
         tiny_cfg({"UNSUPERVISED.EPS": 0.5})
+
+
+METHODS = Path(__file__).resolve().parents[2] / "projects/Unsupervised/configs"
+OF_ICE = {"MODEL.BACKBONE.PRETRAIN": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"INPUT.VIEWS.RECIPE": "independent"}, "RECIPE strong_weak under ICE, which compares two"),
+        (
+            {"MODEL.LOSSES.NAME": ("CameraProxyLoss",)},
+            "expected ICELoss in MODEL.LOSSES.NAME",
+        ),
+        ({"INPUT.VIEWS.COUNT": 2}, "COUNT 3 (two augmented views, resized image) for the recipe"),
+        ({"INPUT.VIEWS.CROP": "shared"}, "VIEWS.CROP is shared (default '') but is not read"),
+        ({"INPUT.SIZE_TRAIN": [64]}, "expected INPUT.SIZE_TRAIN [rows, columns] with INPUT.VIEWS"),
+        ({"INPUT.BLUR.SIGMA": [2.0, 0.1]}, "SIGMA [least, largest] deviation in pixels, above 0"),
+        ({"MODEL.HEADS.NECK_FEAT": "before"}, "EmbeddingHead with NECK_FEAT after under ICE"),
+        ({"MODEL.ICE.MOMENTUM": 1.0}, "expected MODEL.ICE.MOMENTUM in [0, 1), got 1.0; 0.999 is"),
+        ({"DATALOADER.NUM_INSTANCE": 5}, "a multiple of DATALOADER.NUM_INSTANCE, got 32 and 5"),
+        ({"SOLVER.IMS_PER_BATCH": 36}, "multiple of MODEL.BN_GROUP, got 36 and 8"),
+    ],
+)
+def test_contradictions_of_ice_are_named(changes, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        tiny_cfg(OF_ICE | changes, file=METHODS / "Base-ICE.yml")
+
+
+def test_camera_keys_are_not_read_without_the_camera_term():
+    agnostic = {"MODEL.LOSSES.NAME": ("ICELoss",)}
+    assert tiny_cfg(OF_ICE | agnostic, file=METHODS / "Base-ICE.yml")
+    with pytest.raises(ValueError, match=r"CAMERA_PROXY.SCALE is 2.0 .* because MODEL.LOSSES.NAME"):
+        tiny_cfg(
+            OF_ICE | agnostic | {"MODEL.LOSSES.CAMERA_PROXY.SCALE": 2.0},
+            file=METHODS / "Base-ICE.yml",
+        )

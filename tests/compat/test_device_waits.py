@@ -48,6 +48,7 @@ RECIPES = {
     "Cluster-Contrast": ("../projects/Unsupervised/configs/Base-ClusterContrast.yml", RESNET, 1),
     "HHCL": ("../projects/Unsupervised/configs/Base-HHCL.yml", RESNET, 1),
     "DBSCAN-DA": ("../projects/DomainAdaptation/configs/Base-DBSCAN-DA.yml", RESNET, 1),
+    "ICE": ("../projects/Unsupervised/configs/Base-ICE.yml", RESNET, 3),
     "classification": (
         "../projects/DiffusionReID/configs/Base-classification-pretrain.yml",
         RESNET,
@@ -99,6 +100,7 @@ def model_and_batch(name):
     batch = {
         "images": torch.rand(8 * views, 3, *cfg.INPUT.SIZE_TRAIN) * 255,
         "targets": LABELS.repeat(views),
+        "camids": (torch.arange(8) % 3).repeat(views),
         "img_paths": [""] * 8 * views,
         "views": views,
     }
@@ -112,6 +114,7 @@ def test_waits_are_measured_for_every_architecture():
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
             *("DBSCAN", "Cluster-Contrast", "HHCL", "DBSCAN-DA"),
+            "ICE",
         )
     }
     known = {
@@ -172,7 +175,9 @@ def waits_of_a_step(name, autocast_dtype=None):
     return waits.counts
 
 
-@pytest.mark.parametrize("name", ["BoT", "AGW", "SBS", "CIL", "MGN", "BDB", "DAPG", "SimCLR"])
+@pytest.mark.parametrize(
+    "name", ["BoT", "AGW", "SBS", "CIL", "MGN", "BDB", "DAPG", "SimCLR", "ICE"]
+)
 def test_step_waits_only_for_its_losses(name):
     """fastreid's BoT waits 3 times, SBS 6 times, MGN 31 times."""
     # BatchDrop samples its rectangle on the CPU: two numbers, which wait for no device.

@@ -8,6 +8,7 @@ import pytest
 import torch
 from fastreid.data import samplers as host
 
+from fastreid_ext.data.one_per_camera import OnePerCamera
 from fastreid_ext.data.samplers import (
     OncePerIdentity,
     ResumableSampler,
@@ -22,12 +23,16 @@ NAMES = (
     "BalancedIdentitySampler",
     "ImbalancedDatasetSampler",
     "OncePerIdentitySampler",
+    "OnePerCameraSampler",
 )
 
 
 def stream_of(name):
     if name == "OncePerIdentitySampler":
         return OncePerIdentity([pid for _, pid, _ in ITEMS], batch_size=8, instances=4)
+    if name == "OnePerCameraSampler":
+        pids, cameras = zip(*(item[1:] for item in ITEMS), strict=True)
+        return OnePerCamera(pids, cameras, batch_size=8, instances=4)
     return fastreid_stream(name, ITEMS, batch_size=8, instances=4)
 
 

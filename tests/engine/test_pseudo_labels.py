@@ -17,6 +17,7 @@ from fastreid_ext.data.preflight import preflight
 from fastreid_ext.engine import Trainer
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.engine.pseudo_labels import PseudoLabels, largest_clusters
+from fastreid_ext.engine.setup import prepare_run
 from fastreid_ext.evaluation.cluster_file import read_clusters
 
 from .conftest import TRAIN_IDENTITIES
@@ -132,8 +133,21 @@ CONTRAST = CLUSTERS | {
 }
 
 
+OF_ICE = CONTRAST | {
+    "MODEL__META_ARCHITECTURE": "ICE",
+    "MODEL__LOSSES__NAME": ("ICELoss", "CameraProxyLoss"),
+    "MODEL__ICE__MOMENTUM": 0.9,
+    "MODEL__BN_GROUP": 4,
+    "INPUT__VIEWS__RECIPE": "strong_weak",
+    "INPUT__BLUR__ENABLED": True,
+    "DATALOADER__SAMPLER_TRAIN": "OnePerCameraSampler",
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("keys", [CLUSTERS, CONTRAST], ids=["ClusterBaseline", "ClusterContrast"])
+@pytest.mark.parametrize(
+    "keys", [CLUSTERS, CONTRAST, OF_ICE], ids=["ClusterBaseline", "ClusterContrast", "ICE"]
+)
 def test_run_killed_within_an_epoch_resumes_to_the_same_checkpoint(keys, market_root, tmp_path):
     whole = overrides(market_root, tmp_path / "whole", **keys, SOLVER__MAX_EPOCH=3)
     stopped = overrides(market_root, tmp_path / "stopped", **keys, SOLVER__MAX_EPOCH=3)
@@ -246,6 +260,62 @@ def test_images_of_one_camera_are_a_warning(make_cfg, market_root):
     assert "clusters/ari" not in trainer.storage.histories()
     with (Path(cfg.OUTPUT_DIR) / "clusters.csv").open() as file:
         assert {row["identity"] for row in csv.DictReader(file)} == {""}
+
+
+@pytest.mark.parametrize("is_aware", [True, False])
+def test_images_of_one_camera_are_refused_by_the_camera_term_alone(make_cfg, market_root, is_aware):
+    folder = market_root / "Market-1501-v15.09.15/bounding_box_train"
+    changes = {"DATASETS__NAMES": ("UnlabelledPersons",), "DATASETS__FOLDER": str(folder)}
+    changes["SOLVER__MAX_EPOCH"] = 1
+    if is_aware:
+        cfg = make_cfg(**OF_ICE | changes)
+        expected = "of one camera (unlabelledpersons_0), or their cameras are not known; give the"
+        assert any(expected in problem for problem in preflight(cfg).problems)
+        with pytest.raises(ValueError, match="or take the name out, which leaves the variant with"):
+            Trainer(cfg)
+        return
+    trainer = run(Trainer, make_cfg(**OF_ICE | changes | {"MODEL__LOSSES__NAME": ("ICELoss",)}))
+    assert trainer.iter == 3
+
+
+def test_facts_of_clusters_are_those_of_the_batches(make_cfg):
+    """Cameras are counted from 0, whatever their names; the epoch is the trainer's."""
+    seen = []
+
+    class Watching(Trainer):
+        def build_method_hooks(self):
+            begin = self.model.begin_clusters
+
+            def begin_clusters(features, labels, **facts):
+                seen.append((self.epoch, facts))
+                begin(features, labels, **facts)
+
+            self.model.begin_clusters = begin_clusters
+            return super().build_method_hooks()
+
+        def run_step(self):
+            step = self._trainer
+            usual = step.losses
+
+            def losses(batch):
+                of_path = dict(zip(paths, seen[-1][1]["cameras"].tolist(), strict=True))
+                for path, camera in zip(batch["img_paths"], batch["camids"].tolist(), strict=True):
+                    assert of_path[path] == camera
+                return usual(batch)
+
+            step.losses = losses
+            super().run_step()
+            step.losses = usual
+
+    cfg = make_cfg(**OF_ICE)
+    trainer = Watching(prepare_run(cfg))
+    paths = list(trainer.data_loader.dataset.img_items.paths)
+    trainer.resume_or_load(False)
+    trainer.train()
+    assert [epoch for epoch, _ in seen] == [0, 1]
+    assert seen[0][1].keys() == {"cameras"}
+    cameras = seen[0][1]["cameras"]
+    assert cameras.unique().tolist() == [*range(int(cameras.max()) + 1)]
 
 
 def test_checkpoint_holds_the_clusters(make_cfg):

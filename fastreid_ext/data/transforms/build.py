@@ -25,6 +25,7 @@ from fastreid_ext.data.transforms.from_config import (
 )
 from fastreid_ext.data.transforms.multi_view import Parts, Recorded
 from fastreid_ext.data.transforms.on_batch import records_corruptions
+from fastreid_ext.data.transforms.one_pass import channels_first
 from fastreid_ext.data.visible_infrared import VISIBLE
 
 _VISIBLE = Origin(domain=0, modality=VISIBLE)
@@ -45,9 +46,9 @@ def build_transforms(cfg: CfgNode, *, is_train: bool) -> Callable[[Any], Any]:
     AugMix, *to tensor*, random erasing, random patch. Ours stand at these places of training:
 
     - before everything: corruption at native size (``CORRUPTION.WHERE`` native);
-    - between affine and *to tensor*, at network size: grey scale, RandAugment, AugMix (fastreid's
-      or ours), soft erasing, self-patch mixing, corruption (``WHERE`` resized); then the recipe of
-      views;
+    - between affine and *to tensor*, at network size: grey scale, blur, RandAugment, AugMix
+      (fastreid's or ours), soft erasing, self-patch mixing, corruption (``WHERE`` resized); then
+      the recipe of views;
     - directly after *to tensor*: Cutout;
     - at the end: channel augmentation, in the order of its ``MODES``, or of its
       ``INFRARED_MODES`` on infrared images;
@@ -126,10 +127,17 @@ class TrainingTransform:
             if getattr(self.views, "takes_modality", False):
                 second += (origin.modality,)
             views = self.views(image, rng, self.parts, *second)
-            tensors = [self.parts.tensor(array, rng, origin.modality) for array, _ in views]
-            images = torch.stack(tensors)
+            images = torch.stack(self._tensors([array for array, _ in views], rng, origin))
             text = BETWEEN_VIEWS.join(text for _, text in views)
         return {"images": images, "corruptions": text} if self.is_recorded else images
+
+    def _tensors(
+        self, arrays: list[Array], rng: np.random.Generator, origin: Origin
+    ) -> list[Tensor]:
+        """Turn views (H, W, 3) into tensors, the last ones as they are where the recipe says so."""
+        changed = len(arrays) - getattr(self.views, "unchanged", 0)
+        tensors = [self.parts.tensor(array, rng, origin.modality) for array in arrays[:changed]]
+        return [*tensors, *map(channels_first, arrays[changed:])]
 
     def __repr__(self) -> str:
         parts = (self.parts.decoded, self.parts.image, self.parts.tensor)
@@ -229,6 +237,9 @@ class TensorTransforms:
 
 def _has_own_steps(cfg: CfgNode) -> bool:
     inputs = cfg.INPUT
-    names = ("CORRUPTION", "SOFT_ERASING", "PATCH_MIXING", "CHANNEL", "GRAYSCALE", "RANDAUGMENT")
+    names = (
+        *("CORRUPTION", "SOFT_ERASING", "PATCH_MIXING", "CHANNEL"),
+        *("GRAYSCALE", "BLUR", "RANDAUGMENT"),
+    )
     has_augmix = inputs.AUGMIX.ENABLED and inputs.AUGMIX.METHOD != "fastreid"
     return bool(inputs.VIEWS.RECIPE) or has_augmix or any(inputs[name].ENABLED for name in names)

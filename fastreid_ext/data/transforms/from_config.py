@@ -12,6 +12,7 @@ from PIL import Image
 from fastreid_ext.corruptions.cpu import COMMON_CORRUPTIONS
 from fastreid_ext.corruptions.record import RandomCorruption
 from fastreid_ext.data.transforms.augmix import AugMix
+from fastreid_ext.data.transforms.blur import RandomBlur
 from fastreid_ext.data.transforms.caj_views import CajViews
 from fastreid_ext.data.transforms.channel import AdaptiveGray, ChannelErasing, ChannelExchange
 from fastreid_ext.data.transforms.cutout import Cutout
@@ -26,9 +27,18 @@ from fastreid_ext.data.transforms.patch_mixing import PatchMixing
 from fastreid_ext.data.transforms.pose_views import PoseViews
 from fastreid_ext.data.transforms.rand_augment import RandAugment, TimmRandAugment
 from fastreid_ext.data.transforms.soft_erasing import SoftErasing
+from fastreid_ext.data.transforms.strong_weak_views import StrongWeakViews
 
 # Recipes of INPUT.VIEWS and the number of views of each in its paper.
-_VIEW_COUNTS = {"independent": 2, "corrupted": 3, "cil": 3, "dapg": 4, "caj": 2, "pose": 2}
+_VIEW_COUNTS = {
+    "independent": 2,
+    "corrupted": 3,
+    "cil": 3,
+    "dapg": 4,
+    "caj": 2,
+    "strong_weak": 3,
+    "pose": 2,
+}
 # Recipes whose views have resizing, crop, flip and jitter of their own in their papers.
 _SEPARATE_CROPS = ("dapg", "caj")
 RECIPES = tuple(_VIEW_COUNTS)
@@ -102,6 +112,8 @@ def build_pixel_steps(cfg: CfgNode) -> list[Callable]:
     steps = []
     if inputs.GRAYSCALE.ENABLED:
         steps.append(RandomGrayscale(probability=inputs.GRAYSCALE.PROB))
+    if inputs.BLUR.ENABLED:
+        steps.append(RandomBlur(probability=inputs.BLUR.PROB, sigma=inputs.BLUR.SIGMA))
     if inputs.RANDAUGMENT.ENABLED:
         steps.append(_rand_augment(cfg))
     if inputs.AUGMIX.ENABLED:
@@ -211,6 +223,9 @@ def build_views(cfg: CfgNode) -> Callable | None:
     if keys.RECIPE == "caj":
         visible, infrared = build_channel_steps(cfg)
         return CajViews(same_crop=same, visible=visible, infrared=infrared)
+    if keys.RECIPE == "strong_weak":
+        height, width = cfg.INPUT.SIZE_TRAIN
+        return StrongWeakViews((int(height), int(width)))
     if keys.RECIPE == "pose":
         return PoseViews(channel=build_channel_steps(cfg)[0])
     if keys.RECIPE == "dapg":

@@ -4,8 +4,10 @@
 """
 
 from fastreid_ext.modeling.losses.byol import byol_loss
+from fastreid_ext.modeling.losses.camera_proxies import CameraProxies, camera_proxy_losses
 from fastreid_ext.modeling.losses.cluster_memory import ClusterMemory, cluster_centroids
 from fastreid_ext.modeling.losses.hybrid_memory import HybridMemory, hybrid_contrast_loss
+from fastreid_ext.modeling.losses.instance_contrast import hard_instance_loss, soft_instance_loss
 from fastreid_ext.modeling.losses.js_consistency import js_consistency_loss
 from fastreid_ext.modeling.losses.multi_positive import (
     multi_positive_contrastive_loss,
@@ -22,11 +24,14 @@ from fastreid_ext.modeling.losses.view_contrast import view_contrast_loss
 from fastreid_ext.modeling.losses.weighted_triplet import weighted_triplet_loss
 
 __all__ = [
+    "CameraProxies",
     "ClusterMemory",
     "HybridMemory",
     "PrototypeMemory",
     "byol_loss",
+    "camera_proxy_losses",
     "cluster_centroids",
+    "hard_instance_loss",
     "hybrid_contrast_loss",
     "js_consistency_loss",
     "multi_positive_contrastive_loss",
@@ -35,6 +40,7 @@ __all__ = [
     "nt_xent_loss",
     "prototype_contrast_loss",
     "smoothed_cross_entropy",
+    "soft_instance_loss",
     "view_contrast_loss",
     "weighted_triplet_loss",
 ]

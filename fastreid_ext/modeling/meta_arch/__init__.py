@@ -8,6 +8,7 @@ from fastreid_ext.modeling.meta_arch.cluster_contrast import ClusterContrast
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import ContrastivePretrain
 from fastreid_ext.modeling.meta_arch.domain_baseline import DomainBaseline
 from fastreid_ext.modeling.meta_arch.hhcl import HHCL
+from fastreid_ext.modeling.meta_arch.ice import ICE
 from fastreid_ext.modeling.meta_arch.mgn import extend_host_mgn
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import SimCLRPretrain
@@ -16,6 +17,7 @@ from fastreid_ext.modeling.meta_arch.view_losses import add_view_losses
 __all__ = [
     "BDB",
     "HHCL",
+    "ICE",
     "BYOLPretrain",
     "ClusterBaseline",
     "ClusterContrast",

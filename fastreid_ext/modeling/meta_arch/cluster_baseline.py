@@ -20,7 +20,9 @@ def takes_clusters(architecture: type) -> bool:
     It has two methods for the trainer: ``begin_clusters(features, labels)``, called before each
     epoch with the features (N, D) of length 1 of all training images and their clusters (N,), on
     the CPU, and ``end_step(is_applied)``, called after each step with whether weights changed. Its
-    ``MODEL.HEADS.NUM_CLASSES`` is the largest number of clusters.
+    ``MODEL.HEADS.NUM_CLASSES`` is the largest number of clusters. An attribute ``cluster_facts``
+    names further arguments of ``begin_clusters``: ``cameras``, the camera (N,) of each image,
+    counted from 0 as in the batches, and ``epoch``, the number of the epoch.
     """
     return hasattr(architecture, "begin_clusters")
 
