@@ -20,7 +20,7 @@ BASE_OF = {path.stem.removeprefix("Base-"): path for path in BASES}
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
-    *("ClusterBaseline", "ClusterContrast", "HHCL"),
+    *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL"),
     "DomainBaseline",
     "ICE",
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
@@ -28,7 +28,7 @@ ARCHITECTURES = {
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
-UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE"]
+UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL"]
 ADAPTIVE = ["DBSCAN-DA"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
@@ -236,9 +236,10 @@ def test_methods_without_labels_share_schedule_and_neighbours(name):
     assert not solver.AMP.ENABLED
     keys = cfg.UNSUPERVISED
     assert (keys.ENABLED, keys.K1, keys.K2, keys.MIN_SAMPLES) == (True, 30, 6, 4)
-    assert cfg.DATALOADER.SAMPLER_TRAIN == "BalancedIdentitySampler"
+    sampler = "OtherCameraSampler" if name == "SpCL" else "BalancedIdentitySampler"
+    assert cfg.DATALOADER.SAMPLER_TRAIN == sampler
     assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [256, 128]
-    images = (64, 4, 16) if name == "DBSCAN" else (256, 16, 64)
+    images = (64, 4, 16) if name in ("DBSCAN", "SpCL") else (256, 16, 64)
     assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP) == images
 
 
@@ -287,6 +288,19 @@ def test_ice_has_the_published_values():
     assert (cfg.MODEL.ICE.MOMENTUM, solver.MAX_EPOCH) == (0.999, 40)
     agnostic = PROJECTS / "Unsupervised/configs/MSMT17/ice_agnostic_R50.yml"
     assert load_config(agnostic, CPU).MODEL.LOSSES.NAME == ("ICELoss",)
+
+
+def test_recipes_of_spcl_have_the_published_values():
+    """eps 0.6 and 0.02 around it, momentum 0.2, average pooling; 800 iterations for MSMT17."""
+    market = load_config(PROJECTS / "Unsupervised/configs/Market1501/spcl_R50.yml", CPU)
+    msmt17 = load_config(PROJECTS / "Unsupervised/configs/MSMT17/spcl_R50.yml", CPU)
+    for cfg, iterations in ((market, 400), (msmt17, 800)):
+        keys = cfg.UNSUPERVISED
+        assert (keys.EPS, keys.EPS_GAP, keys.OUTLIERS) == (0.6, 0.02, "kept")
+        loss = cfg.MODEL.LOSSES.INSTANCE_CONTRAST
+        assert (loss.TEMPERATURE, loss.MOMENTUM) == (0.05, 0.2)
+        assert (cfg.MODEL.HEADS.POOL_LAYER, cfg.SOLVER.MAX_EPOCH) == ("GlobalAvgPool", 50)
+        assert cfg.SOLVER.ITERS_PER_EPOCH == iterations
 
 
 def test_stage_1_of_dapg_has_the_published_values():
@@ -405,6 +419,7 @@ def test_recipe_steps_and_gives_features(path):
         "images": torch.rand(4 * views, 3, 96, 32) * 255,
         "targets": torch.tensor([0, 0, 1, 1]).repeat(views),
         "camids": torch.zeros(4 * views, dtype=torch.long),
+        "indices": torch.arange(4).repeat(views),
         "modalities": torch.tensor([0, 1, 0, 1]).repeat(views),
         "views": views,
     }
@@ -425,6 +440,7 @@ def test_recipe_steps_and_gives_features(path):
         "HybridContrastLoss": "cluster",
         "ICELoss": "proxy hard soft",
         "CameraProxyLoss": "camera",
+        "InstanceContrastLoss": "cluster",
     }
     named = [kinds.get(name, "contrast").split() for name in cfg.MODEL.LOSSES.NAME]
     expected = set(itertools.chain(*named))

@@ -24,9 +24,8 @@ _WITH_MOVING_AVERAGE = ("ContrastivePretrain", "BYOLPretrain")
 _PROJECTION = "ProjectionHead"
 # Architectures with the parts of fastreid's Baseline.
 _BASELINES = (
-    *("Baseline", "PrototypeBaseline"),
-    *("ClusterBaseline", "ClusterContrast", "HHCL", "DomainBaseline"),
-    "ICE",
+    *("Baseline", "PrototypeBaseline", "DomainBaseline"),
+    *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL", "ICE"),
 )
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (

@@ -12,11 +12,18 @@ from fastreid_ext.data.sampler_checks import (
     IDENTITY_SAMPLERS,
     ONCE_PER_IDENTITY,
     ONE_PER_CAMERA,
+    OTHER_CAMERA,
     PAIR_LOSSES,
 )
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
-IDENTITY_BATCHES = (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, ONE_PER_CAMERA, CROSS_MODALITY)
+IDENTITY_BATCHES = (
+    *IDENTITY_SAMPLERS,
+    ONCE_PER_IDENTITY,
+    ONE_PER_CAMERA,
+    OTHER_CAMERA,
+    CROSS_MODALITY,
+)
 SAMPLERS = ("TrainingSampler", *IDENTITY_BATCHES, "SetReWeightSampler", "ImbalancedDatasetSampler")
 
 

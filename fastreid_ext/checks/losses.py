@@ -22,6 +22,7 @@ from fastreid_ext.modeling.meta_arch.hhcl import HYBRID_CONTRAST
 from fastreid_ext.modeling.meta_arch.ice import CAMERA_PROXY, ICE_LOSS
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
+from fastreid_ext.modeling.meta_arch.spcl import INSTANCE_CONTRAST
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import LOSS_REGISTRY, registered_names
@@ -37,6 +38,7 @@ LOSSES = {
     "ClusterContrast": (CLUSTER_CONTRAST,),
     "HHCL": (HYBRID_CONTRAST,),
     "ICE": (ICE_LOSS, CAMERA_PROXY),
+    "SpCL": (INSTANCE_CONTRAST,),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
@@ -44,7 +46,7 @@ LOSSES = {
     **PRETRAINING_LOSSES,
 }
 ARCHITECTURES = tuple(LOSSES)
-_WITH_THEIR_LOSS_ALONE = (*PRETRAINING_LOSSES, "ClusterContrast", "HHCL", "ICE")
+_WITH_THEIR_LOSS_ALONE = (*PRETRAINING_LOSSES, "ClusterContrast", "HHCL", "ICE", "SpCL")
 
 
 def architecture(*names: str) -> Condition:
@@ -178,6 +180,13 @@ ROWS: list[Row] = [
         TEMPERATURE=Range(0, is_above=True, hint="0.07 is usual"),
         NEGATIVES=COUNT,
         NORMALISED=Names(NORMALISED),
+    ),
+    *rows_of(
+        "MODEL.LOSSES.INSTANCE_CONTRAST",
+        _loss(INSTANCE_CONTRAST),
+        SCALE=AT_LEAST_0,
+        TEMPERATURE=Range(0, is_above=True, hint="0.05 is SpCL's"),
+        MOMENTUM=SHARE,
     ),
 ]
 

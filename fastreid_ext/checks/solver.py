@@ -29,6 +29,7 @@ _WITH_HEADS = (
     "HHCL",
     "DomainBaseline",
     "ICE",
+    "SpCL",
     "MoCo",
     "Distiller",
     "BDB",

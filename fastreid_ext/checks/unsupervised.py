@@ -6,14 +6,15 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid_ext.checks.conditions import is_on
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.unsupervised_methods import method_problems
-from fastreid_ext.checks.values import ANYTHING, COUNT, Range
+from fastreid_ext.checks.values import ANYTHING, COUNT, Names, Range
 from fastreid_ext.data.cross_modality import CROSS_MODALITY
 from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
 from fastreid_ext.modeling.meta_arch.cluster_baseline import takes_clusters
 from fastreid_ext.registries import registered_names
 
 _SECTION = "UNSUPERVISED"
-_WITH_MEMORY = ("ClusterContrast", "HHCL", "ICE")
+OUTLIERS = ("dropped", "kept")
+_WITH_MEMORY = ("ClusterContrast", "HHCL", "ICE", "SpCL")
 _START = "start from a recipe of projects/Unsupervised/configs"
 
 ROWS: list[Row] = [
@@ -25,6 +26,8 @@ ROWS: list[Row] = [
         K2=COUNT,
         EPS=Range(0, 1, is_above=True, is_below=True, hint="0.4 to 0.7 is usual"),
         MIN_SAMPLES=COUNT,
+        EPS_GAP=Range(0, 1, is_below=True, hint="0.02 is SpCL's, 0 takes all clusters"),
+        OUTLIERS=Names(OUTLIERS),
     ),
 ]
 
@@ -56,6 +59,16 @@ def _of_clusters(cfg: CfgNode) -> list[str]:
             keys.K2 <= keys.K1,
             f"expected UNSUPERVISED.K2 of at most K1, got {keys.K2} and {keys.K1}; 6 and 30 are "
             "usual",
+        ),
+        (
+            0 < keys.EPS - keys.EPS_GAP and keys.EPS + keys.EPS_GAP < 1,
+            f"expected UNSUPERVISED.EPS minus and plus EPS_GAP between 0 and 1, got {keys.EPS} and "
+            f"{keys.EPS_GAP}; 0.02 is SpCL's gap",
+        ),
+        (
+            architecture != "SpCL" or keys.OUTLIERS == "kept",
+            "expected UNSUPERVISED.OUTLIERS kept under SpCL, whose memory has a class for every "
+            f"image, got {keys.OUTLIERS}; {_START}",
         ),
         (
             sampler not in (ONCE_PER_IDENTITY, CROSS_MODALITY),

@@ -168,6 +168,13 @@ def _add_losses(losses: CfgNode) -> None:
     camera.NEGATIVES = 50
     # What has length 1: each "proxy", or each "dimension" over all proxies, as in ICE's code.
     camera.NORMALISED = "proxy"
+    instances = losses.INSTANCE_CONTRAST = CN()
+    # Weight of InstanceContrastLoss, SpCL's, in the total loss.
+    instances.SCALE = 1.0
+    # Temperature, above 0, by which cosine similarities to the images of the memory are divided.
+    instances.TEMPERATURE = 0.05
+    # Share in [0, 1] of an image's row that stays in an update.
+    instances.MOMENTUM = 0.2
 
 
 def _add_byol(model: CfgNode) -> None:

@@ -18,5 +18,10 @@ def add_unsupervised_keys(cfg: CfgNode) -> None:
     # Largest Jaccard distance of two neighbours in DBSCAN, between 0 and 1.
     unsupervised.EPS = 0.6
     # Neighbours, the image itself included, that make an image the core of a cluster. Images that
-    # are near no core are noise and are left out of the epoch.
+    # are near no core are noise.
     unsupervised.MIN_SAMPLES = 4
+    # Where it is above 0, clusters must stay nearly the same at EPS minus and EPS plus this; other
+    # clusters dissolve into noise (SpCL, which has 0.02).
+    unsupervised.EPS_GAP = 0.0
+    # Noise in the epoch: "dropped" = left out, "kept" = each image is a class of its own.
+    unsupervised.OUTLIERS = "dropped"

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 ONCE_PER_IDENTITY = "OncePerIdentitySampler"  # BDB's
 ONE_PER_CAMERA = "OnePerCameraSampler"  # ICE's
+OTHER_CAMERA = "OtherCameraSampler"  # lone images once
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of different identities in the batch of one process.
 PAIR_LOSSES = ("TripletLoss", "WeightedTripletLoss", "CircleLoss", "Cosface")
@@ -16,6 +17,7 @@ PROTOTYPE_LOSSES = (
     "ClusterContrastLoss",
     "HybridContrastLoss",
     "ICELoss",
+    "InstanceContrastLoss",
 )
 CAMERA_PROXY = "CameraProxyLoss"  # the loss that compares the cameras of a cluster
 
@@ -64,15 +66,14 @@ def batch_problems(
             f"{batch_size}; use {_multiple_near(batch_size, world_size)}"
         ]
     problems = []
-    repeats = sampler == ONCE_PER_IDENTITY or (
-        has_length and sampler in (*IDENTITY_SAMPLERS, ONE_PER_CAMERA)
-    )
+    repeating = (*IDENTITY_SAMPLERS, ONE_PER_CAMERA, OTHER_CAMERA)
+    repeats = sampler == ONCE_PER_IDENTITY or (has_length and sampler in repeating)
     if batch_size > images.sum() and not repeats:
         problems.append(
             f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.sum()} training "
             "images, so an epoch has no iteration; lower it or add images"
         )
-    if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, ONE_PER_CAMERA):
+    if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, ONE_PER_CAMERA, OTHER_CAMERA):
         problems += _identity_problems(sampler, images, batch_size, instances, world_size)
     pairs = [name for name in losses if name in (*PAIR_LOSSES, *PROTOTYPE_LOSSES)]
     if pairs and not problems:
@@ -126,6 +127,8 @@ def _identity_problems(
             f"DATALOADER.NUM_INSTANCE {instances}; "
             f"use SOLVER.IMS_PER_BATCH {_multiple_near(batch_size, step)}"
         ]
+    if sampler == OTHER_CAMERA:
+        return _pass_problems(images, batch_size, instances)
     identities = per_process // instances  # P of each process
     if sampler in ("BalancedIdentitySampler", ONCE_PER_IDENTITY, ONE_PER_CAMERA):
         is_enough = len(images) >= identities * world_size
@@ -147,6 +150,18 @@ def _identity_problems(
     return [
         f"a batch needs {identities * world_size} different identities (SOLVER.IMS_PER_BATCH "
         f"{batch_size} / DATALOADER.NUM_INSTANCE {instances}) but there are {len(images)}; {advice}"
+    ]
+
+
+def _pass_problems(images: NDArray[np.int64], batch_size: int, instances: int) -> list[str]:
+    """List why a pass over all identities, those of one image once, does not fill a batch."""
+    filled = int(np.where(images > 1, instances, 1).sum())
+    if filled >= batch_size:
+        return []
+    return [
+        f"a pass over the {len(images)} identities gives {filled} images (DATALOADER.NUM_INSTANCE "
+        f"{instances} of each, one of those with a single image), fewer than SOLVER.IMS_PER_BATCH "
+        f"{batch_size}; lower the batch, or raise DATALOADER.NUM_INSTANCE"
     ]
 
 

@@ -37,7 +37,8 @@ from fastreid_ext.data.large_samplers import (
     is_large,
 )
 from fastreid_ext.data.one_per_camera import OnePerCamera, in_turns
-from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY, ONE_PER_CAMERA
+from fastreid_ext.data.other_camera import OtherCamera
+from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY, ONE_PER_CAMERA, OTHER_CAMERA
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
@@ -318,6 +319,16 @@ _register(
     lambda cfg, items, batch_size, world_size: OnePerCamera(
         items.dense_pids()[0].tolist(),
         items.dense_camids()[0].tolist(),
+        batch_size=batch_size,
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+        world_size=world_size,
+    ),
+)
+_register(
+    OTHER_CAMERA,
+    lambda cfg, items, batch_size, world_size: OtherCamera(
+        items.dense_pids()[0],
+        items.dense_camids()[0],
         batch_size=batch_size,
         instances=cfg.DATALOADER.NUM_INSTANCE,
         world_size=world_size,

@@ -8,6 +8,7 @@ epoch exactly.
 import dataclasses
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastreid.config import CfgNode
 from fastreid.engine.hooks import HookBase
 from fastreid.utils import comm
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from fastreid_ext.data.build import label_problems
@@ -27,7 +29,11 @@ from fastreid_ext.neighbours import (
     ClusterReport,
     cluster_report,
     dbscan_labels,
+    disagreement,
+    independence_limit,
     jaccard_distances,
+    noise_apart,
+    reliable_labels,
 )
 from fastreid_ext.neighbours.jaccard import unit_features
 from fastreid_ext.processes import on_main_process
@@ -44,8 +50,8 @@ class PseudoLabels(HookBase):
     """Cluster the training images before every epoch and train on the clusters.
 
     Jaccard distances of the features and DBSCAN, as ``UNSUPERVISED`` says. Noise is left out of the
-    epoch. Identities of the data, where there are some, are compared with the clusters in log and
-    metrics; they take no other way out of this class.
+    epoch, or each image of it is a class. Identities of the data, where there are some, are
+    compared with the clusters in log and metrics; they take no other way out of this class.
 
     Args:
         cfg: configuration of the run.
@@ -53,10 +59,14 @@ class PseudoLabels(HookBase):
             :func:`~fastreid_ext.modeling.meta_arch.cluster_baseline.takes_clusters`.
     """
 
+    checkpoint_name = "pseudo_labels"
+
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
         self._cfg = cfg
         self._model = model
         self._report: ClusterReport | None = None
+        self._keeps_noise = cfg.UNSUPERVISED.OUTLIERS == "kept"
+        self._limit: float | None = None  # of the clusters' independence, set in the first epoch
 
     def before_train(self) -> None:
         """Build the loader of the training images without augmentation."""
@@ -76,16 +86,17 @@ class PseudoLabels(HookBase):
         features = self._finite_features()
         extracted = time.perf_counter()
         # On one process, as another machine might round another way.
-        labels = on_main_process(lambda: self._cluster(features), "the clustering of the images")
-        report = cluster_report(labels, self._cameras, self._identities)
+        clusters = on_main_process(lambda: self._cluster(features), "the clustering of the images")
+        report = cluster_report(clusters, self._cameras, self._identities)
         logger.info("epoch %d: %s", self.trainer.epoch, report)
-        labels = self._fit_to_train_on(labels)
+        labels = self._fit_to_train_on(clusters)
         self._train_on(features.cpu(), labels)
         self._report = report
         if comm.is_main_process():
             path = Path(self._cfg.OUTPUT_DIR) / CLUSTERS_FILE
             cameras = [str(self._camera_names[camera]) for camera in self._cameras]
-            write_clusters(path, self._items.paths, labels, cameras, self._identities)
+            shown = lone_as_noise(labels) if self._keeps_noise else labels
+            write_clusters(path, self._items.paths, shown, cameras, self._identities)
         logger.info(
             "features took %.1f s, clusters %.1f s",
             extracted - began,
@@ -105,8 +116,17 @@ class PseudoLabels(HookBase):
         """Tell the model whether its weights have changed; it then updates its memory."""
         self._model.end_step(self.trainer.step_applied)
 
+    def state_dict(self) -> dict[str, float | None]:
+        """Return what the weights do not determine: the limit of the clusters' independence."""
+        return {"limit": self._limit}
+
+    def load_state_dict(self, state: Mapping[str, float | None]) -> None:
+        """Take over what :meth:`state_dict` returned."""
+        self._limit = state["limit"]
+
     def _finite_features(self) -> Tensor:
-        features = self._features.extract()
+        has_memory = self.trainer.epoch > 0 and hasattr(self._model, "remembered_features")
+        features = self._model.remembered_features() if has_memory else self._features.extract()
         broken = (~features.isfinite().all(dim=1)).nonzero().flatten().tolist()
         if broken:
             raise ValueError(
@@ -120,8 +140,11 @@ class PseudoLabels(HookBase):
 
     def _cluster(self, features: Tensor) -> NDArray[np.int64]:
         keys = self._cfg.UNSUPERVISED
-        distances = jaccard_distances(features, k1=keys.K1, k2=keys.K2, max_distance=keys.EPS)
-        labels = dbscan_labels(distances, eps=keys.EPS, min_samples=keys.MIN_SAMPLES)
+        loosest = keys.EPS + keys.EPS_GAP
+        distances = jaccard_distances(features, k1=keys.K1, k2=keys.K2, max_distance=loosest)
+        labels = self._clusters_at(distances, keys.EPS)
+        if keys.EPS_GAP:
+            labels = self._reliable(labels, distances)
         return largest_clusters(labels, self._room())
 
     def _clustered_items(self) -> ItemArrays:
@@ -146,13 +169,27 @@ class PseudoLabels(HookBase):
         """Return the clusters (N,) of the epoch before; None in the first."""
         return self.trainer.data_loader.labels
 
-    def _fit_to_train_on(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the labels, or those of the epoch before where these cannot fill a batch.
+    def _clusters_at(self, distances: csr_array, eps: float) -> NDArray[np.int64]:
+        return dbscan_labels(distances, eps=eps, min_samples=self._cfg.UNSUPERVISED.MIN_SAMPLES)
+
+    def _reliable(self, labels: NDArray[np.int64], distances: csr_array) -> NDArray[np.int64]:
+        """Make noise of clusters that change with eps; the first epoch sets how far they may."""
+        keys = self._cfg.UNSUPERVISED
+        to_tight = disagreement(labels, self._clusters_at(distances, keys.EPS - keys.EPS_GAP))
+        to_loose = disagreement(labels, self._clusters_at(distances, keys.EPS + keys.EPS_GAP))
+        if self._limit is None:
+            self._limit = independence_limit(labels, to_loose)
+        return reliable_labels(labels, to_tight, to_loose, self._limit)
+
+    def _fit_to_train_on(self, clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Make labels of clusters, or return those of the epoch before where they fill no batch.
 
         Raises:
             ValueError: there are none of an epoch before; nothing has been trained then.
         """
         world_size = comm.get_world_size()
+        has_clusters = clusters.max(initial=-1) >= 0
+        labels = noise_apart(clusters) if self._keeps_noise and has_clusters else clusters
         problems = label_problems(self._cfg, self._items, labels, world_size)
         if not problems:
             return labels
@@ -164,6 +201,11 @@ class PseudoLabels(HookBase):
             raise ValueError(f"{found}; {_ADVICE}")
         logger.warning("%s; those of the epoch before are kept. To change that, %s", found, _ADVICE)
         return earlier
+
+
+def lone_as_noise(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Make noise, -1, of images (N,) that are a class of their own."""
+    return np.where(np.bincount(labels)[labels] > 1, labels, -1)
 
 
 def largest_clusters(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -107,7 +107,8 @@ def with_room_for_clusters(cfg: CfgNode, images: int, source: int = 0) -> CfgNod
     cfg = cfg.clone()
     cfg.defrost()
     heads = cfg.MODEL.HEADS
-    clusters = max(images // cfg.UNSUPERVISED.MIN_SAMPLES, 2)
+    images_each = 1 if cfg.UNSUPERVISED.OUTLIERS == "kept" else cfg.UNSUPERVISED.MIN_SAMPLES
+    clusters = max(images // images_each, 2)
     heads.NUM_CLASSES = heads.NUM_CLASSES or source + clusters
     cfg.freeze()
     return cfg

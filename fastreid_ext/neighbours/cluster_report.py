@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from fastreid_ext.neighbours.reliability import noise_apart
+
 
 @dataclasses.dataclass(frozen=True)
 class ClusterReport:
@@ -62,7 +64,7 @@ def cluster_report(
     ari = None
     nmi = None
     if identities is not None:
-        groups = _with_noise_apart(labels)
+        groups = noise_apart(labels)
         ari = float(adjusted_rand_score(identities, groups))
         nmi = float(normalized_mutual_info_score(identities, groups))
     return ClusterReport(
@@ -73,11 +75,3 @@ def cluster_report(
         ari=ari,
         nmi=nmi,
     )
-
-
-def _with_noise_apart(labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Make a cluster of its own of each noise image."""
-    groups = labels.astype(np.int64)
-    noise = np.flatnonzero(labels < 0)
-    groups[noise] = int(labels.max(initial=-1)) + 1 + np.arange(len(noise))
-    return groups

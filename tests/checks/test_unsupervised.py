@@ -53,6 +53,17 @@ def test_clusters_are_allowed():
             "expected MODEL.HEADS.NAME EmbeddingHead with NECK_FEAT after under ClusterContra",
         ),
         (
+            {"UNSUPERVISED.EPS": 0.99, "UNSUPERVISED.EPS_GAP": 0.02},
+            "EPS minus and plus EPS_GAP between 0 and 1, got 0.99 and 0.02; 0.02 is SpCL's gap",
+        ),
+        (
+            {
+                "MODEL.META_ARCHITECTURE": "SpCL",
+                "MODEL.LOSSES.NAME": ("InstanceContrastLoss",),
+            },
+            "OUTLIERS kept under SpCL, whose memory has a class for every image, got dropped",
+        ),
+        (
             {"MODEL.META_ARCHITECTURE": "ClusterContrast"},
             "unknown name 'CrossEntropyLoss' in MODEL.LOSSES.NAME",
         ),

@@ -49,6 +49,11 @@ RECIPES = {
     "HHCL": ("../projects/Unsupervised/configs/Base-HHCL.yml", RESNET, 1),
     "DBSCAN-DA": ("../projects/DomainAdaptation/configs/Base-DBSCAN-DA.yml", RESNET, 1),
     "ICE": ("../projects/Unsupervised/configs/Base-ICE.yml", RESNET, 3),
+    "SpCL": (
+        "../projects/Unsupervised/configs/Base-SpCL.yml",
+        {**RESNET, "MODEL.HEADS.NUM_CLASSES": 9},
+        1,
+    ),
     "classification": (
         "../projects/DiffusionReID/configs/Base-classification-pretrain.yml",
         RESNET,
@@ -101,6 +106,7 @@ def model_and_batch(name):
         "images": torch.rand(8 * views, 3, *cfg.INPUT.SIZE_TRAIN) * 255,
         "targets": LABELS.repeat(views),
         "camids": (torch.arange(8) % 3).repeat(views),
+        "indices": torch.arange(8).repeat(views),
         "img_paths": [""] * 8 * views,
         "views": views,
     }
@@ -113,8 +119,7 @@ def test_waits_are_measured_for_every_architecture():
         type(model_and_batch(name)[0]).__name__
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
-            *("DBSCAN", "Cluster-Contrast", "HHCL", "DBSCAN-DA"),
-            "ICE",
+            *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "DBSCAN-DA"),
         )
     }
     known = {

@@ -142,12 +142,24 @@ OF_ICE = CONTRAST | {
     "INPUT__BLUR__ENABLED": True,
     "DATALOADER__SAMPLER_TRAIN": "OnePerCameraSampler",
 }
+SPCL = CLUSTERS | {
+    "MODEL__META_ARCHITECTURE": "SpCL",
+    "MODEL__LOSSES__NAME": ("InstanceContrastLoss",),
+    "MODEL__HEADS__NECK_FEAT": "after",
+    "DATALOADER__SAMPLER_TRAIN": "OtherCameraSampler",
+    "UNSUPERVISED__EPS_GAP": 0.1,
+    "UNSUPERVISED__OUTLIERS": "kept",
+}
+RECIPES = {
+    "ClusterBaseline": CLUSTERS,
+    "ClusterContrast": CONTRAST,
+    "ICE": OF_ICE,
+    "SpCL": SPCL,
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "keys", [CLUSTERS, CONTRAST, OF_ICE], ids=["ClusterBaseline", "ClusterContrast", "ICE"]
-)
+@pytest.mark.parametrize("keys", RECIPES.values(), ids=RECIPES)
 def test_run_killed_within_an_epoch_resumes_to_the_same_checkpoint(keys, market_root, tmp_path):
     whole = overrides(market_root, tmp_path / "whole", **keys, SOLVER__MAX_EPOCH=3)
     stopped = overrides(market_root, tmp_path / "stopped", **keys, SOLVER__MAX_EPOCH=3)
@@ -361,3 +373,52 @@ def test_memory_stays_where_float16_overflows(make_cfg):
     trainer = run(Scaled, make_cfg(**CONTRAST | changes))
     assert trainer.model.memory.centroids.dtype == torch.float32
     assert moved == [(False, False), (True, True), (True, True), (True, True)]
+
+
+def test_noise_that_is_kept_is_a_class_for_each_image_and_noise_in_the_file(make_cfg, recording):
+    cfg = make_cfg(**SPCL)
+    trainer = run(recording, cfg)
+    labels = trainer.data_loader.labels
+    sizes = np.bincount(labels)
+    assert labels.min() == 0
+    assert sizes.min() == 1 < sizes.max()
+    shown = read_clusters(Path(cfg.OUTPUT_DIR) / "clusters.csv").clusters
+    assert np.array_equal(shown, np.where(sizes[labels] > 1, labels, -1))
+    assert shown.max() + 1 == (sizes > 1).sum()
+    found = {target for seen in recording.targets.values() for target in seen}
+    assert found & set(np.flatnonzero(sizes == 1))
+
+
+def test_memory_is_clustered_from_the_second_epoch_on(make_cfg):
+    """It has moved by then, and images are looked at once."""
+    given = []
+    extracted = []
+
+    class Watching(Trainer):
+        def build_method_hooks(self):
+            hooks = super().build_method_hooks()
+            (hook,) = [hook for hook in hooks if isinstance(hook, PseudoLabels)]
+            usual = hook._cluster
+            hook._cluster = lambda features: given.append(features.clone()) or usual(features)
+            self.labels_hook = hook
+            return hooks
+
+        def before_train(self):
+            super().before_train()
+            usual = self.labels_hook._features.extract
+            self.labels_hook._features.extract = lambda: extracted.append(1) or usual()
+
+        def after_epoch(self):
+            memory = self.model.remembered_features()
+            torch.testing.assert_close(memory.norm(dim=1), torch.ones(48))
+            self.remembered = memory.clone()
+            super().after_epoch()
+
+    trainer = run(Watching, make_cfg(**SPCL, SOLVER__MAX_EPOCH=2))
+    assert len(given) == 2
+    assert extracted == [1]
+    assert not torch.allclose(given[0], given[1], atol=1e-3)
+    assert trainer.labels_hook.state_dict()["limit"] is not None
+    saved = read_checkpoint(Path(trainer.cfg.OUTPUT_DIR) / "model_final.pth")
+    assert saved["pseudo_labels"] == trainer.labels_hook.state_dict()
+    assert torch.equal(saved["model"]["memory.features"], trainer.remembered)

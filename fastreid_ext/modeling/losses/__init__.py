@@ -8,6 +8,7 @@ from fastreid_ext.modeling.losses.camera_proxies import CameraProxies, camera_pr
 from fastreid_ext.modeling.losses.cluster_memory import ClusterMemory, cluster_centroids
 from fastreid_ext.modeling.losses.hybrid_memory import HybridMemory, hybrid_contrast_loss
 from fastreid_ext.modeling.losses.instance_contrast import hard_instance_loss, soft_instance_loss
+from fastreid_ext.modeling.losses.instance_memory import InstanceMemory, instance_contrast_loss
 from fastreid_ext.modeling.losses.js_consistency import js_consistency_loss
 from fastreid_ext.modeling.losses.multi_positive import (
     multi_positive_contrastive_loss,
@@ -27,12 +28,14 @@ __all__ = [
     "CameraProxies",
     "ClusterMemory",
     "HybridMemory",
+    "InstanceMemory",
     "PrototypeMemory",
     "byol_loss",
     "camera_proxy_losses",
     "cluster_centroids",
     "hard_instance_loss",
     "hybrid_contrast_loss",
+    "instance_contrast_loss",
     "js_consistency_loss",
     "multi_positive_contrastive_loss",
     "multi_positive_log_loss",

@@ -12,6 +12,7 @@ from fastreid_ext.modeling.meta_arch.ice import ICE
 from fastreid_ext.modeling.meta_arch.mgn import extend_host_mgn
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import SimCLRPretrain
+from fastreid_ext.modeling.meta_arch.spcl import SpCL
 from fastreid_ext.modeling.meta_arch.view_losses import add_view_losses
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "DomainBaseline",
     "PrototypeBaseline",
     "SimCLRPretrain",
+    "SpCL",
     "add_losses",
     "add_view_losses",
     "extend_host_mgn",

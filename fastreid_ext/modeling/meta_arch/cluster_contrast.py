@@ -82,8 +82,12 @@ class ClusterContrast(Baseline):
             gt_labels: clusters (B,) of the images.
         """
         features = outputs["features"]
-        self._seen = (features.detach(), gt_labels)
+        self._seen = (features.detach(), self.rows_of_memory(gt_labels))
         return {"loss_cluster": self.scale * self.contrast(features, gt_labels)}
+
+    def rows_of_memory(self, targets: Tensor) -> Tensor:
+        """Return the rows (B,) of the memory that the step moves: those of the clusters."""
+        return targets
 
     def contrast(self, features: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of features (B, D) of clusters (B,)."""
