@@ -66,11 +66,12 @@ class DomainPseudoLabels(PseudoLabels):
         return unit_features(features)
 
     def state_dict(self) -> dict[str, Any]:
-        """Collect the state of the model that its weights do not hold."""
-        return {"model": self._model.remembered()}
+        """Collect what the weights do not determine: the labels' state and the model's own."""
+        return {**super().state_dict(), "model": self._model.remembered()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Give the model back what it remembered."""
+        super().load_state_dict(state)
         self._model.remember(state["model"])
 
     def _clustered_items(self) -> ItemArrays:

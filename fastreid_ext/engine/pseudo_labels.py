@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,11 +117,11 @@ class PseudoLabels(HookBase):
         """Tell the model whether its weights have changed; it then updates its memory."""
         self._model.end_step(self.trainer.step_applied)
 
-    def state_dict(self) -> dict[str, float | None]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what the weights do not determine: the limit of the clusters' independence."""
         return {"limit": self._limit}
 
-    def load_state_dict(self, state: Mapping[str, float | None]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned."""
         self._limit = state["limit"]
 
