@@ -66,7 +66,7 @@ class DomainPseudoLabels(PseudoLabels):
         return unit_features(features)
 
     def state_dict(self) -> dict[str, Any]:
-        """Collect what the weights do not determine: the labels' state and the model's own."""
+        """Save the state of the clusters and of the model that its weights do not determine."""
         return {**super().state_dict(), "model": self._model.remembered()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

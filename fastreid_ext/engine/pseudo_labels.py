@@ -118,7 +118,7 @@ class PseudoLabels(HookBase):
         self._model.end_step(self.trainer.step_applied)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the weights do not determine: the limit of the clusters' independence."""
+        """Save the limit of the clusters' independence, which the weights do not determine."""
         return {"limit": self._limit}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
