@@ -22,7 +22,7 @@ from fastreid_ext.processes import rows_of_all
 
 
 class InstanceMemory(nn.Module):
-    """Features of length 1 of all training images, and their classes in an epoch.
+    """Features of all training images, and the classes of the images in an epoch.
 
     Example:
         >>> memory = InstanceMemory(rows=2, dim=2, momentum=0.2)
@@ -33,8 +33,8 @@ class InstanceMemory(nn.Module):
                 [0.0000, 1.0000]])
 
     Attributes:
-        features: (N, D) rows.
-        classes: (N,) class of each image.
+        features: (N, D) features of the images, of length 1.
+        classes: (N,) class of each training image in the epoch.
         count: number C of classes; N before :meth:`begin`.
 
     Args:
