@@ -38,6 +38,7 @@ CHAINS = [
         "projects/BYOL/README.md",
         "projects/SOLIDER/README.md",
         "projects/Unsupervised/README.md",
+        "projects/DomainAdaptation/README.md",
         "projects/VisibleInfrared/README.md",
     ),
     ("projects/DCAC/README.md",),

@@ -21,15 +21,14 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL"),
-    "DomainBaseline",
-    "ICE",
+    *("DomainBaseline", "IDM", "ICE"),
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
 UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL"]
-ADAPTIVE = ["DBSCAN-DA"]
+ADAPTIVE = ["DBSCAN-DA", "IDM"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -255,6 +254,19 @@ def test_methods_with_a_source_share_batches_and_norms(name):
     keys = cfg.UNSUPERVISED
     assert (keys.K1, keys.K2, keys.EPS, keys.MIN_SAMPLES) == (30, 6, 0.6, 4)
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.ITERS_PER_EPOCH) == (3.5e-4, 400)
+
+
+def test_idm_has_the_published_values():
+    """The module behind the stem, mu 0.7, 0.1 and 1.0, and a bank of all training images."""
+    cfg = load_config(BASE_OF["IDM"], CPU)
+    losses = cfg.MODEL.LOSSES
+    names = ("CrossEntropyLoss", "TripletLoss", "BankTripletLoss", "BridgeLoss")
+    assert (cfg.MODEL.IDM.STAGE, losses.NAME) == (0, names)
+    bridge = losses.BRIDGE
+    weights = (bridge.PREDICTION_WEIGHT, bridge.FEATURE_WEIGHT, bridge.DIVERSITY_WEIGHT)
+    assert weights == (0.7, 0.1, 1.0)
+    assert (losses.BANK_TRIPLET.RATIO, losses.BANK_TRIPLET.CLEAN) == (1.0, True)
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.STEPS, cfg.SOLVER.GAMMA) == (50, [20, 40], 0.1)
 
 
 def test_recipes_of_hhcl_have_the_published_values():

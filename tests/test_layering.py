@@ -103,6 +103,7 @@ FLOORS = {
     "modeling": (
         "grouped_batch_norm",
         "domain_batch_norm",
+        "domain_mixing",
         "losses",
         "backbones",
         "pretrained",

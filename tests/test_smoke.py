@@ -90,15 +90,27 @@ def test_visible_infrared_model_is_tested_on_both_corrupted_sets(tmp_path):
         assert found["corrupted"]["mAP"]["std"] >= 0
 
 
-def train_resume_evaluate(recipe, domain, tmp_path):
-    render = shlex.split(
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["dbscan_da", "idm"])
+def test_adaptive_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
+    run(rendering("RenderedMall", tmp_path))
+    assert train_resume_evaluate(recipe, "RenderedCampus", tmp_path).startswith(
+        "RenderedCampus: Rank-1"
+    )
+
+
+def rendering(domain, tmp_path):
+    return shlex.split(
         f"tools/render_persons.py --domain {domain} --train-identities 12 "
         f"--test-identities 8 --images-per-identity 8 --root {tmp_path}"
     )
+
+
+def train_resume_evaluate(recipe, domain, tmp_path):
     train = ["tools/train_net.py", "--config-file", f"configs/smoke/{recipe}.yml"]
     keys = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run")]
     final = ["MODEL.WEIGHTS", str(tmp_path / "run/model_final.pth")]
-    run(render)
+    run(rendering(domain, tmp_path))
     trained = run([*train, *keys]).strip().splitlines()[-1]
     resumed = run([*train, "--resume", *keys]).strip().splitlines()[-1]
     evaluated = run([*train, "--eval-only", *keys, *final]).strip().splitlines()[-1]

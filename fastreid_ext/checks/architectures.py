@@ -24,7 +24,7 @@ _WITH_MOVING_AVERAGE = ("ContrastivePretrain", "BYOLPretrain")
 _PROJECTION = "ProjectionHead"
 # Architectures with the parts of fastreid's Baseline.
 _BASELINES = (
-    *("Baseline", "PrototypeBaseline", "DomainBaseline"),
+    *("Baseline", "PrototypeBaseline", "DomainBaseline", "IDM"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL", "ICE"),
 )
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")

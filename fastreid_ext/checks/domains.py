@@ -4,23 +4,27 @@ from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 from fastreid_ext.checks.conditions import is_filled, is_on
+from fastreid_ext.checks.losses import architecture as learns_as
 from fastreid_ext.checks.row import Row, rows_of
-from fastreid_ext.checks.values import ANYTHING, Names
+from fastreid_ext.checks.values import ANYTHING, Names, Range
 from fastreid_ext.data.own_sets import UNLABELLED, data_set_kind, data_set_names, own_sets
 from fastreid_ext.modeling.backbones.facts import FACTS
 from fastreid_ext.modeling.backbones.matrix import CLIP_VIT, HOST_VIT, PLAIN_VIT, SWIN
 from fastreid_ext.modeling.meta_arch.domain_baseline import takes_sources
+from fastreid_ext.modeling.meta_arch.idm import BRIDGE
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import registered_names
 
 _NORM = "MODEL.DOMAIN_BN"
 _START = "start from a recipe of projects/DomainAdaptation/configs"
+_FOUR_STAGES = ("build_resnet_backbone", "build_resnext_backbone", "build_resnest_backbone")
 _WITHOUT_BATCH_NORM = (HOST_VIT, SWIN, PLAIN_VIT, CLIP_VIT)
 
 ROWS: list[Row] = [
     Row("DATASETS.SOURCES", ANYTHING, is_on("UNSUPERVISED")),
     Row(f"{_NORM}.ENABLED", ANYTHING, is_filled("DATASETS.SOURCES")),
     *rows_of(_NORM, is_on(_NORM), NECK_BIAS=Names(("frozen", "trained"))),
+    Row("MODEL.IDM.STAGE", Range(-1, 4), learns_as("IDM")),
 ]
 
 
@@ -38,7 +42,7 @@ def domain_problems(cfg: CfgNode) -> list[str]:
             f"a source ({known}), and only with these, got {', '.join(sources) or 'none'} with "
             f"{architecture}; {_START}"
         ]
-    return [*_sources(cfg), *_of_pairs(cfg), *_of_norms(cfg)] if sources else []
+    return [*_sources(cfg), *_of_pairs(cfg), *_of_norms(cfg), *_of_idm(cfg)] if sources else []
 
 
 def _sources(cfg: CfgNode) -> list[str]:
@@ -107,3 +111,32 @@ def _of_norms(cfg: CfgNode) -> list[str]:
         f"{backbone.NAME} has none: it normalises each image by itself; set it to False, or take "
         "build_resnet_backbone"
     ]
+
+
+def _of_idm(cfg: CfgNode) -> list[str]:
+    if cfg.MODEL.META_ARCHITECTURE != "IDM":
+        return []
+    backbone = cfg.MODEL.BACKBONE.NAME
+    names = cfg.MODEL.LOSSES.NAME
+    rules = (
+        (
+            backbone in _FOUR_STAGES or backbone not in FACTS or cfg.MODEL.IDM.STAGE < 0,
+            "expected a backbone of four stages for IDM, which mixes images after one of them "
+            f"({', '.join(_FOUR_STAGES)}), got {backbone}; take build_resnet_backbone",
+        ),
+        (
+            (BRIDGE in names) == (cfg.MODEL.IDM.STAGE >= 0),
+            f"expected {BRIDGE} in MODEL.LOSSES.NAME with MODEL.IDM.STAGE of 0 to 4, and only "
+            f"then, got {', '.join(names)} with stage {cfg.MODEL.IDM.STAGE}; {_START}",
+        ),
+        (
+            "CrossEntropyLoss" in names,
+            "expected CrossEntropyLoss in MODEL.LOSSES.NAME under IDM, got " + ", ".join(names),
+        ),
+        (
+            cfg.MODEL.HEADS.NECK_FEAT == "before",
+            "expected MODEL.HEADS.NECK_FEAT before under IDM, whose distances are those of pooled "
+            f"features, got {cfg.MODEL.HEADS.NECK_FEAT}",
+        ),
+    )
+    return [message for holds, message in rules if not holds]

@@ -18,8 +18,10 @@ from fastreid_ext.modeling.losses.camera_proxies import NORMALISED
 from fastreid_ext.modeling.losses.cluster_memory import UPDATES
 from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOL
 from fastreid_ext.modeling.meta_arch.cluster_contrast import CLUSTER_CONTRAST
+from fastreid_ext.modeling.meta_arch.domain_baseline import BANK_TRIPLET
 from fastreid_ext.modeling.meta_arch.hhcl import HYBRID_CONTRAST
 from fastreid_ext.modeling.meta_arch.ice import CAMERA_PROXY, ICE_LOSS
+from fastreid_ext.modeling.meta_arch.idm import BRIDGE
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.spcl import INSTANCE_CONTRAST
@@ -30,11 +32,13 @@ from fastreid_ext.registries import LOSS_REGISTRY, registered_names
 # What fastreid's meta-architectures compute. One that a user registers may name losses of its own.
 _BASELINE_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface", *VIEW_LOSSES)
 _WEIGHTED = "WeightedTripletLoss"
+_DOMAIN_LOSSES = ("CrossEntropyLoss", "TripletLoss", BANK_TRIPLET)
 LOSSES = {
     "Baseline": (*_BASELINE_LOSSES, _WEIGHTED),
     "PrototypeBaseline": (*_BASELINE_LOSSES, _WEIGHTED, PROTOTYPE),
     "ClusterBaseline": (*_BASELINE_LOSSES, _WEIGHTED),
-    "DomainBaseline": ("CrossEntropyLoss", "TripletLoss"),
+    "DomainBaseline": _DOMAIN_LOSSES,
+    "IDM": (*_DOMAIN_LOSSES, BRIDGE),
     "ClusterContrast": (CLUSTER_CONTRAST,),
     "HHCL": (HYBRID_CONTRAST,),
     "ICE": (ICE_LOSS, CAMERA_PROXY),
@@ -46,7 +50,11 @@ LOSSES = {
     **PRETRAINING_LOSSES,
 }
 ARCHITECTURES = tuple(LOSSES)
-_WITH_THEIR_LOSS_ALONE = (*PRETRAINING_LOSSES, "ClusterContrast", "HHCL", "ICE", "SpCL")
+_WITH_THEIR_LOSS_ALONE = (
+    *PRETRAINING_LOSSES,
+    *("ClusterContrast", "HHCL", "ICE", "SpCL"),
+    *("DomainBaseline", "IDM"),
+)
 
 
 def architecture(*names: str) -> Condition:
@@ -187,6 +195,21 @@ ROWS: list[Row] = [
         SCALE=AT_LEAST_0,
         TEMPERATURE=Range(0, is_above=True, hint="0.05 is SpCL's"),
         MOMENTUM=SHARE,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.BRIDGE",
+        _loss(BRIDGE),
+        PREDICTION_WEIGHT=SHARE,
+        FEATURE_WEIGHT=AT_LEAST_0,
+        DIVERSITY_WEIGHT=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.BANK_TRIPLET",
+        _loss(BANK_TRIPLET),
+        SCALE=AT_LEAST_0,
+        MARGIN=AT_LEAST_0,
+        RATIO=POSITIVE,
+        CLEAN=ANYTHING,
     ),
 ]
 

@@ -58,6 +58,7 @@ _MGN_BRANCHES = (
 PARTS = dict.fromkeys(ARCHITECTURES, _BASELINE_PARTS) | {
     "MGN": ("backbone", *_MGN_BRANCHES),
     "BYOLPretrain": (*_BASELINE_PARTS, "predictor"),
+    "IDM": (*_BASELINE_PARTS, "mixing"),
 }
 
 

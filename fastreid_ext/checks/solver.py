@@ -30,6 +30,7 @@ _WITH_HEADS = (
     "DomainBaseline",
     "ICE",
     "SpCL",
+    "IDM",
     "MoCo",
     "Distiller",
     "BDB",

@@ -21,6 +21,7 @@ def add_model_keys(model: CfgNode) -> None:
     _add_backbone(model.BACKBONE)
     _add_heads(model.HEADS)
     _add_losses(model.LOSSES)
+    _add_domain_losses(model.LOSSES)
     _add_moco(model)
     _add_byol(model)
     _add_ice(model)
@@ -35,6 +36,10 @@ def _add_domain_norm(model: CfgNode) -> None:
     # Bias of the neck: "frozen" at 0, as in Bag of Tricks, or "trained", as in the released codes
     # of IDM, UNRN, GLT and HCD, whose conversion forgets that it is frozen.
     domain_norm.NECK_BIAS = "frozen"
+    model.IDM = CN()
+    # Stage of the backbone after which IDM mixes source and target images, 1 to 4; 0 = after the
+    # stem; -1 = not at all.
+    model.IDM.STAGE = 0
 
 
 def _add_backbone(backbone: CfgNode) -> None:
@@ -175,6 +180,26 @@ def _add_losses(losses: CfgNode) -> None:
     instances.TEMPERATURE = 0.05
     # Share in [0, 1] of an image's row that stays in an update.
     instances.MOMENTUM = 0.2
+
+
+def _add_domain_losses(losses: CfgNode) -> None:
+    bridge = losses.BRIDGE = CN()
+    # Weight in [0, 1] of IDM's bridge loss on predictions, mu_1; cross-entropy has 1 - mu_1.
+    bridge.PREDICTION_WEIGHT = 0.7
+    # Weight of IDM's bridge loss on features, mu_2.
+    bridge.FEATURE_WEIGHT = 0.1
+    # Weight of the diversity of IDM's shares, mu_3.
+    bridge.DIVERSITY_WEIGHT = 1.0
+    bank = losses.BANK_TRIPLET = CN()
+    # Weight of BankTripletLoss, the hardest triplets among features of past batches (XBM).
+    bank.SCALE = 1.0
+    # Distance by which a negative should be farther than a positive.
+    bank.MARGIN = 0.3
+    # Features that are kept, as a multiple of the number of training images of both domains.
+    bank.RATIO = 1.0
+    # Removal of clusters from the bank where clusters are made again. False leaves them with labels
+    # that mean other images by now, as in the released code of IDM.
+    bank.CLEAN = True
 
 
 def _add_byol(model: CfgNode) -> None:

@@ -39,6 +39,7 @@ class DomainPseudoLabels(PseudoLabels):
         dataset = self.trainer.data_loader.dataset
         self._source_labels = dataset.source_labels
         self._model.num_sources = int(self._source_labels.max()) + 1
+        self._model.num_images = len(dataset)
         if self._room() < 2:
             raise ValueError(
                 f"expected MODEL.HEADS.NUM_CLASSES with room for the {self._model.num_sources} "

@@ -84,6 +84,44 @@ def test_contradictions_are_named(changes, expected):
         tiny_cfg(DOMAINS | changes)
 
 
+IDM = DOMAINS | {
+    "MODEL.META_ARCHITECTURE": "IDM",
+    "MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss", "BridgeLoss"),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"MODEL.IDM.STAGE": -1},
+            "expected BridgeLoss in MODEL.LOSSES.NAME with MODEL.IDM.STAGE of 0 to 4, and only th",
+        ),
+        ({"MODEL.IDM.STAGE": 5}, "expected MODEL.IDM.STAGE in [-1, 4], got 5"),
+        (
+            {"MODEL.LOSSES.NAME": ("TripletLoss", "BridgeLoss")},
+            "expected CrossEntropyLoss in MODEL.LOSSES.NAME under IDM",
+        ),
+        ({"MODEL.HEADS.NECK_FEAT": "after"}, "expected MODEL.HEADS.NECK_FEAT before under IDM"),
+        (
+            {
+                "MODEL.BACKBONE.NAME": "build_osnet_backbone",
+                "MODEL.BACKBONE.DEPTH": "x0_25",
+                "MODEL.BACKBONE.FEAT_DIM": 0,
+            },
+            "build_resnest_backbone), got build_osnet_backbone; take build_resnet_backbone",
+        ),
+        (
+            {"MODEL.LOSSES.NAME": ("CrossEntropyLoss", "CircleLoss", "BridgeLoss")},
+            "unknown name 'CircleLoss' in MODEL.LOSSES.NAME",
+        ),
+    ],
+)
+def test_contradictions_of_idm_are_named(changes, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        tiny_cfg(IDM | changes)
+
+
 def test_a_transformer_without_norms_of_domains_is_allowed():
     changes = {
         "MODEL.BACKBONE.NAME": "build_plain_vit_backbone",

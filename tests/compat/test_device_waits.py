@@ -54,6 +54,11 @@ RECIPES = {
         {**RESNET, "MODEL.HEADS.NUM_CLASSES": 9},
         1,
     ),
+    "IDM": (
+        "../projects/DomainAdaptation/configs/Base-IDM.yml",
+        {**RESNET, "MODEL.DOMAIN_BN.ENABLED": False},
+        1,
+    ),
     "classification": (
         "../projects/DiffusionReID/configs/Base-classification-pretrain.yml",
         RESNET,
@@ -119,7 +124,7 @@ def test_waits_are_measured_for_every_architecture():
         type(model_and_batch(name)[0]).__name__
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
-            *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "DBSCAN-DA"),
+            *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "DBSCAN-DA", "IDM"),
         )
     }
     known = {

@@ -3,9 +3,15 @@
 :mod:`fastreid_ext.modeling.losses.registered` has the losses that ``MODEL.LOSSES.NAME`` names.
 """
 
+from fastreid_ext.modeling.losses.bridge import (
+    bridge_feature_loss,
+    bridge_prediction_loss,
+    mixing_diversity_loss,
+)
 from fastreid_ext.modeling.losses.byol import byol_loss
 from fastreid_ext.modeling.losses.camera_proxies import CameraProxies, camera_proxy_losses
 from fastreid_ext.modeling.losses.cluster_memory import ClusterMemory, cluster_centroids
+from fastreid_ext.modeling.losses.feature_bank import FeatureBank, bank_triplet_loss
 from fastreid_ext.modeling.losses.hybrid_memory import HybridMemory, hybrid_contrast_loss
 from fastreid_ext.modeling.losses.instance_contrast import hard_instance_loss, soft_instance_loss
 from fastreid_ext.modeling.losses.instance_memory import InstanceMemory, instance_contrast_loss
@@ -27,9 +33,13 @@ from fastreid_ext.modeling.losses.weighted_triplet import weighted_triplet_loss
 __all__ = [
     "CameraProxies",
     "ClusterMemory",
+    "FeatureBank",
     "HybridMemory",
     "InstanceMemory",
     "PrototypeMemory",
+    "bank_triplet_loss",
+    "bridge_feature_loss",
+    "bridge_prediction_loss",
     "byol_loss",
     "camera_proxy_losses",
     "cluster_centroids",
@@ -37,6 +47,7 @@ __all__ = [
     "hybrid_contrast_loss",
     "instance_contrast_loss",
     "js_consistency_loss",
+    "mixing_diversity_loss",
     "multi_positive_contrastive_loss",
     "multi_positive_log_loss",
     "negative_similarities",

@@ -9,6 +9,7 @@ from fastreid_ext.modeling.meta_arch.contrastive_pretrain import ContrastivePret
 from fastreid_ext.modeling.meta_arch.domain_baseline import DomainBaseline
 from fastreid_ext.modeling.meta_arch.hhcl import HHCL
 from fastreid_ext.modeling.meta_arch.ice import ICE
+from fastreid_ext.modeling.meta_arch.idm import IDM
 from fastreid_ext.modeling.meta_arch.mgn import extend_host_mgn
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import SimCLRPretrain
@@ -19,6 +20,7 @@ __all__ = [
     "BDB",
     "HHCL",
     "ICE",
+    "IDM",
     "BYOLPretrain",
     "ClusterBaseline",
     "ClusterContrast",
