@@ -27,8 +27,6 @@ class DomainPseudoLabels(PseudoLabels):
     as a bank of features, is in the checkpoint.
     """
 
-    checkpoint_name = "domain_adaptation"
-
     def before_train(self) -> None:
         """Build the loaders, and tell the model the identities of the source.
 
@@ -73,6 +71,7 @@ class DomainPseudoLabels(PseudoLabels):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Give the model back what it remembered."""
         super().load_state_dict(state)
+        super().load_state_dict(state)
         self._model.remember(state["model"])
 
     def _clustered_items(self) -> ItemArrays:
@@ -82,9 +81,8 @@ class DomainPseudoLabels(PseudoLabels):
     def _room(self) -> int:
         return self._cfg.MODEL.HEADS.NUM_CLASSES - self._model.num_sources
 
-    def _train_on(self, features: Tensor, labels: NDArray[np.int64]) -> None:
-        self.trainer.relabel(labels_of_both(self._source_labels, labels))
-        self._model.begin_clusters(features, torch.from_numpy(labels))
+    def _labels_of_all(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        return labels_of_both(self._source_labels, labels)
 
     def _labels_of_before(self) -> NDArray[np.integer] | None:
         labels = super()._labels_of_before()

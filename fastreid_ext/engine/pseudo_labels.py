@@ -149,7 +149,7 @@ class PseudoLabels(HookBase):
         return largest_clusters(labels, self._room())
 
     def _clustered_items(self) -> ItemArrays:
-        """Return the images that are clustered; the three methods below belong to them."""
+        """Return the images that are clustered; the methods below belong to them."""
         return self.trainer.data_loader.dataset.img_items
 
     def _room(self) -> int:
@@ -158,13 +158,17 @@ class PseudoLabels(HookBase):
 
     def _train_on(self, features: Tensor, labels: NDArray[np.int64]) -> None:
         """Give features (N, D) on the CPU and clusters (N,) to the loader and the model."""
-        self.trainer.relabel(labels)
+        self.trainer.relabel(self._labels_of_all(labels))
         known = {
             "cameras": torch.from_numpy(self._cameras.astype(np.int64)),
             "epoch": self.trainer.epoch,
         }
         facts = {name: known[name] for name in getattr(self._model, "cluster_facts", ())}
         self._model.begin_clusters(features, torch.from_numpy(labels), **facts)
+
+    def _labels_of_all(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the labels of all training images, of which some may not be clustered."""
+        return labels
 
     def _labels_of_before(self) -> NDArray[np.integer] | None:
         """Return the clusters (N,) of the epoch before; None in the first."""
