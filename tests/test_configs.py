@@ -453,6 +453,8 @@ def test_recipe_steps_and_gives_features(path):
         "ICELoss": "proxy hard soft",
         "CameraProxyLoss": "camera",
         "InstanceContrastLoss": "cluster",
+        "BankTripletLoss": "bank",
+        "BridgeLoss": "bridge diversity",
     }
     named = [kinds.get(name, "contrast").split() for name in cfg.MODEL.LOSSES.NAME]
     expected = set(itertools.chain(*named))
