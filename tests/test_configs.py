@@ -21,13 +21,13 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL"),
-    *("DomainBaseline", "IDM", "ICE"),
+    *("DomainBaseline", "IDM", "ICE", "PPLR"),
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
-UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL"]
+UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"]
 ADAPTIVE = ["DBSCAN-DA", "IDM"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
@@ -315,6 +315,27 @@ def test_recipes_of_spcl_have_the_published_values():
         assert cfg.SOLVER.ITERS_PER_EPOCH == iterations
 
 
+def test_pplr_has_the_published_values():
+    """16 identities of 4 images in groups of 16, higher images; eps and weight by data set."""
+    cfg = load_config(BASE_OF["PPLR"], CPU)
+    solver = cfg.SOLVER
+    assert (solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY) == ("Adam", 3.5e-4, 5e-4)
+    assert (solver.STEPS, solver.GAMMA, solver.WARMUP_ITERS) == ([20, 40], 0.1, 0)
+    assert (solver.ITERS_PER_EPOCH, solver.MAX_EPOCH) == (400, 50)
+    assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP) == (64, 4, 16)
+    assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [384, 128]
+    keys = cfg.MODEL.LOSSES.PPLR
+    assert (keys.BETA, keys.NEIGHBOURS, keys.START_EPOCH, keys.SMOOTHING) == (0.5, 20, 5, 0.1)
+    camera = cfg.MODEL.LOSSES.CAMERA_PROXY
+    assert (camera.TEMPERATURE, camera.NEGATIVES, cfg.MODEL.HEADS.STRIPES) == (0.07, 50, 3)
+    folder = PROJECTS / "Unsupervised/configs"
+    for name, eps, scale in (("Market1501", 0.4, 0.5), ("MSMT17", 0.6, 1.0)):
+        aware = load_config(folder / name / "pplr_R50.yml", CPU)
+        assert (aware.UNSUPERVISED.EPS, aware.MODEL.LOSSES.CAMERA_PROXY.SCALE) == (eps, scale)
+        agnostic = load_config(folder / name / "pplr_agnostic_R50.yml", CPU)
+        assert (agnostic.UNSUPERVISED.EPS, agnostic.MODEL.LOSSES.NAME) == (0.5, ("PPLRLoss",))
+
+
 def test_stage_1_of_dapg_has_the_published_values():
     cfg = load_config(BASE_OF["DAPG-stage1"], CPU)
     losses = cfg.MODEL.LOSSES
@@ -422,7 +443,9 @@ def test_recipe_steps_and_gives_features(path):
     add_losses(model, cfg)
     add_view_losses(model, cfg)
     if takes_clusters(type(model)):
-        features = torch.nn.functional.normalize(torch.randn(4, cfg.MODEL.BACKBONE.FEAT_DIM), dim=1)
+        spaces = [1 + cfg.MODEL.HEADS.STRIPES] if cfg.MODEL.HEADS.NAME == "StripeHead" else []
+        features = torch.randn(4, *spaces, cfg.MODEL.BACKBONE.FEAT_DIM)
+        features = torch.nn.functional.normalize(features, dim=-1)
         known = {"cameras": torch.tensor([0, 1, 0, 1]), "epoch": 0}
         facts = {name: known[name] for name in getattr(model, "cluster_facts", ())}
         model.begin_clusters(features, torch.tensor([0, 0, 1, 1]), **facts)
@@ -451,6 +474,7 @@ def test_recipe_steps_and_gives_features(path):
         "ClusterContrastLoss": "cluster",
         "HybridContrastLoss": "cluster",
         "ICELoss": "proxy hard soft",
+        "PPLRLoss": "global part triplet",
         "CameraProxyLoss": "camera",
         "InstanceContrastLoss": "cluster",
         "BankTripletLoss": "bank",

@@ -38,7 +38,9 @@ ALLOWED = {
         "names",
         "registries",
     },
-    "modeling": {"diffusion", "full_precision", "hub", "names", "processes", "registries"},
+    "modeling": {
+        *("diffusion", "full_precision", "hub", "names", "neighbours", "processes", "registries")
+    },
     # The table of keys, above what it judges, so that it imports names and limits, not copies.
     "checks": {"config", "corruptions", "data", "modeling", "names", "registries"},
     # The offline half that needs torch: reads registered data sets, never the trainer.

@@ -57,6 +57,7 @@ def test_demo_as_a_user_runs_it(tmp_path):
         "cluster_contrast",
         "ice",
         "spcl",
+        "pplr",
     ],
 )
 def test_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):

@@ -25,7 +25,7 @@ _PROJECTION = "ProjectionHead"
 # Architectures with the parts of fastreid's Baseline.
 _BASELINES = (
     *("Baseline", "PrototypeBaseline", "DomainBaseline", "IDM"),
-    *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL", "ICE"),
+    *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL", "ICE", "PPLR"),
 )
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (
@@ -38,6 +38,7 @@ def architecture_problems(cfg: CfgNode) -> list[str]:
     """List keys that contradict the architecture or have no effect under it, with the remedy."""
     return [
         *_batch_drop_block(cfg),
+        *_stripe_head(cfg),
         *_views(cfg),
         *_pretraining(cfg),
         *_prototypes(cfg),
@@ -60,6 +61,17 @@ def _batch_drop_block(cfg: CfgNode) -> list[str]:
             "lower one of them"
         ]
     return []
+
+
+def _stripe_head(cfg: CfgNode) -> list[str]:
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    others = (*_BASELINES, "MGN", "BDB")
+    if cfg.MODEL.HEADS.NAME != "StripeHead" or architecture == "PPLR" or architecture not in others:
+        return []
+    return [
+        f"MODEL.HEADS.NAME StripeHead has the features of several stripes, which {architecture} "
+        "does not know; take EmbeddingHead, or MODEL.META_ARCHITECTURE PPLR"
+    ]
 
 
 def _batch_norm_groups(cfg: CfgNode) -> list[str]:

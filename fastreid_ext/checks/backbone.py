@@ -66,6 +66,8 @@ def _baseline(cfg: CfgNode) -> str:
     architecture = cfg.MODEL.META_ARCHITECTURE
     if architecture in ("MGN", "BDB"):
         return architecture
+    if architecture == "PPLR":  # it cuts a map into rows as BDB does
+        return "BDB"
     return _GEM_POOLS.get(cfg.MODEL.HEADS.POOL_LAYER, "BoT")
 
 
@@ -173,17 +175,16 @@ def _pair(cfg: CfgNode) -> list[str]:
     rows = {key: map_rows(cfg, list(size)) for key, size in sizes.items()}
     needed = "3 rows or more" if baseline == "BDB" else "3 or at least 5 rows, to cut 3 stripes"
     return [
-        f"{baseline} needs a map of {needed}, but INPUT.{key} {list(sizes[key])} gives {count} "
-        f"with {backbone.NAME}; take higher images"
+        f"{cfg.MODEL.META_ARCHITECTURE} needs a map of {needed}, but INPUT.{key} "
+        f"{list(sizes[key])} gives {count} with {backbone.NAME}; take higher images"
         for key, count in rows.items()
         if count < 3 or (baseline == "MGN" and count == 4)
     ]
 
 
 def _asked(cfg: CfgNode) -> str:
-    baseline = _baseline(cfg)
-    if baseline in ("MGN", "BDB"):
-        return f"MODEL.META_ARCHITECTURE {baseline}"
+    if _baseline(cfg) in ("MGN", "BDB"):
+        return f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE}"
     return f"MODEL.HEADS.POOL_LAYER {cfg.MODEL.HEADS.POOL_LAYER}"
 
 

@@ -22,6 +22,7 @@ from fastreid_ext.modeling.meta_arch.domain_baseline import BANK_TRIPLET
 from fastreid_ext.modeling.meta_arch.hhcl import HYBRID_CONTRAST
 from fastreid_ext.modeling.meta_arch.ice import CAMERA_PROXY, ICE_LOSS
 from fastreid_ext.modeling.meta_arch.idm import BRIDGE
+from fastreid_ext.modeling.meta_arch.pplr import PPLR_LOSS
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.spcl import INSTANCE_CONTRAST
@@ -43,6 +44,7 @@ LOSSES = {
     "HHCL": (HYBRID_CONTRAST,),
     "ICE": (ICE_LOSS, CAMERA_PROXY),
     "SpCL": (INSTANCE_CONTRAST,),
+    "PPLR": (PPLR_LOSS, CAMERA_PROXY),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
@@ -52,7 +54,7 @@ LOSSES = {
 ARCHITECTURES = tuple(LOSSES)
 _WITH_THEIR_LOSS_ALONE = (
     *PRETRAINING_LOSSES,
-    *("ClusterContrast", "HHCL", "ICE", "SpCL"),
+    *("ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"),
     *("DomainBaseline", "IDM"),
 )
 
@@ -180,6 +182,14 @@ ROWS: list[Row] = [
         HARD_TEMPERATURE=Range(0, is_above=True, hint="0.1 is ICE's"),
         SOFT_TEMPERATURE=Range(0, is_above=True, hint="0.4 is ICE's"),
         SOFT_SCALE=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.PPLR",
+        _loss(PPLR_LOSS),
+        BETA=SHARE,
+        NEIGHBOURS=COUNT,
+        START_EPOCH=AT_LEAST_0,
+        SMOOTHING=Range(0, 1, is_below=True),
     ),
     *rows_of(
         "MODEL.LOSSES.CAMERA_PROXY",

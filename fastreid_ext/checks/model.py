@@ -41,7 +41,10 @@ from fastreid_ext.modeling.backbones.facts import FACTS, VITS
 from fastreid_ext.modeling.pretrained.families import FAMILIES
 from fastreid_ext.names import unknown_name
 
-HEADS = ("EmbeddingHead", "ClasHead", "BeforeNeckHead", "BDBHead", "ProjectionHead")
+HEADS = (
+    *("EmbeddingHead", "ClasHead", "BeforeNeckHead"),
+    *("BDBHead", "ProjectionHead", "StripeHead"),
+)
 _EMBEDDING_HEADS = HEADS[:3]
 _NORMS = ("BN", "syncBN", "GhostBN", "FrozenBN", "GN")
 _SWIN = "build_swin_backbone"
@@ -181,7 +184,7 @@ ROWS: list[Row] = [
         NAME=(Names(lambda: registered(REID_HEADS_REGISTRY)), ALWAYS),
         NORM=(
             _NORM,
-            _head("BDBHead") | _EMBEDS & is_any_of("MODEL.HEADS.WITH_BNNECK", True),
+            _head("BDBHead", "StripeHead") | _EMBEDS & is_any_of("MODEL.HEADS.WITH_BNNECK", True),
         ),
         NUM_CLASSES=(AT_LEAST_0, ALWAYS),  # 0 is filled in when a training begins
         EMBEDDING_DIM=(AT_LEAST_0, _head(*_EMBEDDING_HEADS, "ProjectionHead")),
@@ -206,6 +209,7 @@ ROWS: list[Row] = [
         HIDDEN_DIM=AT_LEAST_0,
         WITH_NORM=ANYTHING,
     ),
+    Row("MODEL.HEADS.STRIPES", COUNT, _head("StripeHead")),
     *LOSS_ROWS,
     *DIFFUSION_ROWS,
     *rows_of(

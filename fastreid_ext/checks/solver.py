@@ -31,6 +31,7 @@ _WITH_HEADS = (
     "ICE",
     "SpCL",
     "IDM",
+    "PPLR",
     "MoCo",
     "Distiller",
     "BDB",

@@ -91,6 +91,9 @@ def _add_heads(heads: CfgNode) -> None:
     # Batch normalisation after the hidden layer of ProjectionHead, as in BYOL.
     heads.PROJECTION.WITH_NORM = False
 
+    # Number of stripes of the map, from top to bottom, that StripeHead pools and classifies.
+    heads.STRIPES = 3
+
 
 def _add_losses(losses: CfgNode) -> None:
     losses.JS = CN()
@@ -164,6 +167,15 @@ def _add_losses(losses: CfgNode) -> None:
     ice.SOFT_TEMPERATURE = 0.4
     # Weight of that term in ICELoss.
     ice.SOFT_SCALE = 10.0
+    pplr = losses.PPLR = CN()
+    # Share in [0, 1] of the label in that of the whole image; the rest is what its parts predict.
+    pplr.BETA = 0.5
+    # Number of nearest images by which a part and the whole image agree.
+    pplr.NEIGHBOURS = 20
+    # Epoch from which on agreements weigh the labels of the parts.
+    pplr.START_EPOCH = 5
+    # Share in [0, 1) of the labels of parts that is spread over all clusters before that epoch.
+    pplr.SMOOTHING = 0.1
     camera = losses.CAMERA_PROXY = CN()
     # Weight of CameraProxyLoss in the total loss.
     camera.SCALE = 0.5

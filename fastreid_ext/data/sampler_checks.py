@@ -10,7 +10,10 @@ ONE_PER_CAMERA = "OnePerCameraSampler"  # ICE's
 OTHER_CAMERA = "OtherCameraSampler"  # lone images once
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of different identities in the batch of one process.
-PAIR_LOSSES = ("TripletLoss", "WeightedTripletLoss", "CircleLoss", "Cosface", "BankTripletLoss")
+PAIR_LOSSES = (
+    *("TripletLoss", "WeightedTripletLoss", "CircleLoss", "Cosface", "BankTripletLoss"),
+    "PPLRLoss",
+)
 # Losses that compare images with all identities, but learn nothing from batches of one.
 PROTOTYPE_LOSSES = (
     "PrototypeContrastLoss",

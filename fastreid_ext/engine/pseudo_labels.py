@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fastreid.config import CfgNode
 from fastreid.engine.hooks import HookBase
 from fastreid.utils import comm
@@ -36,7 +37,6 @@ from fastreid_ext.neighbours import (
     noise_apart,
     reliable_labels,
 )
-from fastreid_ext.neighbours.jaccard import unit_features
 from fastreid_ext.processes import on_main_process
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,8 @@ class PseudoLabels(HookBase):
         features = self._finite_features()
         extracted = time.perf_counter()
         # On one process, as another machine might round another way.
-        clusters = on_main_process(lambda: self._cluster(features), "the clustering of the images")
+        clustered = features[:, 0] if features.ndim == 3 else features
+        clusters = on_main_process(lambda: self._cluster(clustered), "the clustering of the images")
         report = cluster_report(clusters, self._cameras, self._identities)
         logger.info("epoch %d: %s", self.trainer.epoch, report)
         labels = self._fit_to_train_on(clusters)
@@ -128,7 +129,7 @@ class PseudoLabels(HookBase):
     def _finite_features(self) -> Tensor:
         has_memory = self.trainer.epoch > 0 and hasattr(self._model, "remembered_features")
         features = self._model.remembered_features() if has_memory else self._features.extract()
-        broken = (~features.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        broken = (~features.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
         if broken:
             raise ValueError(
                 f"expected finite features of all {len(features)} training images before epoch "
@@ -137,7 +138,7 @@ class PseudoLabels(HookBase):
                 "damaged: lower SOLVER.BASE_LR, turn SOLVER.AMP off, or check MODEL.WEIGHTS and "
                 "MODEL.BACKBONE.PRETRAIN_PATH"
             )
-        return unit_features(features)
+        return F.normalize(features, dim=-1)
 
     def _cluster(self, features: Tensor) -> NDArray[np.int64]:
         keys = self._cfg.UNSUPERVISED

@@ -20,7 +20,9 @@ class TrainingFeatures:
 
     Args:
         cfg: configuration of the run, with the keys of test images.
-        model: model from a batch to features (B, D) in evaluation mode.
+        model: model from a batch to features (B, D) in evaluation mode. Its method
+            ``training_features``, where it has one, is called instead; it may return several
+            features (B, S, D) of each image, the first of which is clustered.
         items: (path, pid, camid) of each of N images.
         name: name of these images in ``DATALOADER.PACKED_CACHE``.
     """
@@ -34,16 +36,21 @@ class TrainingFeatures:
 
     @torch.no_grad()
     def extract(self) -> Tensor:
-        """Extract features (N, D) of all images in their order, equal on all processes."""
+        """Extract features of all images in their order, equal on all processes.
+
+        Returns:
+            (N, D) features, or (N, S, D) of a model with several of each image.
+        """
         share = math.ceil(self._count / process_count())  # as the sampler of test sets
         rows: Tensor | None = None
         done = 0
+        extract = getattr(self._model, "training_features", self._model)
         with modes_kept(self._model):
             self._model.eval()
             for batch in self._loader:
-                features = batch_features(self._model, batch, flip=False)
+                features = batch_features(extract, batch, flip=False)
                 if rows is None:
-                    rows = features.new_zeros(share, features.shape[1])
+                    rows = features.new_zeros(share, *features.shape[1:])
                 rows[done : done + len(features)] = features
                 done += len(features)
         return rows_of_all(rows)[: self._count]

@@ -224,6 +224,7 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
         "ICE": "../projects/Unsupervised/configs/Base-ICE.yml",
         "SpCL": "../projects/Unsupervised/configs/Base-SpCL.yml",
         "IDM": "../projects/DomainAdaptation/configs/Base-IDM.yml",
+        "PPLR": "../projects/Unsupervised/configs/Base-PPLR.yml",
         "MGN": "Base-MGN.yml",
         "BDB": "../projects/BDB/configs/Base-BDB.yml",
         "ContrastivePretrain": "../projects/DAPG/configs/Base-DAPG-stage1.yml",

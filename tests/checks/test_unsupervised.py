@@ -80,7 +80,7 @@ def test_keys_of_clusters_are_not_read_without_them():
 
 
 METHODS = Path(__file__).resolve().parents[2] / "projects/Unsupervised/configs"
-OF_ICE = {"MODEL.BACKBONE.PRETRAIN": False}
+UNTRAINED = {"MODEL.BACKBONE.PRETRAIN": False}
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,43 @@ OF_ICE = {"MODEL.BACKBONE.PRETRAIN": False}
 )
 def test_contradictions_of_ice_are_named(changes, expected):
     with pytest.raises(ValueError, match=re.escape(expected)):
-        tiny_cfg(OF_ICE | changes, file=METHODS / "Base-ICE.yml")
+        tiny_cfg(UNTRAINED | changes, file=METHODS / "Base-ICE.yml")
 
 
 def test_camera_keys_are_not_read_without_the_camera_term():
     agnostic = {"MODEL.LOSSES.NAME": ("ICELoss",)}
-    assert tiny_cfg(OF_ICE | agnostic, file=METHODS / "Base-ICE.yml")
+    assert tiny_cfg(UNTRAINED | agnostic, file=METHODS / "Base-ICE.yml")
     with pytest.raises(ValueError, match=r"CAMERA_PROXY.SCALE is 2.0 .* because MODEL.LOSSES.NAME"):
         tiny_cfg(
-            OF_ICE | agnostic | {"MODEL.LOSSES.CAMERA_PROXY.SCALE": 2.0},
+            UNTRAINED | agnostic | {"MODEL.LOSSES.CAMERA_PROXY.SCALE": 2.0},
             file=METHODS / "Base-ICE.yml",
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"MODEL.LOSSES.NAME": ("CameraProxyLoss",)}, "expected PPLRLoss in MODEL.LOSSES.NAME und"),
+        (
+            {"MODEL.HEADS.NAME": "EmbeddingHead"},
+            "StripeHead under PPLR, got EmbeddingHead; start f",
+        ),
+        (
+            {"INPUT.SIZE_TRAIN": [32, 32]},
+            "PPLR needs a map of 3 rows or more, but INPUT.SIZE_TRAIN [32, 32] gives 2 with build_",
+        ),
+        (
+            {"MODEL.HEADS.STRIPES": 25},
+            "STRIPES 25 is more than the 24 rows of the map that INPUT.SIZE_TRAIN [384, 128] gives",
+        ),
+        (
+            {"MODEL.META_ARCHITECTURE": "ClusterBaseline", "MODEL.LOSSES.NAME": ("TripletLoss",)},
+            "StripeHead has the features of several stripes, which ClusterBaseline does not know",
+        ),
+        ({"MODEL.LOSSES.PPLR.BETA": 1.5}, "expected MODEL.LOSSES.PPLR.BETA in [0, 1], got 1.5"),
+        ({"DATALOADER.NUM_INSTANCE": 1}, "PPLRLoss, which compares images of one identity, but"),
+    ],
+)
+def test_contradictions_of_pplr_are_named(changes, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        tiny_cfg(UNTRAINED | changes, file=METHODS / "Base-PPLR.yml")

@@ -59,6 +59,11 @@ RECIPES = {
         {**RESNET, "MODEL.DOMAIN_BN.ENABLED": False},
         1,
     ),
+    "PPLR": (
+        "../projects/Unsupervised/configs/Base-PPLR.yml",
+        {**RESNET, "INPUT.SIZE_TRAIN": [64, 32]},
+        1,
+    ),
     "classification": (
         "../projects/DiffusionReID/configs/Base-classification-pretrain.yml",
         RESNET,
@@ -125,6 +130,7 @@ def test_waits_are_measured_for_every_architecture():
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
             *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "DBSCAN-DA", "IDM"),
+            "PPLR",
         )
     }
     known = {
@@ -186,7 +192,7 @@ def waits_of_a_step(name, autocast_dtype=None):
 
 
 @pytest.mark.parametrize(
-    "name", ["BoT", "AGW", "SBS", "CIL", "MGN", "BDB", "DAPG", "SimCLR", "ICE"]
+    "name", ["BoT", "AGW", "SBS", "CIL", "MGN", "BDB", "DAPG", "SimCLR", "ICE", "PPLR"]
 )
 def test_step_waits_only_for_its_losses(name):
     """fastreid's BoT waits 3 times, SBS 6 times, MGN 31 times."""

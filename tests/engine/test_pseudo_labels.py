@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from fastreid_ext.config import load_config
+from fastreid_ext.data.build import build_items_loader
 from fastreid_ext.data.preflight import preflight
 from fastreid_ext.engine import Trainer
 from fastreid_ext.engine.checkpoint import read_checkpoint
@@ -150,11 +151,20 @@ SPCL = CLUSTERS | {
     "UNSUPERVISED__EPS_GAP": 0.1,
     "UNSUPERVISED__OUTLIERS": "kept",
 }
+OF_PPLR = {key: value for key, value in CLUSTERS.items() if "NECK_FEAT" not in key} | {
+    "MODEL__META_ARCHITECTURE": "PPLR",
+    "MODEL__HEADS__NAME": "StripeHead",
+    "MODEL__HEADS__STRIPES": 2,
+    "MODEL__LOSSES__NAME": ("PPLRLoss", "CameraProxyLoss"),
+    "MODEL__LOSSES__PPLR__START_EPOCH": 1,
+    "MODEL__LOSSES__PPLR__NEIGHBOURS": 6,
+}
 RECIPES = {
     "ClusterBaseline": CLUSTERS,
     "ClusterContrast": CONTRAST,
     "ICE": OF_ICE,
     "SpCL": SPCL,
+    "PPLR": OF_PPLR,
 }
 
 
@@ -272,6 +282,50 @@ def test_images_of_one_camera_are_a_warning(make_cfg, market_root):
     assert "clusters/ari" not in trainer.storage.histories()
     with (Path(cfg.OUTPUT_DIR) / "clusters.csv").open() as file:
         assert {row["identity"] for row in csv.DictReader(file)} == {""}
+
+
+def test_features_of_parts_that_are_not_finite_name_the_image(make_cfg):
+    class Diverged(Trainer):
+        def resume_or_load(self, resume=True):
+            super().resume_or_load(resume)
+            with torch.no_grad():
+                self.model.heads.part2_head.neck.weight.fill_(torch.nan)
+
+    with pytest.raises(ValueError, match=r"finite features of all 48 .* got NaN .* for 48, the"):
+        run(Diverged, make_cfg(**OF_PPLR))
+
+
+def test_several_features_of_an_image_are_clustered_by_the_first(make_cfg):
+    """Rows follow the images, and only the whole image decides about clusters."""
+    cfg = make_cfg(**OF_PPLR)
+    trainer = Trainer(prepare_run(cfg))
+    trainer.resume_or_load(False)
+    hook = next(hook for hook in trainer._hooks if isinstance(hook, PseudoLabels))
+    seen = {}
+    cluster = hook._cluster
+    hook._cluster = lambda features: seen.setdefault("labels", cluster(features))
+    begin = trainer.model.begin_clusters
+
+    def begin_clusters(features, labels, **facts):
+        seen.update(features=features, labels=labels)
+        begin(features, labels, **facts)
+
+    trainer.model.begin_clusters = begin_clusters
+    trainer.epoch = 0
+    trainer.iter = 0
+    hook.before_train()
+    hook.before_epoch()
+    trainer._trainer.stop()
+    features = seen["features"]
+    assert features.shape == (48, 3, 128)
+    torch.testing.assert_close(features.norm(dim=-1), torch.ones(48, 3))
+    assert torch.equal(torch.from_numpy(cluster(features[:, 0])), seen["labels"])
+    trainer.model.eval()
+    item = trainer.data_loader.dataset.img_items
+    loader = build_items_loader(cfg, [item[5]])
+    with torch.no_grad():
+        alone = trainer.model(next(iter(loader)))
+    torch.testing.assert_close(torch.nn.functional.normalize(alone)[0], features[5, 0])
 
 
 @pytest.mark.parametrize("is_aware", [True, False])

@@ -22,11 +22,16 @@ from fastreid_ext.modeling.losses.multi_positive import (
     negative_similarities,
 )
 from fastreid_ext.modeling.losses.nt_xent import nt_xent_loss
+from fastreid_ext.modeling.losses.part_refinement import (
+    agreement_smoothing_loss,
+    part_guided_loss,
+)
 from fastreid_ext.modeling.losses.prototype_contrast import (
     PrototypeMemory,
     prototype_contrast_loss,
 )
 from fastreid_ext.modeling.losses.smoothed_cross_entropy import smoothed_cross_entropy
+from fastreid_ext.modeling.losses.soft_triplet import soft_triplet_loss
 from fastreid_ext.modeling.losses.view_contrast import view_contrast_loss
 from fastreid_ext.modeling.losses.weighted_triplet import weighted_triplet_loss
 
@@ -37,6 +42,7 @@ __all__ = [
     "HybridMemory",
     "InstanceMemory",
     "PrototypeMemory",
+    "agreement_smoothing_loss",
     "bank_triplet_loss",
     "bridge_feature_loss",
     "bridge_prediction_loss",
@@ -52,9 +58,11 @@ __all__ = [
     "multi_positive_log_loss",
     "negative_similarities",
     "nt_xent_loss",
+    "part_guided_loss",
     "prototype_contrast_loss",
     "smoothed_cross_entropy",
     "soft_instance_loss",
+    "soft_triplet_loss",
     "view_contrast_loss",
     "weighted_triplet_loss",
 ]

@@ -11,6 +11,7 @@ from fastreid_ext.modeling.meta_arch.hhcl import HHCL
 from fastreid_ext.modeling.meta_arch.ice import ICE
 from fastreid_ext.modeling.meta_arch.idm import IDM
 from fastreid_ext.modeling.meta_arch.mgn import extend_host_mgn
+from fastreid_ext.modeling.meta_arch.pplr import PPLR
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import SimCLRPretrain
 from fastreid_ext.modeling.meta_arch.spcl import SpCL
@@ -21,6 +22,7 @@ __all__ = [
     "HHCL",
     "ICE",
     "IDM",
+    "PPLR",
     "BYOLPretrain",
     "ClusterBaseline",
     "ClusterContrast",

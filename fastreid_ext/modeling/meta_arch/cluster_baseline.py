@@ -23,8 +23,11 @@ def takes_clusters(architecture: type) -> bool:
     ``MODEL.HEADS.NUM_CLASSES`` is the largest number of clusters. An attribute ``cluster_facts``
     names further arguments of ``begin_clusters``: ``cameras``, the camera (N,) of each image,
     counted from 0 as in the batches, and ``epoch``, the number of the epoch.
-    Where an architecture also has ``remembered_features()``, these (N, D) are clustered from the
-    second epoch on, and images are not looked at again.
+
+    A method ``training_features`` of a batch replaces the forward pass of evaluation; it may return
+    several features (B, S, D) of each image, of which the first is clustered and ``begin_clusters``
+    gets all, (N, S, D). Where an architecture has ``remembered_features()``, these (N, D) are
+    clustered from the second epoch on, and images are not looked at again.
     """
     return hasattr(architecture, "begin_clusters")
 
