@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fastreid_ext.config import load_config
+from fastreid_ext.engine.camera_curriculum import stage_lengths
 from fastreid_ext.modeling.build import build_model
 from fastreid_ext.modeling.meta_arch import add_losses, add_view_losses
 from fastreid_ext.modeling.meta_arch.cluster_baseline import takes_clusters
@@ -21,14 +22,14 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL"),
-    *("DomainBaseline", "IDM", "ICE", "PPLR"),
+    *("DomainBaseline", "IDM", "CaCL", "ICE", "PPLR"),
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
 UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"]
-ADAPTIVE = ["DBSCAN-DA", "IDM"]
+ADAPTIVE = ["DBSCAN-DA", "IDM", "CaCL"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -267,6 +268,18 @@ def test_idm_has_the_published_values():
     assert weights == (0.7, 0.1, 1.0)
     assert (losses.BANK_TRIPLET.RATIO, losses.BANK_TRIPLET.CLEAN) == (1.0, True)
     assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.STEPS, cfg.SOLVER.GAMMA) == (50, [20, 40], 0.1)
+
+
+def test_rate_of_cacl_falls_in_the_last_stage():
+    """The last stage begins with epoch 20 for the 6 cameras of Market-1501 and MSMT17's 15."""
+    cfg = load_config(BASE_OF["CaCL"], CPU)
+    keys = cfg.UNSUPERVISED.CURRICULUM
+    assert (keys.ENABLED, keys.ORDER, keys.KERNEL) == (True, "updated", "gaussian")
+    for cameras in (6, 15):
+        lengths = stage_lengths(cameras, cfg.SOLVER.MAX_EPOCH, keys.EARLY_SHARE)
+        assert lengths[-1] == 30
+    assert cfg.SOLVER.STEPS == [40]
+    assert cfg.MODEL.LOSSES.NAME == ("CrossEntropyLoss",)
 
 
 def test_recipes_of_hhcl_have_the_published_values():

@@ -92,26 +92,25 @@ def test_visible_infrared_model_is_tested_on_both_corrupted_sets(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["dbscan_da", "idm"])
+@pytest.mark.parametrize("recipe", ["dbscan_da", "idm", "cacl"])
 def test_adaptive_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
-    run(rendering("RenderedMall", tmp_path))
-    assert train_resume_evaluate(recipe, "RenderedCampus", tmp_path).startswith(
-        "RenderedCampus: Rank-1"
-    )
+    run(rendering("RenderedMall", tmp_path, 12))
+    trained = train_resume_evaluate(recipe, "RenderedCampus", tmp_path, images=12)
+    assert trained.startswith("RenderedCampus: Rank-1")
 
 
-def rendering(domain, tmp_path):
+def rendering(domain, tmp_path, images):
     return shlex.split(
         f"tools/render_persons.py --domain {domain} --train-identities 12 "
-        f"--test-identities 8 --images-per-identity 8 --root {tmp_path}"
+        f"--test-identities 8 --images-per-identity {images} --root {tmp_path}"
     )
 
 
-def train_resume_evaluate(recipe, domain, tmp_path):
+def train_resume_evaluate(recipe, domain, tmp_path, images=8):
     train = ["tools/train_net.py", "--config-file", f"configs/smoke/{recipe}.yml"]
     keys = ["DATASETS.ROOT", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "run")]
     final = ["MODEL.WEIGHTS", str(tmp_path / "run/model_final.pth")]
-    run(rendering(domain, tmp_path))
+    run(rendering(domain, tmp_path, images))
     trained = run([*train, *keys]).strip().splitlines()[-1]
     resumed = run([*train, "--resume", *keys]).strip().splitlines()[-1]
     evaluated = run([*train, "--eval-only", *keys, *final]).strip().splitlines()[-1]

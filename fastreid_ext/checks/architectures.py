@@ -24,8 +24,8 @@ _WITH_MOVING_AVERAGE = ("ContrastivePretrain", "BYOLPretrain")
 _PROJECTION = "ProjectionHead"
 # Architectures with the parts of fastreid's Baseline.
 _BASELINES = (
-    *("Baseline", "PrototypeBaseline", "DomainBaseline", "IDM"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL", "ICE", "PPLR"),
+    *("Baseline", "PrototypeBaseline", "DomainBaseline", "IDM", "CaCL"),
 )
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (

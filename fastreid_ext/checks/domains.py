@@ -6,7 +6,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid_ext.checks.conditions import is_filled, is_on
 from fastreid_ext.checks.losses import architecture as learns_as
 from fastreid_ext.checks.row import Row, rows_of
-from fastreid_ext.checks.values import ANYTHING, Names, Range
+from fastreid_ext.checks.values import ANYTHING, COUNT, Names, Range
 from fastreid_ext.data.own_sets import UNLABELLED, data_set_kind, data_set_names, own_sets
 from fastreid_ext.modeling.backbones.facts import FACTS
 from fastreid_ext.modeling.backbones.matrix import CLIP_VIT, HOST_VIT, PLAIN_VIT, SWIN
@@ -16,6 +16,7 @@ from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import registered_names
 
 _NORM = "MODEL.DOMAIN_BN"
+_CURRICULUM = "UNSUPERVISED.CURRICULUM"
 _START = "start from a recipe of projects/DomainAdaptation/configs"
 _FOUR_STAGES = ("build_resnet_backbone", "build_resnext_backbone", "build_resnest_backbone")
 _WITHOUT_BATCH_NORM = (HOST_VIT, SWIN, PLAIN_VIT, CLIP_VIT)
@@ -24,6 +25,16 @@ ROWS: list[Row] = [
     Row("DATASETS.SOURCES", ANYTHING, is_on("UNSUPERVISED")),
     Row(f"{_NORM}.ENABLED", ANYTHING, is_filled("DATASETS.SOURCES")),
     *rows_of(_NORM, is_on(_NORM), NECK_BIAS=Names(("frozen", "trained"))),
+    Row(f"{_CURRICULUM}.ENABLED", ANYTHING, is_filled("DATASETS.SOURCES")),
+    *rows_of(
+        _CURRICULUM,
+        is_on(_CURRICULUM),
+        EARLY_SHARE=Range(0, 1, is_below=True),
+        ORDER=Names(("updated", "fixed")),
+        KERNEL=Names(("gaussian", "linear")),
+        IMAGES=COUNT,
+        CLUSTERED=Names(("active", "all")),
+    ),
     Row("MODEL.IDM.STAGE", Range(-1, 4), learns_as("IDM")),
 ]
 
@@ -91,6 +102,16 @@ def _of_pairs(cfg: CfgNode) -> list[str]:
             heads.CLS_LAYER == "Linear",
             f"expected MODEL.HEADS.CLS_LAYER Linear under {architecture}, whose rows begin as "
             f"centroids of two domains, got {heads.CLS_LAYER}",
+        ),
+        (
+            not cfg.UNSUPERVISED.CURRICULUM.ENABLED or cfg.UNSUPERVISED.OUTLIERS == "dropped",
+            "expected UNSUPERVISED.OUTLIERS dropped with UNSUPERVISED.CURRICULUM, which leaves "
+            "images of later cameras out as noise, got kept",
+        ),
+        (
+            architecture != "CaCL" or "CrossEntropyLoss" in cfg.MODEL.LOSSES.NAME,
+            "expected CrossEntropyLoss in MODEL.LOSSES.NAME under CaCL, which weighs it, got "
+            + ", ".join(cfg.MODEL.LOSSES.NAME),
         ),
         (
             cfg.MODEL.LOSSES.CE.EPSILON >= 0,

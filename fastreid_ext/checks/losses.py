@@ -39,6 +39,7 @@ LOSSES = {
     "PrototypeBaseline": (*_BASELINE_LOSSES, _WEIGHTED, PROTOTYPE),
     "ClusterBaseline": (*_BASELINE_LOSSES, _WEIGHTED),
     "DomainBaseline": _DOMAIN_LOSSES,
+    "CaCL": _DOMAIN_LOSSES,
     "IDM": (*_DOMAIN_LOSSES, BRIDGE),
     "ClusterContrast": (CLUSTER_CONTRAST,),
     "HHCL": (HYBRID_CONTRAST,),
@@ -55,7 +56,7 @@ ARCHITECTURES = tuple(LOSSES)
 _WITH_THEIR_LOSS_ALONE = (
     *PRETRAINING_LOSSES,
     *("ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"),
-    *("DomainBaseline", "IDM"),
+    *("DomainBaseline", "IDM", "CaCL"),
 )
 
 
@@ -212,6 +213,12 @@ ROWS: list[Row] = [
         PREDICTION_WEIGHT=SHARE,
         FEATURE_WEIGHT=AT_LEAST_0,
         DIVERSITY_WEIGHT=AT_LEAST_0,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.CAMERA_DIVERSITY",
+        architecture("CaCL"),
+        STRENGTH=AT_LEAST_0,
+        NORMALISED=ANYTHING,
     ),
     *rows_of(
         "MODEL.LOSSES.BANK_TRIPLET",

@@ -32,6 +32,7 @@ _WITH_HEADS = (
     "SpCL",
     "IDM",
     "PPLR",
+    "CaCL",
     "MoCo",
     "Distiller",
     "BDB",

@@ -212,6 +212,12 @@ def _add_domain_losses(losses: CfgNode) -> None:
     # Removal of clusters from the bank where clusters are made again. False leaves them with labels
     # that mean other images by now, as in the released code of IDM.
     bank.CLEAN = True
+    diversity = losses.CAMERA_DIVERSITY = CN()
+    # Factor of the normalised entropy of a cluster's cameras in the cluster's weight under CaCL,
+    # which is 1 for clusters of one camera; 0 = all clusters weigh the same.
+    diversity.STRENGTH = 1.0
+    # Division of the weights by their mean over the clusters.
+    diversity.NORMALISED = True
 
 
 def _add_byol(model: CfgNode) -> None:

@@ -25,3 +25,26 @@ def add_unsupervised_keys(cfg: CfgNode) -> None:
     unsupervised.EPS_GAP = 0.0
     # Noise in the epoch: "dropped" = left out, "kept" = each image is a class of its own.
     unsupervised.OUTLIERS = "dropped"
+    _add_curriculum(unsupervised)
+
+
+def _add_curriculum(unsupervised: CfgNode) -> None:
+    # Cameras of the target join one after the other, the nearest to the source first, as in CaCL;
+    # with DATASETS.SOURCES. The last stage has all cameras.
+    curriculum = unsupervised.CURRICULUM = CN()
+    curriculum.ENABLED = False
+    # Share in [0, 1) of the epochs that the stages before the last one have together, at least one
+    # epoch each.
+    curriculum.EARLY_SHARE = 0.4
+    # "updated" = the next camera is chosen by the weights of its stage's start, "fixed" = all by
+    # those of the run's start.
+    curriculum.ORDER = "updated"
+    # Kernel of the maximum mean discrepancy that says how near a camera is: "gaussian", whose
+    # bandwidth is the median distance of source and target features, or "linear" = distance of the
+    # means.
+    curriculum.KERNEL = "gaussian"
+    # Largest number of images of the source, and of each camera, that are compared.
+    curriculum.IMAGES = 2000
+    # Images that are clustered: "active" = those of cameras that have joined, "all" = all of the
+    # target, of which those of other cameras are then left out.
+    curriculum.CLUSTERED = "active"

@@ -27,6 +27,7 @@ from fastreid_ext.data.dataset import PersonDataset
 from fastreid_ext.data.decode import read_pixels
 from fastreid_ext.data.domains import (
     PairedStream,
+    curriculum_problems,
     half_of_batch,
     shared_images,
     source_of,
@@ -180,6 +181,8 @@ def _problems_of_domains(cfg: CfgNode, training: TrainingItems, world_size: int)
     half = half_of_batch(cfg)
     source = TrainingItems.given(source_of(training))
     target = len(training.items) - training.source_images
+    if cfg.UNSUPERVISED.CURRICULUM.ENABLED and (problems := curriculum_problems(cfg, training)):
+        return problems
     return [
         *_in_half("DATASETS.SOURCES", _labelled_problems(half, source, world_size)),
         *_in_half("DATASETS.NAMES", _unlabelled_problems(half, target, world_size)),

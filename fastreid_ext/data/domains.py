@@ -62,6 +62,35 @@ def shared_images(training: TrainingItems) -> list[str]:
     return sorted(ours.intersection(map(os.path.abspath, target_of(training).paths)))
 
 
+def curriculum_problems(cfg: CfgNode, training: TrainingItems) -> list[str]:
+    """List reasons why the cameras of the target cannot join one after the other, and remedies."""
+    cameras, names = target_of(training).dense_camids()
+    images = np.bincount(cameras)
+    fewest = int(images.argmin())
+    nearest = cfg.UNSUPERVISED.K1
+    is_part = cfg.UNSUPERVISED.CURRICULUM.CLUSTERED == "active"
+    rules = (
+        (
+            len(names) > 1,
+            f"expected a target of several cameras for UNSUPERVISED.CURRICULUM, got {names[0]} "
+            "alone; give the cameras of the images (docs/datasets.md), or set "
+            "UNSUPERVISED.CURRICULUM.ENABLED False",
+        ),
+        (
+            cfg.SOLVER.MAX_EPOCH >= len(names),
+            f"expected SOLVER.MAX_EPOCH of at least the {len(names)} cameras of the target, a "
+            f"stage each, got {cfg.SOLVER.MAX_EPOCH}; raise it",
+        ),
+        (
+            not is_part or nearest <= images[fewest],
+            f"UNSUPERVISED.K1 is {nearest} nearest images, but camera {names[fewest]} of the "
+            f"target, which may be the first alone, has {images[fewest]}; lower it, or set "
+            "UNSUPERVISED.CURRICULUM.CLUSTERED all",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
+
+
 class PairedStream:
     """Stream whose batches hold images of a first stream, then as many of a second one.
 

@@ -5,6 +5,7 @@ from fastreid.engine.hooks import HookBase
 from torch import nn
 
 from fastreid_ext.engine.averaging import AveragedWeights
+from fastreid_ext.engine.curriculum_labels import CurriculumLabels
 from fastreid_ext.engine.domain_labels import DomainPseudoLabels
 from fastreid_ext.engine.prototypes import PrototypeRebuild
 from fastreid_ext.engine.pseudo_labels import PseudoLabels
@@ -23,11 +24,16 @@ def method_hooks(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
     build = getattr(model, "training_hooks", None)
     built = [] if build is None else list(build(cfg))
     if cfg.UNSUPERVISED.ENABLED:
-        kind = DomainPseudoLabels if cfg.DATASETS.SOURCES else PseudoLabels
-        built.append(kind(cfg, model))
+        built.append(_labels_kind(cfg)(cfg, model))
     if isinstance(getattr(model, "memory", None), PrototypeMemory):
         built.append(PrototypeRebuild(cfg, model))
     if cfg.SOLVER.EMA.DECAY > 0:
         decay = cfg.SOLVER.EMA.DECAY
         built.append(AveragedWeights(model, decay=decay, output_dir=cfg.OUTPUT_DIR))
     return built
+
+
+def _labels_kind(cfg: CfgNode) -> type[PseudoLabels]:
+    if not cfg.DATASETS.SOURCES:
+        return PseudoLabels
+    return CurriculumLabels if cfg.UNSUPERVISED.CURRICULUM.ENABLED else DomainPseudoLabels

@@ -32,6 +32,14 @@ def test_a_source_and_a_target_are_allowed():
             {"MODEL.META_ARCHITECTURE": "ClusterBaseline"},
             "and only with these, got Market1501 with ClusterBaseline; start from a recipe of proj",
         ),
+        (
+            {"UNSUPERVISED.CURRICULUM.ENABLED": True, "UNSUPERVISED.OUTLIERS": "kept"},
+            "expected UNSUPERVISED.OUTLIERS dropped with UNSUPERVISED.CURRICULUM",
+        ),
+        (
+            {"MODEL.META_ARCHITECTURE": "CaCL", "MODEL.LOSSES.NAME": ("TripletLoss",)},
+            "expected CrossEntropyLoss in MODEL.LOSSES.NAME under CaCL, which weighs it, got Tripl",
+        ),
         ({"DATASETS.SOURCES": ("Market",)}, "unknown name 'Market' in DATASETS.SOURCES; did you"),
         (
             {"DATASETS.SOURCES": ("MSMT17",)},

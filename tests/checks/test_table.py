@@ -223,6 +223,7 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
         "DomainBaseline": "../projects/DomainAdaptation/configs/Base-DBSCAN-DA.yml",
         "ICE": "../projects/Unsupervised/configs/Base-ICE.yml",
         "SpCL": "../projects/Unsupervised/configs/Base-SpCL.yml",
+        "CaCL": "../projects/DomainAdaptation/configs/Base-CaCL.yml",
         "IDM": "../projects/DomainAdaptation/configs/Base-IDM.yml",
         "PPLR": "../projects/Unsupervised/configs/Base-PPLR.yml",
         "MGN": "Base-MGN.yml",

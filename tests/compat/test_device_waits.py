@@ -54,6 +54,7 @@ RECIPES = {
         {**RESNET, "MODEL.HEADS.NUM_CLASSES": 9},
         1,
     ),
+    "CaCL": ("../projects/DomainAdaptation/configs/Base-CaCL.yml", RESNET, 1),
     "IDM": (
         "../projects/DomainAdaptation/configs/Base-IDM.yml",
         {**RESNET, "MODEL.DOMAIN_BN.ENABLED": False},
@@ -129,8 +130,8 @@ def test_waits_are_measured_for_every_architecture():
         type(model_and_batch(name)[0]).__name__
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
-            *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "DBSCAN-DA", "IDM"),
             "PPLR",
+            *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "DBSCAN-DA", "IDM", "CaCL"),
         )
     }
     known = {

@@ -13,6 +13,8 @@ import torch
 from fastreid_ext.config import load_config
 from fastreid_ext.data.preflight import preflight
 from fastreid_ext.engine import Trainer
+from fastreid_ext.engine.checkpoint import read_checkpoint
+from fastreid_ext.engine.curriculum_labels import CurriculumLabels
 from fastreid_ext.engine.domain_labels import DomainPseudoLabels
 from fastreid_ext.engine.run import load_model
 from fastreid_ext.evaluation.cluster_file import read_clusters
@@ -152,8 +154,17 @@ IDM = {
 }
 
 
+CACL = {
+    "MODEL__META_ARCHITECTURE": "CaCL",
+    "MODEL__LOSSES__NAME": ("CrossEntropyLoss",),
+    "UNSUPERVISED__CURRICULUM__ENABLED": True,
+    "UNSUPERVISED__K1": 5,
+    "UNSUPERVISED__MIN_SAMPLES": 2,
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [{}, IDM], ids=["DomainBaseline", "IDM"])
+@pytest.mark.parametrize("method", [{}, IDM, CACL], ids=["DomainBaseline", "IDM", "CaCL"])
 def test_run_killed_within_an_epoch_resumes_to_the_same_checkpoint(
     method, market_root, source, tmp_path
 ):
@@ -230,3 +241,43 @@ def test_target_of_one_camera_is_trained_on(adapt_cfg, market_root):
     assert any("all target images are of one camera (unlabelledpersons_0)" in w for w in warnings)
     trainer = run(Trainer, cfg)
     assert "clusters/ari" not in trainer.storage.histories()
+
+
+def test_cameras_join_one_after_the_other(adapt_cfg):
+    seen = {}
+
+    class Recording(Trainer):
+        def after_step(self):
+            super().after_step()
+            hook = next(hook for hook in self._hooks if isinstance(hook, CurriculumLabels))
+            labels = self.data_loader.labels[-48:]
+            cameras = set(hook._cameras[labels >= 0].tolist())
+            seen.setdefault(self.epoch, (tuple(hook._order), cameras))
+
+    cfg = adapt_cfg(**CACL, SOLVER__MAX_EPOCH=4, SOLVER__ITERS_PER_EPOCH=1)
+    run(Recording, cfg)
+    orders = [seen[epoch][0] for epoch in range(4)]
+    assert [len(order) for order in orders] == [1, 1, 2, 2]
+    assert orders[2][:1] == orders[0]
+    assert [len(seen[epoch][1]) for epoch in range(4)] == [1, 1, 2, 2]
+    saved = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_final.pth")["pseudo_labels"]
+    assert saved["cameras"] == list(orders[3])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"DATASETS__NAMES": ("UnlabelledPersons",)},
+            "expected a target of several cameras for UNSUPERVISED.CURRICULUM, got unlabelled",
+        ),
+        ({"SOLVER__MAX_EPOCH": 1}, "MAX_EPOCH of at least the 2 cameras of the target, a stage"),
+        ({"UNSUPERVISED__K1": 30}, "K1 is 30 nearest images, but camera .* which may be the first"),
+    ],
+)
+def test_curriculum_that_cannot_be_is_refused(adapt_cfg, market_root, changes, expected):
+    folder = market_root / "Market-1501-v15.09.15/bounding_box_train"
+    if "DATASETS__NAMES" in changes:
+        changes = changes | {"DATASETS__FOLDER": str(folder)}
+    with pytest.raises(ValueError, match=expected):
+        Trainer(adapt_cfg(**CACL | changes))

@@ -9,6 +9,10 @@ from fastreid_ext.modeling.losses.bridge import (
     mixing_diversity_loss,
 )
 from fastreid_ext.modeling.losses.byol import byol_loss
+from fastreid_ext.modeling.losses.camera_diversity import (
+    camera_diversity_weights,
+    camera_entropies,
+)
 from fastreid_ext.modeling.losses.camera_proxies import CameraProxies, camera_proxy_losses
 from fastreid_ext.modeling.losses.cluster_memory import ClusterMemory, cluster_centroids
 from fastreid_ext.modeling.losses.feature_bank import FeatureBank, bank_triplet_loss
@@ -47,6 +51,8 @@ __all__ = [
     "bridge_feature_loss",
     "bridge_prediction_loss",
     "byol_loss",
+    "camera_diversity_weights",
+    "camera_entropies",
     "camera_proxy_losses",
     "cluster_centroids",
     "hard_instance_loss",

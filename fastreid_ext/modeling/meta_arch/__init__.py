@@ -3,6 +3,7 @@
 from fastreid_ext.modeling.meta_arch.added_losses import add_losses
 from fastreid_ext.modeling.meta_arch.bdb import BDB
 from fastreid_ext.modeling.meta_arch.byol_pretrain import BYOLPretrain
+from fastreid_ext.modeling.meta_arch.cacl import CaCL
 from fastreid_ext.modeling.meta_arch.cluster_baseline import ClusterBaseline
 from fastreid_ext.modeling.meta_arch.cluster_contrast import ClusterContrast
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import ContrastivePretrain
@@ -24,6 +25,7 @@ __all__ = [
     "IDM",
     "PPLR",
     "BYOLPretrain",
+    "CaCL",
     "ClusterBaseline",
     "ClusterContrast",
     "ContrastivePretrain",

@@ -143,17 +143,18 @@ class DomainBaseline(ClusterBaseline):
         losses = {}
         names = self.loss_kwargs["loss_names"]
         if "CrossEntropyLoss" in names:
-            losses["loss_cls"] = self.classification_loss(logits, gt_labels)
+            losses |= self.classification_losses(logits, gt_labels)
         if "TripletLoss" in names:
             losses["loss_triplet"] = self.loss_of_triplets(outputs["features"], gt_labels)
         if self._has_bank:
             losses["loss_bank_triplet"] = self.loss_of_bank(outputs["features"], gt_labels)
         return losses
 
-    def classification_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute the weighted cross-entropy of logits (B, S + C)."""
+    def classification_losses(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Compute the weighted cross-entropy of logits (B, S + C), by its name among the losses."""
         keys = self.loss_kwargs["ce"]
-        return keys["scale"] * smoothed_cross_entropy(logits, targets, keys["eps"])
+        loss = smoothed_cross_entropy(logits, targets, keys["eps"])
+        return {"loss_cls": keys["scale"] * loss}
 
     def loss_of_triplets(self, features: Tensor, targets: Tensor) -> Tensor:
         """Compute the weighted triplet loss of features (B, D), as ``MODEL.LOSSES.TRI`` says."""
