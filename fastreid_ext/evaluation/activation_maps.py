@@ -68,13 +68,19 @@ def activation_maps(
     _expect_maps(model, images[:1], modules, reshape)
     target = SimilarityTo(F.normalize(reference.detach().to(images.device), dim=0))
     grad_cam = GradCAM(model, modules, reshape_transform=reshape)
+    # The maps of a frozen network, such as a teacher, would have no gradient.
+    frozen = [p for module in modules for p in module.parameters() if not p.requires_grad]
     try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
         with torch.enable_grad():
             maps = grad_cam(images, targets=[target] * len(images))
             similarity = torch.stack([target(feature) for feature in grad_cam.outputs.detach()])
     finally:
         grad_cam.activations_and_grads.release()
         model.zero_grad(set_to_none=True)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
     if not similarity.isfinite().all():
         raise ValueError(
             "expected finite features, got NaN or infinity; did training diverge? Choose another "
@@ -89,11 +95,12 @@ def map_layers(model: nn.Module) -> tuple[list[nn.Module], Callable[[Tensor], Te
     - MGN: its three branches ``b1``, ``b2``, ``b3``, whose maps are averaged.
     - A ViT with the class token as feature: the input of the last block's attention, its patches
       as a map. After that block the patches no longer reach the feature.
+    - ICE: the output of the teacher's backbone, which is the one that is evaluated.
     - All others, BDB too: the output of the backbone.
     """
     if all(hasattr(model, branch) for branch in _MGN_BRANCHES):
         return [getattr(model, branch) for branch in _MGN_BRANCHES], None
-    backbone = model.backbone
+    backbone = getattr(model, "teacher_backbone", model.backbone)
     if getattr(getattr(backbone, "as_map", None), "tokens", "") == "class":
         grid = tuple(backbone.patch_embed.grid_size)
         return [backbone.blocks[-1].norm1], lambda tokens: _patches_as_map(tokens, grid)

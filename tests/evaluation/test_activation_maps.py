@@ -35,11 +35,30 @@ BDB = {
     "MODEL.HEADS.WITH_BNNECK": "False",
 }
 MGN = {"MODEL.META_ARCHITECTURE": "MGN", "MODEL.HEADS.EMBEDDING_DIM": "16"}
+ICE = {
+    "UNSUPERVISED.ENABLED": "True",
+    "MODEL.META_ARCHITECTURE": "ICE",
+    "MODEL.HEADS.WITH_BNNECK": "True",
+    "MODEL.HEADS.NECK_FEAT": "after",
+    "MODEL.LOSSES.NAME": "('ICELoss',)",
+    "INPUT.VIEWS.RECIPE": "strong_weak",
+    "DATALOADER.SAMPLER_TRAIN": "OnePerCameraSampler",
+}
+PPLR = {
+    "UNSUPERVISED.ENABLED": "True",
+    "MODEL.META_ARCHITECTURE": "PPLR",
+    "MODEL.HEADS.NAME": "StripeHead",
+    "MODEL.HEADS.WITH_BNNECK": "False",
+    "MODEL.LOSSES.NAME": "('PPLRLoss',)",
+    "DATALOADER.SAMPLER_TRAIN": "BalancedIdentitySampler",
+}
 MODELS = {
     "BoT ResNet-18": R18,
     "AGW ResNet-18": {**R18, "MODEL.HEADS.POOL_LAYER": "GeneralizedMeanPooling"},
     "SBS ResNet-18": {**R18, "MODEL.HEADS.POOL_LAYER": "GeneralizedMeanPoolingP"},
     "BDB ResNet-18": {**R18, **BDB, "MODEL.BACKBONE.LAST_STRIDE": "1"},
+    "ICE ResNet-18": {**R18, **ICE},
+    "PPLR ResNet-18": {**R18, **PPLR, "MODEL.BACKBONE.LAST_STRIDE": "1"},
     "BoT Swin-T": SWIN,
     "BoT ViT class": {**VIT, "MODEL.BACKBONE.TOKENS": "class"},
     "BoT ViT patch": {**VIT, "MODEL.BACKBONE.TOKENS": "patch"},
