@@ -22,14 +22,14 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL"),
-    *("DomainBaseline", "IDM", "CaCL", "ICE", "PPLR"),
+    *("DomainBaseline", "IDM", "CaCL", "HCD", "ICE", "PPLR"),
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
 UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"]
-ADAPTIVE = ["DBSCAN-DA", "IDM", "CaCL"]
+ADAPTIVE = ["DBSCAN-DA", "IDM", "CaCL", "HCD"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -251,9 +251,11 @@ def test_methods_with_a_source_share_batches_and_norms(name):
     assert images == (128, 4, 16)
     assert (cfg.MODEL.DOMAIN_BN.ENABLED, cfg.MODEL.DOMAIN_BN.NECK_BIAS) == (True, "frozen")
     losses = cfg.MODEL.LOSSES
-    assert (losses.CE.EPSILON, losses.TRI.MARGIN, losses.TRI.HARD_MINING) == (0.1, 0.3, True)
+    if name != "HCD":
+        assert (losses.CE.EPSILON, losses.TRI.MARGIN, losses.TRI.HARD_MINING) == (0.1, 0.3, True)
     keys = cfg.UNSUPERVISED
-    assert (keys.K1, keys.K2, keys.EPS, keys.MIN_SAMPLES) == (30, 6, 0.6, 4)
+    neighbours = (20, 6, 0.6, 3) if name == "HCD" else (30, 6, 0.6, 4)
+    assert (keys.K1, keys.K2, keys.EPS, keys.MIN_SAMPLES) == neighbours
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.ITERS_PER_EPOCH) == (3.5e-4, 400)
 
 
@@ -280,6 +282,22 @@ def test_rate_of_cacl_falls_in_the_last_stage():
         assert lengths[-1] == 30
     assert cfg.SOLVER.STEPS == [40]
     assert cfg.MODEL.LOSSES.NAME == ("CrossEntropyLoss",)
+
+
+def test_recipes_of_hcd_have_the_values_of_its_demonstration():
+    """A learned GeM, 60 epochs, noise kept; 64 neighbours, 20 of them linked; 800 for MSMT17."""
+    folder = PROJECTS / "DomainAdaptation/configs"
+    for pair, iterations in (("MSMT17_to_Market1501", 400), ("Market1501_to_MSMT17", 800)):
+        cfg = load_config(folder / pair / "hcd_R50.yml", CPU)
+        heads = cfg.MODEL.HEADS
+        assert (heads.POOL_LAYER, heads.NECK_FEAT) == ("GeneralizedMeanPoolingP", "after")
+        assert (cfg.SOLVER.ITERS_PER_EPOCH, cfg.SOLVER.MAX_EPOCH) == (iterations, 60)
+        assert (cfg.SOLVER.STEPS, cfg.UNSUPERVISED.OUTLIERS) == ([20, 40], "kept")
+        keys = cfg.MODEL.HCD
+        assert (keys.NEIGHBOURS, keys.LINKED, keys.GROUPS_LINKED) == (64, 20, 30)
+        assert (keys.FLOOR, keys.THRESHOLD, keys.PARTS) == (0.45, 0.25, 8)
+        loss = cfg.MODEL.LOSSES.INSTANCE_CONTRAST
+        assert (loss.TEMPERATURE, loss.MOMENTUM) == (0.05, 0.2)
 
 
 def test_recipes_of_hhcl_have_the_published_values():

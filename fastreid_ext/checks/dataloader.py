@@ -10,9 +10,9 @@ from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
 from fastreid_ext.data.cross_modality import CROSS_MODALITY
 from fastreid_ext.data.sampler_checks import (
     IDENTITY_SAMPLERS,
+    LONE_ONCE,
     ONCE_PER_IDENTITY,
     ONE_PER_CAMERA,
-    OTHER_CAMERA,
     PAIR_LOSSES,
 )
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
@@ -21,7 +21,7 @@ IDENTITY_BATCHES = (
     *IDENTITY_SAMPLERS,
     ONCE_PER_IDENTITY,
     ONE_PER_CAMERA,
-    OTHER_CAMERA,
+    *LONE_ONCE,
     CROSS_MODALITY,
 )
 SAMPLERS = ("TrainingSampler", *IDENTITY_BATCHES, "SetReWeightSampler", "ImbalancedDatasetSampler")

@@ -46,6 +46,7 @@ LOSSES = {
     "ICE": (ICE_LOSS, CAMERA_PROXY),
     "SpCL": (INSTANCE_CONTRAST,),
     "PPLR": (PPLR_LOSS, CAMERA_PROXY),
+    "HCD": (INSTANCE_CONTRAST,),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
@@ -56,7 +57,7 @@ ARCHITECTURES = tuple(LOSSES)
 _WITH_THEIR_LOSS_ALONE = (
     *PRETRAINING_LOSSES,
     *("ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"),
-    *("DomainBaseline", "IDM", "CaCL"),
+    *("DomainBaseline", "IDM", "CaCL", "HCD"),
 )
 
 

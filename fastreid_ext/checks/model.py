@@ -40,6 +40,7 @@ from fastreid_ext.checks.values import (
 from fastreid_ext.modeling.backbones.facts import FACTS, VITS
 from fastreid_ext.modeling.pretrained.families import FAMILIES
 from fastreid_ext.names import unknown_name
+from fastreid_ext.neighbours.propagation import ANCHORS
 
 HEADS = (
     *("EmbeddingHead", "ClasHead", "BeforeNeckHead"),
@@ -228,6 +229,17 @@ ROWS: list[Row] = [
         architecture("ICE"),
         MOMENTUM=Range(0, 1, is_below=True, hint="0.999 is ICE's"),
         FIRST_VIEW_SEEN=ANYTHING,
+    ),
+    *rows_of(
+        "MODEL.HCD",
+        architecture("HCD"),
+        NEIGHBOURS=COUNT,
+        LINKED=COUNT,
+        GROUPS_LINKED=COUNT,
+        FLOOR=Range(-1, 1, is_below=True),
+        THRESHOLD=AT_LEAST_0,
+        ANCHORS=Names(ANCHORS),
+        PARTS=Range(2, hint="8 is HCD's"),
     ),
 ]
 _DISTILS = architecture("Distiller")

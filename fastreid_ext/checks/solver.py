@@ -33,6 +33,7 @@ _WITH_HEADS = (
     "IDM",
     "PPLR",
     "CaCL",
+    "HCD",
     "MoCo",
     "Distiller",
     "BDB",

@@ -14,7 +14,8 @@ from fastreid_ext.registries import registered_names
 
 _SECTION = "UNSUPERVISED"
 OUTLIERS = ("dropped", "kept")
-_WITH_MEMORY = ("ClusterContrast", "HHCL", "ICE", "SpCL")
+_OF_IMAGES = ("SpCL", "HCD")
+_WITH_MEMORY = ("ClusterContrast", "HHCL", "ICE", "SpCL", "HCD")
 _START = "start from a recipe of projects/Unsupervised/configs"
 
 ROWS: list[Row] = [
@@ -66,9 +67,9 @@ def _of_clusters(cfg: CfgNode) -> list[str]:
             f"{keys.EPS_GAP}; 0.02 is SpCL's gap",
         ),
         (
-            architecture != "SpCL" or keys.OUTLIERS == "kept",
-            "expected UNSUPERVISED.OUTLIERS kept under SpCL, whose memory has a class for every "
-            f"image, got {keys.OUTLIERS}; {_START}",
+            architecture not in _OF_IMAGES or keys.OUTLIERS == "kept",
+            f"expected UNSUPERVISED.OUTLIERS kept under {architecture}, whose memory has a class "
+            f"for every image, got {keys.OUTLIERS}; {_START}",
         ),
         (
             sampler not in (ONCE_PER_IDENTITY, CROSS_MODALITY),

@@ -25,6 +25,7 @@ def add_model_keys(model: CfgNode) -> None:
     _add_moco(model)
     _add_byol(model)
     _add_ice(model)
+    _add_hcd(model)
     _add_diffusion(model)
 
 
@@ -225,6 +226,24 @@ def _add_byol(model: CfgNode) -> None:
     # Share in [0, 1) of the target network of BYOLPretrain that stays in each step, tau of BYOL.
     # Constant, where BYOL raises 0.996 to 1.
     byol.MOMENTUM = 0.996
+
+
+def _add_hcd(model: CfgNode) -> None:
+    hcd = model.HCD = CN()
+    # Nearest rows of the memory that an image of the batch looks at, itself included.
+    hcd.NEIGHBOURS = 64
+    # Nearest of these that may be linked with one; the same for groups of images.
+    hcd.LINKED = 20
+    hcd.GROUPS_LINKED = 30
+    # Cosine similarity above which they are linked.
+    hcd.FLOOR = 0.45
+    # Score above which an image joins another, and groups are merged.
+    hcd.THRESHOLD = 0.25
+    # Images around which a group is split: "farthest" = far from each other, "density" = the
+    # densest, and those between 0.4 and 0.8 similar to a denser one. The code has both.
+    hcd.ANCHORS = "farthest"
+    # Largest number of parts of a group that is split; a group needs more images to be split.
+    hcd.PARTS = 8
 
 
 def _add_ice(model: CfgNode) -> None:

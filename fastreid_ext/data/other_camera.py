@@ -1,6 +1,6 @@
-"""Sampler of P clusters with K images each, of other cameras than the first; lone images once."""
+"""Samplers of P clusters with K images each, of other cameras than the first; lone images once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,14 +58,17 @@ class OtherCamera:
         """Yield indices without end; the processes take turns."""
         rng = np.random.default_rng(seed)
         together = self._batch_size * self._world_size
+        uses = np.zeros(sum(map(len, self._images)), np.int64)
         while True:
             order = rng.permutation(len(self._images))
-            images = [index for place in order for index in self._choose(place, rng)]
+            images = [index for place in order for index in self._choose(place, rng, uses)]
             for first in range(0, len(images) - together + 1, together):
                 batch = np.array(images[first : first + together])
                 yield from batch.reshape(self._world_size, -1).T.ravel().tolist()
 
-    def _choose(self, place: int, rng: np.random.Generator) -> list[int]:
+    def _choose(
+        self, place: int, rng: np.random.Generator, uses: NDArray[np.int64]
+    ) -> Iterable[int]:
         own = self._images[place]
         first = rng.integers(len(own))
         anchor = int(own[first])
@@ -77,3 +80,31 @@ class OtherCamera:
         has_enough = len(others) >= self._instances
         chosen = rng.choice(others, self._instances - 1, replace=not has_enough)
         return [anchor, *chosen.tolist()]
+
+
+class LeastUsed(OtherCamera):
+    """OtherCamera that prefers images which it has given less often than others: HCD's sampler.
+
+    An identity gives its least used image, then the least used of those from other cameras, then
+    the least used of the others; images repeat where it has fewer than K. Of equally used images
+    the choice is random. Images of a last, incomplete batch count as used.
+
+    Example:
+        >>> import itertools
+        >>> stream = LeastUsed([0] * 4, [1] * 4, batch_size=2, instances=2)
+        >>> sorted(itertools.islice(stream(0), 4))
+        [0, 1, 2, 3]
+    """
+
+    def _choose(
+        self, place: int, rng: np.random.Generator, uses: NDArray[np.int64]
+    ) -> Iterable[int]:
+        own = rng.permutation(self._images[place])
+        own = own[np.argsort(uses[own], kind="stable")]
+        is_same_camera = self._camids[own] == self._camids[own[0]]
+        is_same_camera[0] = False  # so that the anchor stays first
+        ordered = own[np.argsort(is_same_camera, kind="stable")]
+        count = self._instances if len(own) > 1 else 1
+        chosen = np.resize(ordered, count)
+        np.add.at(uses, chosen, 1)
+        return chosen.tolist()

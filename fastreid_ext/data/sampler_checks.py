@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 ONCE_PER_IDENTITY = "OncePerIdentitySampler"  # BDB's
 ONE_PER_CAMERA = "OnePerCameraSampler"  # ICE's
 OTHER_CAMERA = "OtherCameraSampler"  # lone images once
+LEAST_USED = "LeastUsedSampler"  # HCD's, lone images once
+LONE_ONCE = (OTHER_CAMERA, LEAST_USED)
 IDENTITY_SAMPLERS = ("NaiveIdentitySampler", "BalancedIdentitySampler")
 # Losses that compare images of different identities in the batch of one process.
 PAIR_LOSSES = (
@@ -69,14 +71,14 @@ def batch_problems(
             f"{batch_size}; use {_multiple_near(batch_size, world_size)}"
         ]
     problems = []
-    repeating = (*IDENTITY_SAMPLERS, ONE_PER_CAMERA, OTHER_CAMERA)
+    repeating = (*IDENTITY_SAMPLERS, ONE_PER_CAMERA, *LONE_ONCE)
     repeats = sampler == ONCE_PER_IDENTITY or (has_length and sampler in repeating)
     if batch_size > images.sum() and not repeats:
         problems.append(
             f"SOLVER.IMS_PER_BATCH is {batch_size} but there are only {images.sum()} training "
             "images, so an epoch has no iteration; lower it or add images"
         )
-    if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, ONE_PER_CAMERA, OTHER_CAMERA):
+    if sampler in (*IDENTITY_SAMPLERS, ONCE_PER_IDENTITY, ONE_PER_CAMERA, *LONE_ONCE):
         problems += _identity_problems(sampler, images, batch_size, instances, world_size)
     pairs = [name for name in losses if name in (*PAIR_LOSSES, *PROTOTYPE_LOSSES)]
     if pairs and not problems:
@@ -130,7 +132,7 @@ def _identity_problems(
             f"DATALOADER.NUM_INSTANCE {instances}; "
             f"use SOLVER.IMS_PER_BATCH {_multiple_near(batch_size, step)}"
         ]
-    if sampler == OTHER_CAMERA:
+    if sampler in LONE_ONCE:
         return _pass_problems(images, batch_size, instances)
     identities = per_process // instances  # P of each process
     if sampler in ("BalancedIdentitySampler", ONCE_PER_IDENTITY, ONE_PER_CAMERA):

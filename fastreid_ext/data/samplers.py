@@ -37,8 +37,13 @@ from fastreid_ext.data.large_samplers import (
     is_large,
 )
 from fastreid_ext.data.one_per_camera import OnePerCamera, in_turns
-from fastreid_ext.data.other_camera import OtherCamera
-from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY, ONE_PER_CAMERA, OTHER_CAMERA
+from fastreid_ext.data.other_camera import LeastUsed, OtherCamera
+from fastreid_ext.data.sampler_checks import (
+    LEAST_USED,
+    ONCE_PER_IDENTITY,
+    ONE_PER_CAMERA,
+    OTHER_CAMERA,
+)
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import SAMPLER_REGISTRY, registered_names
 
@@ -303,6 +308,19 @@ def _register_host_sampler(name: str) -> None:
     )
 
 
+def _register_of_cameras(name: str, kind: Callable[..., Stream]) -> None:
+    _register(
+        name,
+        lambda cfg, items, batch_size, world_size: kind(
+            items.dense_pids()[0].tolist(),
+            items.dense_camids()[0].tolist(),
+            batch_size=batch_size,
+            instances=cfg.DATALOADER.NUM_INSTANCE,
+            world_size=world_size,
+        ),
+    )
+
+
 for _name in _HOST_SAMPLERS:
     _register_host_sampler(_name)
 _register(
@@ -314,26 +332,9 @@ _register(
         world_size=world_size,
     ),
 )
-_register(
-    ONE_PER_CAMERA,
-    lambda cfg, items, batch_size, world_size: OnePerCamera(
-        items.dense_pids()[0].tolist(),
-        items.dense_camids()[0].tolist(),
-        batch_size=batch_size,
-        instances=cfg.DATALOADER.NUM_INSTANCE,
-        world_size=world_size,
-    ),
-)
-_register(
-    OTHER_CAMERA,
-    lambda cfg, items, batch_size, world_size: OtherCamera(
-        items.dense_pids()[0],
-        items.dense_camids()[0],
-        batch_size=batch_size,
-        instances=cfg.DATALOADER.NUM_INSTANCE,
-        world_size=world_size,
-    ),
-)
+_register_of_cameras(ONE_PER_CAMERA, OnePerCamera)
+_register_of_cameras(OTHER_CAMERA, OtherCamera)
+_register_of_cameras(LEAST_USED, LeastUsed)
 
 
 class OncePerIdentity:

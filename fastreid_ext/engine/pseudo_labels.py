@@ -88,7 +88,9 @@ class PseudoLabels(HookBase):
         extracted = time.perf_counter()
         # On one process, as another machine might round another way.
         clustered = features[:, 0] if features.ndim == 3 else features
-        clusters = on_main_process(lambda: self._cluster(clustered), "the clustering of the images")
+        clusters = on_main_process(
+            lambda: self._clusters(clustered), "the clustering of the images"
+        )
         report = cluster_report(clusters, self._cameras, self._identities)
         logger.info("epoch %d: %s", self.trainer.epoch, report)
         labels = self._fit_to_train_on(clusters)
@@ -139,6 +141,11 @@ class PseudoLabels(HookBase):
                 "MODEL.BACKBONE.PRETRAIN_PATH"
             )
         return F.normalize(features, dim=-1)
+
+    def _clusters(self, features: Tensor) -> NDArray[np.int64]:
+        if self.trainer.epoch > 0 and hasattr(self._model, "remembered_labels"):
+            return lone_as_noise(self._model.remembered_labels())
+        return self._cluster(features)
 
     def _cluster(self, features: Tensor) -> NDArray[np.int64]:
         keys = self._cfg.UNSUPERVISED

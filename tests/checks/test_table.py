@@ -222,6 +222,7 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
         "HHCL": "../projects/Unsupervised/configs/Base-HHCL.yml",
         "DomainBaseline": "../projects/DomainAdaptation/configs/Base-DBSCAN-DA.yml",
         "ICE": "../projects/Unsupervised/configs/Base-ICE.yml",
+        "HCD": "../projects/DomainAdaptation/configs/Base-HCD.yml",
         "SpCL": "../projects/Unsupervised/configs/Base-SpCL.yml",
         "CaCL": "../projects/DomainAdaptation/configs/Base-CaCL.yml",
         "IDM": "../projects/DomainAdaptation/configs/Base-IDM.yml",

@@ -47,6 +47,11 @@ RECIPES = {
     "DBSCAN": ("../projects/Unsupervised/configs/Base-DBSCAN.yml", RESNET, 1),
     "Cluster-Contrast": ("../projects/Unsupervised/configs/Base-ClusterContrast.yml", RESNET, 1),
     "HHCL": ("../projects/Unsupervised/configs/Base-HHCL.yml", RESNET, 1),
+    "HCD": (
+        "../projects/DomainAdaptation/configs/Base-HCD.yml",
+        {**RESNET, "MODEL.HEADS.NUM_CLASSES": 14},
+        1,
+    ),
     "DBSCAN-DA": ("../projects/DomainAdaptation/configs/Base-DBSCAN-DA.yml", RESNET, 1),
     "ICE": ("../projects/Unsupervised/configs/Base-ICE.yml", RESNET, 3),
     "SpCL": (
@@ -130,8 +135,8 @@ def test_waits_are_measured_for_every_architecture():
         type(model_and_batch(name)[0]).__name__
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
-            "PPLR",
-            *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "DBSCAN-DA", "IDM", "CaCL"),
+            *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "PPLR"),
+            *("DBSCAN-DA", "IDM", "CaCL", "HCD"),
         )
     }
     known = {

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastreid_ext.data.other_camera import OtherCamera
+from fastreid_ext.data.other_camera import LeastUsed, OtherCamera
 from fastreid_ext.data.sampler_checks import OTHER_CAMERA, batch_problems
 
 
@@ -62,3 +62,29 @@ def test_identities_that_fill_no_batch_are_refused():
     (problem,) = batch_problems(OTHER_CAMERA, pids, batch_size=8, **options)
     assert "a pass over the 3 identities gives 6 images" in problem
     assert batch_problems(OTHER_CAMERA, pids, batch_size=4, **options) == []
+
+
+def test_least_used_images_come_first_those_of_other_cameras_before_the_others():
+    pids = np.repeat([0, 1], 8)
+    cameras = np.tile([0, 0, 0, 0, 1, 1, 2, 2], 2)
+    rows = batches(LeastUsed(pids, cameras, batch_size=8, instances=4), 8, 30)
+    uses = np.zeros(16, int)
+    for group in rows.reshape(-1, 4):
+        own = np.flatnonzero(pids == pids[group[0]])
+        assert uses[group[0]] == uses[own].min()
+        others = own[cameras[own] != cameras[group[0]]]
+        chosen = [image for image in group[1:] if image in others]
+        assert len(set(group)) == 4
+        assert len(chosen) == min(3, len(others))
+        left = np.setdiff1d(others, chosen)
+        assert not len(left) or uses[chosen].max() <= uses[left].min()
+        uses[group] += 1
+
+
+def test_least_used_repeats_few_images_and_gives_a_lone_one_once():
+    pids = [0, 0, 1, 2, 2, 2]
+    rows = batches(LeastUsed(pids, [0] * 6, batch_size=9, instances=4), 9, 10)
+    for row in rows:
+        uses = np.bincount(row, minlength=6)
+        assert uses[:3].tolist() == [2, 2, 1]
+        assert sorted(uses[3:]) == [1, 1, 2]

@@ -143,6 +143,17 @@ def test_weights_of_a_plain_model_begin_both_domains(adapt_cfg):
     assert torch.equal(norm.running_mean, wanted)
 
 
+HCD = {
+    "MODEL__META_ARCHITECTURE": "HCD",
+    "MODEL__HEADS__NECK_FEAT": "after",
+    "MODEL__LOSSES__NAME": ("InstanceContrastLoss",),
+    "MODEL__LOSSES__CE__EPSILON": 0.0,
+    "MODEL__HCD__NEIGHBOURS": 12,
+    "MODEL__HCD__LINKED": 6,
+    "DATALOADER__SAMPLER_TRAIN": "LeastUsedSampler",
+    "UNSUPERVISED__OUTLIERS": "kept",
+}
+
 IDM = {
     "MODEL__META_ARCHITECTURE": "IDM",
     "MODEL__BACKBONE__NAME": "build_resnet_backbone",
@@ -164,7 +175,9 @@ CACL = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [{}, IDM, CACL], ids=["DomainBaseline", "IDM", "CaCL"])
+@pytest.mark.parametrize(
+    "method", [{}, IDM, CACL, HCD], ids=["DomainBaseline", "IDM", "CaCL", "HCD"]
+)
 def test_run_killed_within_an_epoch_resumes_to_the_same_checkpoint(
     method, market_root, source, tmp_path
 ):
@@ -281,3 +294,32 @@ def test_curriculum_that_cannot_be_is_refused(adapt_cfg, market_root, changes, e
         changes = changes | {"DATASETS__FOLDER": str(folder)}
     with pytest.raises(ValueError, match=expected):
         Trainer(adapt_cfg(**CACL | changes))
+
+
+def test_labels_of_hcd_are_those_that_its_steps_have_made(adapt_cfg):
+    """They are DBSCAN's in the first epoch and the model's own from the second on."""
+    clustered = []
+    after_epoch = []
+
+    class Watching(Trainer):
+        def build_method_hooks(self):
+            hooks = super().build_method_hooks()
+            (hook,) = [hook for hook in hooks if isinstance(hook, DomainPseudoLabels)]
+            usual = hook._cluster
+            hook._cluster = lambda features: clustered.append(self.epoch) or usual(features)
+            return hooks
+
+        def after_epoch(self):
+            after_epoch.append(self.model.remembered_labels())
+            super().after_epoch()
+
+    cfg = adapt_cfg(**HCD, SOLVER__MAX_EPOCH=3)
+    trainer = run(Watching, cfg)
+    assert clustered == [0]
+    assert not np.array_equal(after_epoch[0], after_epoch[1])
+    labels = after_epoch[1]  # with which the third epoch began
+    sizes = np.bincount(labels)
+    shown = read_clusters(Path(cfg.OUTPUT_DIR) / "clusters.csv").clusters
+    together = (labels[:, None] == labels[None, :]) & (sizes[labels] > 1)
+    assert np.array_equal((shown[:, None] == shown[None, :]) & (shown >= 0), together)
+    assert len(trainer.model.memory.features) == SOURCE_IDENTITIES + 48

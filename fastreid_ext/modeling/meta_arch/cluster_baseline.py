@@ -27,7 +27,8 @@ def takes_clusters(architecture: type) -> bool:
     A method ``training_features`` of a batch replaces the forward pass of evaluation; it may return
     several features (B, S, D) of each image, of which the first is clustered and ``begin_clusters``
     gets all, (N, S, D). Where an architecture has ``remembered_features()``, these (N, D) are
-    clustered from the second epoch on, and images are not looked at again.
+    clustered from the second epoch on, and images are not looked at again. With
+    ``remembered_labels()`` nothing is clustered then: these (N,) are the clusters.
     """
     return hasattr(architecture, "begin_clusters")
 
