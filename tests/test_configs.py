@@ -474,6 +474,7 @@ def test_recipe_steps_and_gives_features(path):
     add_losses(model, cfg)
     add_view_losses(model, cfg)
     if takes_clusters(type(model)):
+        model.num_images = 4  # of source and target, as the trainer sets it
         spaces = [1 + cfg.MODEL.HEADS.STRIPES] if cfg.MODEL.HEADS.NAME == "StripeHead" else []
         features = torch.randn(4, *spaces, cfg.MODEL.BACKBONE.FEAT_DIM)
         features = torch.nn.functional.normalize(features, dim=-1)

@@ -92,7 +92,7 @@ def test_visible_infrared_model_is_tested_on_both_corrupted_sets(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["dbscan_da", "idm", "cacl"])
+@pytest.mark.parametrize("recipe", ["dbscan_da", "idm", "cacl", "hcd"])
 def test_adaptive_smoke_run_trains_resumes_and_evaluates(recipe, tmp_path):
     run(rendering("RenderedMall", tmp_path, 12))
     trained = train_resume_evaluate(recipe, "RenderedCampus", tmp_path, images=12)
