@@ -42,7 +42,7 @@ ALLOWED = {
         *("diffusion", "full_precision", "hub", "names", "neighbours", "processes", "registries")
     },
     # The table of keys, above what it judges, so that it imports names and limits, not copies.
-    "checks": {"config", "corruptions", "data", "modeling", "names", "registries"},
+    "checks": {"config", "corruptions", "data", "modeling", "names", "neighbours", "registries"},
     # The offline half that needs torch: reads registered data sets, never the trainer.
     "generation": {
         "atomic",

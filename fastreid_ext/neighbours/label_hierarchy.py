@@ -37,8 +37,8 @@ class Dynamics:
 
     Attributes:
         neighbours: nearest rows that an image looks at, itself included.
-        linked: of these, rows that may be linked with a row.
-        groups_linked: groups that may be linked with a group.
+        linked: number of nearest ones among these that may be linked with a row.
+        groups_linked: number of nearest groups that may be linked with a group.
         floor: similarity above which rows are linked.
         threshold: score above which an image joins another, or groups are merged.
         anchors: rule by which groups are split, of
@@ -59,13 +59,13 @@ class LabelHierarchy:
     """Sub-cluster and cluster of every row; each sub-cluster lies within one cluster.
 
     Attributes:
-        sub: (R,) sub-clusters.
-        top: (R,) clusters, numbers without an order.
+        sub: (R,) sub-cluster of each row.
+        top: (R,) cluster of each row, numbers without an order.
         fresh: smallest number that no cluster has had.
 
     Args:
-        sub: (R,) sub-clusters.
-        top: (R,) clusters.
+        sub: (R,) sub-cluster of each row.
+        top: (R,) cluster of each row.
         sources: number S of first rows whose labels stay.
         fresh: smallest number that no cluster has had.
         dynamics: settings of the changes.
@@ -252,7 +252,7 @@ class LabelHierarchy:
         """Average the features of groups, without normalising.
 
         Args:
-            memory: (R, D) features.
+            memory: (R, D) features of all rows.
             level: (R,) labels of one level.
             wanted: (G,) labels of the groups.
 
