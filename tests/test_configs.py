@@ -317,7 +317,7 @@ def test_ice_has_the_published_values():
     solver = cfg.SOLVER
     assert (solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY) == ("Adam", 3.5e-4, 5e-4)
     assert (solver.STEPS, solver.WARMUP_FACTOR) == ([], 0.1)
-    assert solver.WARMUP_ITERS == 10 * solver.ITERS_PER_EPOCH == 4000
+    assert (solver.WARMUP_EPOCHS, solver.ITERS_PER_EPOCH) == (10, 400)
     assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP) == (32, 4, 8)
     keys = cfg.UNSUPERVISED
     assert (keys.EPS, keys.K1, keys.K2, keys.MIN_SAMPLES) == (0.55, 30, 6, 4)

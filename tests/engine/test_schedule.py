@@ -141,3 +141,21 @@ def test_a_warm_up_in_epochs_leaves_the_cosine_the_rest():
     schedules = build_lr_scheduler(cfg, optimizer_of(4e-3), 1500)
     assert schedules["lr_sched"].T_max == 280
     assert schedules["warmup_sched"].warmup_iters == 30000
+
+
+def test_rate_of_ice_rises_for_ten_epochs_and_stays():
+    recipe = RECIPE.parents[2] / "Unsupervised/configs/Base-ICE.yml"
+    cfg = load_config(recipe, ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False])
+    optimizer = optimizer_of(cfg.SOLVER.BASE_LR)
+    schedules = build_lr_scheduler(with_warmup(cfg, 400), optimizer, 400)
+    rates = {}
+    for iteration in range(4401):
+        if iteration % 400 == 0:
+            rates[iteration // 400] = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        if iteration < 4000:  # as fastreid's hook
+            schedules["warmup_sched"].step()
+    assert rates[0] == pytest.approx(3.5e-5)
+    assert rates[5] == pytest.approx(1.925e-4)
+    assert rates[10] == rates[11] == pytest.approx(3.5e-4)
+    assert not schedules["lr_sched"].milestones

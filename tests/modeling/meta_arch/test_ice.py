@@ -270,3 +270,13 @@ def test_means_of_clusters_keep_their_length():
         expected = unit_features()[LABELS == cluster].double().mean(dim=0)
         torch.testing.assert_close(means[cluster], expected)
     assert (means.norm(dim=1) < 0.9).all()
+
+
+def test_losses_under_autocast_are_float32_and_near():
+    expected = {name: loss.detach() for name, loss in build()(batch()).items()}
+    model = build()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(batch())
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
+    found = {name: loss.detach() for name, loss in losses.items()}
+    torch.testing.assert_close(found, expected, rtol=0.3, atol=0.3)  # random weights

@@ -203,3 +203,13 @@ def test_all_parts_agree_before_the_first_clustering():
     assert model.agreement is None
     losses = model(batch() | {"indices": INDICES + 1000})
     assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_losses_under_autocast_are_float32_and_near():
+    expected = {name: loss.detach() for name, loss in build()(batch()).items()}
+    model = build()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(batch())
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
+    found = {name: loss.detach() for name, loss in losses.items()}
+    torch.testing.assert_close(found, expected, rtol=0.3, atol=0.3)  # random weights
