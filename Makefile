@@ -25,7 +25,7 @@ VENV_FLAGS :=
 CONSTRAINTS := -c constraints.txt -c constraints-torch.txt
 endif
 
-.PHONY: miniature-dapg miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus miniature-dcac miniature-dcac-base miniature-diff-id clean
+.PHONY: miniature-unsupervised miniature-dapg miniature-long help install demo test test-slow test-all lint format bench parity miniature miniature-robust miniature-base miniature-diffusion miniature-pretrained miniature-data miniature-campus miniature-dcac miniature-dcac-base miniature-diff-id clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -141,6 +141,9 @@ miniature-dapg: miniature-data  ## Why stage 1 of DAPG helps or not, and the com
 	$(BIN)/python tools/render_persons.py --domain RenderedVI --root datasets/miniature $(EASY) \
 	    --train-identities 80 --test-identities 60 --images-per-identity 12
 	$(BIN)/python -m projects.DAPG.miniature.starts pretrainings --corrupted
+
+miniature-unsupervised: miniature-data  ## Methods without labels of the target, projects/Unsupervised (hours)
+	$(BIN)/python -m projects.Unsupervised.miniature.compare
 
 miniature-diffusion: miniature-base  ## Diffusion-ReID in miniature, projects/DiffusionReID (hours)
 	$(BIN)/python -m projects.DiffusionReID.miniature.replicate --seeds 0 1 2

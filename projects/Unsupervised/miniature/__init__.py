@@ -1,0 +1,1 @@
+"""Methods without labels of the target, in miniature, on rendered persons."""
