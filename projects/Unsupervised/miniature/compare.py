@@ -46,7 +46,7 @@ _WEIGHTS = "model_final.pth"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one method reaches from one start with one seed.
+    """Result of one method from one start with one seed.
 
     Attributes:
         method: name of the method.
