@@ -71,7 +71,7 @@ def _labelled(name: str, trained_on: str, uses: str) -> Method:
 
 # A moving average of 0.999 would still be three fifths of its start after 400 steps.
 _QUICK_TEACHER = ("MODEL.ICE.MOMENTUM", "0.99")
-_WARMUP = ("SOLVER.WARMUP_ITERS", "80")
+_WARMUP = ("SOLVER.WARMUP_EPOCHS", "2")
 # A feature map of six rows, for three stripes.
 _STRIPES = ("INPUT.SIZE_TRAIN", "[96, 32]", "INPUT.SIZE_TEST", "[96, 32]")
 _WITH_CAMERAS = "target + cameras"
