@@ -25,6 +25,9 @@ class TrainingFeatures:
             features (B, S, D) of each image, the first of which is clustered.
         items: (path, pid, camid) of each of N images.
         name: name of these images in ``DATALOADER.PACKED_CACHE``.
+
+    Raises:
+        ValueError: there are too few images for the processes.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class TrainingFeatures:
     ) -> None:
         self._model = model
         self._count = len(items)
+        self._share = images_of_each(len(items), process_count())
         self._loader = build_items_loader(cfg, items, name=name)
 
     @torch.no_grad()
@@ -41,7 +45,6 @@ class TrainingFeatures:
         Returns:
             (N, D) features, or (N, S, D) of a model with several of each image.
         """
-        share = math.ceil(self._count / process_count())  # as the sampler of test sets
         rows: Tensor | None = None
         done = 0
         extract = getattr(self._model, "training_features", self._model)
@@ -50,7 +53,33 @@ class TrainingFeatures:
             for batch in self._loader:
                 features = batch_features(extract, batch, flip=False)
                 if rows is None:
-                    rows = features.new_zeros(share, *features.shape[1:])
+                    rows = features.new_zeros(self._share, *features.shape[1:])
                 rows[done : done + len(features)] = features
                 done += len(features)
         return rows_of_all(rows)[: self._count]
+
+
+def images_of_each(images: int, processes: int) -> int:
+    """Divide images among processes as the sampler of test sets does; the last may get fewer.
+
+    Example:
+        >>> images_of_each(10, 4)
+        3
+
+    Args:
+        images: number of images.
+        processes: number of processes.
+
+    Returns:
+        Number of images of each process but the last.
+
+    Raises:
+        ValueError: a process would get no image.
+    """
+    share = math.ceil(images / processes)
+    if share * (processes - 1) >= images:
+        raise ValueError(
+            f"expected images for each of {processes} processes, got {images} in all, {share} for "
+            "each process, so that the last one has none; train with fewer processes"
+        )
+    return share
