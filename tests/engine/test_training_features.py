@@ -1,4 +1,4 @@
-"""Division of the training images among processes; what is extracted is in test_pseudo_labels.py."""
+"""Division of the training images among the processes; test_pseudo_labels.py has the rest."""
 
 import pytest
 
