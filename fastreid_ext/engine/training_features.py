@@ -67,8 +67,8 @@ def images_of_each(images: int, processes: int) -> int:
         3
 
     Args:
-        images: number of images.
-        processes: number of processes.
+        images: number of images, of all processes together.
+        processes: number of processes that share them.
 
     Returns:
         Number of images of each process but the last.
