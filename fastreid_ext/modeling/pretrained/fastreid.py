@@ -5,6 +5,7 @@ in the file (under ``model``)                in the backbone
 ============================================ ================================================
 ``backbone.conv1.weight``, ...               without ``backbone.``
 ``heads.*``, ``b1_head.*``, ...              left out
+``*.source.*``, ``*.mixed.*`` of a norm      left out: other domains than the target
 MGN with a ResNet, which is cut in two
 ``backbone.0.*``, ``.1.*``                   ``conv1.*``, ``bn1.*``
 ``backbone.4.*``, ``.5.*``, ``.6.*``         ``layer1.*``, ``layer2.*``, ``layer3.0.*``
@@ -27,6 +28,7 @@ from fastreid_ext.modeling.pretrained.family import Family, Renamed, Tensors
 
 _HEAD = re.compile(r"(heads\.|b\d+(_head)?\.)")
 _BRANCH = "b1."
+_OTHER_DOMAIN = re.compile(r"\.(source|mixed)\.(weight|bias|running_\w+|num_batches_tracked)$")
 _RESNET_PARTS = (
     (r"^backbone\.0\.", "conv1."),
     (r"^backbone\.1\.", "bn1."),
@@ -52,7 +54,9 @@ def renamed(tensors: Tensors, backbone: nn.Module) -> Renamed:
     dropped = []
     for name, value in tensors.items():
         ours = _resnet_name(name) if is_cut and not names else names.get(name)
-        if ours is None and not is_cut and name.startswith("backbone."):
+        if _OTHER_DOMAIN.search(name):
+            ours = None
+        elif ours is None and not is_cut and name.startswith("backbone."):
             ours = name.removeprefix("backbone.")
         if ours is None:
             dropped.append(name)

@@ -6,6 +6,7 @@ from fastreid.modeling import build_model
 
 from fastreid_ext.config import load_config
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
+from fastreid_ext.modeling.domain_batch_norm import separate_domains
 
 R18 = [
     *("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.NAME", "build_resnet_backbone"),
@@ -30,6 +31,20 @@ def test_checkpoint_gives_its_backbone(tmp_path, randomised, images, load, backb
     torch.testing.assert_close(backbone(images), model.backbone(images))
     assert not report.warnings
     assert report.normalisation is None  # no config.yaml beside it
+
+
+def test_adapted_checkpoint_gives_the_backbone_of_its_target(tmp_path, load, backbone_of):
+    model = model_of()
+    separate_domains(model, group=0, domains_of=lambda name: 3)
+    with torch.no_grad():
+        model.backbone.bn1.source.weight.fill_(7.0)
+        model.backbone.bn1.weight.fill_(3.0)
+    AtomicCheckpointer(model, str(tmp_path)).save("model_final")
+    backbone = backbone_of("build_resnet_backbone", "18x")
+    report = load(backbone, tmp_path / "model_final.pth")
+    assert [*report.missing, *report.unexpected] == []
+    assert "backbone.bn1.source.weight" in report.dropped
+    assert (backbone.bn1.weight == 3).all()
 
 
 def test_checkpoint_normalisation_is_read_from_its_run(tmp_path, load, backbone_of):
