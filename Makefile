@@ -139,7 +139,7 @@ miniature-dapg: miniature-data  ## Why stage 1 of DAPG helps or not, and the com
 	$(BIN)/python -m projects.DAPG.miniature.posed_persons \
 	    $(addprefix datasets/miniature/Rendered,Mall Station Street)
 	$(BIN)/python tools/render_persons.py --domain RenderedVI --root datasets/miniature $(EASY) \
-	    --train-identities 80 --test-identities 60 --images-per-identity 12
+	    --train-identities 300 --test-identities 60 --images-per-identity 12
 	$(BIN)/python -m projects.DAPG.miniature.starts pretrainings --corrupted
 
 miniature-unsupervised: miniature-data  ## Methods without labels of the target, projects/Unsupervised (hours)
