@@ -23,7 +23,7 @@ def test_clusters_are_allowed():
     [
         (
             {"UNSUPERVISED.ENABLED": False},
-            r"learns from clusters (ClusterBaseline, ClusterContrast, ",
+            r"learns from clusters (ClusterBaseline, ",
         ),
         ({"MODEL.META_ARCHITECTURE": "MGN"}, "got True with MGN; start from a recipe of projects"),
         ({"UNSUPERVISED.K2": 31}, "K2 of at most K1, got 31 and 30; 6 and 30 are usual"),
