@@ -80,7 +80,7 @@ bench: $(STAMP)  ## Measure ranking, rendering, corruptions, loading, the traini
 	done
 	$(BIN)/python tools/benchmarks/pose_guided.py --device cpu --size miniature --dtype float32
 
-parity: miniature-campus  ## fastreid's own training loop against ours, docs/parity.md (two hours of one core)
+parity: miniature-campus  ## fastreid's own training loop against ours, docs/parity.md (three hours of one core)
 	OMP_NUM_THREADS=1 $(BIN)/python tools/benchmarks/parity.py
 
 miniature: miniature-pretrained  ## Pre-training in miniature, docs/miniature_pretraining.md (more than an hour)
