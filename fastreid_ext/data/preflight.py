@@ -15,7 +15,6 @@ from fastreid.utils import comm
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from fastreid_ext.data.build import mixed_batches, sampling_problems
 from fastreid_ext.data.configured_sets import TrainingItems, query_and_gallery, training_items
 from fastreid_ext.data.datasets.market_folder import MarketFolder
 from fastreid_ext.data.domains import target_of
@@ -25,6 +24,7 @@ from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
 from fastreid_ext.data.modality_check import modality_warnings
 from fastreid_ext.data.own_sets import GENERATED
 from fastreid_ext.data.positives import read_positives
+from fastreid_ext.data.sampling_problems import mixed_batches, sampling_problems
 
 HEADERS = (
     "data set",

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from fastreid_ext.data.build import label_problems
 from fastreid_ext.data.item_arrays import ItemArrays
 from fastreid_ext.data.own_sets import unlabelled_names
+from fastreid_ext.data.sampling_problems import label_problems
 from fastreid_ext.engine.training_features import TrainingFeatures
 from fastreid_ext.evaluation.cluster_file import CLUSTERS_FILE, write_clusters
 from fastreid_ext.neighbours import (

@@ -8,9 +8,9 @@ import pytest
 import torch
 from fastreid.data import samplers as host
 
+from fastreid_ext.data.once_per_identity import OncePerIdentity
 from fastreid_ext.data.one_per_camera import OnePerCamera
 from fastreid_ext.data.samplers import (
-    OncePerIdentity,
     ResumableSampler,
     SampledIndex,
     fastreid_stream,
