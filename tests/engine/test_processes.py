@@ -87,7 +87,9 @@ def test_groups_of_one_process_are_the_batches_of_two(outputs):
     together = of_rank(outputs / "halves", 0)
     way = (flat(alone["model"]) - flat(alone["initial"])).norm()
     assert way > 0.01
-    assert (flat(together["model"]) - flat(alone["model"])).norm() < 0.01 * way
+    # Hardest triplets in groups of four amplify rounding, by how much depends on the CPU: 0.025 was
+    # seen. Without groups it is 0.09.
+    assert (flat(together["model"]) - flat(alone["model"])).norm() < 0.04 * way
 
 
 def test_both_processes_hold_the_same_weights(outputs):
