@@ -210,8 +210,8 @@ def _add_domain_losses(losses: CfgNode) -> None:
     bank.MARGIN = 0.3
     # Features that are kept, as a multiple of the number of training images of both domains.
     bank.RATIO = 1.0
-    # Removal of clusters from the bank where clusters are made again. False leaves them with labels
-    # that mean other images by now, as in the released code of IDM.
+    # Remove the clusters of the previous epoch from the bank before each clustering. False keeps
+    # them under their old numbers, which now name other clusters, as in the released code of IDM.
     bank.CLEAN = True
     diversity = losses.CAMERA_DIVERSITY = CN()
     # Factor of the normalised entropy of a cluster's cameras in the cluster's weight under CaCL,

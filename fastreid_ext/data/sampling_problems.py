@@ -53,7 +53,7 @@ def _problems_of_domains(cfg: CfgNode, training: TrainingItems, world_size: int)
 
 
 def _in_half(key: str, problems: list[str]) -> list[str]:
-    """Say of which half of the batch problems are that count its images as IMS_PER_BATCH."""
+    """Name the half of the batch in problems that call its images IMS_PER_BATCH."""
     return [f"in the half of SOLVER.IMS_PER_BATCH that {key} fills: {text}" for text in problems]
 
 

@@ -51,7 +51,7 @@ class DomainPseudoLabels(PseudoLabels):
             self._model.begin_sources(features, torch.from_numpy(self._source_labels))
 
     def extract_source(self) -> Tensor:
-        """Extract the features (N, D), of length 1, of all source images with the weights of now.
+        """Extract the features (N, D), of length 1, of all source images with the current weights.
 
         Raises:
             ValueError: a feature is not finite.

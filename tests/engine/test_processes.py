@@ -38,8 +38,8 @@ PER_IMAGE = {
 }
 
 
-# Batch statistics of half a batch.
-HALVES = PER_IMAGE | {"MODEL__BACKBONE__NORM": "BN"}
+# Batch statistics of half a batch. At a larger rate rounding grows from step to step.
+HALVES = PER_IMAGE | {"MODEL__BACKBONE__NORM": "BN", "SOLVER__BASE_LR": 0.0005}
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +87,8 @@ def test_groups_of_one_process_are_the_batches_of_two(outputs):
     together = of_rank(outputs / "halves", 0)
     way = (flat(alone["model"]) - flat(alone["initial"])).norm()
     assert way > 0.01
-    # Hardest triplets in groups of four amplify rounding, by how much depends on the CPU: 0.025 was
-    # seen. Without groups it is 0.09.
-    assert (flat(together["model"]) - flat(alone["model"])).norm() < 0.04 * way
+    # 3e-7 was seen; without groups it is 0.08.
+    assert (flat(together["model"]) - flat(alone["model"])).norm() < 1e-4 * way
 
 
 def test_both_processes_hold_the_same_weights(outputs):
