@@ -8,9 +8,10 @@ VENV ?= .venv
 TORCH ?= pinned
 EXTRAS ?= dev
 DEMO_DIR ?= demo
-# Processes of `make test`; files stay whole, since their tests share fixtures.
+# Processes of `make test`; files stay whole, since their tests share fixtures. Slow tests may move
+# to an idle process: some files take ten minutes.
 TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 2)
-PYTEST := -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+PYTEST := -m pytest --numprocesses $(TEST_PROCESSES)
 # The miniature replications were made on sets with steady cameras.
 EASY := --difficulty easy
 
@@ -43,10 +44,10 @@ demo: $(STAMP)  ## Render persons, train, evaluate, show: results in demo/ (abou
 	$(BIN)/python tools/demo.py --output $(DEMO_DIR)
 
 test: $(STAMP)  ## Run the tests that finish in minutes
-	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --dist loadfile -m "not slow"
 
 test-slow: $(STAMP)  ## Run the other tests
-	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --dist worksteal --durations 30 -m slow
 
 test-all: test test-slow  ## Run every test
 

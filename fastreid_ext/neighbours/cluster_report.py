@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from fastreid_ext.neighbours.reliability import noise_apart
 
@@ -64,6 +63,9 @@ def cluster_report(
     ari = None
     nmi = None
     if identities is not None:
+        # here, because importing it takes a second
+        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
         groups = noise_apart(labels)
         ari = float(adjusted_rand_score(identities, groups))
         nmi = float(normalized_mutual_info_score(identities, groups))

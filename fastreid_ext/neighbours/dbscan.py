@@ -3,7 +3,6 @@
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from sklearn.cluster import DBSCAN
 
 from fastreid_ext.neighbours.jaccard import TOLERANCE
 
@@ -35,6 +34,8 @@ def dbscan_labels(
         ValueError: the distances are not sparse, square, symmetric and at least 0, or an argument
             is out of range.
     """
+    from sklearn.cluster import DBSCAN  # here, because importing it takes a second
+
     _check(distances, eps, min_samples)
     clustering = DBSCAN(eps=eps + TOLERANCE, min_samples=min_samples, metric="precomputed")
     return clustering.fit(distances.tocsr()).labels_.astype(np.int64)

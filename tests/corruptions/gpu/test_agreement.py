@@ -109,8 +109,12 @@ def test_motion_blur_by_the_angle_of_the_reference(size, photo, to_batch, to_arr
             angle = np.random.RandomState(seed).uniform(-45, 45)
             values = blur_along(to_batch(image), np.array([severity - 1]), np.array([angle]))
             wanted = reference(image, "motion_blur", severity, seed)
-            # Sums that end at half a grey level are rounded up or down, which depends on the CPU.
-            assert_agrees(to_array(values), wanted, 0.02)
+            # Over a flat part both add up to a whole number, which the reference may miss from
+            # below by the last bit of its weights, as its CPU's exp rounds them.
+            near_whole = (values - values.round()).abs() < 6e-4
+            differs = to_array(values) != wanted
+            assert_agrees(to_array(values), wanted, 1)
+            assert to_array(near_whole)[differs].all()
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
