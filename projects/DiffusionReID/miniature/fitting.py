@@ -36,7 +36,6 @@ class Schedule:
     warm_up: int = 100  # steps
     clip_gradients: float = 1.0  # largest norm
     average: float = 0.0  # decay of the moving average of the weights, which is the result; 0: none
-    bfloat16: bool = False  # compute the forward pass in it
     checkpoint_every: int = 200  # steps
     log_every: int = 100  # steps
 
@@ -122,8 +121,7 @@ class _Run:
     def advance(self, step: int, loss_of: LossOf) -> None:
         """Do one step of the optimizer."""
         rng = np.random.default_rng(seed_of(self.progress.seed, self.progress.stage, step))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.bfloat16):
-            loss = loss_of(rng)
+        loss = loss_of(rng)
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(

@@ -52,7 +52,7 @@ RECIPES = {
     "miniature": Recipe(
         sizes=MINIATURE,
         schedules={
-            "autoencoder": Schedule(steps=900, batch_size=32, rate=1e-3, bfloat16=True),
+            "autoencoder": Schedule(steps=900, batch_size=32, rate=1e-3),
             "clip": Schedule(steps=1500, batch_size=64, rate=1e-3),
             "denoiser": Schedule(steps=4000, batch_size=32, rate=1e-3, average=0.999),
             "captioner": Schedule(steps=2000, batch_size=32, rate=5e-4),
