@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Documents that are read one after the other, in one folder.
+# Documents that are read one after the other, in one folder. Chains run at the same time.
 CHAINS = [
     (
         "README.md",
@@ -31,17 +31,11 @@ CHAINS = [
         "docs/pose_guided.md",
     ),
     ("configs/smoke/README.md",),
-    (
-        "projects/BDB/README.md",
-        "projects/CIL/README.md",
-        "projects/DAPG/README.md",
-        "projects/SimCLR/README.md",
-        "projects/BYOL/README.md",
-        "projects/SOLIDER/README.md",
-        "projects/Unsupervised/README.md",
-        "projects/DomainAdaptation/README.md",
-        "projects/VisibleInfrared/README.md",
-    ),
+    ("projects/BDB/README.md", "projects/CIL/README.md", "projects/DAPG/README.md"),
+    ("projects/SimCLR/README.md", "projects/BYOL/README.md", "projects/SOLIDER/README.md"),
+    ("projects/Unsupervised/README.md",),
+    ("projects/DomainAdaptation/README.md",),
+    ("projects/VisibleInfrared/README.md",),
     ("projects/DCAC/README.md",),
     ("projects/DiffID/README.md",),
     ("projects/DiffusionReID/README.md",),
@@ -103,7 +97,7 @@ def test_every_document_with_commands_is_in_a_chain():
 @pytest.mark.parametrize("documents", CHAINS, ids=lambda names: names[0])
 def test_commands_run_one_after_another(documents, checkout):
     commands = [line for document in documents for line in commands_of(document)]
-    assert len(commands) >= 5
+    assert len(commands) >= 4
     for command in dict.fromkeys(commands):  # each page begins with the same small set
         words = shlex.split(command, comments=True)
         assert words[0] == "python", command
