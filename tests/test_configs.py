@@ -22,14 +22,14 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL"),
-    *("DomainBaseline", "IDM", "CaCL", "HCD", "ICE", "PPLR"),
+    *("DomainBaseline", "IDM", "CaCL", "HCD", "UNRN", "ICE", "PPLR"),
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
 UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"]
-ADAPTIVE = ["DBSCAN-DA", "IDM", "CaCL", "HCD"]
+ADAPTIVE = ["DBSCAN-DA", "IDM", "CaCL", "HCD", "UNRN", "UNRN-code"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -58,6 +58,7 @@ def test_recipes_have_the_published_values():
         "generator",
         *UNSUPERVISED,
         *ADAPTIVE,
+        "DA-source",
         *PRETRAINING,
     }
     bagtricks = recipes["bagtricks"]
@@ -249,14 +250,18 @@ def test_methods_with_a_source_share_batches_and_norms(name):
     cfg = load_config(BASE_OF[name], CPU)
     images = (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.MODEL.BN_GROUP)
     assert images == (128, 4, 16)
-    assert (cfg.MODEL.DOMAIN_BN.ENABLED, cfg.MODEL.DOMAIN_BN.NECK_BIAS) == (True, "frozen")
+    assert (cfg.MODEL.DOMAIN_BN.ENABLED, cfg.MODEL.DOMAIN_BN.NECK_BIAS) == (
+        True,
+        "trained" if name == "UNRN-code" else "frozen",
+    )
     losses = cfg.MODEL.LOSSES
-    if name != "HCD":
+    if name not in ("HCD", "UNRN", "UNRN-code"):
         assert (losses.CE.EPSILON, losses.TRI.MARGIN, losses.TRI.HARD_MINING) == (0.1, 0.3, True)
     keys = cfg.UNSUPERVISED
     neighbours = (20, 6, 0.6, 3) if name == "HCD" else (30, 6, 0.6, 4)
     assert (keys.K1, keys.K2, keys.EPS, keys.MIN_SAMPLES) == neighbours
-    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.ITERS_PER_EPOCH) == (3.5e-4, 400)
+    iterations = 300 if "UNRN" in name else 400
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.ITERS_PER_EPOCH) == (3.5e-4, iterations)
 
 
 def test_idm_has_the_published_values():
@@ -298,6 +303,43 @@ def test_recipes_of_hcd_have_the_values_of_its_demonstration():
         assert (keys.FLOOR, keys.THRESHOLD, keys.PARTS) == (0.45, 0.25, 8)
         loss = cfg.MODEL.LOSSES.INSTANCE_CONTRAST
         assert (loss.TEMPERATURE, loss.MOMENTUM) == (0.05, 0.2)
+
+
+def test_recipes_of_unrn_have_the_values_of_its_code_in_two_forms():
+    """A constant rate, clusters for 6 epochs; the code has GeM, non-local blocks, more heads."""
+    paper = load_config(BASE_OF["UNRN"], CPU)
+    code = load_config(BASE_OF["UNRN-code"], CPU)
+    for cfg in (paper, code):
+        assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.STEPS, cfg.UNSUPERVISED.PERIOD) == (200, [], 6)
+        keys = cfg.MODEL.UNRN
+        assert (keys.MEMORY, keys.MOMENTUM, keys.CENTRE_MOMENTUM) == (8192, 0.999, 0.2)
+        losses = cfg.MODEL.LOSSES.UNRN
+        assert (losses.MARGIN, losses.GAMMA, losses.CONTRAST_SCALE) == (0.25, 128.0, 0.05)
+        assert abs(losses.CENTRE_SCALE - 1 / 18) < 1e-4
+        assert (losses.TRIPLET_SCALE, losses.UNCERTAINTY_SCALE) == (1.0, 1.0)
+    differing = [
+        (
+            *(cfg.MODEL.UNRN.FORM, cfg.MODEL.UNRN.SIDE_HEAD, cfg.MODEL.UNRN.MEMORY_HEAD),
+            *(cfg.MODEL.HEADS.POOL_LAYER, cfg.MODEL.HEADS.NECK_FEAT, cfg.MODEL.BACKBONE.WITH_NL),
+            *(cfg.MODEL.LOSSES.UNRN.SOURCE_SCALE, cfg.MODEL.LOSSES.UNRN.SMOOTHING),
+        )
+        for cfg in (paper, code)
+    ]
+    assert differing == [
+        ("paper", False, False, "GlobalAvgPool", "after", False, 1.0, 0.1),
+        ("code", True, True, "GeneralizedMeanPoolingP", "before", True, 0.0, 0.0),
+    ]
+
+
+def test_first_stage_on_the_source_has_the_values_of_unrn():
+    """80 epochs of 200 iterations, soft triplets, no erasing."""
+    cfg = load_config(BASE_OF["DA-source"], CPU)
+    solver = cfg.SOLVER
+    assert (cfg.MODEL.META_ARCHITECTURE, cfg.INPUT.REA.ENABLED) == ("Baseline", False)
+    assert (solver.MAX_EPOCH, solver.ITERS_PER_EPOCH, solver.STEPS) == (80, 200, [40, 70])
+    assert (solver.WARMUP_EPOCHS, solver.WARMUP_FACTOR, solver.IMS_PER_BATCH) == (10, 0.01, 64)
+    triplet = cfg.MODEL.LOSSES.TRI
+    assert (triplet.MARGIN, triplet.HARD_MINING, cfg.MODEL.LOSSES.CE.EPSILON) == (0.0, True, 0.1)
 
 
 def test_recipes_of_hhcl_have_the_published_values():
@@ -510,6 +552,7 @@ def test_recipe_steps_and_gives_features(path):
         "CameraProxyLoss": "camera",
         "InstanceContrastLoss": "cluster",
         "BankTripletLoss": "bank",
+        "UNRNLoss": "cls triplet uncertainty contrast centres",
         "BridgeLoss": "bridge diversity",
     }
     named = [kinds.get(name, "contrast").split() for name in cfg.MODEL.LOSSES.NAME]

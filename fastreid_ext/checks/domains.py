@@ -6,6 +6,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid_ext.checks.conditions import is_filled, is_on
 from fastreid_ext.checks.losses import architecture as learns_as
 from fastreid_ext.checks.row import Row, rows_of
+from fastreid_ext.checks.unsupervised_methods import FOUR_STAGES
 from fastreid_ext.checks.values import ANYTHING, COUNT, Names, Range
 from fastreid_ext.data.own_sets import UNLABELLED, data_set_kind, data_set_names, own_sets
 from fastreid_ext.modeling.backbones.facts import FACTS
@@ -18,7 +19,6 @@ from fastreid_ext.registries import registered_names
 _NORM = "MODEL.DOMAIN_BN"
 _CURRICULUM = "UNSUPERVISED.CURRICULUM"
 _START = "start from a recipe of projects/DomainAdaptation/configs"
-_FOUR_STAGES = ("build_resnet_backbone", "build_resnext_backbone", "build_resnest_backbone")
 _WITHOUT_BATCH_NORM = (HOST_VIT, SWIN, PLAIN_VIT, CLIP_VIT)
 
 ROWS: list[Row] = [
@@ -141,9 +141,9 @@ def _of_idm(cfg: CfgNode) -> list[str]:
     names = cfg.MODEL.LOSSES.NAME
     rules = (
         (
-            backbone in _FOUR_STAGES or backbone not in FACTS or cfg.MODEL.IDM.STAGE < 0,
+            backbone in FOUR_STAGES or backbone not in FACTS or cfg.MODEL.IDM.STAGE < 0,
             "expected a backbone of four stages for IDM, which mixes images after one of them "
-            f"({', '.join(_FOUR_STAGES)}), got {backbone}; take build_resnet_backbone",
+            f"({', '.join(FOUR_STAGES)}), got {backbone}; take build_resnet_backbone",
         ),
         (
             (BRIDGE in names) == (cfg.MODEL.IDM.STAGE >= 0),

@@ -26,6 +26,7 @@ from fastreid_ext.modeling.meta_arch.pplr import PPLR_LOSS
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PROTOTYPE
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import NT_XENT
 from fastreid_ext.modeling.meta_arch.spcl import INSTANCE_CONTRAST
+from fastreid_ext.modeling.meta_arch.unrn import UNRN_LOSS
 from fastreid_ext.modeling.meta_arch.view_losses import CONTRASTIVE, JS, VIEW_LOSSES
 from fastreid_ext.names import unknown_name
 from fastreid_ext.registries import LOSS_REGISTRY, registered_names
@@ -47,6 +48,7 @@ LOSSES = {
     "SpCL": (INSTANCE_CONTRAST,),
     "PPLR": (PPLR_LOSS, CAMERA_PROXY),
     "HCD": (INSTANCE_CONTRAST,),
+    "UNRN": (UNRN_LOSS,),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
@@ -57,7 +59,7 @@ ARCHITECTURES = tuple(LOSSES)
 _WITH_THEIR_LOSS_ALONE = (
     *PRETRAINING_LOSSES,
     *("ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"),
-    *("DomainBaseline", "IDM", "CaCL", "HCD"),
+    *("DomainBaseline", "IDM", "CaCL", "HCD", "UNRN"),
 )
 
 
@@ -228,6 +230,18 @@ ROWS: list[Row] = [
         MARGIN=AT_LEAST_0,
         RATIO=POSITIVE,
         CLEAN=ANYTHING,
+    ),
+    *rows_of(
+        "MODEL.LOSSES.UNRN",
+        _loss(UNRN_LOSS),
+        SOURCE_SCALE=AT_LEAST_0,
+        SMOOTHING=Range(0, 1, is_below=True),
+        TRIPLET_SCALE=AT_LEAST_0,
+        UNCERTAINTY_SCALE=AT_LEAST_0,
+        CONTRAST_SCALE=AT_LEAST_0,
+        CENTRE_SCALE=AT_LEAST_0,
+        MARGIN=SHARE,
+        GAMMA=Range(0, is_above=True, hint="128 is UNRN's"),
     ),
 ]
 

@@ -38,6 +38,7 @@ from fastreid_ext.checks.values import (
     Read,
 )
 from fastreid_ext.modeling.backbones.facts import FACTS, VITS
+from fastreid_ext.modeling.losses.label_uncertainty import FORMS
 from fastreid_ext.modeling.pretrained.families import FAMILIES
 from fastreid_ext.names import unknown_name
 from fastreid_ext.neighbours.propagation import ANCHORS
@@ -240,6 +241,16 @@ ROWS: list[Row] = [
         THRESHOLD=AT_LEAST_0,
         ANCHORS=Names(ANCHORS),
         PARTS=Range(2, hint="8 is HCD's"),
+    ),
+    *rows_of(
+        "MODEL.UNRN",
+        architecture("UNRN"),
+        FORM=Names(FORMS),
+        SIDE_HEAD=ANYTHING,
+        MEMORY_HEAD=ANYTHING,
+        MEMORY=COUNT,
+        MOMENTUM=Range(0, 1, is_below=True, hint="0.999 is UNRN's"),
+        CENTRE_MOMENTUM=SHARE,
     ),
 ]
 _DISTILS = architecture("Distiller")

@@ -34,6 +34,7 @@ _WITH_HEADS = (
     "PPLR",
     "CaCL",
     "HCD",
+    "UNRN",
     "MoCo",
     "Distiller",
     "BDB",

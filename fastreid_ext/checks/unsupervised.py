@@ -4,11 +4,13 @@ from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 from fastreid_ext.checks.conditions import is_on
+from fastreid_ext.checks.losses import architecture
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.unsupervised_methods import method_problems
 from fastreid_ext.checks.values import ANYTHING, COUNT, Names, Range
 from fastreid_ext.data.cross_modality import CROSS_MODALITY
-from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
+from fastreid_ext.data.own_sets import unlabelled_names
+from fastreid_ext.data.sampler_checks import CAMERA_PROXY, ONCE_PER_IDENTITY
 from fastreid_ext.modeling.meta_arch.cluster_baseline import takes_clusters
 from fastreid_ext.registries import registered_names
 
@@ -16,6 +18,8 @@ _SECTION = "UNSUPERVISED"
 OUTLIERS = ("dropped", "kept")
 _OF_IMAGES = ("SpCL", "HCD")
 _WITH_MEMORY = ("ClusterContrast", "HHCL", "ICE", "SpCL", "HCD")
+# They keep what a clustering has set until the next one, and in checkpoints.
+_WITH_PERIODS = ("UNRN",)
 _START = "start from a recipe of projects/Unsupervised/configs"
 
 ROWS: list[Row] = [
@@ -29,6 +33,7 @@ ROWS: list[Row] = [
         MIN_SAMPLES=COUNT,
         EPS_GAP=Range(0, 1, is_below=True, hint="0.02 is SpCL's, 0 takes all clusters"),
         OUTLIERS=Names(OUTLIERS),
+        PERIOD=(COUNT, is_on(_SECTION) & architecture(*_WITH_PERIODS)),
     ),
 ]
 
@@ -103,7 +108,27 @@ def _of_clusters(cfg: CfgNode) -> list[str]:
             f"{cfg.MODEL.HEADS.NAME} with {cfg.MODEL.HEADS.NECK_FEAT}",
         ),
     )
-    return [*[message for holds, message in rules if not holds], *method_problems(cfg)]
+    problems = [message for holds, message in rules if not holds]
+    return [*problems, *_partly_known_cameras(cfg), *method_problems(cfg)]
+
+
+def _partly_known_cameras(cfg: CfgNode) -> list[str]:
+    """Refuse methods that use cameras where some of the clustered sets have none."""
+    without = unlabelled_names(cfg)
+    others = [name for name in cfg.DATASETS.NAMES if name not in without]
+    users = {
+        f"MODEL.LOSSES.NAME {CAMERA_PROXY}": CAMERA_PROXY in cfg.MODEL.LOSSES.NAME,
+        "MODEL.META_ARCHITECTURE CaCL": cfg.MODEL.META_ARCHITECTURE == "CaCL",
+        "UNSUPERVISED.CURRICULUM": cfg.UNSUPERVISED.CURRICULUM.ENABLED,
+    }
+    used = [name for name, is_used in users.items() if is_used]
+    if not without or not others or not used:
+        return []
+    return [
+        f"{used[0]} uses the cameras of all images, but those of {', '.join(without)} in "
+        f"DATASETS.NAMES are not known, beside {', '.join(others)}: they would count as one "
+        "camera; give them cameras (a table, docs/datasets.md), or leave these sets or this key out"
+    ]
 
 
 def _is_tested_with_its_feature(cfg: CfgNode) -> bool:

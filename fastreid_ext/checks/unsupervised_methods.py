@@ -6,11 +6,15 @@ from fastreid_ext.checks.backbone import map_rows
 from fastreid_ext.modeling.backbones.facts import FACTS
 from fastreid_ext.modeling.meta_arch.ice import ICE_LOSS
 from fastreid_ext.modeling.meta_arch.pplr import PPLR_LOSS
+from fastreid_ext.modeling.meta_arch.unrn import UNRN_LOSS
+
+# Backbones with stages layer1 to layer4, each a sequence of blocks.
+FOUR_STAGES = ("build_resnet_backbone", "build_resnext_backbone", "build_resnest_backbone")
 
 
 def method_problems(cfg: CfgNode) -> list[str]:
     """List keys that contradict the method of ``MODEL.META_ARCHITECTURE``."""
-    methods = {"ICE": _ice, "PPLR": _pplr}
+    methods = {"ICE": _ice, "PPLR": _pplr, "UNRN": _unrn}
     problems_of = methods.get(cfg.MODEL.META_ARCHITECTURE)
     return [] if problems_of is None else problems_of(cfg)
 
@@ -47,6 +51,41 @@ def _pplr(cfg: CfgNode) -> list[str]:
         ),
     )
     return [*[message for holds, message in rules if not holds], *_stripes(cfg)]
+
+
+def _unrn(cfg: CfgNode) -> list[str]:
+    heads = cfg.MODEL.HEADS
+    keys = cfg.MODEL.UNRN
+    start = "start from projects/DomainAdaptation/configs/Base-UNRN.yml"
+    backbone = cfg.MODEL.BACKBONE.NAME
+    rules = (
+        (
+            UNRN_LOSS in cfg.MODEL.LOSSES.NAME,
+            f"expected {UNRN_LOSS} in MODEL.LOSSES.NAME under UNRN, got "
+            f"{', '.join(cfg.MODEL.LOSSES.NAME)}; {start}",
+        ),
+        (
+            heads.NAME == "EmbeddingHead" and not heads.EMBEDDING_DIM,
+            "expected MODEL.HEADS.NAME EmbeddingHead without an EMBEDDING_DIM under UNRN, which "
+            f"uses features before and behind the neck, got {heads.NAME} and "
+            f"{heads.EMBEDDING_DIM}; {start}",
+        ),
+        (
+            not keys.SIDE_HEAD or backbone in FOUR_STAGES or backbone not in FACTS,
+            "expected a backbone of four stages for MODEL.UNRN.SIDE_HEAD, which classifies the "
+            f"maps of the third ({', '.join(FOUR_STAGES)}), got {backbone}; set it to False, or "
+            "take build_resnet_backbone",
+        ),
+        (
+            keys.FORM == "paper"
+            or cfg.UNSUPERVISED.PERIOD > 1
+            or not cfg.MODEL.LOSSES.UNRN.CONTRAST_SCALE,
+            "MODEL.UNRN.FORM code leaves the contrast out of every epoch that begins with a "
+            "clustering, which are all with UNSUPERVISED.PERIOD 1; raise it (6 in the code), set "
+            "MODEL.LOSSES.UNRN.CONTRAST_SCALE 0, or take the form paper",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
 
 
 def _stripes(cfg: CfgNode) -> list[str]:

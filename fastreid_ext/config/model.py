@@ -26,6 +26,7 @@ def add_model_keys(model: CfgNode) -> None:
     _add_byol(model)
     _add_ice(model)
     _add_hcd(model)
+    _add_unrn(model)
     _add_diffusion(model)
 
 
@@ -220,6 +221,24 @@ def _add_domain_losses(losses: CfgNode) -> None:
     # Division of the weights by their mean over the clusters.
     diversity.NORMALISED = True
 
+    unrn = losses.UNRN = CN()
+    # Weight of the cross-entropy of the source in UNRNLoss; 0 in UNRN's code.
+    unrn.SOURCE_SCALE = 1.0
+    # Share in [0, 1) of the labels that is spread evenly over all classes; 0 in UNRN's code.
+    unrn.SMOOTHING = 0.1
+    # Weight of the triplets.
+    unrn.TRIPLET_SCALE = 1.0
+    # Weight of the mean uncertainty, which keeps the weights of images from falling to 0.
+    unrn.UNCERTAINTY_SCALE = 1.0
+    # Weight of the circle loss of target images against the memory.
+    unrn.CONTRAST_SCALE = 0.05
+    # Weight of the circle loss of source images against the centres of the source, 1 / 18.
+    unrn.CENTRE_SCALE = 0.0556
+    # Relaxation of the circle losses in [0, 1].
+    unrn.MARGIN = 0.25
+    # Scale of their cosine similarities, above 0.
+    unrn.GAMMA = 128.0
+
 
 def _add_byol(model: CfgNode) -> None:
     byol = model.BYOL = CN()
@@ -244,6 +263,25 @@ def _add_hcd(model: CfgNode) -> None:
     hcd.ANCHORS = "farthest"
     # Largest number of parts of a group that is split; a group needs more images to be split.
     hcd.PARTS = 8
+
+
+def _add_unrn(model: CfgNode) -> None:
+    unrn = model.UNRN = CN()
+    # "paper" = a weight of each image and triplet; "code" = what the released code computes: one
+    # weight for the batch, triplets towards equal distances, pairs of the contrast without weights,
+    # classifiers that begin each clustering at random.
+    unrn.FORM = "paper"
+    # Neck and classifier for the maps of the third stage of a ResNet, whose logits are compared
+    # with the teacher's too.
+    unrn.SIDE_HEAD = False
+    # Linear layer and batch normalisation behind the neck for the features in the memory.
+    unrn.MEMORY_HEAD = False
+    # Number of target features in the memory, the newest ones.
+    unrn.MEMORY = 8192
+    # Largest share in [0, 1) of the teacher that stays in a step t; 1 - 1 / (t + 1) before.
+    unrn.MOMENTUM = 0.999
+    # Share in [0, 1] of a centre of the source that stays when a feature moves it.
+    unrn.CENTRE_MOMENTUM = 0.2
 
 
 def _add_ice(model: CfgNode) -> None:

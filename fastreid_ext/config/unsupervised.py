@@ -25,6 +25,8 @@ def add_unsupervised_keys(cfg: CfgNode) -> None:
     unsupervised.EPS_GAP = 0.0
     # Noise in the epoch: "dropped" = left out, "kept" = each image is a class of its own.
     unsupervised.OUTLIERS = "dropped"
+    # Epochs that share a clustering; 1 = images are clustered before every epoch. For UNRN.
+    unsupervised.PERIOD = 1
     _add_curriculum(unsupervised)
 
 

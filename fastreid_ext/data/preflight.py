@@ -22,7 +22,7 @@ from fastreid_ext.data.image_check import unreadable_images
 from fastreid_ext.data.item_arrays import ItemArrays, TextArray
 from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
 from fastreid_ext.data.modality_check import modality_warnings
-from fastreid_ext.data.own_sets import GENERATED
+from fastreid_ext.data.own_sets import GENERATED, unlabelled_names
 from fastreid_ext.data.positives import read_positives
 from fastreid_ext.data.sampling_problems import mixed_batches, sampling_problems
 
@@ -131,7 +131,7 @@ def _check_training(cfg: CfgNode, world_size: int, report: PreflightReport) -> T
         report.rows.append(_row(name, "train", own))
     report.problems += sampling_problems(cfg, training, world_size)
     if cfg.UNSUPERVISED.ENABLED:
-        _check_cameras(training, report)
+        _check_cameras(cfg, training, report)
     else:
         _check_singles(cfg, training, report)
     _check_share(cfg, training, report)
@@ -184,7 +184,7 @@ def _check_singles(cfg: CfgNode, training: TrainingItems, report: PreflightRepor
         )
 
 
-def _check_cameras(training: TrainingItems, report: PreflightReport) -> None:
+def _check_cameras(cfg: CfgNode, training: TrainingItems, report: PreflightReport) -> None:
     names = target_of(training).dense_camids()[1]
     kind = "target" if training.source_images else "training"
     if len(names) == 1:
@@ -192,6 +192,12 @@ def _check_cameras(training: TrainingItems, report: PreflightReport) -> None:
             f"all {kind} images are of one camera ({names[0]}), or their cameras are not known, "
             "so no batch can be made of a cluster's different cameras; clusters that hold across "
             "cameras need the cameras of the images (docs/datasets.md)"
+        )
+    elif without := unlabelled_names(cfg):
+        report.warnings.append(
+            f"the cameras of {', '.join(without)} in DATASETS.NAMES are not known, so all its "
+            "images count as those of one camera beside the others; give them cameras "
+            "(docs/datasets.md), or leave these sets out"
         )
 
 

@@ -80,9 +80,14 @@ class PseudoLabels(HookBase):
     def before_epoch(self) -> None:
         """Extract features, cluster them, and give the clusters to the loader and the model.
 
+        Between the clusterings of ``UNSUPERVISED.PERIOD`` epochs both keep what they have.
+
         Raises:
             ValueError: features are not finite, or the first clusters cannot be trained on.
         """
+        if self.trainer.epoch % self._cfg.UNSUPERVISED.PERIOD:
+            self._model.keep_clusters()
+            return
         began = time.perf_counter()
         features = self._finite_features()
         extracted = time.perf_counter()

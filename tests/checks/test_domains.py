@@ -130,6 +130,54 @@ def test_contradictions_of_idm_are_named(changes, expected):
         tiny_cfg(IDM | changes)
 
 
+UNRN = DOMAINS | {
+    "MODEL.META_ARCHITECTURE": "UNRN",
+    "MODEL.LOSSES.NAME": ("UNRNLoss",),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"MODEL.LOSSES.NAME": ("CrossEntropyLoss",)},
+            "unknown name 'CrossEntropyLoss' in MODEL.LOSSES.NAME",
+        ),
+        ({"MODEL.HEADS.EMBEDDING_DIM": 64}, "EmbeddingHead without an EMBEDDING_DIM under UNRN"),
+        ({"MODEL.HEADS.NAME": "ClasHead"}, "before and behind the neck, got ClasHead and 0; start"),
+        (
+            {
+                "MODEL.BACKBONE.NAME": "build_osnet_backbone",
+                "MODEL.BACKBONE.DEPTH": "x0_25",
+                "MODEL.BACKBONE.FEAT_DIM": 0,
+                "MODEL.UNRN.SIDE_HEAD": True,
+            },
+            "expected a backbone of four stages for MODEL.UNRN.SIDE_HEAD, which classifies the map",
+        ),
+        (
+            {"MODEL.UNRN.FORM": "code"},
+            "MODEL.UNRN.FORM code leaves the contrast out of every epoch that begins with a",
+        ),
+        ({"MODEL.UNRN.FORM": "both"}, "unknown name 'both' in MODEL.UNRN.FORM"),
+        ({"MODEL.UNRN.MEMORY": 0}, "expected MODEL.UNRN.MEMORY"),
+        ({"MODEL.UNRN.MOMENTUM": 1.0}, "expected MODEL.UNRN.MOMENTUM in [0, 1), got 1.0; 0.999"),
+        (
+            {"MODEL.LOSSES.UNRN.GAMMA": 0.0},
+            "expected MODEL.LOSSES.UNRN.GAMMA above 0, got 0.0; 128",
+        ),
+        ({"UNSUPERVISED.PERIOD": 0}, "expected UNSUPERVISED.PERIOD"),
+    ],
+)
+def test_contradictions_of_unrn_are_named(changes, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        tiny_cfg(UNRN | changes)
+
+
+def test_clusters_of_other_methods_do_not_last_several_epochs():
+    with pytest.raises(ValueError, match=r"PERIOD is 2 .* because MODEL.META_ARCHITECTURE is Dom"):
+        tiny_cfg(DOMAINS | {"UNSUPERVISED.PERIOD": 2})
+
+
 def test_a_transformer_without_norms_of_domains_is_allowed():
     changes = {
         "MODEL.BACKBONE.NAME": "build_plain_vit_backbone",

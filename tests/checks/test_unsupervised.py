@@ -106,6 +106,46 @@ def test_contradictions_of_ice_are_named(changes, expected):
         tiny_cfg(UNTRAINED | changes, file=METHODS / "Base-ICE.yml")
 
 
+@pytest.mark.parametrize(
+    ("changes", "used"),
+    [
+        (
+            {
+                "MODEL.META_ARCHITECTURE": "CaCL",
+                "MODEL.LOSSES.NAME": ("CrossEntropyLoss",),
+                "DATASETS.SOURCES": ("DukeMTMC",),
+            },
+            "MODEL.META_ARCHITECTURE CaCL",
+        ),
+        (
+            {
+                "MODEL.META_ARCHITECTURE": "DomainBaseline",
+                "DATASETS.SOURCES": ("DukeMTMC",),
+                "UNSUPERVISED.CURRICULUM.ENABLED": True,
+            },
+            "UNSUPERVISED.CURRICULUM",
+        ),
+        (
+            {
+                "MODEL.META_ARCHITECTURE": "PPLR",
+                "MODEL.HEADS.NAME": "StripeHead",
+                "MODEL.LOSSES.NAME": ("PPLRLoss", "CameraProxyLoss"),
+            },
+            "MODEL.LOSSES.NAME CameraProxyLoss",
+        ),
+    ],
+)
+def test_sets_without_cameras_beside_others_are_named(changes, used):
+    sets = {
+        "DATASETS.SETS": ["Crowd=UnlabelledPersons:/data/c"],
+        "DATASETS.NAMES": ("Market1501", "Crowd"),
+    }
+    expected = f"{used} uses the cameras of all images, but those of Crowd in DATASETS.NAMES are"
+    with pytest.raises(ValueError, match=expected):
+        tiny_cfg(CLUSTERS | changes | sets)
+    assert tiny_cfg(CLUSTERS | sets)  # a method that does not need them
+
+
 def test_camera_keys_are_not_read_without_the_camera_term():
     agnostic = {"MODEL.LOSSES.NAME": ("ICELoss",)}
     assert tiny_cfg(UNTRAINED | agnostic, file=METHODS / "Base-ICE.yml")

@@ -65,6 +65,12 @@ RECIPES = {
         {**RESNET, "MODEL.DOMAIN_BN.ENABLED": False},
         1,
     ),
+    "UNRN": ("../projects/DomainAdaptation/configs/Base-UNRN.yml", RESNET, 1),
+    "UNRN of the code": (
+        "../projects/DomainAdaptation/configs/Base-UNRN-code.yml",
+        RESNET,
+        1,
+    ),
     "PPLR": (
         "../projects/Unsupervised/configs/Base-PPLR.yml",
         {**RESNET, "INPUT.SIZE_TRAIN": [64, 32]},
@@ -136,7 +142,7 @@ def test_waits_are_measured_for_every_architecture():
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
             *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "PPLR"),
-            *("DBSCAN-DA", "IDM", "CaCL", "HCD"),
+            *("DBSCAN-DA", "IDM", "CaCL", "HCD", "UNRN"),
         )
     }
     known = {

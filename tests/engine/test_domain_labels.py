@@ -1,6 +1,7 @@
 """Training on a labelled source and on clusters of an unlabelled target."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,7 +76,10 @@ def test_batches_are_half_of_the_source_and_half_of_the_clusters(adapt_cfg):
     assert not rows[count:].any()
 
 
-def test_identities_of_the_target_reach_no_loss(adapt_cfg):
+@pytest.mark.parametrize("method", ["DomainBaseline", "UNRN"])
+def test_identities_of_the_target_reach_no_loss(adapt_cfg, method):
+    keys = UNRN if method == "UNRN" else {}
+
     class Mislabelled(Trainer):
         @classmethod
         def build_train_loader(cls, cfg):
@@ -87,10 +91,11 @@ def test_identities_of_the_target_reach_no_loss(adapt_cfg):
             dataset.img_items = dataset.img_items.with_pids(pids)
             return loader
 
-    first = run(Trainer, adapt_cfg("true"))
-    second = run(Mislabelled, adapt_cfg("wrong"))
+    first = run(Trainer, adapt_cfg("true", **keys))
+    second = run(Mislabelled, adapt_cfg("wrong", **keys))
+    expected = second.model.state_dict()
     for name, value in first.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name]), name
+        assert torch.equal(value, expected[name]), name
     figures = [run.storage.history("clusters/ari").latest() for run in (first, second)]
     assert figures[0] != figures[1]
 
@@ -154,6 +159,16 @@ HCD = {
     "UNSUPERVISED__OUTLIERS": "kept",
 }
 
+UNRN = {
+    "MODEL__META_ARCHITECTURE": "UNRN",
+    "MODEL__HEADS__NECK_FEAT": "after",
+    "MODEL__LOSSES__NAME": ("UNRNLoss",),
+    "MODEL__LOSSES__CE__EPSILON": 0.0,
+    "MODEL__UNRN__MEMORY": 20,
+    "MODEL__UNRN__MOMENTUM": 0.9,
+    "UNSUPERVISED__PERIOD": 2,
+}
+
 IDM = {
     "MODEL__META_ARCHITECTURE": "IDM",
     "MODEL__BACKBONE__NAME": "build_resnet_backbone",
@@ -176,7 +191,9 @@ CACL = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", [{}, IDM, CACL, HCD], ids=["DomainBaseline", "IDM", "CaCL", "HCD"]
+    "method",
+    [{}, IDM, CACL, HCD, UNRN],
+    ids=["DomainBaseline", "IDM", "CaCL", "HCD", "UNRN"],
 )
 def test_run_killed_within_an_epoch_resumes_to_the_same_checkpoint(
     method, market_root, source, tmp_path
@@ -256,6 +273,17 @@ def test_target_of_one_camera_is_trained_on(adapt_cfg, market_root):
     assert "clusters/ari" not in trainer.storage.histories()
 
 
+def test_set_without_cameras_beside_the_target_is_named(adapt_cfg, market_root, tmp_path):
+    folder = tmp_path / "crowd"
+    folder.mkdir()
+    for image in sorted((market_root / "Market-1501-v15.09.15/query").iterdir())[:4]:
+        shutil.copy(image, folder)
+    names = ("Market1501", "UnlabelledPersons")
+    cfg = adapt_cfg(DATASETS__NAMES=names, DATASETS__FOLDER=str(folder))
+    expected = "the cameras of UnlabelledPersons in DATASETS.NAMES are not known, so all its images"
+    assert any(expected in warning for warning in preflight(cfg).warnings)
+
+
 def test_cameras_join_one_after_the_other(adapt_cfg):
     seen = {}
 
@@ -294,6 +322,28 @@ def test_curriculum_that_cannot_be_is_refused(adapt_cfg, market_root, changes, e
         changes = changes | {"DATASETS__FOLDER": str(folder)}
     with pytest.raises(ValueError, match=expected):
         Trainer(adapt_cfg(**CACL | changes))
+
+
+def test_clusters_last_for_a_period_and_the_teacher_is_clustered(adapt_cfg):
+    labels = []
+
+    class Watching(Trainer):
+        def before_epoch(self):
+            super().before_epoch()
+            labels.append(self.data_loader.labels.copy())
+            self.seen = self.model.steps, len(self.model.memory)
+
+    trainer = run(Watching, adapt_cfg(**UNRN, SOLVER__MAX_EPOCH=3))
+    assert np.array_equal(labels[0], labels[1])
+    assert trainer.seen == (6, 0)  # the memory begins again with the clustering of the third epoch
+    assert len(trainer.model.memory) == 20
+    assert trainer.model.steps == 9
+    assert len(trainer.model.centres) == SOURCE_IDENTITIES
+    features = next(h for h in trainer._hooks if isinstance(h, DomainPseudoLabels))._features
+    before = features.extract()
+    for parameter in trainer.model.backbone.parameters():
+        parameter.data.add_(1)
+    assert torch.equal(features.extract(), before)
 
 
 def test_labels_of_hcd_are_those_that_its_steps_have_made(adapt_cfg):

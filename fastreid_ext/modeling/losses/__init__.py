@@ -20,6 +20,13 @@ from fastreid_ext.modeling.losses.hybrid_memory import HybridMemory, hybrid_cont
 from fastreid_ext.modeling.losses.instance_contrast import hard_instance_loss, soft_instance_loss
 from fastreid_ext.modeling.losses.instance_memory import InstanceMemory, instance_contrast_loss
 from fastreid_ext.modeling.losses.js_consistency import js_consistency_loss
+from fastreid_ext.modeling.losses.label_uncertainty import (
+    teacher_disagreement,
+    triplet_terms,
+    uncertain_cross_entropy,
+    uncertain_triplet_loss,
+)
+from fastreid_ext.modeling.losses.memory_circle import memory_circle_loss, moved_centres
 from fastreid_ext.modeling.losses.multi_positive import (
     multi_positive_contrastive_loss,
     multi_positive_log_loss,
@@ -59,7 +66,9 @@ __all__ = [
     "hybrid_contrast_loss",
     "instance_contrast_loss",
     "js_consistency_loss",
+    "memory_circle_loss",
     "mixing_diversity_loss",
+    "moved_centres",
     "multi_positive_contrastive_loss",
     "multi_positive_log_loss",
     "negative_similarities",
@@ -69,6 +78,10 @@ __all__ = [
     "smoothed_cross_entropy",
     "soft_instance_loss",
     "soft_triplet_loss",
+    "teacher_disagreement",
+    "triplet_terms",
+    "uncertain_cross_entropy",
+    "uncertain_triplet_loss",
     "view_contrast_loss",
     "weighted_triplet_loss",
 ]

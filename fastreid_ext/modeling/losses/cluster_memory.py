@@ -65,7 +65,9 @@ def sequential_update(current: Tensor, features: Tensor, same: Tensor, momentum:
     turn = same.tril(diagonal=-1).sum(dim=1)  # (B,) features of the cluster before this one
     for number in range(int(turn.max()) + 1):
         now = same & (turn == number)  # in each row at most one
-        moved = F.normalize(momentum * current + (1 - momentum) * features[_first(now)], dim=1)
+        moved = F.normalize(
+            momentum * current + (1 - momentum) * features[first_of_each(now)], dim=1
+        )
         current = torch.where(now.any(dim=1, keepdim=True), moved, current)
     return current
 
@@ -103,7 +105,7 @@ def random_update(current: Tensor, features: Tensor, same: Tensor, momentum: flo
     return F.normalize(momentum * current + (1 - momentum) * features[chosen], dim=1)
 
 
-def _first(mask: Tensor) -> Tensor:
+def first_of_each(mask: Tensor) -> Tensor:
     """Find the first True of each row (B, B), 0 in a row without one."""
     return mask.to(torch.uint8).argmax(dim=1)
 
@@ -179,4 +181,4 @@ class ClusterMemory(nn.Module):
         current = self.centroids[targets]
         moved = UPDATES[self.rule](current, features, same, self.momentum)
         # One row for each cluster: equal rows of a matrix product may differ in their last bits.
-        self.centroids[targets] = moved[_first(same)]
+        self.centroids[targets] = moved[first_of_each(same)]

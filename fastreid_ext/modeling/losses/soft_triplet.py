@@ -9,6 +9,8 @@ Letters: B images of this process, A images of all processes, D feature dimensio
     https://arxiv.org/abs/1703.07737
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,15 +38,43 @@ def soft_triplet_loss(features: Tensor, targets: Tensor) -> Tensor:
     Returns:
         Scalar >= 0; 0 where the batch has one cluster only.
     """
+    pairs = hardest_pairs(features, targets)
+    gap = torch.where(pairs.has_negative, pairs.farthest - pairs.nearest, 0.0)
+    losses = F.softplus(gap) * pairs.has_negative
+    return losses.sum() / pairs.has_negative.sum().clamp(min=1)
+
+
+class HardestPairs(NamedTuple):
+    """The farthest image of the own cluster and the nearest of another one, for each image.
+
+    Attributes:
+        farthest: (B,) distances to the positives.
+        positives: (B,) rows of the positives among the images of all processes.
+        nearest: (B,) distances to the negatives; infinite where there is none.
+        negatives: (B,) rows of the negatives among the images of all processes.
+        has_negative: (B,) bool, whether another cluster is among the images.
+    """
+
+    farthest: Tensor
+    positives: Tensor
+    nearest: Tensor
+    negatives: Tensor
+    has_negative: Tensor
+
+
+def hardest_pairs(features: Tensor, targets: Tensor) -> HardestPairs:
+    """Find the hardest positive and negative of each image among those of all processes.
+
+    Args:
+        features: (B, D) of any length.
+        targets: (B,) clusters of the images.
+    """
     everyone = rows_of_all(features)
     is_same = targets[:, None] == rows_of_all(targets)[None, :]
     distances = _distances(features, everyone)
-    farthest = distances.masked_fill(~is_same, 0.0).amax(dim=1)
-    has_negative = (~is_same).any(dim=1)
-    nearest = distances.masked_fill(is_same, torch.inf).amin(dim=1)
-    gap = torch.where(has_negative, farthest - nearest, 0.0)
-    losses = F.softplus(gap) * has_negative
-    return losses.sum() / has_negative.sum().clamp(min=1)
+    farthest, positives = distances.masked_fill(~is_same, 0.0).max(dim=1)
+    nearest, negatives = distances.masked_fill(is_same, torch.inf).min(dim=1)
+    return HardestPairs(farthest, positives, nearest, negatives, (~is_same).any(dim=1))
 
 
 def _distances(features: Tensor, everyone: Tensor) -> Tensor:

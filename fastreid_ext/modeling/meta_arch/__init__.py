@@ -17,6 +17,7 @@ from fastreid_ext.modeling.meta_arch.pplr import PPLR
 from fastreid_ext.modeling.meta_arch.prototype_baseline import PrototypeBaseline
 from fastreid_ext.modeling.meta_arch.simclr_pretrain import SimCLRPretrain
 from fastreid_ext.modeling.meta_arch.spcl import SpCL
+from fastreid_ext.modeling.meta_arch.unrn import UNRN
 from fastreid_ext.modeling.meta_arch.view_losses import add_view_losses
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ICE",
     "IDM",
     "PPLR",
+    "UNRN",
     "BYOLPretrain",
     "CaCL",
     "ClusterBaseline",

@@ -28,7 +28,9 @@ def takes_clusters(architecture: type) -> bool:
     several features (B, S, D) of each image, of which the first is clustered and ``begin_clusters``
     gets all, (N, S, D). Where an architecture has ``remembered_features()``, these (N, D) are
     clustered from the second epoch on, and images are not looked at again. With
-    ``remembered_labels()`` nothing is clustered then: these (N,) are the clusters.
+    ``remembered_labels()`` nothing is clustered then: these (N,) are the clusters. With
+    ``UNSUPERVISED.PERIOD`` above 1, ``keep_clusters()`` is called before the epochs between two
+    clusterings; what the model remembers of its clusters must be in checkpoints.
     """
     return hasattr(architecture, "begin_clusters")
 

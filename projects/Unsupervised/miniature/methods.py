@@ -99,6 +99,11 @@ METHODS = (
     _adaptive("dbscan_da", "DBSCAN-DA"),
     _adaptive("idm", "IDM"),
     _adaptive("hcd", "HCD"),
+    # A teacher that moves within 400 steps, and a memory smaller than the target.
+    _adaptive(
+        *("unrn", "UNRN"),
+        *("MODEL.UNRN.MOMENTUM", "0.99", "MODEL.UNRN.MEMORY", "512", "UNSUPERVISED.PERIOD", "2"),
+    ),
     _adaptive("cacl", "CaCL", uses="source + target + cameras"),
     _labelled("labels", TARGET, "labels"),
 )

@@ -53,7 +53,18 @@ CASES = {
         "MODEL.LOSSES.PPLR.NEIGHBOURS": 4,
         "DATALOADER.SAMPLER_TRAIN": "BalancedIdentitySampler",
     },
+    "UNRN": COMMON
+    | {
+        "MODEL.META_ARCHITECTURE": "UNRN",
+        "MODEL.HEADS.NECK_FEAT": "after",
+        "MODEL.HEADS.WITH_BNNECK": True,
+        "MODEL.LOSSES.NAME": ("UNRNLoss",),
+        "MODEL.UNRN.MEMORY": 6,
+        "DATASETS.SOURCES": ("DukeMTMC",),
+        "DATALOADER.SAMPLER_TRAIN": "BalancedIdentitySampler",
+    },
 }
+SOURCES = 2  # identities of the source, whose images are half of a batch
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, -1, 0, 1, 2])
 CAMERAS = torch.tensor([0, 0, 1, 1, 1, 1, 2, 2, 0, 2, 2, 0])
 
@@ -102,13 +113,19 @@ def steps(keys: dict[str, Any]) -> dict[str, Any]:
     Returns:
         Losses and gradients of each step, state afterwards.
     """
+    from fastreid.utils.events import EventStorage  # needs fastreid_ext to be imported before
+
     model = build(keys, seed=process_rank())
     wrapped = wrap_for_processes(model)
     spaces = (4,) if keys["MODEL.META_ARCHITECTURE"] == "PPLR" else ()
     generator = torch.Generator().manual_seed(9)
     features = F.normalize(torch.randn(len(LABELS), *spaces, 16, generator=generator), dim=-1)
+    has_source = keys["MODEL.META_ARCHITECTURE"] == "UNRN"
+    if has_source:
+        _begin_sources(model)
     known = {"cameras": CAMERAS, "epoch": 0}
-    model.begin_clusters(features, LABELS, **{name: known[name] for name in model.cluster_facts})
+    facts = getattr(model, "cluster_facts", ())
+    model.begin_clusters(features, LABELS, **{name: known[name] for name in facts})
     optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.1)
     found = {"losses": [], "gradients": []}
     size = IMAGES // process_count()
@@ -121,7 +138,14 @@ def steps(keys: dict[str, Any]) -> dict[str, Any]:
             name: value[own].repeat(views) for name, value in every.items() if name != "images"
         }
         images = every["images"][:, own].flatten(0, 1)
-        losses = wrapped(batch | {"images": images, "views": views})
+        if has_source:
+            half = IMAGES // 2
+            places = torch.arange(IMAGES).reshape(2, process_count(), -1)[:, process_rank()]
+            images = every["images"][0, places.flatten()]
+            classes = torch.cat([torch.arange(half) % SOURCES, SOURCES + every["targets"][half:]])
+            batch["targets"] = classes[places.flatten()]
+        with EventStorage():
+            losses = wrapped(batch | {"images": images, "views": views})
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
@@ -130,6 +154,16 @@ def steps(keys: dict[str, Any]) -> dict[str, Any]:
         named = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         found["gradients"].append(_copied(named))
     return found | {"after": _copied(model.state_dict())}
+
+
+def _begin_sources(model: nn.Module) -> None:
+    """Set the centres of a source, and a teacher that is not the student."""
+    model.num_sources = SOURCES
+    model.begin_sources(torch.eye(16)[:4], torch.tensor([0, 1, 1, 0]))
+    model.steps = 10
+    for part in (model.teacher_backbone, model.teacher_heads):
+        for parameter in part.parameters():
+            parameter.data.mul_(1.2)
 
 
 def main(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""Two gloo processes train ICE and PPLR as one does with the same batch."""
+"""Two gloo processes train ICE, PPLR and UNRN as one does with the same batch."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_two_processes_train_as_one(found, name):
     for step in range(STEPS):
         for loss, value in alone["losses"][step].items():
             mean = sum(part["losses"][step][loss] for part in parts) / 2
-            assert value > 1e-3
+            assert value > 1e-3 or (loss, step) == ("loss_contrast", 0)  # an empty memory
             assert mean == pytest.approx(value, rel=1e-6)
         for part in parts:
             torch.testing.assert_close(part["gradients"][step], alone["gradients"][step], **CLOSE)
