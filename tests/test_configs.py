@@ -22,14 +22,15 @@ CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 ARCHITECTURES = {
     *("Baseline", "PrototypeBaseline", "MGN", "BDB"),
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL"),
-    *("DomainBaseline", "IDM", "CaCL", "HCD", "UNRN", "ICE", "PPLR"),
+    *("DomainBaseline", "IDM", "CaCL", "HCD", "UNRN", "GLT"),
+    *("ICE", "PPLR"),
     *("ContrastivePretrain", "SimCLRPretrain", "BYOLPretrain"),
 }
 DCAC = ["DCAC-baseline", "DCAC"]
 CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
 UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"]
-ADAPTIVE = ["DBSCAN-DA", "IDM", "CaCL", "HCD", "UNRN", "UNRN-code"]
+ADAPTIVE = ["DBSCAN-DA", "IDM", "CaCL", "HCD", "UNRN", "UNRN-code", "GLT"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -255,12 +256,14 @@ def test_methods_with_a_source_share_batches_and_norms(name):
         "trained" if name == "UNRN-code" else "frozen",
     )
     losses = cfg.MODEL.LOSSES
-    if name not in ("HCD", "UNRN", "UNRN-code"):
+    if name == "GLT":
+        assert (losses.CE.EPSILON, losses.TRI.MARGIN, losses.TRI.HARD_MINING) == (0.1, 0.0, True)
+    elif name not in ("HCD", "UNRN", "UNRN-code"):
         assert (losses.CE.EPSILON, losses.TRI.MARGIN, losses.TRI.HARD_MINING) == (0.1, 0.3, True)
     keys = cfg.UNSUPERVISED
     neighbours = (20, 6, 0.6, 3) if name == "HCD" else (30, 6, 0.6, 4)
     assert (keys.K1, keys.K2, keys.EPS, keys.MIN_SAMPLES) == neighbours
-    iterations = 300 if "UNRN" in name else 400
+    iterations = 300 if name in ("UNRN", "UNRN-code", "GLT") else 400
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.ITERS_PER_EPOCH) == (3.5e-4, iterations)
 
 
@@ -329,6 +332,20 @@ def test_recipes_of_unrn_have_the_values_of_its_code_in_two_forms():
         ("paper", False, False, "GlobalAvgPool", "after", False, 1.0, 0.1),
         ("code", True, True, "GeneralizedMeanPoolingP", "before", True, 0.0, 0.0),
     ]
+
+
+def test_recipes_of_glt_have_the_values_of_its_last_run():
+    """79 epochs of 300 iterations; 600, 700 and 800 clusters for Market-1501."""
+    folder = PROJECTS / "DomainAdaptation/configs"
+    cfg = load_config(folder / "MSMT17_to_Market1501/glt_R50.yml", CPU)
+    keys = cfg.MODEL.GLT
+    assert (keys.CLUSTERS, keys.CHOSEN, keys.SHARPNESS) == ([600, 700, 800], 1, 25.0)
+    assert (keys.DROPOUT, keys.MOMENTUM, keys.PREVIOUS_RUN) == (0.2, 0.999, "")
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.STEPS) == (79, [40, 70])
+    assert cfg.MODEL.BACKBONE.WITH_NL
+    assert cfg.MODEL.HEADS.POOL_LAYER == "GeneralizedMeanPoolingP"
+    larger = load_config(folder / "Market1501_to_MSMT17/glt_R50.yml", CPU)
+    assert larger.MODEL.GLT.CLUSTERS == [1000, 1500, 2000]
 
 
 def test_first_stage_on_the_source_has_the_values_of_unrn():
@@ -520,7 +537,8 @@ def test_recipe_steps_and_gives_features(path):
         spaces = [1 + cfg.MODEL.HEADS.STRIPES] if cfg.MODEL.HEADS.NAME == "StripeHead" else []
         features = torch.randn(4, *spaces, cfg.MODEL.BACKBONE.FEAT_DIM)
         features = torch.nn.functional.normalize(features, dim=-1)
-        known = {"cameras": torch.tensor([0, 1, 0, 1]), "epoch": 0}
+        groups = torch.tensor([[0, 0, 1, 1]]).repeat(len(cfg.MODEL.GLT.CLUSTERS), 1)
+        known = {"cameras": torch.tensor([0, 1, 0, 1]), "epoch": 0, "groups": groups}
         facts = {name: known[name] for name in getattr(model, "cluster_facts", ())}
         model.begin_clusters(features, torch.tensor([0, 0, 1, 1]), **facts)
     views = cfg.INPUT.VIEWS.COUNT if cfg.INPUT.VIEWS.RECIPE else 1

@@ -25,7 +25,7 @@ _PROJECTION = "ProjectionHead"
 # Architectures with the parts of fastreid's Baseline.
 _BASELINES = (
     *("ClusterBaseline", "ClusterContrast", "HHCL", "SpCL", "ICE", "PPLR"),
-    *("Baseline", "PrototypeBaseline", "DomainBaseline", "IDM", "CaCL", "HCD", "UNRN"),
+    *("Baseline", "PrototypeBaseline", "DomainBaseline", "IDM", "CaCL", "HCD", "UNRN", "GLT"),
 )
 _WITH_LABELS = ("Baseline", "PrototypeBaseline", "MGN", "BDB", "MoCo", "Distiller")
 _PRETRAINING_RECIPES = (

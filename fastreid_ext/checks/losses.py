@@ -49,6 +49,7 @@ LOSSES = {
     "PPLR": (PPLR_LOSS, CAMERA_PROXY),
     "HCD": (INSTANCE_CONTRAST,),
     "UNRN": (UNRN_LOSS,),
+    "GLT": ("CrossEntropyLoss", "TripletLoss"),
     "MoCo": _BASELINE_LOSSES,
     "Distiller": _BASELINE_LOSSES,
     "MGN": ("CrossEntropyLoss", "TripletLoss", _WEIGHTED, *VIEW_LOSSES),
@@ -59,7 +60,7 @@ ARCHITECTURES = tuple(LOSSES)
 _WITH_THEIR_LOSS_ALONE = (
     *PRETRAINING_LOSSES,
     *("ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"),
-    *("DomainBaseline", "IDM", "CaCL", "HCD", "UNRN"),
+    *("DomainBaseline", "IDM", "CaCL", "HCD", "UNRN", "GLT"),
 )
 
 

@@ -252,6 +252,19 @@ ROWS: list[Row] = [
         MOMENTUM=Range(0, 1, is_below=True, hint="0.999 is UNRN's"),
         CENTRE_MOMENTUM=SHARE,
     ),
+    *rows_of(
+        "MODEL.GLT",
+        architecture("GLT"),
+        CLUSTERS=Numbers(
+            tuple(range(1, 100)), Range(2), "numbers of clusters, one of each group", whole=True
+        ),
+        CHOSEN=AT_LEAST_0,
+        SHARPNESS=Range(0, is_above=True, hint="25 is GLT's"),
+        STARTS=COUNT,
+        DROPOUT=Range(0, 1, is_below=True, hint="0.2 is GLT's"),
+        MOMENTUM=Range(0, 1, is_below=True, hint="0.999 is GLT's"),
+        PREVIOUS_RUN=Read(_weights_problem),
+    ),
 ]
 _DISTILS = architecture("Distiller")
 KD_ROWS: list[Row] = [

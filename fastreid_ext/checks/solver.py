@@ -35,6 +35,7 @@ _WITH_HEADS = (
     "CaCL",
     "HCD",
     "UNRN",
+    "GLT",
     "MoCo",
     "Distiller",
     "BDB",

@@ -3,7 +3,7 @@
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
-from fastreid_ext.checks.conditions import is_on
+from fastreid_ext.checks.conditions import is_none_of, is_on
 from fastreid_ext.checks.losses import architecture
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.unsupervised_methods import method_problems
@@ -20,6 +20,9 @@ _OF_IMAGES = ("SpCL", "HCD")
 _WITH_MEMORY = ("ClusterContrast", "HHCL", "ICE", "SpCL", "HCD")
 # They keep what a clustering has set until the next one, and in checkpoints.
 _WITH_PERIODS = ("UNRN",)
+_WITH_DBSCAN = is_on(_SECTION) & is_none_of(
+    "MODEL.META_ARCHITECTURE", "GLT", instead="set MODEL.GLT.CLUSTERS, the sizes of its k-means"
+)
 _START = "start from a recipe of projects/Unsupervised/configs"
 
 ROWS: list[Row] = [
@@ -27,12 +30,18 @@ ROWS: list[Row] = [
     *rows_of(
         _SECTION,
         is_on(_SECTION),
-        K1=COUNT,
-        K2=COUNT,
-        EPS=Range(0, 1, is_above=True, is_below=True, hint="0.4 to 0.7 is usual"),
-        MIN_SAMPLES=COUNT,
-        EPS_GAP=Range(0, 1, is_below=True, hint="0.02 is SpCL's, 0 takes all clusters"),
-        OUTLIERS=Names(OUTLIERS),
+        K1=(COUNT, _WITH_DBSCAN),
+        K2=(COUNT, _WITH_DBSCAN),
+        EPS=(
+            Range(0, 1, is_above=True, is_below=True, hint="0.4 to 0.7 is usual"),
+            _WITH_DBSCAN,
+        ),
+        MIN_SAMPLES=(COUNT, _WITH_DBSCAN),
+        EPS_GAP=(
+            Range(0, 1, is_below=True, hint="0.02 is SpCL's, 0 takes all clusters"),
+            _WITH_DBSCAN,
+        ),
+        OUTLIERS=(Names(OUTLIERS), _WITH_DBSCAN),
         PERIOD=(COUNT, is_on(_SECTION) & architecture(*_WITH_PERIODS)),
     ),
 ]

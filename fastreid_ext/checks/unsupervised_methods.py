@@ -14,7 +14,7 @@ FOUR_STAGES = ("build_resnet_backbone", "build_resnext_backbone", "build_resnest
 
 def method_problems(cfg: CfgNode) -> list[str]:
     """List keys that contradict the method of ``MODEL.META_ARCHITECTURE``."""
-    methods = {"ICE": _ice, "PPLR": _pplr, "UNRN": _unrn}
+    methods = {"ICE": _ice, "PPLR": _pplr, "UNRN": _unrn, "GLT": _glt}
     problems_of = methods.get(cfg.MODEL.META_ARCHITECTURE)
     return [] if problems_of is None else problems_of(cfg)
 
@@ -83,6 +83,43 @@ def _unrn(cfg: CfgNode) -> list[str]:
             "MODEL.UNRN.FORM code leaves the contrast out of every epoch that begins with a "
             "clustering, which are all with UNSUPERVISED.PERIOD 1; raise it (6 in the code), set "
             "MODEL.LOSSES.UNRN.CONTRAST_SCALE 0, or take the form paper",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
+
+
+def _glt(cfg: CfgNode) -> list[str]:
+    heads = cfg.MODEL.HEADS
+    keys = cfg.MODEL.GLT
+    fewest = cfg.SOLVER.IMS_PER_BATCH // 2 // cfg.DATALOADER.NUM_INSTANCE
+    chosen = dict(enumerate(keys.CLUSTERS)).get(keys.CHOSEN)
+    rules = (
+        (
+            "CrossEntropyLoss" in cfg.MODEL.LOSSES.NAME,
+            "expected CrossEntropyLoss in MODEL.LOSSES.NAME under GLT, which has one of each "
+            f"group, got {', '.join(cfg.MODEL.LOSSES.NAME)}",
+        ),
+        (
+            heads.NAME == "EmbeddingHead" and not heads.EMBEDDING_DIM,
+            "expected MODEL.HEADS.NAME EmbeddingHead without an EMBEDDING_DIM under GLT, which "
+            f"uses features before and behind the neck, got {heads.NAME} and "
+            f"{heads.EMBEDDING_DIM}; start from projects/DomainAdaptation/configs/Base-GLT.yml",
+        ),
+        (
+            keys.CHOSEN < len(keys.CLUSTERS),
+            f"expected MODEL.GLT.CHOSEN below the {len(keys.CLUSTERS)} groups of "
+            f"MODEL.GLT.CLUSTERS, counted from 0, got {keys.CHOSEN}",
+        ),
+        (
+            chosen is None or chosen >= fewest,
+            f"a batch has {fewest} clusters of the target (half of SOLVER.IMS_PER_BATCH by "
+            f"DATALOADER.NUM_INSTANCE), but the group MODEL.GLT.CHOSEN has fewer, {chosen}; raise "
+            "it in MODEL.GLT.CLUSTERS, or lower the batch",
+        ),
+        (
+            not cfg.UNSUPERVISED.CURRICULUM.ENABLED,
+            "UNSUPERVISED.CURRICULUM leaves images out, but GLT divides all of them among its "
+            "clusters; set UNSUPERVISED.CURRICULUM.ENABLED False",
         ),
     )
     return [message for holds, message in rules if not holds]

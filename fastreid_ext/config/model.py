@@ -27,6 +27,7 @@ def add_model_keys(model: CfgNode) -> None:
     _add_ice(model)
     _add_hcd(model)
     _add_unrn(model)
+    _add_glt(model)
     _add_diffusion(model)
 
 
@@ -282,6 +283,26 @@ def _add_unrn(model: CfgNode) -> None:
     unrn.MOMENTUM = 0.999
     # Share in [0, 1] of a centre of the source that stays when a feature moves it.
     unrn.CENTRE_MOMENTUM = 0.2
+
+
+def _add_glt(model: CfgNode) -> None:
+    glt = model.GLT = CN()
+    # Numbers of clusters of the k-means clusterings, each a group with a classifier of its own. GLT
+    # has these for Market-1501; for MSMT17 no numbers are known.
+    glt.CLUSTERS = [600, 700, 800]
+    # Place in CLUSTERS, from 0, of the group whose labels batches and triplets have.
+    glt.CHOSEN = 1
+    # Exponent lambda, above 0, of the teacher's predictions in the transport plan.
+    glt.SHARPNESS = 25.0
+    # Runs of k-means with other first centres, of which the best one counts.
+    glt.STARTS = 1
+    # Share in [0, 1) of the features behind the neck that the classifiers do not see in a step.
+    glt.DROPOUT = 0.2
+    # Largest share in [0, 1) of the teacher that stays in a step t; 1 - 1 / (t + 1) before.
+    glt.MOMENTUM = 0.999
+    # Checkpoint of an earlier run of equal CLUSTERS, whose teacher's features make the first
+    # clusters of this one; "" = those of the model with which this run begins.
+    glt.PREVIOUS_RUN = ""
 
 
 def _add_ice(model: CfgNode) -> None:

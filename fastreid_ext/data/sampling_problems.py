@@ -83,7 +83,14 @@ def _unlabelled_problems(cfg: CfgNode, images: int, world_size: int) -> list[str
     problems = []
     nearest = cfg.UNSUPERVISED.K1
     batch = cfg.SOLVER.IMS_PER_BATCH
-    if nearest > images:
+    if cfg.MODEL.META_ARCHITECTURE == "GLT":  # k-means, which has no neighbours
+        most = max(cfg.MODEL.GLT.CLUSTERS)
+        if most > images:
+            problems.append(
+                f"MODEL.GLT.CLUSTERS has {most} clusters, but there are only {images} training "
+                "images; lower it to about the number of persons, or add images"
+            )
+    elif nearest > images:
         problems.append(
             f"UNSUPERVISED.K1 is {nearest} nearest images, but there are only {images} training "
             "images; lower it to at most one and a half times the images of a person, or add images"

@@ -7,6 +7,7 @@ from torch import nn
 from fastreid_ext.engine.averaging import AveragedWeights
 from fastreid_ext.engine.curriculum_labels import CurriculumLabels
 from fastreid_ext.engine.domain_labels import DomainPseudoLabels
+from fastreid_ext.engine.group_labels import GroupLabels
 from fastreid_ext.engine.prototypes import PrototypeRebuild
 from fastreid_ext.engine.pseudo_labels import PseudoLabels
 from fastreid_ext.modeling.losses import PrototypeMemory
@@ -24,7 +25,7 @@ def method_hooks(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
     build = getattr(model, "training_hooks", None)
     built = [] if build is None else list(build(cfg))
     if cfg.UNSUPERVISED.ENABLED:
-        built.append(_labels_kind(cfg)(cfg, model))
+        built.append(_labels_kind(cfg, model)(cfg, model))
     if isinstance(getattr(model, "memory", None), PrototypeMemory):
         built.append(PrototypeRebuild(cfg, model))
     if cfg.SOLVER.EMA.DECAY > 0:
@@ -33,7 +34,9 @@ def method_hooks(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
     return built
 
 
-def _labels_kind(cfg: CfgNode) -> type[PseudoLabels]:
+def _labels_kind(cfg: CfgNode, model: nn.Module) -> type[PseudoLabels]:
     if not cfg.DATASETS.SOURCES:
         return PseudoLabels
+    if hasattr(model, "refined_groups"):
+        return GroupLabels
     return CurriculumLabels if cfg.UNSUPERVISED.CURRICULUM.ENABLED else DomainPseudoLabels

@@ -41,11 +41,6 @@ from fastreid_ext.processes import on_main_process
 
 logger = logging.getLogger(__name__)
 
-_ADVICE = (
-    "raise or lower UNSUPERVISED.EPS, lower UNSUPERVISED.MIN_SAMPLES, or begin from pre-trained "
-    "weights (MODEL.BACKBONE.PRETRAIN_PATH, MODEL.WEIGHTS)"
-)
-
 
 class PseudoLabels(HookBase):
     """Cluster the training images before every epoch and train on the clusters.
@@ -61,6 +56,10 @@ class PseudoLabels(HookBase):
     """
 
     checkpoint_name = "pseudo_labels"
+    advice = (  # where clusters cannot be trained on
+        "raise or lower UNSUPERVISED.EPS, lower UNSUPERVISED.MIN_SAMPLES, or begin from "
+        "pre-trained weights (MODEL.BACKBONE.PRETRAIN_PATH, MODEL.WEIGHTS)"
+    )
 
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
         self._cfg = cfg
@@ -172,12 +171,16 @@ class PseudoLabels(HookBase):
     def _train_on(self, features: Tensor, labels: NDArray[np.int64]) -> None:
         """Give features (N, D) on the CPU and clusters (N,) to the loader and the model."""
         self.trainer.relabel(self._labels_of_all(labels))
-        known = {
+        known = self._known_facts()
+        facts = {name: known[name] for name in getattr(self._model, "cluster_facts", ())}
+        self._model.begin_clusters(features, torch.from_numpy(labels), **facts)
+
+    def _known_facts(self) -> dict[str, Any]:
+        """Collect what a model's ``cluster_facts`` may name."""
+        return {
             "cameras": torch.from_numpy(self._cameras.astype(np.int64)),
             "epoch": self.trainer.epoch,
         }
-        facts = {name: known[name] for name in getattr(self._model, "cluster_facts", ())}
-        self._model.begin_clusters(features, torch.from_numpy(labels), **facts)
 
     def _labels_of_all(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the labels of all training images, of which some may not be clustered."""
@@ -216,8 +219,10 @@ class PseudoLabels(HookBase):
         )
         earlier = self._labels_of_before()
         if earlier is None:
-            raise ValueError(f"{found}; {_ADVICE}")
-        logger.warning("%s; those of the epoch before are kept. To change that, %s", found, _ADVICE)
+            raise ValueError(f"{found}; {self.advice}")
+        logger.warning(
+            "%s; those of the epoch before are kept. To change that, %s", found, self.advice
+        )
         return earlier
 
 

@@ -173,6 +173,42 @@ def test_contradictions_of_unrn_are_named(changes, expected):
         tiny_cfg(UNRN | changes)
 
 
+GLT = DOMAINS | {
+    "MODEL.META_ARCHITECTURE": "GLT",
+    "MODEL.LOSSES.NAME": ("CrossEntropyLoss", "TripletLoss"),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"MODEL.LOSSES.NAME": ("TripletLoss",)},
+            "expected CrossEntropyLoss in MODEL.LOSSES.NAME under GLT, which has one of each group",
+        ),
+        ({"MODEL.HEADS.EMBEDDING_DIM": 64}, "EmbeddingHead without an EMBEDDING_DIM under GLT"),
+        ({"MODEL.GLT.CHOSEN": 3}, "expected MODEL.GLT.CHOSEN below the 3 groups of MODEL.GLT.CLU"),
+        (
+            {"MODEL.GLT.CLUSTERS": [20, 4, 20], "SOLVER.IMS_PER_BATCH": 64},
+            "a batch has 8 clusters of the target (half of SOLVER.IMS_PER_BATCH by DATALOADER.NUM",
+        ),
+        ({"MODEL.GLT.CLUSTERS": [1]}, "expected MODEL.GLT.CLUSTERS"),
+        ({"MODEL.GLT.CLUSTERS": []}, "expected MODEL.GLT.CLUSTERS"),
+        ({"MODEL.GLT.SHARPNESS": 0.0}, "expected MODEL.GLT.SHARPNESS above 0, got 0.0; 25 is GLT"),
+        ({"MODEL.GLT.DROPOUT": 1.0}, "expected MODEL.GLT.DROPOUT in [0, 1), got 1.0; 0.2 is GLT's"),
+        ({"MODEL.GLT.PREVIOUS_RUN": "no.pth"}, "no file at no.pth (MODEL.GLT.PREVIOUS_RUN); give"),
+        (
+            {"UNSUPERVISED.CURRICULUM.ENABLED": True},
+            "CURRICULUM leaves images out, but GLT divides all of them among its clusters",
+        ),
+        ({"UNSUPERVISED.EPS": 0.5}, "UNSUPERVISED.EPS is 0.5 (default 0.6) but is not read"),
+    ],
+)
+def test_contradictions_of_glt_are_named(changes, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        tiny_cfg(GLT | changes)
+
+
 def test_clusters_of_other_methods_do_not_last_several_epochs():
     with pytest.raises(ValueError, match=r"PERIOD is 2 .* because MODEL.META_ARCHITECTURE is Dom"):
         tiny_cfg(DOMAINS | {"UNSUPERVISED.PERIOD": 2})

@@ -226,6 +226,7 @@ def test_parts_that_can_be_frozen_are_those_of_the_model(architecture):
         "SpCL": "../projects/Unsupervised/configs/Base-SpCL.yml",
         "CaCL": "../projects/DomainAdaptation/configs/Base-CaCL.yml",
         "UNRN": "../projects/DomainAdaptation/configs/Base-UNRN.yml",
+        "GLT": "../projects/DomainAdaptation/configs/Base-GLT.yml",
         "IDM": "../projects/DomainAdaptation/configs/Base-IDM.yml",
         "PPLR": "../projects/Unsupervised/configs/Base-PPLR.yml",
         "MGN": "Base-MGN.yml",

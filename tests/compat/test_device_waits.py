@@ -66,6 +66,7 @@ RECIPES = {
         1,
     ),
     "UNRN": ("../projects/DomainAdaptation/configs/Base-UNRN.yml", RESNET, 1),
+    "GLT": ("../projects/DomainAdaptation/configs/Base-GLT.yml", RESNET, 1),
     "UNRN of the code": (
         "../projects/DomainAdaptation/configs/Base-UNRN-code.yml",
         RESNET,
@@ -142,7 +143,7 @@ def test_waits_are_measured_for_every_architecture():
         for name in (
             *("BoT", "prototypes", "MGN", "BDB", "DAPG", "SimCLR", "BYOL", "MoCo"),
             *("DBSCAN", "Cluster-Contrast", "HHCL", "SpCL", "ICE", "PPLR"),
-            *("DBSCAN-DA", "IDM", "CaCL", "HCD", "UNRN"),
+            *("DBSCAN-DA", "IDM", "CaCL", "HCD", "UNRN", "GLT"),
         )
     }
     known = {

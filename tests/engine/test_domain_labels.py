@@ -169,6 +169,18 @@ UNRN = {
     "UNSUPERVISED__PERIOD": 2,
 }
 
+GLT = {
+    "MODEL__META_ARCHITECTURE": "GLT",
+    "MODEL__LOSSES__TRI__MARGIN": 0.0,
+    "MODEL__GLT__CLUSTERS": [6, 8, 12],
+    "MODEL__GLT__MOMENTUM": 0.9,
+    # Not read, so the defaults.
+    "UNSUPERVISED__K1": 30,
+    "UNSUPERVISED__K2": 6,
+    "UNSUPERVISED__EPS": 0.6,
+    "UNSUPERVISED__MIN_SAMPLES": 4,
+}
+
 IDM = {
     "MODEL__META_ARCHITECTURE": "IDM",
     "MODEL__BACKBONE__NAME": "build_resnet_backbone",
@@ -192,8 +204,8 @@ CACL = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
-    [{}, IDM, CACL, HCD, UNRN],
-    ids=["DomainBaseline", "IDM", "CaCL", "HCD", "UNRN"],
+    [{}, IDM, CACL, HCD, UNRN, GLT],
+    ids=["DomainBaseline", "IDM", "CaCL", "HCD", "UNRN", "GLT"],
 )
 def test_run_killed_within_an_epoch_resumes_to_the_same_checkpoint(
     method, market_root, source, tmp_path

@@ -8,6 +8,7 @@ from fastreid_ext.modeling.meta_arch.cluster_baseline import ClusterBaseline
 from fastreid_ext.modeling.meta_arch.cluster_contrast import ClusterContrast
 from fastreid_ext.modeling.meta_arch.contrastive_pretrain import ContrastivePretrain
 from fastreid_ext.modeling.meta_arch.domain_baseline import DomainBaseline
+from fastreid_ext.modeling.meta_arch.glt import GLT
 from fastreid_ext.modeling.meta_arch.hcd import HCD
 from fastreid_ext.modeling.meta_arch.hhcl import HHCL
 from fastreid_ext.modeling.meta_arch.ice import ICE
@@ -22,6 +23,7 @@ from fastreid_ext.modeling.meta_arch.view_losses import add_view_losses
 
 __all__ = [
     "BDB",
+    "GLT",
     "HCD",
     "HHCL",
     "ICE",

@@ -22,7 +22,8 @@ def takes_clusters(architecture: type) -> bool:
     the CPU, and ``end_step(is_applied)``, called after each step with whether weights changed. Its
     ``MODEL.HEADS.NUM_CLASSES`` is the largest number of clusters. An attribute ``cluster_facts``
     names further arguments of ``begin_clusters``: ``cameras``, the camera (N,) of each image,
-    counted from 0 as in the batches, and ``epoch``, the number of the epoch.
+    counted from 0 as in the batches, ``epoch``, the number of the epoch, and ``groups``, for an
+    architecture with ``refined_groups(features)``: several labels (M, N) of each image.
 
     A method ``training_features`` of a batch replaces the forward pass of evaluation; it may return
     several features (B, S, D) of each image, of which the first is clustered and ``begin_clusters``

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
-from fastreid.layers import get_norm
 from fastreid.modeling.losses.cross_entroy_loss import log_accuracy
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
@@ -40,6 +39,7 @@ from fastreid_ext.modeling.losses import (
     uncertain_triplet_loss,
 )
 from fastreid_ext.modeling.meta_arch.mean_teacher import MeanTeacher, Outputs, outputs_of
+from fastreid_ext.modeling.meta_arch.side_head import SideHead, SideMaps, fourth_stage
 from fastreid_ext.processes import rows_of_all
 
 UNRN_LOSS = "UNRNLoss"  # in MODEL.LOSSES.NAME
@@ -333,62 +333,6 @@ class UNRN(MeanTeacher):
         of_entries = F.pad(entries[:, -1], (len(self.centres), 0), value=1.0)
         of_pairs = (weights[:, None] + of_entries[None, :]) / 2
         return memory_circle_loss(similarity, is_positive, of_pairs, **circle)
-
-
-class SideHead(nn.Module):
-    """Neck and classifier of pooled maps of an inner stage.
-
-    Args:
-        width: number of channels of the maps.
-        classes: number of rows of the classifier.
-    """
-
-    def __init__(self, width: int, classes: int) -> None:
-        super().__init__()
-        self.bottleneck = get_norm("BN", width, bias_freeze=True)
-        self.weight = nn.Parameter(_RANDOM_ROWS * torch.randn(classes, width))
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Compute logits (B, C) of pooled maps (B, width, 1, 1)."""
-        return F.linear(self.bottleneck(pooled)[..., 0, 0], self.weight)
-
-
-class SideMaps:
-    """Keeps the maps that a backbone's third stage gives in training, until they are taken.
-
-    Args:
-        backbone: backbone of four stages, ``layer1`` to ``layer4``.
-    """
-
-    def __init__(self, backbone: nn.Module) -> None:
-        self._maps: Tensor | None = None
-        fourth_stage(backbone).register_forward_pre_hook(self._keep)
-
-    def take(self) -> Tensor:
-        """Return the maps (B, C, H, W) of the last forward pass, once."""
-        maps = self._maps
-        self._maps = None
-        if maps is None:
-            raise RuntimeError("expected a forward pass in training before its maps are taken")
-        return maps
-
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if module.training:
-            self._maps = inputs[0]
-
-
-def fourth_stage(backbone: nn.Module) -> nn.Module:
-    """Return the first block of the fourth stage, whose input is the output of the third.
-
-    Raises:
-        ValueError: the backbone has no such stage.
-    """
-    if not hasattr(backbone, "layer4"):
-        raise ValueError(
-            "expected a backbone of four stages, layer1 to layer4, for MODEL.UNRN.SIDE_HEAD, got "
-            f"{type(backbone).__name__}; take build_resnet_backbone, or set it to False"
-        )
-    return backbone.layer4[0]
 
 
 def _second(rows: Tensor) -> Tensor:

@@ -23,11 +23,10 @@ _SIZES = (
     *("SOLVER.AMP.ENABLED", "False", "SOLVER.CHECKPOINT_PERIOD", "100"),
     *("TEST.NUM_WORKERS", "0"),
 )
-_SCHEDULE = (
-    *("SOLVER.ITERS_PER_EPOCH", "40", "SOLVER.MAX_EPOCH", "10"),
-    # One and a half times the 16 images of a person.
-    *("UNSUPERVISED.K1", "24", "UNSUPERVISED.K2", "6"),
-)
+_EPOCHS = ("SOLVER.ITERS_PER_EPOCH", "40", "SOLVER.MAX_EPOCH", "10")
+# One and a half times the 16 images of a person.
+_NEIGHBOURS = ("UNSUPERVISED.K1", "24", "UNSUPERVISED.K2", "6")
+_SCHEDULE = (*_EPOCHS, *_NEIGHBOURS)
 _STEPS = ("SOLVER.STEPS", "[5, 8]")
 
 
@@ -57,8 +56,14 @@ def _without_labels(
     return Method(name, _CLUSTERS / f"Base-{recipe}.yml", (*pairs, *settings), uses=uses)
 
 
-def _adaptive(name: str, recipe: str, *settings: str, uses: str = "source + target") -> Method:
-    pairs = (*_SIZES, *_SCHEDULE, *_STEPS, "SOLVER.IMS_PER_BATCH", "64", "MODEL.BN_GROUP", "16")
+def _adaptive(
+    name: str,
+    recipe: str,
+    *settings: str,
+    schedule: tuple[str, ...] = _SCHEDULE,
+    uses: str = "source + target",
+) -> Method:
+    pairs = (*_SIZES, *schedule, *_STEPS, "SOLVER.IMS_PER_BATCH", "64", "MODEL.BN_GROUP", "16")
     sources = ("DATASETS.SOURCES", f"('{SOURCE}',)")
     path = _ADAPTIVE / f"Base-{recipe}.yml"
     return Method(name, path, (*pairs, *sources, *settings), uses=uses)
@@ -103,6 +108,13 @@ METHODS = (
     _adaptive(
         *("unrn", "UNRN"),
         *("MODEL.UNRN.MOMENTUM", "0.99", "MODEL.UNRN.MEMORY", "512", "UNSUPERVISED.PERIOD", "2"),
+    ),
+    # Around the 80 persons of the target; a ResNet-18 has no non-local blocks.
+    _adaptive(
+        *("glt", "GLT"),
+        *("MODEL.GLT.MOMENTUM", "0.99", "MODEL.GLT.CLUSTERS", "[60, 80, 100]"),
+        *("MODEL.BACKBONE.WITH_NL", "False"),
+        schedule=_EPOCHS,
     ),
     _adaptive("cacl", "CaCL", uses="source + target + cameras"),
     _labelled("labels", TARGET, "labels"),

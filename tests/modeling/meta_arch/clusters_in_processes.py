@@ -63,6 +63,17 @@ CASES = {
         "DATASETS.SOURCES": ("DukeMTMC",),
         "DATALOADER.SAMPLER_TRAIN": "BalancedIdentitySampler",
     },
+    "GLT": COMMON
+    | {
+        "MODEL.META_ARCHITECTURE": "GLT",
+        "MODEL.HEADS.WITH_BNNECK": True,
+        # fastreid's triplets are those of one process.
+        "MODEL.LOSSES.NAME": ("CrossEntropyLoss",),
+        "MODEL.GLT.CLUSTERS": [3, 4],
+        "MODEL.GLT.DROPOUT": 0.0,
+        "DATASETS.SOURCES": ("DukeMTMC",),
+        "DATALOADER.SAMPLER_TRAIN": "BalancedIdentitySampler",
+    },
 }
 SOURCES = 2  # identities of the source, whose images are half of a batch
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, -1, 0, 1, 2])
@@ -120,10 +131,11 @@ def steps(keys: dict[str, Any]) -> dict[str, Any]:
     spaces = (4,) if keys["MODEL.META_ARCHITECTURE"] == "PPLR" else ()
     generator = torch.Generator().manual_seed(9)
     features = F.normalize(torch.randn(len(LABELS), *spaces, 16, generator=generator), dim=-1)
-    has_source = keys["MODEL.META_ARCHITECTURE"] == "UNRN"
+    has_source = keys["MODEL.META_ARCHITECTURE"] in ("UNRN", "GLT")
     if has_source:
         _begin_sources(model)
-    known = {"cameras": CAMERAS, "epoch": 0}
+    groups = torch.stack([torch.arange(len(LABELS)) % size for size in (3, 4)])
+    known = {"cameras": CAMERAS, "epoch": 0, "groups": groups}
     facts = getattr(model, "cluster_facts", ())
     model.begin_clusters(features, LABELS, **{name: known[name] for name in facts})
     optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.1)
@@ -144,6 +156,7 @@ def steps(keys: dict[str, Any]) -> dict[str, Any]:
             images = every["images"][0, places.flatten()]
             classes = torch.cat([torch.arange(half) % SOURCES, SOURCES + every["targets"][half:]])
             batch["targets"] = classes[places.flatten()]
+            batch["indices"] = (every["indices"] + half)[places.flatten()]
         with EventStorage():
             losses = wrapped(batch | {"images": images, "views": views})
         optimizer.zero_grad()
@@ -159,6 +172,7 @@ def steps(keys: dict[str, Any]) -> dict[str, Any]:
 def _begin_sources(model: nn.Module) -> None:
     """Set the centres of a source, and a teacher that is not the student."""
     model.num_sources = SOURCES
+    model.num_images = IMAGES // 2 + len(LABELS)
     model.begin_sources(torch.eye(16)[:4], torch.tensor([0, 1, 1, 0]))
     model.steps = 10
     for part in (model.teacher_backbone, model.teacher_heads):

@@ -1,4 +1,4 @@
-"""Two gloo processes train ICE, PPLR and UNRN as one does with the same batch."""
+"""Two gloo processes train ICE, PPLR, UNRN and GLT as one does with the same batch."""
 
 from pathlib import Path
 
