@@ -157,3 +157,13 @@ def test_teacher_moves_after_applied_steps_alone(is_applied):
     expected = model.heads.groups[0] if is_applied else before
     torch.testing.assert_close(model.teacher_heads.groups[0], expected.detach())
     assert model.steps == int(is_applied)
+
+
+def test_losses_under_autocast_are_float32_and_near():
+    model = begun()
+    expected = losses_of(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = losses_of(model)
+    for name, value in losses.items():
+        assert value.dtype == torch.float32, name
+        torch.testing.assert_close(value, expected[name], rtol=0.1, atol=0.05)

@@ -315,3 +315,19 @@ def test_remembered_state_makes_an_equal_model(keys):
     assert torch.equal(other.centres, model.centres)
     assert torch.equal(other.memory.features, model.memory.features)
     assert other.steps == model.steps == 2
+
+
+@pytest.mark.parametrize("keys", [KEYS, CODE], ids=["paper", "code"])
+def test_losses_under_autocast_are_float32_and_near(keys):
+    model = begun(keys)
+    losses_of(model, seed=5)
+    model.end_step(True)
+    model.keep_clusters()
+    expected = losses_of(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = losses_of(model)
+    for name, value in losses.items():
+        assert value.dtype == torch.float32, name
+        torch.testing.assert_close(value, expected[name], rtol=0.2, atol=0.05)
+    model.end_step(True)
+    assert model.centres.dtype == model.memory.features.dtype == torch.float32
