@@ -35,7 +35,7 @@ CHAINS = [
     ("projects/SimCLR/README.md", "projects/BYOL/README.md", "projects/SOLIDER/README.md"),
     ("projects/Unsupervised/README.md",),
     ("projects/DomainAdaptation/README.md",),
-    ("projects/VisibleInfrared/README.md",),
+    ("projects/VisibleInfrared/README.md", "projects/DomainGeneralisation/README.md"),
     ("projects/DCAC/README.md",),
     ("projects/DiffID/README.md",),
     ("projects/DiffusionReID/README.md",),
@@ -54,6 +54,7 @@ LEFT_OUT = (
     *(
         "configs/RenderedCampus",
         "_to_Rendered",
+        "RenderedMall+",
         "--domain all",
         "leave_one_out",
         "pictures",

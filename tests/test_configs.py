@@ -31,6 +31,7 @@ CIL = ["bagtricks-CIL", "AGW-CIL"]
 VISIBLE_INFRARED = ["AGW-VI", "CIL-VI", "CAJ"]
 UNSUPERVISED = ["DBSCAN", "ClusterContrast", "HHCL", "ICE", "SpCL", "PPLR"]
 ADAPTIVE = ["DBSCAN-DA", "IDM", "CaCL", "HCD", "UNRN", "UNRN-code", "GLT"]
+GENERALISING = ["MetaBIN"]
 PRETRAINING = ["DAPG-stage1", "DAPG-stage2", "SimCLR", "BYOL", "classification-pretrain"]
 
 
@@ -60,6 +61,7 @@ def test_recipes_have_the_published_values():
         *UNSUPERVISED,
         *ADAPTIVE,
         "DA-source",
+        *GENERALISING,
         *PRETRAINING,
     }
     bagtricks = recipes["bagtricks"]

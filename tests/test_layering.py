@@ -104,6 +104,7 @@ FLOORS = {
     ),
     "modeling": (
         "grouped_batch_norm",
+        "batch_instance_norm",
         "domain_batch_norm",
         "domain_mixing",
         "losses",

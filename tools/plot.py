@@ -197,6 +197,17 @@ def clusters(args: argparse.Namespace) -> None:
     print("wrote " + ", ".join(map(str, pictures)))
 
 
+def gates(args: argparse.Namespace) -> None:
+    """Gates of batch-instance normalisation (MetaBIN) by layer: mean and middle half."""
+    from fastreid_ext.engine.checkpoint import read_checkpoint
+    from fastreid_ext.evaluation.pictures.gates import plot_gates
+
+    output = args.output or args.weights.with_name("gates.png")
+    checkpoint = read_checkpoint(args.weights)
+    weights = checkpoint.get("model", checkpoint)
+    print(f"wrote {plot_gates(weights, output, title=str(args.weights))}")
+
+
 def prompts(args: argparse.Namespace) -> None:
     """Similarity of learned identity prompts, beside that of what the identities look like.
 
@@ -264,6 +275,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run_curves.add_argument("run", type=Path, help="OUTPUT_DIR of a run")
     run_curves.add_argument("--output", type=Path, help="PNG; default: curves.png in the run")
     _add_clusters(add_command(commands, "clusters", clusters))
+    of_gates = add_command(commands, "gates", gates)
+    of_gates.add_argument("weights", type=Path, help="checkpoint of a run with MODEL.BIN")
+    of_gates.add_argument("--output", type=Path, help="PNG; default: gates.png beside it")
     _add_prompts(add_command(commands, "prompts", prompts))
     _add_body_maps(add_command(commands, "body-maps", body_maps))
     args = parse_command(parser, arguments)

@@ -12,6 +12,7 @@ from fastreid_ext.checks.architectures import architecture_problems
 from fastreid_ext.checks.dataloader import dataloader_problems
 from fastreid_ext.checks.datasets import datasets_problems
 from fastreid_ext.checks.domains import domain_problems
+from fastreid_ext.checks.generalisation import generalisation_problems
 from fastreid_ext.checks.generation import generation_problems
 from fastreid_ext.checks.input import input_problems
 from fastreid_ext.checks.model import model_problems
@@ -51,7 +52,7 @@ def check_config(cfg: CfgNode, origin: Origin | None = None) -> None:
     problems += [*datasets_problems(cfg), *dataloader_problems(cfg)]
     problems += [*solver_problems(cfg, named), *evaluation_problems(cfg, named)]
     problems += [*generation_problems(cfg), *unsupervised_problems(cfg)]
-    problems += domain_problems(cfg)
+    problems += [*domain_problems(cfg), *generalisation_problems(cfg)]
     if origin:
         problems += unread_problems(cfg, _set_by_the_user(cfg, origin))
     if problems:

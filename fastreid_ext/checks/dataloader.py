@@ -8,6 +8,7 @@ from fastreid_ext.checks.conditions import is_any_of
 from fastreid_ext.checks.row import Row, rows_of
 from fastreid_ext.checks.values import ANYTHING, AT_LEAST_0, COUNT, Names, Read
 from fastreid_ext.data.cross_modality import CROSS_MODALITY
+from fastreid_ext.data.domain_batches import DOMAIN_BALANCED
 from fastreid_ext.data.sampler_checks import (
     IDENTITY_SAMPLERS,
     LONE_ONCE,
@@ -23,6 +24,7 @@ IDENTITY_BATCHES = (
     ONE_PER_CAMERA,
     *LONE_ONCE,
     CROSS_MODALITY,
+    DOMAIN_BALANCED,
 )
 SAMPLERS = ("TrainingSampler", *IDENTITY_BATCHES, "SetReWeightSampler", "ImbalancedDatasetSampler")
 

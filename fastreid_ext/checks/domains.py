@@ -19,7 +19,7 @@ from fastreid_ext.registries import registered_names
 _NORM = "MODEL.DOMAIN_BN"
 _CURRICULUM = "UNSUPERVISED.CURRICULUM"
 _START = "start from a recipe of projects/DomainAdaptation/configs"
-_WITHOUT_BATCH_NORM = (HOST_VIT, SWIN, PLAIN_VIT, CLIP_VIT)
+WITHOUT_BATCH_NORM = (HOST_VIT, SWIN, PLAIN_VIT, CLIP_VIT)
 
 ROWS: list[Row] = [
     Row("DATASETS.SOURCES", ANYTHING, is_on("UNSUPERVISED")),
@@ -125,7 +125,7 @@ def _of_pairs(cfg: CfgNode) -> list[str]:
 def _of_norms(cfg: CfgNode) -> list[str]:
     backbone = cfg.MODEL.BACKBONE
     group = FACTS[backbone.NAME].group if backbone.NAME in FACTS else ""
-    if not cfg.MODEL.DOMAIN_BN.ENABLED or group not in _WITHOUT_BATCH_NORM:
+    if not cfg.MODEL.DOMAIN_BN.ENABLED or group not in WITHOUT_BATCH_NORM:
         return []
     return [
         f"MODEL.DOMAIN_BN.ENABLED gives each domain its own batch normalisation, and "

@@ -9,3 +9,6 @@ def add_dataloader_keys(dataloader: CfgNode) -> None:
     # processes map into memory instead of decoding again. Written at the first start, and again
     # when an image file has changed. "" = no packed sets.
     dataloader.PACKED_CACHE = ""
+    # Domains of which DomainBalancedSampler, and MetaBIN's steps, take equally many persons: the
+    # "sets" of DATASETS.NAMES, or "cameras".
+    dataloader.DOMAINS = "sets"

@@ -18,6 +18,7 @@ def add_model_keys(model: CfgNode) -> None:
     # Equal groups make a run independent of its number of GPUs: 16 is a batch of 64 on four.
     model.BN_GROUP = 0
     _add_domain_norm(model)
+    _add_batch_instance_norm(model)
     _add_backbone(model.BACKBONE)
     _add_heads(model.HEADS)
     _add_losses(model.LOSSES)
@@ -43,6 +44,17 @@ def _add_domain_norm(model: CfgNode) -> None:
     # Stage of the backbone after which IDM mixes source and target images, 1 to 4; 0 = after the
     # stem; -1 = not at all.
     model.IDM.STAGE = 0
+
+
+def _add_batch_instance_norm(model: CfgNode) -> None:
+    mixed = model.BIN = CN()
+    # Batch-instance normalisation in place of the backbone's batch normalisation (MetaBIN).
+    mixed.ENABLED = False
+    # Start value of the gates in [0, 1]: 1 = batch normalisation, 0 = instance normalisation.
+    mixed.GATE = 1.0
+    # What trains the gates: "meta" = MetaBIN's steps, see SOLVER.META; "loss" = the ordinary loss;
+    # "nothing" = they stay at GATE.
+    mixed.TRAINED_BY = "meta"
 
 
 def _add_backbone(backbone: CfgNode) -> None:

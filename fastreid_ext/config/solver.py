@@ -46,3 +46,16 @@ def add_solver_keys(solver: CfgNode) -> None:
     stairs.COUNT = 10
     # Epochs of a stair.
     stairs.EPOCHS = 5
+
+    # Meta-training of the gates of MODEL.BIN: half of IMS_PER_BATCH trains the network, the other
+    # half, with equally many persons of each domain of DATALOADER.DOMAINS, the gates.
+    meta = solver.META = CN()
+    # Learning rate of the gates, constant.
+    meta.GATE_LR = 0.1
+    # Epochs of a cycle of the inner rate, GATE_LR times 0.001 to 0.1; 0 = GATE_LR times 0.01.
+    meta.CYCLE_EPOCHS = 5
+    # Domains of a step that are meta-test; the others are meta-train.
+    meta.TEST_DOMAINS = 2
+    # Meta-train losses, of equal weight: "triplet", "scatter", "shuffle", "cross_entropy". The last
+    # one joins the triplet loss of meta-test too; the paper has it with a single data set.
+    meta.LOSSES = ["triplet", "scatter", "shuffle"]

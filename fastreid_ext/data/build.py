@@ -24,6 +24,12 @@ from fastreid_ext.data.cross_modality import (
 )
 from fastreid_ext.data.dataset import PersonDataset
 from fastreid_ext.data.decode import read_pixels
+from fastreid_ext.data.domain_batches import (
+    DOMAIN_BALANCED,
+    DomainBatches,
+    domains_of_images,
+    has_meta_half,
+)
 from fastreid_ext.data.domains import (
     PairedStream,
     half_of_batch,
@@ -161,6 +167,27 @@ def _whole_loader(cfg: CfgNode, dataset: PersonDataset) -> PersonLoader:
 def _stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
     """Build the order of the images; raise ValueError if a sampler cannot fill its batches."""
     _refuse(labelled_problems(cfg, training, world_size))
+    if has_meta_half(cfg):
+        half = half_of_batch(cfg)
+        streams = (_base_stream(half, training, world_size), _by_domain(half, training, world_size))
+        return PairedStream(*streams, half.SOLVER.IMS_PER_BATCH)
+    return _base_stream(cfg, training, world_size)
+
+
+def _by_domain(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
+    return DomainBatches(
+        training.items.dense_pids()[0],
+        domains_of_images(cfg, training),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+        world_size=world_size,
+    )
+
+
+def _base_stream(cfg: CfgNode, training: TrainingItems, world_size: int) -> Stream:
+    """Build the order in which ``DATALOADER.SAMPLER_TRAIN`` takes the images."""
+    if cfg.DATALOADER.SAMPLER_TRAIN == DOMAIN_BALANCED:
+        return _by_domain(cfg, training, world_size)
     if cfg.DATASETS.GENERATED.BATCH_SHARE > 0:
         return mixed_batches(cfg, training, world_size)
     batch_size = cfg.SOLVER.IMS_PER_BATCH // world_size

@@ -136,7 +136,17 @@ RULES = {
 }
 
 _DG_SOURCES = ("Market1501", "CUHK02", "CUHK03Labeled", "cuhkSYSU")
+_DG_SPLITS = ("Market1501", "MSMT17", "CUHK03Labeled")
 _DG_TARGETS = tuple(split for name in TEN_SPLITS for split in ten_splits(name))
+
+
+def _with_sysu(overrides: tuple[str, ...] = ()) -> tuple[Run, ...]:
+    """Plan to train on CUHK-SYSU and two of three sets, and test on the third."""
+    return tuple(
+        ((*sources, "cuhkSYSU"), tests, overrides)
+        for sources, tests, _ in leave_one_out(_DG_SPLITS)
+    )
+
 
 PROTOCOLS: dict[str, tuple[Run, ...]] = {
     # Twelve pairs from four trainings; and three sources, tested on the fourth [0].
@@ -151,6 +161,17 @@ PROTOCOLS: dict[str, tuple[Run, ...]] = {
     "dg_ten_splits_with_duke": (
         ((*_DG_SOURCES, "DukeMTMC"), _DG_TARGETS, ("DATASETS.COMBINEALL", "True")),
     ),
+    # MetaBIN's own: CUHK03 with detected boxes.
+    "metabin_ten_splits": (
+        (
+            ("Market1501", "DukeMTMC", "CUHK02", "CUHK03Detected", "cuhkSYSU"),
+            _DG_TARGETS,
+            ("DATASETS.COMBINEALL", "True"),
+        ),
+    ),
+    # Protocols 2 and 3 of META: training splits of the sources, and all their images.
+    "dg_protocol_2": _with_sysu(),
+    "dg_protocol_3": _with_sysu(("DATASETS.COMBINEALL", "True")),
     # Paper on pre-training with generated images: each baseline on each set.
     "supervised": supervised(("CUHK03Detected", "Market1501", "PersonX", "MSMT17")),
     # Ten models, each tested on its own trial in both directions.

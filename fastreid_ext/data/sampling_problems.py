@@ -10,6 +10,13 @@ from numpy.typing import NDArray
 
 from fastreid_ext.data.configured_sets import TrainingItems
 from fastreid_ext.data.cross_modality import CROSS_MODALITY, cross_modality_problems
+from fastreid_ext.data.domain_batches import (
+    DOMAIN_BALANCED,
+    domain_names,
+    domain_problems,
+    domains_of_images,
+    has_meta_half,
+)
 from fastreid_ext.data.domains import (
     curriculum_problems,
     half_of_batch,
@@ -124,6 +131,48 @@ def _camera_problems(cfg: CfgNode, training: TrainingItems) -> list[str]:
 
 def labelled_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
     """List reasons why images with labels cannot fill the batches of a sampler, and remedies."""
+    if not has_meta_half(cfg):
+        return _problems_of_sampler(cfg, training, world_size)
+    half = half_of_batch(cfg)
+    return [
+        *_in_half("the ordinary loss", _problems_of_sampler(half, training, world_size)),
+        *_in_half("SOLVER.META", _domain_problems(half, training, world_size)),
+    ]
+
+
+def _domain_problems(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
+    domains = domains_of_images(cfg, training)
+    problems = domain_problems(
+        training.items.dense_pids()[0],
+        domains,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
+        instances=cfg.DATALOADER.NUM_INSTANCE,
+        names=domain_names(cfg, training),
+    )
+    if problems or not has_meta_half(cfg):
+        return problems
+    test = cfg.SOLVER.META.TEST_DOMAINS
+    number = len(np.unique(domains))
+    persons = cfg.SOLVER.IMS_PER_BATCH // world_size // cfg.DATALOADER.NUM_INSTANCE // number
+    rules = (
+        (
+            test <= number - 2,
+            f"SOLVER.META.TEST_DOMAINS {test} of {number} domains leaves {number - test} for "
+            "meta-training, whose losses compare domains and need two; lower it, or add domains",
+        ),
+        (
+            persons >= 2,
+            f"a process has {persons} person of each domain, but the losses compare two of one "
+            f"domain; raise SOLVER.IMS_PER_BATCH to "
+            f"{4 * number * cfg.DATALOADER.NUM_INSTANCE * world_size}",
+        ),
+    )
+    return [message for holds, message in rules if not holds]
+
+
+def _problems_of_sampler(cfg: CfgNode, training: TrainingItems, world_size: int) -> list[str]:
+    if cfg.DATALOADER.SAMPLER_TRAIN == DOMAIN_BALANCED:
+        return _domain_problems(cfg, training, world_size)
     if cfg.DATALOADER.SAMPLER_TRAIN == CROSS_MODALITY:
         return _cross_modality_problems(cfg, training, world_size)
     problems = batch_problems(

@@ -27,6 +27,7 @@ from fastreid_ext.engine.saved_weights import (
     saved_weights,
     training_weights,
 )
+from fastreid_ext.modeling.batch_instance_norm import with_instance_norms
 from fastreid_ext.modeling.domain_batch_norm import with_copies
 from fastreid_ext.modeling.pretrained.files import (
     pickle_problem,
@@ -193,6 +194,7 @@ class AtomicCheckpointer(Checkpointer):
         is_resume = min_matched == 1.0
         if not is_resume:
             weights = with_copies(self.model, weights)
+            weights = with_instance_norms(self.model, weights)
         matching = match(saved_weights(self.model), weights)
         if matching.share < min_matched or (is_resume and matching.classifiers):
             advice = (

@@ -8,6 +8,7 @@ from fastreid_ext.engine.averaging import AveragedWeights
 from fastreid_ext.engine.curriculum_labels import CurriculumLabels
 from fastreid_ext.engine.domain_labels import DomainPseudoLabels
 from fastreid_ext.engine.group_labels import GroupLabels
+from fastreid_ext.engine.meta_step import GatesInRange
 from fastreid_ext.engine.prototypes import PrototypeRebuild
 from fastreid_ext.engine.pseudo_labels import PseudoLabels
 from fastreid_ext.modeling.losses import PrototypeMemory
@@ -24,6 +25,8 @@ def method_hooks(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
     """
     build = getattr(model, "training_hooks", None)
     built = [] if build is None else list(build(cfg))
+    if cfg.MODEL.BIN.ENABLED and cfg.MODEL.BIN.TRAINED_BY == "loss":
+        built.append(GatesInRange(model))
     if cfg.UNSUPERVISED.ENABLED:
         built.append(_labels_kind(cfg, model)(cfg, model))
     if isinstance(getattr(model, "memory", None), PrototypeMemory):

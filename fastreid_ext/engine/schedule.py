@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from fastreid_ext.checks.solver import STAIRS
+from fastreid_ext.data.domain_batches import has_meta_half
 from fastreid_ext.data.sampler_checks import ONCE_PER_IDENTITY
 
 
@@ -17,7 +18,8 @@ def iterations_per_epoch(cfg: CfgNode, images: int, identities: int) -> int:
     """Return the number of iterations in an epoch; check that the schedule fits.
 
     That is ``SOLVER.ITERS_PER_EPOCH``, or else the whole batches in as many images as there are;
-    with ``OncePerIdentitySampler`` in ``DATALOADER.NUM_INSTANCE`` images of every identity.
+    with ``OncePerIdentitySampler`` in ``DATALOADER.NUM_INSTANCE`` images of every identity. The
+    half of a batch that trains gates (``SOLVER.META``) does not count.
 
     Args:
         cfg: configuration with ``SOLVER`` and ``DATALOADER``.
@@ -27,8 +29,8 @@ def iterations_per_epoch(cfg: CfgNode, images: int, identities: int) -> int:
     Raises:
         ValueError: no epoch is left for the schedule after warm-up.
     """
-    batch = cfg.SOLVER.IMS_PER_BATCH
     solver = cfg.SOLVER
+    batch = solver.IMS_PER_BATCH // 2 if has_meta_half(cfg) else solver.IMS_PER_BATCH
     if cfg.DATALOADER.SAMPLER_TRAIN == ONCE_PER_IDENTITY:
         images = identities * cfg.DATALOADER.NUM_INSTANCE
     iterations = solver.ITERS_PER_EPOCH or images // batch

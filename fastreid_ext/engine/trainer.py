@@ -6,7 +6,7 @@ meta-architecture, the losses and the data.
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fastreid_ext.data.build import build_test_loader, build_train_loader
+from fastreid_ext.data.domain_batches import has_meta_half
 from fastreid_ext.engine.buffers import SharedBuffers
 from fastreid_ext.engine.checkpoint import AtomicCheckpointer
 from fastreid_ext.engine.evaluation_loop import evaluate_test_sets
@@ -32,6 +33,7 @@ from fastreid_ext.engine.hooks import (
     save_state_of_hooks,
 )
 from fastreid_ext.engine.launch import wrap_for_processes
+from fastreid_ext.engine.meta_step import step_kind
 from fastreid_ext.engine.method_hooks import method_hooks
 from fastreid_ext.engine.metric_files import open_writers, prepare_folder
 from fastreid_ext.engine.modes import modes_kept
@@ -54,6 +56,7 @@ from fastreid_ext.engine.setup import with_classes, with_room_for_clusters
 from fastreid_ext.engine.step import TrainingStep, autocast_dtype
 from fastreid_ext.evaluation.evaluator import CountingEvaluator
 from fastreid_ext.evaluation.visible_infrared.evaluator import evaluator_of
+from fastreid_ext.modeling.batch_instance_norm import GATES
 from fastreid_ext.modeling.diffusion_branch import naming_missing_packages
 from fastreid_ext.modeling.training_model import build_training_model
 from fastreid_ext.processes import meet
@@ -302,7 +305,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> tuple[Optimizer, Any]:
         """Return the optimizer and what holds its parameters, see :func:`build_optimizer`."""
-        return build_optimizer(cfg, model)
+        without = (GATES,) if has_meta_half(cfg) else ()
+        return build_optimizer(cfg, model, without=without)
 
     def build_step(
         self,
@@ -311,13 +315,15 @@ class Trainer(DefaultTrainer):
         optimizer: Optimizer,
         param_wrapper: Any,
         *,
-        kind: type[TrainingStep] = TrainingStep,
+        kind: Callable[..., TrainingStep] | None = None,
     ) -> TrainingStep:
-        """Return the training step.
+        """Return the training step: MetaBIN's or the usual one.
 
         A project with a step of another kind overrides this, and calls it with its class as
         ``kind``.
         """
+        if kind is None:
+            kind = step_kind(self.cfg, self.iters_per_epoch)
         return kind(
             model,
             data_loader,

@@ -5,6 +5,8 @@ from fastreid.modeling import meta_arch as host
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
+from fastreid_ext.modeling.batch_instance_norm import mix_norms, norms_of
+
 
 def build_backbone(cfg: CfgNode) -> nn.Module:
     """Build ``MODEL.BACKBONE.NAME`` (fastreid's, ours or the user's), and load its weights.
@@ -50,9 +52,17 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
-    """Build ``MODEL.META_ARCHITECTURE``; a two-stream backbone follows the batch's modalities."""
+    """Build ``MODEL.META_ARCHITECTURE``.
+
+    A two-stream backbone follows the batch's modalities; ``MODEL.BIN`` replaces the backbone's
+    batch normalisation, whose weights are loaded by then.
+    """
     from fastreid_ext.modeling.backbones.two_stream import follow_modalities
 
     model = host.build_model(cfg)
     follow_modalities(model)
+    if cfg.MODEL.BIN.ENABLED:
+        mix_norms(model.backbone, cfg.MODEL.BIN.GATE)
+        for norm in norms_of(model).values():
+            norm.gate.requires_grad_(cfg.MODEL.BIN.TRAINED_BY != "nothing")
     return model

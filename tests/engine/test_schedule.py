@@ -16,7 +16,9 @@ from fastreid_ext.engine.schedule import (
 
 from .tiny import overrides
 
-RECIPE = Path(__file__).resolve().parents[2] / "projects/BDB/configs/Base-BDB.yml"
+PROJECTS = Path(__file__).resolve().parents[2] / "projects"
+RECIPE = PROJECTS / "BDB/configs/Base-BDB.yml"
+METABIN = PROJECTS / "DomainGeneralisation/configs/Base-MetaBIN.yml"
 ONCE = {"DATALOADER__SAMPLER_TRAIN": "OncePerIdentitySampler"}
 STAIRS = {"SOLVER__SCHED": "StairWarmupLR", "SOLVER__WARMUP_ITERS": 0}
 
@@ -68,6 +70,23 @@ def test_recipe_has_them_too():
     schedule = build_lr_scheduler(cfg, optimizer, 23)["lr_sched"]
     rates = rates_of(schedule, optimizer, cfg.SOLVER.MAX_EPOCH)
     assert [rate for (rate,) in rates] == pytest.approx([bdb_rule(e) for e in range(1, 401)])
+
+
+def test_rates_of_metabin():
+    """The released rates: warm-up over ten epochs, and a tenth after 40 and 70."""
+    cfg = load_config(METABIN, ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False])
+    iterations = 8
+    cfg = with_warmup(cfg, iterations)
+    optimizer = optimizer_of(cfg.SOLVER.BASE_LR)
+    schedules = build_lr_scheduler(cfg, optimizer, iterations)
+    warmup = rates_of(schedules["warmup_sched"], optimizer, 10 * iterations + 1)
+    found = [warmup[epoch * iterations][0] for epoch in (0, 5, 10)]
+    assert found == pytest.approx([1e-4, 0.00505, 0.01])
+    rates = rates_of(schedules["lr_sched"], optimizer, 100 - 10)
+    assert [rates[epoch - 10][0] for epoch in (10, 39, 40, 69, 70, 99)] == pytest.approx(
+        [0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4]
+    )
+    assert (cfg.SOLVER.META.GATE_LR, cfg.SOLVER.IMS_PER_BATCH) == (0.1, 160)
 
 
 @pytest.mark.parametrize("epoch", [1, 4, 49, 198, 199, 300])

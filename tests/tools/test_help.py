@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = REPOSITORY / "tools"
 NAMES = sorted(path.stem for path in TOOLS.glob("*.py") if path.stem != "command")
-WITH_COMMANDS = {"generate_persons": 12, "plot": 10, "pose_persons": 11}
+WITH_COMMANDS = {"generate_persons": 12, "plot": 11, "pose_persons": 11}
 HEAVY = ["diffusers", "fastreid", "fastreid_ext", "numpy", "torch"]
 # Runs a tool as `python tools/NAME.py ...` does, then prints which heavy modules it imported.
 RUN = f"""
