@@ -142,6 +142,12 @@ def _warmup(cfg: CfgNode) -> list[str]:
             f"expected SOLVER.WARMUP_EPOCHS below SOLVER.MAX_EPOCH, {solver.MAX_EPOCH}, got "
             f"{solver.WARMUP_EPOCHS}; the rate would hardly reach BASE_LR"
         ]
+    early = [step for step in solver.STEPS if step <= solver.WARMUP_EPOCHS]
+    if solver.SCHED == "MultiStepLR" and solver.WARMUP_EPOCHS and early:
+        return [
+            f"expected SOLVER.STEPS, epochs of the run, above SOLVER.WARMUP_EPOCHS "
+            f"{solver.WARMUP_EPOCHS}, got {early[0]}; raise it, or warm up for less"
+        ]
     return []
 
 

@@ -34,7 +34,8 @@ def add_solver_keys(solver: CfgNode) -> None:
     # training use the model itself.
     solver.EMA.DECAY = 0.0
     # Epochs of warm-up, whatever the size of the training set; above 0 it replaces WARMUP_ITERS.
-    # The rate still rises with each iteration.
+    # The rate still rises with each iteration. STEPS are then epochs of the run, as papers count
+    # them; with WARMUP_ITERS they are, as in fastreid, epochs after the warm-up.
     solver.WARMUP_EPOCHS = 0
 
     # SOLVER.SCHED StairWarmupLR (BDB): the rate climbs to BASE_LR in COUNT equal steps of EPOCHS

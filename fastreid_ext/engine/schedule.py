@@ -154,6 +154,8 @@ def build_lr_scheduler(
 ) -> dict[str, LRScheduler]:
     """Return the schedules of ``SOLVER.SCHED`` by fastreid's names, ``lr_sched`` and so on."""
     solver = cfg.SOLVER
+    if solver.SCHED == "MultiStepLR" and solver.WARMUP_EPOCHS:
+        cfg = _with_steps_after_warmup(cfg)
     if solver.SCHED != STAIRS:
         return host_lr_scheduler(cfg, optimizer, iters_per_epoch)
     schedule = StairWarmupLR(
@@ -164,3 +166,12 @@ def build_lr_scheduler(
         gamma=solver.GAMMA,
     )
     return {"lr_sched": schedule}
+
+
+def _with_steps_after_warmup(cfg: CfgNode) -> CfgNode:
+    """Count ``SOLVER.STEPS`` as fastreid's trainer does, which steps after the warm-up alone."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.STEPS = [step - cfg.SOLVER.WARMUP_EPOCHS for step in cfg.SOLVER.STEPS]
+    cfg.freeze()
+    return cfg

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from fastreid.engine.hooks import HookBase, LRScheduler
+from fastreid.utils.events import EventStorage
 
 from fastreid_ext.config import load_config
 from fastreid_ext.engine.schedule import (
     StairWarmupLR,
     build_lr_scheduler,
+    epochs_before_decay,
     iterations_per_epoch,
     warmup_iterations,
     with_warmup,
@@ -18,7 +21,6 @@ from .tiny import overrides
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 RECIPE = PROJECTS / "BDB/configs/Base-BDB.yml"
-METABIN = PROJECTS / "DomainGeneralisation/configs/Base-MetaBIN.yml"
 ONCE = {"DATALOADER__SAMPLER_TRAIN": "OncePerIdentitySampler"}
 STAIRS = {"SOLVER__SCHED": "StairWarmupLR", "SOLVER__WARMUP_ITERS": 0}
 
@@ -72,21 +74,55 @@ def test_recipe_has_them_too():
     assert [rate for (rate,) in rates] == pytest.approx([bdb_rule(e) for e in range(1, 401)])
 
 
-def test_rates_of_metabin():
-    """The released rates: warm-up over ten epochs, and a tenth after 40 and 70."""
-    cfg = load_config(METABIN, ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False])
-    iterations = 8
-    cfg = with_warmup(cfg, iterations)
-    optimizer = optimizer_of(cfg.SOLVER.BASE_LR)
-    schedules = build_lr_scheduler(cfg, optimizer, iterations)
-    warmup = rates_of(schedules["warmup_sched"], optimizer, 10 * iterations + 1)
-    found = [warmup[epoch * iterations][0] for epoch in (0, 5, 10)]
-    assert found == pytest.approx([1e-4, 0.00505, 0.01])
-    rates = rates_of(schedules["lr_sched"], optimizer, 100 - 10)
-    assert [rates[epoch - 10][0] for epoch in (10, 39, 40, 69, 70, 99)] == pytest.approx(
-        [0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4]
-    )
-    assert (cfg.SOLVER.META.GATE_LR, cfg.SOLVER.IMS_PER_BATCH) == (0.1, 160)
+class Counted(HookBase):
+    """Stand in for a trainer, which calls fastreid's hook after steps and epochs."""
+
+    def __init__(self, cfg, iterations):
+        optimizer = optimizer_of(cfg.SOLVER.BASE_LR)
+        cfg = with_warmup(cfg, iterations)
+        schedules = build_lr_scheduler(cfg, optimizer, iterations)
+        self.hook = LRScheduler(optimizer, schedules)
+        self.hook.trainer = self
+        self.storage = EventStorage()
+        self.grad_scaler = None
+        self.warmup_iters = cfg.SOLVER.WARMUP_ITERS
+        self.delay_epochs = epochs_before_decay(cfg, iterations)
+        self.rates = []
+        for self.epoch in range(cfg.SOLVER.MAX_EPOCH):
+            self.rates.append(optimizer.param_groups[0]["lr"])
+            for number in range(iterations):
+                self.iter = self.epoch * iterations + number
+                optimizer.step()
+                self.hook.after_step()
+            self.hook.after_epoch()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rates"),
+    [
+        (
+            "DomainGeneralisation/configs/Base-MetaBIN.yml",
+            {0: 1e-4, 5: 0.00505, 10: 0.01, 39: 0.01, 40: 1e-3, 69: 1e-3, 70: 1e-4, 99: 1e-4},
+        ),
+        (
+            "DCAC/configs/Base-DCAC-baseline.yml",
+            {0: 5e-7, 10: 5e-6, 29: 5e-6, 30: 5e-7, 49: 5e-7, 50: 5e-8, 59: 5e-8},
+        ),
+        (
+            "VisibleInfrared/configs/Base-AGW-VI.yml",
+            {10: 0.1, 19: 0.1, 20: 0.01, 49: 0.01, 50: 0.001, 79: 0.001},
+        ),
+    ],
+)
+def test_steps_are_epochs_of_the_run_where_warm_up_is_in_epochs(recipe, rates):
+    cfg = load_config(PROJECTS / recipe, ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False])
+    found = Counted(cfg, iterations=8).rates
+    assert {epoch: found[epoch] for epoch in rates} == pytest.approx(rates, rel=1e-6)
+
+
+def test_a_step_within_the_warm_up_is_refused():
+    with pytest.raises(ValueError, match=r"above SOLVER.WARMUP_EPOCHS 5, got 4"):
+        cfg_of(SOLVER__WARMUP_EPOCHS=5, SOLVER__STEPS=[4, 8], SOLVER__MAX_EPOCH=9)
 
 
 @pytest.mark.parametrize("epoch", [1, 4, 49, 198, 199, 300])
