@@ -101,8 +101,9 @@ def test_identities_of_the_data_reach_no_loss(make_cfg):
             return loader
 
     second = run(Mislabelled, make_cfg("wrong", **CLUSTERS))
+    expected = second.model.state_dict()
     for name, value in first.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name]), name
+        assert torch.equal(value, expected[name]), name
     for trainer in (first, second):
         reports.append(trainer.storage.history("clusters/ari").latest())
     assert reports[0] != reports[1]
