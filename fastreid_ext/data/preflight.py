@@ -24,6 +24,7 @@ from fastreid_ext.data.left_out import IN_SUBFOLDERS, UNUSED, in_words, left_out
 from fastreid_ext.data.modality_check import modality_warnings
 from fastreid_ext.data.own_sets import GENERATED, unlabelled_names
 from fastreid_ext.data.positives import read_positives
+from fastreid_ext.data.published_counts import count_warnings
 from fastreid_ext.data.sampling_problems import mixed_batches, sampling_problems
 
 HEADERS = (
@@ -130,6 +131,7 @@ def _check_training(cfg: CfgNode, world_size: int, report: PreflightReport) -> T
     for name, own in training.by_set().items():
         report.rows.append(_row(name, "train", own))
     report.problems += sampling_problems(cfg, training, world_size)
+    report.warnings += count_warnings(cfg, training)
     if cfg.UNSUPERVISED.ENABLED:
         _check_cameras(cfg, training, report)
     else:

@@ -8,6 +8,7 @@ import pytest
 
 from fastreid_ext.data.image_check import unreadable_images
 from fastreid_ext.data.preflight import _repeated, preflight
+from fastreid_ext.data.published_counts import ALL_IMAGES
 
 from .conftest import write_image, write_market, write_split
 from .test_generated_persons import write_generated
@@ -129,7 +130,7 @@ def test_preflight_finds_identities_in_training_and_test(make_cfg, market, tmp_p
     assert found(report.problems, text)
     combined = preflight(make_cfg(tmp_path, DATASETS__COMBINEALL=True))
     assert combined.ok
-    assert found(combined.warnings, r"and 18 images .* as DATASETS.COMBINEALL asks")
+    assert found(combined.warnings[1:], r"and 18 images .* as DATASETS.COMBINEALL asks")
 
 
 def test_preflight_counts_queries_without_match(make_cfg, market, tmp_path):
@@ -249,8 +250,23 @@ def test_preflight_combined_set_counts_identities_once(make_cfg, market, tmp_pat
     report = preflight(make_cfg(tmp_path, DATASETS__COMBINEALL=True))
     assert report.rows[0][:4] + report.rows[0][-1:] == ("Market1501", "train", 50, 11, 2)
     assert found(
-        report.warnings, r"^3 identities and 18 images of the test of Market1501 are trained"
+        report.warnings,
+        r"^Market1501 has 50 images of 11 identities, .* published .* 29,419 and 1,501; ",
+        r"^3 identities and 18 images of the test of Market1501 are trained",
     )
+
+
+def test_background_persons_of_market_are_never_trained_on(make_cfg, market, tmp_path):
+    write_split(market / "bounding_box_test", [0])
+    write_image(market / "bounding_box_test" / "-1_c1s1_000001_00.jpg", seed=5)
+    report = preflight(make_cfg(tmp_path, DATASETS__COMBINEALL=True))
+    assert report.rows[0][:4] == ("Market1501", "train", 50, 11)
+
+
+def test_published_counts_of_metabin_s_five_sets_have_its_sum():
+    own = ("CUHK02", "CUHK03Detected", "Market1501", "DukeMTMC", "cuhkSYSU")
+    images, identities = zip(*(ALL_IMAGES[name] for name in own), strict=True)
+    assert (sum(images), sum(identities)) == (121_765, 18_530)
 
 
 def test_preflight_generated_set_without_ok_images(make_cfg, tmp_path):
