@@ -40,6 +40,11 @@ def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
     return getattr(torch, amp_dtype(cfg)) if cfg.SOLVER.AMP.ENABLED else None
 
 
+def is_emulated(device_type: str) -> bool:
+    """Tell whether arithmetic in 16 bits is emulated on a device, which is slow."""
+    return device_type == "cpu" and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
+
+
 class TrainingStep:
     """Fetches a batch, computes its losses and updates the model.
 
@@ -82,6 +87,12 @@ class TrainingStep:
             name = str(autocast_dtype).removeprefix("torch.")
             scaling = "with" if needs_scaling else "without"
             logger.info("mixed precision: autocast to %s, %s loss scaling", name, scaling)
+            if is_emulated(self.device_type):
+                logger.warning(
+                    "this CPU has no instructions for %s: a step may take forty times as long as "
+                    "in float32; set SOLVER.AMP.ENABLED False",
+                    name,
+                )
         self.non_finite = NonFiniteLossPolicy(model, max_skipped)
         self.iteration = 0
         self._batches: Iterator[dict[str, Any]] | None = None

@@ -90,6 +90,15 @@ def test_dtype_of_mixed_precision_is_recorded_and_logged(make_cfg, caplog, given
     assert f"mixed precision: autocast to {expected}, {scaling} loss scaling" in caplog.text
 
 
+@pytest.mark.parametrize(("capability", "is_slow"), [("AVX2", True), ("AVX512", False)])
+def test_a_cpu_that_emulates_16_bits_is_named(caplog, monkeypatch, capability, is_slow):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    TrainingStep(model, [], optimizer, None, autocast_dtype=torch.bfloat16, max_skipped=0)
+    assert ("set SOLVER.AMP.ENABLED False" in caplog.text) == is_slow
+
+
 def test_full_precision_has_no_dtype_and_no_scaler(tiny_model):
     cfg, model = tiny_model
     step = TrainingStep(
