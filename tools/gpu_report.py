@@ -121,7 +121,7 @@ class Bench:
         """Return the command of the smoke training in folder ``run``."""
         persons = self.folder / "datasets"
         keys = ["DATASETS.ROOT", persons, "OUTPUT_DIR", self.folder / run]
-        keys += ["MODEL.DEVICE", self.args.device, "SOLVER.AMP.ENABLED", True]
+        keys += ["MODEL.DEVICE", self.args.device, "SOLVER.AMP.ENABLED", self.args.device != "cpu"]
         options = ["--config-file", "configs/smoke/bagtricks.yml"]
         return ["tools/train_net.py", *options, *words, *keys]
 
