@@ -87,6 +87,11 @@ def _meta_rules(cfg: CfgNode) -> tuple[tuple[bool, str], ...]:
             f"INPUT.VIEWS.RECIPE {cfg.INPUT.VIEWS.RECIPE}; empty it",
         ),
         (
+            not cfg.INPUT.MIXUP.ENABLED and not cfg.INPUT.CUTMIX.ENABLED,
+            "expected INPUT.MIXUP and INPUT.CUTMIX off under MODEL.BIN.TRAINED_BY meta, whose "
+            "halves must not mix; set their ENABLED False",
+        ),
+        (
             len(cfg.SOLVER.META.LOSSES) > 0,
             "expected a meta-train loss in SOLVER.META.LOSSES, got none; name some of "
             + ", ".join(META_LOSSES),

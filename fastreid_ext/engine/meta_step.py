@@ -137,7 +137,7 @@ class MetaStep(TrainingStep):
 
     def _train_gates(self, batch: dict[str, Any]) -> bool:
         settings = self._settings
-        domains = np.asarray(batch[settings.domain_field])
+        domains = torch.as_tensor(batch[settings.domain_field]).cpu().numpy()
         rng = np.random.default_rng([self.data_loader.seed, self.iteration])
         is_test = np.isin(domains, held_out(domains, settings.test_domains, rng))
         inner = settings.rate * inner_factor(self.iteration, settings.cycle)
@@ -184,8 +184,10 @@ class MetaStep(TrainingStep):
         total = sum(losses.values())
         scale = 1.0 if self.grad_scaler is None else self.grad_scaler.get_scale()
         gradients = torch.autograd.grad(total * scale, self._gates)
-        # An overflow under loss scaling moves no gate, as it moves no weight.
-        joined = torch.cat(gradients).div_(scale).nan_to_num_(0.0, 0.0, 0.0)
+        joined = torch.cat(gradients).div_(scale)
+        if self.grad_scaler is not None:
+            # An overflow under loss scaling moves no gate, as it moves no weight.
+            joined.nan_to_num_(0.0, 0.0, 0.0)
         joined = sum_over_all(joined) / process_count()
         return list(joined.split([len(gate) for gate in self._gates]))
 

@@ -207,11 +207,34 @@ def test_a_run_stopped_within_a_cycle_resumes_to_the_same_checkpoint(make_cfg, t
     assert any(gate.min() < 1 for gate in gates)
 
 
+@pytest.mark.parametrize("trained_by", ["loss", "nothing"])
+def test_gates_without_meta_training_follow_the_loss_or_stay(make_cfg, trained_by):
+    keys = {"SOLVER__ITERS_PER_EPOCH": 3, "SOLVER__MAX_EPOCH": 1, "SOLVER__BASE_LR": 0.1}
+    of_gates = {"MODEL__BIN__ENABLED": True, "MODEL__BIN__TRAINED_BY": trained_by}
+    cfg = make_cfg(**keys, **of_gates, MODEL__BIN__GATE=0.5, SOLVER__OPT="SGD")
+    model = run(Trainer, cfg).model
+    gates = torch.cat([norm.gate.detach() for norm in norms_of(model).values()])
+    assert ((gates >= 0) & (gates <= 1)).all()
+    assert (gates != 0.5).any() == (trained_by == "loss")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_meta_step_runs_where_batches_are_on_the_gpu(make_cfg):
+    cfg = make_cfg(**META, MODEL__DEVICE="cuda")
+    model = build_training_model(cfg)
+    batch = meta_batches(1)[0]
+    moved = {name: values.cuda() for name, values in batch.items() if name != "img_paths"}
+    with EventStorage():
+        assert step_of(cfg, model, Batches([batch | moved])).run(0)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"MODEL__HEADS__NECK_FEAT": "after"}, "NECK_FEAT before"),
         ({"SOLVER__IMS_PER_BATCH": 25, "DATALOADER__NUM_INSTANCE": 1}, "even SOLVER.IMS_PER_BATCH"),
+        ({"INPUT__MIXUP__ENABLED": True}, "MIXUP and INPUT.CUTMIX off"),
         ({"MODEL__BN_GROUP": 8}, "BN_GROUP 0 with MODEL.BIN"),
         ({"SOLVER__META__LOSSES": ["scater"]}, "did you mean 'scatter'"),
         ({"MODEL__BACKBONE__NAME": "build_swin_backbone"}, "no batch normalisation"),

@@ -75,7 +75,7 @@ def test_permuted_clusters_and_images_permute_the_plan():
 
 
 def test_extreme_predictions_give_finite_plans(caplog):
-    """A cluster that nobody is near, and predictions of 0."""
+    """Plan for a cluster that is far from every image, and for predictions of 0."""
     values = np.full((4, 30), 1e-12)
     values[0] = 1.0
     values[3, :5] = 0.0

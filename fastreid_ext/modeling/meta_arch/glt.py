@@ -115,7 +115,7 @@ class GLT(MeanTeacher):
 
     @torch.no_grad()
     def refined_groups(self, features: Tensor) -> NDArray[np.int64]:
-        """Label all target images anew by the teacher's predictions, in each group.
+        """Choose labels of all target images by the teacher's predictions, in each group.
 
         Args:
             features: (N, D) features of length 1, in the order of the images.

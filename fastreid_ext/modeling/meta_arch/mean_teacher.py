@@ -41,6 +41,9 @@ class MeanTeacher(DomainBaseline):
     min(1 - 1 / (t + 1), momentum) in step t, so that the first step copies the student. Its running
     statistics are those of its own batches.
 
+    A method derives from it and has ``losses_of(images, targets)``, the losses by name of
+    normalised images (B, 3, H, W) with classes (B,).
+
     Args:
         momentum: largest share in [0, 1) of the teacher that stays in a step.
         baseline: keyword arguments of DomainBaseline; the head is fastreid's EmbeddingHead.
@@ -63,10 +66,6 @@ class MeanTeacher(DomainBaseline):
         if not self.training:
             return self.teacher_heads(self.teacher_backbone(images))
         return self.losses_of(images, batched_inputs["targets"])
-
-    def losses_of(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Compute the losses of normalised images (B, 3, H, W) with classes (B,)."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def end_step(self, is_applied: bool) -> None:

@@ -341,6 +341,6 @@ def _second(rows: Tensor) -> Tensor:
 
 
 def _randomise(rows: Tensor) -> None:
-    """Sample rows (C, D) anew, equal on all processes: those of the first one's generator."""
+    """Sample new rows (C, D), equal on all processes, from the generator of the first one."""
     sampled = _RANDOM_ROWS * torch.randn(rows.shape)
     rows.copy_(rows_of_all(sampled.to(rows.device))[: len(rows)])
